@@ -1,0 +1,74 @@
+/** Installing the distribution's packages that a task needs, after saying which. */
+
+/** A program that must be there, or a file, and the Debian package that has it. */
+export interface Needed {
+  /** The program's name, or an absolute path. */
+  what: string;
+  /** The package. */
+  apt: string;
+}
+
+const QEMU: Needed[] = [{ what: "qemu-system-x86_64", apt: "qemu-system-x86" }];
+
+/** What the recipes of the images need. */
+const RECIPES: Needed[] = [
+  { what: "mmdebstrap", apt: "mmdebstrap" },
+  { what: "/usr/share/keyrings/debian-archive-keyring.gpg", apt: "debian-archive-keyring" },
+  { what: "mke2fs", apt: "e2fsprogs" },
+  { what: "qemu-img", apt: "qemu-utils" },
+  { what: "zstd", apt: "zstd" },
+  { what: "cpio", apt: "cpio" },
+];
+
+/** For the demo. */
+export const DEMO: Needed[] = [...QEMU, ...RECIPES];
+
+/** For the tests. */
+export const TESTS: Needed[] = [...DEMO];
+
+/** Installs what is missing. Ends the program when that is impossible, saying what to do. */
+export async function install(needed: Needed[]): Promise<void> {
+  const missing = needed.filter(({ what }) => !isThere(what)).map(({ apt }) => apt);
+  if (missing.length === 0) return;
+  const packages = [...new Set(missing)];
+  console.error(`hotboot: will install with apt-get: ${packages.join(" ")}`);
+  if (!isThere("apt-get")) {
+    console.error("hotboot: there is no apt-get here: install them with this system's package manager, then try again");
+    Deno.exit(1);
+  }
+  const root = Deno.uid() === 0;
+  if (!root && !isThere("sudo")) {
+    console.error(`hotboot: needs root or sudo: run 'apt-get install ${packages.join(" ")}' as root, then try again`);
+    Deno.exit(1);
+  }
+  const asRoot = (args: string[]) => root ? args : ["sudo", "env", "DEBIAN_FRONTEND=noninteractive", ...args];
+  const done = await run(asRoot(["apt-get", "update", "-qq"])) &&
+    await run(asRoot(["apt-get", "install", "-y", "-qq", "--no-install-recommends", ...packages]));
+  if (!done) {
+    console.error(`hotboot: installing ${packages.join(" ")} failed; apt-get has said why above`);
+    Deno.exit(1);
+  }
+}
+
+function isThere(what: string): boolean {
+  const sbin = ["/usr/sbin", "/sbin"]; // not in an ordinary user's PATH
+  const paths = what.startsWith("/")
+    ? [what]
+    : [...(Deno.env.get("PATH") ?? "").split(":"), ...sbin].map((directory) => `${directory}/${what}`);
+  return paths.some((path) => {
+    try {
+      return Deno.statSync(path).isFile;
+    } catch {
+      return false;
+    }
+  });
+}
+
+async function run([program, ...args]: string[]): Promise<boolean> {
+  const { success, stdout, stderr } = await new Deno.Command(program, {
+    args,
+    env: { DEBIAN_FRONTEND: "noninteractive" },
+  }).output();
+  if (!success) console.error(new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr));
+  return success;
+}

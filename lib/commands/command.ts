@@ -1,0 +1,108 @@
+/** What a command is, and how its arguments are read. */
+
+import { parseArgs } from "@std/cli/parse-args";
+import { HotbootError } from "../error.ts";
+
+/** A command line that makes no sense; the exit code is 2. */
+export class UsageError extends HotbootError {
+  override name = "UsageError";
+}
+
+/** An option: with a value, whose name is `value`, or a switch. */
+export interface Flag {
+  name: string;
+  short?: string;
+  value?: string;
+  summary: string;
+}
+
+/** Arguments, read by a command's flags. */
+export interface Arguments {
+  /** The value of each option that was given. */
+  values: Record<string, string>;
+  /** The switches that were given. */
+  switches: Set<string>;
+  /** What is no option. */
+  operands: string[];
+}
+
+/** One verb. */
+export interface Command {
+  /** What follows the verb, after the options: `-- CMD [ARG…]`. */
+  operands?: string;
+  /** Takes any number of operands, which may look like options; else none. */
+  takesOperands?: boolean;
+  /** What it does, in sentences. */
+  about: string;
+  flags: Flag[];
+  /** Does it. The exit code is what it gives, 0 for nothing. */
+  run(context: CommandContext): Promise<number | void>;
+}
+
+/** What a command works with. */
+export interface CommandContext {
+  args: Arguments;
+  /** Aborted when the user interrupts. */
+  signal: AbortSignal;
+}
+
+/** The options that every command takes. */
+export const COMMON_FLAGS: Flag[] = [
+  { name: "profile", value: "NAME|FILE", summary: "the emulator: a built-in profile or a JSON file (default: demo)" },
+  { name: "home", value: "DIR", summary: "hotboot's directory (default: $HOTBOOT_HOME, else ~/.hotboot)" },
+  { name: "instance", value: "NAME", summary: "the instance (default: vm)" },
+  { name: "json", summary: "print the result as JSON" },
+  { name: "quiet", short: "q", summary: "print nothing but results and errors" },
+  { name: "verbose", short: "v", summary: "tell each detail on standard error" },
+  { name: "help", short: "h", summary: "show this help" },
+];
+
+/** Reads a command's arguments. @throws {UsageError} for an option that it does not have, or lacks its value. */
+export function readArguments(verb: string, command: Command, raw: string[]): Arguments {
+  const flags = [...command.flags, ...COMMON_FLAGS];
+  const hint = `see 'hotboot ${verb} --help'`;
+  const parsed = parseArgs(raw, {
+    // "_": operands stay text, 007 too.
+    string: ["_", ...flags.filter((flag) => flag.value).map((flag) => flag.name)],
+    boolean: flags.filter((flag) => !flag.value).map((flag) => flag.name),
+    alias: Object.fromEntries(flags.filter((flag) => flag.short).map((flag) => [flag.short!, flag.name])),
+    stopEarly: command.takesOperands ?? false,
+    unknown: (arg: string) => {
+      if (arg.startsWith("-") && arg !== "-") {
+        throw new UsageError(`${verb} has no option ${arg.split("=")[0]}: ${hint}`);
+      }
+    },
+  }) as Record<string, unknown> & { _: string[] };
+
+  const values: Record<string, string> = {};
+  const switches = new Set<string>();
+  for (const { name, value } of flags) {
+    const given = [parsed[name]].flat().at(-1);
+    if (value && given === "") throw new UsageError(`--${name} needs a value (${value}): ${hint}`);
+    if (value && given !== undefined) values[name] = String(given);
+    if (!value && given === true) switches.add(name);
+  }
+  const operands = parsed._.map(String);
+  if (!command.takesOperands && operands.length > 0) {
+    throw new UsageError(`${verb} takes no '${operands[0]}': ${hint}`);
+  }
+  return { values, switches, operands };
+}
+
+/** The value of a whole number option. @throws {UsageError} when it is none. */
+export function wholeNumber(args: Arguments, name: string): number | undefined {
+  const text = args.values[name];
+  if (text === undefined) return undefined;
+  if (!/^\d{1,15}$/.test(text)) throw new UsageError(`--${name} takes a whole number, not '${text}'`);
+  return Number(text);
+}
+
+/** The text of `hotboot VERB --help`. */
+export function commandHelp(verb: string, command: Command): string {
+  const usage = ["Usage: hotboot", verb, "[OPTION…]", command.operands].filter(Boolean).join(" ");
+  const rows = [...command.flags, ...COMMON_FLAGS].map((flag) => {
+    const name = `--${flag.name}${flag.value ? ` ${flag.value}` : ""}`;
+    return `  ${flag.short ? `-${flag.short}, ` : "    "}${name.padEnd(24)} ${flag.summary}`;
+  });
+  return [usage, "", command.about, "", "Options:", ...rows, ""].join("\n");
+}

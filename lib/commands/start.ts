@@ -1,0 +1,28 @@
+import { start } from "../emulator/start.ts";
+import { print, printError, printJson } from "../ui/console.ts";
+import { renderTimelines } from "../ui/timeline.ts";
+import type { Command } from "./command.ts";
+import { emulatorOf } from "./context.ts";
+
+export const command: Command = {
+  about: "Start the emulator and return when it is healthy: resume its snapshot or, where that cannot be, boot it.\n" +
+    "The first start obtains the image and captures the snapshot. Prints the services' addresses.",
+  flags: [
+    { name: "cold", summary: "boot, and neither use nor make a snapshot" },
+    { name: "no-fallback", summary: "fail, instead of booting, when the snapshot cannot be resumed" },
+  ],
+  async run(context) {
+    const emulator = await emulatorOf(context);
+    const { switches } = context.args;
+    const result = await start(emulator, { cold: switches.has("cold"), noFallback: switches.has("no-fallback") });
+    if (switches.has("json")) return await printJson(result);
+    if (!switches.has("quiet")) {
+      await printError(
+        result.origin
+          ? renderTimelines([{ title: result.origin, phases: result.timeline }])
+          : `hotboot: instance '${emulator.instance}' runs already`,
+      );
+    }
+    for (const [name, url] of Object.entries(result.urls)) await print(`${name} ${url}`);
+  },
+};

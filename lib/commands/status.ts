@@ -1,0 +1,28 @@
+import { type Status, status } from "../emulator/status.ts";
+import { print, printJson } from "../ui/console.ts";
+import type { Command } from "./command.ts";
+import { emulatorOf } from "./context.ts";
+
+export const command: Command = {
+  about: "Show the instance, its services' health, the image and the snapshot.",
+  flags: [],
+  async run(context) {
+    const result = await status(await emulatorOf(context));
+    if (context.args.switches.has("json")) return await printJson(result);
+    await print(describe(result).map(([name, text]) => `${name.padEnd(10)} ${text}`).join("\n"));
+  },
+};
+
+function describe({ profile, instance, state, running, image, snapshot }: Status): [string, string][] {
+  const rows: [string, string][] = [["profile", profile], ["instance", `${instance}, ${state}`]];
+  if (running) {
+    const how = running.snapshot ? `resumed from ${running.snapshot}` : "booted";
+    rows.push(["started", `${running.started}, ${how}`]);
+    for (const [name, url] of Object.entries(running.urls)) rows.push([name, url]);
+    const health = Object.entries(running.health).map(([name, green]) => `${name} ${green ? "ok" : "not healthy"}`);
+    rows.push(["health", health.join(", ")]);
+  }
+  rows.push(["image", image ? ("error" in image ? image.error : `${image.path}, ${image.created}`) : "none"]);
+  rows.push(["snapshot", snapshot ? ("error" in snapshot ? snapshot.error : snapshot.id) : "none"]);
+  return rows;
+}

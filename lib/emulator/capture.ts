@@ -1,0 +1,140 @@
+/** Booting an emulator once and keeping the warm moment. */
+
+import { HotbootError } from "../error.ts";
+import { saveDeviceState } from "../snapshot/instant.ts";
+import { difference, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
+import {
+  commitSnapshot,
+  newestSnapshot,
+  prepareSnapshot,
+  removeSnapshot,
+  type Snapshot,
+  snapshotIds,
+  syncSnapshot,
+  TEMPORARY_PREFIX,
+} from "../snapshot/store.ts";
+import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
+import { type Emulator, imageKey, lockInstance, qemuFacts } from "./emulator.ts";
+import { lock } from "./home.ts";
+import { obtainImage } from "./image.ts";
+import { clearInstance, findRunning, powerOff, readInstance } from "./instance.ts";
+import { becomeHealthy, identityOf, launch, requireFreePorts, type Setup } from "./launch.ts";
+import { Timeline } from "./timeline.ts";
+
+/** How to capture. */
+export interface CaptureOptions {
+  /** Capture although a snapshot that can be resumed is there. */
+  force?: boolean;
+}
+
+/** What capturing gave. */
+export interface CaptureResult {
+  /** The snapshot's id. */
+  snapshot: string;
+  /** False when it was there already. */
+  captured: boolean;
+  /** Where the time went; empty when it was there already. */
+  timeline: Timeline;
+}
+
+/**
+ * Boots the emulator, waits until it is healthy, saves the moment as a snapshot and ends the machine. The image is
+ * obtained first when there is none.
+ *
+ * Needs what {@linkcode start} needs.
+ *
+ * @throws {HotbootError} when the instance runs, or the guest does not become healthy. Earlier snapshots stay then.
+ */
+export async function capture(emulator: Emulator, options: CaptureOptions = {}): Promise<CaptureResult> {
+  using _lock = await lockInstance(emulator);
+  await requireStopped(emulator);
+  const setup: Setup = { qemu: await qemuFacts(emulator), image: await obtainImage(emulator) };
+  const timeline = new Timeline();
+  if (!options.force) {
+    const existing = await newestSnapshot(emulator.home.snapshots(imageKey(emulator))).catch(() => undefined);
+    if (existing && difference(existing.manifest, identityOf(emulator, setup)) === undefined) {
+      return { snapshot: existing.manifest.id, captured: false, timeline };
+    }
+  }
+  const snapshot = await captureStopped(emulator, setup, timeline);
+  await timeline.phase("on disk", () => syncSnapshot(snapshot));
+  return { snapshot: snapshot.manifest.id, captured: true, timeline };
+}
+
+/** The same for an instance that is known to be stopped, under its lock; the snapshot is not yet on disk for sure. */
+export async function captureStopped(emulator: Emulator, setup: Setup, timeline: Timeline): Promise<Snapshot> {
+  const { home, profile, report, signal } = emulator;
+  const key = imageKey(emulator);
+  const directory = home.snapshots(key);
+  requireFreePorts(emulator);
+  const onWait = () => report.step(`waiting for another hotboot that captures '${profile.name}'`);
+  using _lock = await lock(home, `snapshots-${key}`, onWait, signal);
+  await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
+  await removeLeftovers(directory);
+
+  const prepared = await prepareSnapshot(directory, profile.machine.memory * 1024 * 1024);
+  try {
+    report.step(`cold boot (${profile.machine.memory} MiB, ${setup.qemu.accelerator}) to capture`);
+    const disk = `${prepared}/${SNAPSHOT_FILES.disk}`;
+    // Relative, so that the home can be moved.
+    const { virtualSize } = await readQcow2Header(setup.image.paths.disk);
+    await createOverlay(disk, `../../../images/${key}.qcow2`, virtualSize);
+    const memory = { kind: "shared", path: `${prepared}/${SNAPSHOT_FILES.ram}` } as const;
+
+    const launched = await timeline.phase(
+      "process",
+      () => launch(emulator, setup, { memory, disk, origin: "cold boot" }),
+    );
+    await using _machine = launched;
+    await becomeHealthy(emulator, launched, timeline, profile.timeouts.boot);
+
+    report.step("capture");
+    const snapshot = await timeline.phase("capture", async () => {
+      const { qemu, migration } = launched;
+      await qemu.qmp.execute("stop"); // also completes and flushes all disk writes
+      await saveDeviceState(qemu.qmp, migration, `${prepared}/${SNAPSHOT_FILES.state}`, { signal });
+      await qemu.quit();
+      return await commitSnapshot(prepared, identityOf(emulator, setup));
+    });
+    await removeOthers(emulator, directory, snapshot.manifest.id);
+    return snapshot;
+  } finally {
+    await Deno.remove(prepared, { recursive: true }).catch(() => {}); // it has moved when all went well
+  }
+}
+
+/** @throws {HotbootError} when the instance runs. What a killed command left running is ended. */
+export async function requireStopped(emulator: Emulator): Promise<void> {
+  await using running = await findRunning(emulator);
+  if (running?.record.state === "running") {
+    throw new HotbootError(`instance '${emulator.instance}' runs: stop it first ('hotboot stop')`);
+  }
+  if (running) {
+    await running.qmp.close();
+    await powerOff(emulator);
+  }
+  await clearInstance(emulator);
+}
+
+/** Only the newest snapshot is of use; one that an instance still runs on goes when that has ended. */
+async function removeOthers(emulator: Emulator, directory: string, keep: string): Promise<void> {
+  const inUse = await snapshotsInUse(emulator);
+  for (const id of await snapshotIds(directory)) {
+    if (id !== keep && !inUse.has(id)) await removeSnapshot(`${directory}/${id}`);
+  }
+}
+
+async function snapshotsInUse(emulator: Emulator): Promise<Set<string>> {
+  const inUse = new Set<string>();
+  for await (const { name } of Deno.readDir(`${emulator.home.root}/instances`)) {
+    const record = await readInstance({ ...emulator, instance: name });
+    if (record?.snapshot) inUse.add(record.snapshot);
+  }
+  return inUse;
+}
+
+async function removeLeftovers(directory: string): Promise<void> {
+  for await (const { name } of Deno.readDir(directory)) {
+    if (name.startsWith(TEMPORARY_PREFIX)) await Deno.remove(`${directory}/${name}`, { recursive: true });
+  }
+}

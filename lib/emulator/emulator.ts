@@ -1,0 +1,125 @@
+/** One emulator on this machine: a profile, a home and an instance's name; what every operation starts from. */
+
+import { HotbootError } from "../error.ts";
+import { type LoadedProfile, loadProfile, type Profile } from "../profile/profile.ts";
+import type { Arch } from "../vm/machine.ts";
+import { findQemu, HOST_ARCH, probeQemu, type QemuFacts } from "../vm/probe.ts";
+import { Home, lock, privateDirectory } from "./home.ts";
+
+/** Receives what an operation tells while it works. */
+export interface Reporter {
+  /** A step begins. */
+  step(text: string): void;
+  /** Something of interest to whoever looks closely. */
+  detail(text: string): void;
+  /** Something that went wrong, or is not what was asked for. */
+  warn(text: string): void;
+}
+
+/** How to open an emulator. */
+export interface EmulatorOptions {
+  /** A built-in profile's name, or a profile's path; `demo` unless told. */
+  profile?: string;
+  /** hotboot's directory; `$HOTBOOT_HOME`, else `~/.hotboot`. */
+  home?: string;
+  /** The instance's name; `vm` unless told. */
+  instance?: string;
+  /** Aborting it ends every operation, which cleans up after itself. */
+  signal?: AbortSignal;
+  /** Is told what happens; nobody unless told. */
+  report?: Reporter;
+}
+
+/** An emulator; {@linkcode openEmulator} makes one, and the operations take it. */
+export interface Emulator {
+  /** What it is. */
+  readonly profile: Profile;
+  /** The profile's file, the base of its relative paths. */
+  readonly profileUrl: URL;
+  /** Where its files lie. */
+  readonly home: Home;
+  /** The instance's name. */
+  readonly instance: string;
+  /** The guest's architecture. */
+  readonly arch: Arch;
+  /** Ends its operations. */
+  readonly signal: AbortSignal;
+  /** Is told what happens. */
+  readonly report: Reporter;
+}
+
+const SILENT: Reporter = { step() {}, detail() {}, warn() {} };
+
+/**
+ * Finds the profile and the home. Nothing is written, and no process is started.
+ *
+ * Needs read permission for the profile and env permission for `HOTBOOT_HOME` and `HOME`.
+ *
+ * @throws {HotbootError} when there is no such profile, or it is malformed.
+ *
+ * @example
+ * ```ts no-run
+ * import { openEmulator, start, stop } from "@hotboot/hotboot";
+ *
+ * const emulator = await openEmulator({ profile: "demo" });
+ * const { urls } = await start(emulator);
+ * console.log(await (await fetch(urls.backend)).text());
+ * await stop(emulator);
+ * ```
+ */
+export async function openEmulator(options: EmulatorOptions = {}): Promise<Emulator> {
+  const { profile, url }: LoadedProfile = await loadProfile(options.profile ?? "demo");
+  const instance = options.instance ?? "vm";
+  if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(instance)) {
+    throw new HotbootError(`'${instance}' is no name for an instance: use lower-case letters, digits and dashes`);
+  }
+  return {
+    profile,
+    profileUrl: url,
+    home: new Home(await absoluteHome(options.home)),
+    instance,
+    arch: HOST_ARCH,
+    signal: options.signal ?? new AbortController().signal,
+    report: options.report ?? SILENT,
+  };
+}
+
+/** What images and snapshots of this emulator are called: `demo-amd64`. */
+export function imageKey(emulator: Emulator): string {
+  return `${emulator.profile.name}-${emulator.arch}`;
+}
+
+/** QEMU on this machine. Needs read permission for `PATH`'s directories and run permission for QEMU. */
+export async function qemuFacts(emulator: Emulator): Promise<QemuFacts> {
+  const { arch, home, signal } = emulator;
+  const program = await findQemu(arch, Deno.env.get("PATH"), Deno.env.get("HOTBOOT_QEMU") || undefined);
+  await privateDirectory(home.cache);
+  const facts = await probeQemu(
+    program,
+    arch,
+    `${home.cache}/qemu-${arch}.json`,
+    Deno.env.get("HOTBOOT_ACCEL") || undefined,
+    { signal },
+  );
+  emulator.report.detail(`QEMU ${facts.version} (${facts.program}), ${facts.machineType}, ${facts.accelerator}`);
+  if (facts.passedOver) emulator.report.detail(`passed over: ${facts.passedOver}`);
+  return facts;
+}
+
+/** Keeps other operations away from this instance until disposed of. */
+export function lockInstance(emulator: Emulator): Promise<Disposable> {
+  const { home, instance, report, signal } = emulator;
+  const onWait = () => report.step(`waiting for another hotboot that works on instance '${instance}'`);
+  return lock(home, `instance-${instance}`, onWait, signal);
+}
+
+async function absoluteHome(given?: string): Promise<string> {
+  const named = given ?? (Deno.env.get("HOTBOOT_HOME") || undefined);
+  if (named !== undefined) {
+    const { resolve } = await import("@std/path/resolve");
+    return resolve(named);
+  }
+  const user = Deno.env.get("HOME");
+  if (!user) throw new HotbootError("neither HOTBOOT_HOME nor HOME is set: say where with --home");
+  return `${user}/.hotboot`;
+}

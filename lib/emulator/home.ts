@@ -1,0 +1,96 @@
+/** hotboot's directory on the user's machine: where each thing lies, and who may touch it. */
+
+import { encodeHex } from "@std/encoding/hex";
+import { HotbootError } from "../error.ts";
+import { sleep } from "../vm/wait.ts";
+
+/** What a unix socket's path may have in bytes, without the final NUL: unix(7); macOS has less. */
+const SOCKET_PATH_LIMIT = Deno.build.os === "darwin" ? 103 : 107;
+const LONGEST_SOCKET_NAME = "/migration.sock";
+
+/** The paths below one home. */
+export class Home {
+  /** The home itself, absolute. */
+  readonly root: string;
+
+  /** The home at `root`, an absolute path; it need not exist yet. */
+  constructor(root: string) {
+    this.root = root;
+  }
+
+  /** Where images lie, as `NAME-ARCH.qcow2` and their companions. */
+  get images(): string {
+    return `${this.root}/images`;
+  }
+
+  /** What can be removed at any time. */
+  get cache(): string {
+    return `${this.root}/cache`;
+  }
+
+  /** Where the snapshots of an image lie, one directory each. */
+  snapshots(imageKey: string): string {
+    return `${this.root}/snapshots/${imageKey}`;
+  }
+
+  /** Where an instance's files lie. */
+  instance(name: string): string {
+    return `${this.root}/instances/${name}`;
+  }
+
+  /**
+   * Where an instance's sockets lie: with its files, or, where that path is too long for a socket, in a directory
+   * with a short name that belongs to the same user and is closed to all others.
+   *
+   * @param shortRoot Such as `XDG_RUNTIME_DIR`.
+   */
+  async sockets(name: string, shortRoot: string): Promise<string> {
+    const directory = this.instance(name);
+    if (new TextEncoder().encode(directory + LONGEST_SOCKET_NAME).length <= SOCKET_PATH_LIMIT) return directory;
+    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(directory));
+    const short = `${shortRoot}/hotboot-${encodeHex(new Uint8Array(digest)).slice(0, 16)}`;
+    await privateDirectory(short);
+    const [owner, expected] = await Promise.all([Deno.lstat(short), Deno.lstat(this.root)]);
+    if (!owner.isDirectory || owner.uid !== expected.uid || (owner.mode ?? 0) & 0o077) {
+      throw new HotbootError(`${short}, for sockets, belongs to somebody else: remove it, or shorten the home's path`);
+    }
+    return short;
+  }
+}
+
+/** Makes a directory, and those above it, that nobody else can look into. */
+export async function privateDirectory(path: string): Promise<void> {
+  await Deno.mkdir(path, { recursive: true, mode: 0o700 });
+}
+
+/** Writes a file of the user's own in one step: readers see the old content or the new, never a part. */
+export async function writeJson(path: string, value: unknown): Promise<void> {
+  const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.tmp`;
+  await Deno.writeTextFile(temporary, JSON.stringify(value, null, 2) + "\n", { mode: 0o600 });
+  await Deno.rename(temporary, path);
+}
+
+/**
+ * Holds the lock called `name` until it is disposed of or the program ends, however it ends.
+ *
+ * @param onWait Called once when another program holds it, before waiting.
+ */
+export async function lock(
+  home: Home,
+  name: string,
+  onWait: () => void,
+  signal?: AbortSignal,
+): Promise<Disposable> {
+  await privateDirectory(`${home.root}/locks`);
+  const file = await Deno.open(`${home.root}/locks/${name}`, { create: true, write: true, mode: 0o600 });
+  try {
+    for (let waited = false; !await file.tryLock(true); waited = true) {
+      if (!waited) onWait();
+      await sleep(100, signal);
+    }
+    return file;
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}

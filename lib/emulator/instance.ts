@@ -1,0 +1,118 @@
+/** An instance on disk: which QEMU it is, where its sockets are, and whether that QEMU still runs. */
+
+import { HotbootError } from "../error.ts";
+import type { Channels } from "../vm/machine.ts";
+import { attach } from "../vm/process.ts";
+import type { QmpClient } from "../vm/qmp.ts";
+import { within } from "../vm/wait.ts";
+import type { Emulator } from "./emulator.ts";
+import { privateDirectory, writeJson } from "./home.ts";
+
+/** How a running instance came to be. */
+export type Origin = "cold boot" | "resume";
+
+/** `instance.json`: written before QEMU is started, so that no QEMU is ever unknown. */
+export interface InstanceRecord {
+  /** The profile's name. */
+  profile: string;
+  /** QEMU's own uuid for this run. */
+  uuid: string;
+  /** QEMU's process id; for people, since it may be another's by now. */
+  pid?: number;
+  /** `starting` until it was healthy. */
+  state: "starting" | "running";
+  /** How it was started. */
+  origin: Origin;
+  /** The snapshot that it was resumed from. */
+  snapshot?: string;
+  /** When, ISO 8601. */
+  started: string;
+  /** The host's ports, by name. */
+  ports: Record<string, number>;
+  /** QEMU's sockets and logs. */
+  channels: Channels;
+}
+
+/** The names of an instance's own files, in its directory. */
+const FILES = { record: "instance.json", disk: "disk.qcow2", serial: "serial.log", timeline: "timeline.json" };
+
+/** The path of one of an instance's files. */
+export function instancePath(emulator: Emulator, file: keyof typeof FILES): string {
+  return `${emulator.home.instance(emulator.instance)}/${FILES[file]}`;
+}
+
+/** Where this instance's QEMU listens and writes; makes the directories. */
+export async function makeChannels(emulator: Emulator): Promise<{ channels: Channels; migration: string }> {
+  const { home, instance } = emulator;
+  await privateDirectory(home.instance(instance));
+  const shortRoot = Deno.env.get("XDG_RUNTIME_DIR") || Deno.env.get("TMPDIR") || "/tmp";
+  const sockets = await home.sockets(instance, shortRoot);
+  return {
+    channels: {
+      monitor: `${sockets}/monitor.sock`,
+      agent: `${sockets}/agent.sock`,
+      serialLog: instancePath(emulator, "serial"),
+    },
+    migration: `${sockets}/migration.sock`,
+  };
+}
+
+/** The instance's record, or `undefined` when nothing was started or all is stopped. */
+export async function readInstance(emulator: Emulator): Promise<InstanceRecord | undefined> {
+  try {
+    return JSON.parse(await Deno.readTextFile(instancePath(emulator, "record")));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+/** Writes the instance's record. */
+export async function writeInstance(emulator: Emulator, record: InstanceRecord): Promise<void> {
+  await writeJson(instancePath(emulator, "record"), record);
+}
+
+/** A running instance and a connection to its monitor. */
+export interface RunningInstance extends AsyncDisposable {
+  /** What was written when it was started. */
+  record: InstanceRecord;
+  /** The monitor of exactly that QEMU. */
+  qmp: QmpClient;
+}
+
+/** The instance, when its QEMU runs. */
+export async function findRunning(emulator: Emulator): Promise<RunningInstance | undefined> {
+  const record = await readInstance(emulator);
+  if (!record) return undefined;
+  const qmp = await attach(record.channels.monitor, record.uuid, { signal: emulator.signal }).catch((error) => {
+    if (!(error instanceof HotbootError)) throw error;
+    const pid = record.pid === undefined ? "" : ` (process ${record.pid}, if 'ps' shows uuid ${record.uuid} there)`;
+    throw new HotbootError(`QEMU of instance '${emulator.instance}' hangs${pid}: ${error.message}`);
+  });
+  return qmp && { record, qmp, [Symbol.asyncDispose]: () => qmp.close() };
+}
+
+/** The running instance. @throws {HotbootError} when it does not run. */
+export async function requireRunning(emulator: Emulator): Promise<RunningInstance> {
+  const running = await findRunning(emulator);
+  if (!running) {
+    throw new HotbootError(`instance '${emulator.instance}' does not run: 'hotboot start' starts it`);
+  }
+  return running;
+}
+
+/** Ends the instance's QEMU, if it runs, as when the power goes. No other process is ever touched. */
+export async function powerOff(emulator: Emulator): Promise<boolean> {
+  const running = await findRunning(emulator);
+  if (!running) return false;
+  await running.qmp.execute("quit").catch(() => {}); // it may close before it answers
+  await within(running.qmp.closed, "QEMU ('quit')", { timeoutMs: 10_000, signal: emulator.signal });
+  return true;
+}
+
+/** Removes what belongs to a run that has ended. The serial log stays, for whoever asks why. */
+export async function clearInstance(emulator: Emulator): Promise<void> {
+  for (const file of ["record", "disk", "timeline"] as const) {
+    await Deno.remove(instancePath(emulator, file)).catch(() => {});
+  }
+}

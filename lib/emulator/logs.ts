@@ -1,0 +1,84 @@
+/** The guest's serial console, which QEMU writes to a file. */
+
+import { HotbootError } from "../error.ts";
+import { sleep } from "../vm/wait.ts";
+import type { Emulator } from "./emulator.ts";
+import { instancePath } from "./instance.ts";
+
+/** What to show of the console. */
+export interface LogOptions {
+  /** At most so many of its last lines; all unless told. */
+  lines?: number;
+  /** Go on with what the guest prints, also after the next start, until the emulator's signal aborts. */
+  follow?: boolean;
+}
+
+const BLOCK = 64 * 1024;
+const FOLLOW_INTERVAL_MS = 200;
+const NEWLINE = 0x0a;
+
+/**
+ * The console's output since the last start, as bytes.
+ *
+ * Needs read permission for the home.
+ *
+ * @throws {HotbootError} when the instance has never been started.
+ */
+export async function* logs(emulator: Emulator, options: LogOptions = {}): AsyncGenerator<Uint8Array> {
+  const path = instancePath(emulator, "serial");
+  let file = await openLog(path);
+  try {
+    let inode = (await file.stat()).ino;
+    await file.seek(await startOfLastLines(file, options.lines), Deno.SeekMode.Start);
+    while (true) {
+      yield* rest(file);
+      if (!options.follow) return;
+      await sleep(FOLLOW_INTERVAL_MS, emulator.signal);
+      const now = await Deno.stat(path).catch(() => undefined);
+      const position = await file.seek(0, Deno.SeekMode.Current);
+      if (now && (now.ino !== inode || now.size < position)) { // a new start has made a new log, or emptied this one
+        file.close();
+        file = await openLog(path);
+        inode = now.ino;
+      }
+    }
+  } finally {
+    file.close();
+  }
+}
+
+async function openLog(path: string): Promise<Deno.FsFile> {
+  try {
+    return await Deno.open(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new HotbootError(`there is no console log at ${path}: the instance has not been started yet`);
+  }
+}
+
+async function* rest(file: Deno.FsFile): AsyncGenerator<Uint8Array> {
+  const buffer = new Uint8Array(BLOCK);
+  for (let read; (read = await file.read(buffer)) !== null;) yield buffer.slice(0, read);
+}
+
+/** Where the last `lines` lines begin, found from the end, so that a long log costs no more than a short one. */
+async function startOfLastLines(file: Deno.FsFile, lines = Infinity): Promise<number> {
+  const { size } = await file.stat();
+  if (lines === Infinity) return 0;
+  if (lines === 0) return size;
+  const buffer = new Uint8Array(BLOCK);
+  let newlines = 0;
+  for (let end = size; end > 0; end -= Math.min(end, BLOCK)) {
+    const start = Math.max(0, end - BLOCK);
+    await file.seek(start, Deno.SeekMode.Start);
+    let got = 0;
+    for (let read; got < end - start && (read = await file.read(buffer.subarray(got, end - start))) !== null;) {
+      got += read;
+    }
+    for (let at = got - 1; at >= 0; at--) {
+      const isLast = start + at === size - 1; // the newline that ends the last line begins no further one
+      if (buffer[at] === NEWLINE && !isLast && ++newlines === lines) return start + at + 1;
+    }
+  }
+  return 0;
+}

@@ -1,0 +1,193 @@
+/** Bringing an emulator up, the fastest way that is right. */
+
+import { HotbootError, messageOf } from "../error.ts";
+import { loadDeviceState } from "../snapshot/instant.ts";
+import { difference, SNAPSHOT_FILES, wrongContent, wrongSize } from "../snapshot/manifest.ts";
+import { newestSnapshot, type Snapshot, syncSnapshot } from "../snapshot/store.ts";
+import { GuestAgent } from "../vm/guest_agent.ts";
+import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
+import { type Emulator, imageKey, lockInstance, qemuFacts } from "./emulator.ts";
+import { privateDirectory, writeJson } from "./home.ts";
+import { type Image, obtainImage } from "./image.ts";
+import { clearInstance, findRunning, instancePath, type Origin, powerOff } from "./instance.ts";
+import { becomeHealthy, identityOf, launch, release, requireFreePorts, type Setup } from "./launch.ts";
+import { type Phase, Timeline } from "./timeline.ts";
+
+/** How to start. */
+export interface StartOptions {
+  /** Boot from the image, and neither use nor make a snapshot. */
+  cold?: boolean;
+  /** Fail, instead of booting, when a snapshot is there and cannot be resumed. */
+  noFallback?: boolean;
+}
+
+/** A started emulator. */
+export interface StartResult {
+  /** How it was started; undefined when it ran already. */
+  origin?: Origin;
+  /** The snapshot that it was resumed from. */
+  snapshot?: string;
+  /** Where its services are, by the names of the profile's ports. */
+  urls: Record<string, string>;
+  /** Where the time went; empty when it ran already. */
+  timeline: Phase[];
+}
+
+/**
+ * Starts the emulator and returns when all its health checks are green: by resuming its snapshot or, where that is
+ * impossible, by a cold boot, after which the reason has been reported. The first start obtains the image and
+ * captures a snapshot. QEMU lives on when this program ends. An instance that runs already is left alone.
+ *
+ * Needs run permission for QEMU; net permission for the profile's ports on 127.0.0.1 and the instance's sockets; read
+ * and write permission for the home; sys permission for `osUptime`; env permission for `HOTBOOT_*`, `HOME`, `PATH`,
+ * `TMPDIR` and `XDG_RUNTIME_DIR`.
+ *
+ * @throws {HotbootError} when a port is taken, there is no QEMU or image, or the guest does not become healthy.
+ */
+export async function start(emulator: Emulator, options: StartOptions = {}): Promise<StartResult> {
+  const timeline = new Timeline();
+  using _lock = await lockInstance(emulator);
+  {
+    await using running = await findRunning(emulator);
+    if (running?.record.state === "running") return { urls: urlsOf(running.record.ports), timeline: [] };
+  }
+  await powerOff(emulator); // a start that was killed may have left its QEMU
+  await clearInstance(emulator);
+  requireFreePorts(emulator);
+
+  const [qemu, image] = await Promise.all([qemuFacts(emulator), obtainImage(emulator)]);
+  const setup = { qemu, image };
+  return options.cold ? await coldBoot(emulator, setup, timeline) : await fastest(emulator, setup, timeline, options);
+}
+
+/** Where the services of an instance with these ports are. */
+export function urlsOf(ports: Record<string, number>): Record<string, string> {
+  return Object.fromEntries(Object.entries(ports).map(([name, port]) => [name, `http://127.0.0.1:${port}`]));
+}
+
+async function fastest(
+  emulator: Emulator,
+  setup: Setup,
+  timeline: Timeline,
+  { noFallback }: StartOptions,
+): Promise<StartResult> {
+  const { report, signal } = emulator;
+  let snapshot: Snapshot | undefined;
+  try {
+    snapshot = await newestSnapshot(emulator.home.snapshots(imageKey(emulator)));
+    if (snapshot) return await resume(emulator, setup, snapshot, timeline);
+  } catch (error) {
+    signal.throwIfAborted();
+    if (noFallback) throw new HotbootError(`not resumed: ${messageOf(error)}`);
+    report.warn(`not resumed: ${messageOf(error)}`);
+    if (!(error instanceof Unusable)) return await coldBoot(emulator, setup, timeline);
+  }
+  // No snapshot, or one that will never resume: the cold boot that is needed now can as well be captured.
+  const { captureStopped } = await import("./capture.ts");
+  const captured = await captureStopped(emulator, setup, timeline);
+  const synced = syncSnapshot(captured).then(() => undefined, (error: unknown) => error);
+  try {
+    return await resume(emulator, setup, captured, timeline);
+  } finally {
+    const error = await synced;
+    if (error) report.warn(`the snapshot may not survive a crash of the host: ${messageOf(error)}`);
+  }
+}
+
+/** A snapshot that cannot be resumed, now or later. */
+class Unusable extends HotbootError {}
+
+async function resume(
+  emulator: Emulator,
+  setup: Setup,
+  snapshot: Snapshot,
+  timeline: Timeline,
+): Promise<StartResult> {
+  const { profile, report, signal } = emulator;
+  const { directory, manifest } = snapshot;
+  const different = difference(manifest, identityOf(emulator, setup));
+  if (different) throw new Unusable(`snapshot ${manifest.id} was captured on another machine: ${different}`);
+  const wrong = await wrongSize(directory, manifest);
+  if (wrong) throw new Unusable(`snapshot ${manifest.id} is damaged: ${wrong}`);
+  const disk = await freshDisk(
+    emulator,
+    setup.image,
+    `../../snapshots/${imageKey(emulator)}/${manifest.id}/disk.qcow2`,
+  );
+
+  report.step(`resume snapshot ${manifest.id}`);
+  const state = readState(snapshot); // while QEMU starts
+  state.catch(() => {});
+  const memory = { kind: "private", path: `${directory}/${SNAPSHOT_FILES.ram}` } as const;
+  const launched = await timeline.phase(
+    "process",
+    () => launch(emulator, setup, { memory, disk, origin: "resume", snapshot: manifest.id }),
+  );
+  await using _machine = launched;
+  const { qemu, record, migration } = launched;
+  const bytes = await timeline.phase("check", () => state);
+  await timeline.phase("incoming", async () => {
+    try {
+      await loadDeviceState(qemu.qmp, migration, bytes, { signal });
+      await qemu.qmp.execute("cont");
+    } catch (error) {
+      signal.throwIfAborted();
+      throw new HotbootError(`${messageOf(error)} (QEMU: ${await qemu.reason()})`);
+    }
+  });
+  await Promise.all([
+    timeline.phase("clock", () => correctClock(emulator, record.channels.agent)),
+    becomeHealthy(emulator, launched, timeline, profile.timeouts.resume),
+  ]);
+  await finish(emulator, launched, timeline);
+  return { origin: "resume", snapshot: manifest.id, urls: urlsOf(record.ports), timeline: timeline.phases };
+}
+
+/** The device state, once all of the snapshot's files have been found to be what was captured. */
+async function readState({ directory, manifest }: Snapshot): Promise<Uint8Array> {
+  const wrong = await wrongContent(directory, manifest);
+  if (wrong) throw new Unusable(`snapshot ${manifest.id} is damaged: ${wrong}`);
+  return await Deno.readFile(`${directory}/${SNAPSHOT_FILES.state}`);
+}
+
+async function coldBoot(emulator: Emulator, setup: Setup, timeline: Timeline): Promise<StartResult> {
+  const { profile, report } = emulator;
+  const disk = await freshDisk(emulator, setup.image, `../../images/${imageKey(emulator)}.qcow2`);
+  report.step(`cold boot (${profile.machine.memory} MiB, ${setup.qemu.accelerator})`);
+  const launched = await timeline.phase(
+    "process",
+    () => launch(emulator, setup, { memory: { kind: "anonymous" }, disk, origin: "cold boot" }),
+  );
+  await using _machine = launched;
+  await becomeHealthy(emulator, launched, timeline, profile.timeouts.boot);
+  await finish(emulator, launched, timeline);
+  return { origin: "cold boot", urls: urlsOf(launched.record.ports), timeline: timeline.phases };
+}
+
+/** An empty overlay for this run. `backing` is relative to the instance's directory, so that the home can be moved. */
+async function freshDisk(emulator: Emulator, image: Image, backing: string): Promise<string> {
+  const path = instancePath(emulator, "disk");
+  await privateDirectory(emulator.home.instance(emulator.instance));
+  await createOverlay(path, backing, (await readQcow2Header(image.paths.disk)).virtualSize);
+  return path;
+}
+
+/** The guest wakes with the clock of its capture. Without an agent it keeps that clock, and the user is told. */
+async function correctClock(emulator: Emulator, agentPath: string): Promise<void> {
+  try {
+    await using agent = await GuestAgent.connect(agentPath, { signal: emulator.signal });
+    await agent.setTime(undefined, { signal: emulator.signal });
+  } catch (error) {
+    emulator.signal.throwIfAborted();
+    emulator.report.warn(`the guest's clock still stands at the time of its capture: ${messageOf(error)}`);
+  }
+}
+
+async function finish(
+  emulator: Emulator,
+  launched: Awaited<ReturnType<typeof launch>>,
+  timeline: Timeline,
+): Promise<void> {
+  await writeJson(instancePath(emulator, "timeline"), timeline.phases);
+  await release(emulator, launched);
+}

@@ -1,0 +1,105 @@
+/** What there is of an emulator, and how it does. */
+
+import { messageOf } from "../error.ts";
+import { newestSnapshot } from "../snapshot/store.ts";
+import { type Emulator, imageKey } from "./emulator.ts";
+import { probeHealth } from "./health.ts";
+import { type ImageRecord, readImage } from "./image.ts";
+import { findRunning, type Origin } from "./instance.ts";
+
+/** What there is of an emulator. */
+export interface Status {
+  /** The profile's name. */
+  profile: string;
+  /** The instance's name. */
+  instance: string;
+  /** `paused` is a machine whose CPUs somebody has stopped. */
+  state: "stopped" | "starting" | "running" | "paused";
+  /** Of an instance that runs. */
+  running?: {
+    /** How it was started. */
+    origin: Origin;
+    /** When, ISO 8601. */
+    started: string;
+    /** QEMU's process id. */
+    pid?: number;
+    /** The snapshot that it was resumed from. */
+    snapshot?: string;
+    /** Where its services are. */
+    urls: Record<string, string>;
+    /** For each health check whether it is green. */
+    health: Record<string, boolean>;
+  };
+  /** The image, if there is one; `error` says what is wrong with it. */
+  image?: { path: string; created: string; bytes: number; origin: ImageRecord["origin"] } | { error: string };
+  /** The newest snapshot, if there is one; `error` says why it is of no use. */
+  snapshot?: { id: string; created: string; engine: "instant" } | { error: string };
+}
+
+/**
+ * Looks at the emulator. Nothing is changed and nothing is waited for but the health checks' answers.
+ *
+ * Needs read permission for the home; for an instance that runs, net permission for its sockets and ports.
+ */
+export async function status(emulator: Emulator): Promise<Status> {
+  const [running, image, snapshot] = await Promise.all([
+    describeRunning(emulator),
+    describeImage(emulator),
+    describeSnapshot(emulator),
+  ]);
+  return {
+    profile: emulator.profile.name,
+    instance: emulator.instance,
+    state: "stopped",
+    ...running,
+    ...(image && { image }),
+    ...(snapshot && { snapshot }),
+  };
+}
+
+async function describeRunning(emulator: Emulator): Promise<Partial<Status>> {
+  await using found = await findRunning(emulator);
+  if (!found) return {};
+  const { record, qmp } = found;
+  if (record.state === "starting") return { state: "starting" };
+  const { running } = await qmp.execute<{ running: boolean }>("query-status");
+  const health = await Promise.all(emulator.profile.health.map(async (check) => {
+    const failure = running ? await probeHealth(check, record.ports, emulator.signal) : "paused";
+    return [check.name, failure === undefined] as const;
+  }));
+  const urls = Object.entries(record.ports).map(([name, port]) => [name, `http://127.0.0.1:${port}`]);
+  return {
+    state: running ? "running" : "paused",
+    running: {
+      origin: record.origin,
+      started: record.started,
+      pid: record.pid,
+      snapshot: record.snapshot,
+      urls: Object.fromEntries(urls),
+      health: Object.fromEntries(health),
+    },
+  };
+}
+
+async function describeImage(emulator: Emulator): Promise<Status["image"]> {
+  try {
+    const image = await readImage(emulator);
+    if (!image) return undefined;
+    const { record, paths } = image;
+    const bytes = Object.values(record.files).reduce((sum, { size }) => sum + size, 0);
+    return { path: paths.disk, created: record.created, bytes, origin: record.origin };
+  } catch (error) {
+    return { error: messageOf(error) };
+  }
+}
+
+async function describeSnapshot(emulator: Emulator): Promise<Status["snapshot"]> {
+  try {
+    const snapshot = await newestSnapshot(emulator.home.snapshots(imageKey(emulator)));
+    if (!snapshot) return undefined;
+    const { id, created, engine } = snapshot.manifest;
+    return { id, created, engine };
+  } catch (error) {
+    return { error: messageOf(error) };
+  }
+}

@@ -1,0 +1,33 @@
+/** Where the time of a start went. */
+
+/** A named stretch of time; stretches may overlap. */
+export interface Phase {
+  /** What was done. */
+  name: string;
+  /** When it began, in milliseconds after the timeline did. */
+  startMs: number;
+  /** When it ended, likewise. */
+  endMs: number;
+}
+
+/** Phases as they happen. */
+export class Timeline {
+  /** The phases that have ended, in the order of their ends. */
+  readonly phases: Phase[] = [];
+  #origin = performance.now();
+
+  /** Runs `work` as the phase called `name`. A phase that fails is recorded too. */
+  async phase<T>(name: string, work: () => Promise<T>): Promise<T> {
+    const startMs = this.elapsed();
+    try {
+      return await work();
+    } finally {
+      this.phases.push({ name, startMs, endMs: this.elapsed() });
+    }
+  }
+
+  /** Milliseconds since the timeline began. */
+  elapsed(): number {
+    return Math.round((performance.now() - this.#origin) * 10) / 10;
+  }
+}

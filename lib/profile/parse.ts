@@ -1,0 +1,56 @@
+/** Checking a profile's text. A module of its own, because the built-in profiles need none of it. */
+
+import { type OutputUnit, type Schema, Validator } from "@cfworker/json-schema";
+import { HotbootError, messageOf } from "../error.ts";
+import type { Profile } from "./profile.ts";
+import schema from "./schema.json" with { type: "json" };
+
+/**
+ * The profile that `text` describes.
+ *
+ * @param origin What to call it in an error: its path.
+ * @throws {HotbootError} with the path of the first field that is wrong.
+ */
+export function parseProfile(text: string, origin: string): Profile {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new HotbootError(`profile ${origin} is no JSON: ${messageOf(error)}`);
+  }
+  const { valid, errors } = new Validator(schema as unknown as Schema, "2020-12", false).validate(value);
+  if (!valid) throw new HotbootError(`profile ${origin}: ${explain(errors)}`);
+
+  const raw = value as Omit<Profile, "timeouts"> & { timeouts?: Partial<Profile["timeouts"]> };
+  const profile: Profile = { ...raw, timeouts: { boot: 240, resume: 45, ...raw.timeouts } };
+  for (const [index, check] of profile.health.entries()) {
+    if (!profile.ports[check.port]) {
+      throw new HotbootError(`profile ${origin}: health[${index}].port: there is no port '${check.port}'`);
+    }
+  }
+  const owners = new Map<number, string>();
+  for (const [name, { host }] of Object.entries(profile.ports)) {
+    const owner = owners.get(host);
+    if (owner) throw new HotbootError(`profile ${origin}: ports.${name}.host: ${host} is also the port of '${owner}'`);
+    owners.set(host, name);
+  }
+  return profile;
+}
+
+/** The innermost error, as `machine.memory: …`: the outer ones only say that something within is wrong. */
+function explain(errors: OutputUnit[]): string {
+  const innermost = errors.reduce((deepest, error) =>
+    depth(error.instanceLocation) > depth(deepest.instanceLocation) ||
+      (error.instanceLocation === deepest.instanceLocation && error.keyword !== "properties")
+      ? error
+      : deepest
+  );
+  const path = innermost.instanceLocation.slice(2).split("/").filter((part) => part !== "")
+    .map((part) => /^\d+$/.test(part) ? `[${part}]` : `.${part.replaceAll("~1", "/").replaceAll("~0", "~")}`)
+    .join("").replace(/^\./, "");
+  return `${path || "the whole file"}: ${innermost.error}`;
+}
+
+function depth(location: string): number {
+  return location.split("/").length;
+}

@@ -1,0 +1,110 @@
+/**
+ * Profiles: what one emulator is, as data.
+ *
+ * `schema.json` beside this file says the same for editors and is what a profile is checked against.
+ *
+ * @module
+ */
+
+import { toFileUrl } from "@std/path/to-file-url";
+import { HotbootError } from "../error.ts";
+
+/** A service's port. */
+export interface Port {
+  /** The TCP port that the service listens on in the guest. */
+  guest: number;
+  /** The port on the host's 127.0.0.1 that leads there. */
+  host: number;
+}
+
+/** A request that a healthy guest answers. */
+export interface HealthCheck {
+  /** What is checked, for people. */
+  name: string;
+  /** The name of one of the profile's ports. */
+  port: string;
+  /** The path, and query, of the GET request. */
+  path: string;
+  /** The status expected; 200 unless told. */
+  status?: number;
+}
+
+/** How an image is built from a recipe. */
+export interface Build {
+  /** A bash script, called with an output directory and an architecture; relative to the profile. */
+  script: string;
+  /** The files and directories that decide what comes out, the script among them; relative to the profile. */
+  inputs: string[];
+}
+
+/** What one emulator is. */
+export interface Profile {
+  /** Lower-case letters, digits and dashes; names the image and its snapshots. */
+  name: string;
+  /** Where the image comes from. */
+  image: {
+    /** The recipe that makes it on this machine. */
+    build: Build;
+  };
+  /** The virtual machine. */
+  machine: {
+    /** RAM, in MiB. */
+    memory: number;
+    /** Virtual CPUs. */
+    cpus: number;
+    /** The kernel's command line, where the image has a kernel beside its disk. */
+    append?: string;
+  };
+  /** The services' ports, by name. */
+  ports: Record<string, Port>;
+  /** What must answer before the emulator is called up. */
+  health: HealthCheck[];
+  /** Limits until all health checks are green, in seconds. */
+  timeouts: {
+    /** After power-on. */
+    boot: number;
+    /** After a resume. */
+    resume: number;
+  };
+}
+
+/** A profile and where it stands. */
+export interface LoadedProfile {
+  /** The profile itself. */
+  profile: Profile;
+  /** Its file; the base of its relative paths. */
+  url: URL;
+}
+
+const BUILT_IN: Record<string, () => Promise<{ default: unknown }>> = {
+  demo: () => import("../../qemu/demo/profile.json", { with: { type: "json" } }),
+};
+
+/**
+ * Finds a profile by the name of a built-in one, or by the path of its file.
+ *
+ * @param nameOrPath A built-in's name; anything with a slash or ending in `.json` is a path.
+ * @throws {HotbootError} when there is no such profile, or naming the first field that is wrong.
+ */
+export async function loadProfile(nameOrPath: string): Promise<LoadedProfile> {
+  const builtIn = BUILT_IN[nameOrPath];
+  if (builtIn) {
+    const profile = (await builtIn()).default as Profile;
+    return { profile, url: new URL(`../../qemu/${nameOrPath}/profile.json`, import.meta.url) };
+  }
+  if (!nameOrPath.includes("/") && !nameOrPath.endsWith(".json")) {
+    const known = Object.keys(BUILT_IN).join(", ");
+    throw new HotbootError(`no profile '${nameOrPath}': built in are ${known}; a file's name ends in .json`);
+  }
+  let text: string;
+  let path = nameOrPath;
+  try {
+    path = await Deno.realPath(nameOrPath);
+    text = await Deno.readTextFile(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) throw new HotbootError(`no profile at ${nameOrPath}`);
+    throw error;
+  }
+  const { parseProfile } = await import("./parse.ts");
+  return { profile: parseProfile(text, nameOrPath), url: toFileUrl(path) };
+}

@@ -1,0 +1,124 @@
+/**
+ * What a snapshot is and what it was captured on: written last, so that a snapshot with a manifest is complete.
+ *
+ * @module
+ */
+
+import { HotbootError } from "../error.ts";
+import { type Fingerprint, fingerprint } from "./fingerprint.ts";
+
+/** The files of a snapshot, by their names in its directory. */
+export const SNAPSHOT_FILES = { ram: "ram", state: "device.state", disk: "disk.qcow2" } as const;
+
+/**
+ * Everything that must be the same for a snapshot to resume, as names that a person understands and plain values:
+ * `"QEMU version": "7.2.22"`.
+ */
+export type Identity = Record<string, string>;
+
+/** A snapshot's description, `manifest.json` in its directory. */
+export interface Manifest {
+  /** The layout of this file and its directory. */
+  format: 1;
+  /** The snapshot's name, that of its directory. */
+  id: string;
+  /** How RAM was saved. */
+  engine: "instant";
+  /** When it was captured, ISO 8601. */
+  created: string;
+  /** What it was captured on. */
+  identity: Identity;
+  /** What its files must look like. */
+  files: Record<string, Fingerprint>;
+  /**
+   * Present until the files are known to be on disk and not only in the host's memory: the time of the host's last
+   * boot, milliseconds since 1970. After another boot such a snapshot is not trusted.
+   */
+  unsyncedSinceBoot?: number;
+}
+
+const MANIFEST = "manifest.json";
+/** The clock is corrected now and then, and the boot time computed from it moves along. */
+const BOOT_TIME_SLACK_MS = 60_000;
+
+/** When the host booted, milliseconds since 1970. Needs sys permission for `osUptime`. */
+export function bootTime(): number {
+  return Math.round(Date.now() - Deno.osUptime() * 1000);
+}
+
+/**
+ * Reads a snapshot's manifest.
+ *
+ * @throws {HotbootError} when there is none or it cannot be understood.
+ */
+export async function readManifest(directory: string): Promise<Manifest> {
+  let manifest: Manifest;
+  try {
+    manifest = JSON.parse(await Deno.readTextFile(`${directory}/${MANIFEST}`));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) throw new HotbootError("its manifest.json is missing");
+    if (error instanceof SyntaxError) throw new HotbootError("its manifest.json is damaged");
+    throw error;
+  }
+  if (manifest?.format !== 1) {
+    throw new HotbootError(`its manifest.json has format ${manifest?.format}, this hotboot reads format 1`);
+  }
+  for (const part of ["id", "engine", "created", "identity", "files"] as const) {
+    if (manifest[part] === undefined) throw new HotbootError(`its manifest.json lacks '${part}'`);
+  }
+  return manifest;
+}
+
+/** Writes it in one step, in place of an earlier one. */
+export async function writeManifest(directory: string, manifest: Manifest): Promise<void> {
+  const temporary = `${directory}/.${MANIFEST}.tmp`;
+  await Deno.writeTextFile(temporary, JSON.stringify(manifest, null, 2) + "\n", { mode: 0o600 });
+  await Deno.rename(temporary, `${directory}/${MANIFEST}`);
+}
+
+/** The first reason why a snapshot cannot be resumed on a machine with `identity`, or `undefined`. */
+export function difference(manifest: Manifest, identity: Identity): string | undefined {
+  for (const name of new Set([...Object.keys(identity), ...Object.keys(manifest.identity)])) {
+    const [was, is] = [manifest.identity[name], identity[name]];
+    if (was !== is) return `the ${name} was ${was ?? "not recorded"} and is ${is ?? "none"}`;
+  }
+  if (manifest.unsyncedSinceBoot !== undefined) {
+    if (Math.abs(bootTime() - manifest.unsyncedSinceBoot) > BOOT_TIME_SLACK_MS) {
+      return "the host went down before the snapshot was safely on disk";
+    }
+  }
+}
+
+/**
+ * Looks at the sizes of a snapshot's files, which takes no time. To be done before QEMU is started: it lengthens a RAM
+ * file that is too short.
+ *
+ * @returns The first reason not to trust them, or `undefined`.
+ */
+export async function wrongSize(directory: string, manifest: Manifest): Promise<string | undefined> {
+  for (const name of Object.values(SNAPSHOT_FILES)) {
+    const expected = manifest.files[name];
+    if (!expected) return `its manifest does not list '${name}'`;
+    const stat = await Deno.stat(`${directory}/${name}`).catch(() => undefined);
+    if (!stat) return `its file '${name}' is missing`;
+    if (stat.size !== expected.size) return `its file '${name}' has ${stat.size} bytes instead of ${expected.size}`;
+  }
+}
+
+/** The same for what is in the files. It can be done while QEMU starts. */
+export async function wrongContent(directory: string, manifest: Manifest): Promise<string | undefined> {
+  const actual = await describeFiles(directory);
+  for (const name of Object.values(SNAPSHOT_FILES)) {
+    if (actual[name].sample !== manifest.files[name].sample) {
+      return `its file '${name}' has other content than was captured`;
+    }
+  }
+}
+
+/** Looks at a snapshot's files and describes them for its manifest. */
+export async function describeFiles(directory: string): Promise<Record<string, Fingerprint>> {
+  const names = Object.values(SNAPSHOT_FILES);
+  return Object.fromEntries(
+    await Promise.all(names.map(async (name) => [name, await fingerprint(`${directory}/${name}`)] as const)),
+  );
+}

@@ -1,0 +1,97 @@
+/** The snapshots of one image on disk: made aside, put in place whole, found again. */
+
+import { HotbootError, messageOf } from "../error.ts";
+import {
+  bootTime,
+  describeFiles,
+  type Identity,
+  type Manifest,
+  readManifest,
+  SNAPSHOT_FILES,
+  writeManifest,
+} from "./manifest.ts";
+
+/** A snapshot in its directory. */
+export interface Snapshot {
+  /** Its directory's absolute path. */
+  directory: string;
+  /** Its description. */
+  manifest: Manifest;
+}
+
+/** A directory that holds what is to become a snapshot. */
+export const TEMPORARY_PREFIX = ".tmp-";
+
+/** The newest snapshot below `directory`, or `undefined`; ids sort by their time. */
+export async function newestSnapshot(directory: string): Promise<Snapshot | undefined> {
+  const [newest] = (await snapshotIds(directory)).toReversed();
+  if (newest === undefined) return undefined;
+  const path = `${directory}/${newest}`;
+  try {
+    return { directory: path, manifest: await readManifest(path) };
+  } catch (error) {
+    throw new HotbootError(`snapshot ${newest} cannot be used: ${messageOf(error)}`);
+  }
+}
+
+/** The ids of all snapshots below `directory`, the oldest first. */
+export async function snapshotIds(directory: string): Promise<string[]> {
+  const ids: string[] = [];
+  try {
+    for await (const entry of Deno.readDir(directory)) {
+      if (entry.isDirectory && !entry.name.startsWith(".")) ids.push(entry.name);
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  return ids.sort();
+}
+
+/** An empty directory for a new snapshot of a machine with `ramBytes` of RAM, with its sparse RAM file. */
+export async function prepareSnapshot(directory: string, ramBytes: number): Promise<string> {
+  await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
+  const path = `${directory}/${TEMPORARY_PREFIX}${crypto.randomUUID()}`;
+  await Deno.mkdir(path, { mode: 0o700 });
+  // Made here and not by QEMU, which would let other users read it.
+  const ram = await Deno.open(`${path}/${SNAPSHOT_FILES.ram}`, { write: true, createNew: true, mode: 0o600 });
+  await ram.truncate(ramBytes);
+  ram.close();
+  return path;
+}
+
+/** Puts a prepared directory in place as the newest snapshot. Nothing may write to its files any more. */
+export async function commitSnapshot(prepared: string, identity: Identity): Promise<Snapshot> {
+  const created = new Date();
+  const id = `${created.toISOString().replaceAll(/[-:]|\.\d+/g, "")}-${crypto.randomUUID().slice(0, 4)}`;
+  const manifest: Manifest = {
+    format: 1,
+    id,
+    engine: "instant",
+    created: created.toISOString(),
+    identity,
+    files: await describeFiles(prepared),
+    unsyncedSinceBoot: bootTime(),
+  };
+  await writeManifest(prepared, manifest);
+  const directory = prepared.replace(/[^/]+$/, id);
+  await Deno.rename(prepared, directory);
+  return { directory, manifest };
+}
+
+/** Brings a snapshot's files to the disk itself, after which it is trusted across a crash of the host. */
+export async function syncSnapshot(snapshot: Snapshot): Promise<void> {
+  const { unsyncedSinceBoot, ...manifest } = snapshot.manifest;
+  if (unsyncedSinceBoot === undefined) return;
+  for (const name of Object.values(SNAPSHOT_FILES)) {
+    using file = await Deno.open(`${snapshot.directory}/${name}`, { read: true, write: true });
+    await file.sync();
+  }
+  await writeManifest(snapshot.directory, manifest);
+  snapshot.manifest = manifest;
+}
+
+/** Removes a snapshot: its manifest first, so that a half-removed one is none. */
+export async function removeSnapshot(directory: string): Promise<void> {
+  await Deno.remove(`${directory}/manifest.json`).catch(() => {});
+  await Deno.remove(directory, { recursive: true }).catch(() => {});
+}

@@ -1,0 +1,33 @@
+/** The terminal: results on standard output, everything else on standard error. */
+
+import type { Reporter } from "../emulator/emulator.ts";
+
+/** Prints bytes, or a text and a newline, on standard output. */
+export async function print(what: string | Uint8Array): Promise<void> {
+  await write(Deno.stdout, what);
+}
+
+/** Prints bytes, or a text and a newline, on standard error. */
+export async function printError(what: string | Uint8Array): Promise<void> {
+  await write(Deno.stderr, what);
+}
+
+/** Prints a value as JSON on standard output. */
+export async function printJson(value: unknown): Promise<void> {
+  await print(JSON.stringify(value, null, 2));
+}
+
+/** Tells on standard error what an operation does. Warnings are told however quiet. */
+export function consoleReporter(level: "quiet" | "normal" | "verbose"): Reporter {
+  const say = (text: string) => console.error(`hotboot: ${text}`);
+  return {
+    step: level === "quiet" ? () => {} : say,
+    detail: level === "verbose" ? say : () => {},
+    warn: (text) => say(`warning: ${text}`),
+  };
+}
+
+async function write(to: { write(bytes: Uint8Array): Promise<number> }, what: string | Uint8Array): Promise<void> {
+  const bytes = typeof what === "string" ? new TextEncoder().encode(`${what}\n`) : what;
+  for (let at = 0; at < bytes.length;) at += await to.write(bytes.subarray(at));
+}

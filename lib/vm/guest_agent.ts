@@ -1,0 +1,238 @@
+/**
+ * QEMU's guest agent: programs, files and the clock inside the guest, over a virtio-serial port.
+ *
+ * Source: QEMU's documentation, "QEMU Guest Agent Protocol Reference" (qga/qapi-schema.json).
+ *
+ * @module
+ */
+
+import { HotbootError } from "../error.ts";
+import { decodeBase64, encodeBase64 } from "@std/encoding/base64";
+import { DELIMITER, type Duplex, JsonLines } from "./json_lines.ts";
+import { sleep, type WaitOptions, within } from "./wait.ts";
+
+/** A program to run in the guest. */
+export interface GuestCommand {
+  /** The program: a path, or a name to be looked up in the agent's `PATH`. */
+  path: string;
+  /** Its arguments, without the program's own name. */
+  args?: string[];
+  /** `NAME=value` entries that replace the agent's own environment. */
+  env?: string[];
+  /** What it reads from standard input; none: an empty one. */
+  input?: Uint8Array;
+}
+
+/** How a program in the guest ended, and what it printed. */
+export interface GuestResult {
+  /** The exit code; 128 + n for a program that signal n ended. */
+  exitCode: number;
+  /** Standard output: at most 16 MiB, the agent's limit. */
+  stdout: Uint8Array;
+  /** Standard error, with the same limit. */
+  stderr: Uint8Array;
+}
+
+interface ExecStatus {
+  exited: boolean;
+  exitcode?: number;
+  signal?: number;
+  "out-data"?: string;
+  "err-data"?: string;
+}
+
+const DEFAULT_TIMEOUT_MS = 10_000;
+/** How much goes over the channel in one message; the agent clears and fills as much memory each time. */
+const CHUNK_BYTES = 256 * 1024;
+
+/**
+ * A synchronised connection to the guest agent.
+ *
+ * QEMU lets one client in at a time and a further one wait, so hold a connection only as long as it is in use.
+ *
+ * @example
+ * ```ts no-run
+ * import { GuestAgent } from "@hotboot/hotboot";
+ *
+ * await using agent = await GuestAgent.connect("/run/vm/agent.sock");
+ * await agent.setTime();
+ * const { stdout } = await agent.exec({ path: "uname", args: ["-r"] });
+ * console.log(new TextDecoder().decode(stdout));
+ * ```
+ */
+export class GuestAgent implements AsyncDisposable {
+  #lines: JsonLines;
+  #last: Promise<unknown> = Promise.resolve();
+
+  private constructor(lines: JsonLines) {
+    this.#lines = lines;
+  }
+
+  /**
+   * Connects to the agent's unix socket and synchronises with the agent.
+   *
+   * Needs net permission for `unix:PATH` (Deno 2.9 and later), or read and write permission on it (before).
+   *
+   * @param path The absolute path of the socket behind the port `org.qemu.guest_agent.0`.
+   * @param options The limit, 10 s unless told.
+   * @throws {HotbootError} when no agent answers in time.
+   */
+  static async connect(path: string, options: WaitOptions = {}): Promise<GuestAgent> {
+    return await GuestAgent.open(await Deno.connect({ transport: "unix", path }), options);
+  }
+
+  /** The same over any byte stream. */
+  static async open(duplex: Duplex, options: WaitOptions = {}): Promise<GuestAgent> {
+    const agent = new GuestAgent(new JsonLines(duplex));
+    try {
+      await within(agent.#sync(), "the guest agent", { timeoutMs: DEFAULT_TIMEOUT_MS, ...options });
+      return agent;
+    } catch (error) {
+      await agent.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Runs one of the agent's commands and gives its `return` value. Commands run one after the other.
+   *
+   * @throws {HotbootError} when the agent refuses, goes away or does not answer in time; after the last two the
+   * connection is of no more use.
+   */
+  async execute<T = unknown>(command: string, args: object = {}, options: WaitOptions = {}): Promise<T> {
+    const turn = this.#last.then(async () => {
+      await this.#lines.write({ execute: command, arguments: args });
+      const reply = await this.#lines.read() as { return?: T; error?: { desc: string } } | undefined;
+      if (!reply) throw new HotbootError(`the guest agent went away during '${command}'`);
+      if (reply.error) throw new HotbootError(`the guest agent refused '${command}': ${reply.error.desc}`);
+      return reply.return as T;
+    });
+    this.#last = turn.catch(() => {});
+    const limits = { timeoutMs: DEFAULT_TIMEOUT_MS, ...options };
+    return await within(turn, `the guest agent ('${command}')`, limits);
+  }
+
+  /** Returns when the agent answers. */
+  async ping(options: WaitOptions = {}): Promise<void> {
+    await this.execute("guest-ping", {}, options);
+  }
+
+  /**
+   * Sets the guest's clock to the host's, or to `time` (milliseconds since 1970).
+   *
+   * The agent also sets the hardware clock, with `hwclock`; where the guest has none, the system's clock is set all
+   * the same (qga sets it first), and that is what counts.
+   */
+  async setTime(time?: number, options: WaitOptions = {}): Promise<void> {
+    try {
+      const milliseconds = time ?? Date.now();
+      await this.execute("guest-set-time", { time: Math.round(milliseconds * 1000) * 1000 }, options);
+    } catch (error) {
+      if (!(error instanceof HotbootError && /hwclock|hardware clock/i.test(error.message))) throw error;
+    }
+  }
+
+  /** Starts a program and gives its process id in the guest; {@linkcode status} tells how it goes. */
+  async spawn(command: GuestCommand, capture = false, options: WaitOptions = {}): Promise<number> {
+    const { pid } = await this.execute<{ pid: number }>("guest-exec", {
+      path: command.path,
+      arg: command.args ?? [],
+      ...(command.env && { env: command.env }),
+      ...(command.input && { "input-data": encodeBase64(command.input) }),
+      "capture-output": capture,
+    }, options);
+    return pid;
+  }
+
+  /** The result of a spawned program, or `undefined` while it runs. It can be asked for once. */
+  async status(pid: number, options: WaitOptions = {}): Promise<GuestResult | undefined> {
+    const status = await this.execute<ExecStatus>("guest-exec-status", { pid }, options);
+    if (!status.exited) return undefined;
+    return {
+      exitCode: status.signal ? 128 + status.signal : status.exitcode ?? 0,
+      stdout: decodeBase64(status["out-data"] ?? ""),
+      stderr: decodeBase64(status["err-data"] ?? ""),
+    };
+  }
+
+  /**
+   * Runs a program to its end.
+   *
+   * @param options The limit for the whole run, 10 s unless told.
+   * @throws {HotbootError} when the program cannot be started or runs longer; it is not killed then.
+   */
+  async exec(command: GuestCommand, options: WaitOptions = {}): Promise<GuestResult> {
+    const run = async () => {
+      const pid = await this.spawn(command, true, options);
+      // The agent has no event for a program's end. Most take a few milliseconds; poll those closely.
+      for (let pause = 2;; pause = Math.min(pause * 1.5, 100)) {
+        const result = await this.status(pid, options);
+        if (result) return result;
+        await sleep(pause, options.signal);
+      }
+    };
+    return await within(run(), `'${command.path}' in the guest`, { timeoutMs: DEFAULT_TIMEOUT_MS, ...options });
+  }
+
+  /** Writes a file in the guest, in place of what was there. */
+  async writeFile(path: string, data: Uint8Array, options: WaitOptions = {}): Promise<void> {
+    const handle = await this.execute<number>("guest-file-open", { path, mode: "w" }, options);
+    try {
+      for (let at = 0; at < data.length;) {
+        const chunk = data.subarray(at, at + CHUNK_BYTES);
+        const { count } = await this.execute<{ count: number }>(
+          "guest-file-write",
+          { handle, "buf-b64": encodeBase64(chunk) },
+          options,
+        );
+        at += count;
+      }
+    } finally {
+      await this.execute("guest-file-close", { handle }, options); // flushes, so its failure counts
+    }
+  }
+
+  /** Opens a file in the guest for reading; {@linkcode read} takes the handle, {@linkcode closeFile} ends it. */
+  async openFile(path: string, options: WaitOptions = {}): Promise<number> {
+    return await this.execute<number>("guest-file-open", { path, mode: "r" }, options);
+  }
+
+  /** The next bytes, at most 256 KiB; an empty array at the file's present end. */
+  async read(handle: number, options: WaitOptions = {}): Promise<Uint8Array> {
+    const reply = await this.execute<{ "buf-b64": string }>(
+      "guest-file-read",
+      { handle, count: CHUNK_BYTES },
+      options,
+    );
+    return decodeBase64(reply["buf-b64"]);
+  }
+
+  /** Closes a file that {@linkcode openFile} opened. */
+  async closeFile(handle: number, options: WaitOptions = {}): Promise<void> {
+    await this.execute("guest-file-close", { handle }, options);
+  }
+
+  /** Ends the connection; the agent goes on. */
+  async close(): Promise<void> {
+    await this.#lines.close();
+  }
+
+  /** The same as {@linkcode close}, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /**
+   * Brings both sides to a known point: an earlier client may have left half a request in the agent's parser, which
+   * the delimiter flushes, and answers on the way, which are dropped up to the delimiter that answers ours.
+   */
+  async #sync(): Promise<void> {
+    const id = crypto.getRandomValues(new Uint32Array(1))[0];
+    await this.#lines.write({ execute: "guest-sync-delimited", arguments: { id } }, [DELIMITER]);
+    while (await this.#lines.skipToDelimiter()) {
+      const reply = await this.#lines.read() as { return?: number } | undefined;
+      if (reply?.return === id) return;
+    }
+    throw new HotbootError("QEMU closed the guest agent's channel: the machine has stopped");
+  }
+}

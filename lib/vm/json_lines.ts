@@ -1,0 +1,84 @@
+/**
+ * Newline-delimited JSON over a byte stream: the framing that QEMU's monitor and its guest agent share.
+ *
+ * QEMU ends each value with a newline and never puts a raw one inside a value, so a line is a value however the
+ * bytes were split or joined on the way.
+ */
+
+/** A byte stream in both directions; a `Deno.Conn` is one. */
+export interface Duplex {
+  /** What the other side sends. */
+  readable: ReadableStream<Uint8Array>;
+  /** What the other side gets. */
+  writable: WritableStream<Uint8Array>;
+}
+
+/** Precedes the answer to `guest-sync-delimited`, and never occurs in JSON text (it is no UTF-8). */
+export const DELIMITER = 0xff;
+const NEWLINE = 0x0a;
+
+/** JSON values over a {@linkcode Duplex}, one a line. */
+export class JsonLines {
+  #reader: ReadableStreamDefaultReader<Uint8Array>;
+  #writer: WritableStreamDefaultWriter<Uint8Array>;
+  #chunks: Uint8Array[] = [];
+
+  /** Takes over both directions of `duplex`. */
+  constructor(duplex: Duplex) {
+    this.#reader = duplex.readable.getReader();
+    this.#writer = duplex.writable.getWriter();
+  }
+
+  /** The next value, or `undefined` at the stream's end (a last line without a newline is not a value). */
+  async read(): Promise<unknown> {
+    while (true) {
+      const line = await this.#readThrough(NEWLINE);
+      if (line === undefined) return undefined;
+      const text = new TextDecoder().decode(line).trim();
+      if (text !== "") return JSON.parse(text);
+    }
+  }
+
+  /** Drops everything up to and including the next {@linkcode DELIMITER}; false at the stream's end. */
+  async skipToDelimiter(): Promise<boolean> {
+    return await this.#readThrough(DELIMITER) !== undefined;
+  }
+
+  /** Sends one value, with `prefix` (raw bytes) before it. */
+  async write(value: unknown, prefix: number[] = []): Promise<void> {
+    const text = new TextEncoder().encode(JSON.stringify(value) + "\n");
+    const bytes = new Uint8Array(prefix.length + text.length);
+    bytes.set(prefix);
+    bytes.set(text, prefix.length);
+    await this.#writer.write(bytes);
+  }
+
+  /** Ends both directions; a read under way gives `undefined`. */
+  async close(): Promise<void> {
+    await Promise.allSettled([this.#reader.cancel(), this.#writer.close()]);
+  }
+
+  /** Everything before the next `end` byte, which is dropped. */
+  async #readThrough(end: number): Promise<Uint8Array | undefined> {
+    const parts: Uint8Array[] = [];
+    while (true) {
+      const chunk = this.#chunks.shift() ?? (await this.#reader.read()).value;
+      if (chunk === undefined) return undefined;
+      const at = chunk.indexOf(end);
+      if (at < 0) {
+        parts.push(chunk);
+        continue;
+      }
+      parts.push(chunk.subarray(0, at));
+      if (at + 1 < chunk.length) this.#chunks.unshift(chunk.subarray(at + 1));
+      if (parts.length === 1) return parts[0];
+      const line = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+      let offset = 0;
+      for (const part of parts) {
+        line.set(part, offset);
+        offset += part.length;
+      }
+      return line;
+    }
+  }
+}

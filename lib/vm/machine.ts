@@ -1,0 +1,140 @@
+/**
+ * A virtual machine as data, and the QEMU arguments that build it.
+ *
+ * Cold boot, capture and resume all use this one function, so the device layout is the same in each: QEMU loads
+ * device state only into the devices that it was saved from.
+ *
+ * Source: QEMU's documentation, "Invocation" (docs/system/invocation) and "VM templating" (docs/system/vm-templating).
+ */
+
+/** A guest's processor architecture, by the names that Debian and Docker use. */
+export type Arch = "amd64" | "arm64";
+
+/** Where the guest's RAM lives. */
+export type Memory =
+  /** Memory of QEMU's own, gone with it. */
+  | { kind: "anonymous" }
+  /** A file that holds every byte the guest writes. */
+  | { kind: "shared"; path: string }
+  /** A file that is read page by page and never written: what the guest writes is QEMU's own. */
+  | { kind: "private"; path: string };
+
+/** Where QEMU listens, and where it writes what the guest prints. Absolute paths. */
+export interface Channels {
+  /** The monitor's unix socket. */
+  monitor: string;
+  /** The guest agent's unix socket. */
+  agent: string;
+  /** The serial console's output. */
+  serialLog: string;
+}
+
+/** Everything that decides what the guest sees. */
+export interface Machine {
+  /** The guest's architecture. */
+  arch: Arch;
+  /** A versioned machine type: `pc-q35-7.2`. */
+  machineType: string;
+  /** `tcg`, `kvm` or `hvf`. */
+  accelerator: string;
+  /** A QEMU CPU model: `max`, `host`. */
+  cpuModel: string;
+  /** RAM, in MiB. */
+  memoryMiB: number;
+  /** Virtual CPUs. */
+  cpus: number;
+  /** The kernel to boot directly; none: the disk's own boot loader. */
+  kernel?: { path: string; initrd?: string; append: string };
+  /** The disk, qcow2. */
+  disk: string;
+  /** TCP forwards from the host's 127.0.0.1 into the guest. */
+  forwards: { host: number; guest: number }[];
+}
+
+/** What differs from one launch of a machine to the next, and the guest must not notice. */
+export interface Launch {
+  /** Names the machine in process lists. */
+  name: string;
+  /** This process's own identity, asked over QMP before anything is done to it. */
+  uuid: string;
+  /** Where RAM lives. */
+  memory: Memory;
+  /** Wait for device state (`migrate-incoming`) instead of booting. */
+  incoming: boolean;
+  /** Sockets and logs. */
+  channels: Channels;
+}
+
+/** Names and values as one QEMU option; a comma in a value is doubled, which is QEMU's escape. */
+export function option(head: string, values: Record<string, string | number | undefined>): string {
+  const rest = Object.entries(values).filter(([, value]) => value !== undefined)
+    .map(([key, value]) => `${key}=${String(value).replaceAll(",", ",,")}`);
+  return [head, ...rest].filter((part) => part !== "").join(",");
+}
+
+/** What the guest sees, as QEMU arguments; the part that a snapshot depends on. */
+export function deviceArguments(machine: Machine): string[] {
+  return [
+    // The versioned name: an alias such as q35 means another machine in the next QEMU.
+    ...["-machine", option(machine.machineType, { "memory-backend": "ram" })],
+    ...["-accel", machine.accelerator === "tcg" ? "tcg,thread=multi" : machine.accelerator],
+    ...["-cpu", machine.cpuModel],
+    ...["-m", `${machine.memoryMiB}M`],
+    ...["-smp", String(machine.cpus)],
+    // No device and no configuration that is not named here.
+    "-nodefaults",
+    "-no-user-config",
+    ...["-display", "none"],
+    ...["-device", "virtio-blk-pci,drive=disk"],
+    // No network boot ROM: nothing boots from it, and it would be one more block of memory to save.
+    ...["-device", "virtio-net-pci,netdev=net,romfile="],
+    ...["-device", "virtio-serial-pci"],
+    ...["-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"],
+    ...["-object", "rng-builtin,id=rng"],
+    ...["-device", "virtio-rng-pci,rng=rng"],
+    // Tells the guest's kernel that it was resumed, so that it does not repeat its random numbers (Linux 5.18).
+    ...(machine.arch === "amd64" ? ["-device", "vmgenid,guid=auto"] : []),
+    // An empty slot: what cannot be saved with a machine is plugged in here afterwards.
+    ...["-device", "pcie-root-port,id=spare,chassis=1,slot=1"],
+    ...["-serial", "chardev:serial"],
+  ];
+}
+
+/** The whole command line of a launch, without the program. */
+export function qemuArguments(machine: Machine, launch: Launch): string[] {
+  const { kernel } = machine;
+  const { channels } = launch;
+  return [
+    ...["-name", option("", { guest: launch.name })],
+    ...["-uuid", launch.uuid],
+    ...deviceArguments(machine),
+    ...["-object", memoryArgument(machine.memoryMiB, launch.memory)],
+    ...(kernel ? ["-kernel", kernel.path, "-append", kernel.append] : []),
+    ...(kernel?.initrd ? ["-initrd", kernel.initrd] : []),
+    // discard: what the guest trims does not stay in the overlay, which a snapshot keeps.
+    ...["-drive", option("", { id: "disk", if: "none", format: "qcow2", discard: "unmap", file: machine.disk })],
+    ...["-netdev", netdevArgument(machine)],
+    ...["-chardev", option("file", { id: "serial", path: channels.serialLog })],
+    ...["-chardev", option("socket", { id: "agent", server: "on", wait: "off", path: channels.agent })],
+    ...["-chardev", option("socket", { id: "monitor", server: "on", wait: "off", path: channels.monitor })],
+    ...["-mon", "chardev=monitor,mode=control"],
+    // seccomp: no new programs, no other user, no changed limits, no obsolete system calls. Linux only.
+    ...(Deno.build.os === "linux"
+      ? ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
+      : []),
+    // -S: the guest runs when `cont` says so, not at the moment its state is in.
+    ...(launch.incoming ? ["-S", "-incoming", "defer"] : []),
+  ];
+}
+
+function memoryArgument(memoryMiB: number, memory: Memory): string {
+  const size = `${memoryMiB}M`;
+  if (memory.kind === "anonymous") return option("memory-backend-ram", { id: "ram", size });
+  const share = memory.kind === "shared" ? "on" : "off";
+  return option("memory-backend-file", { id: "ram", size, share, "mem-path": memory.path });
+}
+
+function netdevArgument(machine: Machine): string {
+  const forwards = machine.forwards.map(({ host, guest }) => `hostfwd=tcp:127.0.0.1:${host}-:${guest}`);
+  return ["user,id=net", ...forwards].join(",");
+}

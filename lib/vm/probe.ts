@@ -1,0 +1,149 @@
+/** Finding QEMU and what it can do here, by asking the program itself. */
+
+import { encodeHex } from "@std/encoding/hex";
+import { HotbootError, messageOf } from "../error.ts";
+import type { Arch } from "./machine.ts";
+import { QmpClient } from "./qmp.ts";
+import { type WaitOptions, within } from "./wait.ts";
+
+/** What a QEMU program turned out to be and to offer on this host. */
+export interface QemuFacts {
+  /** Its absolute path. */
+  program: string;
+  /** Its version: `7.2.22`. */
+  version: string;
+  /** The versioned machine type behind the general name: `pc-q35-7.2`. */
+  machineType: string;
+  /** The accelerator that works: `kvm`, `hvf` or `tcg`. */
+  accelerator: string;
+  /** The CPU model that goes with it. */
+  cpuModel: string;
+  /** The CPU's features as QEMU sees them, as a digest: with kvm and hvf they are the host's. */
+  cpuFeatures: string;
+  /** Why a faster accelerator was passed over; empty when none was. */
+  passedOver: string;
+}
+
+const PROGRAMS: Record<Arch, { program: string; machine: string; apt: string }> = {
+  amd64: { program: "qemu-system-x86_64", machine: "q35", apt: "qemu-system-x86" },
+  arm64: { program: "qemu-system-aarch64", machine: "virt", apt: "qemu-system-arm" },
+};
+/** A hardware accelerator that did not work is tried again after this long; a group or module may have been added. */
+const RETRY_AFTER_MS = 24 * 3600 * 1000;
+
+/** The host's architecture. */
+export const HOST_ARCH: Arch = Deno.build.arch === "aarch64" ? "arm64" : "amd64";
+
+/**
+ * The absolute path of QEMU for a guest architecture, from `PATH`.
+ *
+ * @param override A path to use instead.
+ * @throws {HotbootError} when there is none, with the package to install.
+ */
+export async function findQemu(arch: Arch, path: string | undefined, override?: string): Promise<string> {
+  const { program, apt } = PROGRAMS[arch];
+  for (const candidate of override ? [override] : (path ?? "").split(":").map((dir) => `${dir}/${program}`)) {
+    if ((await Deno.stat(candidate).catch(() => undefined))?.isFile) return await Deno.realPath(candidate);
+  }
+  if (override) throw new HotbootError(`no QEMU at ${override} (named by HOTBOOT_QEMU): correct or unset it`);
+  throw new HotbootError(
+    `${program} is not on PATH: install QEMU ('apt install ${apt}', or 'brew install qemu' on macOS)`,
+  );
+}
+
+/**
+ * What `program` can do, remembered in `cacheFile` for as long as the program's file stays the same.
+ *
+ * @param accelerator One to use instead of the fastest that works.
+ */
+export async function probeQemu(
+  program: string,
+  arch: Arch,
+  cacheFile: string,
+  accelerator?: string,
+  options: WaitOptions = {},
+): Promise<QemuFacts> {
+  const { size, mtime } = await Deno.stat(program);
+  const key = JSON.stringify([program, size, mtime, arch, accelerator ?? ""]);
+  try {
+    const cached = JSON.parse(await Deno.readTextFile(cacheFile));
+    const expired = cached.facts.passedOver && Date.now() - cached.time > RETRY_AFTER_MS;
+    if (cached.key === key && !expired) return cached.facts;
+  } catch {
+    // none yet, or not readable: ask
+  }
+  const facts = await askQemu(program, arch, accelerator ? [accelerator] : candidates(arch), options);
+  const temporary = `${cacheFile}.${crypto.randomUUID()}`;
+  await Deno.writeTextFile(temporary, JSON.stringify({ key, time: Date.now(), facts }), { mode: 0o600 });
+  await Deno.rename(temporary, cacheFile);
+  return facts;
+}
+
+function candidates(arch: Arch): string[] {
+  if (arch !== HOST_ARCH) return ["tcg"];
+  return Deno.build.os === "darwin" ? ["hvf", "tcg"] : ["kvm", "tcg"];
+}
+
+async function askQemu(
+  program: string,
+  arch: Arch,
+  accelerators: string[],
+  options: WaitOptions,
+): Promise<QemuFacts> {
+  const failures: string[] = [];
+  for (const accelerator of accelerators) {
+    const cpuModel = accelerator === "tcg" ? "max" : "host";
+    try {
+      const answer = await within(
+        askWith(program, arch, accelerator, cpuModel),
+        `${program} with accelerator ${accelerator}`,
+        { timeoutMs: 20_000, ...options },
+      );
+      return { program, accelerator, cpuModel, passedOver: failures.join("; "), ...answer };
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      failures.push(`${accelerator}: ${messageOf(error)}`);
+    }
+  }
+  throw new HotbootError(`${program} does not start here (${failures.join("; ")})`);
+}
+
+/** Starts QEMU as it will be started for a guest, but for the guest, and asks it. A device file proves nothing. */
+async function askWith(program: string, arch: Arch, accelerator: string, cpuModel: string) {
+  const { machine } = PROGRAMS[arch];
+  const child = new Deno.Command(program, {
+    args: [
+      ...["-machine", machine, "-accel", accelerator, "-cpu", cpuModel, "-S"],
+      ...["-nodefaults", "-no-user-config", "-display", "none", "-qmp", "stdio"],
+    ],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+    detached: true,
+  }).spawn();
+  const stderr = new Response(child.stderr).text();
+  try {
+    await using qmp = await QmpClient.open({ readable: child.stdout, writable: child.stdin });
+    const machines = await qmp.execute<{ name: string; alias?: string }[]>("query-machines");
+    const machineType = machines.find(({ alias, name }) => alias === machine || name === machine)?.name ?? machine;
+    const features = await qmp.execute<{ model: { props: Record<string, unknown> } }>(
+      "query-cpu-model-expansion",
+      { type: "full", model: { name: cpuModel } },
+    );
+    const text = Object.entries(features.model.props).map((entry) => entry.join("=")).sort().join();
+    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+    await qmp.execute("quit");
+    return { version: qmp.version, machineType, cpuFeatures: encodeHex(new Uint8Array(digest)) };
+  } catch (error) {
+    const said = (await Promise.race([stderr, Promise.resolve("")])).trim();
+    throw said ? new HotbootError(said.replace(/^\S+: /, "")) : error;
+  } finally {
+    try {
+      child.kill("SIGKILL");
+    } catch {
+      // it has ended
+    }
+    await child.status;
+    await stderr.catch(() => {});
+  }
+}

@@ -1,0 +1,187 @@
+/** QEMU as a process: started in a session of its own, and known by its uuid afterwards. */
+
+import { HotbootError } from "../error.ts";
+import { QmpClient } from "./qmp.ts";
+import { sleep, type WaitOptions, within } from "./wait.ts";
+
+const STDERR_LIMIT = 64 * 1024;
+const EXIT_TIMEOUT_MS = 10_000;
+/** QEMU listens 40 to 60 ms after its start; asking costs well under a millisecond. */
+const CONNECT_INTERVAL_MS = 2;
+
+/** A QEMU that this program has started, with a connection to its monitor. */
+export class QemuProcess implements AsyncDisposable {
+  /** The process id, valid for a signal as long as this program has not seen the process end. */
+  readonly pid: number;
+  /** The monitor. */
+  readonly qmp: QmpClient;
+  /** Resolves when the process has ended. */
+  readonly exited: Promise<unknown>;
+  #child: Deno.ChildProcess;
+  #stderr: StderrTail;
+  /** Whether the process lives on without this object. */
+  detached = false;
+
+  private constructor(child: Deno.ChildProcess, stderr: StderrTail, qmp: QmpClient) {
+    this.#child = child;
+    this.#stderr = stderr;
+    this.pid = child.pid;
+    this.qmp = qmp;
+    this.exited = child.status;
+  }
+
+  /**
+   * Starts QEMU and connects to its monitor.
+   *
+   * @param program QEMU's absolute path.
+   * @param args Its arguments, among them a monitor that listens on `monitorPath`.
+   * @param options The limit, 30 s unless told.
+   * @throws {HotbootError} with QEMU's own words when it ends instead of answering. No process is left behind.
+   */
+  static async launch(
+    program: string,
+    args: string[],
+    monitorPath: string,
+    options: WaitOptions = {},
+  ): Promise<QemuProcess> {
+    options.signal?.throwIfAborted();
+    const child = spawnQemu(program, args);
+    const stderr = new StderrTail(child.stderr);
+    let ended = false;
+    const failure = child.status.then(async () => {
+      ended = true;
+      throw new HotbootError(`QEMU ended at its start: ${await stderr.reason()}`);
+    });
+    try {
+      const connect = async () => {
+        while (true) {
+          try {
+            return await QmpClient.connect(monitorPath, options);
+          } catch (error) {
+            const listensNotYet = error instanceof Deno.errors.NotFound ||
+              error instanceof Deno.errors.ConnectionRefused;
+            if (!listensNotYet || ended) throw error;
+            await sleep(CONNECT_INTERVAL_MS, options.signal);
+          }
+        }
+      };
+      const qmp = await within(Promise.race([connect(), failure]), "QEMU", { timeoutMs: 30_000, ...options });
+      return new QemuProcess(child, stderr, qmp);
+    } catch (error) {
+      await killChild(child);
+      await stderr.cancel();
+      throw error;
+    } finally {
+      failure.catch(() => {});
+    }
+  }
+
+  /** What QEMU last said on standard error, as one line; waits for its end when the process is ending. */
+  async reason(): Promise<string> {
+    return await this.#stderr.reason();
+  }
+
+  /** Asks QEMU to end at once, as when the power goes, and waits until it has. */
+  async quit(): Promise<void> {
+    await this.qmp.execute("quit").catch(() => {}); // it may end before it answers
+    try {
+      await within(this.exited, "QEMU ('quit')", { timeoutMs: EXIT_TIMEOUT_MS });
+      await this.#release();
+    } catch {
+      await this.kill();
+    }
+  }
+
+  /** Kills the process and waits for its end. */
+  async kill(): Promise<void> {
+    await killChild(this.#child);
+    await this.#release();
+  }
+
+  /** Lets the process live on when this object, and this program, end. */
+  async detach(): Promise<void> {
+    this.detached = true;
+    await this.#release();
+    this.#child.unref();
+  }
+
+  /** Kills the process unless it has been detached. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.detached) await this.kill();
+  }
+
+  async #release(): Promise<void> {
+    await Promise.all([this.qmp.close(), this.#stderr.cancel()]);
+  }
+}
+
+/**
+ * A connection to a QEMU that an earlier command has started, or `undefined` when it no longer runs.
+ *
+ * The uuid is asked before anything else: a process id, or a socket's path, may belong to another process by now.
+ */
+export async function attach(
+  monitorPath: string,
+  uuid: string,
+  options: WaitOptions = {},
+): Promise<QmpClient | undefined> {
+  let qmp: QmpClient;
+  try {
+    qmp = await QmpClient.connect(monitorPath, options);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.ConnectionRefused) return undefined;
+    throw error;
+  }
+  const { UUID } = await qmp.execute<{ UUID: string }>("query-uuid");
+  if (UUID === uuid) return qmp;
+  await qmp.close();
+  return undefined;
+}
+
+/** Starts QEMU with nothing of this program's terminal: its own session, so that Ctrl-C here does not reach it. */
+function spawnQemu(program: string, args: string[]): Deno.ChildProcess {
+  try {
+    return new Deno.Command(program, { args, stdin: "null", stdout: "null", stderr: "piped", detached: true }).spawn();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) throw new HotbootError(`QEMU is not at ${program}`);
+    throw error;
+  }
+}
+
+async function killChild(child: Deno.ChildProcess): Promise<void> {
+  try {
+    child.kill("SIGKILL");
+  } catch {
+    // it has ended
+  }
+  await child.status;
+}
+
+/** The end of what QEMU prints on standard error, where it says why it gives up. */
+class StderrTail {
+  #reader: ReadableStreamDefaultReader<Uint8Array>;
+  #text = "";
+  #done: Promise<void>;
+
+  constructor(stream: ReadableStream<Uint8Array>) {
+    this.#reader = stream.getReader();
+    this.#done = this.#read().catch(() => {});
+  }
+
+  async reason(): Promise<string> {
+    await Promise.race([this.#done, sleep(200)]);
+    const lines = this.#text.split("\n").map((line) => line.replace(/^\S*qemu-system-\S+: /, "").trim());
+    return lines.filter((line) => line !== "" && !/^warning: /.test(line)).join("; ") || "it gave no reason";
+  }
+
+  async cancel(): Promise<void> {
+    await this.#reader.cancel().catch(() => {});
+  }
+
+  async #read(): Promise<void> {
+    const decoder = new TextDecoder();
+    for (let part; !(part = await this.#reader.read()).done;) {
+      this.#text = (this.#text + decoder.decode(part.value, { stream: true })).slice(-STDERR_LIMIT);
+    }
+  }
+}

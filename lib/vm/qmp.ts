@@ -1,0 +1,200 @@
+/**
+ * QEMU's machine protocol: commands with ids, replies, and the events between them, over one connection.
+ *
+ * Source: QEMU's documentation, "QEMU Machine Protocol Specification" (docs/interop/qmp-spec.rst).
+ *
+ * @module
+ */
+
+import { HotbootError } from "../error.ts";
+import { type Duplex, JsonLines } from "./json_lines.ts";
+import { type WaitOptions, within } from "./wait.ts";
+
+/** Something QEMU tells without being asked. */
+export interface QmpEvent {
+  /** The event's name, as in QEMU's QMP reference: `STOP`, `MIGRATION`. */
+  event: string;
+  /** What it carries. */
+  data: Record<string, unknown>;
+}
+
+/** QEMU's answer to a command that it refused. */
+export class QmpError extends HotbootError {
+  /** The class's name, for logs. */
+  override name = "QmpError";
+  /** QEMU's error class: `GenericError`, `CommandNotFound` … */
+  readonly errorClass: string;
+
+  /**
+   * An answer in QEMU's own words.
+   *
+   * @param command The command that was refused.
+   * @param errorClass QEMU's error class.
+   * @param description QEMU's own words.
+   */
+  constructor(command: string, errorClass: string, description: string) {
+    super(`QEMU refused '${command}': ${description}`);
+    this.errorClass = errorClass;
+  }
+}
+
+interface Pending {
+  command: string;
+  resolve(value: unknown): void;
+  reject(error: unknown): void;
+}
+
+/** What comes over the monitor; of these members each message has its own few. */
+interface Message {
+  QMP?: { version: { qemu: { major: number; minor: number; micro: number } } };
+  id?: number;
+  return?: unknown;
+  error?: { class: string; desc: string };
+  event?: string;
+  data?: Record<string, unknown>;
+}
+
+const DEFAULT_TIMEOUT_MS = 10_000;
+
+/**
+ * A connection to a QEMU monitor in control mode.
+ *
+ * @example
+ * ```ts no-run
+ * import { QmpClient } from "@hotboot/hotboot";
+ *
+ * await using qmp = await QmpClient.connect("/run/vm/qmp.sock");
+ * console.log(await qmp.execute("query-status"));
+ * ```
+ */
+export class QmpClient implements AsyncDisposable {
+  /** QEMU's version, from the greeting: `7.2.22`. */
+  readonly version: string;
+  /** Resolves when the connection has ended, whoever ended it. */
+  readonly closed: Promise<void>;
+  #lines: JsonLines;
+  #nextId = 1;
+  #pending = new Map<number, Pending>();
+  #listeners = new Set<(event: QmpEvent | undefined) => void>();
+
+  private constructor(lines: JsonLines, version: string) {
+    this.#lines = lines;
+    this.version = version;
+    this.closed = this.#readAll();
+  }
+
+  /**
+   * Connects to the monitor's unix socket and negotiates capabilities.
+   *
+   * Needs net permission for `unix:PATH` (Deno 2.9 and later), or read and write permission on it (before).
+   *
+   * @param path The socket's absolute path; at most 107 bytes on Linux, 103 on macOS.
+   * @param options The limit (10 s unless told) until QEMU has greeted; QEMU serves one client at a time, so a
+   * second one waits until the first has gone.
+   * @throws {HotbootError} when nothing answers in time.
+   * @throws {Deno.errors.NotFound | Deno.errors.ConnectionRefused} when no QEMU listens there.
+   */
+  static async connect(path: string, options: WaitOptions = {}): Promise<QmpClient> {
+    return await QmpClient.open(await Deno.connect({ transport: "unix", path }), options);
+  }
+
+  /** The same over any byte stream, such as the standard streams of a QEMU started with `-qmp stdio`. */
+  static async open(duplex: Duplex, options: WaitOptions = {}): Promise<QmpClient> {
+    const limits = { timeoutMs: DEFAULT_TIMEOUT_MS, ...options };
+    const lines = new JsonLines(duplex);
+    try {
+      const greeting = await within(lines.read(), "QEMU's monitor", limits) as Message | undefined;
+      const qemu = greeting?.QMP?.version.qemu;
+      if (!qemu) throw new HotbootError("QEMU closed its monitor before greeting");
+      const client = new QmpClient(lines, `${qemu.major}.${qemu.minor}.${qemu.micro}`);
+      await client.execute("qmp_capabilities", {}, limits);
+      return client;
+    } catch (error) {
+      await lines.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Runs a command and gives its `return` value.
+   *
+   * @param command A name from QEMU's QMP reference.
+   * @param args Its arguments.
+   * @param options The limit, 10 s unless told.
+   * @throws {QmpError} when QEMU refuses.
+   * @throws {HotbootError} when the monitor closes or does not answer in time.
+   */
+  async execute<T = unknown>(command: string, args: object = {}, options: WaitOptions = {}): Promise<T> {
+    const id = this.#nextId++;
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    this.#pending.set(id, { command, resolve, reject });
+    promise.catch(() => {}); // the write below may fail before anyone awaits it
+    try {
+      await this.#lines.write({ execute: command, arguments: args, id }).catch(() => {
+        throw closedDuring(command);
+      });
+      return await within(promise, `QEMU ('${command}')`, { timeoutMs: DEFAULT_TIMEOUT_MS, ...options }) as T;
+    } finally {
+      this.#pending.delete(id);
+    }
+  }
+
+  /**
+   * The next event that `matches`. Ask before running the command that causes it: what came earlier is gone.
+   *
+   * @throws {HotbootError} when the monitor closes or the limit (none unless told) passes first.
+   */
+  waitForEvent(matches: (event: QmpEvent) => boolean, what: string, options: WaitOptions = {}): Promise<QmpEvent> {
+    const { promise, resolve, reject } = Promise.withResolvers<QmpEvent>();
+    const listener = (event: QmpEvent | undefined) => {
+      if (!event) reject(closedDuring(what));
+      else if (matches(event)) resolve(event);
+    };
+    this.#listeners.add(listener);
+    const result = within(promise, what, options).finally(() => this.#listeners.delete(listener));
+    result.catch(() => {}); // the caller may fail before it comes to await this
+    return result;
+  }
+
+  /** Ends the connection; QEMU goes on. */
+  async close(): Promise<void> {
+    await this.#lines.close();
+    await this.closed;
+  }
+
+  /** The same as {@linkcode close}, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #readAll(): Promise<void> {
+    try {
+      while (true) {
+        const message = await this.#lines.read() as Message | undefined;
+        if (message === undefined) break;
+        if (message.event !== undefined) {
+          for (const listener of [...this.#listeners]) listener({ event: message.event, data: message.data ?? {} });
+        } else {
+          this.#settle(message);
+        }
+      }
+    } catch {
+      // a line that is no JSON, or a broken connection: the same as its end
+    }
+    for (const { command, reject } of this.#pending.values()) reject(closedDuring(command));
+    for (const listener of [...this.#listeners]) listener(undefined);
+    await this.#lines.close();
+  }
+
+  #settle(message: Message): void {
+    // A reply without an id is QEMU's to a line it could not parse; hotboot sends none, so it has no owner here.
+    const pending = this.#pending.get(message.id ?? -1);
+    if (!pending) return;
+    if (message.error) pending.reject(new QmpError(pending.command, message.error.class, message.error.desc));
+    else pending.resolve(message.return);
+  }
+}
+
+function closedDuring(what: string): HotbootError {
+  return new HotbootError(`QEMU closed its monitor during '${what}'`);
+}

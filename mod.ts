@@ -1,0 +1,42 @@
+/**
+ * hotboot as a library: local emulators — a service stack in one QEMU machine — that resume a warm snapshot in well
+ * under a second.
+ *
+ * {@linkcode openEmulator} names one; {@linkcode start}, {@linkcode stop} and the other operations take it. Below them
+ * are QEMU's monitor ({@linkcode QmpClient}) and guest agent ({@linkcode GuestAgent}), which are of use on their own.
+ * Nothing here prints, ends the program or reads its arguments.
+ *
+ * @example Start, use and stop
+ * ```ts no-run
+ * import { openEmulator, start, stop } from "@hotboot/hotboot";
+ *
+ * const emulator = await openEmulator({ profile: "demo" });
+ * const { urls } = await start(emulator);
+ * console.log(await (await fetch(`${urls.backend}/health?db=1`)).text());
+ * await stop(emulator);
+ * ```
+ *
+ * @module
+ */
+
+export { HotbootError } from "./lib/error.ts";
+
+export { type Emulator, type EmulatorOptions, openEmulator, type Reporter } from "./lib/emulator/emulator.ts";
+export { build, type BuildOptions, type BuildResult } from "./lib/emulator/build.ts";
+export { capture, type CaptureOptions, type CaptureResult } from "./lib/emulator/capture.ts";
+export { start, type StartOptions, type StartResult } from "./lib/emulator/start.ts";
+export { reset, stop, type StopResult } from "./lib/emulator/stop.ts";
+export { type Status, status } from "./lib/emulator/status.ts";
+export { type LogOptions, logs } from "./lib/emulator/logs.ts";
+export { exec, type ExecOptions } from "./lib/emulator/exec.ts";
+export type { Home } from "./lib/emulator/home.ts";
+export type { Image, ImageFile, ImagePart, ImageRecord } from "./lib/emulator/image.ts";
+export type { Origin } from "./lib/emulator/instance.ts";
+export type { Phase, Timeline } from "./lib/emulator/timeline.ts";
+export type { Build, HealthCheck, Port, Profile } from "./lib/profile/profile.ts";
+
+export { GuestAgent, type GuestCommand, type GuestResult } from "./lib/vm/guest_agent.ts";
+export type { Duplex } from "./lib/vm/json_lines.ts";
+export type { Arch } from "./lib/vm/machine.ts";
+export { QmpClient, QmpError, type QmpEvent } from "./lib/vm/qmp.ts";
+export type { WaitOptions } from "./lib/vm/wait.ts";

@@ -1,0 +1,63 @@
+# What the recipes share. To be sourced by bash.
+
+# fail WORDS: the one line that says what, why and what to do.
+fail() {
+  echo "$*" >&2
+  exit 1
+}
+
+# step WORDS: tells hotboot what begins.
+step() {
+  echo "step $*"
+}
+
+# need PROGRAM PACKAGE: ends the recipe where PROGRAM is missing.
+need() {
+  PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null ||
+    fail "$1 is missing, which the recipe needs: run 'apt install $2' (or this system's equal)"
+}
+
+# work_directory OUT: a directory that goes when the recipe ends, however it does. It has neither spaces nor commas in
+# its path, which mmdebstrap and its hooks do not bear; set TMPDIR where /tmp is too small.
+work_directory() {
+  mktemp -d "${TMPDIR:-/tmp}/hotboot-recipe.XXXXXX"
+}
+
+# debian_suite: this host's where it is a Debian, else the oldest that is known to work.
+debian_suite() {
+  (
+    . /etc/os-release
+    if [[ ${ID:-} == debian && -n ${VERSION_CODENAME:-} ]]; then echo "$VERSION_CODENAME"; else echo bookworm; fi
+  )
+}
+
+# debian_sources SUITE: sources.list lines for mmdebstrap: the mirror that the user names, else the one that this host's
+# apt uses for Debian itself, else none, which leaves the choice to mmdebstrap.
+debian_sources() {
+  local suite=$1
+  if [[ -n ${HOTBOOT_MIRROR:-} ]]; then
+    echo "deb $HOTBOOT_MIRROR $suite main"
+  elif command -v apt-get >/dev/null; then
+    apt-get indextargets --format '$(ORIGIN)|$(COMPONENT)|$(CODENAME)|$(REPO_URI)' 'Created-By: Packages' |
+      awk -F'|' -v suite="$suite" '
+        $1 == "Debian" && $2 == "main" && ($3 == suite || $3 ~ "^" suite "-(updates|security)$") {
+          print "deb " $4 " " $3 " main"
+        }' | sort -u
+  fi
+}
+
+# debootstrap_debian ARCH TARGET OPTION…: mmdebstrap from those sources.
+debootstrap_debian() {
+  local arch=$1 target=$2 suite sources
+  shift 2
+  suite=$(debian_suite)
+  sources=$(debian_sources "$suite")
+  if [[ -n $sources ]]; then
+    mmdebstrap --architectures="$arch" "$@" "$suite" "$target" - <<<"$sources" >&2
+  else
+    mmdebstrap --architectures="$arch" "$@" "$suite" "$target" >&2
+  fi
+}
+
+# The same input gives the same files: mke2fs, cpio and mmdebstrap honour it.
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-1750000000}

@@ -1,0 +1,133 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { HotbootError } from "../../lib/error.ts";
+import { GuestAgent } from "../../lib/vm/guest_agent.ts";
+import { type FakePeer, fakePeer } from "./duplex.ts";
+
+/** What an agent answers, by command; `guest-sync-delimited` is answered as qga does. */
+function play(peer: FakePeer, answers: Record<string, (args: Record<string, unknown>) => unknown>) {
+  peer.onSent = (text) => {
+    const { execute, arguments: args } = JSON.parse(text.replace("\xff", ""));
+    if (execute === "guest-sync-delimited") {
+      peer.send(new Uint8Array([0xff]));
+      peer.send(`{"return": ${args.id}}\n`);
+    } else {
+      peer.send(JSON.stringify(answers[execute](args)) + "\n");
+    }
+  };
+}
+
+const b64 = (text: string) => btoa(text);
+const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+
+Deno.test("agent: the first thing sent is the delimiter, and what an earlier client left unread is dropped", async () => {
+  const peer = fakePeer();
+  peer.send('{"return": {"pid": 7}}\n{"return": 3}\n');
+  play(peer, { "guest-ping": () => ({ return: {} }) });
+  const agent = await GuestAgent.open(peer);
+  assertEquals(peer.sent[0].charCodeAt(0), 0xff);
+  await agent.ping();
+  await agent.close();
+});
+
+Deno.test("agent: the answer to an earlier client's synchronisation is not taken for ours", async () => {
+  const peer = fakePeer();
+  peer.send(new Uint8Array([0xff]));
+  peer.send('{"return": -1}\n');
+  play(peer, { "guest-ping": () => ({ return: {} }) });
+  const agent = await GuestAgent.open(peer);
+  await agent.ping();
+  await agent.close();
+});
+
+Deno.test("agent: none answers, within the limit", async () => {
+  await assertRejects(
+    () => GuestAgent.open(fakePeer(), { timeoutMs: 10 }),
+    HotbootError,
+    "the guest agent did not answer within 0.01 s",
+  );
+});
+
+Deno.test("agent: a machine that stops while we synchronise is said to", async () => {
+  const peer = fakePeer();
+  peer.onSent = () => peer.end();
+  await assertRejects(() => GuestAgent.open(peer), HotbootError, "the machine has stopped");
+});
+
+Deno.test("agent: exec gives the exit code and both outputs", async () => {
+  const peer = fakePeer();
+  let asked = 0;
+  play(peer, {
+    "guest-exec": (args) => {
+      assertEquals(args, { path: "sh", arg: ["-c", "x"], "input-data": b64("in"), "capture-output": true });
+      return { return: { pid: 42 } };
+    },
+    "guest-exec-status": ({ pid }) => {
+      assertEquals(pid, 42);
+      if (++asked < 3) return { return: { exited: false } };
+      return { return: { exited: true, exitcode: 3, "out-data": b64("out"), "err-data": b64("err") } };
+    },
+  });
+  const agent = await GuestAgent.open(peer);
+  const result = await agent.exec({ path: "sh", args: ["-c", "x"], input: new TextEncoder().encode("in") });
+  assertEquals([result.exitCode, text(result.stdout), text(result.stderr)], [3, "out", "err"]);
+  await agent.close();
+});
+
+Deno.test("agent: a program that a signal ended has 128 + n", async () => {
+  const peer = fakePeer();
+  play(peer, {
+    "guest-exec": () => ({ return: { pid: 1 } }),
+    "guest-exec-status": () => ({ return: { exited: true, signal: 9 } }),
+  });
+  const agent = await GuestAgent.open(peer);
+  assertEquals((await agent.exec({ path: "x" })).exitCode, 137);
+  await agent.close();
+});
+
+Deno.test("agent: a refusal carries the command and the agent's words", async () => {
+  const peer = fakePeer();
+  play(peer, { "guest-exec": () => ({ error: { class: "GenericError", desc: "no such program" } }) });
+  const agent = await GuestAgent.open(peer);
+  await assertRejects(() => agent.exec({ path: "x" }), HotbootError, "refused 'guest-exec': no such program");
+  await agent.close();
+});
+
+Deno.test("agent: a file is written in pieces, as many bytes on as the agent took", async () => {
+  const peer = fakePeer();
+  let written = "";
+  play(peer, {
+    "guest-file-open": () => ({ return: 5 }),
+    "guest-file-write": ({ "buf-b64": data }) => {
+      const taken = atob(String(data)).slice(0, 100_000);
+      written += taken;
+      return { return: { count: taken.length, eof: false } };
+    },
+    "guest-file-close": ({ handle }) => {
+      assertEquals(handle, 5);
+      return { return: {} };
+    },
+  });
+  const agent = await GuestAgent.open(peer);
+  const data = new Uint8Array(300_000).map((_, index) => index % 251);
+  await agent.writeFile("/tmp/x", data);
+  assertEquals(Uint8Array.from(written, (char) => char.charCodeAt(0)), data);
+  await agent.close();
+});
+
+Deno.test("agent: a guest without hwclock has its clock set all the same; another refusal is one", async () => {
+  const peer = fakePeer();
+  let desc = "hwclock failed to set hardware clock to system time";
+  const times: unknown[] = [];
+  play(peer, {
+    "guest-set-time": ({ time }) => {
+      times.push(time);
+      return { error: { class: "GenericError", desc } };
+    },
+  });
+  const agent = await GuestAgent.open(peer);
+  await agent.setTime(1_700_000_000_123.4);
+  assertEquals(times, [1_700_000_000_123_400_000]); // nanoseconds
+  desc = "Failed to set time to system: Operation not permitted";
+  await assertRejects(() => agent.setTime(), HotbootError, "Operation not permitted");
+  await agent.close();
+});
