@@ -17,10 +17,11 @@ function describe({ profile, instance, state, running, image, snapshot }: Status
   const rows: [string, string][] = [["profile", profile], ["instance", `${instance}, ${state}`]];
   if (running) {
     const how = running.snapshot ? `resumed from ${running.snapshot}` : "booted";
+    if (running.profile !== profile) rows.push(["", `as profile '${running.profile}'`]);
     rows.push(["started", `${running.started}, ${how}`]);
     for (const [name, url] of Object.entries(running.urls)) rows.push([name, url]);
     const health = Object.entries(running.health).map(([name, green]) => `${name} ${green ? "ok" : "not healthy"}`);
-    rows.push(["health", health.join(", ")]);
+    if (health.length > 0) rows.push(["health", health.join(", ")]);
   }
   rows.push(["image", image ? ("error" in image ? image.error : `${image.path}, ${image.created}`) : "none"]);
   rows.push(["snapshot", snapshot ? ("error" in snapshot ? snapshot.error : snapshot.id) : "none"]);

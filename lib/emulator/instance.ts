@@ -72,6 +72,11 @@ export async function writeInstance(emulator: Emulator, record: InstanceRecord):
   await writeJson(instancePath(emulator, "record"), record);
 }
 
+/** Where the services of an instance with these ports are. */
+export function urlsOf(ports: Record<string, number>): Record<string, string> {
+  return Object.fromEntries(Object.entries(ports).map(([name, port]) => [name, `http://127.0.0.1:${port}`]));
+}
+
 /** A running instance and a connection to its monitor. */
 export interface RunningInstance extends AsyncDisposable {
   /** What was written when it was started. */

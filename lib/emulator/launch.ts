@@ -1,6 +1,6 @@
 /** Starting QEMU for an instance, in each of the three ways: fresh, to be captured, and from a snapshot. */
 
-import { HotbootError } from "../error.ts";
+import { HotbootError, messageOf } from "../error.ts";
 import type { Identity } from "../snapshot/manifest.ts";
 import { deviceArguments, type Machine, type Memory, qemuArguments } from "../vm/machine.ts";
 import type { QemuFacts } from "../vm/probe.ts";
@@ -153,16 +153,16 @@ export async function becomeHealthy(
   }
 }
 
-/** @throws {HotbootError} naming the first of the profile's ports that something else listens on. */
+/** @throws {HotbootError} naming the first of the profile's ports that cannot be listened on. */
 export function requireFreePorts(emulator: Emulator): void {
   for (const [name, { host }] of Object.entries(emulator.profile.ports)) {
     try {
       Deno.listen({ hostname: "127.0.0.1", port: host }).close();
     } catch (error) {
-      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-      throw new HotbootError(
-        `port ${host} ('${name}') is taken by another program: end that program, or change ports.${name}.host in the profile`,
-      );
+      const why = error instanceof Deno.errors.AddrInUse
+        ? "is taken by another program: end that program"
+        : `cannot be listened on (${messageOf(error)}): make that possible`;
+      throw new HotbootError(`port ${host} ('${name}') ${why}, or change ports.${name}.host in the profile`);
     }
   }
 }

@@ -9,7 +9,7 @@ import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 import { type Emulator, imageKey, lockInstance, qemuFacts } from "./emulator.ts";
 import { privateDirectory, writeJson } from "./home.ts";
 import { type Image, obtainImage } from "./image.ts";
-import { clearInstance, findRunning, instancePath, type Origin, powerOff } from "./instance.ts";
+import { clearInstance, findRunning, instancePath, type Origin, powerOff, urlsOf } from "./instance.ts";
 import { becomeHealthy, identityOf, launch, release, requireFreePorts, type Setup } from "./launch.ts";
 import { type Phase, Timeline } from "./timeline.ts";
 
@@ -49,7 +49,13 @@ export async function start(emulator: Emulator, options: StartOptions = {}): Pro
   using _lock = await lockInstance(emulator);
   {
     await using running = await findRunning(emulator);
-    if (running?.record.state === "running") return { urls: urlsOf(running.record.ports), timeline: [] };
+    if (running?.record.state === "running") {
+      const { profile, ports } = running.record;
+      if (profile === emulator.profile.name) return { urls: urlsOf(ports), timeline: [] };
+      throw new HotbootError(
+        `instance '${emulator.instance}' runs profile '${profile}': stop it first ('hotboot stop'), or name another --instance`,
+      );
+    }
   }
   await powerOff(emulator); // a start that was killed may have left its QEMU
   await clearInstance(emulator);
@@ -60,11 +66,6 @@ export async function start(emulator: Emulator, options: StartOptions = {}): Pro
   return options.cold ? await coldBoot(emulator, setup, timeline) : await fastest(emulator, setup, timeline, options);
 }
 
-/** Where the services of an instance with these ports are. */
-export function urlsOf(ports: Record<string, number>): Record<string, string> {
-  return Object.fromEntries(Object.entries(ports).map(([name, port]) => [name, `http://127.0.0.1:${port}`]));
-}
-
 async function fastest(
   emulator: Emulator,
   setup: Setup,
@@ -72,14 +73,17 @@ async function fastest(
   { noFallback }: StartOptions,
 ): Promise<StartResult> {
   const { report, signal } = emulator;
-  let snapshot: Snapshot | undefined;
+  const notResumed = (error: unknown) => {
+    signal.throwIfAborted();
+    const reason = `not resumed: ${messageOf(error)}`;
+    if (noFallback) throw new HotbootError(reason);
+    report.warn(reason);
+  };
   try {
-    snapshot = await newestSnapshot(emulator.home.snapshots(imageKey(emulator)));
+    const snapshot = await newestSnapshot(emulator.home.snapshots(imageKey(emulator)));
     if (snapshot) return await resume(emulator, setup, snapshot, timeline);
   } catch (error) {
-    signal.throwIfAborted();
-    if (noFallback) throw new HotbootError(`not resumed: ${messageOf(error)}`);
-    report.warn(`not resumed: ${messageOf(error)}`);
+    notResumed(error);
     if (!(error instanceof Unusable)) return await coldBoot(emulator, setup, timeline);
   }
   // No snapshot, or one that will never resume: the cold boot that is needed now can as well be captured.
@@ -88,6 +92,9 @@ async function fastest(
   const synced = syncSnapshot(captured).then(() => undefined, (error: unknown) => error);
   try {
     return await resume(emulator, setup, captured, timeline);
+  } catch (error) {
+    notResumed(error);
+    return await coldBoot(emulator, setup, timeline);
   } finally {
     const error = await synced;
     if (error) report.warn(`the snapshot may not survive a crash of the host: ${messageOf(error)}`);
@@ -122,7 +129,10 @@ async function resume(
   const launched = await timeline.phase(
     "process",
     () => launch(emulator, setup, { memory, disk, origin: "resume", snapshot: manifest.id }),
-  );
+  ).catch(async (error) => {
+    await state; // damage explains more than what QEMU says about it
+    throw error;
+  });
   await using _machine = launched;
   const { qemu, record, migration } = launched;
   const bytes = await timeline.phase("check", () => state);

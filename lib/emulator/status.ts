@@ -5,7 +5,7 @@ import { newestSnapshot } from "../snapshot/store.ts";
 import { type Emulator, imageKey } from "./emulator.ts";
 import { probeHealth } from "./health.ts";
 import { type ImageRecord, readImage } from "./image.ts";
-import { findRunning, type Origin } from "./instance.ts";
+import { findRunning, type Origin, urlsOf } from "./instance.ts";
 
 /** What there is of an emulator. */
 export interface Status {
@@ -17,6 +17,8 @@ export interface Status {
   state: "stopped" | "starting" | "running" | "paused";
   /** Of an instance that runs. */
   running?: {
+    /** The profile that it was started with, by its name. */
+    profile: string;
     /** How it was started. */
     origin: Origin;
     /** When, ISO 8601. */
@@ -27,7 +29,7 @@ export interface Status {
     snapshot?: string;
     /** Where its services are. */
     urls: Record<string, string>;
-    /** For each health check whether it is green. */
+    /** For each health check whether it is green; none where it runs another profile than the emulator's. */
     health: Record<string, boolean>;
   };
   /** The image, if there is one; `error` says what is wrong with it. */
@@ -63,19 +65,20 @@ async function describeRunning(emulator: Emulator): Promise<Partial<Status>> {
   const { record, qmp } = found;
   if (record.state === "starting") return { state: "starting" };
   const { running } = await qmp.execute<{ running: boolean }>("query-status");
-  const health = await Promise.all(emulator.profile.health.map(async (check) => {
+  const checks = record.profile === emulator.profile.name ? emulator.profile.health : [];
+  const health = await Promise.all(checks.map(async (check) => {
     const failure = running ? await probeHealth(check, record.ports, emulator.signal) : "paused";
     return [check.name, failure === undefined] as const;
   }));
-  const urls = Object.entries(record.ports).map(([name, port]) => [name, `http://127.0.0.1:${port}`]);
   return {
     state: running ? "running" : "paused",
     running: {
+      profile: record.profile,
       origin: record.origin,
       started: record.started,
       pid: record.pid,
       snapshot: record.snapshot,
-      urls: Object.fromEntries(urls),
+      urls: urlsOf(record.ports),
       health: Object.fromEntries(health),
     },
   };

@@ -29,7 +29,8 @@ export async function fingerprint(path: string): Promise<Fingerprint> {
   const pages = Math.ceil(sampled.length / PAGE);
   for (let page = 0; page < pages; page++) {
     const into = sampled.subarray(page * PAGE, (page + 1) * PAGE);
-    const at = size <= WHOLE ? page * PAGE : Math.floor((page * (size - PAGE)) / (SAMPLES - 1) / PAGE) * PAGE;
+    const step = size <= WHOLE ? PAGE : Math.floor(size / SAMPLES / PAGE) * PAGE;
+    const at = size > WHOLE && page === pages - 1 ? size - PAGE : page * step; // the last one is the file's end
     file.seekSync(at, Deno.SeekMode.Start);
     for (let got = 0, read: number | null; got < into.length; got += read) {
       read = file.readSync(into.subarray(got));

@@ -58,11 +58,21 @@ export class JsonLines {
     await Promise.allSettled([this.#reader.cancel(), this.#writer.close()]);
   }
 
+  /** What comes next; nothing at the end, which a process that dies may make with a reset. */
+  async #readChunk(): Promise<Uint8Array | undefined> {
+    try {
+      return (await this.#reader.read()).value;
+    } catch (error) {
+      if (error instanceof Deno.errors.ConnectionReset) return undefined;
+      throw error;
+    }
+  }
+
   /** Everything before the next `end` byte, which is dropped. */
   async #readThrough(end: number): Promise<Uint8Array | undefined> {
     const parts: Uint8Array[] = [];
     while (true) {
-      const chunk = this.#chunks.shift() ?? (await this.#reader.read()).value;
+      const chunk = this.#chunks.shift() ?? await this.#readChunk();
       if (chunk === undefined) return undefined;
       const at = chunk.indexOf(end);
       if (at < 0) {

@@ -60,6 +60,7 @@ export class QemuProcess implements AsyncDisposable {
           } catch (error) {
             const listensNotYet = error instanceof Deno.errors.NotFound ||
               error instanceof Deno.errors.ConnectionRefused;
+            if (error instanceof Deno.errors.UnexpectedEof) await failure; // it is ending, and says why
             if (!listensNotYet || ended) throw error;
             await sleep(CONNECT_INTERVAL_MS, options.signal);
           }
@@ -129,7 +130,8 @@ export async function attach(
   try {
     qmp = await QmpClient.connect(monitorPath, options);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.ConnectionRefused) return undefined;
+    const { NotFound, ConnectionRefused, UnexpectedEof } = Deno.errors;
+    if ([NotFound, ConnectionRefused, UnexpectedEof].some((gone) => error instanceof gone)) return undefined;
     throw error;
   }
   const { UUID } = await qmp.execute<{ UUID: string }>("query-uuid");

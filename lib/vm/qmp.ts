@@ -93,6 +93,7 @@ export class QmpClient implements AsyncDisposable {
    * second one waits until the first has gone.
    * @throws {HotbootError} when nothing answers in time.
    * @throws {Deno.errors.NotFound | Deno.errors.ConnectionRefused} when no QEMU listens there.
+   * @throws {Deno.errors.UnexpectedEof} when it ends meanwhile.
    */
   static async connect(path: string, options: WaitOptions = {}): Promise<QmpClient> {
     return await QmpClient.open(await Deno.connect({ transport: "unix", path }), options);
@@ -105,7 +106,7 @@ export class QmpClient implements AsyncDisposable {
     try {
       const greeting = await within(lines.read(), "QEMU's monitor", limits) as Message | undefined;
       const qemu = greeting?.QMP?.version.qemu;
-      if (!qemu) throw new HotbootError("QEMU closed its monitor before greeting");
+      if (!qemu) throw new Deno.errors.UnexpectedEof("QEMU closed its monitor before greeting");
       const client = new QmpClient(lines, `${qemu.major}.${qemu.minor}.${qemu.micro}`);
       await client.execute("qmp_capabilities", {}, limits);
       return client;

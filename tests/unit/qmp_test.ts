@@ -103,7 +103,7 @@ Deno.test("qmp: a monitor that sends no JSON is closed, not waited for", async (
 Deno.test("qmp: a monitor that ends before it greets is said to", async () => {
   const peer = fakePeer();
   peer.end();
-  await assertRejects(() => QmpClient.open(peer), HotbootError, "before greeting");
+  await assertRejects(() => QmpClient.open(peer), Deno.errors.UnexpectedEof, "before greeting");
 });
 
 Deno.test("qmp: every wait has an end, and an abort ends it with its reason", async () => {
@@ -113,7 +113,11 @@ Deno.test("qmp: every wait has an end, and an abort ends it with its reason", as
     HotbootError,
     "QEMU ('cont') did not answer within 0.01 s",
   );
-  await assertRejects(() => qmp.waitForEvent(() => true, "the event", { timeoutMs: 10 }), HotbootError, "the event did");
+  await assertRejects(
+    () => qmp.waitForEvent(() => true, "the event", { timeoutMs: 10 }),
+    HotbootError,
+    "the event did",
+  );
   const abort = new AbortController();
   const sent = commandSent();
   const command = qmp.execute("cont", {}, { signal: abort.signal });

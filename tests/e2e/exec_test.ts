@@ -1,0 +1,86 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { sleep } from "../../lib/vm/wait.ts";
+import { assertCode, MicroHome, spawnHotboot } from "./harness.ts";
+
+Deno.test("programs in the guest", async (t) => {
+  await using micro = await MicroHome.make();
+  const missing = await micro.run("exec", ["--", "true"]);
+  assertCode(missing, 1);
+  assertMatch(missing.stderr, /^hotboot: instance 'vm' does not run.*\n$/);
+  await micro.start();
+
+  await t.step("arguments, output, errors and the exit code arrive as they are", async () => {
+    const run = await micro.run("exec", ["--", "sh", "-c", 'echo "$1|$2"; echo no >&2; exit 7', "sh", "a  'b", '$x"']);
+    assertEquals(run, { code: 7, stdout: `a  'b|$x"\n`, stderr: "no\n" });
+    assertEquals((await micro.run("exec", ["--", "sh", "-c", "kill -KILL $$"])).code, 137);
+    assertEquals((await micro.run("exec", ["--", "no-such-program"])).code, 127);
+  });
+
+  await t.step("options after -- belong to the program", async () => {
+    assertEquals(await micro.exec("echo", "--json", "-n", "--", "--help"), "--json -n -- --help\n");
+  });
+
+  await t.step("what is piped in is its input, NUL bytes and all; otherwise it is empty", async () => {
+    const stdin = Uint8Array.from({ length: 700_000 }, (_, at) => at % 251);
+    const expected = new Uint8Array(await crypto.subtle.digest("SHA-256", stdin));
+    const digest = await micro.succeed("exec", ["--", "sha256sum"], { stdin });
+    assertEquals(digest.slice(0, 64), Array.from(expected, (byte) => byte.toString(16).padStart(2, "0")).join(""));
+    assertEquals(await micro.exec("wc", "-c"), "0\n");
+  });
+
+  await t.step("output larger than the agent keeps (16 MiB) arrives whole", async () => {
+    const size = 20 << 20;
+    const output = await micro.exec("sh", "-c", `yes | head -c ${size}`);
+    assertEquals(output.length, size);
+    assert(output === "y\n".repeat(size / 2));
+  });
+
+  await t.step("output comes while the program runs, and an interrupt ends the program too", async () => {
+    const child = spawnHotboot(micro.arguments("exec", "--", "sh", "-c", "echo begun; sleep 1000; echo over"));
+    const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    assertEquals((await reader.read()).value, "begun\n");
+    assertMatch(await micro.exec("ps"), /sleep 1000/); // so a second exec has its turn
+    child.kill("SIGINT");
+    assertEquals((await child.status).code, 130);
+    await reader.cancel();
+    await child.stderr.cancel();
+    for (let tries = 0; /sleep 1000/.test(await micro.exec("ps")); tries++) {
+      assert(tries < 50, "the program runs on");
+      await sleep(100);
+    }
+    assertEquals(await micro.exec("sh", "-c", "ls -d /tmp/hotboot-exec.* | wc -l"), "1\n"); // its own
+  });
+
+  await t.step("--json gives all of it as one object", async () => {
+    const run = await micro.run("exec", ["--json", "--", "sh", "-c", "echo out; echo err >&2; exit 3"]);
+    assertEquals(run.code, 3);
+    assertEquals(JSON.parse(run.stdout), { exitCode: 3, stdout: "out\n", stderr: "err\n" });
+  });
+});
+
+Deno.test("logs: the guest's console, its end, and what it goes on to say", async () => {
+  await using micro = await MicroHome.make();
+  const none = await micro.run("logs");
+  assertCode(none, 1);
+  assertMatch(none.stderr, /has not been started yet/);
+  await micro.start("--cold");
+  assertMatch(await micro.succeed("logs"), /micro is up/);
+  await micro.exec("sh", "-c", "printf 'one\\ntwo\\nthree\\n' >/dev/console");
+  assertEquals((await micro.succeed("logs", ["--lines", "2"])).replaceAll("\r", ""), "two\nthree\n");
+  assertEquals(await micro.succeed("logs", ["-n", "0"]), "");
+
+  const follow = spawnHotboot(micro.arguments("logs", "-f", "-n", "1"));
+  const reader = follow.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  let seen = "";
+  const until = async (text: string) => {
+    while (!seen.includes(text)) seen += (await reader.read()).value ?? assert(false, `the log ended: ${seen}`);
+  };
+  await until("three");
+  await micro.exec("sh", "-c", "echo four >/dev/console");
+  await until("four");
+  assertEquals(seen.replaceAll("\r", ""), "three\nfour\n");
+  follow.kill("SIGINT");
+  assertEquals((await follow.status).code, 0);
+  await reader.cancel();
+  await follow.stderr.cancel();
+});

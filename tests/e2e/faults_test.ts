@@ -1,0 +1,279 @@
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { QmpClient } from "../../lib/vm/qmp.ts";
+import { sleep } from "../../lib/vm/wait.ts";
+import { assertCode, hotboot, MicroHome, type Run, spawnHotboot } from "./harness.ts";
+
+/** One line on standard error, nothing on standard output. */
+function assertRefused(run: Run, code: number, why: RegExp): void {
+  assertCode(run, code);
+  assertMatch(run.stderr, why);
+  assertMatch(run.stderr, /^hotboot: [^\n]+\n$/);
+  assertEquals(run.stdout, "");
+}
+
+Deno.test("a snapshot that is not what was captured is named, and never resumed", async (t) => {
+  await using micro = await MicroHome.make();
+  await micro.succeed("capture");
+  const directory = await micro.snapshot();
+  const aside = `${micro.directory}/aside`;
+  await Deno.mkdir(aside);
+  for (const name of ["manifest.json", "ram", "device.state", "disk.qcow2"]) {
+    await Deno.copyFile(`${directory}/${name}`, `${aside}/${name}`);
+  }
+  /** Runs `damage`, expects a refusal, and puts everything back. */
+  const refuses = (title: string, damage: () => Promise<unknown>, why: RegExp) =>
+    t.step(title, async () => {
+      await damage();
+      assertRefused(await micro.run("start", ["--no-fallback", "--quiet"]), 1, why);
+      assertEquals(await micro.qemuProcesses(), []);
+      for await (const { name } of Deno.readDir(aside)) await Deno.copyFile(`${aside}/${name}`, `${directory}/${name}`);
+    });
+  const swap = async (name: string) => {
+    const bytes = await Deno.readFile(`${directory}/${name}`);
+    for (let at = 0; at < bytes.length; at += 4096) bytes[at] ^= 0xff;
+    await Deno.writeFile(`${directory}/${name}`, bytes);
+  };
+  for (const name of ["ram", "device.state", "disk.qcow2"]) {
+    const path = `${directory}/${name}`;
+    await refuses(`${name} truncated`, () => Deno.truncate(path, 8192), new RegExp(`'${name}' has 8192 bytes`));
+    await refuses(`${name} swapped`, () => swap(name), new RegExp(`'${name}' has other content`));
+    await refuses(`${name} missing`, () => Deno.remove(path), new RegExp(`'${name}' is missing`));
+  }
+  await refuses("manifest missing", () => Deno.remove(`${directory}/manifest.json`), /manifest\.json is missing/);
+  await refuses("manifest cut", () => Deno.truncate(`${directory}/manifest.json`, 50), /manifest\.json is damaged/);
+  await refuses("another machine", () => micro.writeProfile({ memory: 320 }), /the memory was 256 MiB and is 320 MiB/);
+  await micro.writeProfile();
+
+  await t.step("undamaged, it resumes", async () => {
+    assertEquals((await micro.start("--no-fallback")).origin, "resume");
+    await micro.succeed("stop");
+  });
+
+  await t.step("without --no-fallback it is replaced: the reason, a boot, and a snapshot that resumes", async () => {
+    await Deno.truncate(`${directory}/ram`, 8192);
+    const run = await micro.run("start", ["--quiet"]);
+    assertCode(run, 0);
+    assertMatch(run.stderr, /^hotboot: warning: not resumed: [^\n]*'ram' has 8192 bytes[^\n]*\n$/);
+    assertNotEquals(await micro.snapshot(), directory);
+    assertEquals((await micro.health()).uptime > 0, true);
+  });
+});
+
+Deno.test("device state that QEMU itself refuses leads to a cold boot", async () => {
+  await using micro = await MicroHome.make();
+  await micro.succeed("capture");
+  const directory = await micro.snapshot();
+  // What a bug would leave: garbage that the manifest vouches for.
+  const state = await Deno.readFile(`${directory}/device.state`);
+  crypto.getRandomValues(state.subarray(100, 1000));
+  await Deno.writeFile(`${directory}/device.state`, state);
+  const manifest = JSON.parse(await Deno.readTextFile(`${directory}/manifest.json`));
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", state));
+  manifest.files["device.state"].sample = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  await Deno.writeTextFile(`${directory}/manifest.json`, JSON.stringify(manifest));
+
+  assertRefused(await micro.run("start", ["--no-fallback", "-q"]), 1, /not resumed: .+/);
+  const run = await micro.run("start", ["--json", "-q"]);
+  assertCode(run, 0);
+  assertMatch(run.stderr, /^hotboot: warning: not resumed: [^\n]+\n$/);
+  assertEquals(JSON.parse(run.stdout).origin, "cold boot");
+});
+
+Deno.test("bad input gets one line that says what, why and what to do", async (t) => {
+  await using micro = await MicroHome.make();
+  const refuses = (title: string, run: () => Promise<Run>, code: number, why: RegExp) =>
+    t.step(title, async () => assertRefused(await run(), code, why));
+
+  await refuses(
+    "no QEMU",
+    () => micro.run("start", [], { env: { PATH: "/nowhere", HOTBOOT_QEMU: "" } }),
+    1,
+    /apt install qemu-system.*brew install qemu/,
+  );
+  await refuses(
+    "no QEMU where it is said to be",
+    () => micro.run("start", [], { env: { HOTBOOT_QEMU: "/no" } }),
+    1,
+    /no QEMU at \/no/,
+  );
+  await refuses(
+    "a program that is no QEMU",
+    () => micro.run("start", [], { env: { HOTBOOT_QEMU: "/bin/false" } }),
+    1,
+    /\/bin\/false does not start/,
+  );
+  await refuses(
+    "unknown profile",
+    () => hotboot(["start", "--profile", "nope", "--home", micro.home]),
+    1,
+    /no profile 'nope'.*built in are demo/,
+  );
+  await refuses(
+    "profile without a file",
+    () => hotboot(["start", "--profile", "./nope.json", "--home", micro.home]),
+    1,
+    /no profile at \.\/nope\.json/,
+  );
+  await refuses("bad instance", () => micro.run("start", ["--instance", "../x"]), 1, /no name for an instance/);
+  await refuses(
+    "unknown option",
+    () => micro.run("start", ["--fast"]),
+    2,
+    /start has no option --fast: see 'hotboot start --help'/,
+  );
+  await refuses("unknown short option", () => micro.run("start", ["-x"]), 2, /no option -x/);
+  await refuses("option without its value", () => hotboot(["start", "--profile"]), 2, /--profile needs a value/);
+  await refuses("operand too many", () => micro.run("start", ["fast"]), 2, /start takes no 'fast'/);
+  await refuses("no number", () => micro.run("logs", ["--lines", "many"]), 2, /--lines takes a whole number/);
+  await refuses("no command to run", () => micro.run("exec", ["--"]), 2, /exec needs a command/);
+  await refuses("unknown command", () => hotboot(["begin"]), 2, /no command 'begin'/);
+
+  await t.step("a profile's bad field is named by its path", async () => {
+    const profile = JSON.parse(await Deno.readTextFile(micro.profile));
+    profile.ports.web.host = "8080";
+    await Deno.writeTextFile(`${micro.directory}/bad.json`, JSON.stringify(profile));
+    const args = ["start", "--home", micro.home, "--profile", `${micro.directory}/bad.json`];
+    assertRefused(await hotboot(args), 1, /bad\.json: ports\.web\.host: /);
+  });
+
+  await t.step("a port that is taken is named before anything starts", async () => {
+    using _taken = Deno.listen({ hostname: "127.0.0.1", port: micro.port });
+    assertRefused(await micro.run("start"), 1, new RegExp(`port ${micro.port} \\('web'\\) is taken`));
+    assertEquals(await micro.qemuProcesses(), []);
+  });
+
+  await t.step("an image that is not what was put there", async () => {
+    const kernel = `${micro.home}/images/micro-${Deno.build.arch === "aarch64" ? "arm64" : "amd64"}.kernel`;
+    const original = await Deno.readLink(kernel);
+    const bytes = await Deno.readFile(kernel);
+    bytes[bytes.length - 1] ^= 1;
+    await Deno.remove(kernel);
+    await Deno.writeFile(kernel, bytes);
+    assertRefused(await micro.run("start"), 1, /image of 'micro' is damaged: its kernel has other content.*--force/);
+    await Deno.truncate(kernel, 100);
+    assertRefused(await micro.run("start"), 1, /its kernel has 100 bytes instead of/);
+    await Deno.remove(kernel);
+    assertRefused(await micro.run("start"), 1, /its kernel is missing/);
+    await Deno.symlink(original, kernel);
+  });
+
+  await t.step("without arguments there is help, and it is an error; when asked for, it is none", async () => {
+    const none = await hotboot([]);
+    assertEquals([none.code, none.stdout], [2, ""]);
+    for (const args of [["--help"], ["start", "--help"], ["exec", "-h"]]) {
+      const help = await hotboot(args);
+      assertEquals([help.code, help.stderr], [0, ""]);
+      assertMatch(help.stdout, /Usage: hotboot/);
+    }
+    assertMatch((await hotboot(["--version"])).stdout, /^hotboot \d+\.\d+\.\d+\n$/);
+  });
+});
+
+Deno.test("a home with spaces, commas, letters of all kinds and 150 characters works", async () => {
+  const name = "my home, größer,=als ünsere ホーム ".padEnd(150, "x, ").slice(0, 149) + "y";
+  await using micro = await MicroHome.make({ name });
+  assertEquals((await micro.start()).origin, "resume");
+  assertMatch(await micro.exec("uname"), /Linux/);
+  await micro.succeed("stop");
+  assertEquals((await micro.start("--no-fallback")).origin, "resume");
+  assertEquals(JSON.parse(await micro.succeed("status", ["--json"])).state, "running");
+});
+
+Deno.test("stop touches no process but this instance's QEMU, whatever instance.json says", async () => {
+  await using micro = await MicroHome.make();
+  await micro.start();
+  const real = await micro.record();
+  const bystander = new Deno.Command("sleep", { args: ["1000"] }).spawn();
+  try {
+    // A record of a run long over, whose socket and process id have been taken over by others.
+    const stale = { ...real, uuid: crypto.randomUUID(), pid: bystander.pid };
+    const directory = `${micro.home}/instances/stale`;
+    await Deno.mkdir(directory);
+    await Deno.writeTextFile(`${directory}/instance.json`, JSON.stringify(stale));
+    for (const verb of ["stop", "reset"]) {
+      assertCode(await micro.run(verb, ["--instance", "stale"]), 0);
+      assert((await micro.health()).uptime > 0);
+      Deno.kill(bystander.pid, "SIGCONT"); // throws when it has ended
+    }
+    assertEquals(await micro.qemuProcesses(), [real.pid]);
+  } finally {
+    bystander.kill("SIGKILL");
+    await bystander.status;
+  }
+});
+
+Deno.test("a QEMU that has crashed is no longer there, and the next start resumes", async () => {
+  await using micro = await MicroHome.make();
+  await micro.start();
+  Deno.kill((await micro.record()).pid!, "SIGKILL");
+  await sleep(200);
+  assertEquals(JSON.parse(await micro.succeed("status", ["--json"])).state, "stopped");
+  assertEquals((await micro.start("--no-fallback")).origin, "resume");
+  // A guest that powers itself off is the same.
+  await using qmp = await QmpClient.connect((await micro.record()).channels.monitor);
+  await qmp.execute("quit");
+  await qmp.closed;
+  assertMatch((await micro.run("stop")).stderr, /does not run/);
+});
+
+Deno.test("an interrupt at any moment leaves no process and nothing that a later command would trust", async (t) => {
+  await using micro = await MicroHome.make();
+  await micro.succeed("status"); // compiled now, so that the moments below fall into the work itself
+
+  /** Interrupts `verb` after `ms`; gives its exit code. */
+  const interrupt = async (ms: number, signal: Deno.Signal, verb: string, ...args: string[]) => {
+    const child = spawnHotboot(micro.arguments(verb, ...args));
+    const output = Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+    await sleep(ms);
+    try {
+      child.kill(signal);
+    } catch {
+      // it was done already
+    }
+    const { code } = await child.status;
+    await output;
+    return code;
+  };
+
+  await t.step("while it boots and captures", async () => {
+    for (const [index, ms] of [60, 90, 120, 150, 200, 300, 1000, 3000].entries()) {
+      const code = await interrupt(ms, index % 2 ? "SIGINT" : "SIGTERM", "start");
+      assert(code === 130 || code === 143 && ms < 100, `exit code ${code} after ${ms} ms`);
+      assertEquals(await micro.qemuProcesses(), [], `after ${ms} ms`);
+      assertEquals(JSON.parse(await micro.succeed("status", ["--json"])).snapshot, undefined);
+    }
+  });
+
+  await t.step("around the moment of the capture", async () => {
+    // The boot's length varies; what matters is that whatever is there afterwards can be used.
+    for (let ms = 4500; ms < 7000; ms += 350) {
+      await interrupt(ms, "SIGINT", "capture", "--force");
+      assertEquals(await micro.qemuProcesses(), [], `after ${ms} ms`);
+    }
+    await micro.start();
+    await micro.succeed("stop");
+  });
+
+  await t.step("while it resumes", async () => {
+    for (let ms = 60; ms < 500; ms += 20) {
+      const code = await interrupt(ms, ms % 40 ? "SIGINT" : "SIGTERM", "start", "--no-fallback");
+      assert([0, 130, 143].includes(code), `exit code ${code} after ${ms} ms`);
+      const { state } = JSON.parse(await micro.succeed("status", ["--json"]));
+      const running = await micro.qemuProcesses();
+      assertEquals([state, running.length], code === 0 ? ["running", 1] : ["stopped", 0], `after ${ms} ms`);
+      if (code === 0) await micro.succeed("stop");
+    }
+    assertEquals((await micro.start("--no-fallback")).origin, "resume");
+  });
+
+  await t.step("even a kill, which nothing can clean up after, costs the next start nothing", async () => {
+    await micro.succeed("stop");
+    for (const ms of [150, 200, 250]) {
+      await interrupt(ms, "SIGKILL", "start", "--no-fallback");
+      assertEquals((await micro.start("--no-fallback")).origin ?? "resume", "resume");
+      assertEquals((await micro.qemuProcesses()).length, 1);
+      await micro.succeed("stop");
+      assertEquals(await micro.qemuProcesses(), []);
+    }
+  });
+});

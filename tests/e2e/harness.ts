@@ -1,0 +1,205 @@
+/**
+ * What the end-to-end tests share: homes of their own for the micro guest, and hotboot as its users run it, in a
+ * process of its own.
+ *
+ * HOTBOOT_TEST_QEMU names another QEMU than the system's.
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import { fromFileUrl } from "@std/path/from-file-url";
+import { importArguments } from "../../dev/deno.ts";
+import type { InstanceRecord } from "../../lib/emulator/instance.ts";
+import microProfile from "../../qemu/micro/profile.json" with { type: "json" };
+
+const ROOT = fromFileUrl(new URL("../../", import.meta.url));
+const ARCH = Deno.build.arch === "aarch64" ? "arm64" : "amd64";
+const IMPORTS = await importArguments();
+
+/** Where images are kept from one run of the tests to the next; `build` makes them anew when their recipes change. */
+export const CACHE = `${Deno.env.get("XDG_CACHE_HOME") || `${Deno.env.get("HOME")}/.cache`}/hotboot-tests`;
+
+/** A finished run of hotboot. */
+export interface Run {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+export interface RunOptions {
+  env?: Record<string, string>;
+  cwd?: string;
+  stdin?: Uint8Array;
+}
+
+/** Starts hotboot from source, in a process group of its own as a shell does. */
+export function spawnHotboot(args: string[], options: RunOptions = {}): Deno.ChildProcess {
+  const qemu = Deno.env.get("HOTBOOT_TEST_QEMU");
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "-q", ...IMPORTS, `${ROOT}cli.ts`, ...args],
+    env: { ...(qemu && { HOTBOOT_QEMU: qemu }), ...options.env },
+    cwd: options.cwd,
+    stdin: options.stdin ? "piped" : "null",
+    stdout: "piped",
+    stderr: "piped",
+    detached: true,
+  }).spawn();
+}
+
+/** Runs hotboot to its end. */
+export async function hotboot(args: string[], options: RunOptions = {}): Promise<Run> {
+  const child = spawnHotboot(args, options);
+  const fed = options.stdin && new Response(options.stdin.slice()).body!.pipeTo(child.stdin).catch(() => {});
+  const [{ code }, stdout, stderr] = await Promise.all([
+    child.status,
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    fed,
+  ]);
+  return { code, stdout, stderr };
+}
+
+/** Fails with all that hotboot said when it did not end with `code`. */
+export function assertCode(run: Run, code: number): void {
+  assertEquals(run.code, code, `stdout: ${run.stdout}\nstderr: ${run.stderr}`);
+}
+
+let microIsBuilt: Promise<void> | undefined;
+
+async function buildMicro(): Promise<void> {
+  const profile = `${ROOT}qemu/micro/profile.json`;
+  assertCode(await hotboot(["build", "--home", CACHE, "--profile", profile]), 0);
+}
+
+/** What a test may change in the micro guest's profile. */
+export interface MicroOptions {
+  /** MiB. */
+  memory?: number;
+  /** Further health checks, on its one port. */
+  checks?: { name: string; path: string }[];
+  /** The directory that the home is made in. */
+  parent?: string;
+  /** The home's own name. */
+  name?: string;
+}
+
+/** A home with the micro guest's image, and a profile with a port that is free. */
+export class MicroHome implements AsyncDisposable {
+  readonly directory: string;
+  readonly home: string;
+  readonly profile: string;
+  readonly port: number;
+  readonly #options: MicroOptions;
+
+  private constructor(directory: string, home: string, port: number, options: MicroOptions) {
+    this.directory = directory;
+    this.home = home;
+    this.profile = `${directory}/micro.json`;
+    this.port = port;
+    this.#options = options;
+  }
+
+  static async make(options: MicroOptions = {}): Promise<MicroHome> {
+    await (microIsBuilt ??= buildMicro());
+    const directory = await Deno.makeTempDir({ dir: options.parent, prefix: "hotboot-test-" });
+    const home = `${directory}/${options.name ?? "home"}`;
+    const made = new MicroHome(directory, home, freePort(), options);
+    await made.writeProfile();
+    await Deno.mkdir(`${home}/images`, { recursive: true });
+    for (const end of [".qcow2", ".kernel", ".initrd"]) {
+      await Deno.symlink(`${CACHE}/images/micro-${ARCH}${end}`, `${home}/images/micro-${ARCH}${end}`);
+    }
+    await Deno.copyFile(`${CACHE}/images/micro-${ARCH}.json`, `${home}/images/micro-${ARCH}.json`);
+    return made;
+  }
+
+  /** Writes the profile again, with another memory size or port. */
+  async writeProfile(changes: { memory?: number; port?: number; path?: string } = {}): Promise<void> {
+    const { checks = [], memory } = this.#options;
+    const profile = {
+      ...microProfile,
+      $schema: undefined,
+      image: {
+        build: { script: `${ROOT}qemu/micro/build.sh`, inputs: [`${ROOT}qemu/micro`, `${ROOT}qemu/common.sh`] },
+      },
+      machine: { ...microProfile.machine, memory: changes.memory ?? memory ?? microProfile.machine.memory },
+      ports: { web: { guest: 8080, host: changes.port ?? this.port } },
+      health: [...microProfile.health, ...checks.map((check) => ({ ...check, port: "web" }))],
+    };
+    await Deno.writeTextFile(changes.path ?? this.profile, JSON.stringify(profile));
+  }
+
+  /** The arguments that make hotboot work on this home. */
+  arguments(verb: string, ...args: string[]): string[] {
+    const end = args.indexOf("--");
+    const [before, after] = end < 0 ? [args, []] : [args.slice(0, end), args.slice(end)];
+    return [verb, "--home", this.home, "--profile", this.profile, ...before, ...after];
+  }
+
+  /** Runs hotboot on this home. */
+  run(verb: string, args: string[] = [], options: RunOptions = {}): Promise<Run> {
+    return hotboot(this.arguments(verb, ...args), options);
+  }
+
+  /** The same, for a run that must succeed; gives what it printed. */
+  async succeed(verb: string, args: string[] = [], options: RunOptions = {}): Promise<string> {
+    const run = await this.run(verb, args, options);
+    assertCode(run, 0);
+    return run.stdout;
+  }
+
+  /** Starts it and gives what `--json` says. */
+  async start(...args: string[]): Promise<{ origin?: string; snapshot?: string; urls: Record<string, string> }> {
+    return JSON.parse(await this.succeed("start", ["--json", ...args]));
+  }
+
+  /** What a program in the guest prints. */
+  exec(...command: string[]): Promise<string> {
+    return this.succeed("exec", ["--", ...command]);
+  }
+
+  /** What the guest's own HTTP service says. */
+  async health(): Promise<{ uptime: number; time: number }> {
+    const response = await fetch(`http://127.0.0.1:${this.port}/cgi-bin/health`);
+    return await response.json();
+  }
+
+  /** `instance.json`. */
+  async record(instance = "vm"): Promise<InstanceRecord> {
+    return JSON.parse(await Deno.readTextFile(`${this.home}/instances/${instance}/instance.json`));
+  }
+
+  /** The directory of the only snapshot. */
+  async snapshot(): Promise<string> {
+    const directory = `${this.home}/snapshots/micro-${ARCH}`;
+    const names = (await Array.fromAsync(Deno.readDir(directory))).map(({ name }) => name);
+    assertEquals(names.length, 1, names.join());
+    return `${directory}/${names[0]}`;
+  }
+
+  /** The process ids of all QEMUs that work in this home. */
+  async qemuProcesses(): Promise<number[]> {
+    const found: number[] = [];
+    for await (const { name } of Deno.readDir("/proc")) {
+      if (!/^\d+$/.test(name)) continue;
+      const commandLine = await Deno.readTextFile(`/proc/${name}/cmdline`).catch(() => "");
+      if (/^[^\0]*qemu-system/.test(commandLine) && commandLine.includes(this.directory)) found.push(Number(name));
+    }
+    return found;
+  }
+
+  /** Ends what runs and removes the home. A QEMU that nothing in the home knows of is the test's failure. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const instances = await Array.fromAsync(Deno.readDir(`${this.home}/instances`)).catch(() => []);
+    for (const { name } of instances) await this.run("stop", ["--instance", name]);
+    const left = await this.qemuProcesses();
+    for (const pid of left) Deno.kill(pid, "SIGKILL");
+    await Deno.remove(this.directory, { recursive: true });
+    assert(left.length === 0, "a QEMU was left running");
+  }
+}
+
+/** A port of 127.0.0.1 that nothing listens on. */
+export function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}

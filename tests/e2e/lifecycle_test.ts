@@ -1,0 +1,114 @@
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { hotboot, MicroHome } from "./harness.ts";
+
+Deno.test("the first start captures, later ones resume, and what changed since is dropped", async (t) => {
+  await using micro = await MicroHome.make();
+
+  await t.step("before the first start there is nothing", async () => {
+    const status = JSON.parse(await micro.succeed("status", ["--json"]));
+    assertEquals([status.state, status.running, status.snapshot], ["stopped", undefined, undefined]);
+    const stop = await micro.run("stop");
+    assertEquals([stop.code, stop.stdout], [0, ""]);
+    assertMatch(stop.stderr, /does not run/);
+  });
+
+  let snapshot: string | undefined;
+  await t.step("the first start boots, captures and resumes", async () => {
+    const run = await micro.run("start");
+    assertEquals([run.code, run.stdout], [0, `web http://127.0.0.1:${micro.port}\n`], run.stderr);
+    assertMatch(run.stderr, /cold boot .* to capture\n.*capture\n.*resume snapshot/s);
+    snapshot = (await micro.record()).snapshot;
+    assert(snapshot !== undefined);
+    assert((await micro.health()).uptime > 1);
+  });
+
+  await t.step("a start of what runs changes nothing", async () => {
+    const before = await micro.record();
+    assertEquals((await micro.start()).origin, undefined);
+    assertEquals(await micro.record(), before);
+    const capture = await micro.run("capture");
+    assertEquals([capture.code, capture.stdout], [1, ""]);
+    assertMatch(capture.stderr, /^hotboot: instance 'vm' runs: stop it first.*\n$/);
+  });
+
+  await t.step("status tells how it does", async () => {
+    const status = JSON.parse(await micro.succeed("status", ["--json"]));
+    assertEquals(status.state, "running");
+    assertEquals(status.running.health, { web: true });
+    assertEquals(status.running.snapshot, snapshot);
+    assertEquals([status.running.pid], await micro.qemuProcesses());
+    assertMatch(await micro.succeed("status"), /health +web ok/);
+  });
+
+  await t.step("stop ends it, and the next start goes back to the snapshot", async () => {
+    await micro.exec("sh", "-c", "echo changed >/data/changed; sync");
+    const stop = await micro.run("stop");
+    assertEquals([stop.code, stop.stdout], [0, ""]);
+    assertMatch(stop.stderr, /without what was changed since/);
+    assertEquals(await micro.qemuProcesses(), []);
+
+    const started = await micro.start();
+    assertEquals([started.origin, started.snapshot], ["resume", snapshot]);
+    assertEquals(await micro.exec("ls", "/data"), "lost+found\n");
+  });
+
+  await t.step("capture keeps a good snapshot, and --force makes a new one in its place", async () => {
+    await micro.succeed("stop", ["--quiet"]);
+    assertEquals(await micro.succeed("capture"), `${snapshot} (up to date)\n`);
+    const { snapshot: second, captured } = JSON.parse(await micro.succeed("capture", ["--force", "--json"]));
+    assert(captured);
+    assertNotEquals(second, snapshot);
+    assert((await micro.snapshot()).endsWith(second));
+    assertEquals((await micro.start()).snapshot, second);
+  });
+
+  await t.step("--cold boots and uses no snapshot", async () => {
+    await micro.succeed("stop", ["--quiet"]);
+    const started = await micro.start("--cold");
+    assertEquals([started.origin, started.snapshot], ["cold boot", undefined]);
+    await micro.snapshot(); // which is still there
+  });
+
+  await t.step("reset ends it and removes all it has left, but no snapshot", async () => {
+    await micro.succeed("reset");
+    assertEquals(await Array.fromAsync(Deno.readDir(`${micro.home}/instances`)), []);
+    assertEquals(await micro.qemuProcesses(), []);
+    await micro.snapshot();
+  });
+});
+
+Deno.test("instances of one snapshot run side by side and see nothing of each other", async () => {
+  await using micro = await MicroHome.make();
+  const first = await micro.start();
+  const other = `${micro.directory}/other.json`;
+  const second = ["--home", micro.home, "--instance", "second", "--profile", other];
+  await using neighbour = await MicroHome.make(); // for its free port
+  await micro.writeProfile({ port: neighbour.port, path: other });
+
+  const started = await hotboot(["start", ...second, "--json"]);
+  assertEquals(JSON.parse(started.stdout).snapshot, first.snapshot, started.stderr);
+  await micro.exec("sh", "-c", "echo first >/tmp/whose; echo first >/data/whose");
+  const seen = await hotboot([
+    "exec",
+    ...second,
+    "--",
+    "sh",
+    "-c",
+    "ls /tmp/whose /data/whose; echo second >/data/whose",
+  ]);
+  assertEquals(seen.stdout, "");
+  assertEquals(await micro.exec("cat", "/tmp/whose", "/data/whose"), "first\nfirst\n");
+
+  assertEquals((await hotboot(["stop", ...second])).code, 0);
+  assertEquals((await micro.health()).uptime > 0, true);
+});
+
+Deno.test("another profile's instance is neither taken for this one's nor ended by a start", async () => {
+  await using micro = await MicroHome.make();
+  await micro.start("--cold");
+  const run = await hotboot(["start", "--home", micro.home, "--profile", "demo"]);
+  assertEquals([run.code, run.stdout], [1, ""]);
+  assertMatch(run.stderr, /^hotboot: instance 'vm' runs profile 'micro': stop it first .*\n$/);
+  const status = await hotboot(["status", "--json", "--home", micro.home, "--profile", "demo"]);
+  assertEquals(JSON.parse(status.stdout).running.profile, "micro");
+});

@@ -1,0 +1,54 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { HotbootError } from "../../lib/error.ts";
+import { parseProfile } from "../../lib/profile/parse.ts";
+import { loadProfile } from "../../lib/profile/profile.ts";
+import micro from "../../qemu/micro/profile.json" with { type: "json" };
+
+const { $schema: _, timeouts: __, ...plain } = micro;
+
+/** The profile with the field at `path` replaced; without a value, removed. */
+function changed(path: (string | number)[], value?: unknown): string {
+  const copy = structuredClone(plain);
+  const last = path.at(-1)!;
+  // deno-lint-ignore no-explicit-any -- a walk through whatever is there
+  const parent = path.slice(0, -1).reduce<any>((at, key) => at[key], copy);
+  if (value === undefined) delete parent[last];
+  else parent[last] = value;
+  return JSON.stringify(copy);
+}
+
+Deno.test("profile: limits have their defaults", () => {
+  assertEquals(parseProfile(JSON.stringify(plain), "x").timeouts, { boot: 240, resume: 45 });
+  assertEquals(parseProfile(changed(["timeouts"], { resume: 5 }), "x").timeouts, { boot: 240, resume: 5 });
+});
+
+Deno.test("profile: what is wrong is named by its path", () => {
+  const refused: [string, RegExp][] = [
+    ["{", /^profile x is no JSON: /],
+    ["[]", /^profile x: the whole file: /],
+    [changed(["name"]), /"name"/],
+    [changed(["name"], "Demo"), /: name: /],
+    [changed(["name"], "../demo"), /: name: /],
+    [changed(["colour"], "red"), /colour/],
+    [changed(["machine", "memory"], "1G"), /: machine\.memory: /],
+    [changed(["machine", "memory"], 8), /: machine\.memory: /],
+    [changed(["machine", "cpus"], 1.5), /: machine\.cpus: /],
+    [changed(["ports", "web", "host"], 70000), /: ports\.web\.host: /],
+    [changed(["ports", "web", "guest"]), /: ports\.web: .*"guest"/],
+    [changed(["health"], []), /: health: /],
+    [changed(["health", 0, "path"], "health"), /: health\[0\]\.path: /],
+    [changed(["health", 0, "port"], "api"), /: health\[0\]\.port: there is no port 'api'$/],
+    [changed(["ports", "api"], { guest: 1, host: micro.ports.web.host }), /: ports\.api\.host: 26880 is also .*'web'$/],
+    [changed(["timeouts"], { boot: 0 }), /: timeouts\.boot: /],
+    [changed(["image"], {}), /: image: .*"build"/],
+  ];
+  for (const [text, why] of refused) {
+    const error = assertThrows(() => parseProfile(text, "x"), HotbootError);
+    assertEquals(why.test(error.message) && !error.message.includes("\n"), true, `${text}\n${error.message}`);
+  }
+});
+
+Deno.test("profile: the built-in ones are what the schema asks for", async () => {
+  const { profile, url } = await loadProfile("demo");
+  assertEquals(parseProfile(await Deno.readTextFile(url), "demo"), profile);
+});
