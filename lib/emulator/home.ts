@@ -40,21 +40,27 @@ export class Home {
 
   /**
    * Where an instance's sockets lie: with its files, or, where that path is too long for a socket, in a directory
-   * with a short name that belongs to the same user and is closed to all others.
+   * with a short name.
    *
-   * @param shortRoot Such as `XDG_RUNTIME_DIR`.
+   * @param shortRoot Where that is made, such as `XDG_RUNTIME_DIR`.
    */
   async sockets(name: string, shortRoot: string): Promise<string> {
     const directory = this.instance(name);
     if (new TextEncoder().encode(directory + LONGEST_SOCKET_NAME).length <= SOCKET_PATH_LIMIT) return directory;
     const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(directory));
-    const short = `${shortRoot}/hotboot-${encodeHex(new Uint8Array(digest)).slice(0, 16)}`;
-    await privateDirectory(short);
-    const [owner, expected] = await Promise.all([Deno.lstat(short), Deno.lstat(this.root)]);
-    if (!owner.isDirectory || owner.uid !== expected.uid || (owner.mode ?? 0) & 0o077) {
-      throw new HotbootError(`${short}, for sockets, belongs to somebody else: remove it, or shorten the home's path`);
+    return `${shortRoot}/hotboot-${encodeHex(new Uint8Array(digest)).slice(0, 16)}`;
+  }
+
+  /**
+   * Makes the directory with the short name, which must belong to the home's owner and be closed to all others: it is
+   * among directories of everybody's.
+   */
+  async shortDirectory(path: string): Promise<void> {
+    await privateDirectory(path);
+    const [found, home] = await Promise.all([Deno.lstat(path), Deno.lstat(this.root)]);
+    if (!found.isDirectory || found.uid !== home.uid || (found.mode ?? 0) & 0o077) {
+      throw new HotbootError(`${path}, for sockets, belongs to somebody else: remove it, or shorten the home's path`);
     }
-    return short;
   }
 }
 

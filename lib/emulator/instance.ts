@@ -41,20 +41,28 @@ export function instancePath(emulator: Emulator, file: keyof typeof FILES): stri
   return `${emulator.home.instance(emulator.instance)}/${FILES[file]}`;
 }
 
-/** Where this instance's QEMU listens and writes; makes the directories. */
-export async function makeChannels(emulator: Emulator): Promise<{ channels: Channels; migration: string }> {
-  const { home, instance } = emulator;
-  await privateDirectory(home.instance(instance));
+/** Where this instance's QEMU listens and writes, and a free path for the socket that device state goes through. */
+async function channelsOf(emulator: Emulator): Promise<{ directory: string; channels: Channels; migration: string }> {
   const shortRoot = Deno.env.get("XDG_RUNTIME_DIR") || Deno.env.get("TMPDIR") || "/tmp";
-  const sockets = await home.sockets(instance, shortRoot);
+  const directory = await emulator.home.sockets(emulator.instance, shortRoot);
   return {
+    directory,
     channels: {
-      monitor: `${sockets}/monitor.sock`,
-      agent: `${sockets}/agent.sock`,
+      monitor: `${directory}/monitor.sock`,
+      agent: `${directory}/agent.sock`,
       serialLog: instancePath(emulator, "serial"),
     },
-    migration: `${sockets}/migration.sock`,
+    migration: `${directory}/migration.sock`,
   };
+}
+
+/** The same, with the directories made. */
+export async function makeChannels(emulator: Emulator): Promise<{ channels: Channels; migration: string }> {
+  const { home, instance } = emulator;
+  const { directory, ...rest } = await channelsOf(emulator);
+  await privateDirectory(home.instance(instance));
+  if (directory !== home.instance(instance)) await home.shortDirectory(directory);
+  return rest;
 }
 
 /** The instance's record, or `undefined` when nothing was started or all is stopped. */
@@ -117,7 +125,8 @@ export async function powerOff(emulator: Emulator): Promise<boolean> {
 
 /** Removes what belongs to a run that has ended. The serial log stays, for whoever asks why. */
 export async function clearInstance(emulator: Emulator): Promise<void> {
-  for (const file of ["record", "disk", "timeline"] as const) {
-    await Deno.remove(instancePath(emulator, file)).catch(() => {});
-  }
+  const { directory, channels, migration } = await channelsOf(emulator);
+  const files = (["disk", "timeline", "record"] as const).map((file) => instancePath(emulator, file));
+  for (const path of [channels.monitor, channels.agent, migration, ...files]) await Deno.remove(path).catch(() => {});
+  if (directory !== emulator.home.instance(emulator.instance)) await Deno.remove(directory).catch(() => {});
 }

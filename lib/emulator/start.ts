@@ -61,8 +61,7 @@ export async function start(emulator: Emulator, options: StartOptions = {}): Pro
   await clearInstance(emulator);
   requireFreePorts(emulator);
 
-  const [qemu, image] = await Promise.all([qemuFacts(emulator), obtainImage(emulator)]);
-  const setup = { qemu, image };
+  const setup: Setup = { qemu: await qemuFacts(emulator), image: await obtainImage(emulator) };
   return options.cold ? await coldBoot(emulator, setup, timeline) : await fastest(emulator, setup, timeline, options);
 }
 

@@ -28,6 +28,7 @@ export async function stop(emulator: Emulator): Promise<StopResult> {
 export async function reset(emulator: Emulator): Promise<StopResult> {
   using _lock = await lockInstance(emulator);
   const stopped = await powerOff(emulator);
+  await clearInstance(emulator);
   await Deno.remove(emulator.home.instance(emulator.instance), { recursive: true }).catch((error) => {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   });

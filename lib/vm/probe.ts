@@ -4,7 +4,7 @@ import { encodeHex } from "@std/encoding/hex";
 import { HotbootError, messageOf } from "../error.ts";
 import type { Arch } from "./machine.ts";
 import { QmpClient } from "./qmp.ts";
-import { type WaitOptions, within } from "./wait.ts";
+import type { WaitOptions } from "./wait.ts";
 
 /** What a QEMU program turned out to be and to offer on this host. */
 export interface QemuFacts {
@@ -94,11 +94,7 @@ async function askQemu(
   for (const accelerator of accelerators) {
     const cpuModel = accelerator === "tcg" ? "max" : "host";
     try {
-      const answer = await within(
-        askWith(program, arch, accelerator, cpuModel),
-        `${program} with accelerator ${accelerator}`,
-        { timeoutMs: 20_000, ...options },
-      );
+      const answer = await askWith(program, arch, accelerator, cpuModel, { timeoutMs: 20_000, ...options });
       return { program, accelerator, cpuModel, passedOver: failures.join("; "), ...answer };
     } catch (error) {
       options.signal?.throwIfAborted();
@@ -108,9 +104,13 @@ async function askQemu(
   throw new HotbootError(`${program} does not start here (${failures.join("; ")})`);
 }
 
-/** Starts QEMU as it will be started for a guest, but for the guest, and asks it. A device file proves nothing. */
-async function askWith(program: string, arch: Arch, accelerator: string, cpuModel: string) {
+/**
+ * Starts QEMU as it will be started for a guest, but for the guest, and asks it: a device file proves nothing. That
+ * QEMU has ended when this returns, however it does.
+ */
+async function askWith(program: string, arch: Arch, accelerator: string, cpuModel: string, limits: WaitOptions) {
   const { machine } = PROGRAMS[arch];
+  limits.signal?.throwIfAborted();
   const child = new Deno.Command(program, {
     args: [
       ...["-machine", machine, "-accel", accelerator, "-cpu", cpuModel, "-S"],
@@ -123,12 +123,13 @@ async function askWith(program: string, arch: Arch, accelerator: string, cpuMode
   }).spawn();
   const stderr = new Response(child.stderr).text();
   try {
-    await using qmp = await QmpClient.open({ readable: child.stdout, writable: child.stdin });
-    const machines = await qmp.execute<{ name: string; alias?: string }[]>("query-machines");
+    await using qmp = await QmpClient.open({ readable: child.stdout, writable: child.stdin }, limits);
+    const machines = await qmp.execute<{ name: string; alias?: string }[]>("query-machines", {}, limits);
     const machineType = machines.find(({ alias, name }) => alias === machine || name === machine)?.name ?? machine;
     const features = await qmp.execute<{ model: { props: Record<string, unknown> } }>(
       "query-cpu-model-expansion",
       { type: "full", model: { name: cpuModel } },
+      limits,
     );
     const text = Object.entries(features.model.props).map((entry) => entry.join("=")).sort().join();
     const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));

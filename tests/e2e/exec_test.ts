@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { sleep } from "../../lib/vm/wait.ts";
-import { assertCode, MicroHome, spawnHotboot } from "./harness.ts";
+import { assertCode, MicroHome } from "./harness.ts";
 
 Deno.test("programs in the guest", async (t) => {
   await using micro = await MicroHome.make();
@@ -36,7 +36,7 @@ Deno.test("programs in the guest", async (t) => {
   });
 
   await t.step("output comes while the program runs, and an interrupt ends the program too", async () => {
-    const child = spawnHotboot(micro.arguments("exec", "--", "sh", "-c", "echo begun; sleep 1000; echo over"));
+    const child = micro.spawn("exec", "--", "sh", "-c", "echo begun; sleep 1000; echo over");
     const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
     assertEquals((await reader.read()).value, "begun\n");
     assertMatch(await micro.exec("ps"), /sleep 1000/); // so a second exec has its turn
@@ -69,7 +69,7 @@ Deno.test("logs: the guest's console, its end, and what it goes on to say", asyn
   assertEquals((await micro.succeed("logs", ["--lines", "2"])).replaceAll("\r", ""), "two\nthree\n");
   assertEquals(await micro.succeed("logs", ["-n", "0"]), "");
 
-  const follow = spawnHotboot(micro.arguments("logs", "-f", "-n", "1"));
+  const follow = micro.spawn("logs", "-f", "-n", "1");
   const reader = follow.stdout.pipeThrough(new TextDecoderStream()).getReader();
   let seen = "";
   const until = async (text: string) => {

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { QmpClient } from "../../lib/vm/qmp.ts";
 import { sleep } from "../../lib/vm/wait.ts";
-import { assertCode, hotboot, MicroHome, type Run, spawnHotboot } from "./harness.ts";
+import { assertCode, hotboot, MicroHome, type Run } from "./harness.ts";
 
 /** One line on standard error, nothing on standard output. */
 function assertRefused(run: Run, code: number, why: RegExp): void {
@@ -222,7 +222,7 @@ Deno.test("an interrupt at any moment leaves no process and nothing that a later
 
   /** Interrupts `verb` after `ms`; gives its exit code. */
   const interrupt = async (ms: number, signal: Deno.Signal, verb: string, ...args: string[]) => {
-    const child = spawnHotboot(micro.arguments(verb, ...args));
+    const child = micro.spawn(verb, ...args);
     const output = Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
     await sleep(ms);
     try {

@@ -137,7 +137,17 @@ export class MicroHome implements AsyncDisposable {
 
   /** Runs hotboot on this home. */
   run(verb: string, args: string[] = [], options: RunOptions = {}): Promise<Run> {
-    return hotboot(this.arguments(verb, ...args), options);
+    return hotboot(this.arguments(verb, ...args), this.#marked(options));
+  }
+
+  /** Starts it, for a test that does something meanwhile. */
+  spawn(verb: string, ...args: string[]): Deno.ChildProcess {
+    return spawnHotboot(this.arguments(verb, ...args), this.#marked({}));
+  }
+
+  /** What this home's hotboot starts is known by a variable that it inherits. */
+  #marked(options: RunOptions): RunOptions {
+    return { ...options, env: { ...options.env, HOTBOOT_TEST_HOME: this.directory } };
   }
 
   /** The same, for a run that must succeed; gives what it printed. */
@@ -176,13 +186,15 @@ export class MicroHome implements AsyncDisposable {
     return `${directory}/${names[0]}`;
   }
 
-  /** The process ids of all QEMUs that work in this home. */
+  /** The process ids of all QEMUs that this home's hotboot has started. */
   async qemuProcesses(): Promise<number[]> {
     const found: number[] = [];
     for await (const { name } of Deno.readDir("/proc")) {
       if (!/^\d+$/.test(name)) continue;
-      const commandLine = await Deno.readTextFile(`/proc/${name}/cmdline`).catch(() => "");
-      if (/^[^\0]*qemu-system/.test(commandLine) && commandLine.includes(this.directory)) found.push(Number(name));
+      const program = await Deno.readTextFile(`/proc/${name}/cmdline`).catch(() => "");
+      const environment = await Deno.readTextFile(`/proc/${name}/environ`).catch(() => "");
+      const isOurs = environment.split("\0").includes(`HOTBOOT_TEST_HOME=${this.directory}`);
+      if (isOurs && /^[^\0]*qemu-system/.test(program)) found.push(Number(name));
     }
     return found;
   }

@@ -2,12 +2,12 @@ import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { GuestAgent } from "../../lib/vm/guest_agent.ts";
 import { QmpClient } from "../../lib/vm/qmp.ts";
 import { sleep } from "../../lib/vm/wait.ts";
-import { MicroHome, spawnHotboot } from "./harness.ts";
+import { MicroHome } from "./harness.ts";
 
 Deno.test("a file written after boot and before capture is on the resumed disk, read with a cold page cache", async () => {
   // The capture waits for a page that the test makes when it has written its file.
   await using micro = await MicroHome.make({ checks: [{ name: "ready", path: "/ready" }] });
-  const capture = spawnHotboot(micro.arguments("capture"));
+  const capture = micro.spawn("capture");
   const output = Promise.all([new Response(capture.stdout).text(), new Response(capture.stderr).text()]);
   while (!await micro.health().then(() => true, () => false)) await sleep(50);
 

@@ -1,0 +1,137 @@
+"""The demo's API: health, the keys' owner, notes, and the cron worker's calls."""
+
+import hmac
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import psycopg2
+
+from settings import secrets
+
+PORT = 8102
+LONGEST_BODY = 64 * 1024
+KEY_HEADERS = {
+    "x-stack-publishable-client-key": "publishableClientKey",
+    "x-stack-secret-server-key": "secretServerKey",
+    "x-stack-super-secret-admin-key": "superSecretAdminKey",
+}
+
+
+class Database:
+    """One connection for all requests, made again when the server has gone away."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.connection = None
+
+    def rows(self, statement, *values):
+        with self.lock:
+            try:
+                return self.run(statement, values)
+            except psycopg2.OperationalError:
+                self.connection = None
+                return self.run(statement, values)
+
+    def run(self, statement, values):
+        if self.connection is None:
+            self.connection = psycopg2.connect(dbname="stack")
+            self.connection.autocommit = True
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            return cursor.fetchall() if cursor.description else []
+
+
+DATABASE = Database()
+CRON_SECRET = secrets()["CRON_SECRET"]
+
+
+def same(one, other):
+    """Equality in a time that does not depend on where they differ."""
+    return hmac.compare_digest(one.encode(), other.encode())
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # One packet for an answer: the second of two would wait for the first one's acknowledgement.
+    wbufsize = -1
+    disable_nagle_algorithm = True
+
+    def do_GET(self):
+        url = urlsplit(self.path)
+        self.route({
+            "/health": lambda: self.health(parse_qs(url.query)),
+            "/api/v1/projects/current": self.project,
+            "/api/v1/notes": self.notes,
+            "/api/v1/cron/last": self.last_cron,
+        }, url.path)
+
+    def do_POST(self):
+        self.route({"/api/v1/notes": self.add_note, "/api/v1/cron": self.cron}, urlsplit(self.path).path)
+
+    def route(self, routes, path):
+        try:
+            length = int(self.headers.get("content-length") or 0)
+            if length > LONGEST_BODY:
+                self.close_connection = True
+                return self.answer(413, {"error": f"a body has at most {LONGEST_BODY} bytes"})
+            self.body = self.rfile.read(length).decode()
+            if path not in routes:
+                return self.answer(404, {"error": f"there is no {path}"})
+            routes[path]()
+        except ValueError as error:
+            self.answer(400, {"error": str(error)})
+        except psycopg2.Error as error:
+            self.answer(503, {"error": str(error).strip()})
+
+    def health(self, query):
+        if "db" in query:
+            DATABASE.rows("SELECT 1")
+        self.answer(200, {"status": "ok"})
+
+    def project(self):
+        """Whose the key in the request's header is."""
+        sets = DATABASE.rows(
+            'SELECT "id", "displayName", "publishableClientKey", "secretServerKey", "superSecretAdminKey"'
+            ' FROM "Project" JOIN "ApiKeySet" ON "projectId" = "id"'
+        )
+        for header, column in KEY_HEADERS.items():
+            given = self.headers.get(header)
+            for identifier, name, *keys in sets if given else []:
+                if same(given, dict(zip(KEY_HEADERS.values(), keys))[column]):
+                    return self.answer(200, {"id": identifier, "display_name": name})
+        self.answer(401, {"error": "no valid key: send one as " + ", ".join(KEY_HEADERS)})
+
+    def notes(self):
+        self.answer(200, [text for (text,) in DATABASE.rows('SELECT "text" FROM "Note" ORDER BY "id"')])
+
+    def add_note(self):
+        DATABASE.rows('INSERT INTO "Note" ("text") VALUES (%s)', self.body)
+        self.answer(201, {"text": self.body})
+
+    def cron(self):
+        if not same(self.headers.get("authorization") or "", f"Bearer {CRON_SECRET}"):
+            return self.answer(401, {"error": "the cron secret is wrong"})
+        DATABASE.rows('UPDATE "CronRun" SET "count" = "count" + 1, "last" = now()')
+        self.answer(200, {"status": "ok"})
+
+    def last_cron(self):
+        ((count, last),) = DATABASE.rows('SELECT "count", "last" FROM "CronRun"')
+        self.answer(200, {"count": count, "last": last and last.isoformat()})
+
+    def answer(self, status, value):
+        content = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+        self.wfile.flush()
+
+    def log_message(self, *_):
+        """Requests are not logged: their headers hold keys."""
+
+
+ThreadingHTTPServer.daemon_threads = True
+ThreadingHTTPServer(("", PORT), Handler).serve_forever()
