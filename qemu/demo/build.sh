@@ -45,7 +45,7 @@ debootstrap_debian "$arch" /dev/null --variant=minbase --format=null \
   --dpkgopt='path-exclude=/usr/share/man/*' \
   --dpkgopt='path-exclude=/usr/share/locale/*' \
   --essential-hook="tar-in $work/guest.tar /" \
-  --customize-hook="bash $here/configure.sh" \
-  --customize-hook="bash $here/../make_disk.sh 4G" \
+  --customize-hook="bash '$here/configure.sh' \"\$1\"" \
+  --customize-hook="bash '$here/../make_disk.sh' 4G \"\$1\"" \
   --customize-hook="copy-out /hotboot/kernel /hotboot/initrd /hotboot/disk.qcow2 $work"
 mv "$work"/{kernel,initrd,disk.qcow2} "$out"
