@@ -35,7 +35,7 @@ export type { Origin } from "./lib/emulator/instance.ts";
 export type { Phase, Timeline } from "./lib/emulator/timeline.ts";
 export type { Build, HealthCheck, Port, Profile } from "./lib/profile/profile.ts";
 
-export { GuestAgent, type GuestCommand, type GuestResult } from "./lib/vm/guest_agent.ts";
+export { GuestAgent, GuestAgentError, type GuestCommand, type GuestResult } from "./lib/vm/guest_agent.ts";
 export type { Duplex } from "./lib/vm/json_lines.ts";
 export type { Arch } from "./lib/vm/machine.ts";
 export { QmpClient, QmpError, type QmpEvent } from "./lib/vm/qmp.ts";

@@ -53,9 +53,9 @@ debootstrap_debian() {
   suite=$(debian_suite)
   sources=$(debian_sources "$suite")
   if [[ -n $sources ]]; then
-    mmdebstrap --architectures="$arch" "$@" "$suite" "$target" - <<<"$sources" >&2
+    mmdebstrap --architectures="$arch" "$@" "$suite" "$target" - <<<"$sources"
   else
-    mmdebstrap --architectures="$arch" "$@" "$suite" "$target" >&2
+    mmdebstrap --architectures="$arch" "$@" "$suite" "$target"
   fi
 }
 

@@ -33,6 +33,22 @@ export interface GuestResult {
   stderr: Uint8Array;
 }
 
+/** The agent's answer to a command that it refused. */
+export class GuestAgentError extends HotbootError {
+  /** The class's name, for logs. */
+  override name = "GuestAgentError";
+
+  /**
+   * An answer in the agent's own words.
+   *
+   * @param command The command that was refused.
+   * @param description The agent's own words.
+   */
+  constructor(command: string, description: string) {
+    super(`the guest agent refused '${command}': ${description}`);
+  }
+}
+
 interface ExecStatus {
   exited: boolean;
   exitcode?: number;
@@ -96,15 +112,15 @@ export class GuestAgent implements AsyncDisposable {
   /**
    * Runs one of the agent's commands and gives its `return` value. Commands run one after the other.
    *
-   * @throws {HotbootError} when the agent refuses, goes away or does not answer in time; after the last two the
-   * connection is of no more use.
+   * @throws {GuestAgentError} when the agent refuses.
+   * @throws {HotbootError} when it goes away or does not answer in time; the connection is of no more use then.
    */
   async execute<T = unknown>(command: string, args: object = {}, options: WaitOptions = {}): Promise<T> {
     const turn = this.#last.then(async () => {
       await this.#lines.write({ execute: command, arguments: args });
       const reply = await this.#lines.read() as { return?: T; error?: { desc: string } } | undefined;
       if (!reply) throw new HotbootError(`the guest agent went away during '${command}'`);
-      if (reply.error) throw new HotbootError(`the guest agent refused '${command}': ${reply.error.desc}`);
+      if (reply.error) throw new GuestAgentError(command, reply.error.desc);
       return reply.return as T;
     });
     this.#last = turn.catch(() => {});
@@ -120,15 +136,22 @@ export class GuestAgent implements AsyncDisposable {
   /**
    * Sets the guest's clock to the host's, or to `time` (milliseconds since 1970).
    *
-   * The agent also sets the hardware clock, with `hwclock`; where the guest has none, the system's clock is set all
-   * the same (qga sets it first), and that is what counts.
+   * GNU's `date` does it where the guest has it. For others there is the agent's own `guest-set-time`, which also
+   * writes the hardware clock: hwclock(8) waits for its next full second for that, and under QEMU it is right already.
    */
   async setTime(time?: number, options: WaitOptions = {}): Promise<void> {
+    const seconds = () => ((time ?? Date.now()) / 1000).toFixed(3);
+    const date = await this.exec({ path: "date", args: ["-u", "-s", `@${seconds()}`] }, options).catch((error) => {
+      if (error instanceof GuestAgentError) return undefined; // there is no such program
+      throw error;
+    });
+    if (date?.exitCode === 0) return;
     try {
       const milliseconds = time ?? Date.now();
       await this.execute("guest-set-time", { time: Math.round(milliseconds * 1000) * 1000 }, options);
     } catch (error) {
-      if (!(error instanceof HotbootError && /hwclock|hardware clock/i.test(error.message))) throw error;
+      // The agent sets the system's clock first, and that is what counts.
+      if (!(error instanceof GuestAgentError && /hwclock|hardware clock/i.test(error.message))) throw error;
     }
   }
 

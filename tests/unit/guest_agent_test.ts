@@ -114,11 +114,12 @@ Deno.test("agent: a file is written in pieces, as many bytes on as the agent too
   await agent.close();
 });
 
-Deno.test("agent: a guest without hwclock has its clock set all the same; another refusal is one", async () => {
+Deno.test("agent: a guest with neither date nor hwclock has its clock set all the same; another refusal is one", async () => {
   const peer = fakePeer();
   let desc = "hwclock failed to set hardware clock to system time";
   const times: unknown[] = [];
   play(peer, {
+    "guest-exec": () => ({ error: { class: "GenericError", desc: "Failed to execute child process" } }),
     "guest-set-time": ({ time }) => {
       times.push(time);
       return { error: { class: "GenericError", desc } };
@@ -130,4 +131,27 @@ Deno.test("agent: a guest without hwclock has its clock set all the same; anothe
   desc = "Failed to set time to system: Operation not permitted";
   await assertRejects(() => agent.setTime(), HotbootError, "Operation not permitted");
   await agent.close();
+});
+
+Deno.test("agent: GNU's date sets the clock, and the agent's own command is for guests whose date cannot", async () => {
+  for (const exitcode of [0, 1]) {
+    const peer = fakePeer();
+    const seen: string[] = [];
+    play(peer, {
+      "guest-exec": ({ path, arg }) => {
+        seen.push([path, ...arg as string[]].join(" "));
+        return { return: { pid: 1 } };
+      },
+      "guest-exec-status": () => ({ return: { exited: true, exitcode } }),
+      "guest-set-time": ({ time }) => {
+        seen.push(String(time));
+        return { return: {} };
+      },
+    });
+    const agent = await GuestAgent.open(peer);
+    await agent.setTime(1_700_000_000_123.4);
+    const own = exitcode === 0 ? [] : ["1700000000123400000"];
+    assertEquals(seen, ["date -u -s @1700000000.123", ...own]);
+    await agent.close();
+  }
 });
