@@ -14,6 +14,7 @@ import {
   TEMPORARY_PREFIX,
 } from "../snapshot/store.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
+import { findClockSetter } from "./clock.ts";
 import { type Emulator, imageKey, lockInstance, qemuFacts } from "./emulator.ts";
 import { lock } from "./home.ts";
 import { obtainImage } from "./image.ts";
@@ -90,11 +91,12 @@ export async function captureStopped(emulator: Emulator, setup: Setup, timeline:
 
     report.step("capture");
     const snapshot = await timeline.phase("capture", async () => {
-      const { qemu, migration } = launched;
+      const { qemu, migration, record } = launched;
+      const clock = await findClockSetter(emulator, record.channels.agent);
       await qemu.qmp.execute("stop"); // also completes and flushes all disk writes
       await saveDeviceState(qemu.qmp, migration, `${prepared}/${SNAPSHOT_FILES.state}`, { signal });
       await qemu.quit();
-      return await commitSnapshot(prepared, identityOf(emulator, setup));
+      return await commitSnapshot(prepared, { identity: identityOf(emulator, setup), clock });
     });
     await removeOthers(emulator, directory, snapshot.manifest.id);
     return snapshot;

@@ -4,8 +4,8 @@ import { HotbootError, messageOf } from "../error.ts";
 import { loadDeviceState } from "../snapshot/instant.ts";
 import { difference, SNAPSHOT_FILES, wrongContent, wrongSize } from "../snapshot/manifest.ts";
 import { newestSnapshot, type Snapshot, syncSnapshot } from "../snapshot/store.ts";
-import { GuestAgent } from "../vm/guest_agent.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
+import { correctClock } from "./clock.ts";
 import { type Emulator, imageKey, lockInstance, qemuFacts } from "./emulator.ts";
 import { privateDirectory, writeJson } from "./home.ts";
 import { type Image, obtainImage } from "./image.ts";
@@ -138,14 +138,14 @@ async function resume(
   await timeline.phase("incoming", async () => {
     try {
       await loadDeviceState(qemu.qmp, migration, bytes, { signal });
-      await qemu.qmp.execute("cont");
     } catch (error) {
       signal.throwIfAborted();
       throw new HotbootError(`${messageOf(error)} (QEMU: ${await qemu.reason()})`);
     }
   });
   await Promise.all([
-    timeline.phase("clock", () => correctClock(emulator, record.channels.agent)),
+    qemu.qmp.execute("cont", {}, { signal }), // the guest runs well before QEMU comes to answer
+    timeline.phase("clock", () => correctClock(emulator, record.channels.agent, manifest.clock)),
     becomeHealthy(emulator, launched, timeline, profile.timeouts.resume),
   ]);
   await finish(emulator, launched, timeline);
@@ -179,17 +179,6 @@ async function freshDisk(emulator: Emulator, image: Image, backing: string): Pro
   await privateDirectory(emulator.home.instance(emulator.instance));
   await createOverlay(path, backing, (await readQcow2Header(image.paths.disk)).virtualSize);
   return path;
-}
-
-/** The guest wakes with the clock of its capture. Without an agent it keeps that clock, and the user is told. */
-async function correctClock(emulator: Emulator, agentPath: string): Promise<void> {
-  try {
-    await using agent = await GuestAgent.connect(agentPath, { signal: emulator.signal });
-    await agent.setTime(undefined, { signal: emulator.signal });
-  } catch (error) {
-    emulator.signal.throwIfAborted();
-    emulator.report.warn(`the guest's clock still stands at the time of its capture: ${messageOf(error)}`);
-  }
 }
 
 async function finish(

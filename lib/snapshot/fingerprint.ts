@@ -31,9 +31,9 @@ export async function fingerprint(path: string): Promise<Fingerprint> {
     const into = sampled.subarray(page * PAGE, (page + 1) * PAGE);
     const step = size <= WHOLE ? PAGE : Math.floor(size / SAMPLES / PAGE) * PAGE;
     const at = size > WHOLE && page === pages - 1 ? size - PAGE : page * step; // the last one is the file's end
-    file.seekSync(at, Deno.SeekMode.Start);
+    await file.seek(at, Deno.SeekMode.Start);
     for (let got = 0, read: number | null; got < into.length; got += read) {
-      read = file.readSync(into.subarray(got));
+      read = await file.read(into.subarray(got));
       if (read === null) break; // it shrank meanwhile: the digest tells
     }
   }

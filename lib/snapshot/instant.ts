@@ -54,14 +54,12 @@ export async function loadDeviceState(
   options: WaitOptions = {},
 ): Promise<void> {
   const limits = { timeoutMs: TIMEOUT_MS, ...options };
-  await prepare(qmp, limits);
   const ended = migrationEnd(qmp, "loading the device state", limits);
-  await Deno.remove(socketPath).catch(() => {});
-  await qmp.execute("migrate-incoming", { uri: `unix:${socketPath}` }, limits);
+  // QEMU runs them in this order; there is no need to wait for the first one's answer before sending the second.
+  await Promise.all([prepare(qmp, limits), qmp.execute("migrate-incoming", { uri: `unix:${socketPath}` }, limits)]);
   const sent = Deno.connect({ transport: "unix", path: socketPath }).then(async (connection) => {
-    const writer = connection.writable.getWriter();
-    await writer.write(state);
-    await writer.close(); // also closes the connection: QEMU reads until then
+    using _connection = connection; // QEMU reads until it is closed
+    for (let at = 0; at < state.length;) at += await connection.write(state.subarray(at));
   });
   sent.catch(() => {}); // QEMU that stops reading has ended the migration, which says why
   await requireCompleted(qmp, await ended);

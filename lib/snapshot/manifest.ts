@@ -28,6 +28,8 @@ export interface Manifest {
   created: string;
   /** What it was captured on. */
   identity: Identity;
+  /** What sets the guest's clock after a resume: its `date`, or the agent; none: there was no agent. */
+  clock?: "date" | "agent";
   /** What its files must look like. */
   files: Record<string, Fingerprint>;
   /**

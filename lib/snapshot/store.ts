@@ -1,15 +1,7 @@
 /** The snapshots of one image on disk: made aside, put in place whole, found again. */
 
 import { HotbootError, messageOf } from "../error.ts";
-import {
-  bootTime,
-  describeFiles,
-  type Identity,
-  type Manifest,
-  readManifest,
-  SNAPSHOT_FILES,
-  writeManifest,
-} from "./manifest.ts";
+import { bootTime, describeFiles, type Manifest, readManifest, SNAPSHOT_FILES, writeManifest } from "./manifest.ts";
 
 /** A snapshot in its directory. */
 export interface Snapshot {
@@ -60,7 +52,10 @@ export async function prepareSnapshot(directory: string, ramBytes: number): Prom
 }
 
 /** Puts a prepared directory in place as the newest snapshot. Nothing may write to its files any more. */
-export async function commitSnapshot(prepared: string, identity: Identity): Promise<Snapshot> {
+export async function commitSnapshot(
+  prepared: string,
+  captured: Pick<Manifest, "identity" | "clock">,
+): Promise<Snapshot> {
   const created = new Date();
   const id = `${created.toISOString().replaceAll(/[-:]|\.\d+/g, "")}-${crypto.randomUUID().slice(0, 4)}`;
   const manifest: Manifest = {
@@ -68,7 +63,7 @@ export async function commitSnapshot(prepared: string, identity: Identity): Prom
     id,
     engine: "instant",
     created: created.toISOString(),
-    identity,
+    ...captured,
     files: await describeFiles(prepared),
     unsyncedSinceBoot: bootTime(),
   };

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { sleep } from "../../lib/vm/wait.ts";
-import { assertCode, MicroHome } from "./harness.ts";
+import { assertCode, GuestHome } from "./harness.ts";
 
 Deno.test("programs in the guest", async (t) => {
-  await using micro = await MicroHome.make();
+  await using micro = await GuestHome.make();
   const missing = await micro.run("exec", ["--", "true"]);
   assertCode(missing, 1);
   assertMatch(missing.stderr, /^hotboot: instance 'vm' does not run.*\n$/);
@@ -59,7 +59,7 @@ Deno.test("programs in the guest", async (t) => {
 });
 
 Deno.test("logs: the guest's console, its end, and what it goes on to say", async () => {
-  await using micro = await MicroHome.make();
+  await using micro = await GuestHome.make();
   const none = await micro.run("logs");
   assertCode(none, 1);
   assertMatch(none.stderr, /has not been started yet/);

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { QmpClient } from "../../lib/vm/qmp.ts";
 import { sleep } from "../../lib/vm/wait.ts";
-import { assertCode, hotboot, MicroHome, type Run } from "./harness.ts";
+import { assertCode, GuestHome, hotboot, type Run } from "./harness.ts";
 
 /** One line on standard error, nothing on standard output. */
 function assertRefused(run: Run, code: number, why: RegExp): void {
@@ -12,7 +12,7 @@ function assertRefused(run: Run, code: number, why: RegExp): void {
 }
 
 Deno.test("a snapshot that is not what was captured is named, and never resumed", async (t) => {
-  await using micro = await MicroHome.make();
+  await using micro = await GuestHome.make();
   await micro.succeed("capture");
   const directory = await micro.snapshot();
   const aside = `${micro.directory}/aside`;
@@ -60,7 +60,7 @@ Deno.test("a snapshot that is not what was captured is named, and never resumed"
 });
 
 Deno.test("device state that QEMU itself refuses leads to a cold boot", async () => {
-  await using micro = await MicroHome.make();
+  await using micro = await GuestHome.make();
   await micro.succeed("capture");
   const directory = await micro.snapshot();
   // What a bug would leave: garbage that the manifest vouches for.
@@ -80,7 +80,7 @@ Deno.test("device state that QEMU itself refuses leads to a cold boot", async ()
 });
 
 Deno.test("bad input gets one line that says what, why and what to do", async (t) => {
-  await using micro = await MicroHome.make();
+  await using micro = await GuestHome.make();
   const refuses = (title: string, run: () => Promise<Run>, code: number, why: RegExp) =>
     t.step(title, async () => assertRefused(await run(), code, why));
 
@@ -171,7 +171,7 @@ Deno.test("bad input gets one line that says what, why and what to do", async (t
 
 Deno.test("a home with spaces, commas, letters of all kinds and 150 characters works", async () => {
   const name = "my home, größer,=als ünsere ホーム ".padEnd(150, "x, ").slice(0, 149) + "y";
-  await using micro = await MicroHome.make({ name });
+  await using micro = await GuestHome.make({ name });
   assertEquals((await micro.start()).origin, "resume");
   assertMatch(await micro.exec("uname"), /Linux/);
   await micro.succeed("stop");
@@ -180,7 +180,7 @@ Deno.test("a home with spaces, commas, letters of all kinds and 150 characters w
 });
 
 Deno.test("stop touches no process but this instance's QEMU, whatever instance.json says", async () => {
-  await using micro = await MicroHome.make();
+  await using micro = await GuestHome.make();
   await micro.start();
   const real = await micro.record();
   const bystander = new Deno.Command("sleep", { args: ["1000"] }).spawn();
@@ -203,7 +203,7 @@ Deno.test("stop touches no process but this instance's QEMU, whatever instance.j
 });
 
 Deno.test("a QEMU that has crashed is no longer there, and the next start resumes", async () => {
-  await using micro = await MicroHome.make();
+  await using micro = await GuestHome.make();
   await micro.start();
   Deno.kill((await micro.record()).pid!, "SIGKILL");
   await sleep(200);
@@ -217,7 +217,7 @@ Deno.test("a QEMU that has crashed is no longer there, and the next start resume
 });
 
 Deno.test("an interrupt at any moment leaves no process and nothing that a later command would trust", async (t) => {
-  await using micro = await MicroHome.make();
+  await using micro = await GuestHome.make();
   await micro.succeed("status"); // compiled now, so that the moments below fall into the work itself
 
   /** Interrupts `verb` after `ms`; gives its exit code. */

@@ -1,5 +1,5 @@
 /**
- * What the end-to-end tests share: homes of their own for the micro guest, and hotboot as its users run it, in a
+ * What the end-to-end tests share: homes of their own for a guest, and hotboot as its users run it, in a
  * process of its own.
  *
  * HOTBOOT_TEST_QEMU names another QEMU than the system's.
@@ -9,7 +9,8 @@ import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path/from-file-url";
 import { importArguments } from "../../dev/deno.ts";
 import type { InstanceRecord } from "../../lib/emulator/instance.ts";
-import microProfile from "../../qemu/micro/profile.json" with { type: "json" };
+import type { StartResult } from "../../lib/emulator/start.ts";
+import type { Profile } from "../../lib/profile/profile.ts";
 
 const ROOT = fromFileUrl(new URL("../../", import.meta.url));
 const ARCH = Deno.build.arch === "aarch64" ? "arm64" : "amd64";
@@ -63,18 +64,20 @@ export function assertCode(run: Run, code: number): void {
   assertEquals(run.code, code, `stdout: ${run.stdout}\nstderr: ${run.stderr}`);
 }
 
-let microIsBuilt: Promise<void> | undefined;
+const built = new Map<string, Promise<void>>();
 
-async function buildMicro(): Promise<void> {
-  const profile = `${ROOT}qemu/micro/profile.json`;
+async function build(guest: string): Promise<void> {
+  const profile = `${ROOT}qemu/${guest}/profile.json`;
   assertCode(await hotboot(["build", "--home", CACHE, "--profile", profile]), 0);
 }
 
-/** What a test may change in the micro guest's profile. */
-export interface MicroOptions {
+/** What a test may change in a guest's profile, and where its home is to be. */
+export interface GuestOptions {
+  /** `micro` unless told. */
+  guest?: "micro" | "demo";
   /** MiB. */
   memory?: number;
-  /** Further health checks, on its one port. */
+  /** Further health checks, on its first port. */
   checks?: { name: string; path: string }[];
   /** The directory that the home is made in. */
   parent?: string;
@@ -82,48 +85,64 @@ export interface MicroOptions {
   name?: string;
 }
 
-/** A home with the micro guest's image, and a profile with a port that is free. */
-export class MicroHome implements AsyncDisposable {
+/** A home with a guest's image, and a profile with ports that are free. */
+export class GuestHome implements AsyncDisposable {
+  readonly guest: string;
   readonly directory: string;
   readonly home: string;
   readonly profile: string;
-  readonly port: number;
-  readonly #options: MicroOptions;
+  /** The guest's profile as the project has it. */
+  readonly original: Profile;
+  /** Free ports of the host, by the profile's names. */
+  readonly ports: Record<string, number>;
+  readonly #options: GuestOptions;
 
-  private constructor(directory: string, home: string, port: number, options: MicroOptions) {
+  private constructor(guest: string, directory: string, original: Profile, options: GuestOptions) {
+    this.guest = guest;
     this.directory = directory;
-    this.home = home;
-    this.profile = `${directory}/micro.json`;
-    this.port = port;
+    this.home = `${directory}/${options.name ?? "home"}`;
+    this.profile = `${directory}/${guest}.json`;
+    this.original = original;
+    this.ports = Object.fromEntries(Object.keys(original.ports).map((name) => [name, freePort()]));
     this.#options = options;
   }
 
-  static async make(options: MicroOptions = {}): Promise<MicroHome> {
-    await (microIsBuilt ??= buildMicro());
-    const directory = await Deno.makeTempDir({ dir: options.parent, prefix: "hotboot-test-" });
-    const home = `${directory}/${options.name ?? "home"}`;
-    const made = new MicroHome(directory, home, freePort(), options);
+  static async make(options: GuestOptions = {}): Promise<GuestHome> {
+    const { guest = "micro", parent } = options;
+    if (!built.has(guest)) built.set(guest, build(guest));
+    await built.get(guest);
+    const directory = await Deno.makeTempDir({ dir: parent, prefix: "hotboot-test-" });
+    const original = JSON.parse(await Deno.readTextFile(`${ROOT}qemu/${guest}/profile.json`));
+    const made = new GuestHome(guest, directory, original, options);
     await made.writeProfile();
-    await Deno.mkdir(`${home}/images`, { recursive: true });
-    for (const end of [".qcow2", ".kernel", ".initrd"]) {
-      await Deno.symlink(`${CACHE}/images/micro-${ARCH}${end}`, `${home}/images/micro-${ARCH}${end}`);
-    }
-    await Deno.copyFile(`${CACHE}/images/micro-${ARCH}.json`, `${home}/images/micro-${ARCH}.json`);
+    const [from, to] = [`${CACHE}/images/${guest}-${ARCH}`, `${made.home}/images/${guest}-${ARCH}`];
+    await Deno.mkdir(`${made.home}/images`, { recursive: true });
+    for (const end of [".qcow2", ".kernel", ".initrd"]) await Deno.symlink(`${from}${end}`, `${to}${end}`);
+    await Deno.copyFile(`${from}.json`, `${to}.json`);
     return made;
   }
 
-  /** Writes the profile again, with another memory size or port. */
+  /** The host's port of the guest's first service. */
+  get port(): number {
+    return Object.values(this.ports)[0];
+  }
+
+  /** Writes the profile again, with another memory size or first port. */
   async writeProfile(changes: { memory?: number; port?: number; path?: string } = {}): Promise<void> {
     const { checks = [], memory } = this.#options;
+    const { machine, ports, health } = this.original;
+    const [first] = Object.keys(ports);
+    const hostPorts = { ...this.ports, ...(changes.port && { [first]: changes.port }) };
+    const directory = `${ROOT}qemu/${this.guest}`;
     const profile = {
-      ...microProfile,
+      ...this.original,
       $schema: undefined,
-      image: {
-        build: { script: `${ROOT}qemu/micro/build.sh`, inputs: [`${ROOT}qemu/micro`, `${ROOT}qemu/common.sh`] },
-      },
-      machine: { ...microProfile.machine, memory: changes.memory ?? memory ?? microProfile.machine.memory },
-      ports: { web: { guest: 8080, host: changes.port ?? this.port } },
-      health: [...microProfile.health, ...checks.map((check) => ({ ...check, port: "web" }))],
+      image: { build: { script: `${directory}/build.sh`, inputs: [directory, `${ROOT}qemu/common.sh`] } },
+      machine: { ...machine, memory: changes.memory ?? memory ?? machine.memory },
+      ports: Object.fromEntries(
+        Object.entries(ports).map(([name, { guest }]) => [name, { guest, host: hostPorts[name] }]),
+      ),
+      health: [...health, ...checks.map((check) => ({ ...check, port: first }))],
     };
     await Deno.writeTextFile(changes.path ?? this.profile, JSON.stringify(profile));
   }
@@ -158,7 +177,7 @@ export class MicroHome implements AsyncDisposable {
   }
 
   /** Starts it and gives what `--json` says. */
-  async start(...args: string[]): Promise<{ origin?: string; snapshot?: string; urls: Record<string, string> }> {
+  async start(...args: string[]): Promise<StartResult> {
     return JSON.parse(await this.succeed("start", ["--json", ...args]));
   }
 
@@ -167,7 +186,7 @@ export class MicroHome implements AsyncDisposable {
     return this.succeed("exec", ["--", ...command]);
   }
 
-  /** What the guest's own HTTP service says. */
+  /** What the micro guest's own HTTP service says. */
   async health(): Promise<{ uptime: number; time: number }> {
     const response = await fetch(`http://127.0.0.1:${this.port}/cgi-bin/health`);
     return await response.json();
@@ -180,7 +199,7 @@ export class MicroHome implements AsyncDisposable {
 
   /** The directory of the only snapshot. */
   async snapshot(): Promise<string> {
-    const directory = `${this.home}/snapshots/micro-${ARCH}`;
+    const directory = `${this.home}/snapshots/${this.guest}-${ARCH}`;
     const names = (await Array.fromAsync(Deno.readDir(directory))).map(({ name }) => name);
     assertEquals(names.length, 1, names.join());
     return `${directory}/${names[0]}`;

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { hotboot, MicroHome } from "./harness.ts";
+import { GuestHome, hotboot } from "./harness.ts";
 
 Deno.test("the first start captures, later ones resume, and what changed since is dropped", async (t) => {
-  await using micro = await MicroHome.make();
+  await using micro = await GuestHome.make();
 
   await t.step("before the first start there is nothing", async () => {
     const status = JSON.parse(await micro.succeed("status", ["--json"]));
@@ -78,11 +78,11 @@ Deno.test("the first start captures, later ones resume, and what changed since i
 });
 
 Deno.test("instances of one snapshot run side by side and see nothing of each other", async () => {
-  await using micro = await MicroHome.make();
+  await using micro = await GuestHome.make();
   const first = await micro.start();
   const other = `${micro.directory}/other.json`;
   const second = ["--home", micro.home, "--instance", "second", "--profile", other];
-  await using neighbour = await MicroHome.make(); // for its free port
+  await using neighbour = await GuestHome.make(); // for its free port
   await micro.writeProfile({ port: neighbour.port, path: other });
 
   const started = await hotboot(["start", ...second, "--json"]);
@@ -104,7 +104,7 @@ Deno.test("instances of one snapshot run side by side and see nothing of each ot
 });
 
 Deno.test("another profile's instance is neither taken for this one's nor ended by a start", async () => {
-  await using micro = await MicroHome.make();
+  await using micro = await GuestHome.make();
   await micro.start("--cold");
   const run = await hotboot(["start", "--home", micro.home, "--profile", "demo"]);
   assertEquals([run.code, run.stdout], [1, ""]);

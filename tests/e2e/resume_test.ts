@@ -2,11 +2,11 @@ import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { GuestAgent } from "../../lib/vm/guest_agent.ts";
 import { QmpClient } from "../../lib/vm/qmp.ts";
 import { sleep } from "../../lib/vm/wait.ts";
-import { MicroHome } from "./harness.ts";
+import { GuestHome } from "./harness.ts";
 
 Deno.test("a file written after boot and before capture is on the resumed disk, read with a cold page cache", async () => {
   // The capture waits for a page that the test makes when it has written its file.
-  await using micro = await MicroHome.make({ checks: [{ name: "ready", path: "/ready" }] });
+  await using micro = await GuestHome.make({ checks: [{ name: "ready", path: "/ready" }] });
   const capture = micro.spawn("capture");
   const output = Promise.all([new Response(capture.stdout).text(), new Response(capture.stderr).text()]);
   while (!await micro.health().then(() => true, () => false)) await sleep(50);
@@ -37,7 +37,7 @@ Deno.test("a file written after boot and before capture is on the resumed disk, 
 });
 
 Deno.test("a resumed guest has the host's time and a new generation id", async () => {
-  await using micro = await MicroHome.make();
+  await using micro = await GuestHome.make();
   const generation = async () => {
     await using qmp = await QmpClient.connect((await micro.record()).channels.monitor);
     return (await qmp.execute<{ guid: string }>("query-vm-generation-id")).guid;

@@ -29,7 +29,7 @@ async function captured(directory: string) {
   const prepared = await prepareSnapshot(directory, RAM_BYTES);
   await Deno.writeTextFile(`${prepared}/${SNAPSHOT_FILES.state}`, "state");
   await Deno.writeTextFile(`${prepared}/${SNAPSHOT_FILES.disk}`, "disk");
-  return await commitSnapshot(prepared, IDENTITY);
+  return await commitSnapshot(prepared, { identity: IDENTITY });
 }
 
 function manifest(changes: Partial<Manifest> = {}): Manifest {

@@ -1,0 +1,65 @@
+/** What the benchmarks give, and how it is shown. */
+
+/** One figure, from several runs. */
+export interface Figure {
+  /** What was measured, and against what. */
+  name: string;
+  /** A ratio without a unit, else seconds. */
+  unit: "ratio" | "s";
+  value: number;
+  /** What it must not fall short of, or exceed. */
+  target?: { atLeast?: number; atMost?: number };
+  /** What it was computed from: each run's seconds, by what was run. */
+  samples: Record<string, number[]>;
+}
+
+/** Measures one subject. */
+export type Bench = () => Promise<Figure[]>;
+
+/** The middle of the values, or the mean of the middle two. */
+export function median(values: number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+/** The ratio of two medians. */
+export function ratio(
+  name: string,
+  samples: Record<string, number[]>,
+  [over, under]: [string, string],
+  target: Figure["target"],
+): Figure {
+  return { name, unit: "ratio", value: median(samples[over]) / median(samples[under]), target, samples };
+}
+
+/** Whether it is as good as it must be. */
+export function isMet({ value, target = {} }: Figure): boolean {
+  return value >= (target.atLeast ?? -Infinity) && value <= (target.atMost ?? Infinity);
+}
+
+/** The figures as lines of a table, each with the medians that it comes from. */
+export function table(figures: Figure[]): string {
+  const rows = figures.map((figure) => {
+    const { atLeast, atMost } = figure.target ?? {};
+    const target = atLeast !== undefined ? `≥ ${atLeast}` : atMost !== undefined ? `≤ ${atMost}` : "";
+    const medians = Object.entries(figure.samples)
+      .map(([what, values]) => `${what} ${median(values).toFixed(3)} s (${values.length})`);
+    return [
+      figure.value.toFixed(3) + (figure.unit === "s" ? " s" : ""),
+      target,
+      target && (isMet(figure) ? "met" : "MISSED"),
+      figure.name,
+      medians.join(", "),
+    ];
+  });
+  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column].length))) ?? [];
+  return rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column])).join("  ").trimEnd()).join("\n");
+}
+
+/** Seconds that `work` takes. */
+export async function seconds(work: () => Promise<unknown>): Promise<number> {
+  const begin = performance.now();
+  await work();
+  return (performance.now() - begin) / 1000;
+}

@@ -1,0 +1,85 @@
+/**
+ * The floor under a resume: QEMU itself, its device state, `cont`, and the first healthy answer, with no code of
+ * hotboot's in between.
+ */
+
+/** A resume to repeat: what hotboot ran QEMU with, and what it fed it. */
+export interface Floor {
+  program: string;
+  args: string[];
+  monitor: string;
+  /** A free path for the socket that device state goes through. */
+  migration: string;
+  state: Uint8Array;
+  healthUrl: string;
+}
+
+/** Resumes and gives the seconds until the first healthy answer; QEMU has ended when this returns. */
+export async function resumeBarely(floor: Floor): Promise<number> {
+  const begin = performance.now();
+  const qemu = new Deno.Command(floor.program, { args: floor.args, stdout: "null", stderr: "inherit" }).spawn();
+  try {
+    using monitor = await connect(floor.monitor);
+    const messages = read(monitor);
+    await monitor.write(new TextEncoder().encode(
+      [
+        { execute: "qmp_capabilities" },
+        {
+          execute: "migrate-set-capabilities",
+          arguments: { capabilities: ["x-ignore-shared", "events"].map((capability) => ({ capability, state: true })) },
+        },
+        { execute: "migrate-incoming", arguments: { uri: `unix:${floor.migration}` } },
+      ].map((command) => JSON.stringify(command)).join("\n"),
+    ));
+    {
+      using incoming = await connect(floor.migration);
+      for (let at = 0; at < floor.state.length;) at += await incoming.write(floor.state.subarray(at));
+    }
+    for await (const line of messages) {
+      if (/"status": "failed"/.test(line)) throw new Error(line);
+      if (/"status": "completed"/.test(line)) break;
+    }
+    await monitor.write(new TextEncoder().encode('{"execute":"cont"}'));
+    while (!await isHealthy(floor.healthUrl)) await pause(5);
+    return (performance.now() - begin) / 1000;
+  } finally {
+    qemu.kill("SIGKILL");
+    await qemu.status;
+    for (const path of [floor.monitor, floor.migration]) await Deno.remove(path).catch(() => {});
+  }
+}
+
+async function connect(path: string): Promise<Deno.UnixConn> {
+  for (let tries = 0;; tries++) {
+    try {
+      return await Deno.connect({ transport: "unix", path });
+    } catch (error) {
+      if (tries > 10_000) throw error;
+      await pause(1);
+    }
+  }
+}
+
+async function* read(connection: Deno.UnixConn): AsyncGenerator<string> {
+  const buffer = new Uint8Array(65536);
+  let text = "";
+  for (let got; (got = await connection.read(buffer)) !== null;) {
+    const lines = (text + new TextDecoder().decode(buffer.subarray(0, got))).split("\n");
+    text = lines.pop()!;
+    yield* lines;
+  }
+}
+
+async function isHealthy(url: string): Promise<boolean> {
+  try {
+    const response = await fetch(url, { signal: AbortSignal.timeout(3000) });
+    await response.body?.cancel();
+    return response.ok;
+  } catch {
+    return false;
+  }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

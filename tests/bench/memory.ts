@@ -1,0 +1,63 @@
+/** That neither capture nor resume takes longer with more RAM. */
+
+import type { Phase } from "../../lib/emulator/timeline.ts";
+import { GuestAgent } from "../../lib/vm/guest_agent.ts";
+import { sleep } from "../../lib/vm/wait.ts";
+import { assertCode, GuestHome } from "../e2e/harness.ts";
+import { type Bench, median, ratio } from "./figure.ts";
+
+const RUNS = 7;
+const CAPTURES = 5;
+const SMALL = "512 MiB";
+const LARGE = "4 GiB, 2.5 GiB touched";
+
+export const bench: Bench = async () => {
+  const small = await measure(512, 0);
+  const large = await measure(4096, 2560);
+  const incoming = { [LARGE]: large.incoming, [SMALL]: small.incoming };
+  const capture = { [LARGE]: large.capture, [SMALL]: small.capture };
+  return [
+    ratio(`incoming: ${LARGE} ÷ ${SMALL}`, incoming, [LARGE, SMALL], { atMost: 1.5 }),
+    {
+      name: "capture, from healthy to snapshot in place",
+      unit: "s",
+      value: Math.max(...Object.values(capture).map(median)),
+      target: { atMost: 0.3 },
+      samples: capture,
+    },
+    ratio(`capture: ${LARGE} ÷ ${SMALL}`, capture, [LARGE, SMALL], { atMost: 1.5 }),
+  ];
+};
+
+/** Captures a guest that has written to `touchedMiB` of its RAM, several times, and resumes the last one. */
+async function measure(memory: number, touchedMiB: number): Promise<{ capture: number[]; incoming: number[] }> {
+  // Capturing waits for a page that is made when the guest's memory is full.
+  await using micro = await GuestHome.make({ memory, checks: [{ name: "filled", path: "/filled" }] });
+  const capture: number[] = [];
+  for (let run = 0; run < CAPTURES; run++) {
+    const captured = micro.run("capture", ["--force", "--json"]);
+    while (!await micro.health().then(() => true, () => false)) await sleep(100);
+    const fill = touchedMiB > 0 ? `yes | head -c ${touchedMiB}M >/tmp/fill` : "true";
+    const script = `mount -o remount,size=90% /tmp && ${fill} && echo yes >/www/filled`;
+    {
+      await using agent = await GuestAgent.connect((await micro.record()).channels.agent);
+      const { exitCode } = await agent.exec({ path: "sh", args: ["-c", script] }, { timeoutMs: 120_000 });
+      if (exitCode !== 0) throw new Error("the guest's memory cannot be filled");
+    }
+    const result = await captured;
+    assertCode(result, 0);
+    const { timeline } = JSON.parse(result.stdout);
+    capture.push(phaseSeconds(timeline, "capture"));
+  }
+  const incoming: number[] = [];
+  for (let run = 0; run < RUNS; run++) {
+    incoming.push(phaseSeconds((await micro.start("--no-fallback")).timeline, "incoming"));
+    await micro.succeed("stop");
+  }
+  return { capture, incoming };
+}
+
+function phaseSeconds(timeline: Phase[], name: string): number {
+  const { startMs, endMs } = timeline.find((phase) => phase.name === name)!;
+  return (endMs - startMs) / 1000;
+}
