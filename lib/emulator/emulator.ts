@@ -4,7 +4,7 @@ import { HotbootError } from "../error.ts";
 import { type LoadedProfile, loadProfile, type Profile } from "../profile/profile.ts";
 import type { Arch } from "../vm/machine.ts";
 import { findQemu, HOST_ARCH, probeQemu, type QemuFacts } from "../vm/probe.ts";
-import { Home, lock, privateDirectory } from "./home.ts";
+import { Home, isLocked, lock, privateDirectory } from "./home.ts";
 
 /** Receives what an operation tells while it works. */
 export interface Reporter {
@@ -110,7 +110,16 @@ export async function qemuFacts(emulator: Emulator): Promise<QemuFacts> {
 export function lockInstance(emulator: Emulator): Promise<Disposable> {
   const { home, instance, report, signal } = emulator;
   const onWait = () => report.step(`waiting for another hotboot that works on instance '${instance}'`);
-  return lock(home, `instance-${instance}`, onWait, signal);
+  return lock(home, instanceLock(instance), onWait, signal);
+}
+
+/** Whether another operation works on this instance. */
+export function isInstanceLocked({ home, instance }: Emulator): Promise<boolean> {
+  return isLocked(home, instanceLock(instance));
+}
+
+function instanceLock(instance: string): string {
+  return `instance-${instance}`;
 }
 
 async function absoluteHome(given?: string): Promise<string> {

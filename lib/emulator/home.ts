@@ -76,6 +76,17 @@ export async function writeJson(path: string, value: unknown): Promise<void> {
   await Deno.rename(temporary, path);
 }
 
+/** Whether another program holds the lock called `name`. Nothing is written. */
+export async function isLocked(home: Home, name: string): Promise<boolean> {
+  try {
+    using file = await Deno.open(`${home.root}/locks/${name}`, { write: true });
+    return !await file.tryLock(true);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
 /**
  * Holds the lock called `name` until it is disposed of or the program ends, however it ends.
  *

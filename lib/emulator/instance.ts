@@ -5,7 +5,7 @@ import type { Channels } from "../vm/machine.ts";
 import { attach } from "../vm/process.ts";
 import type { QmpClient } from "../vm/qmp.ts";
 import { within } from "../vm/wait.ts";
-import type { Emulator } from "./emulator.ts";
+import { type Emulator, isInstanceLocked } from "./emulator.ts";
 import { privateDirectory, writeJson } from "./home.ts";
 
 /** How a running instance came to be. */
@@ -105,8 +105,16 @@ export async function findRunning(emulator: Emulator): Promise<RunningInstance |
   return qmp && { record, qmp, [Symbol.asyncDispose]: () => qmp.close() };
 }
 
+/** Whether another command is starting or capturing it, which has QEMU's monitor to itself meanwhile. */
+export async function isBeingStarted(emulator: Emulator): Promise<boolean> {
+  return (await readInstance(emulator))?.state === "starting" && await isInstanceLocked(emulator);
+}
+
 /** The running instance. @throws {HotbootError} when it does not run. */
 export async function requireRunning(emulator: Emulator): Promise<RunningInstance> {
+  if (await isBeingStarted(emulator)) {
+    throw new HotbootError(`instance '${emulator.instance}' is still being started: try again when it is up`);
+  }
   const running = await findRunning(emulator);
   if (!running) {
     throw new HotbootError(`instance '${emulator.instance}' does not run: 'hotboot start' starts it`);

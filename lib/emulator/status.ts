@@ -5,7 +5,7 @@ import { newestSnapshot } from "../snapshot/store.ts";
 import { type Emulator, imageKey } from "./emulator.ts";
 import { probeHealth } from "./health.ts";
 import { type ImageRecord, readImage } from "./image.ts";
-import { findRunning, type Origin, urlsOf } from "./instance.ts";
+import { findRunning, isBeingStarted, type Origin, urlsOf } from "./instance.ts";
 
 /** What there is of an emulator. */
 export interface Status {
@@ -60,6 +60,7 @@ export async function status(emulator: Emulator): Promise<Status> {
 }
 
 async function describeRunning(emulator: Emulator): Promise<Partial<Status>> {
+  if (await isBeingStarted(emulator)) return { state: "starting" };
   await using found = await findRunning(emulator);
   if (!found) return {};
   const { record, qmp } = found;

@@ -117,8 +117,8 @@ export class GuestAgent implements AsyncDisposable {
    */
   async execute<T = unknown>(command: string, args: object = {}, options: WaitOptions = {}): Promise<T> {
     const turn = this.#last.then(async () => {
-      await this.#lines.write({ execute: command, arguments: args });
-      const reply = await this.#lines.read() as { return?: T; error?: { desc: string } } | undefined;
+      const sent = await this.#lines.write({ execute: command, arguments: args }).then(() => true, () => false);
+      const reply = sent && await this.#lines.read() as { return?: T; error?: { desc: string } } | undefined;
       if (!reply) throw new HotbootError(`the guest agent went away during '${command}'`);
       if (reply.error) throw new GuestAgentError(command, reply.error.desc);
       return reply.return as T;

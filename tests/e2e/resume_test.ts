@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { GuestAgent } from "../../lib/vm/guest_agent.ts";
 import { QmpClient } from "../../lib/vm/qmp.ts";
 import { sleep } from "../../lib/vm/wait.ts";
@@ -17,6 +17,9 @@ Deno.test("a file written after boot and before capture is on the resumed disk, 
     await using agent = await GuestAgent.connect((await micro.record()).channels.agent);
     await agent.writeFile("/data/written", content);
     // On disk, and out of memory.
+    // Meanwhile others are told how it is, and do not wait for the monitor.
+    assertEquals(JSON.parse(await micro.succeed("status", ["--json"])).state, "starting");
+    assertMatch((await micro.run("exec", ["--", "true"])).stderr, /is still being started/);
     await agent.exec({ path: "/bin/sh", args: ["-c", "sync; echo 3 >/proc/sys/vm/drop_caches; echo yes >/www/ready"] });
   }
   assertEquals((await capture.status).code, 0, (await output).join());
