@@ -7,7 +7,7 @@
  * Nothing here prints, ends the program or reads its arguments.
  *
  * @example Start, use and stop
- * ```ts no-run
+ * ```ts
  * import { openEmulator, start, stop } from "@hotboot/hotboot";
  *
  * const emulator = await openEmulator({ profile: "demo" });

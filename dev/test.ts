@@ -48,9 +48,8 @@ const imports = await importArguments();
 const outcomes: Outcome[] = [];
 outcomes.push(await check(["fmt", "--check"]));
 outcomes.push(await check(["lint"]));
-outcomes.push(await check(["check", ...imports, "."]));
+outcomes.push(await check(["check", "--doc", ...imports, "."])); // the examples in the documentation too
 outcomes.push(await check(["doc", "--lint", ...imports, "mod.ts"]));
-outcomes.push(await test(["--doc", "mod.ts", "lib"]));
 outcomes.push(await test(["tests/unit"]));
 if (!unitOnly) {
   await install(TESTS);

@@ -34,16 +34,27 @@ debian_suite() {
 # debian_sources SUITE: sources.list lines for mmdebstrap: the mirror that the user names, else the one that this host's
 # apt uses for Debian itself, else none, which leaves the choice to mmdebstrap.
 debian_sources() {
-  local suite=$1
+  local suite=$1 targets lists
   if [[ -n ${HOTBOOT_MIRROR:-} ]]; then
     echo "deb $HOTBOOT_MIRROR $suite main"
   elif command -v apt-get >/dev/null; then
-    apt-get indextargets --format '$(ORIGIN)|$(COMPONENT)|$(CODENAME)|$(REPO_URI)' 'Created-By: Packages' |
-      awk -F'|' -v suite="$suite" '
-        $1 == "Debian" && $2 == "main" && ($3 == suite || $3 ~ "^" suite "-(updates|security)$") {
-          print "deb " $4 " " $3 " main"
-        }' | sort -u
+    targets=$(apt_targets)
+    if [[ -z $targets ]]; then # apt has not been updated yet, or its lists were removed to save room
+      lists=$(mktemp -d)
+      apt-get -qq -o Dir::State::Lists="$lists" update >/dev/null 2>&1 || true
+      targets=$(apt_targets -o Dir::State::Lists="$lists")
+      rm -rf "$lists"
+    fi
+    awk -F'|' -v suite="$suite" '
+      $1 == "Debian" && $2 == "main" && ($3 == suite || $3 ~ "^" suite "-(updates|security)$") {
+        print "deb " $4 " " $3 " main"
+      }' <<<"$targets" | sort -u
   fi
+}
+
+# apt_targets OPTION…: origin, component, suite and address of everything that apt has the package lists of.
+apt_targets() {
+  apt-get "$@" indextargets --format '$(ORIGIN)|$(COMPONENT)|$(CODENAME)|$(REPO_URI)' 'Created-By: Packages'
 }
 
 # debootstrap_debian ARCH TARGET OPTION…: mmdebstrap from those sources.

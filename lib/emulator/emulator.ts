@@ -58,7 +58,7 @@ const SILENT: Reporter = { step() {}, detail() {}, warn() {} };
  * @throws {HotbootError} when there is no such profile, or it is malformed.
  *
  * @example
- * ```ts no-run
+ * ```ts
  * import { openEmulator, start, stop } from "@hotboot/hotboot";
  *
  * const emulator = await openEmulator({ profile: "demo" });

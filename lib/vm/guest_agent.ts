@@ -67,7 +67,7 @@ const CHUNK_BYTES = 256 * 1024;
  * QEMU lets one client in at a time and a further one wait, so hold a connection only as long as it is in use.
  *
  * @example
- * ```ts no-run
+ * ```ts
  * import { GuestAgent } from "@hotboot/hotboot";
  *
  * await using agent = await GuestAgent.connect("/run/vm/agent.sock");

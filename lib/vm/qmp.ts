@@ -60,7 +60,7 @@ const DEFAULT_TIMEOUT_MS = 10_000;
  * A connection to a QEMU monitor in control mode.
  *
  * @example
- * ```ts no-run
+ * ```ts
  * import { QmpClient } from "@hotboot/hotboot";
  *
  * await using qmp = await QmpClient.connect("/run/vm/qmp.sock");

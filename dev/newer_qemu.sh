@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# newer_qemu.sh: prints the path of a QEMU from the distribution's backports, unpacked into a cache beside the system's
+# own, which is not touched. For the tests, which must hold on both.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/../qemu/common.sh"
+
+need apt-get apt
+case $(dpkg --print-architecture) in
+  amd64) package=qemu-system-x86 program=qemu-system-x86_64 ;;
+  arm64) package=qemu-system-arm program=qemu-system-aarch64 ;;
+  *) fail "there is no newer QEMU for $(dpkg --print-architecture) here" ;;
+esac
+suite=$(debian_suite)-backports
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/hotboot-tests/qemu-$suite
+path=$cache/root/usr/bin/hotboot-test-qemu
+
+if [[ ! -x $path ]]; then
+  step "unpack $package of $suite" >&2
+  rm -rf "$cache"
+  mkdir -p "$cache"/{lists,archives}/partial "$cache/root"
+  mirror=$(debian_sources "${suite%-backports}" | awk -v suite="${suite%-backports}" '$3 == suite { print $2; exit }')
+  echo "deb ${mirror:?no mirror is known} $suite main" >"$cache/sources.list"
+  # Of the host's own lists and archives, apt only reads which packages are installed.
+  apt=(apt-get -qq -o Dir::Etc::SourceList="$cache/sources.list" -o Dir::State::Lists="$cache/lists"
+    -o Dir::Cache::Archives="$cache/archives" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Sandbox::User=root)
+  "${apt[@]}" update >&2
+  "${apt[@]}" install --yes --download-only --no-install-recommends --target-release="$suite" "$package" >&2
+  for archive in "$cache"/archives/*.deb; do dpkg --extract "$archive" "$cache/root"; done
+  # QEMU finds its firmware relative to itself, but not its libraries.
+  cat >"$path.new" <<END
+#!/bin/sh
+LD_LIBRARY_PATH='$cache/root/usr/lib/$(uname -m)-linux-gnu:$cache/root/lib/$(uname -m)-linux-gnu' \\
+  exec '$cache/root/usr/bin/$program' "\$@"
+END
+  chmod +x "$path.new"
+  mv "$path.new" "$path"
+  rm -rf "$cache"/{lists,archives}
+fi
+echo "$path"
