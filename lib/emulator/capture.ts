@@ -17,9 +17,9 @@ import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 import { findClockSetter } from "./clock.ts";
 import { type Emulator, imageKey, lockInstance, qemuFacts } from "./emulator.ts";
 import { lock } from "./home.ts";
-import { obtainImage } from "./image.ts";
 import { clearInstance, findRunning, powerOff, readInstance } from "./instance.ts";
 import { becomeHealthy, identityOf, launch, requireFreePorts, type Setup } from "./launch.ts";
+import { obtainImage } from "./obtain.ts";
 import { Timeline } from "./timeline.ts";
 
 /** How to capture. */

@@ -1,4 +1,4 @@
-/** Images on disk: what there is, whether it is still what was put there, and making it when it is missing. */
+/** Images on disk: what there is, and whether it is still what was put there. */
 
 import { encodeHex } from "@std/encoding/hex";
 import { HotbootError } from "../error.ts";
@@ -84,14 +84,6 @@ export async function readImage(emulator: Emulator): Promise<Image | undefined> 
   }
   if (touched) await writeJson(recordPath, record);
   return { record, paths };
-}
-
-/** The image, made first when there is none. */
-export async function obtainImage(emulator: Emulator): Promise<Image> {
-  const image = await readImage(emulator);
-  if (image) return image;
-  const { build } = await import("./build.ts");
-  return (await build(emulator)).image;
 }
 
 /** Describes a file that is about to become part of an image. */

@@ -8,9 +8,10 @@ import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 import { correctClock } from "./clock.ts";
 import { type Emulator, imageKey, lockInstance, qemuFacts } from "./emulator.ts";
 import { privateDirectory, writeJson } from "./home.ts";
-import { type Image, obtainImage } from "./image.ts";
+import type { Image } from "./image.ts";
 import { clearInstance, findRunning, instancePath, type Origin, powerOff, urlsOf } from "./instance.ts";
 import { becomeHealthy, identityOf, launch, release, requireFreePorts, type Setup } from "./launch.ts";
+import { obtainImage } from "./obtain.ts";
 import { type Phase, Timeline } from "./timeline.ts";
 
 /** How to start. */
