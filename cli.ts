@@ -39,7 +39,7 @@ function help(): string {
   ].join("\n");
 }
 
-async function run(args: string[], signal: AbortSignal): Promise<number> {
+async function run(args: string[], signal: AbortSignal, onVerbose: () => void): Promise<number> {
   const [verb, ...rest] = args;
   if (verb === "--version" || verb === "-V") {
     await print(`hotboot ${config.version}`);
@@ -60,6 +60,7 @@ async function run(args: string[], signal: AbortSignal): Promise<number> {
     await print(commandHelp(verb, command));
     return OK;
   }
+  if (parsed.switches.has("verbose")) onVerbose();
   return await command.run({ args: parsed, signal }) ?? OK;
 }
 
@@ -69,16 +70,17 @@ async function main(args: string[]): Promise<number> {
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     Deno.addSignalListener(name, () => interrupt.abort(new Interrupt(`interrupted by ${name}`)));
   }
+  let isVerbose = false;
   try {
-    return await run(args, interrupt.signal);
+    return await run(args, interrupt.signal, () => isVerbose = true);
   } catch (error) {
     if (interrupt.signal.aborted) {
-      await printError("hotboot: interrupted; nothing of it is left");
+      await printError("hotboot: interrupted");
       return INTERRUPTED;
     }
     if (error instanceof Deno.errors.BrokenPipe) return OK; // the reader has seen enough: hotboot logs | head
     await printError(`hotboot: ${messageOf(error)}`);
-    if (args.includes("--verbose") || args.includes("-v")) await printError(String((error as Error)?.stack));
+    if (isVerbose) await printError(String((error as Error)?.stack));
     return error instanceof UsageError ? USAGE : FAILURE;
   }
 }

@@ -7,13 +7,14 @@
  * HOTBOOT_IMPORTS=jsr or =npm decides by hand. What was found out is remembered in `.cache/` for a day.
  */
 
-const ROOT = new URL("../", import.meta.url);
-const DECISION = new URL(".cache/imports.json", ROOT);
+/** The checkout's directory, with a slash at the end. */
+export const ROOT = decodeURIComponent(new URL("../", import.meta.url).pathname);
+const DECISION = `${ROOT}.cache/imports.json`;
 const DAY_MS = 24 * 3600 * 1000;
 
 /** The arguments that make a Deno subcommand resolve this project's imports. */
 export async function importArguments(): Promise<string[]> {
-  return await source() === "jsr" ? [] : [`--import-map=${new URL("imports_npm.json", import.meta.url).pathname}`];
+  return await source() === "jsr" ? [] : [`--import-map=${ROOT}dev/imports_npm.json`];
 }
 
 /** Runs this Deno with `args`, in the directory that the user is in, and gives the exit code. */
@@ -39,7 +40,7 @@ async function source(): Promise<"jsr" | "npm"> {
     // not asked yet
   }
   const found = await reachesJsr() ? "jsr" : "npm";
-  await Deno.mkdir(new URL(".", DECISION), { recursive: true });
+  await Deno.mkdir(`${ROOT}.cache`, { recursive: true });
   await Deno.writeTextFile(DECISION, JSON.stringify({ source: found, time: Date.now() }));
   return found;
 }

@@ -18,6 +18,7 @@ if [[ ! -x $path ]]; then
   step "unpack $package of $suite" >&2
   rm -rf "$cache"
   mkdir -p "$cache"/{lists,archives}/partial "$cache/root"
+  work=$cache
   mirror=$(debian_sources "${suite%-backports}" | awk -v suite="${suite%-backports}" '$3 == suite { print $2; exit }')
   echo "deb ${mirror:?no mirror is known} $suite main" >"$cache/sources.list"
   # Of the host's own lists and archives, apt only reads which packages are installed.

@@ -5,10 +5,9 @@
  *     deno task test [--unit] [DENO TEST ARGUMENTS…]
  */
 
-import { importArguments } from "./deno.ts";
+import { importArguments, ROOT } from "./deno.ts";
 import { install, TESTS } from "./packages.ts";
 
-const ROOT = new URL("../", import.meta.url).pathname;
 const unitOnly = Deno.args.includes("--unit");
 const rest = Deno.args.filter((arg) => arg !== "--unit");
 

@@ -26,5 +26,7 @@ export class HotbootError extends Error {
 
 /** The one-line text of whatever was thrown. */
 export function messageOf(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).trim().replaceAll(/\s*\n\s*/g, "; ");
+  const text = (error instanceof Error ? error.message : String(error)).trim().replaceAll(/\s*\n\s*/g, "; ");
+  // deno-lint-ignore no-control-regex -- other programs' words may hold what a terminal obeys
+  return text.replaceAll(/\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x1f\x7f]/g, "");
 }

@@ -17,10 +17,21 @@ need() {
     fail "$1 is missing, which the recipe needs: run 'apt install $2' (or this system's equal)"
 }
 
-# work_directory OUT: a directory that goes when the recipe ends, however it does. It has neither spaces nor commas in
-# its path, which mmdebstrap and its hooks do not bear; set TMPDIR where /tmp is too small.
-work_directory() {
-  mktemp -d "${TMPDIR:-/tmp}/hotboot-recipe.XXXXXX"
+# make_work_directory: sets $work to a directory that goes when the recipe ends. It has neither spaces nor commas in its
+# path, which mmdebstrap and its hooks do not bear; set TMPDIR where /tmp is too small.
+make_work_directory() {
+  work=$(mktemp -d "${TMPDIR:-/tmp}/hotboot-recipe.XXXXXX")
+  export TMPDIR=$work # for mmdebstrap, which leaves things behind when it is killed
+  trap 'rm -rf --one-file-system "$work"' EXIT
+  trap 'exit 130' INT TERM
+}
+
+# isolate ARGUMENT…: has root's recipe run in a mount namespace of its own. What mmdebstrap mounts is never seen outside,
+# and goes when the last process does, however it ends.
+isolate() {
+  if [[ $(id -u) == 0 && -z ${HOTBOOT_ISOLATED:-} ]] && unshare --mount true 2>/dev/null; then
+    HOTBOOT_ISOLATED=1 exec unshare --mount bash "$0" "$@"
+  fi
 }
 
 # debian_suite: this host's where it is a Debian, else the oldest that is known to work.
@@ -40,7 +51,7 @@ debian_sources() {
   elif command -v apt-get >/dev/null; then
     targets=$(apt_targets)
     if [[ -z $targets ]]; then # apt has not been updated yet, or its lists were removed to save room
-      lists=$(mktemp -d)
+      lists=$(mktemp -d "${work:-/tmp}/lists.XXXXXX")
       apt-get -qq -o Dir::State::Lists="$lists" update >/dev/null 2>&1 || true
       targets=$(apt_targets -o Dir::State::Lists="$lists")
       rm -rf "$lists"
@@ -70,5 +81,6 @@ debootstrap_debian() {
   fi
 }
 
-# The same input gives the same files: mke2fs, cpio and mmdebstrap honour it.
+# The same input gives the same files as far as it is for us: mmdebstrap, cpio and tar honour the first, mke2fs the second.
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-1750000000}
+export E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH

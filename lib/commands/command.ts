@@ -67,22 +67,31 @@ export function readArguments(verb: string, command: Command, raw: string[]): Ar
     boolean: flags.filter((flag) => !flag.value).map((flag) => flag.name),
     alias: Object.fromEntries(flags.filter((flag) => flag.short).map((flag) => [flag.short!, flag.name])),
     stopEarly: command.takesOperands ?? false,
+    "--": true,
     unknown: (arg: string) => {
       if (arg.startsWith("-") && arg !== "-") {
         throw new UsageError(`${verb} has no option ${arg.split("=")[0]}: ${hint}`);
       }
     },
-  }) as Record<string, unknown> & { _: string[] };
+  }) as Record<string, unknown> & { _: string[]; "--": string[] };
 
+  const end = raw.findIndex((arg) => arg === "--" || arg === parsed._[0]);
+  const beforeOperands = end < 0 ? raw : raw.slice(0, end);
   const values: Record<string, string> = {};
   const switches = new Set<string>();
   for (const { name, value } of flags) {
     const given = [parsed[name]].flat().at(-1);
+    if (!value && beforeOperands.some((arg) => arg.startsWith(`--${name}=`))) {
+      throw new UsageError(`--${name} takes no value: ${hint}`);
+    }
     if (value && given === "") throw new UsageError(`--${name} needs a value (${value}): ${hint}`);
     if (value && given !== undefined) values[name] = String(given);
     if (!value && given === true) switches.add(name);
   }
-  const operands = parsed._.map(String);
+  // The first `--` ends the options; where operands have begun already, it is one of them.
+  const operands = [...parsed._, ...(parsed._.length > 0 && raw.includes("--") ? ["--"] : []), ...parsed["--"]].map(
+    String,
+  );
   if (!command.takesOperands && operands.length > 0) {
     throw new UsageError(`${verb} takes no '${operands[0]}': ${hint}`);
   }

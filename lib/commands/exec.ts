@@ -8,13 +8,17 @@ export const command: Command = {
   takesOperands: true,
   about: "Run a program in the guest, as root. What is piped in is its standard input; its output comes as it is\n" +
     "written, and its exit code is hotboot's. With --json, all of it comes at the end, as one object.",
-  flags: [{ name: "no-stdin", short: "n", summary: "do not read standard input" }],
+  flags: [{
+    name: "no-stdin",
+    short: "n",
+    summary: "do not read standard input, which is otherwise read to its end first",
+  }],
   async run(context) {
     const { operands, switches } = context.args;
     if (operands.length === 0) throw new UsageError("exec needs a command: hotboot exec -- CMD [ARG…]");
     const emulator = await emulatorOf(context);
     const reads = !switches.has("no-stdin") && !Deno.stdin.isTerminal();
-    const input = reads ? new Uint8Array(await new Response(Deno.stdin.readable).arrayBuffer()) : undefined;
+    const input = reads ? Deno.stdin.readable : undefined;
     if (!switches.has("json")) {
       return await exec(emulator, { command: operands, input, stdout: print, stderr: printError });
     }

@@ -16,6 +16,7 @@ import {
   imageRecordPath,
   readImage,
   sha256File,
+  sizeAndTimes,
 } from "./image.ts";
 
 /** How to build. */
@@ -107,24 +108,26 @@ async function runRecipe(emulator: Emulator, output: string): Promise<void> {
 /** Checks what the recipe left, and renames it into place: the old description goes first, the new one comes last. */
 async function putInPlace(emulator: Emulator, output: string, recipe: string): Promise<Image> {
   const parts = Object.keys(IMAGE_PARTS) as ImagePart[];
-  const files: Partial<ImageRecord["files"]> = {};
-  emulator.report.step("hash the image");
+  const made = new Set<ImagePart>();
   for (const part of parts) {
-    const path = `${output}/${OUTPUTS[part]}`;
-    if (await Deno.stat(path).catch(() => undefined)) files[part] = await describeImageFile(path, emulator.signal);
+    if (await Deno.stat(`${output}/${OUTPUTS[part]}`).catch(() => undefined)) made.add(part);
   }
-  const { disk } = files;
-  if (!disk) throw new HotbootError(`the recipe of '${emulator.profile.name}' left no ${OUTPUTS.disk}`);
+  if (!made.has("disk")) throw new HotbootError(`the recipe of '${emulator.profile.name}' left no ${OUTPUTS.disk}`);
+  emulator.report.step("hash the image");
+  const files: Partial<ImageRecord["files"]> = {};
+  for (const part of made) files[part] = await describeImageFile(`${output}/${OUTPUTS[part]}`, emulator.signal);
+
+  await Deno.remove(imageRecordPath(emulator)).catch(() => {});
+  for (const part of parts) {
+    if (made.has(part)) await Deno.rename(`${output}/${OUTPUTS[part]}`, imagePath(emulator, part));
+    else await Deno.remove(imagePath(emulator, part)).catch(() => {});
+  }
   const record: ImageRecord = {
     origin: { kind: "build", recipe },
     created: new Date().toISOString(),
-    files: { ...files, disk },
+    files: files as ImageRecord["files"],
   };
-  await Deno.remove(imageRecordPath(emulator)).catch(() => {});
-  for (const part of parts) {
-    if (files[part]) await Deno.rename(`${output}/${OUTPUTS[part]}`, imagePath(emulator, part));
-    else await Deno.remove(imagePath(emulator, part)).catch(() => {});
-  }
+  for (const part of made) Object.assign(files[part]!, await sizeAndTimes(imagePath(emulator, part))); // renaming is a touch
   await writeJson(imageRecordPath(emulator), record);
   return (await readImage(emulator))!;
 }

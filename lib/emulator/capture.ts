@@ -1,6 +1,6 @@
 /** Booting an emulator once and keeping the warm moment. */
 
-import { HotbootError } from "../error.ts";
+import { HotbootError, messageOf } from "../error.ts";
 import { saveDeviceState } from "../snapshot/instant.ts";
 import { difference, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
 import {
@@ -16,8 +16,8 @@ import {
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 import { findClockSetter } from "./clock.ts";
 import { type Emulator, imageKey, lockInstance, qemuFacts } from "./emulator.ts";
-import { lock } from "./home.ts";
-import { clearInstance, findRunning, powerOff, readInstance } from "./instance.ts";
+import { backingPath, lock } from "./home.ts";
+import { findRunningOrClear, readInstance } from "./instance.ts";
 import { becomeHealthy, identityOf, launch, requireFreePorts, type Setup } from "./launch.ts";
 import { obtainImage } from "./obtain.ts";
 import { Timeline } from "./timeline.ts";
@@ -48,7 +48,9 @@ export interface CaptureResult {
  */
 export async function capture(emulator: Emulator, options: CaptureOptions = {}): Promise<CaptureResult> {
   using _lock = await lockInstance(emulator);
-  await requireStopped(emulator);
+  if (await findRunningOrClear(emulator)) {
+    throw new HotbootError(`instance '${emulator.instance}' runs: stop it first ('hotboot stop')`);
+  }
   const setup: Setup = { qemu: await qemuFacts(emulator), image: await obtainImage(emulator) };
   const timeline = new Timeline();
   if (!options.force) {
@@ -77,9 +79,9 @@ export async function captureStopped(emulator: Emulator, setup: Setup, timeline:
   try {
     report.step(`cold boot (${profile.machine.memory} MiB, ${setup.qemu.accelerator}) to capture`);
     const disk = `${prepared}/${SNAPSHOT_FILES.disk}`;
-    // Relative, so that the home can be moved.
-    const { virtualSize } = await readQcow2Header(setup.image.paths.disk);
-    await createOverlay(disk, `../../../images/${key}.qcow2`, virtualSize);
+    const { paths } = setup.image;
+    const { virtualSize } = await readQcow2Header(paths.disk);
+    await createOverlay(disk, await backingPath(home, prepared, paths.disk), virtualSize);
     const memory = { kind: "shared", path: `${prepared}/${SNAPSHOT_FILES.ram}` } as const;
 
     const launched = await timeline.phase(
@@ -91,31 +93,20 @@ export async function captureStopped(emulator: Emulator, setup: Setup, timeline:
 
     report.step("capture");
     const snapshot = await timeline.phase("capture", async () => {
-      const { qemu, migration, record } = launched;
-      const clock = await findClockSetter(emulator, record.channels.agent);
+      const { qemu, channels } = launched;
+      const clock = await findClockSetter(emulator, channels.agent);
       await qemu.qmp.execute("stop"); // also completes and flushes all disk writes
-      await saveDeviceState(qemu.qmp, migration, `${prepared}/${SNAPSHOT_FILES.state}`, { signal });
+      await saveDeviceState(qemu.qmp, channels.migration, `${prepared}/${SNAPSHOT_FILES.state}`, { signal });
       await qemu.quit();
       return await commitSnapshot(prepared, { identity: identityOf(emulator, setup), clock });
     });
-    await removeOthers(emulator, directory, snapshot.manifest.id);
+    await removeOthers(emulator, directory, snapshot.manifest.id).catch((error) => {
+      report.warn(`an earlier snapshot stays: ${messageOf(error)}`);
+    });
     return snapshot;
   } finally {
     await Deno.remove(prepared, { recursive: true }).catch(() => {}); // it has moved when all went well
   }
-}
-
-/** @throws {HotbootError} when the instance runs. What a killed command left running is ended. */
-export async function requireStopped(emulator: Emulator): Promise<void> {
-  await using running = await findRunning(emulator);
-  if (running?.record.state === "running") {
-    throw new HotbootError(`instance '${emulator.instance}' runs: stop it first ('hotboot stop')`);
-  }
-  if (running) {
-    await running.qmp.close();
-    await powerOff(emulator);
-  }
-  await clearInstance(emulator);
 }
 
 /** Only the newest snapshot is of use; one that an instance still runs on goes when that has ended. */

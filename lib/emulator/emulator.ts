@@ -97,13 +97,22 @@ export async function qemuFacts(emulator: Emulator): Promise<QemuFacts> {
   const facts = await probeQemu(
     program,
     arch,
-    `${home.cache}/qemu-${arch}.json`,
+    qemuCache(home, arch),
     Deno.env.get("HOTBOOT_ACCEL") || undefined,
     { signal },
   );
   emulator.report.detail(`QEMU ${facts.version} (${facts.program}), ${facts.machineType}, ${facts.accelerator}`);
   if (facts.passedOver) emulator.report.detail(`passed over: ${facts.passedOver}`);
   return facts;
+}
+
+/** Has QEMU asked anew at the next start. */
+export async function forgetQemu({ home, arch }: Emulator): Promise<void> {
+  await Deno.remove(qemuCache(home, arch)).catch(() => {});
+}
+
+function qemuCache(home: Home, arch: Arch): string {
+  return `${home.cache}/qemu-${arch}.json`;
 }
 
 /** Keeps other operations away from this instance until disposed of. */

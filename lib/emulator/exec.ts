@@ -2,16 +2,16 @@
 
 import { HotbootError, messageOf } from "../error.ts";
 import { GuestAgent, type GuestResult } from "../vm/guest_agent.ts";
-import { sleep } from "../vm/wait.ts";
+import { sleep, within } from "../vm/wait.ts";
 import type { Emulator } from "./emulator.ts";
-import { requireRunning } from "./instance.ts";
+import { channelsOf, requireRunning } from "./instance.ts";
 
 /** A program to run, and what to do with its output. */
 export interface ExecOptions {
   /** The program and its arguments. */
   command: string[];
-  /** What it reads from standard input; none: an empty one. */
-  input?: Uint8Array;
+  /** What it reads from standard input, all of which is there when it starts; none: an empty one. */
+  input?: ReadableStream<Uint8Array>;
   /** Gets standard output as it comes. */
   stdout?: (bytes: Uint8Array) => Promise<void> | void;
   /** Gets standard error as it comes. */
@@ -28,6 +28,7 @@ const RUN = `d=$1; shift; exec setsid "$@" <"$d/in" >"$d/out" 2>"$d/err"`;
 const [SHORTEST_PAUSE_MS, LONGEST_PAUSE_MS] = [5, 500];
 /** While a program runs this long, the agent is left to others between two looks at it. */
 const HOLD_MS = 2000;
+const CLEAN_UP_MS = 3000;
 
 /**
  * Runs a program in the running guest, as root, to its end.
@@ -42,18 +43,15 @@ const HOLD_MS = 2000;
 export async function exec(emulator: Emulator, options: ExecOptions): Promise<number> {
   const { signal } = emulator;
   if (options.command.length === 0) throw new HotbootError("no command to run in the guest");
-  let agentPath: string;
-  {
-    await using running = await requireRunning(emulator);
-    agentPath = running.record.channels.agent;
-  }
+  await requireRunning(emulator);
+  const { agent: agentPath } = await channelsOf(emulator);
   await using channel = new Channel(agentPath, signal);
   const directory = (await shell(await channel.agent(), PREPARE)).trim();
   const handles: number[] = [];
   let pid: number | undefined;
   try {
+    if (options.input) await feed(channel, `${directory}/in`, options.input, signal);
     const agent = await channel.agent();
-    if (options.input?.length) await agent.writeFile(`${directory}/in`, options.input, { signal });
     for (const name of ["out", "err"]) handles.push(await agent.openFile(`${directory}/${name}`));
     pid = await agent.spawn({ path: "/bin/sh", args: ["-c", RUN, "sh", directory, ...options.command] });
     let result: GuestResult | undefined;
@@ -69,10 +67,30 @@ export async function exec(emulator: Emulator, options: ExecOptions): Promise<nu
     return result.exitCode;
   } finally {
     await channel.close(); // the signal may have broken into a command: the next connection starts anew
-    await using last = new Channel(agentPath);
-    await cleanUp(await last.agent(), directory, handles, pid).catch((error) => {
+    await cleanUp(agentPath, directory, handles, pid).catch((error) => {
       emulator.report.detail(`${directory} stays in the guest: ${messageOf(error)}`);
     });
+  }
+}
+
+/** Copies a stream into a file in the guest. Between its pieces, however long they take, the agent is free for others. */
+async function feed(
+  channel: Channel,
+  path: string,
+  input: ReadableStream<Uint8Array>,
+  signal: AbortSignal,
+): Promise<void> {
+  const reader = input.getReader();
+  try {
+    while (true) {
+      const next = reader.read();
+      if (await Promise.race([next, sleep(HOLD_MS)]) === undefined) await channel.close();
+      const { done, value } = await within(next, "standard input", { signal });
+      if (done) return;
+      await (await channel.agent()).writeFile(path, value, { append: true, signal });
+    }
+  } finally {
+    reader.cancel().catch(() => {}); // not awaited: a terminal's or a pipe's read under way does not end by it
   }
 }
 
@@ -86,10 +104,15 @@ async function copyRest(
   for (let bytes; (bytes = await agent.read(handle, { signal })).length > 0;) await write?.(bytes);
 }
 
-async function cleanUp(agent: GuestAgent, directory: string, handles: number[], running?: number): Promise<void> {
-  for (const handle of handles) await agent.closeFile(handle);
-  const kill = running === undefined ? "" : `kill -TERM -- -${running} ${running} 2>/dev/null; `;
-  await shell(agent, `${kill}rm -rf '${directory}'`);
+/** Ends what still runs, with all that it has started, and removes the files. */
+async function cleanUp(agentPath: string, directory: string, handles: number[], running?: number): Promise<void> {
+  const limits = { timeoutMs: CLEAN_UP_MS };
+  await using agent = await GuestAgent.connect(agentPath, limits);
+  for (const handle of handles) await agent.closeFile(handle, limits);
+  const [group, process] = [`-- -${running}`, running];
+  const kill = `kill -TERM ${group} ${process}; sleep 1; kill -KILL ${group} ${process}; `;
+  const script = `{ ${running === undefined ? "" : kill}rm -rf '${directory}'; } 2>/dev/null`;
+  await agent.spawn({ path: "/bin/sh", args: ["-c", script] }, false, limits);
 }
 
 /** Runs a line of shell in the guest and gives what it prints. */

@@ -3,16 +3,12 @@
 import { HotbootError, messageOf } from "../error.ts";
 import type { HealthCheck } from "../profile/profile.ts";
 import { sleep } from "../vm/wait.ts";
+import { getStatus } from "./http.ts";
 
 /** One attempt's limit: a connection that was lost while the guest's network came up is never answered. */
 const ATTEMPT_MS = 3000;
 /** The pause after a failed attempt: short at first, for a resume, and soon long enough not to load a booting guest. */
 const [FIRST_PAUSE_MS, LONGEST_PAUSE_MS] = [5, 200];
-
-/** Where a check's service is on the host. */
-export function checkUrl(check: HealthCheck, ports: Record<string, number>): string {
-  return `http://127.0.0.1:${ports[check.port]}${check.path}`;
-}
 
 /** One attempt: undefined when the service answers as expected, else what it did instead. */
 export async function probeHealth(
@@ -22,13 +18,9 @@ export async function probeHealth(
 ): Promise<string | undefined> {
   const limit = AbortSignal.timeout(ATTEMPT_MS);
   try {
-    const response = await fetch(checkUrl(check, ports), {
-      redirect: "manual",
-      signal: signal ? AbortSignal.any([signal, limit]) : limit,
-    });
-    await response.body?.cancel();
+    const status = await getStatus(ports[check.port], check.path, signal ? AbortSignal.any([signal, limit]) : limit);
     const expected = check.status ?? 200;
-    return response.status === expected ? undefined : `status ${response.status} instead of ${expected}`;
+    return status === expected ? undefined : `status ${status} instead of ${expected}`;
   } catch (error) {
     signal?.throwIfAborted();
     if (limit.aborted) return `no answer within ${ATTEMPT_MS / 1000} s`;
@@ -52,7 +44,7 @@ export async function waitHealthy(
   const failures = new Map<string, string>();
   const end = performance.now() + timeoutMs;
   await Promise.all(checks.map(async (check) => {
-    for (let pause = FIRST_PAUSE_MS; performance.now() < end; pause = Math.min(pause * 1.5, LONGEST_PAUSE_MS)) {
+    for (let pause = FIRST_PAUSE_MS;; pause = Math.min(pause * 1.5, LONGEST_PAUSE_MS)) {
       const failure = await probeHealth(check, ports, signal);
       if (failure === undefined) {
         failures.delete(check.name);
@@ -60,6 +52,7 @@ export async function waitHealthy(
         return;
       }
       failures.set(check.name, failure);
+      if (performance.now() > end) return;
       await sleep(pause, signal);
     }
   }));

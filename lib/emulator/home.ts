@@ -1,7 +1,7 @@
 /** hotboot's directory on the user's machine: where each thing lies, and who may touch it. */
 
 import { encodeHex } from "@std/encoding/hex";
-import { HotbootError } from "../error.ts";
+import { HotbootError, messageOf } from "../error.ts";
 import { sleep } from "../vm/wait.ts";
 
 /** What a unix socket's path may have in bytes, without the final NUL: unix(7); macOS has less. */
@@ -40,33 +40,47 @@ export class Home {
 
   /**
    * Where an instance's sockets lie: with its files, or, where that path is too long for a socket, in a directory
-   * with a short name.
-   *
-   * @param shortRoot Where that is made, such as `XDG_RUNTIME_DIR`.
+   * with a short name, which follows from the long one.
    */
-  async sockets(name: string, shortRoot: string): Promise<string> {
+  async sockets(name: string): Promise<string> {
     const directory = this.instance(name);
     if (new TextEncoder().encode(directory + LONGEST_SOCKET_NAME).length <= SOCKET_PATH_LIMIT) return directory;
     const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(directory));
-    return `${shortRoot}/hotboot-${encodeHex(new Uint8Array(digest)).slice(0, 16)}`;
+    return `/tmp/hotboot-${encodeHex(new Uint8Array(digest)).slice(0, 16)}`;
   }
 
   /**
-   * Makes the directory with the short name, which must belong to the home's owner and be closed to all others: it is
-   * among directories of everybody's.
+   * Makes the directory with the short name, which must belong to the home's owner: it is among directories of everybody's.
    */
   async shortDirectory(path: string): Promise<void> {
     await privateDirectory(path);
     const [found, home] = await Promise.all([Deno.lstat(path), Deno.lstat(this.root)]);
-    if (!found.isDirectory || found.uid !== home.uid || (found.mode ?? 0) & 0o077) {
+    if (!found.isDirectory || found.uid !== home.uid) {
       throw new HotbootError(`${path}, for sockets, belongs to somebody else: remove it, or shorten the home's path`);
     }
   }
 }
 
-/** Makes a directory, and those above it, that nobody else can look into. */
+/**
+ * How a disk in the directory `from` names the one at `to`, both below the home: relative, so that the home can be moved,
+ * or absolute, where a link stands in the way to `from` and `..` would lead elsewhere.
+ */
+export async function backingPath(home: Home, from: string, to: string): Promise<string> {
+  const [root, real] = await Promise.all([Deno.realPath(home.root), Deno.realPath(from)]);
+  const inside = from.slice(home.root.length);
+  if (real !== root + inside) return to;
+  return "../".repeat(inside.split("/").length - 1) + to.slice(home.root.length + 1);
+}
+
+/** Makes a directory, and those above it, that nobody else can look into; one that is there is closed to others. */
 export async function privateDirectory(path: string): Promise<void> {
-  await Deno.mkdir(path, { recursive: true, mode: 0o700 });
+  try {
+    await Deno.mkdir(path, { recursive: true, mode: 0o700 });
+    const { mode } = await Deno.stat(path);
+    if ((mode ?? 0) & 0o077) await Deno.chmod(path, 0o700);
+  } catch (error) {
+    throw new HotbootError(`${path} cannot be made or used (${messageOf(error)}): say where else with --home`);
+  }
 }
 
 /** Writes a file of the user's own in one step: readers see the old content or the new, never a part. */

@@ -17,6 +17,8 @@ export interface ImageFile {
   size: number;
   /** When it was last written, milliseconds since 1970. */
   mtime: number;
+  /** When it was last touched in any way, likewise; no program can set this one. */
+  ctime: number;
   /** SHA-256 of all of it, in hex. */
   sha256: string;
 }
@@ -49,47 +51,70 @@ export function imageRecordPath(emulator: Emulator): string {
   return `${emulator.home.images}/${imageKey(emulator)}.json`;
 }
 
+/** How closely to look at an image. */
+export interface ReadImageOptions {
+  /** `only`: change nothing and hash nothing, so that other content of the same size may go unnoticed. */
+  look?: "only";
+}
+
 /**
  * The emulator's image, or `undefined` when there is none.
  *
- * A file whose time has changed is hashed again: it may have been copied along with the home, or exchanged.
+ * A file whose times have changed is hashed again: it may have been copied along with the home, or exchanged.
  *
  * @throws {HotbootError} when a file is not what was put there.
  */
-export async function readImage(emulator: Emulator): Promise<Image | undefined> {
-  const recordPath = imageRecordPath(emulator);
+export async function readImage(emulator: Emulator, { look }: ReadImageOptions = {}): Promise<Image | undefined> {
+  const record = await readImageRecord(emulator);
+  if (!record) return undefined;
+  const paths: Image["paths"] = { disk: imagePath(emulator, "disk") };
+  let touched = false;
+  for (const [part, file] of Object.entries(record.files) as [ImagePart, ImageFile][]) {
+    const path = paths[part] = imagePath(emulator, part);
+    const times = await sizeAndTimes(path).catch((error) => {
+      throw error instanceof Deno.errors.NotFound ? damaged(emulator, `its ${part} is missing`) : error;
+    });
+    if (times.size !== file.size) {
+      throw damaged(emulator, `its ${part} has ${times.size} bytes instead of ${file.size}`);
+    }
+    if (look === "only" || (times.mtime === file.mtime && times.ctime === file.ctime)) continue;
+    if (await sha256File(path, emulator.signal) !== file.sha256) {
+      throw damaged(emulator, `its ${part} has other content than was put there`);
+    }
+    Object.assign(file, times);
+    touched = true;
+  }
+  if (touched) await writeJson(imageRecordPath(emulator), record);
+  return { record, paths };
+}
+
+/** What is written about the image, or `undefined` when there is none. @throws {HotbootError} when it is damaged. */
+export async function readImageRecord(emulator: Emulator): Promise<ImageRecord | undefined> {
   let record: ImageRecord;
   try {
-    record = JSON.parse(await Deno.readTextFile(recordPath));
+    record = JSON.parse(await Deno.readTextFile(imageRecordPath(emulator)));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
     if (error instanceof SyntaxError) throw damaged(emulator, "its description is no JSON");
     throw error;
   }
-  if (!record?.files?.disk) throw damaged(emulator, "its description lists no disk");
-  const paths: Image["paths"] = { disk: imagePath(emulator, "disk") };
-  let touched = false;
-  for (const [part, file] of Object.entries(record.files) as [ImagePart, ImageFile][]) {
-    const path = paths[part] = imagePath(emulator, part);
-    const stat = await Deno.stat(path).catch(() => undefined);
-    if (!stat) throw damaged(emulator, `its ${part} is missing`);
-    if (stat.size !== file.size) throw damaged(emulator, `its ${part} has ${stat.size} bytes instead of ${file.size}`);
-    const mtime = stat.mtime?.getTime() ?? 0;
-    if (mtime === file.mtime) continue;
-    if (await sha256File(path, emulator.signal) !== file.sha256) {
-      throw damaged(emulator, `its ${part} has other content than was put there`);
-    }
-    file.mtime = mtime;
-    touched = true;
-  }
-  if (touched) await writeJson(recordPath, record);
-  return { record, paths };
+  if (typeof record?.files?.disk?.sha256 !== "string") throw damaged(emulator, "its description lists no disk");
+  return record;
 }
 
-/** Describes a file that is about to become part of an image. */
+/** Describes a file of an image, once it is on the disk itself. */
 export async function describeImageFile(path: string, signal: AbortSignal): Promise<ImageFile> {
-  const { size, mtime } = await Deno.stat(path);
-  return { size, mtime: mtime?.getTime() ?? 0, sha256: await sha256File(path, signal) };
+  {
+    using file = await Deno.open(path, { read: true, write: true });
+    await file.sync();
+  }
+  return { ...await sizeAndTimes(path), sha256: await sha256File(path, signal) };
+}
+
+/** What a file looks like without reading it. */
+export async function sizeAndTimes(path: string): Promise<Omit<ImageFile, "sha256">> {
+  const { size, mtime, ctime } = await Deno.stat(path);
+  return { size, mtime: mtime?.getTime() ?? 0, ctime: ctime?.getTime() ?? 0 };
 }
 
 /** SHA-256 of a file of any size, in hex. */

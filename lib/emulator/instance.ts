@@ -29,8 +29,6 @@ export interface InstanceRecord {
   started: string;
   /** The host's ports, by name. */
   ports: Record<string, number>;
-  /** QEMU's sockets and logs. */
-  channels: Channels;
 }
 
 /** The names of an instance's own files, in its directory. */
@@ -41,36 +39,55 @@ export function instancePath(emulator: Emulator, file: keyof typeof FILES): stri
   return `${emulator.home.instance(emulator.instance)}/${FILES[file]}`;
 }
 
-/** Where this instance's QEMU listens and writes, and a free path for the socket that device state goes through. */
-async function channelsOf(emulator: Emulator): Promise<{ directory: string; channels: Channels; migration: string }> {
-  const shortRoot = Deno.env.get("XDG_RUNTIME_DIR") || Deno.env.get("TMPDIR") || "/tmp";
-  const directory = await emulator.home.sockets(emulator.instance, shortRoot);
+/** What QEMU names an instance's machine. */
+export function machineName(instance: string): string {
+  return `hotboot-${instance}`;
+}
+
+/** Where an instance's QEMU is reached. */
+export interface InstanceChannels extends Channels {
+  /** The directory of the sockets. */
+  directory: string;
+  /** A free path for the socket that device state goes through. */
+  migration: string;
+}
+
+/**
+ * Where this instance's QEMU listens and writes. It follows from the home's path and not from what was written down, so
+ * that a moved home keeps its machines, and a copied one does not reach into the original.
+ */
+export async function channelsOf(emulator: Emulator): Promise<InstanceChannels> {
+  const directory = await emulator.home.sockets(emulator.instance);
   return {
     directory,
-    channels: {
-      monitor: `${directory}/monitor.sock`,
-      agent: `${directory}/agent.sock`,
-      serialLog: instancePath(emulator, "serial"),
-    },
+    monitor: `${directory}/monitor.sock`,
+    agent: `${directory}/agent.sock`,
     migration: `${directory}/migration.sock`,
+    serialLog: instancePath(emulator, "serial"),
   };
 }
 
 /** The same, with the directories made. */
-export async function makeChannels(emulator: Emulator): Promise<{ channels: Channels; migration: string }> {
+export async function makeChannels(emulator: Emulator): Promise<InstanceChannels> {
   const { home, instance } = emulator;
-  const { directory, ...rest } = await channelsOf(emulator);
+  const channels = await channelsOf(emulator);
   await privateDirectory(home.instance(instance));
-  if (directory !== home.instance(instance)) await home.shortDirectory(directory);
-  return rest;
+  if (channels.directory !== home.instance(instance)) await home.shortDirectory(channels.directory);
+  return channels;
 }
 
-/** The instance's record, or `undefined` when nothing was started or all is stopped. */
+/** The instance's record, or `undefined` when nothing was started, all is stopped, or it cannot be understood. */
 export async function readInstance(emulator: Emulator): Promise<InstanceRecord | undefined> {
   try {
-    return JSON.parse(await Deno.readTextFile(instancePath(emulator, "record")));
+    const record = JSON.parse(await Deno.readTextFile(instancePath(emulator, "record")));
+    const isRecord = typeof record?.uuid === "string" && typeof record.profile === "string" &&
+      typeof record.ports === "object" && ["starting", "running"].includes(record.state);
+    return isRecord ? record : undefined;
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof SyntaxError) return undefined;
+    const { NotFound, NotADirectory } = Deno.errors;
+    if (error instanceof SyntaxError || [NotFound, NotADirectory].some((kind) => error instanceof kind)) {
+      return undefined;
+    }
     throw error;
   }
 }
@@ -87,22 +104,27 @@ export function urlsOf(ports: Record<string, number>): Record<string, string> {
 
 /** A running instance and a connection to its monitor. */
 export interface RunningInstance extends AsyncDisposable {
-  /** What was written when it was started. */
-  record: InstanceRecord;
+  /** What was written when it was started; missing when that was lost. */
+  record?: InstanceRecord;
   /** The monitor of exactly that QEMU. */
   qmp: QmpClient;
 }
 
-/** The instance, when its QEMU runs. */
+/**
+ * The instance, when its QEMU runs. The sockets' directory is closed to others, and still whoever answers there is asked
+ * who it is: it must have the uuid that was written down or, where that was lost, the instance's name.
+ */
 export async function findRunning(emulator: Emulator): Promise<RunningInstance | undefined> {
-  const record = await readInstance(emulator);
-  if (!record) return undefined;
-  const qmp = await attach(record.channels.monitor, record.uuid, { signal: emulator.signal }).catch((error) => {
-    if (!(error instanceof HotbootError)) throw error;
-    const pid = record.pid === undefined ? "" : ` (process ${record.pid}, if 'ps' shows uuid ${record.uuid} there)`;
-    throw new HotbootError(`QEMU of instance '${emulator.instance}' hangs${pid}: ${error.message}`);
-  });
-  return qmp && { record, qmp, [Symbol.asyncDispose]: () => qmp.close() };
+  const { instance, signal } = emulator;
+  const [record, { monitor }] = await Promise.all([readInstance(emulator), channelsOf(emulator)]);
+  const qmp = await attach(monitor, record ? { uuid: record.uuid } : { name: machineName(instance) }, { signal }).catch(
+    (error) => {
+      if (!(error instanceof HotbootError)) throw error;
+      const pid = record?.pid === undefined ? "" : ` (process ${record.pid}, if 'ps' shows uuid ${record.uuid} there)`;
+      throw new HotbootError(`QEMU of instance '${instance}' hangs${pid}: ${error.message}`);
+    },
+  );
+  return qmp && { ...(record && { record }), qmp, [Symbol.asyncDispose]: () => qmp.close() };
 }
 
 /** Whether another command is starting or capturing it, which has QEMU's monitor to itself meanwhile. */
@@ -110,16 +132,32 @@ export async function isBeingStarted(emulator: Emulator): Promise<boolean> {
   return (await readInstance(emulator))?.state === "starting" && await isInstanceLocked(emulator);
 }
 
-/** The running instance. @throws {HotbootError} when it does not run. */
-export async function requireRunning(emulator: Emulator): Promise<RunningInstance> {
+/** @throws {HotbootError} when the instance does not run. */
+export async function requireRunning(emulator: Emulator): Promise<void> {
   if (await isBeingStarted(emulator)) {
     throw new HotbootError(`instance '${emulator.instance}' is still being started: try again when it is up`);
   }
-  const running = await findRunning(emulator);
-  if (!running) {
-    throw new HotbootError(`instance '${emulator.instance}' does not run: 'hotboot start' starts it`);
+  await using running = await findRunning(emulator);
+  if (!running) throw new HotbootError(`instance '${emulator.instance}' does not run: 'hotboot start' starts it`);
+}
+
+/**
+ * The record of the instance, when it runs; otherwise what a killed command has left of it is ended and removed.
+ *
+ * @throws {HotbootError} when it runs and nothing is known of it.
+ */
+export async function findRunningOrClear(emulator: Emulator): Promise<InstanceRecord | undefined> {
+  {
+    await using running = await findRunning(emulator);
+    if (running && !running.record) {
+      throw new HotbootError(
+        `instance '${emulator.instance}' runs, but its instance.json is lost: 'hotboot stop' ends it`,
+      );
+    }
+    if (running?.record?.state === "running") return running.record;
   }
-  return running;
+  await powerOff(emulator);
+  await clearInstance(emulator);
 }
 
 /** Ends the instance's QEMU, if it runs, as when the power goes. No other process is ever touched. */
@@ -133,8 +171,8 @@ export async function powerOff(emulator: Emulator): Promise<boolean> {
 
 /** Removes what belongs to a run that has ended. The serial log stays, for whoever asks why. */
 export async function clearInstance(emulator: Emulator): Promise<void> {
-  const { directory, channels, migration } = await channelsOf(emulator);
+  const { directory, monitor, agent, migration } = await channelsOf(emulator);
   const files = (["disk", "timeline", "record"] as const).map((file) => instancePath(emulator, file));
-  for (const path of [channels.monitor, channels.agent, migration, ...files]) await Deno.remove(path).catch(() => {});
+  for (const path of [monitor, agent, migration, ...files]) await Deno.remove(path).catch(() => {});
   if (directory !== emulator.home.instance(emulator.instance)) await Deno.remove(directory).catch(() => {});
 }

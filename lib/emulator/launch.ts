@@ -5,10 +5,18 @@ import type { Identity } from "../snapshot/manifest.ts";
 import { deviceArguments, type Machine, type Memory, qemuArguments } from "../vm/machine.ts";
 import type { QemuFacts } from "../vm/probe.ts";
 import { QemuProcess } from "../vm/process.ts";
-import type { Emulator } from "./emulator.ts";
+import { type Emulator, forgetQemu } from "./emulator.ts";
 import { waitHealthy } from "./health.ts";
-import type { Image } from "./image.ts";
-import { clearInstance, type InstanceRecord, makeChannels, type Origin, writeInstance } from "./instance.ts";
+import { type Image, readImageRecord } from "./image.ts";
+import {
+  clearInstance,
+  type InstanceChannels,
+  type InstanceRecord,
+  machineName,
+  makeChannels,
+  type Origin,
+  writeInstance,
+} from "./instance.ts";
 import type { Timeline } from "./timeline.ts";
 
 /** What all ways of starting need to know. */
@@ -25,8 +33,8 @@ export interface Launched extends AsyncDisposable {
   qemu: QemuProcess;
   /** The instance's record. */
   record: InstanceRecord;
-  /** A free path for the socket that device state goes through. */
-  migration: string;
+  /** Where it is reached. */
+  channels: InstanceChannels;
 }
 
 /** Everything that a snapshot depends on, in a person's words. */
@@ -77,7 +85,7 @@ export async function launch(
   setup: Setup,
   run: { memory: Memory; disk: string; origin: Origin; snapshot?: string },
 ): Promise<Launched> {
-  const { channels, migration } = await makeChannels(emulator);
+  const channels = await makeChannels(emulator);
   const ports = Object.entries(emulator.profile.ports).map(([name, { host }]) => [name, host]);
   const record: InstanceRecord = {
     profile: emulator.profile.name,
@@ -87,24 +95,42 @@ export async function launch(
     snapshot: run.snapshot,
     started: new Date().toISOString(),
     ports: Object.fromEntries(ports),
-    channels,
   };
   await writeInstance(emulator, record);
   const args = qemuArguments(describeMachine(emulator, setup, run.disk), {
-    name: `hotboot-${emulator.instance}`,
+    name: machineName(emulator.instance),
     uuid: record.uuid,
     memory: run.memory,
     incoming: run.origin === "resume",
     channels,
   });
   emulator.report.detail(`${setup.qemu.program} ${args.join(" ")}`);
+  let qemu: QemuProcess | undefined;
   try {
-    const qemu = await QemuProcess.launch(setup.qemu.program, args, channels.monitor, { signal: emulator.signal });
+    qemu = await QemuProcess.launch(setup.qemu.program, args, channels.monitor, { signal: emulator.signal });
+    await requireUnchanged(emulator, setup, qemu);
     record.pid = qemu.pid;
-    return { qemu, record, migration, [Symbol.asyncDispose]: () => dispose(emulator, qemu) };
+    const launched = qemu;
+    return { qemu, record, channels, [Symbol.asyncDispose]: () => dispose(emulator, launched) };
   } catch (error) {
+    await qemu?.kill();
     await clearInstance(emulator);
+    // What was found out about QEMU may hold no longer: an upgrade, a container, a lost /dev/kvm.
+    if (!emulator.signal.aborted) await forgetQemu(emulator);
     throw error;
+  }
+}
+
+/** What was found out before QEMU was started must hold for what QEMU has opened. */
+async function requireUnchanged(emulator: Emulator, { qemu: facts, image }: Setup, qemu: QemuProcess): Promise<void> {
+  if (qemu.qmp.version !== facts.version) {
+    throw new HotbootError(
+      `${facts.program} was QEMU ${facts.version} and is ${qemu.qmp.version}, which is known now: try again`,
+    );
+  }
+  const now = await readImageRecord(emulator);
+  if (JSON.stringify(now?.files) !== JSON.stringify(image.record.files)) {
+    throw new HotbootError(`the image of '${emulator.profile.name}' was replaced at this moment: try again`);
   }
 }
 
@@ -133,6 +159,15 @@ export async function becomeHealthy(
     throw new HotbootError(`QEMU ended before the guest was healthy: ${await qemu.reason()}`);
   });
   ended.catch(() => {});
+  const failing = qemu.qmp.waitForEvent(
+    ({ event, data }) => event === "BLOCK_IO_ERROR" && data.action !== "ignore",
+    "the guest's disk",
+  ).then(({ data }) => {
+    throw new HotbootError(
+      `the guest's disk cannot be ${data.operation === "read" ? "read" : "written"}: ${data.reason}`,
+    );
+  }, () => new Promise<never>(() => {})); // the monitor has closed: the end of the process says why
+  failing.catch(() => {});
   const signal = AbortSignal.any([emulator.signal, over.signal]);
   const healthy = timeline.phase(
     "healthy",
@@ -146,7 +181,7 @@ export async function becomeHealthy(
       ),
   );
   try {
-    await Promise.race([healthy, ended]);
+    await Promise.race([healthy, ended, failing]);
   } finally {
     over.abort();
     await healthy.catch(() => {});

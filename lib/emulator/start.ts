@@ -2,14 +2,14 @@
 
 import { HotbootError, messageOf } from "../error.ts";
 import { loadDeviceState } from "../snapshot/instant.ts";
-import { difference, SNAPSHOT_FILES, wrongContent, wrongSize } from "../snapshot/manifest.ts";
+import { difference, SNAPSHOT_FILES, UnusableSnapshot, wrongContent, wrongSize } from "../snapshot/manifest.ts";
 import { newestSnapshot, type Snapshot, syncSnapshot } from "../snapshot/store.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 import { correctClock } from "./clock.ts";
 import { type Emulator, imageKey, lockInstance, qemuFacts } from "./emulator.ts";
-import { privateDirectory, writeJson } from "./home.ts";
+import { backingPath, privateDirectory, writeJson } from "./home.ts";
 import type { Image } from "./image.ts";
-import { clearInstance, findRunning, instancePath, type Origin, powerOff, urlsOf } from "./instance.ts";
+import { findRunningOrClear, instancePath, type Origin, urlsOf } from "./instance.ts";
 import { becomeHealthy, identityOf, launch, release, requireFreePorts, type Setup } from "./launch.ts";
 import { obtainImage } from "./obtain.ts";
 import { type Phase, Timeline } from "./timeline.ts";
@@ -48,18 +48,14 @@ export interface StartResult {
 export async function start(emulator: Emulator, options: StartOptions = {}): Promise<StartResult> {
   const timeline = new Timeline();
   using _lock = await lockInstance(emulator);
-  {
-    await using running = await findRunning(emulator);
-    if (running?.record.state === "running") {
-      const { profile, ports } = running.record;
-      if (profile === emulator.profile.name) return { urls: urlsOf(ports), timeline: [] };
-      throw new HotbootError(
-        `instance '${emulator.instance}' runs profile '${profile}': stop it first ('hotboot stop'), or name another --instance`,
-      );
-    }
+  const running = await findRunningOrClear(emulator);
+  if (running) {
+    const { profile, ports } = running;
+    if (profile === emulator.profile.name) return { urls: urlsOf(ports), timeline: [] };
+    throw new HotbootError(
+      `instance '${emulator.instance}' runs profile '${profile}': stop it first ('hotboot stop'), or name another --instance`,
+    );
   }
-  await powerOff(emulator); // a start that was killed may have left its QEMU
-  await clearInstance(emulator);
   requireFreePorts(emulator);
 
   const setup: Setup = { qemu: await qemuFacts(emulator), image: await obtainImage(emulator) };
@@ -84,7 +80,7 @@ async function fastest(
     if (snapshot) return await resume(emulator, setup, snapshot, timeline);
   } catch (error) {
     notResumed(error);
-    if (!(error instanceof Unusable)) return await coldBoot(emulator, setup, timeline);
+    if (!(error instanceof UnusableSnapshot)) return await coldBoot(emulator, setup, timeline);
   }
   // No snapshot, or one that will never resume: the cold boot that is needed now can as well be captured.
   const { captureStopped } = await import("./capture.ts");
@@ -101,9 +97,6 @@ async function fastest(
   }
 }
 
-/** A snapshot that cannot be resumed, now or later. */
-class Unusable extends HotbootError {}
-
 async function resume(
   emulator: Emulator,
   setup: Setup,
@@ -113,14 +106,10 @@ async function resume(
   const { profile, report, signal } = emulator;
   const { directory, manifest } = snapshot;
   const different = difference(manifest, identityOf(emulator, setup));
-  if (different) throw new Unusable(`snapshot ${manifest.id} was captured on another machine: ${different}`);
+  if (different) throw new UnusableSnapshot(`snapshot ${manifest.id} was captured on another machine: ${different}`);
   const wrong = await wrongSize(directory, manifest);
-  if (wrong) throw new Unusable(`snapshot ${manifest.id} is damaged: ${wrong}`);
-  const disk = await freshDisk(
-    emulator,
-    setup.image,
-    `../../snapshots/${imageKey(emulator)}/${manifest.id}/disk.qcow2`,
-  );
+  if (wrong) throw new UnusableSnapshot(`snapshot ${manifest.id} is damaged: ${wrong}`);
+  const disk = await freshDisk(emulator, setup.image, `${directory}/${SNAPSHOT_FILES.disk}`);
 
   report.step(`resume snapshot ${manifest.id}`);
   const state = readState(snapshot); // while QEMU starts
@@ -134,11 +123,11 @@ async function resume(
     throw error;
   });
   await using _machine = launched;
-  const { qemu, record, migration } = launched;
+  const { qemu, record, channels } = launched;
   const bytes = await timeline.phase("check", () => state);
   await timeline.phase("incoming", async () => {
     try {
-      await loadDeviceState(qemu.qmp, migration, bytes, { signal });
+      await loadDeviceState(qemu.qmp, channels.migration, bytes, { signal });
     } catch (error) {
       signal.throwIfAborted();
       throw new HotbootError(`${messageOf(error)} (QEMU: ${await qemu.reason()})`);
@@ -146,7 +135,7 @@ async function resume(
   });
   await Promise.all([
     qemu.qmp.execute("cont", {}, { signal }), // the guest runs well before QEMU comes to answer
-    timeline.phase("clock", () => correctClock(emulator, record.channels.agent, manifest.clock)),
+    timeline.phase("clock", () => correctClock(emulator, channels.agent, manifest.clock)),
     becomeHealthy(emulator, launched, timeline, profile.timeouts.resume),
   ]);
   await finish(emulator, launched, timeline);
@@ -156,13 +145,13 @@ async function resume(
 /** The device state, once all of the snapshot's files have been found to be what was captured. */
 async function readState({ directory, manifest }: Snapshot): Promise<Uint8Array> {
   const wrong = await wrongContent(directory, manifest);
-  if (wrong) throw new Unusable(`snapshot ${manifest.id} is damaged: ${wrong}`);
+  if (wrong) throw new UnusableSnapshot(`snapshot ${manifest.id} is damaged: ${wrong}`);
   return await Deno.readFile(`${directory}/${SNAPSHOT_FILES.state}`);
 }
 
 async function coldBoot(emulator: Emulator, setup: Setup, timeline: Timeline): Promise<StartResult> {
   const { profile, report } = emulator;
-  const disk = await freshDisk(emulator, setup.image, `../../images/${imageKey(emulator)}.qcow2`);
+  const disk = await freshDisk(emulator, setup.image, setup.image.paths.disk);
   report.step(`cold boot (${profile.machine.memory} MiB, ${setup.qemu.accelerator})`);
   const launched = await timeline.phase(
     "process",
@@ -174,11 +163,13 @@ async function coldBoot(emulator: Emulator, setup: Setup, timeline: Timeline): P
   return { origin: "cold boot", urls: urlsOf(launched.record.ports), timeline: timeline.phases };
 }
 
-/** An empty overlay for this run. `backing` is relative to the instance's directory, so that the home can be moved. */
+/** An empty overlay for this run, on top of `backing`. */
 async function freshDisk(emulator: Emulator, image: Image, backing: string): Promise<string> {
   const path = instancePath(emulator, "disk");
-  await privateDirectory(emulator.home.instance(emulator.instance));
-  await createOverlay(path, backing, (await readQcow2Header(image.paths.disk)).virtualSize);
+  const directory = emulator.home.instance(emulator.instance);
+  await privateDirectory(directory);
+  const { virtualSize } = await readQcow2Header(image.paths.disk);
+  await createOverlay(path, await backingPath(emulator.home, directory, backing), virtualSize);
   return path;
 }
 

@@ -13,8 +13,11 @@ export interface Status {
   profile: string;
   /** The instance's name. */
   instance: string;
-  /** `paused` is a machine whose CPUs somebody has stopped. */
-  state: "stopped" | "starting" | "running" | "paused";
+  /**
+   * `paused` is a machine whose CPUs somebody has stopped; `abandoned` what a killed command has left running, which the
+   * next start or stop ends.
+   */
+  state: "stopped" | "starting" | "running" | "paused" | "abandoned";
   /** Of an instance that runs. */
   running?: {
     /** The profile that it was started with, by its name. */
@@ -64,7 +67,7 @@ async function describeRunning(emulator: Emulator): Promise<Partial<Status>> {
   await using found = await findRunning(emulator);
   if (!found) return {};
   const { record, qmp } = found;
-  if (record.state === "starting") return { state: "starting" };
+  if (record?.state !== "running") return { state: "abandoned" };
   const { running } = await qmp.execute<{ running: boolean }>("query-status");
   const checks = record.profile === emulator.profile.name ? emulator.profile.health : [];
   const health = await Promise.all(checks.map(async (check) => {
@@ -87,7 +90,7 @@ async function describeRunning(emulator: Emulator): Promise<Partial<Status>> {
 
 async function describeImage(emulator: Emulator): Promise<Status["image"]> {
   try {
-    const image = await readImage(emulator);
+    const image = await readImage(emulator, { look: "only" });
     if (!image) return undefined;
     const { record, paths } = image;
     const bytes = Object.values(record.files).reduce((sum, { size }) => sum + size, 0);

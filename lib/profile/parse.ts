@@ -14,7 +14,7 @@ import schema from "./schema.json" with { type: "json" };
 export function parseProfile(text: string, origin: string): Profile {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(text.replace(/^\ufeff/, ""));
   } catch (error) {
     throw new HotbootError(`profile ${origin} is no JSON: ${messageOf(error)}`);
   }
@@ -24,7 +24,7 @@ export function parseProfile(text: string, origin: string): Profile {
   const raw = value as Omit<Profile, "timeouts"> & { timeouts?: Partial<Profile["timeouts"]> };
   const profile: Profile = { ...raw, timeouts: { boot: 240, resume: 45, ...raw.timeouts } };
   for (const [index, check] of profile.health.entries()) {
-    if (!profile.ports[check.port]) {
+    if (!Object.hasOwn(profile.ports, check.port)) {
       throw new HotbootError(`profile ${origin}: health[${index}].port: there is no port '${check.port}'`);
     }
   }

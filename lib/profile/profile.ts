@@ -87,9 +87,8 @@ const BUILT_IN: Record<string, () => Promise<{ default: unknown }>> = {
  * @throws {HotbootError} when there is no such profile, or naming the first field that is wrong.
  */
 export async function loadProfile(nameOrPath: string): Promise<LoadedProfile> {
-  const builtIn = BUILT_IN[nameOrPath];
-  if (builtIn) {
-    const profile = (await builtIn()).default as Profile;
+  if (Object.hasOwn(BUILT_IN, nameOrPath)) {
+    const profile = (await BUILT_IN[nameOrPath]()).default as Profile;
     return { profile, url: new URL(`../../qemu/${nameOrPath}/profile.json`, import.meta.url) };
   }
   if (!nameOrPath.includes("/") && !nameOrPath.endsWith(".json")) {
@@ -103,6 +102,9 @@ export async function loadProfile(nameOrPath: string): Promise<LoadedProfile> {
     text = await Deno.readTextFile(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) throw new HotbootError(`no profile at ${nameOrPath}`);
+    if (error instanceof Deno.errors.IsADirectory) {
+      throw new HotbootError(`${nameOrPath} is a directory, not a profile`);
+    }
     throw error;
   }
   const { parseProfile } = await import("./parse.ts");

@@ -1,5 +1,5 @@
 /**
- * A cheap identity of a large file: its size and a digest of pages spread evenly over it.
+ * A cheap identity of a large file: its size and a digest of some of its pages, chosen where there is something.
  *
  * Hashing all of a guest's RAM would take longer than resuming it. Truncated, emptied, exchanged and never-written
  * files differ in their sampled pages; one flipped bit may hide between them.
@@ -11,31 +11,62 @@ import { encodeHex } from "@std/encoding/hex";
 export interface Fingerprint {
   /** The exact size, in bytes. */
   size: number;
-  /** SHA-256 of the sampled pages, in hex; of the whole file where it is small. */
+  /** Which pages of 4096 bytes were sampled, by their numbers; none: the whole file, which is small. */
+  pages?: number[];
+  /** SHA-256 of the sampled pages, in hex. */
   sample: string;
 }
 
 const PAGE = 4096;
 /** Enough for a handful of pages that differ between any two boots, few enough for a disk's random reads. */
 const SAMPLES = 96;
+/** Most of a guest's RAM is untouched and zero, which tells nothing: so many pages are looked at for samples. */
+const CANDIDATES = 8192;
 /** Below this the whole file is read: device state, a young overlay's tables. */
 const WHOLE = 1 << 20;
 
-/** The fingerprint of the file as it is now. */
+/** The fingerprint of the file as it is now, which nothing may be writing to. */
 export async function fingerprint(path: string): Promise<Fingerprint> {
+  const { size } = await Deno.stat(path);
+  if (size <= WHOLE) return { size, sample: await digest(path, [0], size) };
+  const pages = choosePages(path, Math.ceil(size / PAGE));
+  return { size, pages, sample: await digest(path, pages, PAGE) };
+}
+
+/** Whether the file is still what the fingerprint was taken of. */
+export async function matches(path: string, { size, pages, sample }: Fingerprint): Promise<boolean> {
+  return await digest(path, pages ?? [0], pages ? PAGE : size) === sample;
+}
+
+/** The numbers of the first page, the last one, and some between, as far as possible such that are not zero. */
+function choosePages(path: string, count: number): number[] {
+  using file = Deno.openSync(path);
+  const page = new Uint8Array(PAGE);
+  const words = new BigUint64Array(page.buffer);
+  const [chosen, zero]: [number[], number[]] = [[0, count - 1], []];
+  const candidates = Math.min(CANDIDATES, count);
+  // Steps of the golden ratio spread evenly however many are taken.
+  for (let index = 0, at = 0.5; index < candidates && chosen.length < SAMPLES; index++, at = (at + 0.6180339887) % 1) {
+    const number = Math.floor(at * count);
+    file.seekSync(number * PAGE, Deno.SeekMode.Start);
+    file.readSync(page);
+    (words.some((word) => word !== 0n) ? chosen : zero).push(number);
+  }
+  const pages = new Set([...chosen, ...zero.slice(0, SAMPLES - chosen.length)]);
+  return [...pages].sort((a, b) => a - b);
+}
+
+/** SHA-256 of pieces of `length` bytes at the pages' places, in hex. */
+async function digest(path: string, pages: number[], length: number): Promise<string> {
   using file = await Deno.open(path);
-  const { size } = await file.stat();
-  const sampled = size <= WHOLE ? new Uint8Array(size) : new Uint8Array(SAMPLES * PAGE);
-  const pages = Math.ceil(sampled.length / PAGE);
-  for (let page = 0; page < pages; page++) {
-    const into = sampled.subarray(page * PAGE, (page + 1) * PAGE);
-    const step = size <= WHOLE ? PAGE : Math.floor(size / SAMPLES / PAGE) * PAGE;
-    const at = size > WHOLE && page === pages - 1 ? size - PAGE : page * step; // the last one is the file's end
-    await file.seek(at, Deno.SeekMode.Start);
+  const bytes = new Uint8Array(pages.length * length);
+  for (const [index, page] of pages.entries()) {
+    const into = bytes.subarray(index * length, (index + 1) * length);
+    await file.seek(page * PAGE, Deno.SeekMode.Start);
     for (let got = 0, read: number | null; got < into.length; got += read) {
       read = await file.read(into.subarray(got));
-      if (read === null) break; // it shrank meanwhile: the digest tells
+      if (read === null) break; // it is shorter than it was: the digest tells
     }
   }
-  return { size, sample: encodeHex(new Uint8Array(await crypto.subtle.digest("SHA-256", sampled))) };
+  return encodeHex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));
 }

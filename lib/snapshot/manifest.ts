@@ -5,7 +5,7 @@
  */
 
 import { HotbootError } from "../error.ts";
-import { type Fingerprint, fingerprint } from "./fingerprint.ts";
+import { type Fingerprint, fingerprint, matches } from "./fingerprint.ts";
 
 /** The files of a snapshot, by their names in its directory. */
 export const SNAPSHOT_FILES = { ram: "ram", state: "device.state", disk: "disk.qcow2" } as const;
@@ -28,8 +28,8 @@ export interface Manifest {
   created: string;
   /** What it was captured on. */
   identity: Identity;
-  /** What sets the guest's clock after a resume: its `date`, or the agent; none: there was no agent. */
-  clock?: "date" | "agent";
+  /** What sets the guest's clock after a resume: its `date`, the agent, or nothing where no agent answered. */
+  clock: "date" | "agent" | "nothing";
   /** What its files must look like. */
   files: Record<string, Fingerprint>;
   /**
@@ -48,26 +48,35 @@ export function bootTime(): number {
   return Math.round(Date.now() - Deno.osUptime() * 1000);
 }
 
+/** A snapshot that cannot be resumed, now or later. */
+export class UnusableSnapshot extends HotbootError {}
+
 /**
  * Reads a snapshot's manifest.
  *
- * @throws {HotbootError} when there is none or it cannot be understood.
+ * @throws {UnusableSnapshot} when there is none or it cannot be understood.
  */
 export async function readManifest(directory: string): Promise<Manifest> {
+  const id = directory.split("/").at(-1)!;
+  const unusable = (why: string) => new UnusableSnapshot(`snapshot ${id} cannot be used: its manifest.json ${why}`);
   let manifest: Manifest;
   try {
     manifest = JSON.parse(await Deno.readTextFile(`${directory}/${MANIFEST}`));
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) throw new HotbootError("its manifest.json is missing");
-    if (error instanceof SyntaxError) throw new HotbootError("its manifest.json is damaged");
+    if (error instanceof Deno.errors.NotFound) throw unusable("is missing");
+    if (error instanceof SyntaxError) throw unusable("is damaged");
     throw error;
   }
-  if (manifest?.format !== 1) {
-    throw new HotbootError(`its manifest.json has format ${manifest?.format}, this hotboot reads format 1`);
+  if (manifest?.format !== 1) throw unusable(`has format ${manifest?.format}, and this hotboot reads format 1`);
+  const isString = (value: unknown) => typeof value === "string";
+  const isObject = (value: unknown) => typeof value === "object" && value !== null;
+  if (
+    !isString(manifest.engine) || !isString(manifest.created) || !isObject(manifest.identity) ||
+    !isObject(manifest.files)
+  ) {
+    throw unusable("lacks the engine, the date, the identity or the files");
   }
-  for (const part of ["id", "engine", "created", "identity", "files"] as const) {
-    if (manifest[part] === undefined) throw new HotbootError(`its manifest.json lacks '${part}'`);
-  }
+  if (manifest.id !== id) throw unusable(`is that of ${manifest.id}`);
   return manifest;
 }
 
@@ -109,9 +118,8 @@ export async function wrongSize(directory: string, manifest: Manifest): Promise<
 
 /** The same for what is in the files. It can be done while QEMU starts. */
 export async function wrongContent(directory: string, manifest: Manifest): Promise<string | undefined> {
-  const actual = await describeFiles(directory);
   for (const name of Object.values(SNAPSHOT_FILES)) {
-    if (actual[name].sample !== manifest.files[name].sample) {
+    if (!await matches(`${directory}/${name}`, manifest.files[name])) {
       return `its file '${name}' has other content than was captured`;
     }
   }

@@ -1,6 +1,5 @@
 /** The snapshots of one image on disk: made aside, put in place whole, found again. */
 
-import { HotbootError, messageOf } from "../error.ts";
 import { bootTime, describeFiles, type Manifest, readManifest, SNAPSHOT_FILES, writeManifest } from "./manifest.ts";
 
 /** A snapshot in its directory. */
@@ -11,6 +10,8 @@ export interface Snapshot {
   manifest: Manifest;
 }
 
+/** When it was captured, and what tells it from others of that second. */
+const ID = /^\d{8}T\d{6}Z-[0-9a-f]{4}$/;
 /** A directory that holds what is to become a snapshot. */
 export const TEMPORARY_PREFIX = ".tmp-";
 
@@ -19,11 +20,7 @@ export async function newestSnapshot(directory: string): Promise<Snapshot | unde
   const [newest] = (await snapshotIds(directory)).toReversed();
   if (newest === undefined) return undefined;
   const path = `${directory}/${newest}`;
-  try {
-    return { directory: path, manifest: await readManifest(path) };
-  } catch (error) {
-    throw new HotbootError(`snapshot ${newest} cannot be used: ${messageOf(error)}`);
-  }
+  return { directory: path, manifest: await readManifest(path) };
 }
 
 /** The ids of all snapshots below `directory`, the oldest first. */
@@ -31,7 +28,7 @@ export async function snapshotIds(directory: string): Promise<string[]> {
   const ids: string[] = [];
   try {
     for await (const entry of Deno.readDir(directory)) {
-      if (entry.isDirectory && !entry.name.startsWith(".")) ids.push(entry.name);
+      if (entry.isDirectory && ID.test(entry.name)) ids.push(entry.name);
     }
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
@@ -57,7 +54,7 @@ export async function commitSnapshot(
   captured: Pick<Manifest, "identity" | "clock">,
 ): Promise<Snapshot> {
   const created = new Date();
-  const id = `${created.toISOString().replaceAll(/[-:]|\.\d+/g, "")}-${crypto.randomUUID().slice(0, 4)}`;
+  const id = await nextId(prepared.replace(/[^/]+$/, ""), created);
   const manifest: Manifest = {
     format: 1,
     id,
@@ -71,6 +68,14 @@ export async function commitSnapshot(
   const directory = prepared.replace(/[^/]+$/, id);
   await Deno.rename(prepared, directory);
   return { directory, manifest };
+}
+
+/** A new id that sorts behind all others, also where the host's clock has gone back since. */
+async function nextId(directory: string, now: Date): Promise<string> {
+  const newest = (await snapshotIds(directory)).at(-1);
+  const after = newest?.replace(/^(....)(..)(..T..)(..)(..Z).*/, "$1-$2-$3:$4:$5");
+  const time = Math.max(now.getTime(), after ? Date.parse(after) + 1000 : 0);
+  return `${new Date(time).toISOString().replaceAll(/[-:]|\.\d+/g, "")}-${crypto.randomUUID().slice(0, 4)}`;
 }
 
 /** Brings a snapshot's files to the disk itself, after which it is trusted across a crash of the host. */

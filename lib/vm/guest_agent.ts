@@ -8,6 +8,7 @@
 
 import { HotbootError } from "../error.ts";
 import { decodeBase64, encodeBase64 } from "@std/encoding/base64";
+import { connectUnix } from "./connect.ts";
 import { DELIMITER, type Duplex, JsonLines } from "./json_lines.ts";
 import { sleep, type WaitOptions, within } from "./wait.ts";
 
@@ -94,7 +95,7 @@ export class GuestAgent implements AsyncDisposable {
    * @throws {HotbootError} when no agent answers in time.
    */
   static async connect(path: string, options: WaitOptions = {}): Promise<GuestAgent> {
-    return await GuestAgent.open(await Deno.connect({ transport: "unix", path }), options);
+    return await GuestAgent.open(await connectUnix(path, options), options);
   }
 
   /** The same over any byte stream. */
@@ -205,9 +206,10 @@ export class GuestAgent implements AsyncDisposable {
     return await within(run(), `'${command.path}' in the guest`, { timeoutMs: DEFAULT_TIMEOUT_MS, ...options });
   }
 
-  /** Writes a file in the guest, in place of what was there. */
-  async writeFile(path: string, data: Uint8Array, options: WaitOptions = {}): Promise<void> {
-    const handle = await this.execute<number>("guest-file-open", { path, mode: "w" }, options);
+  /** Writes a file in the guest, in place of what was there, or with `append` behind it. */
+  async writeFile(path: string, data: Uint8Array, options: WaitOptions & { append?: boolean } = {}): Promise<void> {
+    const mode = options.append ? "a" : "w";
+    const handle = await this.execute<number>("guest-file-open", { path, mode }, options);
     try {
       for (let at = 0; at < data.length;) {
         const chunk = data.subarray(at, at + CHUNK_BYTES);

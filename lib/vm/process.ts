@@ -6,6 +6,8 @@ import { sleep, type WaitOptions, within } from "./wait.ts";
 
 const STDERR_LIMIT = 64 * 1024;
 const EXIT_TIMEOUT_MS = 10_000;
+/** From the end of QEMU's monitor to the end of the process. */
+const ENDING_MS = 500;
 /** QEMU listens 40 to 60 ms after its start; asking costs well under a millisecond. */
 const CONNECT_INTERVAL_MS = 2;
 
@@ -16,7 +18,7 @@ export class QemuProcess implements AsyncDisposable {
   /** The monitor. */
   readonly qmp: QmpClient;
   /** Resolves when the process has ended. */
-  readonly exited: Promise<unknown>;
+  readonly exited: Promise<Deno.CommandStatus>;
   #child: Deno.ChildProcess;
   #stderr: StderrTail;
   /** Whether the process lives on without this object. */
@@ -48,9 +50,9 @@ export class QemuProcess implements AsyncDisposable {
     const child = spawnQemu(program, args);
     const stderr = new StderrTail(child.stderr);
     let ended = false;
-    const failure = child.status.then(async () => {
+    const failure = child.status.then(async ({ signal }) => {
       ended = true;
-      throw new HotbootError(`QEMU ended at its start: ${await stderr.reason()}`);
+      throw new HotbootError(`QEMU ended at its start: ${await stderr.reason(signal)}`);
     });
     try {
       const connect = async () => {
@@ -60,8 +62,10 @@ export class QemuProcess implements AsyncDisposable {
           } catch (error) {
             const listensNotYet = error instanceof Deno.errors.NotFound ||
               error instanceof Deno.errors.ConnectionRefused;
-            if (error instanceof Deno.errors.UnexpectedEof) await failure; // it is ending, and says why
-            if (!listensNotYet || ended) throw error;
+            if (!listensNotYet || ended) {
+              await Promise.race([failure, sleep(ENDING_MS)]); // it may be ending, and says why
+              throw error;
+            }
             await sleep(CONNECT_INTERVAL_MS, options.signal);
           }
         }
@@ -77,9 +81,10 @@ export class QemuProcess implements AsyncDisposable {
     }
   }
 
-  /** What QEMU last said on standard error, as one line; waits for its end when the process is ending. */
+  /** Why QEMU gave up, as one line: what it last said on standard error, or the signal that ended it. */
   async reason(): Promise<string> {
-    return await this.#stderr.reason();
+    const status = await Promise.race([this.exited, sleep(ENDING_MS)]);
+    return await this.#stderr.reason(status?.signal);
   }
 
   /** Asks QEMU to end at once, as when the power goes, and waits until it has. */
@@ -119,11 +124,11 @@ export class QemuProcess implements AsyncDisposable {
 /**
  * A connection to a QEMU that an earlier command has started, or `undefined` when it no longer runs.
  *
- * The uuid is asked before anything else: a process id, or a socket's path, may belong to another process by now.
+ * Who it is is asked before anything else: a process id, or a socket's path, may belong to another process by now.
  */
 export async function attach(
   monitorPath: string,
-  uuid: string,
+  who: { uuid: string } | { name: string },
   options: WaitOptions = {},
 ): Promise<QmpClient | undefined> {
   let qmp: QmpClient;
@@ -134,8 +139,10 @@ export async function attach(
     if ([NotFound, ConnectionRefused, UnexpectedEof].some((gone) => error instanceof gone)) return undefined;
     throw error;
   }
-  const { UUID } = await qmp.execute<{ UUID: string }>("query-uuid");
-  if (UUID === uuid) return qmp;
+  const isIt = "uuid" in who
+    ? (await qmp.execute<{ UUID: string }>("query-uuid")).UUID === who.uuid
+    : (await qmp.execute<{ name?: string }>("query-name")).name === who.name;
+  if (isIt) return qmp;
   await qmp.close();
   return undefined;
 }
@@ -170,10 +177,13 @@ class StderrTail {
     this.#done = this.#read().catch(() => {});
   }
 
-  async reason(): Promise<string> {
+  async reason(signal?: Deno.Signal | null): Promise<string> {
     await Promise.race([this.#done, sleep(200)]);
+    // What QEMU writes to is memory that files stand behind, and this is how the kernel says that there is no room.
+    if (signal === "SIGBUS") return "the disk is full that hotboot's home is on (SIGBUS)";
     const lines = this.#text.split("\n").map((line) => line.replace(/^\S*qemu-system-\S+: /, "").trim());
-    return lines.filter((line) => line !== "" && !/^warning: /.test(line)).join("; ") || "it gave no reason";
+    return lines.filter((line) => line !== "" && !/^warning: /.test(line)).join("; ") ||
+      (signal ? `it was ended by ${signal}` : "it gave no reason");
   }
 
   async cancel(): Promise<void> {

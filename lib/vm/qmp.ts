@@ -7,6 +7,7 @@
  */
 
 import { HotbootError } from "../error.ts";
+import { connectUnix } from "./connect.ts";
 import { type Duplex, JsonLines } from "./json_lines.ts";
 import { type WaitOptions, within } from "./wait.ts";
 
@@ -96,7 +97,7 @@ export class QmpClient implements AsyncDisposable {
    * @throws {Deno.errors.UnexpectedEof} when it ends meanwhile.
    */
   static async connect(path: string, options: WaitOptions = {}): Promise<QmpClient> {
-    return await QmpClient.open(await Deno.connect({ transport: "unix", path }), options);
+    return await QmpClient.open(await connectUnix(path, options), options);
   }
 
   /** The same over any byte stream, such as the standard streams of a QEMU started with `-qmp stdio`. */

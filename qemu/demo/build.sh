@@ -11,6 +11,7 @@ set -euo pipefail
 out=$1 arch=$2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../common.sh"
+isolate "$@"
 
 need mmdebstrap mmdebstrap
 need mke2fs e2fsprogs
@@ -20,9 +21,7 @@ case $arch in
   *) fail "the demo has no recipe for '$arch': use amd64 or arm64" ;;
 esac
 
-work=$(work_directory)
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM
+make_work_directory
 
 packages=(
   "$kernel" initramfs-tools zstd systemd-sysv udev # zstd: the initrd's compression, the quickest to undo

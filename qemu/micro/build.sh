@@ -7,6 +7,7 @@ set -euo pipefail
 out=$1 arch=$2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../common.sh"
+isolate "$@"
 
 need mmdebstrap mmdebstrap
 need cpio cpio
@@ -18,9 +19,7 @@ case $arch in
   *) fail "the micro guest has no recipe for '$arch': use amd64 or arm64" ;;
 esac
 
-work=$(work_directory)
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM
+make_work_directory
 root=$work/root
 initrd=$work/initrd
 
@@ -51,6 +50,7 @@ find "$initrd" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 cp "$root"/boot/vmlinuz-* "$out/kernel"
 
 step "make the disk"
-PATH=$PATH:/usr/sbin:/sbin mke2fs -q -t ext4 -L data -E root_owner=0:0 \
+PATH=$PATH:/usr/sbin:/sbin mke2fs -q -t ext4 -L data \
+  -E root_owner=0:0,hash_seed=686f7462-6f6f-4d74-8d69-63726f000001 \
   -U 686f7462-6f6f-4d74-8d69-63726f000001 "$work/disk.raw" 64M
 qemu-img convert -f raw -O qcow2 "$work/disk.raw" "$out/disk.qcow2"

@@ -44,7 +44,7 @@ async function measure(memory: number, touchedMiB: number): Promise<{ capture: n
     const captured = micro.run("capture", ["--force", "--json"]);
     while (!await micro.health().then(() => true, () => false)) await sleep(100);
     {
-      await using agent = await GuestAgent.connect((await micro.record()).channels.agent);
+      await using agent = await GuestAgent.connect(micro.socket("agent"));
       await agent.spawn({ path: "sh", args: ["-c", FILL, "sh", String(touchedMiB)] }); // its end cannot be awaited: the capture ends it all
     }
     const result = await captured;

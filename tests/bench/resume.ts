@@ -36,8 +36,8 @@ async function floorOf(micro: GuestHome): Promise<Floor & { disk: string }> {
   return {
     program,
     args: args.map((arg) => arg.replace("/vm/disk.qcow2", "/vm/floor.qcow2")),
-    monitor: record.channels.monitor,
-    migration: record.channels.monitor.replace("monitor", "migration"),
+    monitor: micro.socket("monitor"),
+    migration: micro.socket("migration"),
     state: await Deno.readFile(`${snapshot}/device.state`),
     healthUrl: `http://127.0.0.1:${micro.port}${micro.original.health[0].path}`,
     disk,

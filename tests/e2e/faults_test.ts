@@ -210,7 +210,7 @@ Deno.test("a QEMU that has crashed is no longer there, and the next start resume
   assertEquals(JSON.parse(await micro.succeed("status", ["--json"])).state, "stopped");
   assertEquals((await micro.start("--no-fallback")).origin, "resume");
   // A guest that powers itself off is the same.
-  await using qmp = await QmpClient.connect((await micro.record()).channels.monitor);
+  await using qmp = await QmpClient.connect(micro.socket("monitor"));
   await qmp.execute("quit");
   await qmp.closed;
   assertMatch((await micro.run("stop")).stderr, /does not run/);

@@ -30,16 +30,22 @@ export interface RunOptions {
   env?: Record<string, string>;
   cwd?: string;
   stdin?: Uint8Array;
+  /** Standard input is a pipe that the test holds open. */
+  openStdin?: boolean;
 }
+
+/** The QEMU that the tests run on. */
+const QEMU = Deno.env.get("HOTBOOT_TEST_QEMU") ||
+  (ARCH === "arm64" ? "qemu-system-aarch64" : "qemu-system-x86_64");
 
 /** Starts hotboot from source, in a process group of its own as a shell does. */
 export function spawnHotboot(args: string[], options: RunOptions = {}): Deno.ChildProcess {
-  const qemu = Deno.env.get("HOTBOOT_TEST_QEMU");
+  const qemu = QEMU.includes("/") && QEMU;
   return new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", "-q", ...IMPORTS, `${ROOT}cli.ts`, ...args],
     env: { ...(qemu && { HOTBOOT_QEMU: qemu }), ...options.env },
     cwd: options.cwd,
-    stdin: options.stdin ? "piped" : "null",
+    stdin: options.stdin || options.openStdin ? "piped" : "null",
     stdout: "piped",
     stderr: "piped",
     detached: true,
@@ -88,6 +94,8 @@ export interface GuestOptions {
 /** A home with a guest's image, and a profile with ports that are free. */
 export class GuestHome implements AsyncDisposable {
   readonly guest: string;
+  /** The QEMU that it runs on: a path, or a name to look up. */
+  readonly qemu = QEMU;
   readonly directory: string;
   readonly home: string;
   readonly profile: string;
@@ -161,7 +169,12 @@ export class GuestHome implements AsyncDisposable {
 
   /** Starts it, for a test that does something meanwhile. */
   spawn(verb: string, ...args: string[]): Deno.ChildProcess {
-    return spawnHotboot(this.arguments(verb, ...args), this.#marked({}));
+    return this.spawnWith({}, verb, ...args);
+  }
+
+  /** The same, in other circumstances. */
+  spawnWith(options: RunOptions, verb: string, ...args: string[]): Deno.ChildProcess {
+    return spawnHotboot(this.arguments(verb, ...args), this.#marked(options));
   }
 
   /** What this home's hotboot starts is known by a variable that it inherits. */
@@ -195,6 +208,11 @@ export class GuestHome implements AsyncDisposable {
   /** `instance.json`. */
   async record(instance = "vm"): Promise<InstanceRecord> {
     return JSON.parse(await Deno.readTextFile(`${this.home}/instances/${instance}/instance.json`));
+  }
+
+  /** The path of one of the running instance's sockets. */
+  socket(name: "monitor" | "agent" | "migration"): string {
+    return `${this.home}/instances/vm/${name}.sock`;
   }
 
   /** The directory of the only snapshot. */

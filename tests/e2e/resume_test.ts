@@ -14,7 +14,7 @@ Deno.test("a file written after boot and before capture is on the resumed disk, 
   const content = new Uint8Array(3 << 20);
   for (let at = 0; at < content.length; at += 65536) crypto.getRandomValues(content.subarray(at, at + 65536));
   {
-    await using agent = await GuestAgent.connect((await micro.record()).channels.agent);
+    await using agent = await GuestAgent.connect(micro.socket("agent"));
     await agent.writeFile("/data/written", content);
     // On disk, and out of memory.
     // Meanwhile others are told how it is, and do not wait for the monitor.
@@ -42,7 +42,7 @@ Deno.test("a file written after boot and before capture is on the resumed disk, 
 Deno.test("a resumed guest has the host's time and a new generation id", async () => {
   await using micro = await GuestHome.make();
   const generation = async () => {
-    await using qmp = await QmpClient.connect((await micro.record()).channels.monitor);
+    await using qmp = await QmpClient.connect(micro.socket("monitor"));
     return (await qmp.execute<{ guid: string }>("query-vm-generation-id")).guid;
   };
   await micro.start();

@@ -1,5 +1,5 @@
-import { assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
-import { fingerprint } from "../../lib/snapshot/fingerprint.ts";
+import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
+import { fingerprint, matches } from "../../lib/snapshot/fingerprint.ts";
 import {
   bootTime,
   difference,
@@ -29,11 +29,20 @@ async function captured(directory: string) {
   const prepared = await prepareSnapshot(directory, RAM_BYTES);
   await Deno.writeTextFile(`${prepared}/${SNAPSHOT_FILES.state}`, "state");
   await Deno.writeTextFile(`${prepared}/${SNAPSHOT_FILES.disk}`, "disk");
-  return await commitSnapshot(prepared, { identity: IDENTITY });
+  return await commitSnapshot(prepared, { identity: IDENTITY, clock: "agent" });
 }
 
 function manifest(changes: Partial<Manifest> = {}): Manifest {
-  return { format: 1, id: "x", engine: "instant", created: "", identity: IDENTITY, files: {}, ...changes };
+  return {
+    format: 1,
+    id: "x",
+    engine: "instant",
+    created: "",
+    clock: "agent",
+    identity: IDENTITY,
+    files: {},
+    ...changes,
+  };
 }
 
 Deno.test("manifest: every difference is named with what it was and is", () => {
@@ -60,8 +69,10 @@ Deno.test("manifest: what cannot be understood is said", async () => {
       const [text, why] of [
         ["{", "damaged"],
         ["null", "format undefined"],
-        ['{"format": 2}', "has format 2, this hotboot reads format 1"],
-        ['{"format": 1, "id": "x"}', "lacks 'engine'"],
+        ['{"format": 2}', "has format 2, and this hotboot reads format 1"],
+        ['{"format": 1, "id": "x"}', "lacks the engine"],
+        [JSON.stringify({ ...manifest(), identity: null }), "lacks the engine"],
+        [JSON.stringify(manifest()), "is that of x"],
       ]
     ) {
       await Deno.writeTextFile(path, text);
@@ -83,6 +94,18 @@ Deno.test("snapshot: it is put in place whole, for its owner's eyes, and found a
     assertEquals((await newestSnapshot(directory))?.manifest.unsyncedSinceBoot, undefined);
     assertEquals(await wrongSize(snapshot.directory, snapshot.manifest), undefined);
     assertEquals(await wrongContent(snapshot.directory, snapshot.manifest), undefined);
+  });
+});
+
+Deno.test("snapshot: the last one captured is the newest, whatever the clock says; what is no snapshot is none", async () => {
+  await withDirectory(async (directory) => {
+    const first = await captured(directory);
+    await Deno.rename(first.directory, `${directory}/29991231T235959Z-abcd`);
+    const { manifest: { id } } = await captured(directory);
+    await Deno.mkdir(`${directory}/lost+found`);
+    await Deno.mkdir(`${directory}/zzz`);
+    assertEquals((await newestSnapshot(directory))?.manifest.id, id);
+    assertMatch(id, /^30000101T000000Z-/);
   });
 });
 
@@ -113,6 +136,24 @@ Deno.test("fingerprint: a short, an emptied and another file differ", async () =
       assertNotEquals(await fingerprint(path), original);
       await Deno.writeFile(path, new Uint8Array(size));
       assertNotEquals(await fingerprint(path), original);
+      assertEquals(await matches(path, original), false);
     }
+  });
+});
+
+Deno.test("fingerprint: of a file that is nearly all zero, what is not zero is sampled", async () => {
+  await withDirectory(async (directory) => {
+    const path = `${directory}/file`;
+    const size = 64 << 20;
+    const file = await Deno.open(path, { write: true, create: true });
+    await file.truncate(size);
+    for (let page = 0; page < size / 4096; page += 64) {
+      await file.seek(page * 4096, Deno.SeekMode.Start);
+      await file.write(crypto.getRandomValues(new Uint8Array(64)));
+    }
+    file.close();
+    const { pages, ...rest } = await fingerprint(path);
+    assert(pages!.filter((page) => page % 64 === 0).length > 90, pages!.join());
+    assert(await matches(path, { pages, ...rest }));
   });
 });

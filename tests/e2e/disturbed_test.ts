@@ -1,0 +1,198 @@
+/** What others do to a home while hotboot works in it, and what it does when much is asked of it at once. */
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { sleep } from "../../lib/vm/wait.ts";
+import { assertCode, freePort, GuestHome, hotboot } from "./harness.ts";
+
+async function copyHome(from: string, to: string): Promise<void> {
+  const { success } = await new Deno.Command("cp", { args: ["-a", from, to] }).output();
+  assert(success);
+}
+
+Deno.test("many commands at once on one instance all have their turn", async () => {
+  await using micro = await GuestHome.make();
+  await micro.start();
+  const states = await Promise.all(Array.from({ length: 8 }, () => micro.run("status", ["--json"])));
+  for (const run of states) assertCode(run, 0);
+  const outputs = await Promise.all(
+    Array.from({ length: 6 }, (_, at) => micro.exec("sh", "-c", `sleep 1; echo ${at}`)),
+  );
+  assertEquals(outputs, ["0\n", "1\n", "2\n", "3\n", "4\n", "5\n"]);
+});
+
+Deno.test("exec whose input never ends can be interrupted", async () => {
+  await using micro = await GuestHome.make();
+  await micro.start();
+  const child = micro.spawnWith({ openStdin: true }, "exec", "--", "true");
+  const output = new Response(child.stderr).text();
+  await sleep(1500);
+  child.kill("SIGTERM");
+  assertEquals((await child.status).code, 130);
+  assertEquals(await output, "hotboot: interrupted\n");
+  await child.stdout.cancel();
+  await child.stdin.close();
+});
+
+Deno.test("operands are handed on as they were given, --verbose among them", async () => {
+  await using micro = await GuestHome.make();
+  const stopped = await micro.run("exec", ["--", "grep", "-v", "x"]);
+  assertMatch(stopped.stderr, /^hotboot: [^\n]*does not run[^\n]*\n$/);
+  await micro.start();
+  const args = ["exec", "--home", micro.home, "--profile", micro.profile, "echo", "a", "--", "-b"];
+  assertEquals((await hotboot(args)).stdout, "a -- -b\n");
+});
+
+Deno.test("a copy of a home knows nothing of the original's machine, and a moved home keeps its own", async () => {
+  await using micro = await GuestHome.make();
+  await micro.start();
+  const copy = `${micro.directory}/copy`;
+  await copyHome(micro.home, copy);
+  for (const verb of ["stop", "reset"]) {
+    assertCode(await hotboot([verb, "--home", copy, "--profile", micro.profile]), 0);
+    assertEquals((await micro.health()).uptime > 0, true);
+  }
+  const moved = `${micro.directory}/moved`;
+  await Deno.rename(micro.home, moved);
+  const args = ["--home", moved, "--profile", micro.profile];
+  assertEquals(JSON.parse((await hotboot(["status", "--json", ...args])).stdout).state, "running");
+  assertEquals((await hotboot(["exec", ...args, "--", "echo", "here"])).stdout, "here\n");
+  assertCode(await hotboot(["stop", ...args]), 0);
+  assertEquals(await micro.qemuProcesses(), []);
+  // And the snapshot has moved along.
+  assertEquals(JSON.parse((await hotboot(["start", "--no-fallback", "--json", ...args])).stdout).origin, "resume");
+  assertCode(await hotboot(["stop", ...args]), 0);
+  await Deno.rename(moved, micro.home);
+});
+
+Deno.test("an instance whose record is lost is not forgotten: start refuses, stop ends it", async () => {
+  await using micro = await GuestHome.make();
+  for (const text of ["{", "", "{}", "[]", '"x"', "null"]) {
+    await micro.start();
+    await Deno.writeTextFile(`${micro.home}/instances/vm/instance.json`, text);
+    const again = await micro.run("start");
+    assertCode(again, 1);
+    assertMatch(again.stderr, /^hotboot: instance 'vm' runs, but its instance.json is lost[^\n]*\n$/);
+    assertEquals(JSON.parse(await micro.succeed("status", ["--json"])).state, "abandoned");
+    assertMatch((await micro.run("stop")).stderr, /powered off/);
+    assertEquals(await micro.qemuProcesses(), [], text);
+  }
+});
+
+Deno.test("an image that is built anew while a start is under way is not mixed with the old one", async () => {
+  await using micro = await GuestHome.make();
+  await micro.succeed("capture");
+  // QEMU behind a wrapper that takes its time, in which the image's description changes.
+  const real =
+    (await new Deno.Command("sh", { args: ["-c", `command -v "$QEMU"`], env: { QEMU: micro.qemu } }).output()).stdout;
+  const wrapper = `${micro.directory}/slow-qemu`;
+  await Deno.writeTextFile(wrapper, `#!/bin/sh\nsleep 1\nexec ${new TextDecoder().decode(real).trim()} "$@"\n`);
+  await Deno.chmod(wrapper, 0o755);
+  const env = { HOTBOOT_QEMU: wrapper };
+  assertCode(await micro.run("start", ["--no-fallback"], { env }), 0); // the wrapper has been probed now
+  await micro.succeed("stop");
+
+  const record = `${micro.home}/images/${(await firstName(`${micro.home}/images`, ".json"))}`;
+  const started = micro.run("start", ["--no-fallback"], { env });
+  await sleep(700);
+  const changed = JSON.parse(await Deno.readTextFile(record));
+  changed.files.disk.sha256 = changed.files.disk.sha256.replace(/^./, "z");
+  await Deno.writeTextFile(record, JSON.stringify(changed));
+  const run = await started;
+  assertCode(run, 1);
+  assertMatch(run.stderr, /the image of 'micro' was replaced at this moment: try again/);
+  assertEquals(await micro.qemuProcesses(), []);
+});
+
+async function firstName(directory: string, end: string): Promise<string> {
+  for await (const { name } of Deno.readDir(directory)) if (name.endsWith(end)) return name;
+  throw new Error(`nothing in ${directory} ends in ${end}`);
+}
+
+Deno.test("an image's file that was written to is noticed, though its size and its time are the same", async () => {
+  await using micro = await GuestHome.make();
+  const images = `${micro.home}/images`;
+  const kernel = `${images}/${await firstName(images, ".kernel")}`;
+  const bytes = await Deno.readFile(kernel);
+  const { atime, mtime } = await Deno.stat(kernel);
+  await Deno.remove(kernel);
+  bytes[5000] ^= 1;
+  await Deno.writeFile(kernel, bytes);
+  await Deno.utime(kernel, atime!, mtime!);
+  const run = await micro.run("start");
+  assertCode(run, 1);
+  assertMatch(run.stderr, /its kernel has other content than was put there/);
+});
+
+Deno.test("a snapshot whose manifest is damaged is replaced, and strangers' files are passed over", async () => {
+  await using micro = await GuestHome.make();
+  await micro.succeed("capture");
+  const directory = await micro.snapshot();
+  await Deno.writeTextFile(`${micro.home}/instances/.DS_Store`, "").catch(() => {});
+  await Deno.writeTextFile(`${directory}/manifest.json`, '{"format": 1, "id": "x", "identity": null}');
+  const run = await micro.run("start", ["-q"]);
+  assertCode(run, 0);
+  assertMatch(run.stderr, /^hotboot: warning: not resumed: snapshot [^\n]*manifest\.json[^\n]*\n$/);
+  await micro.succeed("stop");
+  assert(await micro.snapshot() !== directory);
+  assertEquals((await micro.start("--no-fallback")).origin, "resume");
+});
+
+Deno.test("a proxy in the environment is not between hotboot and its guest", async () => {
+  await using micro = await GuestHome.make();
+  const proxy = `http://127.0.0.1:${freePort()}`;
+  const env = { HTTP_PROXY: proxy, http_proxy: proxy, ALL_PROXY: proxy };
+  assertCode(await micro.run("start", [], { env }), 0);
+});
+
+Deno.test("directories that were open to others are closed before a socket is in them", async () => {
+  await using micro = await GuestHome.make();
+  await Deno.mkdir(`${micro.home}/instances/vm`, { recursive: true, mode: 0o755 });
+  await Deno.chmod(`${micro.home}/instances/vm`, 0o755);
+  await micro.start();
+  for (const path of ["instances/vm", "cache", "locks"]) {
+    assertEquals((await Deno.stat(`${micro.home}/${path}`)).mode! & 0o777, 0o700, path);
+  }
+  for await (const { name } of Deno.readDir(await micro.snapshot())) {
+    assertEquals((await Deno.stat(`${await micro.snapshot()}/${name}`)).mode! & 0o077, 0, name);
+  }
+});
+
+Deno.test("a home whose snapshots are on another disk, behind a link, captures and resumes", async () => {
+  await using micro = await GuestHome.make();
+  await Deno.mkdir(`${micro.directory}/elsewhere/deep`, { recursive: true });
+  await Deno.symlink(`${micro.directory}/elsewhere/deep`, `${micro.home}/snapshots`);
+  await micro.succeed("capture");
+  assertEquals((await micro.start("--no-fallback")).origin, "resume");
+  assertEquals(await micro.exec("ls", "/data"), "lost+found\n");
+});
+
+Deno.test("a home on a disk that is full is said to be", async () => {
+  await using micro = await GuestHome.make();
+  const small = `${micro.directory}/small`;
+  await Deno.mkdir(small);
+  const mount = await new Deno.Command("mount", { args: ["-t", "tmpfs", "-o", "size=60m", "none", small] }).output();
+  if (!mount.success) return; // only root can
+  try {
+    await copyHome(`${micro.home}/images`, `${small}/images`);
+    const run = await hotboot(["capture", "--home", small, "--profile", micro.profile]);
+    assertCode(run, 1);
+    assertMatch(run.stderr, /disk is full that hotboot's home is on|No space left/);
+  } finally {
+    await new Deno.Command("umount", { args: [small] }).output();
+  }
+});
+
+Deno.test("the project's tasks work in a directory with spaces and letters of all kinds", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "hotböot test " });
+  try {
+    await copyHome(new URL("../../", import.meta.url).pathname, `${directory}/my projé`);
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["task", "-q", "hotboot", "--version"],
+      cwd: `${directory}/my projé`,
+    }).output();
+    assertEquals(code, 0, new TextDecoder().decode(stderr));
+    assertMatch(new TextDecoder().decode(stdout), /^hotboot \d+\.\d+\.\d+\n$/);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
