@@ -83,17 +83,13 @@ async function runRecipe(emulator: Emulator, output: string): Promise<void> {
   try {
     signal.throwIfAborted();
     let lastWords = "";
-    await Promise.all([
-      forEachLine(child.stdout, (line) => {
-        const step = line.match(/^step (.+)/)?.[1];
-        if (step) report.step(step);
-        else report.detail(line);
-      }),
-      forEachLine(child.stderr, (line) => {
-        if (line.trim() !== "") lastWords = line.trim();
-        report.detail(line);
-      }),
-    ]);
+    const hear = (line: string) => { // on either stream: tools that call back into the recipe may join them
+      const step = line.match(/^step (.+)/)?.[1];
+      if (step) return report.step(step);
+      if (line.trim() !== "") lastWords = line.trim();
+      report.detail(line);
+    };
+    await Promise.all([forEachLine(child.stdout, hear), forEachLine(child.stderr, hear)]);
     const { code } = await child.status;
     signal.throwIfAborted();
     if (code !== 0) {
