@@ -4,12 +4,19 @@
  * @module
  */
 
-import { type Command, commandHelp, readArguments, UsageError } from "./lib/commands/command.ts";
+import {
+  type Command,
+  type CommandGroup,
+  commandHelp,
+  groupHelp,
+  readArguments,
+  UsageError,
+} from "./lib/commands/command.ts";
 import { messageOf } from "./lib/error.ts";
 import { print, printError } from "./lib/ui/console.ts";
 import config from "./deno.json" with { type: "json" };
 
-const VERBS: Record<string, { summary: string; load: () => Promise<{ command: Command }> }> = {
+const VERBS: Record<string, { summary: string; load: () => Promise<{ command: Command | CommandGroup }> }> = {
   build: { summary: "build the image", load: () => import("./lib/commands/build.ts") },
   capture: { summary: "boot once and keep the warm moment", load: () => import("./lib/commands/capture.ts") },
   start: { summary: "start the emulator, warm", load: () => import("./lib/commands/start.ts") },
@@ -18,6 +25,7 @@ const VERBS: Record<string, { summary: string; load: () => Promise<{ command: Co
   status: { summary: "show what there is and how it does", load: () => import("./lib/commands/status.ts") },
   logs: { summary: "print the guest's console", load: () => import("./lib/commands/logs.ts") },
   exec: { summary: "run a program in the guest", load: () => import("./lib/commands/exec.ts") },
+  iso: { summary: "make, list and unpack ISO 9660 images", load: () => import("./lib/commands/iso.ts") },
 };
 
 /** The exit codes that scripts can rely on. */
@@ -55,9 +63,29 @@ async function run(args: string[], signal: AbortSignal, onVerbose: () => void): 
   }
   if (!Object.hasOwn(VERBS, verb)) throw new UsageError(`there is no command '${verb}': see 'hotboot --help'`);
   const { command } = await VERBS[verb].load();
-  const parsed = readArguments(verb, command, rest);
+  if ("run" in command) return await runCommand(verb, command, rest, signal, onVerbose);
+
+  const [second, ...others] = rest;
+  if (second === undefined || second === "--help" || second === "-h") {
+    await (second === undefined ? printError : print)(groupHelp(verb, command));
+    return second === undefined ? USAGE : OK;
+  }
+  if (!Object.hasOwn(command.commands, second)) {
+    throw new UsageError(`there is no command '${verb} ${second}': see 'hotboot ${verb} --help'`);
+  }
+  return await runCommand(`${verb} ${second}`, command.commands[second], others, signal, onVerbose);
+}
+
+async function runCommand(
+  name: string,
+  command: Command,
+  args: string[],
+  signal: AbortSignal,
+  onVerbose: () => void,
+): Promise<number> {
+  const parsed = readArguments(name, command, args);
   if (parsed.switches.has("help")) {
-    await print(commandHelp(verb, command));
+    await print(commandHelp(name, command));
     return OK;
   }
   if (parsed.switches.has("verbose")) onVerbose();

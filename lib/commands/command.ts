@@ -28,15 +28,24 @@ export interface Arguments {
 
 /** One verb. */
 export interface Command {
-  /** What follows the verb, after the options: `-- CMD [ARG…]`. */
+  /** What follows the verb, beside the options: `IMAGE DIR`; none: nothing does. */
   operands?: string;
-  /** Takes any number of operands, which may look like options; else none. */
-  takesOperands?: boolean;
+  /** The first operand ends the options: what follows is a program's, and may look like options. */
+  stopsEarly?: boolean;
+  /** It does not work on an emulator, and has none of the options that name one. */
+  standalone?: boolean;
   /** What it does, in sentences. */
   about: string;
   flags: Flag[];
   /** Does it. The exit code is what it gives, 0 for nothing. */
   run(context: CommandContext): Promise<number | void>;
+}
+
+/** A verb that is several: `iso create`, `iso ls`. */
+export interface CommandGroup {
+  /** What they have in common, in a sentence. */
+  about: string;
+  commands: Record<string, Command>;
 }
 
 /** What a command works with. */
@@ -46,27 +55,35 @@ export interface CommandContext {
   signal: AbortSignal;
 }
 
-/** The options that every command takes. */
-export const COMMON_FLAGS: Flag[] = [
+/** The options of commands that work on an emulator. */
+const EMULATOR_FLAGS: Flag[] = [
   { name: "profile", value: "NAME|FILE", summary: "the emulator: a built-in profile or a JSON file (default: demo)" },
   { name: "home", value: "DIR", summary: "hotboot's directory (default: $HOTBOOT_HOME, else ~/.hotboot)" },
   { name: "instance", value: "NAME", summary: "the instance (default: vm)" },
+];
+
+/** The options that every command takes. */
+const COMMON_FLAGS: Flag[] = [
   { name: "json", summary: "print the result as JSON" },
   { name: "quiet", short: "q", summary: "print nothing but results and errors" },
   { name: "verbose", short: "v", summary: "tell each detail on standard error" },
   { name: "help", short: "h", summary: "show this help" },
 ];
 
+function allFlags(command: Command): Flag[] {
+  return [...command.flags, ...(command.standalone ? [] : EMULATOR_FLAGS), ...COMMON_FLAGS];
+}
+
 /** Reads a command's arguments. @throws {UsageError} for an option that it does not have, or lacks its value. */
 export function readArguments(verb: string, command: Command, raw: string[]): Arguments {
-  const flags = [...command.flags, ...COMMON_FLAGS];
+  const flags = allFlags(command);
   const hint = `see 'hotboot ${verb} --help'`;
   const parsed = parseArgs(raw, {
     // "_": operands stay text, 007 too.
     string: ["_", ...flags.filter((flag) => flag.value).map((flag) => flag.name)],
     boolean: flags.filter((flag) => !flag.value).map((flag) => flag.name),
     alias: Object.fromEntries(flags.filter((flag) => flag.short).map((flag) => [flag.short!, flag.name])),
-    stopEarly: command.takesOperands ?? false,
+    stopEarly: command.stopsEarly ?? false,
     "--": true,
     unknown: (arg: string) => {
       if (arg.startsWith("-") && arg !== "-") {
@@ -92,7 +109,7 @@ export function readArguments(verb: string, command: Command, raw: string[]): Ar
   const operands = [...parsed._, ...(parsed._.length > 0 && raw.includes("--") ? ["--"] : []), ...parsed["--"]].map(
     String,
   );
-  if (!command.takesOperands && operands.length > 0) {
+  if (!command.operands && operands.length > 0) {
     throw new UsageError(`${verb} takes no '${operands[0]}': ${hint}`);
   }
   return { values, switches, operands };
@@ -106,10 +123,27 @@ export function wholeNumber(args: Arguments, name: string): number | undefined {
   return Number(text);
 }
 
+/** The text of `hotboot VERB --help` for a verb that is several. */
+export function groupHelp(verb: string, { about, commands }: CommandGroup): string {
+  const rows = Object.entries(commands).map(([name, command]) =>
+    `  ${name.padEnd(10)} ${command.about.split(/[.\n]/)[0]}`
+  );
+  return [
+    `Usage: hotboot ${verb} COMMAND [OPTION…]`,
+    "",
+    about,
+    "",
+    ...rows,
+    "",
+    `'hotboot ${verb} COMMAND --help' shows a command's options.`,
+    "",
+  ].join("\n");
+}
+
 /** The text of `hotboot VERB --help`. */
 export function commandHelp(verb: string, command: Command): string {
   const usage = ["Usage: hotboot", verb, "[OPTION…]", command.operands].filter(Boolean).join(" ");
-  const rows = [...command.flags, ...COMMON_FLAGS].map((flag) => {
+  const rows = allFlags(command).map((flag) => {
     const name = `--${flag.name}${flag.value ? ` ${flag.value}` : ""}`;
     return `  ${flag.short ? `-${flag.short}, ` : "    "}${name.padEnd(24)} ${flag.summary}`;
   });

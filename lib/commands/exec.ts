@@ -5,7 +5,7 @@ import { emulatorOf } from "./context.ts";
 
 export const command: Command = {
   operands: "-- CMD [ARG…]",
-  takesOperands: true,
+  stopsEarly: true,
   about: "Run a program in the guest, as root. What is piped in is its standard input; its output comes as it is\n" +
     "written, and its exit code is hotboot's. With --json, all of it comes at the end, as one object.",
   flags: [{

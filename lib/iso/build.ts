@@ -1,0 +1,56 @@
+/** A small image in memory: the quick way to a config disk. */
+
+import { IsoError } from "./entry.ts";
+import { SECTOR } from "./ecma119.ts";
+import { layOut } from "./layout.ts";
+import { buildTree } from "./tree.ts";
+
+/** A file of {@linkcode buildIso}. */
+export interface IsoFile {
+  /** Its name; there are no directories. */
+  name: string;
+  /** What is in it. */
+  data: Uint8Array;
+}
+
+const LABEL_BYTES = 32;
+
+/**
+ * A whole image in memory, with ISO 9660 and Joliet names: files in the root directory, which is one sector. For
+ * directories, POSIX attributes or large files there is `createIso`.
+ *
+ * @param volumeId The volume identifier; what is longer than 32 bytes is cut.
+ * @param files The files, in any order.
+ * @returns The image, a multiple of 2048 bytes.
+ * @throws {IsoError} naming the file that cannot be stored, or when there are too many for the root directory.
+ *
+ * @example
+ * ```ts
+ * import { buildIso } from "@hotboot/hotboot";
+ *
+ * const image = buildIso("STACKCFG", [{ name: "runtime.env", data: new TextEncoder().encode("PORT=8102\n") }]);
+ * console.log(image.length % 2048); // 0
+ * ```
+ */
+export function buildIso(volumeId: string, files: IsoFile[]): Uint8Array {
+  const entries = files.map(({ name, data }) => {
+    if (name.includes("/")) throw new IsoError(`'${name}': a name cannot hold '/', and there are no directories here`);
+    return { kind: "file" as const, path: name, content: data };
+  });
+  let label = volumeId;
+  while (new TextEncoder().encode(label).length > LABEL_BYTES) label = label.slice(0, -1);
+  const options = { label, rockRidge: false, date: new Date() };
+  const layout = layOut(buildTree(entries, options, (content) => (content as Uint8Array).length), options);
+  if (layout.rootSize > SECTOR) {
+    throw new IsoError(`Root directory exceeds one sector (${SECTOR} bytes): use fewer files or shorter names`);
+  }
+
+  const image = new Uint8Array(layout.sectors * SECTOR);
+  let at = 0;
+  for (const piece of layout.head()) {
+    image.set(piece, at);
+    at += piece.length;
+  }
+  for (const { extent, content } of layout.files) image.set(content as Uint8Array, extent * SECTOR);
+  return image;
+}

@@ -1,0 +1,113 @@
+/** Reading what goes into an image, and telling when it is not what it was said to be. */
+
+import { type IsoContent, IsoError } from "./entry.ts";
+import type { FileNode } from "./tree.ts";
+
+/** A file's bytes, in order, into the reader's buffers. */
+export interface ContentReader {
+  /** Fills some of `into` and gives how much; `null` at the end. */
+  read(into: Uint8Array): Promise<number | null> | number | null;
+  /** True when the last read has shown that there is no more. */
+  isAtEnd?: boolean;
+  close(): Promise<void> | void;
+}
+
+/**
+ * Small files are read without giving way to other work: a call costs some microseconds, a round through the event loop
+ * three times that, and there may be tens of thousands.
+ */
+const SMALL = 128 * 1024;
+
+/** What is known of a content's size without asking anybody. */
+export function knownSize(content: IsoContent): number | undefined {
+  return content instanceof Uint8Array ? content.length : content.size;
+}
+
+/** Opens a file's content. Errors name the entry. */
+export async function openContent(node: FileNode): Promise<ContentReader> {
+  const { content } = node;
+  if (content instanceof Uint8Array) return new BytesReader(content);
+  if ("stream" in content) {
+    const { stream } = content;
+    return new StreamReader(typeof stream === "function" ? stream() : stream);
+  }
+  try {
+    if (node.size > SMALL) return new FileReader(await Deno.open(content.path));
+    return new SmallFileReader(Deno.openSync(content.path));
+  } catch (error) {
+    throw cannotRead(node, error);
+  }
+}
+
+/** What to throw when a node's content cannot be read. */
+export function cannotRead({ path }: { path: string }, error: unknown): unknown {
+  if (error instanceof Deno.errors.NotFound) return new IsoError(`${path}: its file is not there any more`);
+  if (error instanceof Deno.errors.PermissionDenied) return new IsoError(`${path}: its file may not be read`);
+  return error;
+}
+
+class BytesReader implements ContentReader {
+  #left: Uint8Array;
+  constructor(bytes: Uint8Array) {
+    this.#left = bytes;
+  }
+  read(into: Uint8Array): number | null {
+    if (this.#left.length === 0) return null;
+    const part = this.#left.subarray(0, into.length);
+    into.set(part);
+    this.#left = this.#left.subarray(part.length);
+    return part.length;
+  }
+  close() {}
+}
+
+class FileReader implements ContentReader {
+  #file: Deno.FsFile;
+  constructor(file: Deno.FsFile) {
+    this.#file = file;
+  }
+  read(into: Uint8Array): Promise<number | null> {
+    return this.#file.read(into);
+  }
+  close() {
+    this.#file.close();
+  }
+}
+
+class SmallFileReader implements ContentReader {
+  isAtEnd = false;
+  #file: Deno.FsFile;
+  constructor(file: Deno.FsFile) {
+    this.#file = file;
+  }
+  read(into: Uint8Array): number | null {
+    const got = this.#file.readSync(into);
+    this.isAtEnd = got === null || got < into.length;
+    return got;
+  }
+  close() {
+    this.#file.close();
+  }
+}
+
+class StreamReader implements ContentReader {
+  #reader: ReadableStreamDefaultReader<Uint8Array>;
+  #left: Uint8Array = new Uint8Array();
+  constructor(stream: ReadableStream<Uint8Array>) {
+    this.#reader = stream.getReader();
+  }
+  async read(into: Uint8Array): Promise<number | null> {
+    while (this.#left.length === 0) {
+      const { done, value } = await this.#reader.read();
+      if (done) return null;
+      this.#left = value;
+    }
+    const part = this.#left.subarray(0, into.length);
+    into.set(part);
+    this.#left = this.#left.subarray(part.length);
+    return part.length;
+  }
+  async close() {
+    await this.#reader.cancel();
+  }
+}

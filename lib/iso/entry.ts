@@ -1,0 +1,88 @@
+/** What goes into an image, as callers say it. */
+
+import { HotbootError } from "../error.ts";
+
+/** An image that cannot be made or read; the message names the entry, or the place in the image, and why. */
+export class IsoError extends HotbootError {
+  /** The class's name, for logs. */
+  override name = "IsoError";
+}
+
+/**
+ * A file's bytes: themselves, a file on disk, or a stream, whose exact size must be known because an image's
+ * directories come before its files.
+ */
+export type IsoContent =
+  | Uint8Array
+  | {
+    /** The file's path. It is read when its turn comes. */
+    path: string;
+    /** Its size in bytes; asked of the file system when not given. */
+    size?: number;
+  }
+  | {
+    /** The bytes, or what opens them when their turn comes. */
+    stream: ReadableStream<Uint8Array> | (() => ReadableStream<Uint8Array>);
+    /** How many there are. */
+    size: number;
+  };
+
+/** What every entry has. */
+export interface IsoAttributes {
+  /** Where it is in the image: names joined by `/`, without one at the start. Directories above it are made. */
+  path: string;
+  /** POSIX permission bits; 0o644 for a file and 0o755 for a directory unless told. Rock Ridge only. */
+  mode?: number;
+  /** The owner; 0 unless told. Rock Ridge only. */
+  uid?: number;
+  /** The group; 0 unless told. Rock Ridge only. */
+  gid?: number;
+  /** When it was last changed, to the second; the image's date unless told. */
+  mtime?: Date;
+}
+
+/** A file. */
+export interface IsoFileEntry extends IsoAttributes {
+  /** Tells it from the other kinds. */
+  kind: "file";
+  /** What is in it. */
+  content: IsoContent;
+}
+
+/** A directory. */
+export interface IsoDirectoryEntry extends IsoAttributes {
+  /** Tells it from the other kinds. */
+  kind: "directory";
+}
+
+/** A symbolic link, which only Rock Ridge can hold: it is missing in the Joliet view. */
+export interface IsoSymlinkEntry extends IsoAttributes {
+  /** Tells it from the other kinds. */
+  kind: "symlink";
+  /** What it points to. */
+  target: string;
+}
+
+/** One thing to put into an image. */
+export type IsoEntry = IsoFileEntry | IsoDirectoryEntry | IsoSymlinkEntry;
+
+/** How an image is made. */
+export interface IsoOptions {
+  /** The volume identifier, by which `blkid` and the like find the image: at most 32 bytes, kept as it is. */
+  label?: string;
+  /** Windows' view with Unicode names; on unless told. */
+  joliet?: boolean;
+  /** POSIX names, modes, owners, times and symlinks; on unless told. */
+  rockRidge?: boolean;
+  /** The image's date, and that of entries without one; now unless told. The same input and date give the same bytes. */
+  date?: Date;
+  /**
+   * How many levels of directories there may be, the root's among them; 8 unless told, which is ECMA-119's limit (6.8.2.1).
+   * Linux, bsdtar and xorriso read deeper ones.
+   */
+  depth?: number;
+  /** Aborting it ends the writing, with nothing left of it. */
+  signal?: AbortSignal;
+  /** Told of each name that the Joliet view has only in a shortened or replaced form. */
+  onWarning?: (message: string) => void;
+}

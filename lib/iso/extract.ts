@@ -1,0 +1,84 @@
+/** An image's contents as files on disk. */
+
+import { IsoError } from "./entry.ts";
+import type { IsoImage, IsoNode, IsoViewName } from "./read.ts";
+
+/** How to extract. */
+export interface ExtractOptions {
+  /** Which names and attributes; the richest that there is unless told. */
+  view?: IsoViewName;
+  /** Aborting it ends the work; what has been written stays. */
+  signal?: AbortSignal;
+  /** Told of what cannot be extracted: devices and the like. */
+  onWarning?: (message: string) => void;
+}
+
+/**
+ * Writes everything in an image below `directory`, and nothing outside, whatever the image says: an existing file is not
+ * written over, links are made last and never followed. Times and permissions are set, owners are not.
+ *
+ * Needs read and write permission for the directory.
+ *
+ * @param image What {@linkcode readIso} has opened.
+ * @param directory Is made when it is not there.
+ * @returns How many entries were written.
+ * @throws {IsoError} naming the entry that cannot be written.
+ */
+export async function extractIso(image: IsoImage, directory: string, options: ExtractOptions = {}): Promise<number> {
+  const { signal, onWarning } = options;
+  const links: IsoNode[] = [];
+  const directories: IsoNode[] = [];
+  let count = 0;
+  await Deno.mkdir(directory, { recursive: true });
+  for await (const node of image.entries(options.view)) {
+    signal?.throwIfAborted();
+    const path = `${directory}/${node.path}`;
+    if (node.kind === "other") {
+      onWarning?.(`${node.path}: it is a device, a pipe or a socket, and was left out`);
+      continue;
+    }
+    count++;
+    if (node.kind === "symlink") {
+      links.push(node);
+    } else if (node.kind === "directory") {
+      await makeDirectory(node, path);
+      directories.push(node);
+    } else {
+      const file = await Deno.open(path, { write: true, createNew: true }).catch((error) => {
+        throw cannotWrite(node, error);
+      });
+      await image.open(node).pipeTo(file.writable, { signal });
+      await setAttributes(node, path);
+    }
+  }
+  for (const node of links) {
+    await Deno.symlink(node.target!, `${directory}/${node.path}`).catch((error) => {
+      throw cannotWrite(node, error);
+    });
+  }
+  // Only now, and the inner ones first: writing into a directory changes its time, and may not be permitted any more.
+  for (const node of directories.reverse()) await setAttributes(node, `${directory}/${node.path}`);
+  return count;
+}
+
+async function makeDirectory(node: IsoNode, path: string): Promise<void> {
+  try {
+    await Deno.mkdir(path);
+  } catch (error) {
+    // One that was there before is used, but not a link, which may lead anywhere.
+    const isThere = error instanceof Deno.errors.AlreadyExists && (await Deno.lstat(path)).isDirectory;
+    if (!isThere) throw cannotWrite(node, error);
+  }
+}
+
+async function setAttributes({ mode, mtime }: IsoNode, path: string): Promise<void> {
+  if (mtime) await Deno.utime(path, mtime, mtime);
+  if (mode !== undefined) await Deno.chmod(path, mode & 0o777); // no set-user-id programs from an image
+}
+
+function cannotWrite({ path }: IsoNode, error: unknown): unknown {
+  if (!(error instanceof Deno.errors.AlreadyExists)) return error;
+  return new IsoError(
+    `${JSON.stringify(path)}: there is something of this name already: extract into an empty directory`,
+  );
+}

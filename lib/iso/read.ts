@@ -1,0 +1,384 @@
+/**
+ * Reading ISO 9660 images: our own, other tools', and hostile ones, which give an error and never more work than their
+ * size justifies.
+ *
+ * @module
+ */
+
+import { FLAG_DIRECTORY, FLAG_MULTI_EXTENT, parseRecordDate, SECTOR, SYSTEM_AREA_SECTORS } from "./ecma119.ts";
+import { IsoError } from "./entry.ts";
+import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "./rock_ridge.ts";
+import { bytesSource, fileSource, type IsoSource } from "./source.ts";
+import { readRockRidge, type RockRidge, suspSkip } from "./susp.ts";
+
+/** One of an image's hierarchies of names. */
+export type IsoViewName = "rock-ridge" | "joliet" | "iso9660";
+
+/** Something in an image. */
+export interface IsoNode {
+  /** Names joined by `/`, without one at the start. */
+  path: string;
+  /** What it is; `other` is a device, a pipe or a socket, of which there is nothing to read. */
+  kind: "file" | "directory" | "symlink" | "other";
+  /** Bytes; 0 but for files. */
+  size: number;
+  /** When it was last changed, if that is told. */
+  mtime?: Date;
+  /** POSIX permission bits, where the view has them. */
+  mode?: number;
+  /** The owner, likewise. */
+  uid?: number;
+  /** The group, likewise. */
+  gid?: number;
+  /** What a symbolic link points to. */
+  target?: string;
+  /** Where the content is: sections of the image, in order, as byte offsets and sizes. */
+  sections: { offset: number; size: number }[];
+}
+
+/** Where a hierarchy begins. */
+interface Root {
+  sector: number;
+  size: number;
+}
+
+/** A directory record, taken apart. */
+interface RawRecord {
+  identifier: Uint8Array;
+  sector: number;
+  size: number;
+  flags: number;
+  mtime?: Date;
+  systemUse: Uint8Array;
+}
+
+const MOST_DESCRIPTORS = 64;
+/** Linux has no longer paths than 4096 bytes; without a limit, paths alone could fill the memory. */
+const DEEPEST = 256;
+const LONGEST_PATH = 4096;
+const READ_CHUNK = 1024 * 1024;
+
+/** An image that can be read; {@linkcode readIso} opens one. */
+export class IsoImage implements Disposable {
+  /** The volume identifier: Joliet's where it has more to say than ISO 9660's own. */
+  readonly label: string;
+  /** The hierarchies that the image has, the richest first. */
+  readonly views: IsoViewName[];
+  #source: IsoSource;
+  #roots: { iso9660: Root; joliet?: Root };
+  #skip: number;
+
+  /** For {@linkcode readIso}. */
+  constructor(
+    source: IsoSource,
+    label: string,
+    roots: { iso9660: Root; joliet?: Root },
+    skip: number | undefined,
+  ) {
+    this.#source = source;
+    this.label = label;
+    this.#roots = roots;
+    this.#skip = skip ?? 0;
+    this.views = [
+      ...(skip !== undefined ? ["rock-ridge" as const] : []),
+      ...(roots.joliet ? ["joliet" as const] : []),
+      "iso9660",
+    ];
+  }
+
+  /**
+   * Everything in the image, each directory before what is in it.
+   *
+   * @param view Which names and attributes; the richest that there is unless told.
+   * @throws {IsoError} when the image does not have that view, or is damaged.
+   */
+  async *entries(view: IsoViewName = this.views[0]): AsyncGenerator<IsoNode> {
+    if (!this.views.includes(view)) throw new IsoError(`the image has no ${view} view, but ${this.views.join(", ")}`);
+    /** The sectors of directories that were read: none belongs to two, so a circle ends at once. */
+    const seen = new Set<number>();
+    const root = view === "joliet" ? this.#roots.joliet! : this.#roots.iso9660;
+    const pending = [{ path: "", depth: 1, ...root }];
+    for (let directory; (directory = pending.pop());) {
+      const below: typeof pending = [];
+      for await (const { node, place } of this.#children(directory.path, directory, view, seen)) {
+        if (node.kind === "directory") {
+          if (directory.depth >= DEEPEST) {
+            throw new IsoError(`${show(node.path)}: it is more than ${DEEPEST} levels deep`);
+          }
+          below.push({ path: node.path, depth: directory.depth + 1, ...place });
+        }
+        yield node;
+      }
+      pending.push(...below.reverse());
+    }
+  }
+
+  /**
+   * A file's content, read as the stream is.
+   *
+   * @param node A file that {@linkcode entries} gave.
+   */
+  open(node: IsoNode): ReadableStream<Uint8Array> {
+    const source = this.#source;
+    const chunks = async function* () {
+      for (const { offset, size } of node.sections) {
+        for (let at = 0; at < size;) {
+          const chunk = new Uint8Array(Math.min(READ_CHUNK, size - at));
+          await source.read(offset + at, chunk);
+          yield chunk;
+          at += chunk.length;
+        }
+      }
+    };
+    return ReadableStream.from(chunks());
+  }
+
+  /** A file's whole content. @param node A file that {@linkcode entries} gave. */
+  async bytes(node: IsoNode): Promise<Uint8Array> {
+    return new Uint8Array(await new Response(this.open(node)).arrayBuffer());
+  }
+
+  /** Closes the image's file. */
+  close(): void {
+    this.#source.close();
+  }
+
+  /** The same as {@linkcode close}, for `using`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** What is in one directory, with the sections of a file put together. */
+  async *#children(
+    path: string,
+    place: Root,
+    view: IsoViewName,
+    seen: Set<number>,
+  ): AsyncGenerator<{ node: IsoNode; place: Root }> {
+    let unfinished: IsoNode | undefined;
+    for await (const record of records(this.#source, path, place, seen)) {
+      const { identifier } = record;
+      if (identifier.length === 1 && identifier[0] <= 1) continue; // itself and its parent
+      const rockRidge = view === "rock-ridge" ? await this.#rockRidge(path, record) : {};
+      const own = rockRidge.name ?? decodeName(identifier, view);
+      const full = path === "" ? own : `${path}/${own}`;
+      if (own === "" || own === "." || own === ".." || /[/\0]/.test(own)) {
+        throw new IsoError(`${show(full)}: this is no name for an entry`);
+      }
+      if (full.length > LONGEST_PATH) throw new IsoError(`${show(path)}: below it are paths that are too long`);
+      if (rockRidge.isRelocated) continue; // it is seen where its child link is
+      const isDirectory = (record.flags & FLAG_DIRECTORY) !== 0 || rockRidge.childLink !== undefined;
+      if (isDirectory) {
+        const at = rockRidge.childLink === undefined ? record : await this.#relocated(full, rockRidge.childLink);
+        yield { node: describe(full, "directory", record, rockRidge), place: at };
+        continue;
+      }
+      const section = { offset: record.sector * SECTOR, size: record.size };
+      if (section.size > 0) requireWithin(this.#source, full, section.offset, section.size);
+      const node = unfinished?.path === full ? unfinished : describe(full, fileKind(rockRidge), record, rockRidge);
+      if (node.kind === "file" && section.size > 0) {
+        node.sections.push(section);
+        node.size += section.size;
+      }
+      unfinished = record.flags & FLAG_MULTI_EXTENT ? node : undefined;
+      if (!unfinished) yield { node, place: record };
+    }
+    if (unfinished) throw new IsoError(`${show(unfinished.path)}: its last section is missing`);
+  }
+
+  #rockRidge(path: string, { systemUse }: RawRecord): Promise<RockRidge> {
+    const fail = (why: string): never => {
+      throw new IsoError(`an entry in ${show(path || "/")}: ${why}`);
+    };
+    return readRockRidge(systemUse.subarray(this.#skip), SECTOR, (offset, length) => {
+      requireWithin(this.#source, path || "/", offset, length);
+      return readBytes(this.#source, offset, length);
+    }, fail);
+  }
+
+  /** A relocated directory's place: its size stands in its own first record. */
+  async #relocated(path: string, sector: number): Promise<Root> {
+    requireWithin(this.#source, path, sector * SECTOR, SECTOR);
+    const first = parseRecord(await readBytes(this.#source, sector * SECTOR, SECTOR), 0, path);
+    return { sector, size: first.size };
+  }
+}
+
+/**
+ * Opens an image.
+ *
+ * Needs read permission for the image, where it is a file.
+ *
+ * @param source The image's path, its bytes, or something that reads them.
+ * @throws {IsoError} when it is no ISO 9660 image, or its descriptors are damaged.
+ *
+ * @example
+ * ```ts
+ * import { buildIso, readIso } from "@hotboot/hotboot";
+ *
+ * using image = await readIso(buildIso("STACKCFG", [{ name: "a.txt", data: new Uint8Array(3) }]));
+ * for await (const { path, size } of image.entries()) console.log(image.label, path, size);
+ * ```
+ */
+export async function readIso(source: string | Uint8Array | IsoSource): Promise<IsoImage> {
+  const opened = typeof source === "string"
+    ? await fileSource(source)
+    : source instanceof Uint8Array
+    ? bytesSource(source)
+    : source;
+  try {
+    return await readDescriptors(opened);
+  } catch (error) {
+    opened.close();
+    throw error;
+  }
+}
+
+async function readDescriptors(source: IsoSource): Promise<IsoImage> {
+  let primary: Uint8Array | undefined;
+  let joliet: Uint8Array | undefined;
+  for (let index = 0; index < MOST_DESCRIPTORS; index++) {
+    const offset = (SYSTEM_AREA_SECTORS + index) * SECTOR;
+    const isThere = offset + SECTOR <= source.size;
+    const bytes = isThere ? await readBytes(source, offset, SECTOR) : new Uint8Array(SECTOR);
+    if (latin1(bytes.subarray(1, 6)) !== "CD001") {
+      if (index === 0) throw new IsoError("this is no ISO 9660 image: there is no volume descriptor at byte 32768");
+      throw new IsoError(
+        isThere ? "the volume descriptors have no end" : "the image ends within its volume descriptors",
+      );
+    }
+    const type = bytes[0];
+    if (type === 255) break;
+    if (type === 1) primary ??= bytes;
+    if (type === 2 && /^%\/[@CE]/.test(latin1(bytes.subarray(88, 91)))) joliet ??= bytes;
+  }
+  if (!primary) throw new IsoError("the image has no primary volume descriptor");
+  for (const descriptor of [primary, joliet]) {
+    const size = descriptor && new DataView(descriptor.buffer).getUint16(128, true);
+    if (size !== undefined && size !== SECTOR) {
+      throw new IsoError(`the image has logical blocks of ${size} bytes, not 2048`);
+    }
+  }
+
+  const root = rootOf(source, primary);
+  const label = latin1(primary.subarray(40, 72)).replace(/[ \0]+$/, "");
+  const wide = joliet && utf16(joliet.subarray(40, 72)).replace(/[ \0]+$/, "");
+  // Joliet's has room for 16 characters only; it says more where it is not just ISO 9660's, cut.
+  const isMore = wide !== undefined && wide !== "" && !label.startsWith(wide.toUpperCase()) && !label.startsWith(wide);
+  let skip: number | undefined;
+  for await (const record of records(source, "", root, new Set())) {
+    skip = suspSkip(record.systemUse);
+    break;
+  }
+  return new IsoImage(
+    source,
+    isMore ? wide : label,
+    { iso9660: root, ...(joliet && { joliet: rootOf(source, joliet) }) },
+    skip,
+  );
+}
+
+function rootOf(source: IsoSource, descriptor: Uint8Array): Root {
+  const { sector, size } = parseRecord(descriptor, 156, "/");
+  requireWithin(source, "/", sector * SECTOR, size);
+  return { sector, size };
+}
+
+/** A directory's records, a sector at a time. */
+async function* records(
+  source: IsoSource,
+  path: string,
+  { sector, size }: Root,
+  seen: Set<number>,
+): AsyncGenerator<RawRecord> {
+  const name = path || "/";
+  requireWithin(source, name, sector * SECTOR, size);
+  for (let at = 0; at < size; at += SECTOR) {
+    const number = sector + at / SECTOR;
+    if (seen.has(number)) {
+      throw new IsoError(`${show(name)}: sector ${number} belongs to two directories, or to a circle`);
+    }
+    seen.add(number);
+    const bytes = await readBytes(source, number * SECTOR, Math.min(SECTOR, size - at));
+    for (let offset = 0; offset < bytes.length && bytes[offset] !== 0; offset += bytes[offset]) {
+      yield parseRecord(bytes, offset, name);
+    }
+  }
+}
+
+function parseRecord(bytes: Uint8Array, offset: number, path: string): RawRecord {
+  const length = bytes[offset];
+  const record = bytes.subarray(offset, offset + length);
+  const identifierLength = record[32];
+  const systemUseAt = 33 + identifierLength + (identifierLength % 2 === 0 ? 1 : 0);
+  if (length < 34 || record.length < length || 33 + identifierLength > length || identifierLength === 0) {
+    throw new IsoError(`${show(path)}: a record in this directory has a wrong length`);
+  }
+  const view = new DataView(record.buffer, record.byteOffset, length);
+  if (record[26] !== 0 || record[27] !== 0) {
+    throw new IsoError(`${show(path)}: there is an interleaved file in it, which cannot be read here`);
+  }
+  return {
+    identifier: record.subarray(33, 33 + identifierLength),
+    sector: view.getUint32(2, true) + record[1], // behind the extended attributes
+    size: view.getUint32(10, true),
+    flags: record[25],
+    mtime: parseRecordDate(record.subarray(18, 25)),
+    systemUse: record.subarray(systemUseAt),
+  };
+}
+
+function describe(path: string, kind: IsoNode["kind"], record: RawRecord, rockRidge: RockRidge): IsoNode {
+  const { mode, uid, gid, target } = rockRidge;
+  const mtime = rockRidge.mtime ?? record.mtime;
+  return {
+    path,
+    kind,
+    size: 0,
+    ...(mtime && { mtime }),
+    ...(mode !== undefined && { mode: mode & 0o7777, uid, gid }),
+    ...(kind === "symlink" && { target: target ?? "" }),
+    sections: [],
+  };
+}
+
+function fileKind({ mode = S_IFREG }: RockRidge): IsoNode["kind"] {
+  const type = mode & S_IFMT;
+  return type === S_IFLNK ? "symlink" : type === S_IFREG || type === S_IFDIR || type === 0 ? "file" : "other";
+}
+
+/** A name without the version that it may end with (ECMA-119 7.5.1), and without the dot of an extension that is none. */
+function decodeName(identifier: Uint8Array, view: IsoViewName): string {
+  const text = view === "joliet" ? utf16(identifier) : latin1(identifier);
+  const name = text.replace(/;\d+$/, "");
+  return view === "joliet" ? name : name.replace(/\.$/, "");
+}
+
+function latin1(bytes: Uint8Array): string {
+  return String.fromCharCode(...bytes);
+}
+
+function utf16(bytes: Uint8Array): string {
+  return new TextDecoder("utf-16be").decode(bytes);
+}
+
+async function readBytes(source: IsoSource, offset: number, length: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length);
+  await source.read(offset, bytes);
+  return bytes;
+}
+
+function requireWithin(source: IsoSource, path: string, offset: number, size: number): void {
+  if (offset + size <= source.size) return;
+  throw new IsoError(
+    `${show(path)}: it is at bytes ${offset} to ${
+      offset + size
+    }, and the image has ${source.size}: it is cut off or damaged`,
+  );
+}
+
+/** A name that an image brought, as it can be shown on a terminal. */
+function show(name: string): string {
+  const shown = name.length > 200 ? `${name.slice(0, 200)}…` : name;
+  return JSON.stringify(shown);
+}

@@ -1,0 +1,59 @@
+/** Where an image's bytes come from. */
+
+import { IsoError } from "./entry.ts";
+
+/** Bytes that can be read at any place. */
+export interface IsoSource {
+  /** How many there are. */
+  readonly size: number;
+  /** Fills `into` with the bytes from `offset` on, all of which are within {@linkcode size}. */
+  read(offset: number, into: Uint8Array): Promise<void>;
+  /** Ends the use. */
+  close(): void;
+}
+
+/** An image in memory. */
+export function bytesSource(bytes: Uint8Array): IsoSource {
+  return {
+    size: bytes.length,
+    read(offset, into) {
+      into.set(bytes.subarray(offset, offset + into.length));
+      return Promise.resolve();
+    },
+    close() {},
+  };
+}
+
+/** An image in a file. */
+export async function fileSource(path: string): Promise<IsoSource> {
+  let file: Deno.FsFile;
+  try {
+    file = await Deno.open(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) throw new IsoError(`there is no image at ${path}`);
+    throw error;
+  }
+  const { size, isDirectory } = await file.stat();
+  if (isDirectory) {
+    file.close();
+    throw new IsoError(`${path} is a directory, not an image`);
+  }
+  let last: Promise<unknown> = Promise.resolve(); // the file has one position, so reads take turns
+  const readNow = async (offset: number, into: Uint8Array) => {
+    await file.seek(offset, Deno.SeekMode.Start);
+    for (let got = 0; got < into.length;) {
+      const count = await file.read(into.subarray(got));
+      if (count === null) throw new IsoError(`${path} became shorter while it was read`);
+      got += count;
+    }
+  };
+  return {
+    size,
+    read(offset, into) {
+      const turn = last.then(() => readNow(offset, into));
+      last = turn.catch(() => {});
+      return turn;
+    },
+    close: () => file.close(),
+  };
+}

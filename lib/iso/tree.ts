@@ -1,0 +1,186 @@
+/** From a list of entries to a tree, with everything that cannot be stored refused. */
+
+import { type IsoContent, type IsoEntry, IsoError, type IsoOptions } from "./entry.ts";
+
+/** What every node has. */
+interface Common {
+  /** Its own name. */
+  name: string;
+  /** Its path, for errors. */
+  path: string;
+  mode: number;
+  uid: number;
+  gid: number;
+  mtime: Date;
+}
+
+/** A directory with what is in it, sorted by name. */
+export interface DirectoryNode extends Common {
+  kind: "directory";
+  /** The root is its own parent, as in ECMA-119. */
+  parent: DirectoryNode;
+  children: Node[];
+  /** How many of them are directories. */
+  subdirectories: number;
+  /** How far down it is; the root's level is 1. */
+  level: number;
+}
+
+/** A file, whose size is known and whose content is not read yet. */
+export interface FileNode extends Common {
+  kind: "file";
+  size: number;
+  content: IsoContent;
+  /** Its first sector, once it has one; 0 for an empty file. */
+  extent: number;
+}
+
+export interface SymlinkNode extends Common {
+  kind: "symlink";
+  target: string;
+}
+
+export type Node = DirectoryNode | FileNode | SymlinkNode;
+
+/** POSIX's NAME_MAX in bytes, which Rock Ridge readers keep to. */
+const LONGEST_NAME = 255;
+const LONGEST_TARGET = 4095; // PATH_MAX without its NUL
+const DEFAULT_DEPTH = 8;
+const DEFAULT_MODES = { file: 0o644, directory: 0o755, symlink: 0o777 };
+
+/**
+ * The tree of `entries`.
+ *
+ * @param sizeOf Gives the size of content that has not told it.
+ * @throws {IsoError} naming the entry that cannot be stored.
+ */
+export function buildTree(
+  entries: Iterable<IsoEntry>,
+  options: IsoOptions,
+  sizeOf: (content: IsoContent) => number,
+): DirectoryNode {
+  const { date = new Date(), depth = DEFAULT_DEPTH } = options;
+  const root = directory("", "", date);
+  root.parent = root;
+  /** Directories by their paths; those that no entry has described may still be. */
+  const directories = new Map<string, DirectoryNode>([["", root]]);
+  const undescribed = new Set<string>();
+
+  const enter = (path: string): DirectoryNode => {
+    const known = directories.get(path);
+    if (known) return known;
+    const [above, name] = splitPath(path);
+    const parent = enter(above);
+    checkName(path, name, options);
+    const made = directory(name, path, date);
+    made.parent = parent;
+    made.level = parent.level + 1;
+    if (made.level > depth) {
+      throw new IsoError(`${shown(path)}: it is at level ${made.level}; there are ${depth} at most`);
+    }
+    parent.children.push(made);
+    parent.subdirectories++;
+    directories.set(path, made);
+    undescribed.add(path);
+    return made;
+  };
+
+  for (const entry of entries) {
+    const { path, uid = 0, gid = 0, mtime = date } = entry;
+    checkAttributes(path, uid, gid, mtime);
+    const mode = entry.mode === undefined ? DEFAULT_MODES[entry.kind] : entry.mode & 0o7777;
+    if (entry.kind === "directory") {
+      const node = enter(path);
+      if (!undescribed.delete(path)) {
+        throw new IsoError(`${shown(path)}: ${path ? "there are two of it" : "it has no name"}`);
+      }
+      Object.assign(node, { mode, uid, gid, mtime });
+      continue;
+    }
+    const [above, name] = splitPath(path);
+    const { children } = enter(above);
+    checkName(path, name, options);
+    if (entry.kind === "symlink") {
+      checkTarget(path, entry.target, options);
+      children.push({ kind: "symlink", name, path, mode: 0o777, uid, gid, mtime, target: entry.target });
+    } else {
+      const { content } = entry;
+      const size = sizeOf(content);
+      if (!Number.isSafeInteger(size) || size < 0) throw new IsoError(`${shown(path)}: ${size} is no size in bytes`);
+      children.push({ kind: "file", name, path, mode, uid, gid, mtime, content, size, extent: 0 });
+    }
+  }
+  for (const node of directories.values()) {
+    node.children.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+    checkSiblings(node, options);
+  }
+  return root;
+}
+
+function directory(name: string, path: string, mtime: Date): DirectoryNode {
+  const node = { kind: "directory" as const, name, path, mode: 0o755, uid: 0, gid: 0, mtime };
+  return { ...node, parent: undefined as unknown as DirectoryNode, children: [], subdirectories: 0, level: 1 };
+}
+
+/** What is before the last slash, and what is behind it. */
+function splitPath(path: string): [above: string, name: string] {
+  const slash = path.lastIndexOf("/");
+  if (slash === 0) throw new IsoError(`${shown(path)}: a path in an image does not begin with '/'`);
+  return [path.slice(0, Math.max(slash, 0)), path.slice(slash + 1)];
+}
+
+/** A path as it can be shown, whatever is in it. */
+function shown(path: string): string {
+  return JSON.stringify(path);
+}
+
+function checkName(path: string, name: string, { joliet = true }: IsoOptions): void {
+  if (name === "") throw new IsoError(`${shown(path)}: a name in it is empty`);
+  if (name === "." || name === "..") throw new IsoError(`${shown(path)}: '${name}' is no name for an entry`);
+  if (name.includes("\0")) throw new IsoError(`${shown(path)}: a name cannot hold a NUL character`);
+  if (!name.isWellFormed()) throw new IsoError(`${shown(path)}: half a surrogate pair is no character`);
+  if (3 * name.length > LONGEST_NAME && new TextEncoder().encode(name).length > LONGEST_NAME) {
+    throw new IsoError(`${shown(path)}: a name in it has more than ${LONGEST_NAME} bytes`);
+  }
+  if (joliet && /[\u{10000}-\u{10ffff}]/u.test(name)) {
+    throw new IsoError(
+      `${shown(path)}: Joliet has no characters beyond U+FFFF: rename the entry, or make the image without Joliet`,
+    );
+  }
+}
+
+function checkAttributes(path: string, uid: number, gid: number, mtime: Date): void {
+  const isId = (id: number) => Number.isInteger(id) && id >= 0 && id <= 0xffffffff;
+  if (!isId(uid) || !isId(gid)) throw new IsoError(`${shown(path)}: ${uid} and ${gid} are no user and group ids`);
+  const year = mtime.getUTCFullYear();
+  if (!(year >= 1900 && year <= 2155)) {
+    throw new IsoError(`${shown(path)}: its time is not in the years 1900 to 2155, which an image can hold`);
+  }
+}
+
+function checkTarget(path: string, target: string, { rockRidge = true }: IsoOptions): void {
+  if (!rockRidge) throw new IsoError(`${shown(path)}: only Rock Ridge has symbolic links`);
+  const bytes = new TextEncoder().encode(target).length;
+  if (bytes === 0 || bytes > LONGEST_TARGET || target.includes("\0")) {
+    throw new IsoError(`${shown(path)}: a link's target has 1 to ${LONGEST_TARGET} bytes and no NUL`);
+  }
+}
+
+/** Joliet readers do not tell upper from lower case; without it only the same name is the same. */
+function checkSiblings({ children }: DirectoryNode, { joliet = true }: IsoOptions): void {
+  const seen = new Map<string, Node>();
+  for (const child of children) {
+    const key = joliet ? child.name.toLowerCase() : child.name;
+    const other = seen.get(key);
+    if (other) {
+      throw new IsoError(
+        other.name === child.name
+          ? `${shown(child.path)}: there are two entries of this name`
+          : `${shown(child.path)}: it differs from ${
+            shown(other.path)
+          } only in upper and lower case, which Joliet does not tell apart`,
+      );
+    }
+    seen.set(key, child);
+  }
+}

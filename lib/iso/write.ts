@@ -1,0 +1,172 @@
+/**
+ * Writing ISO 9660 images: of any size, in constant memory, with Joliet and Rock Ridge.
+ *
+ * @module
+ */
+
+import { cannotRead, knownSize, openContent } from "./content.ts";
+import { SECTOR, sectorsFor } from "./ecma119.ts";
+import { type IsoContent, type IsoEntry, IsoError, type IsoOptions } from "./entry.ts";
+import { type Layout, layOut } from "./layout.ts";
+import { buildTree, type FileNode } from "./tree.ts";
+
+const LONGEST_LABEL = 32;
+/** One piece of an image: large enough that a system call is cheap, small enough to have a few at a time. */
+const CHUNK = 4 * 1024 * 1024;
+
+/**
+ * An image as a stream.
+ *
+ * Needs read permission for the files that entries name by path.
+ *
+ * @param entries Files, directories and symbolic links; directories above them are made.
+ * @param options The label, the views, the date.
+ * @returns The image's bytes, a multiple of 2048. Files are read as the stream is.
+ * @throws {IsoError} (through the stream) naming the entry that cannot be stored, or whose size was another than it was
+ * said to be.
+ *
+ * @example A config disk
+ * ```ts
+ * import { createIso } from "@hotboot/hotboot";
+ *
+ * const image = createIso([
+ *   { kind: "file", path: "meta-data", content: new TextEncoder().encode("instance-id: one\n") },
+ *   { kind: "file", path: "user-data", content: { path: "user-data.yaml" } },
+ * ], { label: "cidata" });
+ * console.log(image instanceof ReadableStream);
+ * await image.cancel();
+ * ```
+ */
+export function createIso(entries: Iterable<IsoEntry>, options: IsoOptions = {}): ReadableStream<Uint8Array> {
+  const chunks = async function* () {
+    yield* imageChunks(await prepare(entries, options), () => new Uint8Array(CHUNK));
+  };
+  return ReadableStream.from(chunks());
+}
+
+/**
+ * Writes an image to a file, in place of one that is there, which stays as it was when anything fails.
+ *
+ * Needs write permission for the file's directory, and read permission for the files that entries name by path.
+ *
+ * @param path The image's path.
+ * @param entries Files, directories and symbolic links; directories above them are made.
+ * @param options The label, the views, the date.
+ * @returns The image's size in bytes.
+ * @throws {IsoError} naming the entry that cannot be stored, or whose size was another than it was said to be.
+ *
+ * @example
+ * ```ts
+ * import { writeIso } from "@hotboot/hotboot";
+ *
+ * const path = await Deno.makeTempFile({ suffix: ".iso" });
+ * const size = await writeIso(path, [{ kind: "file", path: "hello", content: new Uint8Array(5) }], { label: "HELLO" });
+ * console.log(size === (await Deno.stat(path)).size);
+ * ```
+ */
+export async function writeIso(path: string, entries: Iterable<IsoEntry>, options: IsoOptions = {}): Promise<number> {
+  const layout = await prepare(entries, options);
+  const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.tmp`;
+  try {
+    using file = await Deno.open(temporary, { write: true, createNew: true });
+    // While one piece is written the next one is read, in turn into two buffers.
+    const buffers = [new Uint8Array(CHUNK), new Uint8Array(CHUNK)];
+    let turn = 0;
+    let written: Promise<void> = Promise.resolve();
+    try {
+      for await (const chunk of imageChunks(layout, () => buffers[turn++ % 2])) {
+        options.signal?.throwIfAborted();
+        await written;
+        written = writeAll(file, chunk);
+        written.catch(() => {}); // awaited below, or the reason is another
+      }
+    } finally {
+      await written;
+    }
+    await Deno.rename(temporary, path);
+  } catch (error) {
+    await Deno.remove(temporary).catch(() => {});
+    throw error;
+  }
+  return layout.sectors * SECTOR;
+}
+
+/**
+ * Lays out the image, having asked for the sizes that are not known.
+ *
+ * @throws {IsoError} naming what cannot be stored.
+ */
+async function prepare(entries: Iterable<IsoEntry>, options: IsoOptions): Promise<Layout> {
+  const { label = "" } = options;
+  const length = new TextEncoder().encode(label).length;
+  if (length > LONGEST_LABEL) throw new IsoError(`the label '${label}' has ${length} bytes: ${LONGEST_LABEL} at most`);
+  const dated = { date: new Date(), ...options };
+  const list = [...entries];
+  const sizes = new Map<IsoContent, number>();
+  for (const entry of list) {
+    if (entry.kind !== "file" || knownSize(entry.content) !== undefined) continue;
+    const content = entry.content as { path: string };
+    const stat = await Deno.stat(content.path).catch((error) => {
+      throw cannotRead(entry, error);
+    });
+    if (!stat.isFile) throw new IsoError(`${entry.path}: ${content.path} is no file`);
+    sizes.set(entry.content, stat.size);
+  }
+  return layOut(buildTree(list, dated, (content) => knownSize(content) ?? sizes.get(content)!), dated);
+}
+
+/**
+ * The image in pieces of at most one buffer.
+ *
+ * @param buffer Gives the buffer for the next piece, which may be the one before the last.
+ */
+async function* imageChunks(layout: Layout, buffer: () => Uint8Array): AsyncGenerator<Uint8Array> {
+  let chunk = buffer();
+  let used = 0;
+  for (const piece of layout.head()) {
+    for (let at = 0; at < piece.length;) {
+      const part = piece.subarray(at, at + chunk.length - used);
+      chunk.set(part, used);
+      at += part.length;
+      used += part.length;
+      if (used < chunk.length) continue;
+      yield chunk;
+      [chunk, used] = [buffer(), 0];
+    }
+  }
+  for (const node of layout.files) {
+    const reader = await openContent(node);
+    try {
+      for (let left = node.size; left > 0;) {
+        const direct = reader.read(chunk.subarray(used, used + left + 1)); // one more, to see whether there is more
+        const got = typeof direct === "object" && direct !== null ? await direct : direct;
+        if (got === null) throw changed(node, node.size - left);
+        if (got > left) throw changed(node);
+        left -= got;
+        used += got;
+        if (used < chunk.length) continue;
+        yield chunk;
+        [chunk, used] = [buffer(), 0];
+      }
+      if (!reader.isAtEnd && await reader.read(new Uint8Array(1)) !== null) throw changed(node);
+    } finally {
+      await reader.close();
+    }
+    const end = sectorsFor(used) * SECTOR; // a chunk is whole sectors, so this is within it
+    chunk.fill(0, used, end);
+    used = end;
+    if (used < chunk.length) continue;
+    yield chunk;
+    [chunk, used] = [buffer(), 0];
+  }
+  if (used > 0) yield chunk.subarray(0, used);
+}
+
+function changed({ path, size }: FileNode, got?: number): IsoError {
+  const what = got === undefined ? "more bytes than that" : `only ${got} of them`;
+  return new IsoError(`${path}: it was said to have ${size} bytes and gave ${what}: it changed while it was read`);
+}
+
+async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+}
