@@ -3,7 +3,8 @@
  * under a second.
  *
  * {@linkcode openEmulator} names one; {@linkcode start}, {@linkcode stop} and the other operations take it. Below them
- * are QEMU's monitor ({@linkcode QmpClient}) and guest agent ({@linkcode GuestAgent}), which are of use on their own.
+ * are QEMU's monitor ({@linkcode QmpClient}) and guest agent ({@linkcode GuestAgent}), and ISO 9660 images
+ * ({@linkcode writeIso}, {@linkcode readIso}), which are of use on their own.
  * Nothing here prints, ends the program or reads its arguments.
  *
  * @example Start, use and stop
@@ -34,6 +35,23 @@ export type { Image, ImageFile, ImagePart, ImageRecord } from "./lib/emulator/im
 export type { Origin } from "./lib/emulator/instance.ts";
 export type { Phase, Timeline } from "./lib/emulator/timeline.ts";
 export type { Build, HealthCheck, Port, Profile } from "./lib/profile/profile.ts";
+
+export { buildIso, type IsoFile } from "./lib/iso/build.ts";
+export {
+  type IsoAttributes,
+  type IsoContent,
+  type IsoDirectoryEntry,
+  type IsoEntry,
+  IsoError,
+  type IsoFileEntry,
+  type IsoOptions,
+  type IsoSymlinkEntry,
+} from "./lib/iso/entry.ts";
+export { extractIso, type ExtractOptions } from "./lib/iso/extract.ts";
+export { IsoImage, type IsoNode, type IsoViewName, readIso } from "./lib/iso/read.ts";
+export { scanFiles } from "./lib/iso/scan.ts";
+export type { IsoSource } from "./lib/iso/source.ts";
+export { createIso, writeIso } from "./lib/iso/write.ts";
 
 export { GuestAgent, GuestAgentError, type GuestCommand, type GuestResult } from "./lib/vm/guest_agent.ts";
 export type { Duplex } from "./lib/vm/json_lines.ts";

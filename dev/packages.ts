@@ -23,8 +23,13 @@ const RECIPES: Needed[] = [
 /** For the demo. */
 export const DEMO: Needed[] = [...QEMU, ...RECIPES];
 
-/** For the tests. */
-export const TESTS: Needed[] = [...DEMO];
+/** For the tests: other programs that must read what hotboot writes. */
+export const TESTS: Needed[] = [
+  ...DEMO,
+  { what: "genisoimage", apt: "genisoimage" },
+  { what: "xorriso", apt: "xorriso" },
+  { what: "bsdtar", apt: "libarchive-tools" },
+];
 
 /** Installs what is missing. Ends the program when that is impossible, saying what to do. */
 export async function install(needed: Needed[]): Promise<void> {

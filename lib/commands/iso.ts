@@ -69,8 +69,9 @@ async function list({ args }: CommandContext): Promise<void> {
   if (path === undefined || more.length > 0) {
     throw new UsageError("iso ls takes one IMAGE: see 'hotboot iso ls --help'");
   }
+  const view = viewOf(args.values.view);
   using image = await readIso(path);
-  const nodes = image.entries(viewOf(args.values.view));
+  const nodes = image.entries(view);
   if (args.switches.has("json")) {
     const entries = [];
     for await (const { sections: _, ...node } of nodes) entries.push(node);
@@ -86,8 +87,8 @@ async function extract(context: CommandContext): Promise<void> {
     throw new UsageError("iso extract takes an IMAGE and a DIR: see 'hotboot iso extract --help'");
   }
   const report = reporterOf(context);
-  using image = await readIso(path);
   const view = viewOf(args.values.view);
+  using image = await readIso(path);
   const count = await extractIso(image, directory, { view, signal, onWarning: report.warn });
   if (args.switches.has("json")) await printJson({ directory, entries: count });
   else report.step(`${count} entries written to ${directory}`);

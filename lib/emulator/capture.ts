@@ -15,11 +15,10 @@ import {
 } from "../snapshot/store.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 import { findClockSetter } from "./clock.ts";
-import { type Emulator, imageKey, lockInstance, qemuFacts } from "./emulator.ts";
+import { type Emulator, imageKey, lockInstance } from "./emulator.ts";
 import { backingPath, lock } from "./home.ts";
 import { findRunningOrClear, readInstance } from "./instance.ts";
-import { becomeHealthy, identityOf, launch, requireFreePorts, type Setup } from "./launch.ts";
-import { obtainImage } from "./obtain.ts";
+import { becomeHealthy, identityOf, launch, makeSetup, requireFreePorts, type Setup } from "./launch.ts";
 import { Timeline } from "./timeline.ts";
 
 /** How to capture. */
@@ -51,7 +50,7 @@ export async function capture(emulator: Emulator, options: CaptureOptions = {}):
   if (await findRunningOrClear(emulator)) {
     throw new HotbootError(`instance '${emulator.instance}' runs: stop it first ('hotboot stop')`);
   }
-  const setup: Setup = { qemu: await qemuFacts(emulator), image: await obtainImage(emulator) };
+  const setup = await makeSetup(emulator);
   const timeline = new Timeline();
   if (!options.force) {
     const existing = await newestSnapshot(emulator.home.snapshots(imageKey(emulator))).catch(() => undefined);

@@ -32,7 +32,13 @@ export interface InstanceRecord {
 }
 
 /** The names of an instance's own files, in its directory. */
-const FILES = { record: "instance.json", disk: "disk.qcow2", serial: "serial.log", timeline: "timeline.json" };
+const FILES = {
+  record: "instance.json",
+  disk: "disk.qcow2",
+  config: "config.iso",
+  serial: "serial.log",
+  timeline: "timeline.json",
+};
 
 /** The path of one of an instance's files. */
 export function instancePath(emulator: Emulator, file: keyof typeof FILES): string {
@@ -172,7 +178,7 @@ export async function powerOff(emulator: Emulator): Promise<boolean> {
 /** Removes what belongs to a run that has ended. The serial log stays, for whoever asks why. */
 export async function clearInstance(emulator: Emulator): Promise<void> {
   const { directory, monitor, agent, migration } = await channelsOf(emulator);
-  const files = (["disk", "timeline", "record"] as const).map((file) => instancePath(emulator, file));
+  const files = (["disk", "config", "timeline", "record"] as const).map((file) => instancePath(emulator, file));
   for (const path of [monitor, agent, migration, ...files]) await Deno.remove(path).catch(() => {});
   if (directory !== emulator.home.instance(emulator.instance)) await Deno.remove(directory).catch(() => {});
 }

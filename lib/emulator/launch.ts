@@ -5,18 +5,21 @@ import type { Identity } from "../snapshot/manifest.ts";
 import { deviceArguments, type Machine, type Memory, qemuArguments } from "../vm/machine.ts";
 import type { QemuFacts } from "../vm/probe.ts";
 import { QemuProcess } from "../vm/process.ts";
-import { type Emulator, forgetQemu } from "./emulator.ts";
+import { makeConfigDisk } from "./config_disk.ts";
+import { type Emulator, forgetQemu, qemuFacts } from "./emulator.ts";
 import { waitHealthy } from "./health.ts";
 import { type Image, readImageRecord } from "./image.ts";
 import {
   clearInstance,
   type InstanceChannels,
+  instancePath,
   type InstanceRecord,
   machineName,
   makeChannels,
   type Origin,
   writeInstance,
 } from "./instance.ts";
+import { obtainImage } from "./obtain.ts";
 import type { Timeline } from "./timeline.ts";
 
 /** What all ways of starting need to know. */
@@ -25,6 +28,17 @@ export interface Setup {
   qemu: QemuFacts;
   /** The image in place. */
   image: Image;
+  /** The config disk that goes with the profile, if there is one. */
+  config?: { image: Uint8Array; sha256: string };
+}
+
+/** Finds out what all ways of starting need to know; makes the image when there is none. */
+export async function makeSetup(emulator: Emulator): Promise<Setup> {
+  // One after the other: when one fails, nothing of another goes on.
+  const config = await makeConfigDisk(emulator);
+  const qemu = await qemuFacts(emulator);
+  const image = await obtainImage(emulator);
+  return { qemu, image, ...(config && { config }) };
 }
 
 /** A QEMU that was started for this instance, and what was written about it. */
@@ -38,8 +52,9 @@ export interface Launched extends AsyncDisposable {
 }
 
 /** Everything that a snapshot depends on, in a person's words. */
-export function identityOf(emulator: Emulator, { qemu, image }: Setup): Identity {
-  const machine = describeMachine(emulator, { qemu, image }, "");
+export function identityOf(emulator: Emulator, setup: Setup): Identity {
+  const { qemu, image, config } = setup;
+  const machine = describeMachine(emulator, setup, "");
   const { files } = image.record;
   return {
     "QEMU version": qemu.version,
@@ -55,11 +70,12 @@ export function identityOf(emulator: Emulator, { qemu, image }: Setup): Identity
     "image's kernel": files.kernel?.sha256 ?? "none",
     "image's initrd": files.initrd?.sha256 ?? "none",
     "kernel command line": machine.kernel?.append ?? "none",
+    "config disk": config?.sha256 ?? "none",
   };
 }
 
 /** The machine of this emulator with `disk` in it. */
-function describeMachine(emulator: Emulator, { qemu, image }: Setup, disk: string): Machine {
+function describeMachine(emulator: Emulator, { qemu, image, config }: Setup, disk: string): Machine {
   const { machine, ports } = emulator.profile;
   const { kernel, initrd } = image.paths;
   return {
@@ -71,6 +87,7 @@ function describeMachine(emulator: Emulator, { qemu, image }: Setup, disk: strin
     cpus: machine.cpus,
     ...(kernel && { kernel: { path: kernel, initrd, append: machine.append ?? "" } }),
     disk,
+    ...(config && { configDisk: instancePath(emulator, "config") }),
     forwards: Object.values(ports),
   };
 }
@@ -97,6 +114,7 @@ export async function launch(
     ports: Object.fromEntries(ports),
   };
   await writeInstance(emulator, record);
+  if (setup.config) await Deno.writeFile(instancePath(emulator, "config"), setup.config.image, { mode: 0o600 });
   const args = qemuArguments(describeMachine(emulator, setup, run.disk), {
     name: machineName(emulator.instance),
     uuid: record.uuid,

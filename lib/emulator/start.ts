@@ -6,12 +6,11 @@ import { difference, SNAPSHOT_FILES, UnusableSnapshot, wrongContent, wrongSize }
 import { newestSnapshot, type Snapshot, syncSnapshot } from "../snapshot/store.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 import { correctClock } from "./clock.ts";
-import { type Emulator, imageKey, lockInstance, qemuFacts } from "./emulator.ts";
+import { type Emulator, imageKey, lockInstance } from "./emulator.ts";
 import { backingPath, privateDirectory, writeJson } from "./home.ts";
 import type { Image } from "./image.ts";
 import { findRunningOrClear, instancePath, type Origin, urlsOf } from "./instance.ts";
-import { becomeHealthy, identityOf, launch, release, requireFreePorts, type Setup } from "./launch.ts";
-import { obtainImage } from "./obtain.ts";
+import { becomeHealthy, identityOf, launch, makeSetup, release, requireFreePorts, type Setup } from "./launch.ts";
 import { type Phase, Timeline } from "./timeline.ts";
 
 /** How to start. */
@@ -58,7 +57,7 @@ export async function start(emulator: Emulator, options: StartOptions = {}): Pro
   }
   requireFreePorts(emulator);
 
-  const setup: Setup = { qemu: await qemuFacts(emulator), image: await obtainImage(emulator) };
+  const setup = await makeSetup(emulator);
   return options.cold ? await coldBoot(emulator, setup, timeline) : await fastest(emulator, setup, timeline, options);
 }
 

@@ -21,6 +21,7 @@ const LABEL_BYTES = 32;
  *
  * @param volumeId The volume identifier; what is longer than 32 bytes is cut.
  * @param files The files, in any order.
+ * @param date The image's date and the files'; the same input and date give the same bytes.
  * @returns The image, a multiple of 2048 bytes.
  * @throws {IsoError} naming the file that cannot be stored, or when there are too many for the root directory.
  *
@@ -32,14 +33,14 @@ const LABEL_BYTES = 32;
  * console.log(image.length % 2048); // 0
  * ```
  */
-export function buildIso(volumeId: string, files: IsoFile[]): Uint8Array {
+export function buildIso(volumeId: string, files: IsoFile[], date: Date = new Date()): Uint8Array {
   const entries = files.map(({ name, data }) => {
     if (name.includes("/")) throw new IsoError(`'${name}': a name cannot hold '/', and there are no directories here`);
     return { kind: "file" as const, path: name, content: data };
   });
   let label = volumeId;
   while (new TextEncoder().encode(label).length > LABEL_BYTES) label = label.slice(0, -1);
-  const options = { label, rockRidge: false, date: new Date() };
+  const options = { label, rockRidge: false, date };
   const layout = layOut(buildTree(entries, options, (content) => (content as Uint8Array).length), options);
   if (layout.rootSize > SECTOR) {
     throw new IsoError(`Root directory exceeds one sector (${SECTOR} bytes): use fewer files or shorter names`);

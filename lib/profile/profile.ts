@@ -37,6 +37,17 @@ export interface Build {
   inputs: string[];
 }
 
+/** A small read-only disk with an ISO 9660 file system, by which the host tells the guest something. */
+export interface ConfigDisk {
+  /** Its volume label, by which the guest finds it; at most 32 ASCII characters. */
+  label: string;
+  /**
+   * Its files by their names, each as its lines. In them `${ports.NAME.host}` and `${ports.NAME.guest}` stand for a port,
+   * `${instance.name}` and `${instance.directory}` for the instance's name and its directory on the host, `$$` for `$`.
+   */
+  files: Record<string, string[]>;
+}
+
 /** What one emulator is. */
 export interface Profile {
   /** Lower-case letters, digits and dashes; names the image and its snapshots. */
@@ -57,6 +68,8 @@ export interface Profile {
   };
   /** The services' ports, by name. */
   ports: Record<string, Port>;
+  /** What the guest is told on a disk of its own. */
+  config?: ConfigDisk;
   /** What must answer before the emulator is called up. */
   health: HealthCheck[];
   /** Limits until all health checks are green, in seconds. */

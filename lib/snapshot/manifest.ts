@@ -40,6 +40,8 @@ export interface Manifest {
 }
 
 const MANIFEST = "manifest.json";
+/** What is longer together is told by what differs in it. */
+const LONGEST_SHOWN = 200;
 /** The clock is corrected now and then, and the boot time computed from it moves along. */
 const BOOT_TIME_SLACK_MS = 60_000;
 
@@ -91,13 +93,29 @@ export async function writeManifest(directory: string, manifest: Manifest): Prom
 export function difference(manifest: Manifest, identity: Identity): string | undefined {
   for (const name of new Set([...Object.keys(identity), ...Object.keys(manifest.identity)])) {
     const [was, is] = [manifest.identity[name], identity[name]];
-    if (was !== is) return `the ${name} was ${was ?? "not recorded"} and is ${is ?? "none"}`;
+    if (was === is) continue;
+    return isLong(was, is)
+      ? longDifference(name, was, is)
+      : `the ${name} was ${was ?? "not recorded"} and is ${is ?? "none"}`;
   }
   if (manifest.unsyncedSinceBoot !== undefined) {
     if (Math.abs(bootTime() - manifest.unsyncedSinceBoot) > BOOT_TIME_SLACK_MS) {
       return "the host went down before the snapshot was safely on disk";
     }
   }
+}
+
+function isLong(was: string | undefined, is: string | undefined): boolean {
+  return was !== undefined && is !== undefined && was.length + is.length > LONGEST_SHOWN;
+}
+
+/** Of two long lists of options, those that only one of them has. */
+function longDifference(name: string, was: string, is: string): string {
+  const [before, now] = [was, is].map((text) => text.split(/ (?=-)/));
+  const only = (these: string[], those: string[]) => these.filter((each) => !those.includes(each)).join(" ");
+  const [gone, added] = [only(before, now), only(now, before)];
+  if (!gone && !added) return `the ${name} has another order`;
+  return `the ${name} is another: ${[gone && `without ${gone}`, added && `with ${added}`].filter(Boolean).join(", ")}`;
 }
 
 /**

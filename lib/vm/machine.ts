@@ -47,6 +47,8 @@ export interface Machine {
   kernel?: { path: string; initrd?: string; append: string };
   /** The disk, qcow2. */
   disk: string;
+  /** A second disk, raw and read-only. */
+  configDisk?: string;
   /** TCP forwards from the host's 127.0.0.1 into the guest. */
   forwards: { host: number; guest: number }[];
 }
@@ -72,8 +74,8 @@ export function option(head: string, values: Record<string, string | number | un
   return [head, ...rest].filter((part) => part !== "").join(",");
 }
 
-/** What the guest sees, as QEMU arguments; the part that a snapshot depends on. */
-export function deviceArguments(machine: Machine): string[] {
+/** The machine without its devices, as QEMU arguments. */
+function baseArguments(machine: Machine): string[] {
   return [
     // The versioned name: an alias such as q35 means another machine in the next QEMU.
     ...["-machine", option(machine.machineType, { "memory-backend": "ram" })],
@@ -81,11 +83,18 @@ export function deviceArguments(machine: Machine): string[] {
     ...["-cpu", machine.cpuModel],
     ...["-m", `${machine.memoryMiB}M`],
     ...["-smp", String(machine.cpus)],
+  ];
+}
+
+/** The devices that the guest sees, as QEMU arguments. */
+export function deviceArguments(machine: Machine): string[] {
+  return [
     // No device and no configuration that is not named here.
     "-nodefaults",
     "-no-user-config",
     ...["-display", "none"],
     ...["-device", "virtio-blk-pci,drive=disk"],
+    ...(machine.configDisk ? ["-device", "virtio-blk-pci,drive=config"] : []),
     // No network boot ROM: nothing boots from it, and it would be one more block of memory to save.
     ...["-device", "virtio-net-pci,netdev=net,romfile="],
     ...["-device", "virtio-serial-pci"],
@@ -107,12 +116,16 @@ export function qemuArguments(machine: Machine, launch: Launch): string[] {
   return [
     ...["-name", option("", { guest: launch.name })],
     ...["-uuid", launch.uuid],
+    ...baseArguments(machine),
     ...deviceArguments(machine),
     ...["-object", memoryArgument(machine.memoryMiB, launch.memory)],
     ...(kernel ? ["-kernel", kernel.path, "-append", kernel.append] : []),
     ...(kernel?.initrd ? ["-initrd", kernel.initrd] : []),
     // discard: what the guest trims does not stay in the overlay, which a snapshot keeps.
     ...["-drive", option("", { id: "disk", if: "none", format: "qcow2", discard: "unmap", file: machine.disk })],
+    ...(machine.configDisk
+      ? ["-drive", option("", { id: "config", if: "none", format: "raw", readonly: "on", file: machine.configDisk })]
+      : []),
     ...["-netdev", netdevArgument(machine)],
     ...["-chardev", option("file", { id: "serial", path: channels.serialLog })],
     ...["-chardev", option("socket", { id: "agent", server: "on", wait: "off", path: channels.agent })],

@@ -8,6 +8,7 @@ as_postgres() { chroot --userspec=postgres:postgres "$root" "$@"; }
 echo "step set the services up"
 : >"$root/etc/machine-id" # empty: each machine has its own for as long as it runs, and no boot is a "first" one
 echo demo >"$root/etc/hostname"
+mkdir -p "$root/media/config"
 printf '127.0.0.1 localhost demo\n' >"$root/etc/hosts"
 in_guest systemctl -q enable systemd-networkd.service supervisor.service
 # Their processes are supervisor's.

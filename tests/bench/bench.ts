@@ -8,6 +8,7 @@ import { type Bench, type Figure, isMet, table } from "./figure.ts";
 const SUBJECTS: Record<string, () => Promise<{ bench: Bench }>> = {
   resume: () => import("./resume.ts"),
   memory: () => import("./memory.ts"),
+  iso: () => import("./iso.ts"),
   demo: () => import("./demo.ts"),
 };
 

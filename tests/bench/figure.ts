@@ -4,12 +4,11 @@
 export interface Figure {
   /** What was measured, and against what. */
   name: string;
-  /** A ratio without a unit, else seconds. */
-  unit: "ratio" | "s";
+  unit: "ratio" | "s" | "MiB";
   value: number;
   /** What it must not fall short of, or exceed. */
   target?: { atLeast?: number; atMost?: number };
-  /** What it was computed from: each run's seconds, by what was run. */
+  /** What it was computed from: each run's seconds, or MiB, by what was run. */
   samples: Record<string, number[]>;
 }
 
@@ -42,11 +41,12 @@ export function isMet({ value, target = {} }: Figure): boolean {
 export function table(figures: Figure[]): string {
   const rows = figures.map((figure) => {
     const { atLeast, atMost } = figure.target ?? {};
+    const unit = figure.unit === "MiB" ? "MiB" : "s";
     const target = atLeast !== undefined ? `≥ ${atLeast}` : atMost !== undefined ? `≤ ${atMost}` : "";
     const medians = Object.entries(figure.samples)
-      .map(([what, values]) => `${what} ${median(values).toFixed(3)} s (${values.length})`);
+      .map(([what, values]) => `${what} ${median(values).toFixed(3)} ${unit} (${values.length})`);
     return [
-      figure.value.toFixed(3) + (figure.unit === "s" ? " s" : ""),
+      figure.value.toFixed(3) + (figure.unit === "ratio" ? "" : ` ${unit}`),
       target,
       target && (isMet(figure) ? "met" : "MISSED"),
       figure.name,

@@ -41,6 +41,13 @@ Deno.test("demo: a database, a backend, a dashboard and a cron worker come back 
     assertEquals((await get(project)).status, 401);
   });
 
+  await t.step("the guest has read from its config disk where it is on the host", async () => {
+    assertEquals(JSON.parse((await get(`${dashboard}/api/v1/config`)).text), {
+      DASHBOARD_URL: dashboard,
+      BACKEND_URL: backend,
+    });
+  });
+
   await t.step("the cron worker's calls are accepted", async () => {
     const count = async () => Number(JSON.parse((await get(`${backend}/api/v1/cron/last`)).text).count);
     const [begin, limit] = [await count(), Date.now() + 30_000];

@@ -56,6 +56,18 @@ Deno.test("manifest: every difference is named with what it was and is", () => {
   assertEquals(difference(manifest(), less), "the memory was 512 MiB and is none");
 });
 
+Deno.test("manifest: of long lists, only what differs is told", () => {
+  const devices = Array.from({ length: 20 }, (_, at) => `-device dev-${at},bus=pcie.0`);
+  const layout = devices.join(" ");
+  const was = manifest({ identity: { layout } });
+  const is = [...devices.slice(1), "-device new"].join(" ");
+  assertEquals(
+    difference(was, { layout: is }),
+    "the layout is another: without -device dev-0,bus=pcie.0, with -device new",
+  );
+  assertEquals(difference(was, { layout: devices.toReversed().join(" ") }), "the layout has another order");
+});
+
 Deno.test("manifest: files that the host may have lost in a crash are not trusted after its next boot", () => {
   assertEquals(difference(manifest({ unsyncedSinceBoot: bootTime() }), IDENTITY), undefined);
   assertMatch(difference(manifest({ unsyncedSinceBoot: bootTime() - 3_600_000 }), IDENTITY)!, /host went down/);

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import psycopg2
 
-from settings import secrets
+from settings import key_values, secrets
 
 PORT = 8102
 LONGEST_BODY = 64 * 1024
@@ -65,6 +65,7 @@ class Handler(BaseHTTPRequestHandler):
             "/api/v1/projects/current": self.project,
             "/api/v1/notes": self.notes,
             "/api/v1/cron/last": self.last_cron,
+            "/api/v1/config": self.config,
         }, url.path)
 
     def do_POST(self):
@@ -109,6 +110,10 @@ class Handler(BaseHTTPRequestHandler):
     def add_note(self):
         DATABASE.rows('INSERT INTO "Note" ("text") VALUES (%s)', self.body)
         self.answer(201, {"text": self.body})
+
+    def config(self):
+        """Where the services are as the host sees them: only the host knows, and says so on the config disk."""
+        self.answer(200, key_values("/media/config/runtime.env"))
 
     def cron(self):
         if not same(self.headers.get("authorization") or "", f"Bearer {CRON_SECRET}"):

@@ -1,15 +1,17 @@
-"""The secrets that the services start with."""
+"""What the services start with."""
 
-FILES = ["/etc/hotboot-demo/secrets.env", "/run/hotboot-demo/secrets.env"]
+SECRETS = ["/etc/hotboot-demo/secrets.env", "/run/hotboot-demo/secrets.env"]
+
+
+def key_values(path):
+    """A file of KEY=value lines as a dictionary; one that is not there is empty."""
+    try:
+        with open(path) as lines:
+            return dict(line.rstrip("\n").split("=", 1) for line in lines if "=" in line)
+    except FileNotFoundError:
+        return {}
 
 
 def secrets():
-    """KEY=value lines as a dictionary: the image's placeholders, and over them what this start has brought."""
-    values = {}
-    for path in FILES:
-        try:
-            with open(path) as lines:
-                values.update(line.rstrip("\n").split("=", 1) for line in lines if "=" in line)
-        except FileNotFoundError:
-            pass
-    return values
+    """The image's placeholders, and over them what this start has brought."""
+    return {key: value for path in SECRETS for key, value in key_values(path).items()}

@@ -1,0 +1,251 @@
+/** Other programs, and the Linux kernel, read our images; and we read theirs. */
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { readIso } from "../../lib/iso/read.ts";
+import { writeIso } from "../../lib/iso/write.ts";
+import { GuestAgent } from "../../lib/vm/guest_agent.ts";
+import { QmpClient } from "../../lib/vm/qmp.ts";
+import { assertCode, GuestHome, hotboot } from "./harness.ts";
+import { describeTree, makeTree } from "./trees.ts";
+
+async function run(program: string, args: string[], env: Record<string, string> = {}): Promise<Uint8Array> {
+  const { success, stdout, stderr } = await new Deno.Command(program, { args, env: { LC_ALL: "C.UTF-8", ...env } })
+    .output();
+  assert(success, `${program} ${args.join(" ")}: ${new TextDecoder().decode(stderr)}`);
+  return stdout;
+}
+
+async function text(program: string, args: string[]): Promise<string> {
+  return new TextDecoder().decode(await run(program, args));
+}
+
+/** A tree, its image by `hotboot iso create`, and a directory for everything. */
+class Imaged implements AsyncDisposable {
+  private constructor(readonly directory: string, readonly tree: string, readonly image: string) {}
+
+  static async make(seed: number, count = 300): Promise<Imaged> {
+    const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
+    const tree = `${directory}/tree`;
+    await makeTree(tree, { seed, count, depth: 7, largest: 20 << 20 });
+    const image = `${directory}/image.iso`;
+    assertCode(await hotboot(["iso", "create", "-q", "-o", image, "--label", "cidata", tree]), 0);
+    return new Imaged(directory, tree, image);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await run("chmod", ["-R", "u+rwX", this.directory]);
+    await Deno.remove(this.directory, { recursive: true });
+  }
+}
+
+for (const seed of [1, 2, 3]) {
+  Deno.test(`iso: a random tree is read back the same by others and by ourselves (${seed})`, async (t) => {
+    await using made = await Imaged.make(seed);
+    const { directory, tree, image } = made;
+    const expected = await describeTree(tree);
+    assert(expected.length >= 300);
+
+    await t.step("blkid finds the label as it was given", async () => {
+      assertEquals(await text("blkid", ["-p", "-o", "value", "-s", "LABEL", image]), "cidata\n");
+    });
+
+    await t.step("xorriso extracts it, and has nothing to say about it", async () => {
+      const out = `${directory}/xorriso`;
+      await Deno.mkdir(out);
+      const args = ["-abort_on", "WARNING", "-osirrox", "on", "-indev", image, "-extract", "/", out];
+      await run("xorriso", args);
+      assertEquals(await describeTree(out), expected);
+    });
+
+    await t.step("bsdtar extracts it", async () => {
+      const out = `${directory}/bsdtar`;
+      await Deno.mkdir(out);
+      await run("bsdtar", ["-xpf", image, "-C", out]);
+      assertEquals(await describeTree(out), expected);
+    });
+
+    await t.step("isoinfo lists and reads both views", async () => {
+      const names = (await text("isoinfo", ["-R", "-f", "-i", image])).split("\n").filter(Boolean);
+      assertEquals(names.map((name) => name.slice(1)).sort(), expected.map((line) => nameOf(line)).sort());
+      // The Joliet view has no links, and shorter names for some; each file's size is the same.
+      const joliet = (await text("isoinfo", ["-J", "-l", "-i", image])).match(/^-.*/gm)!;
+      const sizes = (lines: string[], pattern: RegExp) =>
+        lines.flatMap((line) => line.match(pattern)?.[1] ?? []).sort();
+      const files = expected.filter((line) => / [0-9a-f]{64} /.test(line));
+      assertEquals(sizes(joliet, /^-\S*\s+\d+\s+\d+\s+\d+\s+(\d+)/), sizes(files, / (\d+) [0-9a-f]{64} /));
+      const [some] = files.filter((line) => /^[a-z]+ \d+/.test(line));
+      if (some) {
+        const content = await run("isoinfo", ["-J", "-i", image, "-x", `/${nameOf(some)}`]);
+        assertEquals(content, await Deno.readFile(`${tree}/${nameOf(some)}`));
+      }
+    });
+
+    await t.step("hotboot iso extract and ls", async () => {
+      const out = `${directory}/ours`;
+      assertCode(await hotboot(["iso", "extract", "-q", image, out]), 0);
+      assertEquals(await describeTree(out), expected);
+      const ls = JSON.parse((await hotboot(["iso", "ls", "--json", image])).stdout);
+      assertEquals([ls.label, ls.views], ["cidata", ["rock-ridge", "joliet", "iso9660"]]);
+      assertEquals(ls.entries.length, expected.length);
+      const lines = (await hotboot(["iso", "ls", image])).stdout.trimEnd().split("\n");
+      assertEquals(lines.length, expected.length);
+    });
+
+    await t.step("images by genisoimage and xorriso are read by us", async () => {
+      const other = `${directory}/other.iso`;
+      for (
+        const [program, ...args] of [
+          ["genisoimage", "-quiet", "-R", "-J", "-joliet-long", "-input-charset", "utf-8", "-D"],
+          ["genisoimage", "-quiet", "-R", "-input-charset", "utf-8"], // relocates what is deep
+          ["xorriso", "-as", "mkisofs", "-quiet", "-R", "-J"],
+        ]
+      ) {
+        await run(program, [...args, "-V", "OTHER", "-o", other, tree]);
+        using read = await readIso(other);
+        assertEquals(read.label, "OTHER");
+        const out = `${directory}/read-${program}-${args.length}`;
+        assertCode(await hotboot(["iso", "extract", "-q", other, out]), 0);
+        const found = (await describeTree(out)).filter((line) => !/^\.?rr_moved\//i.test(line));
+        assertEquals(found, expected, `${program} ${args.join(" ")}`);
+        await Deno.remove(other);
+      }
+    });
+  });
+}
+
+function nameOf(line: string): string {
+  return line.replace(/ -> .*$/, "").replace(/ \d+ [0-9a-f]{64}.*$/, "").replace(/\/( \d+)?$/, "");
+}
+
+Deno.test("iso: the Linux kernel mounts it by all three views", async (t) => {
+  await using made = await Imaged.make(4, 200);
+  await using micro = await GuestHome.make();
+  await micro.start();
+  {
+    await using qmp = await QmpClient.connect(micro.socket("monitor"));
+    const file = { driver: "file", filename: made.image };
+    await qmp.execute("blockdev-add", { "node-name": "image", driver: "raw", "read-only": true, file });
+    await qmp.execute("device_add", { driver: "virtio-blk-pci", id: "image", drive: "image", bus: "spare" });
+  }
+  const shell = async (script: string) => {
+    await using agent = await GuestAgent.connect(micro.socket("agent"));
+    const { exitCode, stdout, stderr } = await agent.exec({ path: "sh", args: ["-c", script] }, { timeoutMs: 120_000 });
+    assertEquals(exitCode, 0, new TextDecoder().decode(stderr));
+    return new TextDecoder().decode(stdout);
+  };
+  await shell("for i in $(seq 100); do [ -b /dev/vdc ] && break; sleep 0.1; done; mkdir -p /mnt");
+  const describe =
+    "cd /mnt && find . -type f -exec stat -c '%n|%s|%a|%Y' {} + | sort; find . -type f -exec sha256sum {} + | sort -k 2; " +
+    'find . -type l -exec sh -c \'for l; do echo "$l -> $(readlink "$l")"; done\' sh {} + | sort; find . -type d | sort';
+
+  await t.step("Rock Ridge: names, content, modes, times and links", async () => {
+    const seen = await shell(`mount -t iso9660 -o ro,iocharset=utf8 /dev/vdc /mnt && (${describe}); umount /mnt`);
+    const local = await new Deno.Command("bash", {
+      args: ["-c", describe.replace("/mnt", `'${made.tree}'`)],
+      env: { LC_ALL: "C" },
+    }).output();
+    assertEquals(seen.split("\n").sort(), new TextDecoder().decode(local.stdout).split("\n").sort());
+  });
+
+  await t.step("Joliet and plain ISO 9660: all files, with their content", async () => {
+    const contents = async (mount: string) =>
+      (await shell(
+        `mount -t iso9660 -o ro,${mount} /dev/vdc /mnt && cd /mnt && find . -type f -exec sha256sum {} +; cd /; umount /mnt`,
+      ))
+        .split("\n").filter(Boolean).map((line) => line.slice(0, 64)).sort();
+    const digests = (await describeTree(made.tree)).flatMap((line) => line.match(/ ([0-9a-f]{64}) /)?.[1] ?? []).sort();
+    const links = (await describeTree(made.tree)).filter((line) => line.includes(" -> ")).length;
+    assertEquals(await contents("norock,iocharset=utf8"), digests);
+    // Without Rock Ridge a link is an empty file.
+    const empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    const plain = await contents("norock,nojoliet");
+    assertEquals(plain, [...digests, ...Array(links).fill(empty)].sort());
+  });
+
+  await t.step("and has no complaint", async () => {
+    assertEquals(await shell("dmesg | grep -ciE 'isofs.*(error|warn|unable)' || true"), "0\n");
+  });
+});
+
+Deno.test("iso: a file of more than 4 GiB goes in, and comes out of other programs whole", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
+  try {
+    const size = 2 ** 32 + 4321;
+    const big = `${directory}/big.bin`;
+    {
+      using file = await Deno.open(big, { write: true, create: true });
+      await file.truncate(size);
+      for (const at of [0, 2 ** 31, 2 ** 32 - 3000, 2 ** 32 - 5, size - 9]) {
+        await file.seek(at, Deno.SeekMode.Start);
+        await file.write(new TextEncoder().encode(`at ${at % 1e6}`));
+      }
+    }
+    const image = `${directory}/image.iso`;
+    const small = { kind: "file", path: "small", content: new TextEncoder().encode("small") } as const;
+    await writeIso(image, [{ kind: "file", path: "big.bin", content: { path: big } }, small]);
+    const digest = async (command: string) =>
+      (await text("bash", ["-o", "pipefail", "-c", `${command} | sha256sum`])).slice(0, 64);
+    const expected = await digest(`cat '${big}'`);
+    assertEquals(await digest(`bsdtar -xOf '${image}' big.bin`), expected);
+    await run("xorriso", ["-osirrox", "on", "-indev", image, "-extract", "/big.bin", `${directory}/out`]);
+    assertEquals(await digest(`cat '${directory}/out'`), expected);
+    await Deno.remove(`${directory}/out`);
+    assertCode(await hotboot(["iso", "extract", "-q", image, `${directory}/ours`]), 0);
+    assertEquals(await digest(`cat '${directory}/ours/big.bin'`), expected);
+    assertMatch(await text("isoinfo", ["-R", "-l", "-i", image]), /4294971617|small/);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("iso extract: never outside the directory, and never over what is there", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
+  try {
+    const image = `${directory}/image.iso`;
+    const content = new TextEncoder().encode("x");
+    await writeIso(image, [
+      { kind: "symlink", path: "link", target: `${directory}/outside` },
+      { kind: "file", path: "dir/file", content, mode: 0o4755 },
+    ]);
+    const out = `${directory}/out`;
+    assertCode(await hotboot(["iso", "extract", image, out]), 0);
+    assertEquals((await Deno.stat(`${out}/dir/file`)).mode! & 0o7777, 0o755);
+    const again = await hotboot(["iso", "extract", image, out]);
+    assertCode(again, 1);
+    assertMatch(again.stderr, /"dir\/file": there is something of this name already/);
+
+    // A link that was there before, where the image has a directory.
+    await Deno.mkdir(`${directory}/trap`);
+    await Deno.mkdir(`${directory}/outside`);
+    await Deno.symlink(`${directory}/outside`, `${directory}/trap/dir`);
+    const trapped = await hotboot(["iso", "extract", image, `${directory}/trap`]);
+    assertCode(trapped, 1);
+    assertEquals(await Array.fromAsync(Deno.readDir(`${directory}/outside`)), []);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("iso: usage and faults are one line each", async () => {
+  for (
+    const [args, code, why] of [
+      [["iso"], 2, /Usage: hotboot iso COMMAND/],
+      [["iso", "make"], 2, /^hotboot: there is no command 'iso make'/],
+      [["iso", "create", "/etc/hostname"], 2, /^hotboot: iso create needs -o IMAGE/],
+      [["iso", "create", "-o", "/tmp/x.iso"], 2, /^hotboot: iso create needs a PATH/],
+      [["iso", "create", "-o", "/tmp/x.iso", "/no/such"], 1, /^hotboot: there is nothing at \/no\/such\n$/],
+      [["iso", "create", "-o", "/tmp/x.iso", "--date", "soon", "/etc"], 2, /--date takes an ISO 8601 date/],
+      [["iso", "create", "-o", "/tmp/x.iso", "--profile", "demo", "/etc"], 2, /has no option --profile/],
+      [["iso", "ls", "/no/such.iso"], 1, /^hotboot: there is no image at \/no\/such\.iso\n$/],
+      [["iso", "ls", "/etc"], 1, /^hotboot: \/etc is a directory, not an image\n$/],
+      [["iso", "ls", "/etc/hostname"], 1, /^hotboot: this is no ISO 9660 image/],
+      [["iso", "ls", "--view", "udf", "/etc/hostname"], 2, /--view takes/],
+      [["iso", "extract", "x"], 2, /takes an IMAGE and a DIR/],
+    ] as const
+  ) {
+    const result = await hotboot([...args]);
+    assertCode(result, code);
+    assertMatch(result.stderr, why);
+    assertEquals(result.stdout, "");
+  }
+});

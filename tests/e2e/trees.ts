@@ -1,0 +1,103 @@
+/** Random trees of files, and the state of a tree on disk as text that can be compared. */
+
+import { encodeHex } from "@std/encoding/hex";
+import { random } from "../unit/random.ts";
+
+/** What a random tree may have. */
+export interface TreeOptions {
+  seed: number;
+  /** How many files, directories and links. */
+  count: number;
+  /** Levels of directories below the root. */
+  depth: number;
+  /** The largest file; sizes are spread over all magnitudes up to it. */
+  largest: number;
+}
+
+const LETTERS = [
+  "abcdefghijklmnopqrstuvwxyz",
+  "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.,+ @#%&()=~'",
+  "äöüßéñçøåœ",
+  "ひらがな日本語漢字",
+  "ЖИклмн",
+];
+
+/** Makes a tree below `root`: Unicode and 200-character names, empty files and directories, links, old and new times. */
+export async function makeTree(root: string, { seed, count, depth, largest }: TreeOptions): Promise<void> {
+  const next = random(seed);
+  const pick = <T>(list: ArrayLike<T>) => list[Math.floor(next() * list.length)];
+  const directories = [{ path: root, level: 0 }];
+  const used = new Set<string>();
+  const name = () => {
+    while (true) {
+      const length = next() < 0.05 ? 200 : 1 + Math.floor(next() * 24);
+      const alphabet = next() < 0.7 ? LETTERS[0] : LETTERS.join("");
+      let text = "";
+      while (new TextEncoder().encode(text).length < length) text += pick(Array.from(alphabet));
+      text = text.trim();
+      if (text !== "" && text !== "." && text !== ".." && new TextEncoder().encode(text).length <= 200) return text;
+    }
+  };
+  const times: [string, number][] = [];
+  await Deno.mkdir(root, { recursive: true });
+  for (let made = 0; made < count;) {
+    const parent = pick(directories);
+    const path = `${parent.path}/${name()}`;
+    const key = path.toLowerCase();
+    if (used.has(key)) continue;
+    used.add(key);
+    made++;
+    const kind = next();
+    if (kind < 0.2 && parent.level < depth) {
+      await Deno.mkdir(path);
+      directories.push({ path, level: parent.level + 1 });
+    } else if (kind < 0.27) {
+      await Deno.symlink(
+        pick(["nowhere", "../up/and/down", "/absolute/path", `${"deep/".repeat(40)}end`, "ziel größer"]),
+        path,
+      );
+      continue;
+    } else {
+      const size = next() < 0.1 ? 0 : Math.floor(largest ** next());
+      const bytes = new Uint8Array(size);
+      for (let at = 0; at < size; at += 64) bytes[at] = Math.floor(next() * 256);
+      if (size > 0) bytes[size - 1] = 1;
+      await Deno.writeFile(path, bytes);
+      await Deno.chmod(path, pick([0o644, 0o600, 0o755, 0o400, 0o666]));
+    }
+    times.push([path, 946_684_800 + Math.floor(next() * 800_000_000)]);
+  }
+  for (const [path, time] of times.reverse()) await Deno.utime(path, time, time);
+}
+
+/** What of a tree is to be compared. */
+export interface DescribeOptions {
+  modes?: boolean;
+  times?: boolean;
+  links?: boolean;
+}
+
+/** A line for everything in a tree, sorted. */
+export async function describeTree(root: string, options: DescribeOptions = {}): Promise<string[]> {
+  const { modes = true, times = true, links = true } = options;
+  const lines: string[] = [];
+  const visit = async (path: string) => {
+    for await (const entry of Deno.readDir(`${root}/${path}`)) {
+      const inner = path === "" ? entry.name : `${path}/${entry.name}`;
+      const info = await Deno.lstat(`${root}/${inner}`);
+      const mode = modes ? ` ${(info.mode! & 0o7777).toString(8)}` : "";
+      const time = times ? ` ${Math.floor(info.mtime!.getTime() / 1000)}` : "";
+      if (info.isSymlink) {
+        if (links) lines.push(`${inner} -> ${await Deno.readLink(`${root}/${inner}`)}`);
+      } else if (info.isDirectory) {
+        lines.push(`${inner}/${mode}`);
+        await visit(inner);
+      } else {
+        const digest = await crypto.subtle.digest("SHA-256", await Deno.readFile(`${root}/${inner}`));
+        lines.push(`${inner} ${info.size} ${encodeHex(new Uint8Array(digest))}${mode}${time}`);
+      }
+    }
+  };
+  await visit("");
+  return lines.sort();
+}

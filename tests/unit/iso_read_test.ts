@@ -1,0 +1,181 @@
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { buildIso } from "../../lib/iso/build.ts";
+import { type IsoEntry, IsoError } from "../../lib/iso/entry.ts";
+import { type IsoNode, type IsoViewName, readIso } from "../../lib/iso/read.ts";
+import { createIso } from "../../lib/iso/write.ts";
+import { random } from "./random.ts";
+
+const SECTOR = 2048;
+const encode = (text: string) => new TextEncoder().encode(text);
+
+const TREE: IsoEntry[] = [
+  { kind: "file", path: "runtime.env", content: encode("KEY=value\n"), mode: 0o600, uid: 5, gid: 7 },
+  { kind: "file", path: "empty", content: new Uint8Array() },
+  { kind: "directory", path: "dir/none", mode: 0o700 },
+  { kind: "file", path: `dir/${"long name ".repeat(20)}`, content: encode("long") },
+  { kind: "file", path: "dir/größe 日本", content: encode("wide"), mtime: new Date("2001-02-03T04:05:06Z") },
+  { kind: "symlink", path: "dir/link", target: `../${"a/".repeat(150)}./../${"x".repeat(255)}` },
+  { kind: "symlink", path: "absolute", target: "/etc/hosts" },
+];
+
+async function image(entries = TREE): Promise<Uint8Array> {
+  const options = { label: "cidata", date: new Date("2026-01-02T03:04:05Z") };
+  return new Uint8Array(await new Response(createIso(entries, options)).arrayBuffer());
+}
+
+/** All that an image says, with the files' content. */
+async function readAll(
+  bytes: Uint8Array,
+  view?: IsoViewName,
+): Promise<Map<string, IsoNode & { content?: Uint8Array }>> {
+  using read = await readIso(bytes);
+  const found = new Map<string, IsoNode & { content?: Uint8Array }>();
+  for await (const node of read.entries(view)) {
+    found.set(node.path, { ...node, ...(node.kind === "file" && { content: await read.bytes(node) }) });
+  }
+  return found;
+}
+
+Deno.test("iso: what was written is read, in each view as far as it goes", async () => {
+  const bytes = await image();
+  using read = await readIso(bytes);
+  assertEquals([read.label, ...read.views], ["cidata", "rock-ridge", "joliet", "iso9660"]);
+
+  const full = await readAll(bytes);
+  assertEquals([...full.keys()].sort(), [...TREE.map(({ path }) => path), "dir"].sort());
+  for (const entry of TREE) {
+    const node = full.get(entry.path)!;
+    assertEquals(node.kind, entry.kind);
+    if (entry.kind === "file") assertEquals(node.content, entry.content);
+    if (entry.kind === "symlink") assertEquals(node.target, entry.target);
+    if (entry.mode) assertEquals(node.mode, entry.mode);
+    assertEquals(node.mtime, entry.mtime ?? new Date("2026-01-02T03:04:05Z"));
+  }
+  assertEquals([full.get("runtime.env")!.uid, full.get("runtime.env")!.gid], [5, 7]);
+
+  const joliet = await readAll(bytes, "joliet");
+  assertEquals(joliet.get("dir/größe 日本")!.content, encode("wide"));
+  assertEquals(joliet.has("dir/link"), false);
+  assertEquals((await readAll(bytes, "iso9660")).get("RUNTIME.ENV")!.content, encode("KEY=value\n"));
+});
+
+Deno.test("iso: the label is Joliet's where it has more to say", async () => {
+  const read = async (label: string) => (await readIso(buildIso(label, []))).label;
+  assertEquals(await read("STACKCFG"), "STACKCFG");
+  assertEquals(await read("a label of thirty-two characters"), "a label of thirty-two characters");
+  assertEquals(await read("größer"), "größer");
+});
+
+Deno.test("iso: an image without Rock Ridge, or without Joliet, says so", async () => {
+  using read = await readIso(buildIso("X", [{ name: "a", data: new Uint8Array(1) }]));
+  assertEquals(read.views, ["joliet", "iso9660"]);
+  const error = await assertRejects(() => Array.fromAsync(read.entries("rock-ridge")), IsoError);
+  assertMatch(error.message, /no rock-ridge view, but joliet, iso9660/);
+});
+
+/** Changes a copy of an image, and gives the error with which all of it is read. */
+async function refusal(change: (bytes: Uint8Array, view: DataView) => Uint8Array | void): Promise<string> {
+  const bytes = await image();
+  const changed = change(bytes, new DataView(bytes.buffer)) ?? bytes;
+  const error = await assertRejects(async () => {
+    for (const view of ["rock-ridge", "joliet", "iso9660"] as const) await readAll(changed, view);
+  }, IsoError);
+  return error.message;
+}
+
+/** The byte at which a directory's record for `identifier` begins. */
+function recordAt(bytes: Uint8Array, identifier: string): number {
+  const wanted = encode(identifier);
+  for (let at = 16 * SECTOR; at < bytes.length; at++) {
+    if (bytes[at + 32] === wanted.length && wanted.every((byte, index) => bytes[at + 33 + index] === byte)) return at;
+  }
+  throw new Error(`no record of ${identifier}`);
+}
+
+Deno.test("iso: hostile and damaged images are refused with a reason", async () => {
+  assertMatch(await refusal((bytes) => bytes.subarray(0, 20 * SECTOR)), /it is cut off or damaged|descriptor/);
+  assertMatch(await refusal((bytes) => bytes.subarray(0, 16 * SECTOR + 100)), /no ISO 9660 image/);
+  assertMatch(await refusal((bytes) => bytes.subarray(0, 17 * SECTOR)), /ends within its volume descriptors/);
+  assertMatch(await refusal(() => encode("not an image")), /no ISO 9660 image/);
+  assertMatch(await refusal(() => new Uint8Array()), /no ISO 9660 image/);
+  assertMatch(await refusal((bytes) => void bytes.fill(1, 18 * SECTOR, 18 * SECTOR + 1)), /no end|descriptors/);
+  assertMatch(
+    await refusal((_, view) => {
+      view.setUint16(16 * SECTOR + 128, 512, true);
+    }),
+    /logical blocks of 512 bytes/,
+  );
+  assertMatch(
+    await refusal((bytes, view) => { // a directory that is its own child
+      const at = recordAt(bytes, "DIR");
+      view.setUint32(at + 2, view.getUint32(16 * SECTOR + 158, true), true);
+    }),
+    /belongs to two directories, or to a circle/,
+  );
+  assertMatch(
+    await refusal((bytes, view) => view.setUint32(recordAt(bytes, "DIR") + 2, 0xfffffff0, true)),
+    /"dir": it is at bytes .* cut off or damaged/,
+  );
+  assertMatch(
+    await refusal((bytes, view) => view.setUint32(recordAt(bytes, "DIR") + 10, 0xffffffff, true)),
+    /"dir": it is at bytes/,
+  );
+  assertMatch(
+    await refusal((bytes, view) => view.setUint32(recordAt(bytes, "RUNTIME.ENV;1") + 10, 0xffffffff, true)),
+    /"runtime.env": it is at bytes/,
+  );
+  assertMatch(await refusal((bytes) => void (bytes[recordAt(bytes, "DIR") + 32] = 250)), /a record in this directory/);
+  assertMatch(await refusal((bytes) => void (bytes[recordAt(bytes, "DIR")] = 20)), /a record in this directory/);
+  assertMatch(await refusal((bytes) => void (bytes[recordAt(bytes, "EMPTY.;1") + 26] = 1)), /interleaved/);
+  assertMatch( // the last record says that more of the same follows
+    await refusal((bytes) => void (bytes[recordAt(bytes, "RUNTIME.ENV;1") + 25] |= 0x80)),
+    /last section is missing/,
+  );
+});
+
+Deno.test("iso: names that lead elsewhere are refused, and continuation areas that go in circles end", async () => {
+  const replace = (from: string, to: string) => (bytes: Uint8Array) => {
+    const [wanted, other] = [encode(from), encode(to)];
+    for (let at = 0; at < bytes.length - wanted.length; at++) {
+      if (wanted.every((byte, index) => bytes[at + index] === byte)) bytes.set(other, at);
+    }
+  };
+  assertMatch(await refusal(replace("runtime.env", "../../../ab")), /"\.\.\/\.\.\/\.\.\/ab": this is no name/);
+  assertMatch(await refusal(replace("runtime.env", "/etc/passwd")), /this is no name/);
+  assertMatch(
+    await refusal((bytes, view) => {
+      // The long name's continuation area: a CE field at its start that leads back to itself.
+      const at = bytes.findLastIndex((_, at) =>
+        at > 19 * SECTOR && bytes[at] === 0x43 && bytes[at + 1] === 0x45 && bytes[at + 2] === 28
+      );
+      const area = view.getUint32(at + 4, true) * SECTOR + view.getUint32(at + 12, true);
+      view.setUint32(at + 20, 28, true); // the area is that field alone
+      bytes.copyWithin(area, at, at + 28);
+    }),
+    /continuation areas never end/,
+  );
+});
+
+Deno.test("iso: thousands of random changes give errors of ours, or a tree, and always an end", async () => {
+  const original = await image();
+  const next = random(1);
+  const metadata = 40 * SECTOR;
+  for (let round = 0; round < 3000; round++) {
+    const bytes = original.slice();
+    for (let changes = 1 + Math.floor(next() * 6); changes > 0; changes--) {
+      bytes[16 * SECTOR + Math.floor(next() * (Math.min(metadata, bytes.length) - 16 * SECTOR))] = Math.floor(
+        next() * 256,
+      );
+    }
+    for (const view of ["rock-ridge", "joliet", "iso9660"] as const) {
+      try {
+        let total = 0;
+        using read = await readIso(bytes);
+        for await (const node of read.entries(view)) total += node.path.length;
+        assert(total < 1_000_000);
+      } catch (error) {
+        assert(error instanceof IsoError, `round ${round}: ${error}`);
+      }
+    }
+  }
+});
