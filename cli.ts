@@ -18,6 +18,11 @@ import config from "./deno.json" with { type: "json" };
 
 const VERBS: Record<string, { summary: string; load: () => Promise<{ command: Command | CommandGroup }> }> = {
   build: { summary: "build the image", load: () => import("./lib/commands/build.ts") },
+  pull: { summary: "download the image and capture it", load: () => import("./lib/commands/pull.ts") },
+  "list-releases": {
+    summary: "list what can be downloaded",
+    load: () => import("./lib/commands/list_releases.ts"),
+  },
   capture: { summary: "boot once and keep the warm moment", load: () => import("./lib/commands/capture.ts") },
   start: { summary: "start the emulator, warm", load: () => import("./lib/commands/start.ts") },
   stop: { summary: "power it off", load: () => import("./lib/commands/stop.ts") },
@@ -35,7 +40,7 @@ const [OK, FAILURE, USAGE, INTERRUPTED] = [0, 1, 2, 130];
 class Interrupt extends Error {}
 
 function help(): string {
-  const rows = Object.entries(VERBS).map(([verb, { summary }]) => `  ${verb.padEnd(10)} ${summary}`);
+  const rows = Object.entries(VERBS).map(([verb, { summary }]) => `  ${verb.padEnd(14)} ${summary}`);
   return [
     "hotboot starts a local emulator, a service stack in one virtual machine, by resuming a warm snapshot of it.",
     "",

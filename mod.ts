@@ -25,16 +25,18 @@ export { HotbootError } from "./lib/error.ts";
 export { type Emulator, type EmulatorOptions, openEmulator, type Reporter } from "./lib/emulator/emulator.ts";
 export { build, type BuildOptions, type BuildResult } from "./lib/emulator/build.ts";
 export { capture, type CaptureOptions, type CaptureResult } from "./lib/emulator/capture.ts";
+export { pull, type PullOptions, type PullResult } from "./lib/emulator/pull.ts";
 export { start, type StartOptions, type StartResult } from "./lib/emulator/start.ts";
 export { reset, stop, type StopResult } from "./lib/emulator/stop.ts";
 export { type Status, status } from "./lib/emulator/status.ts";
 export { type LogOptions, logs } from "./lib/emulator/logs.ts";
 export { exec, type ExecOptions } from "./lib/emulator/exec.ts";
 export type { Home } from "./lib/emulator/home.ts";
-export type { Image, ImageFile, ImagePart, ImageRecord } from "./lib/emulator/image.ts";
+export type { Image, ImageFile, ImageOrigin, ImagePart, ImageRecord } from "./lib/emulator/image.ts";
 export type { Origin } from "./lib/emulator/instance.ts";
 export type { Phase, Timeline } from "./lib/emulator/timeline.ts";
-export type { Build, HealthCheck, Port, Profile } from "./lib/profile/profile.ts";
+export { envPort } from "./lib/profile/env.ts";
+export type { Build, ConfigDisk, HealthCheck, Port, Profile, ReleaseSource } from "./lib/profile/profile.ts";
 
 export { buildIso, type IsoFile } from "./lib/iso/build.ts";
 export {
@@ -53,8 +55,21 @@ export { scanFiles } from "./lib/iso/scan.ts";
 export type { IsoSource } from "./lib/iso/source.ts";
 export { createIso, writeIso } from "./lib/iso/write.ts";
 
+export { download } from "./lib/release/download.ts";
+export { formatBytes, formatDuration, renderProgressLine } from "./lib/release/format.ts";
+export {
+  type Artifact,
+  GitHub,
+  type GitHubOptions,
+  type Release,
+  type ReleaseAsset,
+  type WorkflowRun,
+} from "./lib/release/github.ts";
+export type { HttpRequest, RetryOptions } from "./lib/release/http.ts";
+export type { Download, DownloadOptions } from "./lib/release/transfer.ts";
+
 export { GuestAgent, GuestAgentError, type GuestCommand, type GuestResult } from "./lib/vm/guest_agent.ts";
 export type { Duplex } from "./lib/vm/json_lines.ts";
-export type { Arch } from "./lib/vm/machine.ts";
+export { type Arch, resolveArch } from "./lib/vm/arch.ts";
 export { QmpClient, QmpError, type QmpEvent } from "./lib/vm/qmp.ts";
 export type { WaitOptions } from "./lib/vm/wait.ts";

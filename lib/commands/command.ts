@@ -60,6 +60,7 @@ const EMULATOR_FLAGS: Flag[] = [
   { name: "profile", value: "NAME|FILE", summary: "the emulator: a built-in profile or a JSON file (default: demo)" },
   { name: "home", value: "DIR", summary: "hotboot's directory (default: $HOTBOOT_HOME, else ~/.hotboot)" },
   { name: "instance", value: "NAME", summary: "the instance (default: vm)" },
+  { name: "arch", value: "ARCH", summary: "the guest's architecture: amd64 or arm64 (default: the host's)" },
 ];
 
 /** The options that every command takes. */

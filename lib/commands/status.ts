@@ -1,3 +1,4 @@
+import type { ImageOrigin } from "../emulator/image.ts";
 import { type Status, status } from "../emulator/status.ts";
 import { print, printJson } from "../ui/console.ts";
 import type { Command } from "./command.ts";
@@ -24,6 +25,15 @@ function describe({ profile, instance, state, running, image, snapshot }: Status
     if (health.length > 0) rows.push(["health", health.join(", ")]);
   }
   rows.push(["image", image ? ("error" in image ? image.error : `${image.path}, ${image.created}`) : "none"]);
+  if (image && "origin" in image) rows.push(["", originOf(image.origin)]);
   rows.push(["snapshot", snapshot ? ("error" in snapshot ? snapshot.error : snapshot.id) : "none"]);
   return rows;
+}
+
+function originOf(origin: ImageOrigin): string {
+  if (origin.kind === "build") return `built here, recipe ${origin.recipe.slice(0, 12)}`;
+  const which = origin.kind === "release"
+    ? `release ${origin.tag}`
+    : `run ${origin.run}${origin.branch ? ` (branch ${origin.branch})` : ""}`;
+  return `${which} of ${origin.repository}, ${origin.published}, ${origin.version}`;
 }

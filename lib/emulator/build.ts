@@ -4,20 +4,10 @@ import { encodeHex } from "@std/encoding/hex";
 import { fromFileUrl } from "@std/path/from-file-url";
 import { TextLineStream } from "@std/streams/text-line-stream";
 import { HotbootError } from "../error.ts";
-import { type Emulator, imageKey } from "./emulator.ts";
-import { lock, privateDirectory, writeJson } from "./home.ts";
-import {
-  describeImageFile,
-  type Image,
-  IMAGE_PARTS,
-  type ImagePart,
-  imagePath,
-  type ImageRecord,
-  imageRecordPath,
-  readImage,
-  sha256File,
-  sizeAndTimes,
-} from "./image.ts";
+import type { Emulator } from "./emulator.ts";
+import { lockImage } from "./image_store.ts";
+import { type Image, type ImagePart, readImage, sha256File } from "./image.ts";
+import { type NewFiles, putInPlace, removeLeftovers, temporaryPath } from "./image_store.ts";
 
 /** How to build. */
 export interface BuildOptions {
@@ -46,33 +36,34 @@ const OUTPUTS: Record<ImagePart, string> = { disk: "disk.qcow2", kernel: "kernel
  * @throws {HotbootError} when the recipe fails, with its last words.
  */
 export async function build(emulator: Emulator, options: BuildOptions = {}): Promise<BuildResult> {
-  const { home, profile, report, signal } = emulator;
-  const onWait = () => report.step(`waiting for another hotboot that builds the image of '${profile.name}'`);
-  using _lock = await lock(home, `image-${imageKey(emulator)}`, onWait, signal);
-  await privateDirectory(home.images);
+  const { profile } = emulator;
+  const { build: steps } = profile.image;
+  if (!steps) throw new HotbootError(`profile '${profile.name}' has no recipe to build: 'hotboot pull' gets its image`);
+  using _lock = await lockImage(emulator);
   await removeLeftovers(emulator);
 
-  const recipe = await recipeDigest(emulator);
+  const recipe = await recipeDigest(emulator, steps.inputs);
   if (!options.force) {
     const image = await readImage(emulator);
-    if (image?.record.origin.recipe === recipe) return { image, built: false };
+    const origin = image?.record.origin;
+    if (image && origin?.kind === "build" && origin.recipe === recipe) return { image, built: false };
   }
-  const output = `${home.images}/${temporaryPrefix(emulator)}${crypto.randomUUID()}`;
+  const output = temporaryPath(emulator);
   await Deno.mkdir(output, { mode: 0o700 });
   try {
-    await runRecipe(emulator, output);
-    return { image: await putInPlace(emulator, output, recipe), built: true };
+    await runRecipe(emulator, steps.script, output);
+    const made = await describeOutput(emulator, output);
+    return { image: await putInPlace(emulator, made, { kind: "build", recipe }), built: true };
   } finally {
     await Deno.remove(output, { recursive: true }).catch(() => {});
   }
 }
 
 /** Runs the script in a process group of its own, so that ending it ends whatever it has started. */
-async function runRecipe(emulator: Emulator, output: string): Promise<void> {
+async function runRecipe(emulator: Emulator, script: string, output: string): Promise<void> {
   const { profile, report, signal } = emulator;
-  const script = recipePath(emulator, profile.image.build.script);
   const child = new Deno.Command("bash", {
-    args: [script, output, emulator.arch],
+    args: [recipePath(emulator, script), output, emulator.arch],
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
@@ -101,35 +92,23 @@ async function runRecipe(emulator: Emulator, output: string): Promise<void> {
   }
 }
 
-/** Checks what the recipe left, and renames it into place: the old description goes first, the new one comes last. */
-async function putInPlace(emulator: Emulator, output: string, recipe: string): Promise<Image> {
-  const parts = Object.keys(IMAGE_PARTS) as ImagePart[];
-  const made = new Set<ImagePart>();
-  for (const part of parts) {
-    if (await Deno.stat(`${output}/${OUTPUTS[part]}`).catch(() => undefined)) made.add(part);
-  }
-  if (!made.has("disk")) throw new HotbootError(`the recipe of '${emulator.profile.name}' left no ${OUTPUTS.disk}`);
+/** The files that the recipe has left, checked and on the disk itself. */
+async function describeOutput(emulator: Emulator, output: string): Promise<NewFiles> {
+  const parts = Object.keys(OUTPUTS) as ImagePart[];
+  const made: [ImagePart, NewFiles["disk"]][] = [];
   emulator.report.step("hash the image");
-  const files: Partial<ImageRecord["files"]> = {};
-  for (const part of made) files[part] = await describeImageFile(`${output}/${OUTPUTS[part]}`, emulator.signal);
-
-  await Deno.remove(imageRecordPath(emulator)).catch(() => {});
   for (const part of parts) {
-    if (made.has(part)) await Deno.rename(`${output}/${OUTPUTS[part]}`, imagePath(emulator, part));
-    else await Deno.remove(imagePath(emulator, part)).catch(() => {});
+    const path = `${output}/${OUTPUTS[part]}`;
+    const isThere = await Deno.stat(path).then(() => true, () => false);
+    if (isThere) made.push([part, { path, sha256: await sha256File(path, emulator.signal) }]);
   }
-  const record: ImageRecord = {
-    origin: { kind: "build", recipe },
-    created: new Date().toISOString(),
-    files: files as ImageRecord["files"],
-  };
-  for (const part of made) Object.assign(files[part]!, await sizeAndTimes(imagePath(emulator, part))); // renaming is a touch
-  await writeJson(imageRecordPath(emulator), record);
-  return (await readImage(emulator))!;
+  const files = Object.fromEntries(made) as Partial<NewFiles>;
+  if (!files.disk) throw new HotbootError(`the recipe of '${emulator.profile.name}' left no ${OUTPUTS.disk}`);
+  return { ...files, disk: files.disk };
 }
 
 /** A digest of everything that decides what the recipe makes. */
-async function recipeDigest(emulator: Emulator): Promise<string> {
+async function recipeDigest(emulator: Emulator, inputs: string[]): Promise<string> {
   const lines: string[] = [emulator.arch];
   const visit = async (path: string, name: string) => {
     const stat = await Deno.lstat(path).catch(() => {
@@ -144,26 +123,13 @@ async function recipeDigest(emulator: Emulator): Promise<string> {
       lines.push(`${name} -> ${await Deno.readLink(path)}`);
     }
   };
-  for (const input of emulator.profile.image.build.inputs) await visit(recipePath(emulator, input), input);
+  for (const input of inputs) await visit(recipePath(emulator, input), input);
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(lines.join("\n")));
   return encodeHex(new Uint8Array(digest));
 }
 
 function recipePath(emulator: Emulator, relative: string): string {
   return fromFileUrl(new URL(relative, emulator.profileUrl)).replace(/\/$/, "");
-}
-
-function temporaryPrefix(emulator: Emulator): string {
-  return `.tmp-${imageKey(emulator)}-`;
-}
-
-/** Removes what builds that were killed have left; the lock says that none is under way. */
-async function removeLeftovers(emulator: Emulator): Promise<void> {
-  for await (const { name } of Deno.readDir(emulator.home.images)) {
-    if (name.startsWith(temporaryPrefix(emulator))) {
-      await Deno.remove(`${emulator.home.images}/${name}`, { recursive: true });
-    }
-  }
 }
 
 async function forEachLine(stream: ReadableStream<Uint8Array>, use: (line: string) => void): Promise<void> {

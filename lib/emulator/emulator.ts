@@ -2,8 +2,8 @@
 
 import { HotbootError } from "../error.ts";
 import { type LoadedProfile, loadProfile, type Profile } from "../profile/profile.ts";
-import type { Arch } from "../vm/machine.ts";
-import { findQemu, HOST_ARCH, probeQemu, type QemuFacts } from "../vm/probe.ts";
+import { type Arch, HOST_ARCH } from "../vm/arch.ts";
+import { findQemu, probeQemu, type QemuFacts } from "../vm/probe.ts";
 import { Home, isLocked, lock, privateDirectory } from "./home.ts";
 
 /** Receives what an operation tells while it works. */
@@ -14,6 +14,8 @@ export interface Reporter {
   detail(text: string): void;
   /** Something that went wrong, or is not what was asked for. */
   warn(text: string): void;
+  /** How far something long is, in bytes; the total is NaN where it is unknown. The same numbers: it is done. */
+  progress(what: string, done: number, total: number): void;
 }
 
 /** How to open an emulator. */
@@ -24,6 +26,8 @@ export interface EmulatorOptions {
   home?: string;
   /** The instance's name; `vm` unless told. */
   instance?: string;
+  /** The guest's architecture; the host's unless told. */
+  arch?: Arch;
   /** Aborting it ends every operation, which cleans up after itself. */
   signal?: AbortSignal;
   /** Is told what happens; nobody unless told. */
@@ -48,7 +52,7 @@ export interface Emulator {
   readonly report: Reporter;
 }
 
-const SILENT: Reporter = { step() {}, detail() {}, warn() {} };
+const SILENT: Reporter = { step() {}, detail() {}, warn() {}, progress() {} };
 
 /**
  * Finds the profile and the home. Nothing is written, and no process is started.
@@ -78,7 +82,7 @@ export async function openEmulator(options: EmulatorOptions = {}): Promise<Emula
     profileUrl: url,
     home: new Home(await absoluteHome(options.home)),
     instance,
-    arch: HOST_ARCH,
+    arch: options.arch ?? HOST_ARCH,
     signal: options.signal ?? new AbortController().signal,
     report: options.report ?? SILENT,
   };

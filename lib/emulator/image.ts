@@ -23,10 +23,19 @@ export interface ImageFile {
   sha256: string;
 }
 
+/** Where an image came from. */
+export type ImageOrigin =
+  /** Built here, by the recipe with this digest. */
+  | { kind: "build"; recipe: string }
+  /** From a release, of this date. */
+  | { kind: "release"; repository: string; tag: string; published: string; version: string }
+  /** From what a run of a workflow has left, of this date. */
+  | { kind: "run"; repository: string; run: number; branch?: string; published: string; version: string };
+
 /** An image's description, `NAME-ARCH.json` beside it; written last, so that an image with one is complete. */
 export interface ImageRecord {
-  /** Where it came from: the digest of the recipe that built it. */
-  origin: { kind: "build"; recipe: string };
+  /** Where it came from. */
+  origin: ImageOrigin;
   /** When it was put in place, ISO 8601. */
   created: string;
   /** Its files. */
@@ -102,15 +111,6 @@ export async function readImageRecord(emulator: Emulator): Promise<ImageRecord |
   return record;
 }
 
-/** Describes a file of an image, once it is on the disk itself. */
-export async function describeImageFile(path: string, signal: AbortSignal): Promise<ImageFile> {
-  {
-    using file = await Deno.open(path, { read: true, write: true });
-    await file.sync();
-  }
-  return { ...await sizeAndTimes(path), sha256: await sha256File(path, signal) };
-}
-
 /** What a file looks like without reading it. */
 export async function sizeAndTimes(path: string): Promise<Omit<ImageFile, "sha256">> {
   const { size, mtime, ctime } = await Deno.stat(path);
@@ -131,6 +131,7 @@ export async function sha256File(path: string, signal?: AbortSignal): Promise<st
 }
 
 function damaged(emulator: Emulator, why: string): HotbootError {
-  const { name } = emulator.profile;
-  return new HotbootError(`the image of '${name}' is damaged: ${why}; run 'hotboot build --profile ${name} --force'`);
+  const { name, image } = emulator.profile;
+  const how = image.release ? "pull" : "build";
+  return new HotbootError(`the image of '${name}' is damaged: ${why}; run 'hotboot ${how} --profile ${name} --force'`);
 }

@@ -37,6 +37,22 @@ export interface Build {
   inputs: string[];
 }
 
+/** Where an image is published. In all names `{arch}` stands for the architecture: `amd64`, `arm64`. */
+export interface ReleaseSource {
+  /** The GitHub repository: `owner/name`. */
+  repository: string;
+  /** The tag of the release, in which `{branch}` stands for a branch. */
+  tag: string;
+  /** The branch, where none is named; `main` unless told. */
+  branch?: string;
+  /** The files of the release, by what they are of the image. */
+  assets: { disk: string; kernel?: string; initrd?: string };
+  /** The workflow that builds images of branches, by its file's name. */
+  workflow?: string;
+  /** What that leaves: an artifact with the same files in it. */
+  artifact?: string;
+}
+
 /** A small read-only disk with an ISO 9660 file system, by which the host tells the guest something. */
 export interface ConfigDisk {
   /** Its volume label, by which the guest finds it; at most 32 ASCII characters. */
@@ -55,7 +71,9 @@ export interface Profile {
   /** Where the image comes from. */
   image: {
     /** The recipe that makes it on this machine. */
-    build: Build;
+    build?: Build;
+    /** Where it is published, which comes before a recipe. */
+    release?: ReleaseSource;
   };
   /** The virtual machine. */
   machine: {

@@ -1,6 +1,7 @@
 /** The terminal: results on standard output, everything else on standard error. */
 
 import type { Reporter } from "../emulator/emulator.ts";
+import { ProgressLine } from "./progress.ts";
 
 /** Prints bytes, or a text and a newline, on standard output. */
 export async function print(what: string | Uint8Array): Promise<void> {
@@ -19,11 +20,20 @@ export async function printJson(value: unknown): Promise<void> {
 
 /** Tells on standard error what an operation does. Warnings are told however quiet. */
 export function consoleReporter(level: "quiet" | "normal" | "verbose"): Reporter {
-  const say = (text: string) => console.error(`hotboot: ${text}`);
+  const writeNow = (text: string) => {
+    const bytes = new TextEncoder().encode(text);
+    for (let at = 0; at < bytes.length;) at += Deno.stderr.writeSync(bytes.subarray(at));
+  };
+  const line = new ProgressLine(Deno.stderr.isTerminal(), writeNow);
+  const say = (text: string) => {
+    line.close();
+    writeNow(`hotboot: ${text}\n`);
+  };
   return {
     step: level === "quiet" ? () => {} : say,
     detail: level === "verbose" ? say : () => {},
     warn: (text) => say(`warning: ${text}`),
+    progress: level === "quiet" ? () => {} : (what, done, total) => line.show(what, done, total),
   };
 }
 

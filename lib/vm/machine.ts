@@ -7,8 +7,7 @@
  * Source: QEMU's documentation, "Invocation" (docs/system/invocation) and "VM templating" (docs/system/vm-templating).
  */
 
-/** A guest's processor architecture, by the names that Debian and Docker use. */
-export type Arch = "amd64" | "arm64";
+import type { Arch } from "./arch.ts";
 
 /** Where the guest's RAM lives. */
 export type Memory =

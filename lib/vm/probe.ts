@@ -2,7 +2,7 @@
 
 import { encodeHex } from "@std/encoding/hex";
 import { HotbootError, messageOf } from "../error.ts";
-import type { Arch } from "./machine.ts";
+import { type Arch, HOST_ARCH } from "./arch.ts";
 import { QmpClient } from "./qmp.ts";
 import type { WaitOptions } from "./wait.ts";
 
@@ -30,9 +30,6 @@ const PROGRAMS: Record<Arch, { program: string; machine: string; apt: string }> 
 };
 /** A hardware accelerator that did not work is tried again after this long; a group or module may have been added. */
 const RETRY_AFTER_MS = 24 * 3600 * 1000;
-
-/** The host's architecture. */
-export const HOST_ARCH: Arch = Deno.build.arch === "aarch64" ? "arm64" : "amd64";
 
 /**
  * The absolute path of QEMU for a guest architecture, from `PATH`.

@@ -1,0 +1,72 @@
+/** Putting images in place: whole, or not at all. */
+
+import { type Emulator, imageKey } from "./emulator.ts";
+import { lock, privateDirectory, writeJson } from "./home.ts";
+import {
+  type Image,
+  IMAGE_PARTS,
+  type ImageFile,
+  type ImageOrigin,
+  type ImagePart,
+  imagePath,
+  imageRecordPath,
+  readImage,
+  sizeAndTimes,
+} from "./image.ts";
+
+/** Files that are to become an image, with their digests. They are on the same disk as the home's images. */
+export type NewFiles = { disk: NewFile } & Partial<Record<ImagePart, NewFile>>;
+
+/** One of them. */
+export interface NewFile {
+  path: string;
+  sha256: string;
+}
+
+/** Keeps others from putting an image of this emulator in place; makes the directory. */
+export async function lockImage(emulator: Emulator): Promise<Disposable> {
+  const { home, profile, report, signal } = emulator;
+  await privateDirectory(home.images);
+  const onWait = () => report.step(`waiting for another hotboot that works on the image of '${profile.name}'`);
+  return await lock(home, `image-${imageKey(emulator)}`, onWait, signal);
+}
+
+/** Renames the files into place. The old description goes first, and the new one comes last. */
+export async function putInPlace(emulator: Emulator, made: NewFiles, origin: ImageOrigin): Promise<Image> {
+  for (const { path } of Object.values(made)) {
+    using file = await Deno.open(path, { read: true, write: true });
+    await file.sync();
+  }
+  await Deno.remove(imageRecordPath(emulator)).catch(() => {});
+  const files: Partial<Record<ImagePart, ImageFile>> = {};
+  for (const part of Object.keys(IMAGE_PARTS) as ImagePart[]) {
+    const path = imagePath(emulator, part);
+    const file = made[part];
+    if (file) {
+      await Deno.rename(file.path, path);
+      files[part] = { ...await sizeAndTimes(path), sha256: file.sha256 };
+    } else {
+      await Deno.remove(path).catch(() => {});
+    }
+  }
+  await writeJson(imageRecordPath(emulator), { origin, created: new Date().toISOString(), files });
+  return (await readImage(emulator))!;
+}
+
+/** A path beside the images that the next hotboot removes, if this one does not. */
+export function temporaryPath(emulator: Emulator): string {
+  return `${emulator.home.images}/${temporaryPrefix(emulator)}${crypto.randomUUID()}`;
+}
+
+/** Removes what was killed half-way; the image's lock says that nothing is under way. */
+export async function removeLeftovers(emulator: Emulator): Promise<void> {
+  for await (const { name } of Deno.readDir(emulator.home.images)) {
+    if (name.startsWith(temporaryPrefix(emulator))) {
+      await Deno.remove(`${emulator.home.images}/${name}`, { recursive: true });
+    }
+  }
+}
+
+function temporaryPrefix(emulator: Emulator): string {
+  return `.tmp-${imageKey(emulator)}-`;
+}

@@ -1,0 +1,181 @@
+/** Getting an image from where it is published. */
+
+import { HotbootError } from "../error.ts";
+import type { ReleaseSource } from "../profile/profile.ts";
+import { GitHub } from "../release/github.ts";
+import { download } from "../release/download.ts";
+import { findToken } from "../release/token.ts";
+import { unzipOne } from "../release/zip.ts";
+import type { Download } from "../release/transfer.ts";
+import { type Emulator, imageKey } from "./emulator.ts";
+import { privateDirectory } from "./home.ts";
+import { type Image, type ImageOrigin, type ImagePart, readImage, sha256File } from "./image.ts";
+import { lockImage, type NewFiles, putInPlace, removeLeftovers, temporaryPath } from "./image_store.ts";
+
+/** What to pull, where it is not what the profile says. At most one of branch, tag, pull request and run is named. */
+export interface PullOptions {
+  /** `owner/name`. */
+  repository?: string;
+  /** The branch whose release it is. */
+  branch?: string;
+  /** The release's tag. */
+  tag?: string;
+  /** The pull request whose latest successful build it is. */
+  pullRequest?: number;
+  /** The workflow run that has built it. */
+  run?: number;
+  /** Pull it although it is there. */
+  force?: boolean;
+}
+
+/** What pulling gave. */
+export interface PullResult {
+  /** The image. */
+  image: Image;
+  /** False when it was there already. */
+  pulled: boolean;
+}
+
+/** What is to be pulled: where from, and each file's download; of a run, an archive with all of them. */
+interface Plan {
+  origin: Exclude<ImageOrigin, { kind: "build" }>;
+  files?: [ImagePart, Download][];
+  archive?: Download;
+}
+
+/**
+ * Downloads the emulator's image, unless it is there. A broken download goes on where it was, in this run and the next.
+ * The earlier image, and a snapshot of it, are of use until the new one is in place.
+ *
+ * Needs net permission for GitHub and the hosts that it redirects to; env permission for `GITHUB_TOKEN`, `GH_TOKEN` and
+ * `HOTBOOT_GITHUB_API`; run permission for `gh`, or none; read and write permission for the home; sys permission for
+ * `statfs`.
+ *
+ * @throws {HotbootError} when it cannot be had, or is not what was published.
+ */
+export async function pull(emulator: Emulator, options: PullOptions = {}): Promise<PullResult> {
+  const { home, profile, report, signal } = emulator;
+  const { release } = profile.image;
+  if (!release) {
+    throw new HotbootError(`profile '${profile.name}' names no release to pull: 'hotboot build' makes its image`);
+  }
+  using _lock = await lockImage(emulator);
+  await removeLeftovers(emulator);
+  const plan = await makePlan(emulator, release, options);
+  const existing = await readImage(emulator).catch(() => undefined); // a damaged one is replaced
+  if (!options.force && existing && isSame(existing.record.origin, plan.origin)) {
+    return { image: existing, pulled: false };
+  }
+
+  const directory = `${home.images}/.pull-${imageKey(emulator)}`;
+  await privateDirectory(directory);
+  const fetchOne = async (what: Download) => {
+    report.step(`pull ${what.name} from ${plan.origin.repository}`);
+    const path = `${directory}/${what.name}`;
+    const { sha256 } = await download(path, what, {
+      signal,
+      onProgress: (done, total) => report.progress(what.name, done, total),
+      onTrouble: report.warn,
+    });
+    return { path, sha256 };
+  };
+  const files = plan.archive
+    ? await unpack(emulator, release, await fetchOne(plan.archive))
+    : Object.fromEntries(await eachInTurn(plan.files!, async ([part, what]) => [part, await fetchOne(what)]));
+  const image = await putInPlace(emulator, files as NewFiles, plan.origin);
+  await Deno.remove(directory, { recursive: true }).catch(() => {});
+  return { image, pulled: true };
+}
+
+/** GitHub, with what the environment says of it. */
+export async function openGitHub(emulator: Emulator): Promise<GitHub> {
+  const api = Deno.env.get("HOTBOOT_GITHUB_API") || undefined;
+  const host = URL.parse(api ?? "")?.hostname ?? "github.com";
+  const token = await findToken(host);
+  return new GitHub({ signal: emulator.signal, ...(api && { api }), ...(token && { token }) });
+}
+
+async function makePlan(emulator: Emulator, release: ReleaseSource, options: PullOptions): Promise<Plan> {
+  const github = await openGitHub(emulator);
+  const repository = options.repository ?? release.repository;
+  if (options.pullRequest !== undefined || options.run !== undefined) {
+    return await planRun(emulator, github, release, repository, options);
+  }
+  const tag = options.tag ?? release.tag.replaceAll("{branch}", options.branch ?? release.branch ?? "main");
+  const found = await github.release(repository, tag);
+  const files = Object.entries(release.assets).map(([part, pattern]): [ImagePart, Download] => {
+    const name = pattern.replaceAll("{arch}", emulator.arch);
+    const asset = found.assets.find((each) => each.name === name);
+    if (!asset) {
+      const there = found.assets.map((each) => each.name).join(", ") || "nothing";
+      throw new HotbootError(`release '${tag}' of ${repository} has no ${name}: there is ${there}`);
+    }
+    const sha256 = asset.digest?.match(/^sha256:([0-9a-f]{64})$/)?.[1];
+    return [part as ImagePart, {
+      name,
+      size: asset.size,
+      version: `${asset.url} ${asset.updated_at}`,
+      ...(sha256 && { sha256 }),
+      request: github.bytesRequest(asset.url),
+      explain: (response) => github.explain(response, `${name} of release '${tag}' of ${repository}`),
+    }];
+  });
+  const version = files.map(([, { sha256, version }]) => sha256 ?? version).join(" ");
+  return { origin: { kind: "release", repository, tag, published: found.published_at ?? "", version }, files };
+}
+
+async function planRun(
+  { arch, profile }: Emulator,
+  github: GitHub,
+  release: ReleaseSource,
+  repository: string,
+  { pullRequest, run }: PullOptions,
+): Promise<Plan> {
+  const { workflow } = release;
+  const name = release.artifact?.replaceAll("{arch}", arch);
+  if (!name || !workflow) {
+    throw new HotbootError(
+      `profile '${profile.name}' says neither by which workflow nor as what artifact images are built`,
+    );
+  }
+  const found = run === undefined ? await github.runOfPullRequest(repository, pullRequest!, workflow) : undefined;
+  const id = run ?? found!.id;
+  const artifact = await github.artifact(repository, id, name);
+  const sha256 = artifact.digest?.match(/^sha256:([0-9a-f]{64})$/)?.[1];
+  const branch = found?.head_branch ?? undefined;
+  const version = sha256 ?? String(artifact.id);
+  return {
+    origin: { kind: "run", repository, run: id, ...(branch && { branch }), published: artifact.created_at, version },
+    archive: {
+      name: `${name}.zip`,
+      size: artifact.size_in_bytes,
+      version: artifact.archive_download_url,
+      ...(sha256 && { sha256 }),
+      request: github.bytesRequest(artifact.archive_download_url),
+      explain: (response) => github.explain(response, `artifact '${name}' of run ${id} of ${repository}`),
+    },
+  };
+}
+
+/** Takes the image's files out of an artifact's archive. */
+async function unpack(emulator: Emulator, release: ReleaseSource, archive: { path: string }): Promise<NewFiles> {
+  const { arch, report, signal } = emulator;
+  const files = await eachInTurn(Object.entries(release.assets), async ([part, pattern]) => {
+    const name = pattern.replaceAll("{arch}", arch);
+    report.step(`unpack ${name}`);
+    const path = temporaryPath(emulator);
+    await unzipOne(archive.path, name, path, signal);
+    return [part, { path, sha256: await sha256File(path, signal) }] as const;
+  });
+  return Object.fromEntries(files) as NewFiles;
+}
+
+function isSame(origin: ImageOrigin, wanted: ImageOrigin): boolean {
+  return origin.kind !== "build" && wanted.kind === origin.kind && origin.version === wanted.version;
+}
+
+async function eachInTurn<T, R>(list: T[], use: (each: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  for (const each of list) results.push(await use(each));
+  return results;
+}

@@ -1,0 +1,78 @@
+/**
+ * Sizes, durations and progress as people read them.
+ *
+ * @module
+ */
+
+const UNITS = ["B", "KB", "MB", "GB", "TB"];
+
+/**
+ * A number of bytes: with one decimal below ten, in units of 1024.
+ *
+ * @param bytes Any number.
+ * @returns `?` for one that is not finite or is negative.
+ *
+ * @example
+ * ```ts
+ * import { formatBytes } from "@hotboot/hotboot";
+ *
+ * console.log(formatBytes(1536)); // 1.5 KB
+ * console.log(formatBytes(10240)); // 10 KB
+ * ```
+ */
+export function formatBytes(bytes: number): string {
+  if (!Number.isFinite(bytes) || bytes < 0) return "?";
+  let value = bytes;
+  let unit = 0;
+  while (unit < UNITS.length - 1 && Math.round(value) >= 1024) {
+    value /= 1024;
+    unit++;
+  }
+  const decimals = unit > 0 && value < 9.95 ? 1 : 0;
+  return `${value.toFixed(decimals)} ${UNITS[unit]}`;
+}
+
+/**
+ * A duration, to the second.
+ *
+ * @param seconds Any number of seconds.
+ * @returns `59s`, `1m01s`, `1h00m`; `?` for one that is not finite or is negative.
+ *
+ * @example
+ * ```ts
+ * import { formatDuration } from "@hotboot/hotboot";
+ *
+ * console.log(formatDuration(61)); // 1m01s
+ * ```
+ */
+export function formatDuration(seconds: number): string {
+  if (!Number.isFinite(seconds) || seconds < 0) return "?";
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole}s`;
+  const two = (value: number) => String(value).padStart(2, "0");
+  const minutes = Math.floor(whole / 60);
+  return minutes < 60 ? `${minutes}m${two(whole % 60)}s` : `${Math.floor(minutes / 60)}h${two(minutes % 60)}m`;
+}
+
+/**
+ * One line that says how far a download is.
+ *
+ * @param done Bytes that are there.
+ * @param total Bytes in all; not a positive number where that is unknown, and then there is no percentage and no rest.
+ * @param bytesPerSecond The rate; at 0 there is no rest.
+ *
+ * @example
+ * ```ts
+ * import { renderProgressLine } from "@hotboot/hotboot";
+ *
+ * console.log(renderProgressLine(512 * 1024, 1024 * 1024, 128 * 1024)); //  50.0%  512 KB / 1.0 MB  128 KB/s  eta 4s
+ * ```
+ */
+export function renderProgressLine(done: number, total: number, bytesPerSecond: number): string {
+  const rate = `${formatBytes(bytesPerSecond)}/s`;
+  if (!(Number.isFinite(total) && total > 0)) return `${formatBytes(done)}  ${rate}`;
+  const percent = Math.min(100, Math.max(0, (done / total) * 100)).toFixed(1).padStart(5);
+  const parts = [`${percent}%`, `${formatBytes(done)} / ${formatBytes(total)}`, rate];
+  if (bytesPerSecond > 0) parts.push(`eta ${formatDuration(Math.max(0, total - done) / bytesPerSecond)}`);
+  return parts.join("  ");
+}

@@ -1,0 +1,255 @@
+/**
+ * What hotboot asks of GitHub: releases, pull requests, workflow runs and their artifacts.
+ *
+ * Source: GitHub REST API, version 2022-11-28.
+ *
+ * @module
+ */
+
+import { HotbootError } from "../error.ts";
+import { sleep } from "../vm/wait.ts";
+import { getPatiently, type HttpRequest, retryAfter, type RetryOptions } from "./http.ts";
+
+/** A file of a release. */
+export interface ReleaseAsset {
+  /** Its name. */
+  name: string;
+  /** Bytes. */
+  size: number;
+  /** `sha256:` and 64 hex digits, where GitHub knows it. */
+  digest?: string | null;
+  /** Where the API has it. */
+  url: string;
+  /** When it was last changed, ISO 8601. */
+  updated_at: string;
+}
+
+/** A release. */
+export interface Release {
+  /** Its tag. */
+  tag_name: string;
+  /** Its title. */
+  name: string | null;
+  /** Not published yet. */
+  draft: boolean;
+  /** Not meant for everybody. */
+  prerelease: boolean;
+  /** When it was published, ISO 8601. */
+  published_at: string | null;
+  /** Its files. */
+  assets: ReleaseAsset[];
+}
+
+/** What a workflow run has left: a zip file. */
+export interface Artifact {
+  /** Its number. */
+  id: number;
+  /** Its name. */
+  name: string;
+  /** Bytes of the zip file. */
+  size_in_bytes: number;
+  /** `sha256:` and 64 hex digits of the zip file, where GitHub knows it. */
+  digest?: string | null;
+  /** Where the API has the zip file. */
+  archive_download_url: string;
+  /** It is gone. */
+  expired: boolean;
+  /** When it was made, ISO 8601. */
+  created_at: string;
+}
+
+/** A finished run of a workflow. */
+export interface WorkflowRun {
+  /** Its number. */
+  id: number;
+  /** The branch that it ran for. */
+  head_branch: string | null;
+  /** When it was made, ISO 8601. */
+  created_at: string;
+  /** Whose branch that is. */
+  head_repository?: { full_name: string } | null;
+}
+
+/** How to reach GitHub. */
+export interface GitHubOptions {
+  /** The API's address; `https://api.github.com` unless told. */
+  api?: string;
+  /** A token, and where it is from, for messages. */
+  token?: { value: string; from: string };
+  /** Ends all requests. */
+  signal?: AbortSignal;
+  /** When and how long to try again. */
+  retry?: RetryOptions;
+}
+
+/** A wait until the rate limit is lifted that is shorter is waited for. */
+const SHORT_WAIT_MS = 10_000;
+const PAGE = 100;
+const MOST_PAGES = 20;
+
+/**
+ * GitHub's API, or one that is like it.
+ *
+ * Needs net permission for the API's host.
+ *
+ * @example
+ * ```ts
+ * import { GitHub } from "@hotboot/hotboot";
+ *
+ * const github = new GitHub();
+ * const { tag_name, assets } = await github.release("denoland/deno", "v2.0.0");
+ * console.log(tag_name, assets.map(({ name }) => name));
+ * ```
+ */
+export class GitHub {
+  #api: string;
+  #options: GitHubOptions;
+
+  /** Nothing is asked yet. @throws {HotbootError} when the address is none. */
+  constructor(options: GitHubOptions = {}) {
+    const { api = "https://api.github.com" } = options;
+    if (!/^https?:$/.test(URL.parse(api)?.protocol ?? "")) {
+      throw new HotbootError(`HOTBOOT_GITHUB_API is '${api}', which is no http address: correct or unset it`);
+    }
+    this.#api = api.replace(/\/+$/, "");
+    this.#options = options;
+  }
+
+  /** True when requests carry a token. */
+  get hasToken(): boolean {
+    return this.#options.token !== undefined;
+  }
+
+  /** A release by its tag. @throws {HotbootError} when there is none, or it may not be read. */
+  async release(repository: string, tag: string): Promise<Release> {
+    const path = `/repos/${repository}/releases/tags/${tag.split("/").map(encodeURIComponent).join("/")}`;
+    return await this.#json(path, `release '${tag}' of ${repository}`);
+  }
+
+  /** All releases, the newest first. */
+  async releases(repository: string): Promise<Release[]> {
+    const releases: Release[] = [];
+    for (let page = 1; page <= MOST_PAGES; page++) {
+      const path = `/repos/${repository}/releases?per_page=${PAGE}&page=${page}`;
+      const found = await this.#json<Release[]>(path, `the releases of ${repository}`);
+      releases.push(...found);
+      if (found.length < PAGE) break;
+    }
+    return releases;
+  }
+
+  /** The latest successful run of a workflow for a pull request's branch. @throws {HotbootError} when there is none. */
+  async runOfPullRequest(repository: string, number: number, workflow: string): Promise<WorkflowRun> {
+    const what = `pull request ${number} of ${repository}`;
+    const { head } = await this.#json<{ head: { ref: string; repo: { full_name: string } | null } }>(
+      `/repos/${repository}/pulls/${number}`,
+      what,
+    );
+    const query = new URLSearchParams({ branch: head.ref, status: "success", per_page: String(PAGE) });
+    const { workflow_runs } = await this.#json<{ workflow_runs: WorkflowRun[] }>(
+      `/repos/${repository}/actions/workflows/${encodeURIComponent(workflow)}/runs?${query}`,
+      `the runs of workflow ${workflow} of ${repository}`,
+    );
+    // Another fork may have a branch of the same name.
+    const ofHead = workflow_runs.filter(({ head_repository }) =>
+      !head_repository || !head.repo || head_repository.full_name === head.repo.full_name
+    );
+    const [latest] = ofHead.toSorted((a, b) => Date.parse(b.created_at) - Date.parse(a.created_at));
+    if (latest) return latest;
+    throw new HotbootError(`${what}: workflow ${workflow} has not run successfully for its branch '${head.ref}' yet`);
+  }
+
+  /** What a run has left under a name. @throws {HotbootError} when there is no such artifact any more. */
+  async artifact(repository: string, run: number, name: string): Promise<Artifact> {
+    if (!this.hasToken) {
+      throw new HotbootError(
+        "GitHub gives artifacts of workflow runs only to those with a token: set GITHUB_TOKEN, or run 'gh auth login'",
+      );
+    }
+    const query = new URLSearchParams({ name, per_page: String(PAGE) });
+    const { artifacts } = await this.#json<{ artifacts: Artifact[] }>(
+      `/repos/${repository}/actions/runs/${run}/artifacts?${query}`,
+      `run ${run} of ${repository}`,
+    );
+    const found = artifacts.filter((artifact) => artifact.name === name);
+    if (found.length === 0) throw new HotbootError(`run ${run} of ${repository} has no artifact '${name}'`);
+    const kept = found.find(({ expired }) => !expired);
+    if (!kept) throw new HotbootError(`artifact '${name}' of run ${run} of ${repository} has expired: run it again`);
+    return kept;
+  }
+
+  /** A request for the bytes behind an API address: an asset's or an artifact's. Redirects lead to where they are. */
+  bytesRequest(url: string): HttpRequest {
+    return this.#request(url, "application/octet-stream");
+  }
+
+  /** What an answer means that is no success. @param what What was asked for. */
+  async explain(response: Response, what: string): Promise<HotbootError> {
+    const { status, headers } = response;
+    const { token } = this.#options;
+    const said = await response.json().then(({ message }) => String(message ?? ""), () => "");
+    const reset = Number(headers.get("x-ratelimit-reset")) * 1000;
+    if (status === 403 && headers.get("x-ratelimit-remaining") === "0" && reset > 0) {
+      const minutes = Math.max(1, Math.ceil((reset - Date.now()) / 60_000));
+      const more = token ? "" : ", or set GITHUB_TOKEN, which has a higher one";
+      const time = new Date(reset).toISOString().slice(11, 16);
+      return new HotbootError(`GitHub's rate limit is used up until ${time} UTC: wait ${minutes} min${more}`);
+    }
+    if (status === 401) {
+      return new HotbootError(
+        token
+          ? `GitHub does not accept the token from ${token.from} (401): it is wrong or has expired`
+          : `GitHub asks for a token (401) for ${what}: set GITHUB_TOKEN`,
+      );
+    }
+    if (status === 403) {
+      const how = token ? `the token from ${token.from} does not allow it` : "set GITHUB_TOKEN";
+      return new HotbootError(`GitHub refuses ${what} (403${said && `, ${said}`}): ${how}`);
+    }
+    if (status === 404) {
+      const hidden = token ? ` or hidden from the token from ${token.from}` : " or private: set GITHUB_TOKEN then";
+      return new HotbootError(`there is no ${what} (404), or it is misspelt${hidden}`);
+    }
+    return new HotbootError(`GitHub answered ${status} for ${what}${said && ` (${said})`}`);
+  }
+
+  async #json<T>(path: string, what: string): Promise<T> {
+    for (let waited = false;; waited = true) {
+      const response = await getPatiently(
+        this.#request(this.#api + path, "application/vnd.github+json"),
+        this.#options.retry,
+      );
+      if (response.ok) {
+        try {
+          return await response.json();
+        } catch {
+          throw new HotbootError(`what ${new URL(this.#api).host} answers for ${what} is no JSON: is it a GitHub API?`);
+        }
+      }
+      const limit = secondaryLimit(response);
+      if (limit === undefined || limit > SHORT_WAIT_MS || waited) throw await this.explain(response, what);
+      await response.body?.cancel();
+      await sleep(limit, this.#options.signal);
+    }
+  }
+
+  #request(url: string, accept: string): HttpRequest {
+    const { token, signal } = this.#options;
+    return {
+      url,
+      headers: { accept, "x-github-api-version": "2022-11-28", "user-agent": "hotboot" },
+      ...(token && { token: token.value }),
+      ...(signal && { signal }),
+    };
+  }
+}
+
+/** How long a refusal for too many requests asks to wait, in milliseconds. */
+function secondaryLimit(response: Response): number | undefined {
+  if (response.status !== 403) return undefined;
+  const reset = Number(response.headers.get("x-ratelimit-reset")) * 1000;
+  const untilReset = response.headers.get("x-ratelimit-remaining") === "0" && reset > 0
+    ? reset - Date.now()
+    : undefined;
+  return retryAfter(response) ?? (untilReset === undefined ? undefined : Math.max(0, untilReset));
+}

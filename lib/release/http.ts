@@ -1,0 +1,129 @@
+/**
+ * HTTP requests that are tried again when that can help, and that keep their token to the host that it is for.
+ *
+ * Source: RFC 9110 (HTTP semantics): 15.4 redirects, 10.2.3 Retry-After.
+ */
+
+import { HotbootError, messageOf } from "../error.ts";
+import { sleep } from "../vm/wait.ts";
+
+/** When and how long to try again. */
+export interface RetryOptions {
+  /** How often in all; 6 unless told. */
+  attempts?: number;
+  /** The pause before the second attempt in milliseconds, doubled from one to the next; 500 unless told. */
+  baseMs?: number;
+  /** The longest pause, also when the server asks for a longer one; 60 s unless told. */
+  longestMs?: number;
+}
+
+/** A GET request. */
+export interface HttpRequest {
+  /** Its address. */
+  url: string;
+  /** Headers beside the token's. */
+  headers?: Record<string, string>;
+  /** Sent to the URL's own origin only: a redirect elsewhere drops it. */
+  token?: string;
+  /** Ends the request, and the reading of its answer. */
+  signal?: AbortSignal;
+}
+
+const MOST_REDIRECTS = 8;
+const REDIRECTS = new Set([301, 302, 303, 307, 308]);
+/** Answers that another attempt may not get: RFC 9110, 15.5.9; RFC 6585, 4; RFC 9110, 15.6. */
+const TRANSIENT = new Set([408, 425, 429, 500, 502, 503, 504]);
+
+/** A failure that is another one's next time, perhaps. */
+export class TransientError extends HotbootError {
+  /** How long the server asks to wait, in milliseconds. */
+  readonly afterMs?: number;
+
+  constructor(message: string, afterMs?: number) {
+    super(message);
+    this.afterMs = afterMs;
+  }
+}
+
+/**
+ * One attempt, with its redirects followed. An answer of any status but the transient ones is given.
+ *
+ * @throws {TransientError} when there is no answer, or one that asks to come again.
+ * @throws {HotbootError} when redirects lead in circles, or from https to http.
+ */
+export async function get(request: HttpRequest): Promise<Response> {
+  let { url } = request;
+  const { origin } = new URL(url);
+  for (let redirects = 0; redirects <= MOST_REDIRECTS; redirects++) {
+    const isHome = new URL(url).origin === origin;
+    const authorization = request.token && isHome ? { authorization: `Bearer ${request.token}` } : undefined;
+    const response = await attempt(url, { ...request.headers, ...authorization }, request.signal);
+    if (!REDIRECTS.has(response.status)) {
+      if (!TRANSIENT.has(response.status)) return response;
+      await response.body?.cancel();
+      throw new TransientError(`${hostOf(url)} answered ${response.status}`, retryAfter(response));
+    }
+    await response.body?.cancel();
+    const location = response.headers.get("location");
+    const next = location === null ? null : URL.parse(location, url);
+    if (!next || !/^https?:$/.test(next.protocol)) {
+      throw new HotbootError(`${hostOf(url)} redirects to nowhere (${response.status} without a usable Location)`);
+    }
+    if (new URL(url).protocol === "https:" && next.protocol === "http:") {
+      throw new HotbootError(`${hostOf(url)} redirects from https to http, which is refused`);
+    }
+    url = next.href;
+  }
+  throw new HotbootError(`${hostOf(request.url)} redirects more than ${MOST_REDIRECTS} times: in circles, it seems`);
+}
+
+/** The same, tried again as long as the failures are transient. */
+export async function getPatiently(request: HttpRequest, options: RetryOptions = {}): Promise<Response> {
+  const { attempts = 6 } = options;
+  for (let attempt = 1;; attempt++) {
+    try {
+      return await get(request);
+    } catch (error) {
+      if (!(error instanceof TransientError)) throw error;
+      if (attempt === attempts) throw new HotbootError(`${error.message}, ${attempts} times: try again later`);
+      await sleep(pauseBefore(attempt, error, options), request.signal);
+    }
+  }
+}
+
+/**
+ * How long to wait after the failed attempt `attempt`, from 1: as long as the server asks, else twice as long as before,
+ * and in any case not just as long as everybody else.
+ */
+export function pauseBefore(attempt: number, error: TransientError, options: RetryOptions = {}): number {
+  const { baseMs = 500, longestMs = 60_000 } = options;
+  const wanted = error.afterMs ?? Math.min(baseMs * 2 ** (attempt - 1), 15_000);
+  if (wanted > longestMs) {
+    throw new HotbootError(`${error.message} and asks to wait for ${Math.ceil(wanted / 1000)} s: try again then`);
+  }
+  return wanted + Math.random() * Math.max(baseMs / 2, wanted / 4);
+}
+
+/** Which host a URL names, for messages: the rest of it may hold a signature. */
+export function hostOf(url: string): string {
+  return new URL(url).host;
+}
+
+/** What `Retry-After` asks for, in milliseconds from now: seconds, or a date. */
+export function retryAfter(response: Response, now = Date.now()): number | undefined {
+  const value = response.headers.get("retry-after")?.trim();
+  if (!value) return undefined;
+  if (/^\d+$/.test(value)) return Number(value) * 1000;
+  const date = Date.parse(value);
+  return Number.isNaN(date) ? undefined : Math.max(0, date - now);
+}
+
+async function attempt(url: string, headers: Record<string, string>, signal?: AbortSignal): Promise<Response> {
+  try {
+    // Bytes are counted, so nobody is to compress them on the way.
+    return await fetch(url, { headers: { "accept-encoding": "identity", ...headers }, redirect: "manual", signal });
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw new TransientError(`${hostOf(url)} cannot be reached (${messageOf((error as Error).cause ?? error)})`);
+  }
+}

@@ -1,0 +1,394 @@
+/**
+ * One download's connections: each fetches a range and writes it to its place. There is one at first; others join in
+ * as long as that makes it faster.
+ *
+ * Source: RFC 9110, 14 (range requests) and 13.1.5 (If-Range).
+ */
+
+import { HotbootError, messageOf } from "../error.ts";
+import { sleep } from "../vm/wait.ts";
+import { FileDigest } from "./digest.ts";
+import { formatBytes } from "./format.ts";
+import { get, hostOf, type HttpRequest, pauseBefore, type RetryOptions, TransientError } from "./http.ts";
+import type { PartFile, Range } from "./part_file.ts";
+import { requireRoom } from "./room.ts";
+
+/** What to download, and what it must be. */
+export interface Download {
+  /** Where it is; asked anew for each connection, so that an address that it redirects to may expire. */
+  request: HttpRequest;
+  /** What it is called in messages. */
+  name: string;
+  /** Its size in bytes, where it is known beforehand. */
+  size?: number;
+  /** Its SHA-256 in hex, where it is known beforehand. */
+  sha256?: string;
+  /** What tells this version from others, where no digest does. */
+  version?: string;
+  /** What a refusal by the request's own host means, such as a 404. */
+  explain?: (response: Response) => Promise<Error>;
+}
+
+/** How to download. */
+export interface DownloadOptions {
+  /** Aborting it ends the download; what has come is kept for the next one. */
+  signal?: AbortSignal;
+  /** Told now and then how many bytes there are; the total is NaN while it is unknown. */
+  onProgress?: (done: number, total: number) => void;
+  /** Told of what went wrong and is tried again. */
+  onTrouble?: (message: string) => void;
+  /** How many connections there may be; 4 unless told. */
+  connections?: number;
+  /** How long a connection may be silent, in milliseconds; 30 s unless told. */
+  stallMs?: number;
+  /** How often in a row an attempt may bring next to nothing, and the pauses between. */
+  retry?: RetryOptions;
+}
+
+/** What came is not what was wanted; another attempt from the start may do better. */
+export class WrongContent extends HotbootError {}
+
+const BUFFER = 4 * 1024 * 1024;
+/** What has come is on disk after this long at the latest. */
+const FLUSH_MS = 1000;
+/** What a further connection must at least have to do. */
+const SMALLEST_SHARE = 16 * 1024 * 1024;
+/** An attempt that brings less is counted as a failure. */
+const NEXT_TO_NOTHING = 64 * 1024;
+/** For how long a rate is measured before a further connection is tried, and what that must bring for another one. */
+const MEASURE_MS = 1000;
+const WORTHWHILE = 1.2;
+
+/** A range that a connection works on; its end moves when another connection takes over a part. */
+interface Segment extends Range {
+  /** Up to where its bytes have come. */
+  at: number;
+}
+
+/** The connections of a download, from one {@linkcode run} to its end. */
+export class Transfer {
+  /** False once the server has ignored a range. */
+  acceptsRanges: boolean;
+  /** Bytes that have come, those from earlier runs among them. */
+  received: number;
+  /** Hashes them as they come, as far as there is no gap. */
+  digest: FileDigest;
+  #part: PartFile;
+  #what: Download;
+  #options: DownloadOptions;
+  #waiting: Range[] = [];
+  #active = new Set<Segment>();
+  #failures = 0;
+  #end = new AbortController();
+
+  constructor(part: PartFile, what: Download, options: DownloadOptions, acceptsRanges: boolean) {
+    this.#part = part;
+    this.#what = what;
+    this.#options = options;
+    this.digest = new FileDigest(part.path);
+    this.acceptsRanges = acceptsRanges;
+    this.received = part.received;
+  }
+
+  /**
+   * Fetches all that is missing.
+   *
+   * @throws {WrongContent} when what comes belongs to another version, or is something else altogether.
+   * @throws {HotbootError} when it cannot be had.
+   */
+  async run(): Promise<void> {
+    const { signal } = this.#options;
+    const stop = signal ? AbortSignal.any([signal, this.#end.signal]) : this.#end.signal;
+    const mayGoOn = this.acceptsRanges && (this.#part.validator ?? this.#what.sha256) !== undefined;
+    if (this.#part.size >= 0 && this.#part.received > 0 && mayGoOn) {
+      this.#waiting = this.#part.missing;
+      if (this.#waiting.length === 0) return;
+      await this.#requireRoom();
+    } else {
+      this.#startOver();
+    }
+    const connections: Promise<void>[] = [];
+    const connect = () => {
+      const connection = this.#connection(stop);
+      connection.catch((error) => this.#end.abort(error)); // the others have no more to do
+      connections.push(connection);
+    };
+    connect();
+    const growing = this.#grow(connect, stop);
+    try {
+      for (let at = 0; at < connections.length; at++) await connections[at]; // which may become more meanwhile
+    } finally {
+      this.#end.abort();
+      await Promise.allSettled([...connections, growing]);
+      await this.#part.save();
+    }
+  }
+
+  /** Adds connections while each makes it faster. */
+  async #grow(connect: () => void, stop: AbortSignal): Promise<void> {
+    const { connections = 4 } = this.#options;
+    try {
+      let before = await this.#rate(stop);
+      for (let count = 1; count < connections; count++) {
+        if (!this.acceptsRanges || !this.#canSplit()) return;
+        connect();
+        await sleep(MEASURE_MS / 2, stop); // to get going
+        const after = await this.#rate(stop);
+        if (after < before * WORTHWHILE) return;
+        before = after;
+      }
+    } catch {
+      // the download has ended
+    }
+  }
+
+  async #rate(stop: AbortSignal): Promise<number> {
+    const before = this.received;
+    await sleep(MEASURE_MS, stop);
+    return this.received - before;
+  }
+
+  /** Fetches one segment after the other until there is none left. */
+  async #connection(stop: AbortSignal): Promise<void> {
+    for (let segment; (segment = this.#next());) {
+      const begin = segment.at;
+      try {
+        await this.#fetch(segment, stop);
+        this.#failures = 0;
+      } catch (error) {
+        stop.throwIfAborted();
+        if (!(error instanceof TransientError)) throw error;
+        this.#giveBack(segment);
+        if (this.#active.size > 0) return; // a further one that the server does not want: the others go on
+        if (this.acceptsRanges && segment.at - begin >= NEXT_TO_NOTHING) this.#failures = 0;
+        await this.#pauseAfter(error, stop);
+      } finally {
+        this.#active.delete(segment);
+      }
+    }
+  }
+
+  /** @throws {HotbootError} when there have been too many failures in a row. */
+  async #pauseAfter(error: TransientError, stop: AbortSignal): Promise<void> {
+    const { retry = {}, onTrouble } = this.#options;
+    const { attempts = 6 } = retry;
+    if (++this.#failures >= attempts) {
+      throw new HotbootError(
+        `${this.#what.name} cannot be downloaded: ${error.message}, ${attempts} times in a row; ` +
+          `${formatBytes(this.#part.received)} are kept, and the next attempt goes on there`,
+      );
+    }
+    onTrouble?.(`${error.message}; trying again`);
+    await sleep(pauseBefore(this.#failures, error, retry), stop);
+  }
+
+  /** Something to fetch: what waits, or half of what the slowest still has before it. */
+  #next(): Segment | undefined {
+    let range = this.#waiting.shift();
+    if (!range && this.#canSplit()) {
+      const largest = this.#largest()!;
+      const middle = largest.at + Math.ceil((largest.end - largest.at) / 2);
+      range = { start: middle, end: largest.end };
+      largest.end = middle;
+    }
+    if (!range) return undefined;
+    const segment = { ...range, at: range.start };
+    this.#active.add(segment);
+    return segment;
+  }
+
+  #largest(): Segment | undefined {
+    return [...this.#active].toSorted((a, b) => (b.end - b.at) - (a.end - a.at))[0];
+  }
+
+  #canSplit(): boolean {
+    const largest = this.#largest();
+    return this.acceptsRanges && this.#part.size >= 0 && largest !== undefined &&
+      largest.end - largest.at >= 2 * SMALLEST_SHARE;
+  }
+
+  #giveBack(segment: Segment): void {
+    this.#active.delete(segment);
+    if (!this.acceptsRanges || segment.end === Infinity) this.#startOver();
+    else if (segment.at < segment.end) this.#waiting.unshift({ start: segment.at, end: segment.end });
+  }
+
+  /** Nothing is known of the file, and the next answer will tell. */
+  #startOver(): void {
+    this.#waiting = [{ start: 0, end: Infinity }];
+    this.received = 0;
+  }
+
+  /** One request, and its answer's bytes to their places. */
+  async #fetch(segment: Segment, stop: AbortSignal): Promise<void> {
+    const { stallMs = 30_000 } = this.#options;
+    const attempt = new AbortController();
+    let heard = performance.now();
+    const watch = setInterval(() => {
+      if (performance.now() - heard > stallMs) {
+        attempt.abort(new TransientError(`${hostOf(this.#what.request.url)} was silent for ${stallMs / 1000} s`));
+      }
+    }, Math.min(1000, stallMs / 4));
+    const signal = AbortSignal.any([stop, attempt.signal]);
+    try {
+      const response = await get({
+        ...this.#what.request,
+        headers: { ...this.#what.request.headers, ...this.#rangeHeaders(segment) },
+        signal,
+      });
+      try {
+        await this.#accept(segment, response);
+      } catch (error) {
+        await response.body?.cancel();
+        throw error;
+      }
+      await this.#copy(segment, response, signal, () => heard = performance.now());
+    } catch (error) {
+      stop.throwIfAborted();
+      attempt.signal.throwIfAborted();
+      throw error;
+    } finally {
+      clearInterval(watch);
+    }
+  }
+
+  #rangeHeaders({ at, end }: Segment): Record<string, string> {
+    if (!this.acceptsRanges) return {};
+    const { validator } = this.#part;
+    return {
+      range: `bytes=${at}-${end === Infinity ? "" : end - 1}`,
+      ...(validator !== undefined && { "if-range": validator }),
+    };
+  }
+
+  /** Looks at what the server says that it sends. */
+  async #accept(segment: Segment, response: Response): Promise<void> {
+    const { name, request, explain } = this.#what;
+    const { status, headers } = response;
+    const isFirst = segment.end === Infinity;
+    if (status === 416 && isFirst) { // nothing is there, not even a first byte
+      this.acceptsRanges = false;
+      throw new TransientError(`${hostOf(request.url)} has no ranges of ${name}`);
+    }
+    if (status === 416) throw this.#changed();
+    if (status !== 200 && status !== 206) {
+      const isOwnHost = !response.url || new URL(response.url).origin === new URL(request.url).origin;
+      if (isOwnHost) {
+        throw await explain?.(response) ?? new HotbootError(`${name}: ${hostOf(request.url)} answered ${status}`);
+      }
+      throw new TransientError(`${hostOf(response.url)} answered ${status}, as when an address has expired`);
+    }
+    if (/^text\/html\b/i.test(headers.get("content-type") ?? "") && !/\.html?$/.test(name)) {
+      throw new TransientError(`${hostOf(response.url || request.url)} sent a web page instead of ${name}`);
+    }
+    if (status === 200 && !isFirst) { // the range was ignored, or the file has changed
+      this.acceptsRanges = headers.get("accept-ranges") === "bytes";
+      throw this.#changed();
+    }
+    const range = status === 206 ? parseContentRange(headers.get("content-range")) : undefined;
+    if (status === 206 && !range) throw new TransientError(`${hostOf(request.url)} does not say which bytes it sends`);
+    const length = headers.get("content-length");
+    const total = range ? range.total : length === null ? -1 : Number(length);
+    if (isFirst) return await this.#begin(segment, response, total, range?.start ?? 0);
+    const etag = strongTag(headers);
+    const isOther = etag !== undefined && this.#part.validator !== undefined && /^"/.test(this.#part.validator) &&
+      etag !== this.#part.validator;
+    if (isOther || range!.start !== segment.at || total !== this.#part.size) throw this.#changed();
+  }
+
+  /** The first answer tells how much there is. */
+  async #begin(segment: Segment, { status, headers }: Response, total: number, start: number): Promise<void> {
+    const { name, size } = this.#what;
+    if (start !== 0) throw new TransientError(`${name} came from byte ${start} on`);
+    if (size !== undefined && total >= 0 && total !== size) {
+      throw new WrongContent(`${name} has ${total} bytes and must have ${size}`);
+    }
+    if (status === 200) this.acceptsRanges = false;
+    const known = total >= 0 ? total : size ?? -1;
+    this.digest = new FileDigest(this.#part.path);
+    await this.#part.reset(known, strongTag(headers) ?? headers.get("last-modified") ?? undefined);
+    if (known >= 0) segment.end = known;
+    await this.#requireRoom();
+  }
+
+  async #requireRoom(): Promise<void> {
+    const { path, size, received } = this.#part;
+    if (size >= 0) await requireRoom(path.replace(/[^/]*$/, "") || ".", size - received, this.#what.name);
+  }
+
+  #changed(): WrongContent {
+    return new WrongContent(`${this.#what.name} has changed while it was downloaded`);
+  }
+
+  /** Reads into two buffers in turn: while one fills, the other is written. */
+  async #copy(segment: Segment, response: Response, signal: AbortSignal, onBytes: () => void): Promise<void> {
+    const first = segment.at;
+    if (!response.body) return await this.#finish(segment, first, segment.at);
+    const reader = response.body.getReader({ mode: "byob" });
+    using file = await Deno.open(this.#part.path, { write: true });
+    await file.seek(first, Deno.SeekMode.Start);
+    let [buffer, spare] = [new ArrayBuffer(BUFFER), new ArrayBuffer(BUFFER)];
+    let used = 0;
+    let flushed = performance.now();
+    let writing: Promise<void> = Promise.resolve();
+    const flush = async () => {
+      await writing;
+      const bytes = new Uint8Array(buffer, 0, used);
+      const start = segment.at - used;
+      writing = writeAll(file, bytes).then(() => this.#part.add({ start, end: start + bytes.length }));
+      writing.catch(() => {});
+      this.digest.add(start, bytes);
+      [buffer, spare, used, flushed] = [spare, buffer, 0, performance.now()];
+    };
+    try {
+      while (segment.at < segment.end) {
+        const { value, done } = await reader.read(new Uint8Array(buffer, used, BUFFER - used));
+        if (done) break;
+        onBytes();
+        buffer = value.buffer as ArrayBuffer;
+        const counted = Math.min(value.length, segment.end - segment.at); // another connection fetches the rest
+        segment.at += counted;
+        used += counted;
+        this.received += counted;
+        if (used === BUFFER || performance.now() - flushed > FLUSH_MS) await flush();
+      }
+    } catch (error) {
+      signal.throwIfAborted();
+      throw new TransientError(
+        `the connection to ${hostOf(response.url || this.#what.request.url)} broke (${messageOf(error)})`,
+      );
+    } finally {
+      if (used > 0) await flush();
+      await writing;
+      await reader.cancel().catch(() => {});
+    }
+    await this.#finish(segment, first, segment.at);
+  }
+
+  /** Whether all has come that was to come. */
+  async #finish(segment: Segment, first: number, last: number): Promise<void> {
+    if (segment.end === Infinity) { // the server had not said how much it would be
+      await this.#part.end(last);
+      return;
+    }
+    if (last < segment.end) {
+      throw new TransientError(`${this.#what.name} ended ${segment.end - last} bytes early, after ${last - first}`);
+    }
+  }
+}
+
+/** What a `Content-Range` says: RFC 9110, 14.4. */
+function parseContentRange(value: string | null): { start: number; total: number } | undefined {
+  const [, start, total] = value?.match(/^bytes (\d+)-\d+\/(\d+)$/) ?? [];
+  return start === undefined ? undefined : { start: Number(start), total: Number(total) };
+}
+
+/** A strong ETag; a weak one does not promise the same bytes (RFC 9110, 8.8.1). */
+function strongTag(headers: Headers): string | undefined {
+  const tag = headers.get("etag");
+  return tag?.startsWith('"') ? tag : undefined;
+}
+
+async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+}

@@ -1,0 +1,89 @@
+/** Taking one file out of a zip archive on disk, in constant memory. */
+
+import { type FileEntry, ZipReader } from "@zip.js/zip.js/lib/zip-core-reader.js";
+import { HotbootError, messageOf } from "../error.ts";
+import { requireRoom } from "./room.ts";
+
+const BLOCK = 512 * 1024;
+
+/**
+ * Writes the file called `name`, in whichever directory of the archive, to `path`: the archive has no say in where.
+ *
+ * @returns Its size in bytes.
+ * @throws {HotbootError} when the archive has no such file, or is damaged; nothing is left of it then.
+ */
+export async function unzipOne(archive: string, name: string, path: string, signal?: AbortSignal): Promise<number> {
+  using file = await Deno.open(archive);
+  const { size } = await file.stat();
+  const reader = new ZipReader(new RandomAccess(file, size), { useWebWorkers: false, checkSignature: true });
+  try {
+    const entries = await reader.getEntries();
+    const isIt = ({ filename, directory }: { filename: string; directory: boolean }) =>
+      !directory && filename.split("/").at(-1) === name;
+    const [entry, ...more] = entries.filter(isIt);
+    if (!entry) throw new HotbootError(`${fileName(archive)} holds no ${name}`);
+    if (more.length > 0) throw new HotbootError(`${fileName(archive)} holds several files called ${name}`);
+    await requireRoom(path.replace(/[^/]*$/, "") || ".", entry.uncompressedSize, name);
+    const output = await Deno.open(path, { write: true, create: true, truncate: true, mode: 0o600 });
+    await (entry as FileEntry).getData(output.writable, signal && { signal });
+    const written = (await Deno.stat(path)).size;
+    if (written !== entry.uncompressedSize) throw new HotbootError(`${name} is not whole`);
+    return written;
+  } catch (error) {
+    await Deno.remove(path).catch(() => {});
+    signal?.throwIfAborted();
+    if (error instanceof HotbootError) throw error;
+    throw new HotbootError(`${fileName(archive)} is no sound zip archive: ${messageOf(error)}`);
+  } finally {
+    await reader.close();
+  }
+}
+
+function fileName(path: string): string {
+  return path.split("/").at(-1)!;
+}
+
+/** An open file, as zip.js reads it. */
+class RandomAccess {
+  readonly size: number;
+  #file: Deno.FsFile;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(file: Deno.FsFile, size: number) {
+    this.#file = file;
+    this.size = size;
+  }
+
+  get readable(): ReadableStream<Uint8Array> {
+    return this.createReadable();
+  }
+
+  createReadable({ offset = 0, size = this.size - offset }: { offset?: number; size?: number } = {}) {
+    const end = offset + size;
+    let at = offset;
+    return new ReadableStream<Uint8Array>({
+      pull: async (controller) => {
+        const bytes = await this.readUint8Array(at, Math.min(BLOCK, end - at));
+        at += bytes.length;
+        if (bytes.length > 0) controller.enqueue(bytes);
+        if (at >= end || bytes.length === 0) controller.close();
+      },
+    });
+  }
+
+  /** Reads take turns, because the file has one position. */
+  readUint8Array(index: number, length: number): Promise<Uint8Array> {
+    const turn = this.#last.then(async () => {
+      const bytes = new Uint8Array(Math.max(0, Math.min(length, this.size - index)));
+      await this.#file.seek(index, Deno.SeekMode.Start);
+      for (let got = 0; got < bytes.length;) {
+        const read = await this.#file.read(bytes.subarray(got));
+        if (read === null) throw new HotbootError("the archive became shorter");
+        got += read;
+      }
+      return bytes;
+    });
+    this.#last = turn.catch(() => {});
+    return turn;
+  }
+}
