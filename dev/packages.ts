@@ -29,6 +29,7 @@ export const TESTS: Needed[] = [
   { what: "genisoimage", apt: "genisoimage" },
   { what: "xorriso", apt: "xorriso" },
   { what: "bsdtar", apt: "libarchive-tools" },
+  { what: "zip", apt: "zip" },
 ];
 
 /** Installs what is missing. Ends the program when that is impossible, saying what to do. */

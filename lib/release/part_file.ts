@@ -119,9 +119,10 @@ export class PartFile {
     await this.#saving;
   }
 
-  /** Removes all of it. */
+  /** Removes all of it, and forgets it. */
   async remove(): Promise<void> {
     await this.#saving.catch(() => {});
+    this.#state = { key: this.#state.key, size: -1, done: [] };
     for (const path of [`${this.path}.json`, this.path]) await Deno.remove(path).catch(() => {});
   }
 }

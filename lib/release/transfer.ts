@@ -48,11 +48,11 @@ export interface DownloadOptions {
 /** What came is not what was wanted; another attempt from the start may do better. */
 export class WrongContent extends HotbootError {}
 
-const BUFFER = 4 * 1024 * 1024;
-/** What has come is on disk after this long at the latest. */
-const FLUSH_MS = 1000;
+/** What is read at once, and how much of it may wait to be written. */
+const BUFFER = 512 * 1024;
+const BUFFERS = 8;
 /** What a further connection must at least have to do. */
-const SMALLEST_SHARE = 16 * 1024 * 1024;
+const SMALLEST_SHARE = 4 * 1024 * 1024;
 /** An attempt that brings less is counted as a failure. */
 const NEXT_TO_NOTHING = 64 * 1024;
 /** For how long a rate is measured before a further connection is tried, and what that must bring for another one. */
@@ -63,6 +63,8 @@ const WORTHWHILE = 1.2;
 interface Segment extends Range {
   /** Up to where its bytes have come. */
   at: number;
+  /** Up to where its connection would go on. */
+  requested: number;
 }
 
 /** The connections of a download, from one {@linkcode run} to its end. */
@@ -192,7 +194,7 @@ export class Transfer {
       largest.end = middle;
     }
     if (!range) return undefined;
-    const segment = { ...range, at: range.start };
+    const segment = { ...range, at: range.start, requested: range.end };
     this.#active.add(segment);
     return segment;
   }
@@ -209,7 +211,9 @@ export class Transfer {
 
   #giveBack(segment: Segment): void {
     this.#active.delete(segment);
+    const before = [...this.#active].find(({ end, requested }) => end === segment.at && requested >= segment.end);
     if (!this.acceptsRanges || segment.end === Infinity) this.#startOver();
+    else if (before) before.end = segment.end; // the connection that it was split off goes on
     else if (segment.at < segment.end) this.#waiting.unshift({ start: segment.at, end: segment.end });
   }
 
@@ -307,7 +311,7 @@ export class Transfer {
     const known = total >= 0 ? total : size ?? -1;
     this.digest = new FileDigest(this.#part.path);
     await this.#part.reset(known, strongTag(headers) ?? headers.get("last-modified") ?? undefined);
-    if (known >= 0) segment.end = known;
+    if (known >= 0) segment.end = segment.requested = known;
     await this.#requireRoom();
   }
 
@@ -320,47 +324,46 @@ export class Transfer {
     return new WrongContent(`${this.#what.name} has changed while it was downloaded`);
   }
 
-  /** Reads into two buffers in turn: while one fills, the other is written. */
+  /** Writes what comes while more is coming. */
   async #copy(segment: Segment, response: Response, signal: AbortSignal, onBytes: () => void): Promise<void> {
     const first = segment.at;
     if (!response.body) return await this.#finish(segment, first, segment.at);
     const reader = response.body.getReader({ mode: "byob" });
     using file = await Deno.open(this.#part.path, { write: true });
     await file.seek(first, Deno.SeekMode.Start);
-    let [buffer, spare] = [new ArrayBuffer(BUFFER), new ArrayBuffer(BUFFER)];
-    let used = 0;
-    let flushed = performance.now();
-    let writing: Promise<void> = Promise.resolve();
-    const flush = async () => {
-      await writing;
-      const bytes = new Uint8Array(buffer, 0, used);
-      const start = segment.at - used;
-      writing = writeAll(file, bytes).then(() => this.#part.add({ start, end: start + bytes.length }));
-      writing.catch(() => {});
-      this.digest.add(start, bytes);
-      [buffer, spare, used, flushed] = [spare, buffer, 0, performance.now()];
+    const read = (buffer: ArrayBuffer) =>
+      reader.read(new Uint8Array(buffer)).catch((error) => {
+        signal.throwIfAborted();
+        const host = hostOf(response.url || this.#what.request.url);
+        throw new TransientError(`the connection to ${host} broke (${messageOf(error)})`);
+      });
+    // A buffer is the reader's until it is filled (and lost when that fails), then it is written, then it is free again.
+    let written: Promise<unknown> = Promise.resolve();
+    const write = async (before: Promise<unknown>, start: number, bytes: Uint8Array<ArrayBuffer>) => {
+      await before;
+      await writeAll(file, bytes);
+      await this.#part.add({ start, end: start + bytes.length });
+      return bytes.buffer;
     };
+    const free = Array.from({ length: BUFFERS }, () => Promise.resolve(new ArrayBuffer(BUFFER)));
     try {
       while (segment.at < segment.end) {
-        const { value, done } = await reader.read(new Uint8Array(buffer, used, BUFFER - used));
+        const { value, done } = await read(await free.shift()!);
         if (done) break;
         onBytes();
-        buffer = value.buffer as ArrayBuffer;
-        const counted = Math.min(value.length, segment.end - segment.at); // another connection fetches the rest
-        segment.at += counted;
-        used += counted;
-        this.received += counted;
-        if (used === BUFFER || performance.now() - flushed > FLUSH_MS) await flush();
+        const bytes = value.subarray(0, segment.end - segment.at); // the rest is another connection's
+        const start = segment.at;
+        segment.at += bytes.length;
+        this.received += bytes.length;
+        const buffer = write(written, start, bytes);
+        buffer.catch(() => {}); // awaited when its turn comes
+        free.push(buffer);
+        written = buffer;
+        this.digest.add(start, bytes);
       }
-    } catch (error) {
-      signal.throwIfAborted();
-      throw new TransientError(
-        `the connection to ${hostOf(response.url || this.#what.request.url)} broke (${messageOf(error)})`,
-      );
     } finally {
-      if (used > 0) await flush();
-      await writing;
       await reader.cancel().catch(() => {});
+      await written;
     }
     await this.#finish(segment, first, segment.at);
   }

@@ -13,7 +13,7 @@ import type { StartResult } from "../../lib/emulator/start.ts";
 import type { Profile } from "../../lib/profile/profile.ts";
 
 const ROOT = fromFileUrl(new URL("../../", import.meta.url));
-const ARCH = Deno.build.arch === "aarch64" ? "arm64" : "amd64";
+export const ARCH = Deno.build.arch === "aarch64" ? "arm64" : "amd64";
 const IMPORTS = await importArguments();
 
 /** Where images are kept from one run of the tests to the next; `build` makes them anew when their recipes change. */

@@ -1,0 +1,297 @@
+/** Downloads from servers that behave, and from those that do not. */
+
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { encodeHex } from "@std/encoding/hex";
+import { HotbootError } from "../../lib/error.ts";
+import { download } from "../../lib/release/download.ts";
+import type { Download, DownloadOptions } from "../../lib/release/transfer.ts";
+import { random } from "../unit/random.ts";
+import { type Fault, StorageServer } from "./storage_server.ts";
+
+const MIB = 2 ** 20;
+const QUICK: DownloadOptions = { stallMs: 200, retry: { baseMs: 2, longestMs: 50, attempts: 6 } };
+
+async function sha256(bytes: Uint8Array): Promise<string> {
+  return encodeHex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes.slice())));
+}
+
+function content(size: number, seed = 1): Uint8Array {
+  const words = new Uint32Array(Math.ceil(size / 4));
+  let state = seed;
+  for (let at = 0; at < words.length; at++) words[at] = state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+  return new Uint8Array(words.buffer, 0, size);
+}
+
+/** A server with one file, and a directory to download to. */
+class Setting implements AsyncDisposable {
+  private constructor(
+    readonly server: StorageServer,
+    readonly directory: string,
+    readonly bytes: Uint8Array,
+    readonly what: Download,
+  ) {}
+
+  static async make(size: number, { digest = true } = {}): Promise<Setting> {
+    const server = new StorageServer();
+    const bytes = content(size);
+    server.files.set("/file", { bytes, etag: '"one"' });
+    const what: Download = {
+      name: "image.qcow2",
+      size,
+      request: { url: `${server.origin}/file` },
+      ...(digest && { sha256: await sha256(bytes) }),
+    };
+    return new Setting(server, await Deno.makeTempDir({ prefix: "hotboot-download-" }), bytes, what);
+  }
+
+  get path(): string {
+    return `${this.directory}/part`;
+  }
+
+  async expectRight(options: DownloadOptions = {}, what: Partial<Download> = {}): Promise<void> {
+    const result = await download(this.path, { ...this.what, ...what }, { ...QUICK, ...options });
+    assertEquals(result, { size: this.bytes.length, sha256: await sha256(this.bytes) });
+    const got = await Deno.readFile(this.path);
+    assert(got.length === this.bytes.length && await sha256(got) === result.sha256);
+  }
+
+  async expectError(why: RegExp, options: DownloadOptions = {}, what: Partial<Download> = {}): Promise<void> {
+    const error = await assertRejects(
+      () => download(this.path, { ...this.what, ...what }, { ...QUICK, ...options }),
+      HotbootError,
+    );
+    assertMatch(error.message, why);
+    assert(!error.message.includes("\n"));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.server[Symbol.asyncDispose]();
+    await Deno.remove(this.directory, { recursive: true });
+  }
+}
+
+/** Faults for the requests in their order; the last one stays. */
+function inOrder(...faults: (Fault | undefined)[]): () => Fault | undefined {
+  let index = 0;
+  return () => faults[Math.min(index++, faults.length - 1)];
+}
+
+Deno.test("download: files of all sizes, with and without a digest or a known size", async () => {
+  for (const size of [0, 1, 4 * MIB - 1, 4 * MIB, 9 * MIB + 17]) {
+    await using one = await Setting.make(size);
+    await one.expectRight();
+    await one.expectRight(); // it is there already
+    await using two = await Setting.make(size, { digest: false });
+    await two.expectRight({}, { size: undefined });
+    two.server.options.fault = () => ({ noLength: true });
+    await Deno.remove(two.path);
+    await two.expectRight({}, { size: undefined });
+  }
+});
+
+Deno.test("download: a broken connection goes on where it was, asking for the same version", async () => {
+  await using setting = await Setting.make(10 * MIB);
+  const { server } = setting;
+  server.options.fault = inOrder({ cutAfter: 3 * MIB }, { cutAfter: 2 * MIB + 5 }, undefined);
+  await setting.expectRight();
+  const ranges = server.seen.map(({ headers }) => [headers.get("range"), headers.get("if-range")]);
+  assertEquals(ranges, [
+    ["bytes=0-", null],
+    [`bytes=${3 * MIB}-${10 * MIB - 1}`, '"one"'],
+    [`bytes=${5 * MIB + 5}-${10 * MIB - 1}`, '"one"'],
+  ]);
+  assertEquals(server.seen.map(({ headers }) => headers.get("accept-encoding")), ["identity", "identity", "identity"]);
+});
+
+Deno.test("download: an aborted one is gone on with by the next, which fetches only what is missing", async () => {
+  await using setting = await Setting.make(20 * MIB);
+  const { server } = setting;
+  server.options.bytesPerSecond = 10 * MIB;
+  const abort = new AbortController();
+  const onProgress = (done: number) => done > 6 * MIB && abort.abort(new Error("enough"));
+  await assertRejects(
+    () => download(setting.path, setting.what, { ...QUICK, signal: abort.signal, onProgress }),
+    Error,
+    "enough",
+  );
+  const { size } = await Deno.stat(setting.path);
+  assert(size > 5 * MIB && size < 20 * MIB, String(size));
+  server.options.bytesPerSecond = Infinity;
+  server.seen.length = 0;
+  await setting.expectRight();
+  const [, from] = server.seen[0].headers.get("range")!.match(/^bytes=(\d+)-/)!;
+  assert(Number(from) > 4 * MIB, from);
+  // Another file of that path is not mixed with it, and nor is one whose state is damaged.
+  await Deno.writeTextFile(`${setting.path}.json`, "{");
+  await setting.expectRight();
+});
+
+Deno.test("download: several connections where that is faster, and one where it is not", async (t) => {
+  await t.step("each connection has its own limit", async () => {
+    await using setting = await Setting.make(64 * MIB);
+    setting.server.options.bytesPerSecond = 8 * MIB;
+    await setting.expectRight();
+    const connections = setting.server.seen.length;
+    assert(connections >= 2, `${connections} connections`);
+  });
+  await t.step("a server that refuses further connections is left with its one", async () => {
+    await using setting = await Setting.make(48 * MIB);
+    setting.server.options.bytesPerSecond = 16 * MIB;
+    setting.server.options.connections = 1;
+    await setting.expectRight();
+    assertEquals(setting.server.seen.length, 2);
+  });
+});
+
+Deno.test("download: faults end in the right bytes", async (t) => {
+  const heals: Record<string, (Fault | undefined)[]> = {
+    "a stall": [{ stallAfter: MIB }, undefined],
+    "silence at once": [{ stallAfter: 0 }, undefined],
+    "503 with Retry-After": [{ status: 503, headers: { "retry-after": "0" } }, undefined],
+    "429": [{ status: 429 }, { status: 429 }, undefined],
+    "wrong bytes": [{ corruptFrom: 5 * MIB }, undefined],
+    "wrong bytes in what was resumed": [{ cutAfter: 2 * MIB }, { corruptFrom: 3 * MIB }, undefined],
+    "ranges ignored": [{ ignoreRange: true }],
+    "ranges ignored when resumed": [{ cutAfter: 2 * MIB }, { ignoreRange: true }, { ignoreRange: true }],
+    "a web page at first": [{ html: true }, undefined],
+    "a web page when resumed": [{ cutAfter: 2 * MIB }, { html: true }, undefined],
+    "a length that is too large": [{ lengthOff: 1000 }, undefined, undefined],
+    "a length that is too small": [{ lengthOff: -1000 }, undefined, undefined],
+    "a total that is wrong": [{ cutAfter: MIB }, { totalOff: 5 }, undefined],
+  };
+  for (const [title, faults] of Object.entries(heals)) {
+    await t.step(title, async () => {
+      await using setting = await Setting.make(8 * MIB);
+      setting.server.options.fault = inOrder(...faults);
+      await setting.expectRight();
+    });
+  }
+});
+
+Deno.test("download: what cannot be had is an error that says why, and nothing wrong is left", async (t) => {
+  const cases: [string, Fault, RegExp, boolean?][] = [
+    ["always wrong", { corruptFrom: 100 }, /image\.qcow2: its SHA-256 is [0-9a-f]{64} and must be [0-9a-f]{64}/],
+    ["always a web page", { html: true }, /sent a web page instead of image\.qcow2, 6 times in a row/],
+    ["always cut", { cutAfter: 1000 }, /ended \d+ bytes early|broke .* 6 times in a row/],
+    ["always silent", { stallAfter: 0 }, /was silent for 0\.2 s, 6 times in a row/],
+    ["always busy", { status: 503 }, /answered 503, 6 times in a row/],
+    ["asks to wait for long", { status: 429, headers: { "retry-after": "3600" } }, /asks to wait for 3600 s/],
+    ["not there", { status: 404 }, /answered 404/],
+    ["another size", { ignoreRange: true, lengthOff: 7 }, /has 8388615 bytes and must have 8388608/],
+    ["circles", { status: 302, headers: { location: "/file" } }, /redirects more than 8 times/],
+    ["nowhere", { status: 302 }, /redirects to nowhere/],
+    ["to another protocol", { status: 302, headers: { location: "file:///etc/passwd" } }, /redirects to nowhere/],
+  ];
+  for (const [title, fault, why] of cases) {
+    await t.step(title, async () => {
+      await using setting = await Setting.make(8 * MIB);
+      setting.server.options.fault = () => fault;
+      await setting.expectError(why);
+      setting.server.options.fault = undefined;
+      await setting.expectRight();
+    });
+  }
+  await t.step("nobody there", async () => {
+    await using setting = await Setting.make(8 * MIB);
+    const { url } = setting.what.request;
+    await setting.server[Symbol.asyncDispose]();
+    await setting.expectError(/cannot be reached .* 6 times in a row/, {}, { request: { url } });
+  });
+});
+
+Deno.test("download: a file that changes midway is never mixed, with a digest or without", async () => {
+  for (const digest of [true, false]) {
+    await using setting = await Setting.make(8 * MIB, { digest });
+    const old = setting.bytes.slice();
+    setting.server.options.fault = inOrder({ cutAfter: 3 * MIB }, { change: true }, undefined);
+    if (digest) {
+      await setting.expectError(/its SHA-256 is|has changed/);
+    } else {
+      const { sha256: got } = await download(setting.path, setting.what, QUICK);
+      const now = setting.server.files.get("/file")!.bytes;
+      assertEquals(got, await sha256(now));
+      assert(got !== await sha256(old));
+    }
+  }
+});
+
+Deno.test("download: a token stays with its host", async () => {
+  await using home = await Setting.make(MIB);
+  await using away = await Setting.make(MIB);
+  home.server.options.fault = () => ({ status: 302, headers: { location: `${away.server.origin}/file` } });
+  const request = { url: `${home.server.origin}/file`, token: "secret" };
+  await away.expectRight({}, { request });
+  assertEquals(home.server.seen.map(({ headers }) => headers.get("authorization")), ["Bearer secret"]);
+  assertEquals(away.server.seen.map(({ headers }) => headers.get("authorization")), [null]);
+});
+
+Deno.test("download: a signed address that expires is asked for again", async () => {
+  await using storage = await Setting.make(12 * MIB);
+  await using api = new StorageServer();
+  const { server } = storage;
+  server.options.signed = true;
+  api.options.fault = () => ({ status: 302, headers: { location: server.sign("/file") } });
+  let cuts = 0;
+  server.options.fault = () => {
+    if (cuts++ >= 3) return undefined;
+    server.expire();
+    return undefined;
+  };
+  await storage.expectRight({}, { request: { url: `${api.origin}/asset` } });
+  assertEquals(api.seen.length, 4);
+});
+
+Deno.test("download: no room on the disk is said before anything is fetched", async () => {
+  await using setting = await Setting.make(8 * MIB);
+  const small = `${setting.directory}/small`;
+  await Deno.mkdir(small);
+  const mounted = await new Deno.Command("mount", { args: ["-t", "tmpfs", "-o", "size=20m", "none", small] }).output();
+  if (!mounted.success) return; // only root can
+  try {
+    setting.server.options.bytesPerSecond = MIB;
+    const error = await assertRejects(() => download(`${small}/part`, setting.what, QUICK), HotbootError);
+    assertMatch(error.message, /image\.qcow2 needs 8\.0 MB of disk, and where .* there are 20 MB: make room/);
+  } finally {
+    await new Deno.Command("umount", { args: [small] }).output();
+  }
+});
+
+Deno.test("download: 200 random schedules of faults end in the right bytes or in an error that says why", async () => {
+  const size = 64 * MIB;
+  await using setting = await Setting.make(size);
+  let right = 0;
+  for (let seed = 1; seed <= 200; seed++) {
+    const next = random(seed);
+    const below = (limit: number) => Math.floor(next() * limit);
+    const kinds: (() => Fault)[] = [
+      () => ({ cutAfter: below(size) }),
+      () => ({ cutAfter: below(300_000) }),
+      () => ({ stallAfter: below(size / 2) }),
+      () => ({ status: [429, 500, 502, 503, 504][below(5)], headers: next() < 0.5 ? { "retry-after": "0" } : {} }),
+      () => ({ ignoreRange: true, ...(next() < 0.5 && { cutAfter: below(size) }) }),
+      () => ({ html: true }),
+      () => ({ corruptFrom: below(size) }),
+      () => ({ lengthOff: below(2000) - 1000 }),
+      () => ({ totalOff: 1 + below(100) }),
+      () => ({ noLength: true, ...(next() < 0.5 && { cutAfter: below(size) }) }),
+      () => ({ status: 404 }),
+    ];
+    const bad = 0.1 + next() * 0.75; // some schedules are nearly hopeless
+    setting.server.options.fault = () => next() < bad ? kinds[below(kinds.length)]() : undefined;
+    setting.server.files.set("/file", { bytes: setting.bytes, etag: '"one"' });
+    await Deno.remove(setting.path).catch(() => {});
+    await Deno.remove(`${setting.path}.json`).catch(() => {});
+    const what: Download = next() < 0.5 ? setting.what : { ...setting.what, size: undefined };
+    try {
+      const result = await download(setting.path, what, { ...QUICK, stallMs: 60 });
+      assertEquals(result.sha256, setting.what.sha256, `seed ${seed}`);
+      assertEquals(await sha256(await Deno.readFile(setting.path)), setting.what.sha256, `seed ${seed}`);
+      right++;
+    } catch (error) {
+      assert(error instanceof HotbootError, `seed ${seed}: ${(error as Error)?.stack}`);
+      const { message } = error as HotbootError;
+      assert(message.length > 20 && !message.includes("\n"), `seed ${seed}: ${message}`);
+    }
+  }
+  assert(right > 60, `only ${right} of 200 came through`);
+});

@@ -1,0 +1,187 @@
+/** GitHub's API as far as hotboot asks it, with its storage on a second origin behind signed addresses. */
+
+import { StorageServer } from "./storage_server.ts";
+
+export const REPOSITORY = "acme/emulator";
+export const TOKEN = "ghp_a_token_that_must_stay_here";
+
+interface Asset {
+  name: string;
+  bytes: Uint8Array;
+}
+
+/** A request that has come. */
+export interface ApiSeen {
+  path: string;
+  authorization: string | null;
+}
+
+export class GitHubServer implements AsyncDisposable {
+  readonly storage = new StorageServer({ signed: true });
+  readonly seen: ApiSeen[] = [];
+  /** Answers instead of the API, when it gives something. */
+  intercept?: (path: string, request: Request) => Response | undefined;
+  /** Without the token, nothing is there. */
+  isPrivate = false;
+  /** Assets have no digest, as old ones. */
+  withoutDigests = false;
+  #server: Deno.HttpServer<Deno.NetAddr>;
+  #releases = new Map<string, { assets: Asset[]; published: string; prerelease: boolean }>();
+  #runs = new Map<
+    number,
+    { branch: string; repository: string; created: string; artifacts: Asset[]; expired: boolean }
+  >();
+  #pulls = new Map<number, { branch: string; repository: string }>();
+
+  constructor() {
+    this.#server = Deno.serve(
+      { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+      (request) => this.#answer(request),
+    );
+  }
+
+  get api(): string {
+    return `http://127.0.0.1:${this.#server.addr.port}`;
+  }
+
+  release(tag: string, assets: Asset[], { published = "2026-05-06T07:08:09Z", prerelease = false } = {}): void {
+    this.#releases.set(tag, { assets, published, prerelease });
+  }
+
+  run(
+    id: number,
+    artifacts: Asset[],
+    { branch = "feature", repository = REPOSITORY, created = "2026-05-07T00:00:00Z", expired = false } = {},
+  ): void {
+    this.#runs.set(id, { branch, repository, created, artifacts, expired });
+  }
+
+  pullRequest(number: number, branch: string, repository = REPOSITORY): void {
+    this.#pulls.set(number, { branch, repository });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#server.shutdown();
+    await this.storage[Symbol.asyncDispose]();
+  }
+
+  async #answer(request: Request): Promise<Response> {
+    const url = new URL(request.url);
+    const path = url.pathname + url.search;
+    const authorization = request.headers.get("authorization");
+    this.seen.push({ path, authorization });
+    const intercepted = this.intercept?.(path, request);
+    if (intercepted) return intercepted;
+    if (this.isPrivate && authorization !== `Bearer ${TOKEN}`) return notFound();
+    const [, repository, rest] = url.pathname.match(/^\/repos\/([^/]+\/[^/]+)\/(.+)$/) ?? [];
+    if (repository !== REPOSITORY) return notFound();
+
+    const tag = rest.match(/^releases\/tags\/(.+)$/)?.[1];
+    if (tag) {
+      const release = this.#releases.get(decodeURIComponent(tag));
+      return release ? Response.json(await this.#describe(decodeURIComponent(tag), release)) : notFound();
+    }
+    if (rest === "releases") {
+      const page = Number(url.searchParams.get("page"));
+      const size = Number(url.searchParams.get("per_page"));
+      const all = await Promise.all([...this.#releases].map(([name, release]) => this.#describe(name, release)));
+      return Response.json(all.slice((page - 1) * size, page * size));
+    }
+    const asset = rest.match(/^releases\/assets\/(.+)$/)?.[1];
+    if (asset) return this.#redirect(`/releases/${asset}`, request);
+
+    const pull = this.#pulls.get(Number(rest.match(/^pulls\/(\d+)$/)?.[1]));
+    if (pull) return Response.json({ head: { ref: pull.branch, repo: { full_name: pull.repository } } });
+    if (/^actions\/workflows\/build\.yaml\/runs$/.test(rest)) {
+      const runs = [...this.#runs].filter(([, { branch }]) => branch === url.searchParams.get("branch"));
+      return Response.json({
+        workflow_runs: runs.map(([id, run]) => ({
+          id,
+          head_branch: run.branch,
+          created_at: run.created,
+          head_repository: { full_name: run.repository },
+        })),
+      });
+    }
+    const run = Number(rest.match(/^actions\/runs\/(\d+)\/artifacts$/)?.[1]);
+    if (run) {
+      const found = this.#runs.get(run);
+      if (!found) return notFound();
+      const artifacts = await Promise.all(found.artifacts.map(async ({ name, bytes }, index) => {
+        const path = await this.#store(`/artifacts/${run * 100 + index}`, bytes);
+        return {
+          id: run * 100 + index,
+          name,
+          size_in_bytes: bytes.length,
+          digest: await this.#digest(bytes),
+          archive_download_url: `${this.api}/repos/${REPOSITORY}/actions${path}/zip`,
+          expired: found.expired,
+          created_at: found.created,
+        };
+      }));
+      return Response.json({ artifacts: artifacts.filter(({ name }) => name === url.searchParams.get("name")) });
+    }
+    const artifact = rest.match(/^actions(\/artifacts\/\d+)\/zip$/)?.[1];
+    if (artifact) {
+      if (authorization !== `Bearer ${TOKEN}`) {
+        return Response.json({ message: "Requires authentication" }, { status: 401 });
+      }
+      return this.#redirect(artifact, request);
+    }
+    return notFound();
+  }
+
+  async #describe(
+    tag: string,
+    { assets, published, prerelease }: { assets: Asset[]; published: string; prerelease: boolean },
+  ) {
+    return {
+      tag_name: tag,
+      name: tag,
+      draft: false,
+      prerelease,
+      published_at: published,
+      assets: await Promise.all(assets.map(async ({ name, bytes }) => {
+        const path = await this.#store(`/releases/${tag}/${name}`, bytes);
+        return {
+          name,
+          size: bytes.length,
+          digest: await this.#digest(bytes),
+          url: `${this.api}/repos/${REPOSITORY}${path.replace("/releases/", "/releases/assets/")}`,
+          updated_at: published,
+        };
+      })),
+    };
+  }
+
+  async #store(path: string, bytes: Uint8Array): Promise<string> {
+    if (this.storage.files.get(path)?.bytes !== bytes) {
+      this.storage.files.set(path, { bytes, etag: `"${(await digest(bytes)).slice(7, 39)}"` });
+    }
+    return path;
+  }
+
+  async #digest(bytes: Uint8Array): Promise<string | null> {
+    return this.withoutDigests ? null : await digest(bytes);
+  }
+
+  #redirect(path: string, request: Request): Response {
+    if (request.headers.get("accept") !== "application/octet-stream") return Response.json({ message: "metadata" });
+    return new Response(null, { status: 302, headers: { location: this.storage.sign(path) } });
+  }
+}
+
+const digests = new WeakMap<Uint8Array, string>();
+
+async function digest(bytes: Uint8Array): Promise<string> {
+  const known = digests.get(bytes);
+  if (known) return known;
+  const { encodeHex } = await import("@std/encoding/hex");
+  const made = `sha256:${encodeHex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes.slice())))}`;
+  digests.set(bytes, made);
+  return made;
+}
+
+function notFound(): Response {
+  return Response.json({ message: "Not Found" }, { status: 404 });
+}

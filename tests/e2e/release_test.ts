@@ -1,0 +1,422 @@
+/** Pulling images from a server that behaves as GitHub does. */
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { sleep } from "../../lib/vm/wait.ts";
+import { GitHubServer, REPOSITORY, TOKEN } from "./github_server.ts";
+import { ARCH, assertCode, CACHE, freePort, GuestHome, hotboot, type Run, spawnHotboot } from "./harness.ts";
+
+const MIB = 2 ** 20;
+
+/** A disk that is a qcow2 file as far as it is looked at, with something to tell it by. */
+function disk(size: number, mark: number): Uint8Array {
+  const bytes = new Uint8Array(size);
+  for (let at = 0; at < size; at += 4096) bytes[at] = (at / 4096 + mark) & 0xff;
+  bytes.set([0x51, 0x46, 0x49, 0xfb, 0, 0, 0, 3]);
+  bytes.set([mark], size - 1);
+  return bytes;
+}
+
+/** A zip archive as the distribution's `zip` makes it. */
+async function zip(files: Record<string, Uint8Array>): Promise<Uint8Array> {
+  const directory = await Deno.makeTempDir();
+  try {
+    for (const [name, bytes] of Object.entries(files)) {
+      await Deno.mkdir(`${directory}/${name}`.replace(/\/[^/]*$/, ""), { recursive: true });
+      await Deno.writeFile(`${directory}/${name}`, bytes);
+    }
+    const { success } = await new Deno.Command("zip", {
+      args: ["-q", "-r", "../archive.zip", "."],
+      cwd: await inner(directory),
+    }).output();
+    assert(success);
+    return await Deno.readFile(`${directory}/archive.zip`);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+/** Moves what is in a directory into one below it. */
+async function inner(directory: string): Promise<string> {
+  const names = await Array.fromAsync(Deno.readDir(directory), ({ name }) => name);
+  await Deno.mkdir(`${directory}/.inner`);
+  for (const name of names) await Deno.rename(`${directory}/${name}`, `${directory}/.inner/${name}`);
+  return `${directory}/.inner`;
+}
+
+/** A home, a profile that names releases of the server's, and hotboot with both. */
+class PullHome implements AsyncDisposable {
+  readonly github = new GitHubServer();
+  env: Record<string, string>;
+
+  private constructor(readonly directory: string) {
+    this.env = { HOTBOOT_GITHUB_API: this.github.api, GITHUB_TOKEN: "", GH_TOKEN: "", PATH: `${directory}/bin` };
+  }
+
+  static async make(assets: Record<string, string> = { disk: "emulator-{arch}.qcow2" }): Promise<PullHome> {
+    const made = new PullHome(await Deno.makeTempDir({ prefix: "hotboot-pull-" }));
+    await Deno.writeTextFile(
+      made.profile,
+      JSON.stringify({
+        name: "pulled",
+        image: {
+          release: {
+            repository: REPOSITORY,
+            tag: "emulator-{branch}-latest",
+            branch: "dev",
+            assets,
+            workflow: "build.yaml",
+            artifact: "qemu-emulator-{arch}",
+          },
+        },
+        machine: { memory: 256, cpus: 2, append: "console=ttyS0 quiet" },
+        ports: { web: { guest: 8080, host: freePort() } },
+        config: { label: "microcfg", files: { "runtime.env": [] } },
+        health: [{ name: "web", port: "web", path: "/cgi-bin/health" }],
+      }),
+    );
+    return made;
+  }
+
+  get profile(): string {
+    return `${this.directory}/profile.json`;
+  }
+
+  get home(): string {
+    return `${this.directory}/home`;
+  }
+
+  arguments(verb: string, ...args: string[]): string[] {
+    return [verb, "--home", this.home, "--profile", this.profile, ...args];
+  }
+
+  run(verb: string, ...args: string[]): Promise<Run> {
+    return hotboot(this.arguments(verb, ...args), { env: this.env });
+  }
+
+  pull(...args: string[]): Promise<Run> {
+    return this.run("pull", "--skip-snapshot", ...args);
+  }
+
+  /** The pulled disk. */
+  image(part = ".qcow2"): Promise<Uint8Array> {
+    return Deno.readFile(`${this.home}/images/pulled-${ARCH}${part}`);
+  }
+
+  async expectRefusal(run: Promise<Run>, why: RegExp, code = 1): Promise<void> {
+    const result = await run;
+    assertCode(result, code);
+    assertMatch(result.stderr, why);
+    assertEquals(result.stderr.trimEnd().split("\n").length, 1, result.stderr);
+    assertEquals(result.stdout, "");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.run("stop", "-q");
+    await this.github[Symbol.asyncDispose]();
+    await Deno.remove(this.directory, { recursive: true });
+  }
+}
+
+Deno.test("pull: a release's image, told when it is there already, and pulled again when it is another", async (t) => {
+  await using pull = await PullHome.make();
+  const { github } = pull;
+  const name = `emulator-${ARCH}.qcow2`;
+  const [first, second] = [disk(5 * MIB, 1), disk(5 * MIB, 2)];
+  github.release("emulator-dev-latest", [{ name, bytes: first }, { name: "other", bytes: second }]);
+
+  await t.step("it is downloaded and put in place", async () => {
+    const run = await pull.pull();
+    assertCode(run, 0);
+    assertEquals(run.stdout, `${pull.home}/images/pulled-${ARCH}.qcow2\n`);
+    assertMatch(run.stderr, new RegExp(`^hotboot: pull ${name} from ${REPOSITORY}\n`));
+    assertEquals(await pull.image(), first);
+    const names = await Array.fromAsync(Deno.readDir(`${pull.home}/images`), (entry) => entry.name);
+    assertEquals(names.sort(), [`pulled-${ARCH}.json`, `pulled-${ARCH}.qcow2`]);
+  });
+  await t.step("status tells where it came from", async () => {
+    const { image } = JSON.parse((await pull.run("status", "--json")).stdout);
+    assertEquals(image.origin.kind, "release");
+    assertEquals([image.origin.repository, image.origin.tag], [REPOSITORY, "emulator-dev-latest"]);
+    assertEquals(image.origin.published, "2026-05-06T07:08:09Z");
+    assertMatch(
+      (await pull.run("status")).stdout,
+      /release emulator-dev-latest of acme\/emulator, 2026-05-06T07:08:09Z, [0-9a-f]{64}/,
+    );
+  });
+  await t.step("the same is not downloaded twice, unless it must be", async () => {
+    github.storage.seen.length = 0;
+    assertMatch((await pull.pull()).stdout, /\(already up to date\)\n$/);
+    assertEquals(github.storage.seen.length, 0);
+    assertEquals(JSON.parse((await pull.pull("--json")).stdout).pulled, false);
+    assertEquals(JSON.parse((await pull.pull("--json", "--force")).stdout).pulled, true);
+    assertEquals(github.storage.seen.length, 1);
+  });
+  await t.step("another image replaces it", async () => {
+    github.release("emulator-dev-latest", [{ name, bytes: second }]);
+    assertEquals(JSON.parse((await pull.pull("--json")).stdout).pulled, true);
+    assertEquals(await pull.image(), second);
+  });
+  await t.step("a branch, a tag, an architecture and a repository can be named", async () => {
+    github.release("emulator-main-latest", [{ name, bytes: first }]);
+    github.release("v1.0/special", [{ name: "emulator-arm64.qcow2", bytes: second }, { name, bytes: second }]);
+    assertCode(await pull.pull("--branch", "main"), 0);
+    assertEquals(await pull.image(), first);
+    assertCode(await pull.pull("--tag", "v1.0/special"), 0);
+    assertEquals(await pull.image(), second);
+    assertCode(await pull.pull("--tag", "v1.0/special", "--arch", "arm64"), 0);
+    assertEquals(await Deno.readFile(`${pull.home}/images/pulled-arm64.qcow2`), second);
+    await pull.expectRefusal(pull.pull("--repo", "acme/nothing"), /there is no release .* of acme\/nothing \(404\)/);
+  });
+  await t.step("without digests it is known by its address and date", async () => {
+    github.withoutDigests = true;
+    assertEquals(JSON.parse((await pull.pull("--json")).stdout).pulled, true);
+    assertEquals(JSON.parse((await pull.pull("--json")).stdout).pulled, false);
+  });
+});
+
+Deno.test("pull: what a pull request's or a run's workflow has left, unpacked", async (t) => {
+  await using pull = await PullHome.make();
+  const { github } = pull;
+  const name = `emulator-${ARCH}.qcow2`;
+  const artifact = `qemu-emulator-${ARCH}`;
+  const [old, latest, forked] = [disk(3 * MIB, 3), disk(3 * MIB, 4), disk(3 * MIB, 5)];
+  const archive = async (bytes: Uint8Array) => [{
+    name: artifact,
+    bytes: await zip({ [name]: bytes, "notes.txt": new Uint8Array(9) }),
+  }];
+  github.pullRequest(12, "feature");
+  github.run(100, await archive(old), { created: "2026-05-01T00:00:00Z" });
+  github.run(101, await archive(latest), { created: "2026-05-02T00:00:00Z" });
+  github.run(102, await archive(forked), { created: "2026-05-03T00:00:00Z", repository: "stranger/emulator" });
+
+  await t.step("without a token it is said what to set", async () => {
+    await pull.expectRefusal(pull.pull("--pr", "12"), /only to those with a token: set GITHUB_TOKEN/);
+  });
+  pull.env.GITHUB_TOKEN = TOKEN;
+  await t.step("a pull request's latest successful run, not that of a stranger's branch of the same name", async () => {
+    assertCode(await pull.pull("--pr", "12"), 0);
+    assertEquals(await pull.image(), latest);
+    const { image } = JSON.parse((await pull.run("status", "--json")).stdout);
+    assertEquals([image.origin.kind, image.origin.run, image.origin.branch], ["run", 101, "feature"]);
+    assertEquals(JSON.parse((await pull.pull("--pr", "12", "--json")).stdout).pulled, false);
+  });
+  await t.step("a run", async () => {
+    assertCode(await pull.pull("--run", "100"), 0);
+    assertEquals(await pull.image(), old);
+    assertEquals((await Array.fromAsync(Deno.readDir(`${pull.home}/images`))).length, 2); // no archive is left
+  });
+  await t.step("the token has gone to the API only", () => {
+    assert(github.seen.some(({ authorization }) => authorization === `Bearer ${TOKEN}`));
+    assertEquals(github.storage.seen.filter(({ headers }) => headers.has("authorization")), []);
+  });
+  await t.step("what is not there, or no archive with it", async () => {
+    await pull.expectRefusal(pull.pull("--pr", "13"), /there is no pull request 13 of acme\/emulator \(404\)/);
+    github.pullRequest(14, "untested");
+    await pull.expectRefusal(
+      pull.pull("--pr", "14"),
+      /workflow build\.yaml has not run successfully for its branch 'untested'/,
+    );
+    github.run(103, await archive(old), { expired: true });
+    await pull.expectRefusal(pull.pull("--run", "103"), /has expired/);
+    github.run(104, []);
+    await pull.expectRefusal(pull.pull("--run", "104"), /run 104 of acme\/emulator has no artifact/);
+    github.run(105, [{ name: artifact, bytes: await zip({ "else.txt": new Uint8Array(3) }) }]);
+    await pull.expectRefusal(quietly(pull, "105"), /holds no emulator-/);
+    github.run(106, [{ name: artifact, bytes: disk(MIB, 1) }]);
+    await pull.expectRefusal(quietly(pull, "106"), /is no sound zip archive/);
+    github.run(107, [{ name: artifact, bytes: await zip({ [`a/${name}`]: old, [`b/${name}`]: latest }) }]);
+    await pull.expectRefusal(quietly(pull, "107"), /holds several files called emulator-/);
+    assertEquals(await pull.image(), old); // which is still there
+  });
+});
+
+function quietly(pull: PullHome, run: string): Promise<Run> {
+  return pull.pull("-q", "--run", run);
+}
+
+Deno.test("pull: the token comes from the environment or from gh, and is shown nowhere", async (t) => {
+  await using pull = await PullHome.make();
+  const { github } = pull;
+  github.isPrivate = true;
+  github.release("emulator-dev-latest", [{ name: `emulator-${ARCH}.qcow2`, bytes: disk(MIB, 1) }]);
+  await pull.expectRefusal(pull.pull(), /there is no release .* or private: set GITHUB_TOKEN/);
+  await t.step("GH_TOKEN, and before it GITHUB_TOKEN", async () => {
+    pull.env.GH_TOKEN = TOKEN;
+    const run = await pull.pull("--verbose");
+    assertCode(run, 0);
+    assert(!(run.stdout + run.stderr).includes(TOKEN));
+    pull.env.GITHUB_TOKEN = "wrong";
+    await pull.expectRefusal(pull.pull("--force"), /there is no release .* hidden from the token from GITHUB_TOKEN/);
+    pull.env.GITHUB_TOKEN = pull.env.GH_TOKEN = "";
+  });
+  await t.step("gh auth token", async () => {
+    await Deno.mkdir(`${pull.directory}/bin`);
+    await Deno.writeTextFile(
+      `${pull.directory}/bin/gh`,
+      `#!/bin/sh\n[ "$*" = "auth token --hostname 127.0.0.1" ] && echo ${TOKEN}\n`,
+    );
+    await Deno.chmod(`${pull.directory}/bin/gh`, 0o755);
+    assertCode(await pull.pull("--force"), 0);
+  });
+  await t.step("a token that GitHub does not accept", async () => {
+    github.intercept = () => Response.json({ message: "Bad credentials" }, { status: 401 });
+    pull.env.GITHUB_TOKEN = "expired";
+    await pull.expectRefusal(pull.pull("--force"), /does not accept the token from GITHUB_TOKEN \(401\)/);
+  });
+});
+
+Deno.test("pull: limits, refusals and faults of the API", async (t) => {
+  await using pull = await PullHome.make();
+  const { github } = pull;
+  github.release("emulator-dev-latest", [{ name: `emulator-${ARCH}.qcow2`, bytes: disk(MIB, 1) }]);
+  const soon = () => String(Math.floor(Date.now() / 1000) + 1800);
+  await t.step("the rate limit's end is told", async () => {
+    github.intercept = () =>
+      Response.json({ message: "rate limit" }, {
+        status: 403,
+        headers: { "x-ratelimit-remaining": "0", "x-ratelimit-reset": soon() },
+      });
+    await pull.expectRefusal(
+      pull.pull(),
+      /rate limit is used up until \d\d:\d\d UTC: wait (29|30|31) min, or set GITHUB_TOKEN/,
+    );
+  });
+  await t.step("a refusal for other reasons", async () => {
+    github.intercept = () => Response.json({ message: "Resource not accessible" }, { status: 403 });
+    await pull.expectRefusal(pull.pull(), /refuses release .* \(403, Resource not accessible\): set GITHUB_TOKEN/);
+  });
+  await t.step("no API at all", async () => {
+    github.intercept = () => new Response("<html>hello</html>");
+    await pull.expectRefusal(pull.pull(), /is no JSON: is it a GitHub API\?/);
+    pull.env.HOTBOOT_GITHUB_API = "ftp://example.com";
+    await pull.expectRefusal(pull.pull(), /HOTBOOT_GITHUB_API is 'ftp:\/\/example\.com'/);
+    pull.env.HOTBOOT_GITHUB_API = github.api;
+  });
+  await t.step("a short limit and passing faults are waited out", async () => {
+    const answers = [
+      new Response(null, { status: 502 }),
+      new Response(null, { status: 429, headers: { "retry-after": "0" } }),
+      Response.json({}, { status: 403, headers: { "retry-after": "1" } }),
+    ];
+    github.intercept = () => answers.shift();
+    assertCode(await pull.pull(), 0);
+    assertEquals(answers.length, 0);
+  });
+  await t.step("usage", async () => {
+    await pull.expectRefusal(pull.pull("--pr", "1", "--tag", "x"), /--tag and --pr name two images/, 2);
+    await pull.expectRefusal(pull.pull("--pr", "x"), /--pr takes a whole number/, 2);
+    await pull.expectRefusal(pull.pull("--repo", "x"), /--repo takes OWNER\/NAME/, 2);
+    await pull.expectRefusal(pull.pull("--arch", "riscv"), /Invalid architecture 'riscv'/);
+    await pull.expectRefusal(hotboot(["pull", "--home", pull.home]), /profile 'demo' names no release to pull/);
+    await pull.expectRefusal(pull.run("build"), /has no recipe to build/);
+    await pull.expectRefusal(pull.pull("--tag", "none"), /there is no release 'none' of acme\/emulator \(404\)/);
+    github.release("empty", [{ name: "readme", bytes: new Uint8Array(1) }]);
+    await pull.expectRefusal(
+      pull.pull("--tag", "empty"),
+      /release 'empty' of acme\/emulator has no emulator-.*: there is readme/,
+    );
+  });
+});
+
+Deno.test("pull: an interrupt, a kill and a broken connection cost only what had not come, and never the old image", async (t) => {
+  await using pull = await PullHome.make();
+  const { github } = pull;
+  const name = `emulator-${ARCH}.qcow2`;
+  const [old, bytes] = [disk(MIB, 1), disk(24 * MIB, 2)];
+  github.release("emulator-dev-latest", [{ name, bytes: old }]);
+  assertCode(await pull.pull(), 0);
+  github.release("emulator-dev-latest", [{ name, bytes }]);
+  github.storage.options.bytesPerSecond = 8 * MIB;
+
+  for (const signal of ["SIGINT", "SIGKILL"] as const) {
+    await t.step(signal, async () => {
+      const before = github.storage.seen.length;
+      const child = spawnHotboot(pull.arguments("pull", "--skip-snapshot"), { env: pull.env });
+      const output = Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+      while (github.storage.seen.length === before) await sleep(20);
+      await sleep(1300);
+      child.kill(signal);
+      const { code } = await child.status;
+      assertEquals(code, signal === "SIGINT" ? 130 : 137, (await output).join());
+      assertEquals(await pull.image(), old);
+    });
+  }
+  await t.step("the next one goes on", async () => {
+    github.storage.options.bytesPerSecond = Infinity;
+    github.storage.options.fault = () => {
+      github.storage.options.fault = undefined;
+      return { cutAfter: 2 * MIB };
+    };
+    const before = github.storage.seen.length;
+    const run = await pull.pull();
+    assertCode(run, 0);
+    assertMatch(run.stderr, /warning: .*trying again/);
+    const ranges = github.storage.seen.slice(before).map(({ headers }) => Number(headers.get("range")!.match(/\d+/)));
+    assert(ranges[0] > 4 * MIB, String(ranges));
+    assert(ranges[1] === ranges[0] + 2 * MIB, String(ranges));
+    assertEquals(await pull.image(), bytes);
+  });
+});
+
+Deno.test("pull: not on a terminal, a plain line every few seconds", async () => {
+  await using pull = await PullHome.make();
+  pull.github.release("emulator-dev-latest", [{ name: `emulator-${ARCH}.qcow2`, bytes: disk(28 * MIB, 1) }]);
+  pull.github.storage.options.bytesPerSecond = 4 * MIB;
+  pull.github.storage.options.connections = 1;
+  const run = await pull.pull();
+  assertCode(run, 0);
+  const lines = run.stderr.split("\n").filter((line) => line.includes("%"));
+  assert(lines.length >= 2 && lines.length <= 4, run.stderr);
+  assertMatch(lines[0], /^hotboot: emulator-\S+ +\d+\.\d% {2}[\d.]+ MB \/ 28 MB {2}[\d.]+ MB\/s {2}eta \d+s$/);
+  assertMatch(lines.at(-1)!, /100\.0%/);
+  assert(!run.stderr.includes("\r"));
+});
+
+Deno.test("list-releases: tag, status, date and size, over pages, and as JSON", async () => {
+  await using pull = await PullHome.make();
+  const name = `emulator-${ARCH}.qcow2`;
+  for (let at = 0; at < 205; at++) pull.github.release(`v${at}`, [{ name, bytes: new Uint8Array(1536) }]);
+  pull.github.release("next", [{ name: "else", bytes: new Uint8Array(1) }], { prerelease: true });
+  const run = await pull.run("list-releases");
+  assertCode(run, 0);
+  const lines = run.stdout.trimEnd().split("\n");
+  assertEquals(lines.length, 1 + 206);
+  assertMatch(lines[0], /^TAG +STATUS +DATE +SIZE$/);
+  assertMatch(lines[1], /^v0 +release +2026-05-06 +1\.5 KB$/);
+  assertMatch(lines.at(-1)!, /^next +pre-release +2026-05-06 +no image$/);
+  const json = JSON.parse((await pull.run("list-releases", "--json")).stdout);
+  assertEquals(json.length, 206);
+  assertEquals(json[0], { tag: "v0", status: "release", date: "2026-05-06T07:08:09Z", bytes: 1536 });
+});
+
+Deno.test("pull: the first start pulls, captures and resumes; a new image makes a new snapshot", async (t) => {
+  await using _micro = await GuestHome.make(); // so that the image is there
+  const assets = { disk: "micro-{arch}.qcow2", kernel: "micro-{arch}.kernel", initrd: "micro-{arch}.initrd" };
+  await using pull = await PullHome.make(assets);
+  pull.env.PATH = Deno.env.get("PATH")!;
+  const files = await Promise.all([".qcow2", ".kernel", ".initrd"].map(async (end) => ({
+    name: `micro-${ARCH}${end}`,
+    bytes: await Deno.readFile(`${CACHE}/images/micro-${ARCH}${end}`),
+  })));
+  pull.github.release("emulator-dev-latest", files);
+
+  await t.step("start", async () => {
+    const run = await pull.run("start");
+    assertCode(run, 0);
+    assertMatch(run.stderr, /pull micro-.*\.qcow2.*\n.*cold boot .* to capture\n.*\n.*resume snapshot/s);
+    assertCode(await pull.run("stop"), 0);
+    assertEquals(JSON.parse((await pull.run("start", "--json", "--no-fallback")).stdout).origin, "resume");
+    assertCode(await pull.run("stop"), 0);
+  });
+  await t.step("pull captures, so that the first start is quick", async () => {
+    const [{ name, bytes }, ...others] = files;
+    const changed = bytes.slice();
+    changed[changed.length - 1] ^= 1; // somewhere in the empty end of the disk
+    pull.github.release("emulator-dev-latest", [{ name, bytes: changed }, ...others]);
+    const run = await pull.run("pull", "--json");
+    assertCode(run, 0);
+    const { pulled, snapshot } = JSON.parse(run.stdout);
+    assert(pulled && snapshot);
+    assertEquals(JSON.parse((await pull.run("start", "--json", "--no-fallback")).stdout).snapshot, snapshot);
+  });
+});
