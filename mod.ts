@@ -66,7 +66,7 @@ export {
   type WorkflowRun,
 } from "./lib/release/github.ts";
 export type { HttpRequest, RetryOptions } from "./lib/release/http.ts";
-export type { Download, DownloadOptions } from "./lib/release/transfer.ts";
+export type { Download, DownloadOptions } from "./lib/release/options.ts";
 
 export { GuestAgent, GuestAgentError, type GuestCommand, type GuestResult } from "./lib/vm/guest_agent.ts";
 export type { Duplex } from "./lib/vm/json_lines.ts";

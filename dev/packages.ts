@@ -32,6 +32,13 @@ export const TESTS: Needed[] = [
   { what: "zip", apt: "zip" },
 ];
 
+/** For the benchmarks. */
+export const BENCHES: Needed[] = [
+  ...TESTS,
+  { what: "nginx", apt: "nginx-light" },
+  { what: "curl", apt: "curl" },
+];
+
 /** Installs what is missing. Ends the program when that is impossible, saying what to do. */
 export async function install(needed: Needed[]): Promise<void> {
   const missing = needed.filter(({ what }) => !isThere(what)).map(({ apt }) => apt);

@@ -6,7 +6,7 @@ import { GitHub } from "../release/github.ts";
 import { download } from "../release/download.ts";
 import { findToken } from "../release/token.ts";
 import { unzipOne } from "../release/zip.ts";
-import type { Download } from "../release/transfer.ts";
+import type { Download } from "../release/options.ts";
 import { type Emulator, imageKey } from "./emulator.ts";
 import { privateDirectory } from "./home.ts";
 import { type Image, type ImageOrigin, type ImagePart, readImage, sha256File } from "./image.ts";

@@ -6,7 +6,8 @@
  */
 
 import { PartFile } from "./part_file.ts";
-import { type Download, type DownloadOptions, Transfer, WrongContent } from "./transfer.ts";
+import { type Download, type DownloadOptions, WrongContent } from "./options.ts";
+import { Transfer } from "./transfer.ts";
 
 const MOST_ROUNDS = 3;
 const PROGRESS_INTERVAL_MS = 100;

@@ -9,48 +9,16 @@ import { HotbootError, messageOf } from "../error.ts";
 import { sleep } from "../vm/wait.ts";
 import { FileDigest } from "./digest.ts";
 import { formatBytes } from "./format.ts";
-import { get, hostOf, type HttpRequest, pauseBefore, type RetryOptions, TransientError } from "./http.ts";
+import { get, hostOf, pauseBefore, TransientError } from "./http.ts";
+import { type Download, type DownloadOptions, WrongContent } from "./options.ts";
 import type { PartFile, Range } from "./part_file.ts";
 import { requireRoom } from "./room.ts";
 
-/** What to download, and what it must be. */
-export interface Download {
-  /** Where it is; asked anew for each connection, so that an address that it redirects to may expire. */
-  request: HttpRequest;
-  /** What it is called in messages. */
-  name: string;
-  /** Its size in bytes, where it is known beforehand. */
-  size?: number;
-  /** Its SHA-256 in hex, where it is known beforehand. */
-  sha256?: string;
-  /** What tells this version from others, where no digest does. */
-  version?: string;
-  /** What a refusal by the request's own host means, such as a 404. */
-  explain?: (response: Response) => Promise<Error>;
-}
-
-/** How to download. */
-export interface DownloadOptions {
-  /** Aborting it ends the download; what has come is kept for the next one. */
-  signal?: AbortSignal;
-  /** Told now and then how many bytes there are; the total is NaN while it is unknown. */
-  onProgress?: (done: number, total: number) => void;
-  /** Told of what went wrong and is tried again. */
-  onTrouble?: (message: string) => void;
-  /** How many connections there may be; 4 unless told. */
-  connections?: number;
-  /** How long a connection may be silent, in milliseconds; 30 s unless told. */
-  stallMs?: number;
-  /** How often in a row an attempt may bring next to nothing, and the pauses between. */
-  retry?: RetryOptions;
-}
-
-/** What came is not what was wanted; another attempt from the start may do better. */
-export class WrongContent extends HotbootError {}
-
-/** What is read at once, and how much of it may wait to be written. */
-const BUFFER = 512 * 1024;
-const BUFFERS = 8;
+/** What is written at once; and how much where connections break. */
+const BUFFER = 4 * 1024 * 1024;
+const CAREFUL_BUFFER = 64 * 1024;
+/** What has come is written after this long at the latest. */
+const FLUSH_MS = 1000;
 /** What a further connection must at least have to do. */
 const SMALLEST_SHARE = 4 * 1024 * 1024;
 /** An attempt that brings less is counted as a failure. */
@@ -81,6 +49,8 @@ export class Transfer {
   #waiting: Range[] = [];
   #active = new Set<Segment>();
   #failures = 0;
+  /** True once a connection has broken. */
+  #isBroken = false;
   #end = new AbortController();
 
   constructor(part: PartFile, what: Download, options: DownloadOptions, acceptsRanges: boolean) {
@@ -331,38 +301,42 @@ export class Transfer {
     const reader = response.body.getReader({ mode: "byob" });
     using file = await Deno.open(this.#part.path, { write: true });
     await file.seek(first, Deno.SeekMode.Start);
-    const read = (buffer: ArrayBuffer) =>
-      reader.read(new Uint8Array(buffer)).catch((error) => {
-        signal.throwIfAborted();
-        const host = hostOf(response.url || this.#what.request.url);
-        throw new TransientError(`the connection to ${host} broke (${messageOf(error)})`);
-      });
-    // A buffer is the reader's until it is filled (and lost when that fails), then it is written, then it is free again.
-    let written: Promise<unknown> = Promise.resolve();
-    const write = async (before: Promise<unknown>, start: number, bytes: Uint8Array<ArrayBuffer>) => {
-      await before;
-      await writeAll(file, bytes);
-      await this.#part.add({ start, end: start + bytes.length });
-      return bytes.buffer;
+    // While one buffer is hashed and written, more comes, and there is much to read at once into the other. What has been
+    // read into one but not written is lost when the next read fails, so after the first failure each is written at once.
+    const size = this.#isBroken ? CAREFUL_BUFFER : BUFFER;
+    let [buffer, spare] = [new ArrayBuffer(size), new ArrayBuffer(size)];
+    let [used, flushed, written] = [0, performance.now(), Promise.resolve()];
+    const flush = async () => {
+      await written;
+      const bytes = new Uint8Array(buffer, 0, used);
+      const start = segment.at - used;
+      written = writeAll(file, bytes).then(() => this.#part.add({ start, end: start + bytes.length }));
+      written.catch(() => {}); // awaited below
+      this.digest.add(start, bytes);
+      [buffer, spare, used, flushed] = [spare, buffer, 0, performance.now()];
     };
-    const free = Array.from({ length: BUFFERS }, () => Promise.resolve(new ArrayBuffer(BUFFER)));
     try {
       while (segment.at < segment.end) {
-        const { value, done } = await read(await free.shift()!);
+        const { value, done } = await reader.read(new Uint8Array(buffer, used)).catch((error) => {
+          segment.at -= used;
+          this.received -= used;
+          [used, this.#isBroken] = [0, true];
+          signal.throwIfAborted();
+          const host = hostOf(response.url || this.#what.request.url);
+          throw new TransientError(`the connection to ${host} broke (${messageOf(error)})`);
+        });
+        if (value) buffer = value.buffer;
         if (done) break;
         onBytes();
-        const bytes = value.subarray(0, segment.end - segment.at); // the rest is another connection's
-        const start = segment.at;
-        segment.at += bytes.length;
-        this.received += bytes.length;
-        const buffer = write(written, start, bytes);
-        buffer.catch(() => {}); // awaited when its turn comes
-        free.push(buffer);
-        written = buffer;
-        this.digest.add(start, bytes);
+        const counted = Math.min(value.length, segment.end - segment.at); // the rest is another connection's
+        used += counted;
+        segment.at += counted;
+        this.received += counted;
+        if (used === size || this.#isBroken || performance.now() - flushed > FLUSH_MS) await flush();
       }
     } finally {
       await reader.cancel().catch(() => {});
+      if (used > 0) await flush();
       await written;
     }
     await this.#finish(segment, first, segment.at);

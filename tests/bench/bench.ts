@@ -3,12 +3,14 @@
  * of several runs. A table goes to standard error, JSON to standard output. Exit code 1: a target was missed.
  */
 
+import { BENCHES, install } from "../../dev/packages.ts";
 import { type Bench, type Figure, isMet, table } from "./figure.ts";
 
 const SUBJECTS: Record<string, () => Promise<{ bench: Bench }>> = {
   resume: () => import("./resume.ts"),
   memory: () => import("./memory.ts"),
   iso: () => import("./iso.ts"),
+  release: () => import("./release.ts"),
   demo: () => import("./demo.ts"),
 };
 
@@ -19,6 +21,7 @@ if (unknown) {
   Deno.exit(2);
 }
 
+await install(BENCHES);
 const figures: Figure[] = [];
 for (const name of wanted) {
   console.error(`measuring ${name} …`);

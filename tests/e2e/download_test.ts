@@ -4,7 +4,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { encodeHex } from "@std/encoding/hex";
 import { HotbootError } from "../../lib/error.ts";
 import { download } from "../../lib/release/download.ts";
-import type { Download, DownloadOptions } from "../../lib/release/transfer.ts";
+import type { Download, DownloadOptions } from "../../lib/release/options.ts";
 import { random } from "../unit/random.ts";
 import { type Fault, StorageServer } from "./storage_server.ts";
 
@@ -94,12 +94,10 @@ Deno.test("download: a broken connection goes on where it was, asking for the sa
   const { server } = setting;
   server.options.fault = inOrder({ cutAfter: 3 * MIB }, { cutAfter: 2 * MIB + 5 }, undefined);
   await setting.expectRight();
-  const ranges = server.seen.map(({ headers }) => [headers.get("range"), headers.get("if-range")]);
-  assertEquals(ranges, [
-    ["bytes=0-", null],
-    [`bytes=${3 * MIB}-${10 * MIB - 1}`, '"one"'],
-    [`bytes=${5 * MIB + 5}-${10 * MIB - 1}`, '"one"'],
-  ]);
+  const ranges = server.seen.map(({ headers }) => Number(headers.get("range")!.match(/^bytes=(\d+)-(10485759)?$/)![1]));
+  // What the first one had brought last may be lost with it; from then on nothing is.
+  assert(ranges[0] === 0 && ranges[1] <= 3 * MIB && ranges[2] === ranges[1] + 2 * MIB + 5, ranges.join());
+  assertEquals(server.seen.map(({ headers }) => headers.get("if-range")), [null, '"one"', '"one"']);
   assertEquals(server.seen.map(({ headers }) => headers.get("accept-encoding")), ["identity", "identity", "identity"]);
 });
 
@@ -115,12 +113,12 @@ Deno.test("download: an aborted one is gone on with by the next, which fetches o
     "enough",
   );
   const { size } = await Deno.stat(setting.path);
-  assert(size > 5 * MIB && size < 20 * MIB, String(size));
+  assert(size > 3 * MIB && size < 20 * MIB, String(size));
   server.options.bytesPerSecond = Infinity;
   server.seen.length = 0;
   await setting.expectRight();
   const [, from] = server.seen[0].headers.get("range")!.match(/^bytes=(\d+)-/)!;
-  assert(Number(from) > 4 * MIB, from);
+  assert(Number(from) > 3 * MIB, from); // the last second may be lost
   // Another file of that path is not mixed with it, and nor is one whose state is damaged.
   await Deno.writeTextFile(`${setting.path}.json`, "{");
   await setting.expectRight();

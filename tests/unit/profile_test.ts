@@ -40,7 +40,18 @@ Deno.test("profile: what is wrong is named by its path", () => {
     [changed(["health", 0, "port"], "api"), /: health\[0\]\.port: there is no port 'api'$/],
     [changed(["ports", "api"], { guest: 1, host: micro.ports.web.host }), /: ports\.api\.host: 26880 is also .*'web'$/],
     [changed(["timeouts"], { boot: 0 }), /: timeouts\.boot: /],
-    [changed(["image"], {}), /: image: .*"build"/],
+    [changed(["image"], {}), /: image: /],
+    [changed(["image"], { build: {} }), /: image\.build: .*"(script|inputs)"/],
+    [
+      changed(["image"], { release: { repository: "x", tag: "t", assets: { disk: "d" } } }),
+      /: image\.release\.repository: /,
+    ],
+    [
+      changed(["image"], { release: { repository: "a/b", tag: "t", assets: {} } }),
+      /: image\.release\.assets: .*"disk"/,
+    ],
+    [changed(["config", "files"], {}), /: config\.files: /],
+    [changed(["config", "label"], "ä"), /: config\.label: /],
   ];
   for (const [text, why] of refused) {
     const error = assertThrows(() => parseProfile(text, "x"), HotbootError);

@@ -1,0 +1,122 @@
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { HotbootError } from "../../lib/error.ts";
+import { envPort } from "../../lib/profile/env.ts";
+import { formatBytes, formatDuration, renderProgressLine } from "../../lib/release/format.ts";
+import { retryAfter } from "../../lib/release/http.ts";
+import { ProgressLine } from "../../lib/ui/progress.ts";
+import { renderTable } from "../../lib/ui/table.ts";
+import { HOST_ARCH, resolveArch } from "../../lib/vm/arch.ts";
+
+Deno.test("format: bytes", () => {
+  const KB = 1024;
+  for (
+    const [bytes, text] of [
+      [0, "0 B"],
+      [1, "1 B"],
+      [1023, "1023 B"],
+      [1024, "1.0 KB"],
+      [1536, "1.5 KB"],
+      [9.94 * KB, "9.9 KB"],
+      [9.96 * KB, "10 KB"],
+      [10240, "10 KB"],
+      [1023.4 * KB, "1023 KB"],
+      [1023.9 * KB, "1.0 MB"],
+      [5 * KB ** 2, "5.0 MB"],
+      [3 * KB ** 3, "3.0 GB"],
+      [2 * KB ** 4, "2.0 TB"],
+      [5000 * KB ** 4, "5000 TB"],
+      [NaN, "?"],
+      [Infinity, "?"],
+      [-1, "?"],
+    ] as const
+  ) assertEquals(formatBytes(bytes), text);
+});
+
+Deno.test("format: durations", () => {
+  for (
+    const [seconds, text] of [
+      [0, "0s"],
+      [59, "59s"],
+      [59.4, "59s"],
+      [59.9, "1m00s"],
+      [61, "1m01s"],
+      [3599, "59m59s"],
+      [3599.9, "1h00m"],
+      [3600, "1h00m"],
+      [3660, "1h01m"],
+      [100 * 3600, "100h00m"],
+      [NaN, "?"],
+      [Infinity, "?"],
+      [-1, "?"],
+    ] as const
+  ) assertEquals(formatDuration(seconds), text);
+});
+
+Deno.test("format: progress", () => {
+  const line = renderProgressLine(512 * 1024, 1024 * 1024, 128 * 1024);
+  assertEquals(line, " 50.0%  512 KB / 1.0 MB  128 KB/s  eta 4s");
+  for (const total of [0, NaN, Infinity, -1]) {
+    const unknown = renderProgressLine(1536, total, 1024);
+    assertEquals(unknown, "1.5 KB  1.0 KB/s");
+  }
+  assertMatch(renderProgressLine(200, 100, 10), /^100\.0% .* eta 0s$/);
+  assertEquals(renderProgressLine(1, 100, 0).includes("eta"), false);
+  assertEquals(renderProgressLine(1, 100, NaN).includes("eta"), false);
+});
+
+Deno.test("progress: on a terminal one line is written over, elsewhere there is one now and then", () => {
+  let written = "";
+  const terminal = new ProgressLine(true, (text) => written += text);
+  for (let at = 0; at <= 100; at++) terminal.show("file", at, 100, at * 50);
+  terminal.show("other", 0, 10, 6000);
+  terminal.close();
+  const [first, second, rest] = written.split("\n");
+  assertEquals(rest, "");
+  assertEquals(first.split("\r").length - 1, 51); // every other time, and the end
+  // deno-lint-ignore no-control-regex -- what a terminal is told
+  assertMatch(first, /\rhotboot: file {2}100\.0% {2}100 B \/ 100 B {2}20 B\/s {2}eta 0s\x1b\[K$/);
+  assertMatch(second, /^\rhotboot: other/);
+
+  written = "";
+  const plain = new ProgressLine(false, (text) => written += text);
+  for (let at = 0; at <= 100; at++) plain.show("file", at, 100, at * 150);
+  const lines = written.trimEnd().split("\n");
+  assertEquals(lines.length, 3); // at 5 s, at 10 s, and at the end
+  assertMatch(lines[2], /100\.0%/);
+});
+
+Deno.test("table: columns are as wide as they must be", () => {
+  assertEquals(renderTable(["A", "LONG"], [["abc", "x"], ["", "yy"]]), "A    LONG\nabc  x\n     yy");
+});
+
+Deno.test("arch: two names, the host's own where none is given", () => {
+  assertEquals([resolveArch("arm64"), resolveArch("amd64")], ["arm64", "amd64"]);
+  assertEquals([resolveArch(), resolveArch("")], [HOST_ARCH, HOST_ARCH]);
+  for (const raw of ["x86_64", "ARM64", " amd64"]) {
+    assertThrows(() => resolveArch(raw), HotbootError, "Invalid architecture");
+  }
+});
+
+Deno.test("env: a port, or the variable's name in the error", () => {
+  const name = "HOTBOOT_TEST_SOME_PORT";
+  const read = (value?: string) => {
+    if (value === undefined) Deno.env.delete(name);
+    else Deno.env.set(name, value);
+    return envPort(name, 26700);
+  };
+  assertEquals([read(), read(""), read("1"), read("65535"), read("08080")], [26700, 26700, 1, 65535, 8080]);
+  for (const bad of ["0", "65536", "-1", "1.5", "1e3", "abc", " 80", "0x50"]) {
+    assertThrows(() => read(bad), HotbootError, `${name} is '${bad}', which is no port`);
+  }
+  Deno.env.delete(name);
+});
+
+Deno.test("http: Retry-After is seconds or a date", () => {
+  const answer = (value: string) => new Response(null, { headers: { "retry-after": value } });
+  const now = Date.parse("2026-01-01T00:00:00Z");
+  assertEquals(retryAfter(answer("7"), now), 7000);
+  assertEquals(retryAfter(answer("Thu, 01 Jan 2026 00:00:10 GMT"), now), 10_000);
+  assertEquals(retryAfter(answer("Thu, 01 Jan 2020 00:00:10 GMT"), now), 0);
+  assertEquals(retryAfter(answer("soon"), now), undefined);
+  assertEquals(retryAfter(new Response(null), now), undefined);
+});
