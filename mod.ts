@@ -26,6 +26,7 @@ export { type Emulator, type EmulatorOptions, openEmulator, type Reporter } from
 export { build, type BuildOptions, type BuildResult } from "./lib/emulator/build.ts";
 export { capture, type CaptureOptions, type CaptureResult } from "./lib/emulator/capture.ts";
 export { pull, type PullOptions, type PullResult } from "./lib/emulator/pull.ts";
+export { credentials } from "./lib/emulator/rotate.ts";
 export { start, type StartOptions, type StartResult } from "./lib/emulator/start.ts";
 export { reset, stop, type StopResult } from "./lib/emulator/stop.ts";
 export { type Status, status } from "./lib/emulator/status.ts";
@@ -36,7 +37,19 @@ export type { Image, ImageFile, ImageOrigin, ImagePart, ImageRecord } from "./li
 export type { Origin } from "./lib/emulator/instance.ts";
 export type { Phase, Timeline } from "./lib/emulator/timeline.ts";
 export { envPort } from "./lib/profile/env.ts";
-export type { Build, ConfigDisk, HealthCheck, Port, Profile, ReleaseSource } from "./lib/profile/profile.ts";
+export type {
+  Build,
+  ConfigDisk,
+  FrozenUnit,
+  HealthCheck,
+  Hooks,
+  Port,
+  Profile,
+  ReleaseSource,
+  Rotation,
+} from "./lib/profile/profile.ts";
+export type { ProofCheck } from "./lib/secrets/proof.ts";
+export type { Secrets, SecretSpec } from "./lib/secrets/secrets.ts";
 
 export { buildIso, type IsoFile } from "./lib/iso/build.ts";
 export {
@@ -72,4 +85,4 @@ export { GuestAgent, GuestAgentError, type GuestCommand, type GuestResult } from
 export type { Duplex } from "./lib/vm/json_lines.ts";
 export { type Arch, resolveArch } from "./lib/vm/arch.ts";
 export { QmpClient, QmpError, type QmpEvent } from "./lib/vm/qmp.ts";
-export type { WaitOptions } from "./lib/vm/wait.ts";
+export type { WaitOptions } from "./lib/wait.ts";

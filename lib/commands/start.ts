@@ -6,15 +6,24 @@ import { emulatorOf } from "./context.ts";
 
 export const command: Command = {
   about: "Start the emulator and return when it is healthy: resume its snapshot or, where that cannot be, boot it.\n" +
-    "The first start obtains the image and captures the snapshot. Prints the services' addresses.",
+    "The first start obtains the image and captures the snapshot. Each start has its own secrets. Prints the services'\n" +
+    "addresses; 'hotboot credentials' prints the secrets.",
   flags: [
     { name: "cold", summary: "boot, and neither use nor make a snapshot" },
     { name: "no-fallback", summary: "fail, instead of booting, when the snapshot cannot be resumed" },
+    {
+      name: "no-rotation",
+      summary: "leave the image's placeholders in the place of secrets; also EMULATOR_NO_ROTATION=1",
+    },
   ],
   async run(context) {
     const emulator = await emulatorOf(context);
     const { switches } = context.args;
-    const result = await start(emulator, { cold: switches.has("cold"), noFallback: switches.has("no-fallback") });
+    const result = await start(emulator, {
+      cold: switches.has("cold"),
+      noFallback: switches.has("no-fallback"),
+      noRotation: switches.has("no-rotation") || !["", "0"].includes(Deno.env.get("EMULATOR_NO_ROTATION") ?? ""),
+    });
     if (switches.has("json")) return await printJson(result);
     if (!switches.has("quiet")) {
       await printError(

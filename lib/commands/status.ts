@@ -21,6 +21,12 @@ function describe({ profile, instance, state, running, image, snapshot }: Status
     if (running.profile !== profile) rows.push(["", `as profile '${running.profile}'`]);
     rows.push(["started", `${running.started}, ${how}`]);
     for (const [name, url] of Object.entries(running.urls)) rows.push([name, url]);
+    if (running.secrets) {
+      rows.push([
+        "secrets",
+        running.secrets === "rotated" ? "its own" : "the image's placeholders, which everybody knows",
+      ]);
+    }
     const health = Object.entries(running.health).map(([name, green]) => `${name} ${green ? "ok" : "not healthy"}`);
     if (health.length > 0) rows.push(["health", health.join(", ")]);
   }

@@ -2,7 +2,7 @@
 
 import { HotbootError, messageOf } from "../error.ts";
 import { saveDeviceState } from "../snapshot/instant.ts";
-import { difference, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
+import { difference, type GuestState, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
 import {
   commitSnapshot,
   newestSnapshot,
@@ -14,11 +14,11 @@ import {
   TEMPORARY_PREFIX,
 } from "../snapshot/store.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
-import { findClockSetter } from "./clock.ts";
 import { type Emulator, imageKey, lockInstance } from "./emulator.ts";
 import { backingPath, lock } from "./home.ts";
 import { findRunningOrClear, readInstance } from "./instance.ts";
-import { becomeHealthy, identityOf, launch, makeSetup, requireFreePorts, type Setup } from "./launch.ts";
+import { becomeHealthy, identityOf, launch, makeSetup, requireFreePorts, type Setup, whileAlive } from "./launch.ts";
+import { quiesce } from "./quiesce.ts";
 import { Timeline } from "./timeline.ts";
 
 /** How to capture. */
@@ -88,16 +88,21 @@ export async function captureStopped(emulator: Emulator, setup: Setup, timeline:
       () => launch(emulator, setup, { memory, disk, origin: "cold boot" }),
     );
     await using _machine = launched;
-    await becomeHealthy(emulator, launched, timeline, profile.timeouts.boot);
+    const { qemu, channels } = launched;
+    let guest: Omit<GuestState, "stoppedAt">;
+    await whileAlive(emulator, launched, async (emulator) => {
+      await becomeHealthy(emulator, launched, timeline, profile.timeouts.boot);
+      guest = await timeline.phase("quiesce", () => quiesce(emulator, channels.agent));
+    });
 
     report.step("capture");
     const snapshot = await timeline.phase("capture", async () => {
-      const { qemu, channels } = launched;
-      const clock = await findClockSetter(emulator, channels.agent);
+      const stopped = qemu.qmp.waitForEvent(({ event }) => event === "STOP", "QEMU ('stop')", { timeoutMs: 10_000 });
       await qemu.qmp.execute("stop"); // also completes and flushes all disk writes
+      const stoppedAt = (await stopped).time;
       await saveDeviceState(qemu.qmp, channels.migration, `${prepared}/${SNAPSHOT_FILES.state}`, { signal });
       await qemu.quit();
-      return await commitSnapshot(prepared, { identity: identityOf(emulator, setup), clock });
+      return await commitSnapshot(prepared, { identity: identityOf(emulator, setup), guest: { ...guest, stoppedAt } });
     });
     await removeOthers(emulator, directory, snapshot.manifest.id).catch((error) => {
       report.warn(`an earlier snapshot stays: ${messageOf(error)}`);

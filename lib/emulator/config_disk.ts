@@ -1,7 +1,8 @@
 /** The disk by which the host tells the guest what only the host knows. */
 
 import { encodeHex } from "@std/encoding/hex";
-import { HotbootError } from "../error.ts";
+import { HotbootError, messageOf } from "../error.ts";
+import { fill } from "../fill.ts";
 import { buildIso } from "../iso/build.ts";
 import type { ConfigDisk } from "../profile/profile.ts";
 import type { Emulator } from "./emulator.ts";
@@ -20,15 +21,12 @@ export async function makeConfigDisk(emulator: Emulator): Promise<{ image: Uint8
 
 function filesOf({ files }: ConfigDisk, value: (name: string) => string | undefined) {
   return Object.entries(files).map(([name, lines]) => {
-    const filled = lines.map((line) =>
-      line.replaceAll(/\$(\$|\{([^}]*)\})/g, (_, what, variable) => {
-        if (what === "$") return "$";
-        const found = value(variable);
-        if (found !== undefined) return found;
-        throw new HotbootError(`the profile's config.files["${name}"] has \${${variable}}, which stands for nothing`);
-      })
-    );
-    return { name, data: new TextEncoder().encode(filled.map((line) => `${line}\n`).join("")) };
+    try {
+      const filled = lines.map((line) => fill(line, value));
+      return { name, data: new TextEncoder().encode(filled.map((line) => `${line}\n`).join("")) };
+    } catch (error) {
+      throw new HotbootError(`the profile's config.files["${name}"]: ${messageOf(error)}`);
+    }
   });
 }
 

@@ -2,7 +2,7 @@
 
 import { HotbootError, messageOf } from "../error.ts";
 import { GuestAgent, type GuestResult } from "../vm/guest_agent.ts";
-import { sleep, within } from "../vm/wait.ts";
+import { sleep, within } from "../wait.ts";
 import type { Emulator } from "./emulator.ts";
 import { channelsOf, requireRunning } from "./instance.ts";
 

@@ -2,7 +2,7 @@
 
 import { encodeHex } from "@std/encoding/hex";
 import { HotbootError, messageOf } from "../error.ts";
-import { sleep } from "../vm/wait.ts";
+import { sleep } from "../wait.ts";
 
 /** What a unix socket's path may have in bytes, without the final NUL: unix(7); macOS has less. */
 const SOCKET_PATH_LIMIT = Deno.build.os === "darwin" ? 103 : 107;

@@ -4,7 +4,7 @@ import { HotbootError } from "../error.ts";
 import type { Channels } from "../vm/machine.ts";
 import { attach } from "../vm/process.ts";
 import type { QmpClient } from "../vm/qmp.ts";
-import { within } from "../vm/wait.ts";
+import { within } from "../wait.ts";
 import { type Emulator, isInstanceLocked } from "./emulator.ts";
 import { privateDirectory, writeJson } from "./home.ts";
 
@@ -29,6 +29,8 @@ export interface InstanceRecord {
   started: string;
   /** The host's ports, by name. */
   ports: Record<string, number>;
+  /** Whether its secrets are its own, or those of the image that everybody knows; absent where there are none. */
+  secrets?: "rotated" | "placeholders";
 }
 
 /** The names of an instance's own files, in its directory. */
@@ -38,6 +40,7 @@ const FILES = {
   config: "config.iso",
   serial: "serial.log",
   timeline: "timeline.json",
+  credentials: "credentials.json",
 };
 
 /** The path of one of an instance's files. */
@@ -138,13 +141,14 @@ export async function isBeingStarted(emulator: Emulator): Promise<boolean> {
   return (await readInstance(emulator))?.state === "starting" && await isInstanceLocked(emulator);
 }
 
-/** @throws {HotbootError} when the instance does not run. */
-export async function requireRunning(emulator: Emulator): Promise<void> {
+/** The record of an instance that must run; none when that is lost. @throws {HotbootError} when it does not run. */
+export async function requireRunning(emulator: Emulator): Promise<InstanceRecord | undefined> {
   if (await isBeingStarted(emulator)) {
     throw new HotbootError(`instance '${emulator.instance}' is still being started: try again when it is up`);
   }
   await using running = await findRunning(emulator);
   if (!running) throw new HotbootError(`instance '${emulator.instance}' does not run: 'hotboot start' starts it`);
+  return running.record;
 }
 
 /**
@@ -178,7 +182,9 @@ export async function powerOff(emulator: Emulator): Promise<boolean> {
 /** Removes what belongs to a run that has ended. The serial log stays, for whoever asks why. */
 export async function clearInstance(emulator: Emulator): Promise<void> {
   const { directory, monitor, agent, migration } = await channelsOf(emulator);
-  const files = (["disk", "config", "timeline", "record"] as const).map((file) => instancePath(emulator, file));
+  const files = (["credentials", "disk", "config", "timeline", "record"] as const).map((file) =>
+    instancePath(emulator, file)
+  );
   for (const path of [monitor, agent, migration, ...files]) await Deno.remove(path).catch(() => {});
   if (directory !== emulator.home.instance(emulator.instance)) await Deno.remove(directory).catch(() => {});
 }

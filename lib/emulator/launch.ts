@@ -5,6 +5,8 @@ import type { Identity } from "../snapshot/manifest.ts";
 import { deviceArguments, type Machine, type Memory, qemuArguments } from "../vm/machine.ts";
 import type { QemuFacts } from "../vm/probe.ts";
 import { QemuProcess } from "../vm/process.ts";
+import { shellCommand } from "../vm/shell.ts";
+import { sleep } from "../wait.ts";
 import { makeConfigDisk } from "./config_disk.ts";
 import { type Emulator, forgetQemu, qemuFacts } from "./emulator.ts";
 import { waitHealthy } from "./health.ts";
@@ -21,6 +23,9 @@ import {
 } from "./instance.ts";
 import { obtainImage } from "./obtain.ts";
 import type { Timeline } from "./timeline.ts";
+
+/** How long the end of a QEMU that has closed its channels may take. */
+const NOTICE_MS = 200;
 
 /** What all ways of starting need to know. */
 export interface Setup {
@@ -54,6 +59,7 @@ export interface Launched extends AsyncDisposable {
 /** Everything that a snapshot depends on, in a person's words. */
 export function identityOf(emulator: Emulator, setup: Setup): Identity {
   const { qemu, image, config } = setup;
+  const { freeze = [], hooks = {} } = emulator.profile;
   const machine = describeMachine(emulator, setup, "");
   const { files } = image.record;
   return {
@@ -71,6 +77,8 @@ export function identityOf(emulator: Emulator, setup: Setup): Identity {
     "image's initrd": files.initrd?.sha256 ?? "none",
     "kernel command line": machine.kernel?.append ?? "none",
     "config disk": config?.sha256 ?? "none",
+    "frozen units": freeze.map(({ unit, thaw = "after rotation" }) => `${unit} until ${thaw}`).join(", ") || "none",
+    "commands before the capture": hooks.beforeCapture?.map(shellCommand).join("; ") || "none",
   };
 }
 
@@ -165,12 +173,28 @@ export async function release(emulator: Emulator, { qemu, record }: Launched): P
   await qemu.detach();
 }
 
-/** Waits for the profile's health checks, and no longer than QEMU lives. */
+/** Waits for the profile's health checks. */
 export async function becomeHealthy(
-  emulator: Emulator,
-  { qemu, record }: Launched,
+  { profile, report, signal }: Emulator,
+  { record }: Launched,
   timeline: Timeline,
   seconds: number,
+): Promise<void> {
+  const onHealthy = (name: string) => report.detail(`${name} is healthy`);
+  await timeline.phase(
+    "healthy",
+    () => waitHealthy(profile.health, record.ports, seconds * 1000, signal, onHealthy),
+  );
+}
+
+/**
+ * Does `work` with the emulator, and no longer than QEMU lives and can use its disk: then its end is the reason.
+ * Returns, or throws, only when `work` has ended.
+ */
+export async function whileAlive(
+  emulator: Emulator,
+  { qemu }: Launched,
+  work: (emulator: Emulator) => Promise<unknown>,
 ): Promise<void> {
   const over = new AbortController();
   const ended = qemu.exited.then(async () => {
@@ -186,23 +210,17 @@ export async function becomeHealthy(
     );
   }, () => new Promise<never>(() => {})); // the monitor has closed: the end of the process says why
   failing.catch(() => {});
-  const signal = AbortSignal.any([emulator.signal, over.signal]);
-  const healthy = timeline.phase(
-    "healthy",
-    () =>
-      waitHealthy(
-        emulator.profile.health,
-        record.ports,
-        seconds * 1000,
-        signal,
-        ({ name }) => emulator.report.detail(`${name} is healthy`),
-      ),
-  );
+  const working = work({ ...emulator, signal: AbortSignal.any([emulator.signal, over.signal]) });
   try {
-    await Promise.race([healthy, ended, failing]);
+    await Promise.race([working, ended, failing]);
+  } catch (error) {
+    emulator.signal.throwIfAborted();
+    // A channel that was closed is noticed before the end of the process that closed it.
+    await Promise.race([ended, sleep(NOTICE_MS)]);
+    throw error;
   } finally {
     over.abort();
-    await healthy.catch(() => {});
+    await working.catch(() => {});
   }
 }
 

@@ -1,7 +1,7 @@
 /** The guest's serial console, which QEMU writes to a file. */
 
 import { HotbootError } from "../error.ts";
-import { sleep } from "../vm/wait.ts";
+import { sleep } from "../wait.ts";
 import type { Emulator } from "./emulator.ts";
 import { instancePath } from "./instance.ts";
 

@@ -1,16 +1,27 @@
 /** Bringing an emulator up, the fastest way that is right. */
 
 import { HotbootError, messageOf } from "../error.ts";
+import type { Secrets } from "../secrets/secrets.ts";
 import { loadDeviceState } from "../snapshot/instant.ts";
 import { difference, SNAPSHOT_FILES, UnusableSnapshot, wrongContent, wrongSize } from "../snapshot/manifest.ts";
 import { newestSnapshot, type Snapshot, syncSnapshot } from "../snapshot/store.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
-import { correctClock } from "./clock.ts";
 import { type Emulator, imageKey, lockInstance } from "./emulator.ts";
 import { backingPath, privateDirectory, writeJson } from "./home.ts";
 import type { Image } from "./image.ts";
-import { findRunningOrClear, instancePath, type Origin, urlsOf } from "./instance.ts";
-import { becomeHealthy, identityOf, launch, makeSetup, release, requireFreePorts, type Setup } from "./launch.ts";
+import { findRunningOrClear, instancePath, type InstanceRecord, type Origin, urlsOf } from "./instance.ts";
+import {
+  becomeHealthy,
+  identityOf,
+  launch,
+  type Launched,
+  makeSetup,
+  release,
+  requireFreePorts,
+  type Setup,
+  whileAlive,
+} from "./launch.ts";
+import { keepSecrets, newSecrets, wakeAndProve } from "./rotate.ts";
 import { type Phase, Timeline } from "./timeline.ts";
 
 /** How to start. */
@@ -19,6 +30,8 @@ export interface StartOptions {
   cold?: boolean;
   /** Fail, instead of booting, when a snapshot is there and cannot be resumed. */
   noFallback?: boolean;
+  /** Leave the image's placeholders, which everybody knows, in the place of secrets. */
+  noRotation?: boolean;
 }
 
 /** A started emulator. */
@@ -27,6 +40,8 @@ export interface StartResult {
   origin?: Origin;
   /** The snapshot that it was resumed from. */
   snapshot?: string;
+  /** The path of its `credentials.json`, where its secrets are; undefined when it has none of its own. */
+  credentials?: string;
   /** Where its services are, by the names of the profile's ports. */
   urls: Record<string, string>;
   /** Where the time went; empty when it ran already. */
@@ -49,8 +64,8 @@ export async function start(emulator: Emulator, options: StartOptions = {}): Pro
   using _lock = await lockInstance(emulator);
   const running = await findRunningOrClear(emulator);
   if (running) {
-    const { profile, ports } = running;
-    if (profile === emulator.profile.name) return { urls: urlsOf(ports), timeline: [] };
+    const { profile } = running;
+    if (profile === emulator.profile.name) return { ...resultOf(emulator, running), timeline: [] };
     throw new HotbootError(
       `instance '${emulator.instance}' runs profile '${profile}': stop it first ('hotboot stop'), or name another --instance`,
     );
@@ -58,38 +73,40 @@ export async function start(emulator: Emulator, options: StartOptions = {}): Pro
   requireFreePorts(emulator);
 
   const setup = await makeSetup(emulator);
-  return options.cold ? await coldBoot(emulator, setup, timeline) : await fastest(emulator, setup, timeline, options);
+  return options.cold
+    ? await coldBoot(emulator, setup, timeline, options)
+    : await fastest(emulator, setup, timeline, options);
 }
 
 async function fastest(
   emulator: Emulator,
   setup: Setup,
   timeline: Timeline,
-  { noFallback }: StartOptions,
+  options: StartOptions,
 ): Promise<StartResult> {
   const { report, signal } = emulator;
   const notResumed = (error: unknown) => {
     signal.throwIfAborted();
     const reason = `not resumed: ${messageOf(error)}`;
-    if (noFallback) throw new HotbootError(reason);
+    if (options.noFallback) throw new HotbootError(reason);
     report.warn(reason);
   };
   try {
     const snapshot = await newestSnapshot(emulator.home.snapshots(imageKey(emulator)));
-    if (snapshot) return await resume(emulator, setup, snapshot, timeline);
+    if (snapshot) return await resume(emulator, setup, snapshot, timeline, options);
   } catch (error) {
     notResumed(error);
-    if (!(error instanceof UnusableSnapshot)) return await coldBoot(emulator, setup, timeline);
+    if (!(error instanceof UnusableSnapshot)) return await coldBoot(emulator, setup, timeline, options);
   }
   // No snapshot, or one that will never resume: the cold boot that is needed now can as well be captured.
   const { captureStopped } = await import("./capture.ts");
   const captured = await captureStopped(emulator, setup, timeline);
   const synced = syncSnapshot(captured).then(() => undefined, (error: unknown) => error);
   try {
-    return await resume(emulator, setup, captured, timeline);
+    return await resume(emulator, setup, captured, timeline, options);
   } catch (error) {
     notResumed(error);
-    return await coldBoot(emulator, setup, timeline);
+    return await coldBoot(emulator, setup, timeline, options);
   } finally {
     const error = await synced;
     if (error) report.warn(`the snapshot may not survive a crash of the host: ${messageOf(error)}`);
@@ -101,6 +118,7 @@ async function resume(
   setup: Setup,
   snapshot: Snapshot,
   timeline: Timeline,
+  options: StartOptions,
 ): Promise<StartResult> {
   const { profile, report, signal } = emulator;
   const { directory, manifest } = snapshot;
@@ -111,6 +129,7 @@ async function resume(
   const disk = await freshDisk(emulator, setup.image, `${directory}/${SNAPSHOT_FILES.disk}`);
 
   report.step(`resume snapshot ${manifest.id}`);
+  const secrets = newSecrets(profile, options.noRotation);
   const state = readState(snapshot); // while QEMU starts
   state.catch(() => {});
   const memory = { kind: "private", path: `${directory}/${SNAPSHOT_FILES.ram}` } as const;
@@ -122,7 +141,7 @@ async function resume(
     throw error;
   });
   await using _machine = launched;
-  const { qemu, record, channels } = launched;
+  const { qemu, channels } = launched;
   const bytes = await timeline.phase("check", () => state);
   await timeline.phase("incoming", async () => {
     try {
@@ -132,13 +151,16 @@ async function resume(
       throw new HotbootError(`${messageOf(error)} (QEMU: ${await qemu.reason()})`);
     }
   });
-  await Promise.all([
-    qemu.qmp.execute("cont", {}, { signal }), // the guest runs well before QEMU comes to answer
-    timeline.phase("clock", () => correctClock(emulator, channels.agent, manifest.clock)),
-    becomeHealthy(emulator, launched, timeline, profile.timeouts.resume),
-  ]);
-  await finish(emulator, launched, timeline);
-  return { origin: "resume", snapshot: manifest.id, urls: urlsOf(record.ports), timeline: timeline.phases };
+  await whileAlive(emulator, launched, async (emulator) => {
+    const resumedAt = Date.now();
+    const running = qemu.qmp.execute("cont", {}, { signal }); // the guest runs well before QEMU comes to answer
+    await Promise.all([
+      running,
+      wakeAndProve(emulator, launched, { guest: manifest.guest, resumedAt, secrets }, timeline),
+      becomeHealthy(emulator, launched, timeline, profile.timeouts.resume),
+    ]);
+  });
+  return await finish(emulator, launched, timeline, secrets);
 }
 
 /** The device state, once all of the snapshot's files have been found to be what was captured. */
@@ -148,7 +170,12 @@ async function readState({ directory, manifest }: Snapshot): Promise<Uint8Array>
   return await Deno.readFile(`${directory}/${SNAPSHOT_FILES.state}`);
 }
 
-async function coldBoot(emulator: Emulator, setup: Setup, timeline: Timeline): Promise<StartResult> {
+async function coldBoot(
+  emulator: Emulator,
+  setup: Setup,
+  timeline: Timeline,
+  options: StartOptions,
+): Promise<StartResult> {
   const { profile, report } = emulator;
   const disk = await freshDisk(emulator, setup.image, setup.image.paths.disk);
   report.step(`cold boot (${profile.machine.memory} MiB, ${setup.qemu.accelerator})`);
@@ -157,9 +184,12 @@ async function coldBoot(emulator: Emulator, setup: Setup, timeline: Timeline): P
     () => launch(emulator, setup, { memory: { kind: "anonymous" }, disk, origin: "cold boot" }),
   );
   await using _machine = launched;
-  await becomeHealthy(emulator, launched, timeline, profile.timeouts.boot);
-  await finish(emulator, launched, timeline);
-  return { origin: "cold boot", urls: urlsOf(launched.record.ports), timeline: timeline.phases };
+  const secrets = newSecrets(profile, options.noRotation);
+  await whileAlive(emulator, launched, async (emulator) => {
+    await becomeHealthy(emulator, launched, timeline, profile.timeouts.boot);
+    await wakeAndProve(emulator, launched, { secrets }, timeline);
+  });
+  return await finish(emulator, launched, timeline, secrets);
 }
 
 /** An empty overlay for this run, on top of `backing`. */
@@ -174,9 +204,17 @@ async function freshDisk(emulator: Emulator, image: Image, backing: string): Pro
 
 async function finish(
   emulator: Emulator,
-  launched: Awaited<ReturnType<typeof launch>>,
+  launched: Launched,
   timeline: Timeline,
-): Promise<void> {
+  secrets: Secrets | undefined,
+): Promise<StartResult> {
   await writeJson(instancePath(emulator, "timeline"), timeline.phases);
+  await keepSecrets(emulator, launched.record, secrets);
   await release(emulator, launched);
+  const { origin, snapshot } = launched.record;
+  return { origin, snapshot, ...resultOf(emulator, launched.record), timeline: timeline.phases };
+}
+
+function resultOf(emulator: Emulator, { ports, secrets }: InstanceRecord): Pick<StartResult, "urls" | "credentials"> {
+  return { urls: urlsOf(ports), ...(secrets === "rotated" && { credentials: instancePath(emulator, "credentials") }) };
 }

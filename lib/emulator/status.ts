@@ -1,9 +1,10 @@
 /** What there is of an emulator, and how it does. */
 
+import { attemptOnce } from "../attempts.ts";
 import { messageOf } from "../error.ts";
 import { newestSnapshot } from "../snapshot/store.ts";
 import { type Emulator, imageKey } from "./emulator.ts";
-import { probeHealth } from "./health.ts";
+import { healthAttempt } from "./health.ts";
 import { type ImageRecord, readImage } from "./image.ts";
 import { findRunning, isBeingStarted, type Origin, urlsOf } from "./instance.ts";
 
@@ -30,6 +31,8 @@ export interface Status {
     pid?: number;
     /** The snapshot that it was resumed from. */
     snapshot?: string;
+    /** Whether its secrets are its own; absent where the profile has none. */
+    secrets?: "rotated" | "placeholders";
     /** Where its services are. */
     urls: Record<string, string>;
     /** For each health check whether it is green; none where it runs another profile than the emulator's. */
@@ -71,7 +74,7 @@ async function describeRunning(emulator: Emulator): Promise<Partial<Status>> {
   const { running } = await qmp.execute<{ running: boolean }>("query-status");
   const checks = record.profile === emulator.profile.name ? emulator.profile.health : [];
   const health = await Promise.all(checks.map(async (check) => {
-    const failure = running ? await probeHealth(check, record.ports, emulator.signal) : "paused";
+    const failure = running ? await attemptOnce(healthAttempt(check, record.ports), emulator.signal) : "paused";
     return [check.name, failure === undefined] as const;
   }));
   return {
@@ -82,6 +85,7 @@ async function describeRunning(emulator: Emulator): Promise<Partial<Status>> {
       started: record.started,
       pid: record.pid,
       snapshot: record.snapshot,
+      ...(record.secrets && { secrets: record.secrets }),
       urls: urlsOf(record.ports),
       health: Object.fromEntries(health),
     },

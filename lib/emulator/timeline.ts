@@ -22,8 +22,13 @@ export class Timeline {
     try {
       return await work();
     } finally {
-      this.phases.push({ name, startMs, endMs: this.elapsed() });
+      this.record(name, startMs, this.elapsed());
     }
+  }
+
+  /** Adds a phase that was measured elsewhere. */
+  record(name: string, startMs: number, endMs: number): void {
+    this.phases.push({ name, startMs, endMs });
   }
 
   /** Milliseconds since the timeline began. */

@@ -2,6 +2,8 @@
 
 import { type OutputUnit, type Schema, Validator } from "@cfworker/json-schema";
 import { HotbootError, messageOf } from "../error.ts";
+import { fill } from "../fill.ts";
+import { secretValue } from "../secrets/proof.ts";
 import type { Profile } from "./profile.ts";
 import schema from "./schema.json" with { type: "json" };
 
@@ -26,6 +28,21 @@ export function parseProfile(text: string, origin: string): Profile {
   for (const [index, check] of profile.health.entries()) {
     if (!Object.hasOwn(profile.ports, check.port)) {
       throw new HotbootError(`profile ${origin}: health[${index}].port: there is no port '${check.port}'`);
+    }
+  }
+  const { secrets = [], rotation } = profile;
+  const values = Object.fromEntries(secrets.map(({ name, placeholder }) => [name, placeholder]));
+  if (Object.keys(values).length < secrets.length) {
+    throw new HotbootError(`profile ${origin}: secrets: two have the same name`);
+  }
+  for (const [index, check] of rotation?.proof.entries() ?? []) {
+    const wrong = (why: string) => new HotbootError(`profile ${origin}: rotation.proof[${index}]: ${why}`);
+    if (!Object.hasOwn(profile.ports, check.port)) throw wrong(`there is no port '${check.port}'`);
+    try {
+      const texts = [...Object.values(check.headers ?? {}), ...check.contains ?? [], ...check.excludes ?? []];
+      for (const text of texts) fill(text, (variable) => secretValue(variable, values, values));
+    } catch (error) {
+      throw wrong(messageOf(error));
     }
   }
   const owners = new Map<number, string>();

@@ -8,6 +8,8 @@
 
 import { toFileUrl } from "@std/path/to-file-url";
 import { HotbootError } from "../error.ts";
+import type { ProofCheck } from "../secrets/proof.ts";
+import type { SecretSpec } from "../secrets/secrets.ts";
 
 /** A service's port. */
 export interface Port {
@@ -64,6 +66,35 @@ export interface ConfigDisk {
   files: Record<string, string[]>;
 }
 
+/** How secrets are put into a guest that runs, and how it shows that they took effect. */
+export interface Rotation {
+  /** A program in the guest and its arguments. It reads `NAME=value` lines from standard input; exit code 0 is success. */
+  command: string[];
+  /** Its limit, and that of the proof, in seconds each; 30 unless told. */
+  timeout?: number;
+  /** What must hold afterwards. */
+  proof: ProofCheck[];
+}
+
+/** A systemd unit whose processes are frozen before the capture, so that a resume wakes them when all is ready. */
+export interface FrozenUnit {
+  /** Its name: `postgresql.service`. */
+  unit: string;
+  /**
+   * When it is thawed: after the rotation unless told, or before, if that needs it. Either way only once the guest's
+   * kernel has fresh entropy and its clock is right.
+   */
+  thaw?: "after rotation" | "before rotation";
+}
+
+/** Commands in the guest, each a program and its arguments. */
+export interface Hooks {
+  /** Run before each capture, when the guest is healthy and nothing is frozen yet. */
+  beforeCapture?: string[][];
+  /** Run after each resume, before the rotation. */
+  afterResume?: string[][];
+}
+
 /** What one emulator is. */
 export interface Profile {
   /** Lower-case letters, digits and dashes; names the image and its snapshots. */
@@ -90,6 +121,14 @@ export interface Profile {
   config?: ConfigDisk;
   /** What must answer before the emulator is called up. */
   health: HealthCheck[];
+  /** What every start makes anew, and `rotation` puts into the guest. */
+  secrets?: SecretSpec[];
+  /** How. */
+  rotation?: Rotation;
+  /** What must not run after a resume before all of it is unique again. */
+  freeze?: FrozenUnit[];
+  /** What else is to be done around a capture. */
+  hooks?: Hooks;
   /** Limits until all health checks are green, in seconds. */
   timeouts: {
     /** After power-on. */

@@ -7,7 +7,7 @@
  */
 
 import { HotbootError } from "../error.ts";
-import { sleep } from "../vm/wait.ts";
+import { sleep } from "../wait.ts";
 import { getPatiently, type HttpRequest, retryAfter, type RetryOptions } from "./http.ts";
 
 /** A file of a release. */

@@ -5,7 +5,7 @@
  */
 
 import { HotbootError, messageOf } from "../error.ts";
-import { sleep } from "../vm/wait.ts";
+import { sleep } from "../wait.ts";
 
 /** When and how long to try again. */
 export interface RetryOptions {

@@ -6,7 +6,7 @@
  */
 
 import { HotbootError, messageOf } from "../error.ts";
-import { sleep } from "../vm/wait.ts";
+import { sleep } from "../wait.ts";
 import { FileDigest } from "./digest.ts";
 import { formatBytes } from "./format.ts";
 import { get, hostOf, pauseBefore, TransientError } from "./http.ts";

@@ -9,7 +9,7 @@
 
 import { HotbootError } from "../error.ts";
 import type { QmpClient, QmpEvent } from "../vm/qmp.ts";
-import { type WaitOptions, within } from "../vm/wait.ts";
+import { type WaitOptions, within } from "../wait.ts";
 
 const TIMEOUT_MS = 30_000;
 

@@ -10,16 +10,35 @@ import { type Fingerprint, fingerprint, matches } from "./fingerprint.ts";
 /** The files of a snapshot, by their names in its directory. */
 export const SNAPSHOT_FILES = { ram: "ram", state: "device.state", disk: "disk.qcow2" } as const;
 
+/** The layout of a manifest and of what it describes. */
+export const FORMAT = 2;
+
 /**
  * Everything that must be the same for a snapshot to resume, as names that a person understands and plain values:
  * `"QEMU version": "7.2.22"`.
  */
 export type Identity = Record<string, string>;
 
+/** The state that a guest was captured in, for whoever wakes it. */
+export interface GuestState {
+  /** What sets its clock: our own program, its `date`, the agent, or nothing where no agent answered. */
+  clock: "shift" | "date" | "agent" | "nothing";
+  /** How far its clock was ahead of the host's, in milliseconds. */
+  clockOffsetMs: number;
+  /** When it was stopped, by the host's clock: milliseconds since 1970. */
+  stoppedAt: number;
+  /** Whether its kernel can be told to take up fresh entropy at once. */
+  reseeds: boolean;
+  /** The units that were frozen, and the control groups that they are. */
+  frozen: { unit: string; group: string; thaw: "after rotation" | "before rotation" }[];
+  /** Those that should have been, and why they could not. */
+  notFrozen: { unit: string; why: string }[];
+}
+
 /** A snapshot's description, `manifest.json` in its directory. */
 export interface Manifest {
   /** The layout of this file and its directory. */
-  format: 1;
+  format: typeof FORMAT;
   /** The snapshot's name, that of its directory. */
   id: string;
   /** How RAM was saved. */
@@ -28,8 +47,8 @@ export interface Manifest {
   created: string;
   /** What it was captured on. */
   identity: Identity;
-  /** What sets the guest's clock after a resume: its `date`, the agent, or nothing where no agent answered. */
-  clock: "date" | "agent" | "nothing";
+  /** The guest in it. */
+  guest: GuestState;
   /** What its files must look like. */
   files: Record<string, Fingerprint>;
   /**
@@ -69,14 +88,16 @@ export async function readManifest(directory: string): Promise<Manifest> {
     if (error instanceof SyntaxError) throw unusable("is damaged");
     throw error;
   }
-  if (manifest?.format !== 1) throw unusable(`has format ${manifest?.format}, and this hotboot reads format 1`);
+  if (manifest?.format !== FORMAT) {
+    throw unusable(`has format ${manifest?.format}, and this hotboot reads format ${FORMAT}`);
+  }
   const isString = (value: unknown) => typeof value === "string";
   const isObject = (value: unknown) => typeof value === "object" && value !== null;
   if (
     !isString(manifest.engine) || !isString(manifest.created) || !isObject(manifest.identity) ||
-    !isObject(manifest.files)
+    !isObject(manifest.files) || !isObject(manifest.guest)
   ) {
-    throw unusable("lacks the engine, the date, the identity or the files");
+    throw unusable("lacks the engine, the date, the identity, the files or the guest");
   }
   if (manifest.id !== id) throw unusable(`is that of ${manifest.id}`);
   return manifest;

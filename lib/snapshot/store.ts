@@ -1,6 +1,14 @@
 /** The snapshots of one image on disk: made aside, put in place whole, found again. */
 
-import { bootTime, describeFiles, type Manifest, readManifest, SNAPSHOT_FILES, writeManifest } from "./manifest.ts";
+import {
+  bootTime,
+  describeFiles,
+  FORMAT,
+  type Manifest,
+  readManifest,
+  SNAPSHOT_FILES,
+  writeManifest,
+} from "./manifest.ts";
 
 /** A snapshot in its directory. */
 export interface Snapshot {
@@ -51,12 +59,12 @@ export async function prepareSnapshot(directory: string, ramBytes: number): Prom
 /** Puts a prepared directory in place as the newest snapshot. Nothing may write to its files any more. */
 export async function commitSnapshot(
   prepared: string,
-  captured: Pick<Manifest, "identity" | "clock">,
+  captured: Pick<Manifest, "identity" | "guest">,
 ): Promise<Snapshot> {
   const created = new Date();
   const id = await nextId(prepared.replace(/[^/]+$/, ""), created);
   const manifest: Manifest = {
-    format: 1,
+    format: FORMAT,
     id,
     engine: "instant",
     created: created.toISOString(),

@@ -10,7 +10,7 @@ import { HotbootError } from "../error.ts";
 import { decodeBase64, encodeBase64 } from "@std/encoding/base64";
 import { connectUnix } from "./connect.ts";
 import { DELIMITER, type Duplex, JsonLines } from "./json_lines.ts";
-import { sleep, type WaitOptions, within } from "./wait.ts";
+import { sleep, type WaitOptions, within } from "../wait.ts";
 
 /** A program to run in the guest. */
 export interface GuestCommand {
@@ -190,20 +190,21 @@ export class GuestAgent implements AsyncDisposable {
   /**
    * Runs a program to its end.
    *
-   * @param options The limit for the whole run, 10 s unless told.
+   * @param options The limit for the whole run, 10 s unless told; `what` is what to call it when that has passed.
    * @throws {HotbootError} when the program cannot be started or runs longer; it is not killed then.
    */
-  async exec(command: GuestCommand, options: WaitOptions = {}): Promise<GuestResult> {
+  async exec(command: GuestCommand, options: WaitOptions & { what?: string } = {}): Promise<GuestResult> {
+    const { what = `'${command.path}' in the guest`, signal } = options;
     const run = async () => {
-      const pid = await this.spawn(command, true, options);
+      const pid = await this.spawn(command, true, { signal });
       // The agent has no event for a program's end. Most take a few milliseconds; poll those closely.
-      for (let pause = 2;; pause = Math.min(pause * 1.5, 100)) {
-        const result = await this.status(pid, options);
+      for (let pause = 2;; pause = Math.min(pause * 1.5, 30)) {
+        const result = await this.status(pid, { signal });
         if (result) return result;
-        await sleep(pause, options.signal);
+        await sleep(pause, signal);
       }
     };
-    return await within(run(), `'${command.path}' in the guest`, { timeoutMs: DEFAULT_TIMEOUT_MS, ...options });
+    return await within(run(), what, { timeoutMs: DEFAULT_TIMEOUT_MS, ...options });
   }
 
   /** Writes a file in the guest, in place of what was there, or with `append` behind it. */

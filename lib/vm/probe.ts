@@ -4,7 +4,7 @@ import { encodeHex } from "@std/encoding/hex";
 import { HotbootError, messageOf } from "../error.ts";
 import { type Arch, HOST_ARCH } from "./arch.ts";
 import { QmpClient } from "./qmp.ts";
-import type { WaitOptions } from "./wait.ts";
+import type { WaitOptions } from "../wait.ts";
 
 /** What a QEMU program turned out to be and to offer on this host. */
 export interface QemuFacts {

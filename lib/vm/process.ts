@@ -2,7 +2,7 @@
 
 import { HotbootError } from "../error.ts";
 import { QmpClient } from "./qmp.ts";
-import { sleep, type WaitOptions, within } from "./wait.ts";
+import { sleep, type WaitOptions, within } from "../wait.ts";
 
 const STDERR_LIMIT = 64 * 1024;
 const EXIT_TIMEOUT_MS = 10_000;

@@ -9,7 +9,7 @@
 import { HotbootError } from "../error.ts";
 import { connectUnix } from "./connect.ts";
 import { type Duplex, JsonLines } from "./json_lines.ts";
-import { type WaitOptions, within } from "./wait.ts";
+import { type WaitOptions, within } from "../wait.ts";
 
 /** Something QEMU tells without being asked. */
 export interface QmpEvent {
@@ -17,6 +17,8 @@ export interface QmpEvent {
   event: string;
   /** What it carries. */
   data: Record<string, unknown>;
+  /** When it happened, by the host's clock: milliseconds since 1970. */
+  time: number;
 }
 
 /** QEMU's answer to a command that it refused. */
@@ -53,6 +55,7 @@ interface Message {
   error?: { class: string; desc: string };
   event?: string;
   data?: Record<string, unknown>;
+  timestamp?: { seconds: number; microseconds: number };
 }
 
 const DEFAULT_TIMEOUT_MS = 10_000;
@@ -175,7 +178,9 @@ export class QmpClient implements AsyncDisposable {
         const message = await this.#lines.read() as Message | undefined;
         if (message === undefined) break;
         if (message.event !== undefined) {
-          for (const listener of [...this.#listeners]) listener({ event: message.event, data: message.data ?? {} });
+          const { event, data = {}, timestamp } = message;
+          const time = timestamp ? timestamp.seconds * 1000 + timestamp.microseconds / 1000 : Date.now();
+          for (const listener of [...this.#listeners]) listener({ event, data, time });
         } else {
           this.#settle(message);
         }

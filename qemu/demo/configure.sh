@@ -10,8 +10,8 @@ echo "step set the services up"
 echo demo >"$root/etc/hostname"
 mkdir -p "$root/media/config"
 printf '127.0.0.1 localhost demo\n' >"$root/etc/hosts"
-in_guest systemctl -q enable systemd-networkd.service supervisor.service
-# Their processes are supervisor's.
+in_guest systemctl -q enable systemd-networkd.service supervisor.service demo-database.service
+# What runs instead: demo-database.service, and nginx under supervisor.
 in_guest systemctl -q mask nginx.service postgresql.service
 # Nothing that an emulator does not need runs, or keeps its boot waiting.
 in_guest systemctl -q mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
@@ -35,3 +35,10 @@ assets=$root/srv/dashboard/assets
 name=app-$(sha256sum "$assets/app.js" | cut -c 1-8).js
 mv "$assets/app.js" "$assets/$name"
 sed -i "s|/assets/app\.js|/assets/$name|" "$root/srv/dashboard/handler/sign-in.html"
+
+echo "step keep the files that secrets go into"
+# As they are now, with placeholders: each rotation fills them in anew, and has no need to look through all the others.
+templates=$root/usr/share/hotboot-demo/dashboard
+(cd "$root/srv/dashboard" && grep -rlF "$(sed -n 's/^PUBLISHABLE_CLIENT_KEY=//p' "$root/etc/hotboot-demo/secrets.env")" .) |
+  while read -r file; do install -D -m 644 "$root/srv/dashboard/$file" "$templates/$file"; done
+[[ -d $templates ]] || { echo "no file of the dashboard has the placeholder" >&2; exit 1; }

@@ -2,7 +2,7 @@
 
 import type { Phase } from "../../lib/emulator/timeline.ts";
 import { GuestAgent } from "../../lib/vm/guest_agent.ts";
-import { sleep } from "../../lib/vm/wait.ts";
+import { sleep } from "../../lib/wait.ts";
 import { assertCode, GuestHome } from "../e2e/harness.ts";
 import { type Bench, median, ratio } from "./figure.ts";
 

@@ -1,7 +1,7 @@
 /** What others do to a home while hotboot works in it, and what it does when much is asked of it at once. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { sleep } from "../../lib/vm/wait.ts";
+import { sleep } from "../../lib/wait.ts";
 import { assertCode, freePort, GuestHome, hotboot } from "./harness.ts";
 
 async function copyHome(from: string, to: string): Promise<void> {

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { QmpClient } from "../../lib/vm/qmp.ts";
-import { sleep } from "../../lib/vm/wait.ts";
+import { sleep } from "../../lib/wait.ts";
 import { assertCode, GuestHome, hotboot, type Run } from "./harness.ts";
 
 /** One line on standard error, nothing on standard output. */

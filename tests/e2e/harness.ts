@@ -141,11 +141,12 @@ export class GuestHome implements AsyncDisposable {
     const { machine, ports, health } = this.original;
     const [first] = Object.keys(ports);
     const hostPorts = { ...this.ports, ...(changes.port && { [first]: changes.port }) };
-    const directory = `${ROOT}qemu/${this.guest}`;
+    const { build } = this.original.image;
+    const inRecipe = (path: string) => `${ROOT}qemu/${this.guest}/${path}`;
     const profile = {
       ...this.original,
       $schema: undefined,
-      image: { build: { script: `${directory}/build.sh`, inputs: [directory, `${ROOT}qemu/common.sh`] } },
+      image: { build: { script: inRecipe(build!.script), inputs: build!.inputs.map(inRecipe) } },
       machine: { ...machine, memory: changes.memory ?? memory ?? machine.memory },
       ports: Object.fromEntries(
         Object.entries(ports).map(([name, { guest }]) => [name, { guest, host: hostPorts[name] }]),

@@ -1,7 +1,7 @@
 /** Pulling images from a server that behaves as GitHub does. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { sleep } from "../../lib/vm/wait.ts";
+import { sleep } from "../../lib/wait.ts";
 import { GitHubServer, REPOSITORY, TOKEN } from "./github_server.ts";
 import { ARCH, assertCode, CACHE, freePort, GuestHome, hotboot, type Run, spawnHotboot } from "./harness.ts";
 

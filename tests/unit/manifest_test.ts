@@ -13,6 +13,14 @@ import {
 import { commitSnapshot, newestSnapshot, prepareSnapshot, syncSnapshot } from "../../lib/snapshot/store.ts";
 
 const IDENTITY: Identity = { "QEMU version": "7.2.22", "memory": "512 MiB" };
+const GUEST: Manifest["guest"] = {
+  clock: "shift",
+  clockOffsetMs: 0,
+  stoppedAt: 0,
+  reseeds: true,
+  frozen: [],
+  notFrozen: [],
+};
 const RAM_BYTES = 4 << 20;
 
 async function withDirectory(use: (directory: string) => Promise<void>): Promise<void> {
@@ -29,16 +37,16 @@ async function captured(directory: string) {
   const prepared = await prepareSnapshot(directory, RAM_BYTES);
   await Deno.writeTextFile(`${prepared}/${SNAPSHOT_FILES.state}`, "state");
   await Deno.writeTextFile(`${prepared}/${SNAPSHOT_FILES.disk}`, "disk");
-  return await commitSnapshot(prepared, { identity: IDENTITY, clock: "agent" });
+  return await commitSnapshot(prepared, { identity: IDENTITY, guest: GUEST });
 }
 
 function manifest(changes: Partial<Manifest> = {}): Manifest {
   return {
-    format: 1,
+    format: 2,
     id: "x",
     engine: "instant",
     created: "",
-    clock: "agent",
+    guest: GUEST,
     identity: IDENTITY,
     files: {},
     ...changes,
@@ -81,8 +89,8 @@ Deno.test("manifest: what cannot be understood is said", async () => {
       const [text, why] of [
         ["{", "damaged"],
         ["null", "format undefined"],
-        ['{"format": 2}', "has format 2, and this hotboot reads format 1"],
-        ['{"format": 1, "id": "x"}', "lacks the engine"],
+        ['{"format": 1}', "has format 1, and this hotboot reads format 2"],
+        ['{"format": 2, "id": "x"}', "lacks the engine"],
         [JSON.stringify({ ...manifest(), identity: null }), "lacks the engine"],
         [JSON.stringify(manifest()), "is that of x"],
       ]

@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import signal
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -43,13 +44,32 @@ class Database:
             return cursor.fetchall() if cursor.description else []
 
 
+class CronSecret:
+    """What the cron worker must show, and whether it has shown the one of now."""
+
+    def __init__(self):
+        self.reload()
+
+    def reload(self, *_):
+        self.value = secrets()["CRON_SECRET"]
+        self.is_used = False
+
+    def accepts(self, authorization):
+        is_right = same(authorization or "", f"Bearer {self.value}")
+        self.is_used |= is_right
+        return is_right
+
+
 DATABASE = Database()
-CRON_SECRET = secrets()["CRON_SECRET"]
 
 
 def same(one, other):
     """Equality in a time that does not depend on where they differ."""
     return hmac.compare_digest(one.encode(), other.encode())
+
+
+CRON_SECRET = CronSecret()
+signal.signal(signal.SIGHUP, CRON_SECRET.reload)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -116,14 +136,15 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, key_values("/media/config/runtime.env"))
 
     def cron(self):
-        if not same(self.headers.get("authorization") or "", f"Bearer {CRON_SECRET}"):
+        if not CRON_SECRET.accepts(self.headers.get("authorization")):
             return self.answer(401, {"error": "the cron secret is wrong"})
         DATABASE.rows('UPDATE "CronRun" SET "count" = "count" + 1, "last" = now()')
         self.answer(200, {"status": "ok"})
 
     def last_cron(self):
         ((count, last),) = DATABASE.rows('SELECT "count", "last" FROM "CronRun"')
-        self.answer(200, {"count": count, "last": last and last.isoformat()})
+        last = last and last.isoformat()
+        self.answer(200, {"count": count, "last": last, "presentSecretUsed": CRON_SECRET.is_used})
 
     def answer(self, status, value):
         content = json.dumps(value).encode()

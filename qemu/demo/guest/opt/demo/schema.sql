@@ -1,5 +1,7 @@
 CREATE ROLE demo LOGIN;
 
+CREATE ROLE root SUPERUSER LOGIN;
+
 CREATE TABLE "Project" (
   "id" text PRIMARY KEY,
   "displayName" text NOT NULL

@@ -1,6 +1,6 @@
 /** Waiting with an end: every wait of hotboot has a limit and can be cancelled. */
 
-import { HotbootError } from "../error.ts";
+import { HotbootError } from "./error.ts";
 
 /** How long to wait, and what ends the wait early. */
 export interface WaitOptions {

@@ -1,0 +1,54 @@
+/** Trying until it works: what a guest that is just coming up needs. */
+
+import { HotbootError, messageOf } from "./error.ts";
+import { sleep } from "./wait.ts";
+
+/** One attempt's limit: a connection that was lost while the guest's network came up is never answered. */
+const ATTEMPT_MS = 3000;
+/** The pause after a failed attempt: short at first, for a resume, and soon long enough not to load a booting guest. */
+const [FIRST_PAUSE_MS, LONGEST_PAUSE_MS] = [5, 200];
+
+/** Does something; gives what is wrong with the outcome, or `undefined`. */
+export type Attempt = (signal: AbortSignal) => Promise<string | undefined>;
+
+/** One attempt: undefined when it went well, else why not. */
+export async function attemptOnce(attempt: Attempt, signal?: AbortSignal): Promise<string | undefined> {
+  const limit = AbortSignal.timeout(ATTEMPT_MS);
+  try {
+    return await attempt(signal ? AbortSignal.any([signal, limit]) : limit);
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (limit.aborted) return `no answer within ${ATTEMPT_MS / 1000} s`;
+    return messageOf(error);
+  }
+}
+
+/**
+ * Returns when each of `attempts` has gone well once.
+ *
+ * @param what What they are to be, as the start of the error: `not healthy`.
+ * @param onPass Called with the name of each that has.
+ * @throws {HotbootError} naming those that have not within `timeoutMs`, and what was wrong.
+ */
+export async function attemptAll(
+  attempts: { name: string; attempt: Attempt }[],
+  what: string,
+  timeoutMs: number,
+  signal: AbortSignal,
+  onPass: (name: string) => void = () => {},
+): Promise<void> {
+  const failures: string[] = [];
+  const end = performance.now() + timeoutMs;
+  await Promise.all(attempts.map(async ({ name, attempt }) => {
+    for (let pause = FIRST_PAUSE_MS;; pause = Math.min(pause * 1.5, LONGEST_PAUSE_MS)) {
+      const failure = await attemptOnce(attempt, signal);
+      if (failure === undefined) return onPass(name);
+      if (performance.now() > end) {
+        failures.push(`${name} (${failure})`);
+        return;
+      }
+      await sleep(pause, signal);
+    }
+  }));
+  if (failures.length > 0) throw new HotbootError(`${what} within ${timeoutMs / 1000} s: ${failures.join(", ")}`);
+}

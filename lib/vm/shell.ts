@@ -1,0 +1,6 @@
+/** Lines for a POSIX shell in the guest. */
+
+/** A program and its arguments as one command, whatever characters are in them. */
+export function shellCommand(words: string[]): string {
+  return words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(" ");
+}
