@@ -115,7 +115,7 @@ export function layOut(root: DirectoryNode, options: IsoOptions): Layout {
       sectors: next,
       pathTableSize: tables[index].size,
       pathTables: tables[index].sectors,
-      root: { extent: view.places[0].extent, size: view.places[0].size },
+      root: { extent: view.places[0].extent, size: sectorsFor(view.places[0].size) * SECTOR },
       date,
     })
   );
