@@ -238,6 +238,8 @@ Deno.test("iso: content that is not what it was said to be ends the writing, wit
         [{ path: source, size: 300_001 }, /only 300000 of them/],
         [{ stream: streamOf(10), size: 9 }, /more bytes than that/],
         [{ stream: streamOf(10), size: 11 }, /only 10 of them/],
+        [{ path: source, size: 0 }, /more bytes than that/],
+        [{ stream: streamOf(10), size: 0 }, /more bytes than that/],
       ] as const
     ) {
       const entries: IsoEntry[] = [file("before"), { kind: "file", path: "changing", content }];
