@@ -39,7 +39,7 @@ const CHUNK = 4 * 1024 * 1024;
  */
 export function createIso(entries: Iterable<IsoEntry>, options: IsoOptions = {}): ReadableStream<Uint8Array> {
   const chunks = async function* () {
-    yield* imageChunks(await prepare(entries, options), () => new Uint8Array(CHUNK));
+    yield* imageChunks(await prepare(entries, options), () => new Uint8Array(CHUNK), options.signal);
   };
   return ReadableStream.from(chunks());
 }
@@ -74,8 +74,7 @@ export async function writeIso(path: string, entries: Iterable<IsoEntry>, option
     let turn = 0;
     let written: Promise<void> = Promise.resolve();
     try {
-      for await (const chunk of imageChunks(layout, () => buffers[turn++ % 2])) {
-        options.signal?.throwIfAborted();
+      for await (const chunk of imageChunks(layout, () => buffers[turn++ % 2], options.signal)) {
         await written;
         written = writeAll(file, chunk);
         written.catch(() => {}); // awaited below, or the reason is another
@@ -120,10 +119,15 @@ async function prepare(entries: Iterable<IsoEntry>, options: IsoOptions): Promis
  *
  * @param buffer Gives the buffer for the next piece, which may be the one before the last.
  */
-async function* imageChunks(layout: Layout, buffer: () => Uint8Array): AsyncGenerator<Uint8Array> {
+async function* imageChunks(
+  layout: Layout,
+  buffer: () => Uint8Array,
+  signal?: AbortSignal,
+): AsyncGenerator<Uint8Array> {
   let chunk = buffer();
   let used = 0;
   for (const piece of layout.head()) {
+    signal?.throwIfAborted();
     for (let at = 0; at < piece.length;) {
       const part = piece.subarray(at, at + chunk.length - used);
       chunk.set(part, used);
@@ -135,9 +139,11 @@ async function* imageChunks(layout: Layout, buffer: () => Uint8Array): AsyncGene
     }
   }
   for (const node of layout.files) {
-    const reader = await openContent(node);
+    signal?.throwIfAborted();
+    const reader = await openContent(node, signal);
     try {
       for (let left = node.size; left > 0;) {
+        signal?.throwIfAborted();
         const direct = reader.read(chunk.subarray(used, used + left + 1)); // one more, to see whether there is more
         const got = typeof direct === "object" && direct !== null ? await direct : direct;
         if (got === null) throw changed(node, node.size - left);

@@ -269,3 +269,24 @@ Deno.test("iso: an aborted writing leaves nothing, and what was there stays", as
     await Deno.remove(directory, { recursive: true });
   }
 });
+
+Deno.test("iso: aborting also ends a stream that gives nothing, and an image that is a stream itself", async () => {
+  const directory = await Deno.makeTempDir();
+  try {
+    const abort = new AbortController();
+    const stream = () =>
+      new ReadableStream<Uint8Array>({
+        pull() {
+          setTimeout(() => abort.abort(new Error("enough")));
+          return new Promise(() => {});
+        },
+      });
+    const options = { signal: abort.signal };
+    const entries: IsoEntry[] = [{ kind: "file", path: "f", content: { stream, size: 5 } }];
+    await assertRejects(() => writeIso(`${directory}/image`, entries, options), Error, "enough");
+    assertEquals(await Array.fromAsync(Deno.readDir(directory)), []);
+    await assertRejects(() => image([file("f")], options), Error, "enough");
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
