@@ -6,7 +6,7 @@
  */
 
 import { FLAG_DIRECTORY, FLAG_MULTI_EXTENT, parseRecordDate, SECTOR, SYSTEM_AREA_SECTORS } from "./ecma119.ts";
-import { IsoError } from "./entry.ts";
+import { IsoError, shown } from "./entry.ts";
 import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "./rock_ridge.ts";
 import { bytesSource, fileSource, type IsoSource } from "./source.ts";
 import { readRockRidge, type RockRidge, suspSkip } from "./susp.ts";
@@ -103,7 +103,7 @@ export class IsoImage implements Disposable {
       for await (const { node, place } of this.#children(directory.path, directory, view, seen)) {
         if (node.kind === "directory") {
           if (directory.depth >= DEEPEST) {
-            throw new IsoError(`${show(node.path)}: it is more than ${DEEPEST} levels deep`);
+            throw new IsoError(`${shown(node.path)}: it is more than ${DEEPEST} levels deep`);
           }
           below.push({ path: node.path, depth: directory.depth + 1, ...place });
         }
@@ -163,9 +163,9 @@ export class IsoImage implements Disposable {
       const own = rockRidge.name ?? decodeName(identifier, view);
       const full = path === "" ? own : `${path}/${own}`;
       if (own === "" || own === "." || own === ".." || /[/\0]/.test(own)) {
-        throw new IsoError(`${show(full)}: this is no name for an entry`);
+        throw new IsoError(`${shown(full)}: this is no name for an entry`);
       }
-      if (full.length > LONGEST_PATH) throw new IsoError(`${show(path)}: below it are paths that are too long`);
+      if (full.length > LONGEST_PATH) throw new IsoError(`${shown(path)}: below it are paths that are too long`);
       if (rockRidge.isRelocated) continue; // it is seen where its child link is
       const isDirectory = (record.flags & FLAG_DIRECTORY) !== 0 || rockRidge.childLink !== undefined;
       if (isDirectory) {
@@ -183,12 +183,12 @@ export class IsoImage implements Disposable {
       unfinished = record.flags & FLAG_MULTI_EXTENT ? node : undefined;
       if (!unfinished) yield { node, place: record };
     }
-    if (unfinished) throw new IsoError(`${show(unfinished.path)}: its last section is missing`);
+    if (unfinished) throw new IsoError(`${shown(unfinished.path)}: its last section is missing`);
   }
 
   #rockRidge(path: string, { systemUse }: RawRecord): Promise<RockRidge> {
     const fail = (why: string): never => {
-      throw new IsoError(`an entry in ${show(path || "/")}: ${why}`);
+      throw new IsoError(`an entry in ${shown(path || "/")}: ${why}`);
     };
     return readRockRidge(systemUse.subarray(this.#skip), SECTOR, (offset, length) => {
       requireWithin(this.#source, path || "/", offset, length);
@@ -296,7 +296,7 @@ async function* records(
   for (let at = 0; at < size; at += SECTOR) {
     const number = sector + at / SECTOR;
     if (seen.has(number)) {
-      throw new IsoError(`${show(name)}: sector ${number} belongs to two directories, or to a circle`);
+      throw new IsoError(`${shown(name)}: sector ${number} belongs to two directories, or to a circle`);
     }
     seen.add(number);
     const bytes = await readBytes(source, number * SECTOR, Math.min(SECTOR, size - at));
@@ -312,11 +312,11 @@ function parseRecord(bytes: Uint8Array, offset: number, path: string): RawRecord
   const identifierLength = record[32];
   const systemUseAt = 33 + identifierLength + (identifierLength % 2 === 0 ? 1 : 0);
   if (length < 34 || record.length < length || 33 + identifierLength > length || identifierLength === 0) {
-    throw new IsoError(`${show(path)}: a record in this directory has a wrong length`);
+    throw new IsoError(`${shown(path)}: a record in this directory has a wrong length`);
   }
   const view = new DataView(record.buffer, record.byteOffset, length);
   if (record[26] !== 0 || record[27] !== 0) {
-    throw new IsoError(`${show(path)}: there is an interleaved file in it, which cannot be read here`);
+    throw new IsoError(`${shown(path)}: there is an interleaved file in it, which cannot be read here`);
   }
   return {
     identifier: record.subarray(33, 33 + identifierLength),
@@ -371,14 +371,8 @@ async function readBytes(source: IsoSource, offset: number, length: number): Pro
 function requireWithin(source: IsoSource, path: string, offset: number, size: number): void {
   if (offset + size <= source.size) return;
   throw new IsoError(
-    `${show(path)}: it is at bytes ${offset} to ${
+    `${shown(path)}: it is at bytes ${offset} to ${
       offset + size
     }, and the image has ${source.size}: it is cut off or damaged`,
   );
-}
-
-/** A name that an image brought, as it can be shown on a terminal. */
-function show(name: string): string {
-  const shown = name.length > 200 ? `${name.slice(0, 200)}…` : name;
-  return JSON.stringify(shown);
 }

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { buildIso } from "../../lib/iso/build.ts";
 import { type IsoEntry, IsoError } from "../../lib/iso/entry.ts";
+import { extractIso } from "../../lib/iso/extract.ts";
 import { type IsoNode, type IsoViewName, readIso } from "../../lib/iso/read.ts";
 import { createIso } from "../../lib/iso/write.ts";
 import { random } from "./random.ts";
@@ -133,13 +134,15 @@ Deno.test("iso: hostile and damaged images are refused with a reason", async () 
   );
 });
 
+/** Changes every place in an image that has these bytes; others are of the same length. */
+const replace = (from: string | number[], to: string | number[]) => (bytes: Uint8Array) => {
+  const [wanted, other] = [from, to].map((each) => typeof each === "string" ? encode(each) : Uint8Array.from(each));
+  for (let at = 0; at < bytes.length - wanted.length; at++) {
+    if (wanted.every((byte, index) => bytes[at + index] === byte)) bytes.set(other, at);
+  }
+};
+
 Deno.test("iso: names that lead elsewhere are refused, and continuation areas that go in circles end", async () => {
-  const replace = (from: string, to: string) => (bytes: Uint8Array) => {
-    const [wanted, other] = [encode(from), encode(to)];
-    for (let at = 0; at < bytes.length - wanted.length; at++) {
-      if (wanted.every((byte, index) => bytes[at + index] === byte)) bytes.set(other, at);
-    }
-  };
   assertMatch(await refusal(replace("runtime.env", "../../../ab")), /"\.\.\/\.\.\/\.\.\/ab": this is no name/);
   assertMatch(await refusal(replace("runtime.env", "/etc/passwd")), /this is no name/);
   assertMatch(
@@ -176,6 +179,45 @@ Deno.test("iso: thousands of random changes give errors of ours, or a tree, and 
       } catch (error) {
         assert(error instanceof IsoError, `round ${round}: ${error}`);
       }
+    }
+  }
+});
+
+Deno.test("iso: what cannot be made on disk is named, and nothing that a terminal obeys is shown", async () => {
+  const link: IsoEntry = { kind: "symlink", path: "link", target: "abcdefgh" };
+  const cases: [IsoEntry, string | number[], string | number[], RegExp][] = [
+    [link, "abcdefgh", "abc\0efgh", /^"link": it cannot be written: .*NUL/],
+    [link, "SL", "XX", /^"link": it cannot be written: /], // without a target
+    [
+      { kind: "file", path: "n".repeat(200), content: encode("x") },
+      "nn",
+      [0xe9, 0xe9],
+      /^"é+": it cannot be written: /,
+    ],
+    // A character device with escape sequences in its name.
+    [
+      { kind: "file", path: "device", content: encode("x") },
+      "device",
+      "\x1b[31m\x7f",
+      /^"\\u001b\[31m\?": it is a device/,
+    ],
+  ];
+  for (const [entry, from, to, why] of cases) {
+    const bytes = await image([entry]);
+    replace(from, to)(bytes);
+    if (entry.path === "device") replace([0xa4, 0x81], [0xa4, 0x21])(bytes); // a file's type and mode, 0o100644
+    const directory = await Deno.makeTempDir();
+    let said = "";
+    try {
+      using read = await readIso(bytes);
+      await extractIso(read, directory, { view: "rock-ridge", onWarning: (message) => said = message })
+        .catch((error) => {
+          assert(error instanceof IsoError, `${error}`);
+          said = error.message;
+        });
+      assertMatch(said, why);
+    } finally {
+      await Deno.remove(directory, { recursive: true });
     }
   }
 });
