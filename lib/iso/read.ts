@@ -5,7 +5,14 @@
  * @module
  */
 
-import { FLAG_DIRECTORY, FLAG_MULTI_EXTENT, parseRecordDate, SECTOR, SYSTEM_AREA_SECTORS } from "./ecma119.ts";
+import {
+  FLAG_ASSOCIATED,
+  FLAG_DIRECTORY,
+  FLAG_MULTI_EXTENT,
+  parseRecordDate,
+  SECTOR,
+  SYSTEM_AREA_SECTORS,
+} from "./ecma119.ts";
 import { IsoError, shown } from "./entry.ts";
 import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "./rock_ridge.ts";
 import { bytesSource, fileSource, type IsoSource } from "./source.ts";
@@ -159,9 +166,11 @@ export class IsoImage implements Disposable {
     for await (const record of records(this.#source, path, place, seen)) {
       const { identifier } = record;
       if (identifier.length === 1 && identifier[0] <= 1) continue; // itself and its parent
+      if (record.flags & FLAG_ASSOCIATED) continue; // a Macintosh file's resource fork, under the file's own name
       const rockRidge = view === "rock-ridge" ? await this.#rockRidge(path, record) : {};
       const own = rockRidge.name ?? decodeName(identifier, view);
       const full = path === "" ? own : `${path}/${own}`;
+      if (unfinished && unfinished.path !== full) break;
       if (own === "" || own === "." || own === ".." || /[/\0]/.test(own)) {
         throw new IsoError(`${shown(full)}: this is no name for an entry`);
       }

@@ -106,6 +106,7 @@ function modifyTime(field: Uint8Array): Date | undefined {
   const digits = String.fromCharCode(...stamp.subarray(0, 14)).match(/^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)$/);
   if (!digits) return undefined;
   const [year, month, day, hour, minute, second] = digits.slice(1).map(Number);
+  if (month === 0) return undefined; // not specified
   return new Date(Date.UTC(year, month - 1, day, hour, minute, second) - ((stamp[16] << 24) >> 24) * 15 * 60_000);
 }
 

@@ -3,6 +3,7 @@ import { buildIso } from "../../lib/iso/build.ts";
 import { type IsoEntry, IsoError } from "../../lib/iso/entry.ts";
 import { extractIso } from "../../lib/iso/extract.ts";
 import { type IsoNode, type IsoViewName, readIso } from "../../lib/iso/read.ts";
+import { readRockRidge } from "../../lib/iso/susp.ts";
 import { createIso } from "../../lib/iso/write.ts";
 import { random } from "./random.ts";
 
@@ -130,7 +131,11 @@ Deno.test("iso: hostile and damaged images are refused with a reason", async () 
   assertMatch(await refusal((bytes) => void (bytes[recordAt(bytes, "EMPTY.;1") + 26] = 1)), /interleaved/);
   assertMatch( // the last record says that more of the same follows
     await refusal((bytes) => void (bytes[recordAt(bytes, "RUNTIME.ENV;1") + 25] |= 0x80)),
-    /last section is missing/,
+    /"runtime.env": its last section is missing/,
+  );
+  assertMatch( // and another file follows
+    await refusal((bytes) => void (bytes[recordAt(bytes, "EMPTY.;1") + 25] |= 0x80)),
+    /"empty": its last section is missing/,
   );
 });
 
@@ -220,4 +225,22 @@ Deno.test("iso: what cannot be made on disk is named, and nothing that a termina
       await Deno.remove(directory, { recursive: true });
     }
   }
+});
+
+Deno.test("iso: a resource fork, which has its file's own name, is not taken for the file", async () => {
+  const bytes = await image();
+  bytes[recordAt(bytes, "EMPTY.;1") + 25] |= 0x04;
+  assertEquals((await readAll(bytes)).has("empty"), false);
+});
+
+Deno.test("iso: a long time that is not specified is none", async () => {
+  const time = async (digits: string) => {
+    const field = Uint8Array.of(...encode("TF"), 22, 1, 0x82, ...encode(digits), 0);
+    const fail = (why: string): never => {
+      throw new Error(why);
+    };
+    return (await readRockRidge(field, SECTOR, () => fail("there is no more"), fail)).mtime;
+  };
+  assertEquals(await time("2001020304050600"), new Date("2001-02-03T04:05:06Z"));
+  assertEquals(await time("0000000000000000"), undefined);
 });
