@@ -47,7 +47,7 @@ export function createIso(entries: Iterable<IsoEntry>, options: IsoOptions = {})
 /**
  * Writes an image to a file, in place of one that is there, which stays as it was when anything fails.
  *
- * Needs write permission for the file's directory, and read permission for the files that entries name by path.
+ * Needs write permission for the file's directory, and read permission for the file and those that entries name by path.
  *
  * @param path The image's path.
  * @param entries Files, directories and symbolic links; directories above them are made.
@@ -65,8 +65,13 @@ export function createIso(entries: Iterable<IsoEntry>, options: IsoOptions = {})
  * ```
  */
 export async function writeIso(path: string, entries: Iterable<IsoEntry>, options: IsoOptions = {}): Promise<number> {
+  const there = await Deno.stat(path).catch(() => undefined);
+  if (there && !there.isFile) { // a device must not become a file
+    throw new IsoError(`${path} is no file, and an image does not take the place of anything else`);
+  }
+  const target = there ? await Deno.realPath(path) : path; // a link stays: /dev/stdout is one
   const layout = await prepare(entries, options);
-  const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.tmp`;
+  const temporary = `${target}.${crypto.randomUUID().slice(0, 8)}.tmp`;
   try {
     using file = await Deno.open(temporary, { write: true, createNew: true });
     // While one piece is written the next one is read, in turn into two buffers.
@@ -82,7 +87,7 @@ export async function writeIso(path: string, entries: Iterable<IsoEntry>, option
     } finally {
       await written;
     }
-    await Deno.rename(temporary, path);
+    await Deno.rename(temporary, target);
   } catch (error) {
     await Deno.remove(temporary).catch(() => {});
     throw error;

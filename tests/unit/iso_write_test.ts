@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type IsoEntry, IsoError, type IsoOptions } from "../../lib/iso/entry.ts";
 import { layOut } from "../../lib/iso/layout.ts";
 import { readIso } from "../../lib/iso/read.ts";
+import { scanFiles } from "../../lib/iso/scan.ts";
 import { buildTree } from "../../lib/iso/tree.ts";
 import { createIso, writeIso } from "../../lib/iso/write.ts";
 
@@ -290,6 +291,49 @@ Deno.test("iso: aborting also ends a stream that gives nothing, and an image tha
     assertEquals(await Array.fromAsync(Deno.readDir(directory)), []);
     await assertRejects(() => image([file("f")], options), Error, "enough");
   } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("iso: an image takes no device's, directory's or link's place", async () => {
+  const directory = await Deno.makeTempDir();
+  try {
+    const pipe = `${directory}/pipe`;
+    await new Deno.Command("mkfifo", { args: [pipe] }).output();
+    for (const path of [pipe, directory]) {
+      const error = await assertRejects(() => writeIso(path, [file("f")]), IsoError);
+      assertMatch(error.message, /is no file, and an image does not take the place/);
+    }
+    assert((await Deno.lstat(pipe)).isFifo);
+    await Deno.writeTextFile(`${directory}/before`, "");
+    await Deno.symlink("before", `${directory}/link`);
+    const size = await writeIso(`${directory}/link`, [file("f")]);
+    assertEquals((await Deno.stat(`${directory}/before`)).size, size);
+    assertEquals(Array.from(Deno.readDirSync(directory), ({ name }) => name).sort(), ["before", "link", "pipe"]);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("iso: files on disk: an image is not put into itself, and names that are not UTF-8 are told of", async () => {
+  const directory = await Deno.makeTempDir();
+  const shell = (script: string) => new Deno.Command("bash", { args: ["-c", script], cwd: directory }).output();
+  try {
+    const output = `${directory}/image.iso`;
+    await Deno.writeTextFile(`${directory}/a`, "a");
+    for (let run = 0; run < 2; run++) {
+      const entries = await scanFiles([directory], output);
+      assertEquals(entries.map(({ path }) => path), ["a"]);
+      await writeIso(output, entries);
+    }
+    assertEquals((await scanFiles([output], output)).length, 1); // but it is, where that is asked for by name
+
+    await shell("touch $'bad\\xff'");
+    await assertRejects(() => scanFiles([directory]), IsoError, "its name is not UTF-8");
+    await shell("rm bad*; ln -s $'to\\xff' link");
+    await assertRejects(() => scanFiles([directory]), IsoError, 'link": what this link points to cannot be read');
+  } finally {
+    await shell("rm -f link bad*");
     await Deno.remove(directory, { recursive: true });
   }
 });
