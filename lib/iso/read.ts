@@ -17,6 +17,7 @@ import { IsoError, shown } from "./entry.ts";
 import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "./rock_ridge.ts";
 import { bytesSource, fileSource, type IsoSource } from "./source.ts";
 import { readRockRidge, type RockRidge, suspSkip } from "./susp.ts";
+import { inflateFile } from "./zisofs.ts";
 
 /** One of an image's hierarchies of names. */
 export type IsoViewName = "rock-ridge" | "joliet" | "iso9660";
@@ -41,6 +42,8 @@ export interface IsoNode {
   target?: string;
   /** Where the content is: sections of the image, in order, as byte offsets and sizes. */
   sections: { offset: number; size: number }[];
+  /** Whether it is compressed there (zisofs). {@linkcode IsoImage.open} and the size are of what it was before. */
+  isCompressed?: boolean;
 }
 
 /** Where a hierarchy begins. */
@@ -127,6 +130,11 @@ export class IsoImage implements Disposable {
    */
   open(node: IsoNode): ReadableStream<Uint8Array> {
     const source = this.#source;
+    if (node.isCompressed) {
+      const [{ offset, size: stored }] = node.sections; // it is one: such a file has less than 4 GiB
+      const read = (at: number, into: Uint8Array) => source.read(offset + at, into);
+      return ReadableStream.from(inflateFile({ path: node.path, size: node.size, stored, read }));
+    }
     const chunks = async function* () {
       for (const { offset, size } of node.sections) {
         for (let at = 0; at < size;) {
@@ -190,7 +198,11 @@ export class IsoImage implements Disposable {
         node.size += section.size;
       }
       unfinished = record.flags & FLAG_MULTI_EXTENT ? node : undefined;
-      if (!unfinished) yield { node, place: record };
+      if (unfinished) continue;
+      if (rockRidge.inflatedSize !== undefined && node.sections.length === 1) {
+        [node.isCompressed, node.size] = [true, rockRidge.inflatedSize];
+      }
+      yield { node, place: record };
     }
     if (unfinished) throw new IsoError(`${shown(unfinished.path)}: its last section is missing`);
   }

@@ -20,6 +20,8 @@ export interface RockRidge {
   childLink?: number;
   /** This directory was moved here, and is to be seen where its child link is (RRIP 4.1.5.3). */
   isRelocated?: boolean;
+  /** The content is compressed with zisofs, and has so many bytes without. */
+  inflatedSize?: number;
 }
 
 /** Reads bytes of the image, and fails when they are not within it. */
@@ -88,6 +90,8 @@ function useField(signature: string, field: Uint8Array, result: RockRidge, name:
     result.mtime ??= modifyTime(field);
   } else if (signature === "CL" && field.length >= 12) {
     result.childLink = number(field, 4);
+  } else if (signature === "ZF" && field.length >= 16) {
+    result.inflatedSize = number(field, 8);
   } else if (signature === "RE") {
     result.isRelocated = true;
   }

@@ -4,6 +4,7 @@ import { type IsoEntry, IsoError } from "../../lib/iso/entry.ts";
 import { extractIso } from "../../lib/iso/extract.ts";
 import { type IsoNode, type IsoViewName, readIso } from "../../lib/iso/read.ts";
 import { readRockRidge } from "../../lib/iso/susp.ts";
+import { inflateFile } from "../../lib/iso/zisofs.ts";
 import { createIso } from "../../lib/iso/write.ts";
 import { random } from "./random.ts";
 
@@ -243,4 +244,51 @@ Deno.test("iso: a long time that is not specified is none", async () => {
   };
   assertEquals(await time("2001020304050600"), new Date("2001-02-03T04:05:06Z"));
   assertEquals(await time("0000000000000000"), undefined);
+});
+
+Deno.test("iso: files compressed with zisofs are inflated, and damaged ones are refused", async () => {
+  const deflated = async (bytes: Uint8Array<ArrayBuffer>) => {
+    const stream = new Response(bytes).body!.pipeThrough(new CompressionStream("deflate"));
+    return new Uint8Array(await new Response(stream).arrayBuffer());
+  };
+  const block = 2 ** 15;
+  const first = new Uint8Array(block).map((_, at) => at % 251);
+  const last = encode("the end");
+  const [one, three] = [await deflated(first), await deflated(last)];
+  const size = 2 * block + last.length; // the second block has no bytes: it is zeros
+  const stored = new Uint8Array(32 + one.length + three.length);
+  const view = new DataView(stored.buffer);
+  stored.set([0x37, 0xe4, 0x53, 0x96, 0xc9, 0xdb, 0xd6, 0x07]);
+  view.setUint32(8, size, true);
+  stored.set([4, 15], 12);
+  [32, 32 + one.length, 32 + one.length, stored.length].forEach((end, at) => view.setUint32(16 + 4 * at, end, true));
+  stored.set(one, 32);
+  stored.set(three, 32 + one.length);
+  const read = async (stored: Uint8Array, told = size) => {
+    const at = (offset: number, into: Uint8Array) =>
+      Promise.resolve(into.set(stored.subarray(offset, offset + into.length)));
+    const parts = await Array.fromAsync(inflateFile({ path: "z", size: told, stored: stored.length, read: at }));
+    return new Uint8Array(await new Blob(parts as Uint8Array<ArrayBuffer>[]).arrayBuffer());
+  };
+  assertEquals(await read(stored), Uint8Array.of(...first, ...new Uint8Array(block), ...last));
+
+  const bomb = await deflated(new Uint8Array(50 << 20));
+  const changes: [RegExp, (bytes: Uint8Array, view: DataView) => Uint8Array | void, number?][] = [
+    [/cannot be read here/, (bytes) => void bytes.fill(0, 0, 8)],
+    [/blocks of 2\^40 bytes/, (bytes) => void bytes.fill(40, 13, 14)],
+    [/two different sizes/, () => {}, size + 1],
+    [/part of it is missing/, (_, view) => view.setUint32(8, 0xffffffff, true), 0xffffffff],
+    [/part of it is missing/, (bytes) => bytes.subarray(0, bytes.length - 1)],
+    [/block 0 has -1 bytes/, (_, view) => view.setUint32(20, 31, true)],
+    [/block 0 is damaged/, (bytes) => void bytes.fill(0xff, 32, 40)],
+    [/block 0 is damaged/, (bytes, view) => {
+      view.setUint32(20, 32 + bomb.length, true);
+      return Uint8Array.of(...bytes.subarray(0, 32), ...bomb);
+    }],
+  ];
+  for (const [why, change, told] of changes) {
+    const bytes = stored.slice();
+    const changed = change(bytes, new DataView(bytes.buffer)) ?? bytes;
+    assertMatch((await assertRejects(() => read(changed, told), IsoError)).message, why);
+  }
 });
