@@ -14,8 +14,8 @@ import {
   SYSTEM_AREA_SECTORS,
 } from "./ecma119.ts";
 import { IsoError, shown } from "./entry.ts";
-import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "./rock_ridge.ts";
-import { bytesSource, fileSource, type IsoSource } from "./source.ts";
+import { CE_LENGTH, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "./rock_ridge.ts";
+import { bytesSource, fileSource, type IsoSource, readBytes, requireWithin } from "./source.ts";
 import { readRockRidge, type RockRidge, suspSkip } from "./susp.ts";
 import { inflateFile } from "./zisofs.ts";
 
@@ -50,6 +50,14 @@ export interface IsoNode {
 interface Root {
   sector: number;
   size: number;
+}
+
+/** What one going through an image has used of it. */
+interface Walk {
+  /** The sectors of directories that were read: none belongs to two, so a circle ends at once. */
+  seen: Set<number>;
+  /** The bytes of continuation areas and of what names them, of which no two entries have the same. */
+  continued: number;
 }
 
 /** A directory record, taken apart. */
@@ -104,13 +112,12 @@ export class IsoImage implements Disposable {
    */
   async *entries(view: IsoViewName = this.views[0]): AsyncGenerator<IsoNode> {
     if (!this.views.includes(view)) throw new IsoError(`the image has no ${view} view, but ${this.views.join(", ")}`);
-    /** The sectors of directories that were read: none belongs to two, so a circle ends at once. */
-    const seen = new Set<number>();
+    const walk: Walk = { seen: new Set(), continued: 0 };
     const root = view === "joliet" ? this.#roots.joliet! : this.#roots.iso9660;
     const pending = [{ path: "", depth: 1, ...root }];
     for (let directory; (directory = pending.pop());) {
       const below: typeof pending = [];
-      for await (const { node, place } of this.#children(directory.path, directory, view, seen)) {
+      for await (const { node, place } of this.#children(directory.path, directory, view, walk)) {
         if (node.kind === "directory") {
           if (directory.depth >= DEEPEST) {
             throw new IsoError(`${shown(node.path)}: it is more than ${DEEPEST} levels deep`);
@@ -168,14 +175,14 @@ export class IsoImage implements Disposable {
     path: string,
     place: Root,
     view: IsoViewName,
-    seen: Set<number>,
+    walk: Walk,
   ): AsyncGenerator<{ node: IsoNode; place: Root }> {
     let unfinished: IsoNode | undefined;
-    for await (const record of records(this.#source, path, place, seen)) {
+    for await (const record of records(this.#source, path, place, walk.seen)) {
       const { identifier } = record;
       if (identifier.length === 1 && identifier[0] <= 1) continue; // itself and its parent
       if (record.flags & FLAG_ASSOCIATED) continue; // a Macintosh file's resource fork, under the file's own name
-      const rockRidge = view === "rock-ridge" ? await this.#rockRidge(path, record) : {};
+      const rockRidge = view === "rock-ridge" ? await this.#rockRidge(path, record, walk) : {};
       const own = rockRidge.name ?? decodeName(identifier, view);
       const full = path === "" ? own : `${path}/${own}`;
       if (unfinished && unfinished.path !== full) break;
@@ -207,12 +214,14 @@ export class IsoImage implements Disposable {
     if (unfinished) throw new IsoError(`${shown(unfinished.path)}: its last section is missing`);
   }
 
-  #rockRidge(path: string, { systemUse }: RawRecord): Promise<RockRidge> {
+  #rockRidge(path: string, { systemUse }: RawRecord, walk: Walk): Promise<RockRidge> {
     const fail = (why: string): never => {
       throw new IsoError(`an entry in ${shown(path || "/")}: ${why}`);
     };
     return readRockRidge(systemUse.subarray(this.#skip), SECTOR, (offset, length) => {
       requireWithin(this.#source, path || "/", offset, length);
+      walk.continued += CE_LENGTH + length;
+      if (walk.continued > this.#source.size) fail("all Rock Ridge continuation areas are more than the image");
       return readBytes(this.#source, offset, length);
     }, fail);
   }
@@ -381,19 +390,4 @@ function latin1(bytes: Uint8Array): string {
 
 function utf16(bytes: Uint8Array): string {
   return new TextDecoder("utf-16be").decode(bytes);
-}
-
-async function readBytes(source: IsoSource, offset: number, length: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(length);
-  await source.read(offset, bytes);
-  return bytes;
-}
-
-function requireWithin(source: IsoSource, path: string, offset: number, size: number): void {
-  if (offset + size <= source.size) return;
-  throw new IsoError(
-    `${shown(path)}: it is at bytes ${offset} to ${
-      offset + size
-    }, and the image has ${source.size}: it is cut off or damaged`,
-  );
 }

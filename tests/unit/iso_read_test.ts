@@ -165,6 +165,35 @@ Deno.test("iso: names that lead elsewhere are refused, and continuation areas th
   );
 });
 
+Deno.test("iso: thousands of entries that share their continuation areas are no more work than the image is large", async () => {
+  const files = Array.from({ length: 3000 }, (_, n): IsoEntry => (
+    { kind: "file", path: `${"n".repeat(250)}${n}`, content: new Uint8Array() }
+  ));
+  const original = await image(files);
+  const chain = 60; // sectors, each of which is a field that leads to the next one, and others that say nothing
+  const bytes = new Uint8Array(original.length + chain * SECTOR);
+  bytes.set(original);
+  const view = new DataView(bytes.buffer);
+  const fields = Array.from(bytes.keys()).filter((at) =>
+    bytes[at] === 0x43 && bytes[at + 1] === 0x45 && bytes[at + 2] === 28
+  );
+  const lead = (at: number, sector: number) => {
+    bytes.set([0x43, 0x45, 28, 1], at);
+    view.setUint32(at + 4, sector, true);
+    view.setUint32(at + 12, 0, true);
+    view.setUint32(at + 20, SECTOR, true);
+  };
+  const first = original.length / SECTOR;
+  for (const at of fields.slice(1)) lead(at, first); // the first one is the root's own
+  for (let n = 0; n < chain; n++) {
+    const at = (first + n) * SECTOR;
+    if (n < chain - 1) lead(at, first + n + 1);
+    for (let pad = 28; pad < SECTOR; pad += 202) bytes.set([0x50, 0x44, Math.min(202, SECTOR - pad), 1], at + pad);
+  }
+  const error = await assertRejects(() => readAll(bytes), IsoError);
+  assertMatch(error.message, /continuation areas are more than the image/);
+});
+
 Deno.test("iso: thousands of random changes give errors of ours, or a tree, and always an end", async () => {
   const original = await image();
   const next = random(1);
