@@ -16,7 +16,7 @@ export const command: CommandGroup = {
       standalone: true,
       about:
         "Make an image with Joliet and Rock Ridge. A directory's contents go to its root, and a file goes there by its\n" +
-        "own name.",
+        "own name. What an earlier run left at IMAGE is not put in.",
       flags: [
         { name: "output", short: "o", value: "IMAGE", summary: "the image's path" },
         { name: "label", value: "TEXT", summary: "the volume's label, by which it is found; at most 32 bytes" },
@@ -51,7 +51,7 @@ async function create(context: CommandContext): Promise<void> {
   const time = date === undefined ? new Date() : new Date(date);
   if (Number.isNaN(time.getTime())) throw new UsageError(`--date takes an ISO 8601 date, not '${date}'`);
   const report = reporterOf(context);
-  const entries = await scanFiles(args.operands);
+  const entries = await scanFiles(args.operands, output);
   const size = await writeIso(output, entries, {
     label,
     date: time,

@@ -23,13 +23,14 @@ export function knownSize(content: IsoContent): number | undefined {
   return content instanceof Uint8Array ? content.length : content.size;
 }
 
-/** Opens a file's content. Errors name the entry. */
-export async function openContent(node: FileNode): Promise<ContentReader> {
+/** Opens a file's content. Errors name the entry; aborting `signal` ends also the waiting for a stream. */
+export async function openContent(node: FileNode, signal?: AbortSignal): Promise<ContentReader> {
   const { content } = node;
   if (content instanceof Uint8Array) return new BytesReader(content);
   if ("stream" in content) {
     const { stream } = content;
-    return new StreamReader(typeof stream === "function" ? stream() : stream);
+    const opened = typeof stream === "function" ? stream() : stream;
+    return new StreamReader(signal ? opened.pipeThrough(new TransformStream(), { signal }) : opened);
   }
   try {
     if (node.size > SMALL) return new FileReader(await Deno.open(content.path));

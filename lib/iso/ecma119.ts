@@ -16,6 +16,7 @@ export function sectorsFor(bytes: number): number {
 
 /** File flags (9.1.6). */
 export const FLAG_DIRECTORY = 0x02;
+export const FLAG_ASSOCIATED = 0x04;
 export const FLAG_MULTI_EXTENT = 0x80;
 
 /** Identifiers of a directory itself and of its parent (7.6.2): one byte in every view. */

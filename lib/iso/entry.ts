@@ -8,6 +8,12 @@ export class IsoError extends HotbootError {
   override name = "IsoError";
 }
 
+/** A path as a message can show it, whatever is in it: a terminal obeys some characters. */
+export function shown(path: string): string {
+  const short = path.length > 300 ? `${path.slice(0, 300)}…` : path;
+  return JSON.stringify(short).replaceAll(/[\x7f-\x9f]/g, "?");
+}
+
 /**
  * A file's bytes: themselves, a file on disk, or a stream, whose exact size must be known because an image's
  * directories come before its files.

@@ -1,6 +1,7 @@
 /** An image's contents as files on disk. */
 
-import { IsoError } from "./entry.ts";
+import { messageOf } from "../error.ts";
+import { IsoError, shown } from "./entry.ts";
 import type { IsoImage, IsoNode, IsoViewName } from "./read.ts";
 
 /** How to extract. */
@@ -34,7 +35,7 @@ export async function extractIso(image: IsoImage, directory: string, options: Ex
     signal?.throwIfAborted();
     const path = `${directory}/${node.path}`;
     if (node.kind === "other") {
-      onWarning?.(`${node.path}: it is a device, a pipe or a socket, and was left out`);
+      onWarning?.(`${shown(node.path)}: it is a device, a pipe or a socket, and was left out`);
       continue;
     }
     count++;
@@ -52,9 +53,11 @@ export async function extractIso(image: IsoImage, directory: string, options: Ex
     }
   }
   for (const node of links) {
-    await Deno.symlink(node.target!, `${directory}/${node.path}`).catch((error) => {
+    try {
+      await Deno.symlink(node.target!, `${directory}/${node.path}`);
+    } catch (error) { // also a target that is empty or has a NUL
       throw cannotWrite(node, error);
-    });
+    }
   }
   // Only now, and the inner ones first: writing into a directory changes its time, and may not be permitted any more.
   for (const node of directories.reverse()) await setAttributes(node, `${directory}/${node.path}`);
@@ -77,8 +80,8 @@ async function setAttributes({ mode, mtime }: IsoNode, path: string): Promise<vo
 }
 
 function cannotWrite({ path }: IsoNode, error: unknown): unknown {
-  if (!(error instanceof Deno.errors.AlreadyExists)) return error;
-  return new IsoError(
-    `${JSON.stringify(path)}: there is something of this name already: extract into an empty directory`,
-  );
+  if (error instanceof Deno.errors.AlreadyExists) {
+    return new IsoError(`${shown(path)}: there is something of this name already: extract into an empty directory`);
+  }
+  return new IsoError(`${shown(path)}: it cannot be written: ${messageOf(error)}`);
 }

@@ -37,7 +37,7 @@ const MOST_SECTORS = 2 ** 32 - 1;
 export interface Layout {
   /** All but the files, in order; made as it is taken. */
   head(): Generator<Uint8Array>;
-  /** The files that have content, in the order of their extents. */
+  /** The files, in the order of their extents. */
   files: FileNode[];
   /** The whole image, in sectors. */
   sectors: number;
@@ -100,10 +100,11 @@ export function layOut(root: DirectoryNode, options: IsoOptions): Layout {
   const files: FileNode[] = [];
   for (const place of views[0].places) {
     for (const { node } of place.records) {
-      if (node.kind !== "file" || node.size === 0) continue;
+      if (node.kind !== "file") continue;
+      files.push(node); // an empty one too: it is read, to see that it is
+      if (node.size === 0) continue;
       node.extent = next;
       next += sectorsFor(node.size);
-      files.push(node);
     }
   }
   if (next > MOST_SECTORS) throw new IsoError(`the image has ${next} sectors, and the format ${MOST_SECTORS}`);
@@ -115,7 +116,7 @@ export function layOut(root: DirectoryNode, options: IsoOptions): Layout {
       sectors: next,
       pathTableSize: tables[index].size,
       pathTables: tables[index].sectors,
-      root: { extent: view.places[0].extent, size: view.places[0].size },
+      root: { extent: view.places[0].extent, size: sectorsFor(view.places[0].size) * SECTOR },
       date,
     })
   );

@@ -34,7 +34,11 @@ export function jolietNames(
   // Names that fit keep their own; the others find a place among them.
   const fits = (node: Node) => node.name.length <= LONGEST_JOLIET && !ILLEGAL_IN_JOLIET.test(node.name);
   const withoutLinks = children.filter((child) => child.kind !== "symlink");
-  for (const child of withoutLinks.filter(fits)) names.set(child, unique.pick(child.name, "", LONGEST_JOLIET));
+  for (const child of withoutLinks.filter(fits)) {
+    const name = unique.pick(child.name, "", LONGEST_JOLIET);
+    names.set(child, name);
+    if (name !== child.name) onChange(child, name);
+  }
   for (const child of withoutLinks.filter((child) => !fits(child))) {
     const clean = child.name.replace(new RegExp(ILLEGAL_IN_JOLIET, "g"), "_");
     const dot = clean.lastIndexOf(".");
@@ -76,7 +80,7 @@ class Unique {
   }
 }
 
-/** Names with the same key are the same to a reader: it may take the dot of an empty extension away. */
+/** Names with the same key are the same to a reader: it may take the dots at the end away, as Linux does. */
 function keyOf(name: string): string {
-  return name.toLowerCase().replace(/\.$/, "");
+  return name.toLowerCase().replace(/\.+$/, "");
 }

@@ -5,11 +5,19 @@
  * @module
  */
 
-import { FLAG_DIRECTORY, FLAG_MULTI_EXTENT, parseRecordDate, SECTOR, SYSTEM_AREA_SECTORS } from "./ecma119.ts";
-import { IsoError } from "./entry.ts";
-import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "./rock_ridge.ts";
-import { bytesSource, fileSource, type IsoSource } from "./source.ts";
+import {
+  FLAG_ASSOCIATED,
+  FLAG_DIRECTORY,
+  FLAG_MULTI_EXTENT,
+  parseRecordDate,
+  SECTOR,
+  SYSTEM_AREA_SECTORS,
+} from "./ecma119.ts";
+import { IsoError, shown } from "./entry.ts";
+import { CE_LENGTH, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "./rock_ridge.ts";
+import { bytesSource, fileSource, type IsoSource, readBytes, requireWithin } from "./source.ts";
 import { readRockRidge, type RockRidge, suspSkip } from "./susp.ts";
+import { inflateFile } from "./zisofs.ts";
 
 /** One of an image's hierarchies of names. */
 export type IsoViewName = "rock-ridge" | "joliet" | "iso9660";
@@ -34,12 +42,22 @@ export interface IsoNode {
   target?: string;
   /** Where the content is: sections of the image, in order, as byte offsets and sizes. */
   sections: { offset: number; size: number }[];
+  /** Whether it is compressed there (zisofs). {@linkcode IsoImage.open} and the size are of what it was before. */
+  isCompressed?: boolean;
 }
 
 /** Where a hierarchy begins. */
 interface Root {
   sector: number;
   size: number;
+}
+
+/** What one going through an image has used of it. */
+interface Walk {
+  /** The sectors of directories that were read: none belongs to two, so a circle ends at once. */
+  seen: Set<number>;
+  /** The bytes of continuation areas and of what names them, of which no two entries have the same. */
+  continued: number;
 }
 
 /** A directory record, taken apart. */
@@ -94,16 +112,15 @@ export class IsoImage implements Disposable {
    */
   async *entries(view: IsoViewName = this.views[0]): AsyncGenerator<IsoNode> {
     if (!this.views.includes(view)) throw new IsoError(`the image has no ${view} view, but ${this.views.join(", ")}`);
-    /** The sectors of directories that were read: none belongs to two, so a circle ends at once. */
-    const seen = new Set<number>();
+    const walk: Walk = { seen: new Set(), continued: 0 };
     const root = view === "joliet" ? this.#roots.joliet! : this.#roots.iso9660;
     const pending = [{ path: "", depth: 1, ...root }];
     for (let directory; (directory = pending.pop());) {
       const below: typeof pending = [];
-      for await (const { node, place } of this.#children(directory.path, directory, view, seen)) {
+      for await (const { node, place } of this.#children(directory.path, directory, view, walk)) {
         if (node.kind === "directory") {
           if (directory.depth >= DEEPEST) {
-            throw new IsoError(`${show(node.path)}: it is more than ${DEEPEST} levels deep`);
+            throw new IsoError(`${shown(node.path)}: it is more than ${DEEPEST} levels deep`);
           }
           below.push({ path: node.path, depth: directory.depth + 1, ...place });
         }
@@ -120,6 +137,11 @@ export class IsoImage implements Disposable {
    */
   open(node: IsoNode): ReadableStream<Uint8Array> {
     const source = this.#source;
+    if (node.isCompressed) {
+      const [{ offset, size: stored }] = node.sections; // it is one: such a file has less than 4 GiB
+      const read = (at: number, into: Uint8Array) => source.read(offset + at, into);
+      return ReadableStream.from(inflateFile({ path: node.path, size: node.size, stored, read }));
+    }
     const chunks = async function* () {
       for (const { offset, size } of node.sections) {
         for (let at = 0; at < size;) {
@@ -153,19 +175,21 @@ export class IsoImage implements Disposable {
     path: string,
     place: Root,
     view: IsoViewName,
-    seen: Set<number>,
+    walk: Walk,
   ): AsyncGenerator<{ node: IsoNode; place: Root }> {
     let unfinished: IsoNode | undefined;
-    for await (const record of records(this.#source, path, place, seen)) {
+    for await (const record of records(this.#source, path, place, walk.seen)) {
       const { identifier } = record;
       if (identifier.length === 1 && identifier[0] <= 1) continue; // itself and its parent
-      const rockRidge = view === "rock-ridge" ? await this.#rockRidge(path, record) : {};
+      if (record.flags & FLAG_ASSOCIATED) continue; // a Macintosh file's resource fork, under the file's own name
+      const rockRidge = view === "rock-ridge" ? await this.#rockRidge(path, record, walk) : {};
       const own = rockRidge.name ?? decodeName(identifier, view);
       const full = path === "" ? own : `${path}/${own}`;
+      if (unfinished && unfinished.path !== full) break;
       if (own === "" || own === "." || own === ".." || /[/\0]/.test(own)) {
-        throw new IsoError(`${show(full)}: this is no name for an entry`);
+        throw new IsoError(`${shown(full)}: this is no name for an entry`);
       }
-      if (full.length > LONGEST_PATH) throw new IsoError(`${show(path)}: below it are paths that are too long`);
+      if (full.length > LONGEST_PATH) throw new IsoError(`${shown(path)}: below it are paths that are too long`);
       if (rockRidge.isRelocated) continue; // it is seen where its child link is
       const isDirectory = (record.flags & FLAG_DIRECTORY) !== 0 || rockRidge.childLink !== undefined;
       if (isDirectory) {
@@ -181,17 +205,23 @@ export class IsoImage implements Disposable {
         node.size += section.size;
       }
       unfinished = record.flags & FLAG_MULTI_EXTENT ? node : undefined;
-      if (!unfinished) yield { node, place: record };
+      if (unfinished) continue;
+      if (rockRidge.inflatedSize !== undefined && node.sections.length === 1) {
+        [node.isCompressed, node.size] = [true, rockRidge.inflatedSize];
+      }
+      yield { node, place: record };
     }
-    if (unfinished) throw new IsoError(`${show(unfinished.path)}: its last section is missing`);
+    if (unfinished) throw new IsoError(`${shown(unfinished.path)}: its last section is missing`);
   }
 
-  #rockRidge(path: string, { systemUse }: RawRecord): Promise<RockRidge> {
+  #rockRidge(path: string, { systemUse }: RawRecord, walk: Walk): Promise<RockRidge> {
     const fail = (why: string): never => {
-      throw new IsoError(`an entry in ${show(path || "/")}: ${why}`);
+      throw new IsoError(`an entry in ${shown(path || "/")}: ${why}`);
     };
     return readRockRidge(systemUse.subarray(this.#skip), SECTOR, (offset, length) => {
       requireWithin(this.#source, path || "/", offset, length);
+      walk.continued += CE_LENGTH + length;
+      if (walk.continued > this.#source.size) fail("all Rock Ridge continuation areas are more than the image");
       return readBytes(this.#source, offset, length);
     }, fail);
   }
@@ -296,7 +326,7 @@ async function* records(
   for (let at = 0; at < size; at += SECTOR) {
     const number = sector + at / SECTOR;
     if (seen.has(number)) {
-      throw new IsoError(`${show(name)}: sector ${number} belongs to two directories, or to a circle`);
+      throw new IsoError(`${shown(name)}: sector ${number} belongs to two directories, or to a circle`);
     }
     seen.add(number);
     const bytes = await readBytes(source, number * SECTOR, Math.min(SECTOR, size - at));
@@ -312,11 +342,11 @@ function parseRecord(bytes: Uint8Array, offset: number, path: string): RawRecord
   const identifierLength = record[32];
   const systemUseAt = 33 + identifierLength + (identifierLength % 2 === 0 ? 1 : 0);
   if (length < 34 || record.length < length || 33 + identifierLength > length || identifierLength === 0) {
-    throw new IsoError(`${show(path)}: a record in this directory has a wrong length`);
+    throw new IsoError(`${shown(path)}: a record in this directory has a wrong length`);
   }
   const view = new DataView(record.buffer, record.byteOffset, length);
   if (record[26] !== 0 || record[27] !== 0) {
-    throw new IsoError(`${show(path)}: there is an interleaved file in it, which cannot be read here`);
+    throw new IsoError(`${shown(path)}: there is an interleaved file in it, which cannot be read here`);
   }
   return {
     identifier: record.subarray(33, 33 + identifierLength),
@@ -360,25 +390,4 @@ function latin1(bytes: Uint8Array): string {
 
 function utf16(bytes: Uint8Array): string {
   return new TextDecoder("utf-16be").decode(bytes);
-}
-
-async function readBytes(source: IsoSource, offset: number, length: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(length);
-  await source.read(offset, bytes);
-  return bytes;
-}
-
-function requireWithin(source: IsoSource, path: string, offset: number, size: number): void {
-  if (offset + size <= source.size) return;
-  throw new IsoError(
-    `${show(path)}: it is at bytes ${offset} to ${
-      offset + size
-    }, and the image has ${source.size}: it is cut off or damaged`,
-  );
-}
-
-/** A name that an image brought, as it can be shown on a terminal. */
-function show(name: string): string {
-  const shown = name.length > 200 ? `${name.slice(0, 200)}…` : name;
-  return JSON.stringify(shown);
 }

@@ -16,7 +16,8 @@ const TYPES = { directory: S_IFDIR, file: S_IFREG, symlink: S_IFLNK };
 
 const CONTINUE = 1;
 const [COMPONENT_CURRENT, COMPONENT_PARENT, COMPONENT_ROOT] = [2, 4, 8];
-const CE_LENGTH = 28;
+/** A field that leads to a continuation area. */
+export const CE_LENGTH = 28;
 /** A field's length is a byte. */
 const LONGEST_FIELD = 255;
 /** Also of which kind of extension it is: what the kernel and all tools know since 1991. */

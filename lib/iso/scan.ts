@@ -1,6 +1,7 @@
 /** Files on disk as entries of an image. */
 
-import { type IsoEntry, IsoError } from "./entry.ts";
+import { messageOf } from "../error.ts";
+import { type IsoEntry, IsoError, shown } from "./entry.ts";
 
 /**
  * The entries for an image of `paths`: a directory's contents go to the root, a file goes there by its own name, as with
@@ -10,10 +11,12 @@ import { type IsoEntry, IsoError } from "./entry.ts";
  * Needs read permission for the paths.
  *
  * @param paths Files and directories.
+ * @param output Where the image will be: what an earlier run left there is not put into it, should a directory hold it.
  * @returns Entries with the files' modes, owners, times and sizes, whose content is read when the image is.
  * @throws {IsoError} naming the path that is missing or cannot be stored.
  */
-export async function scanFiles(paths: string[]): Promise<IsoEntry[]> {
+export async function scanFiles(paths: string[], output?: string): Promise<IsoEntry[]> {
+  const earlier = output === undefined ? undefined : await Deno.stat(output).catch(() => undefined);
   const entries: IsoEntry[] = [];
   const directories = new Set<string>();
   const add = (path: string, file: string, info: Deno.FileInfo) => {
@@ -24,7 +27,7 @@ export async function scanFiles(paths: string[]): Promise<IsoEntry[]> {
     if (info.isFile) {
       entries.push({ kind: "file", path, mode, uid, gid, mtime, content: { path: file, size: info.size } });
     } else if (info.isSymlink) {
-      entries.push({ kind: "symlink", path, mode, uid, gid, mtime, target: Deno.readLinkSync(file) });
+      entries.push({ kind: "symlink", path, mode, uid, gid, mtime, target: targetOf(file) });
     } else if (info.isDirectory) {
       if (!directories.has(path)) entries.push({ kind: "directory", path, mode, uid, gid, mtime });
       directories.add(path);
@@ -40,7 +43,9 @@ export async function scanFiles(paths: string[]): Promise<IsoEntry[]> {
     const names = Array.from(Deno.readDirSync(directory), ({ name }) => name).sort();
     for (const name of names) {
       const file = `${directory}/${name}`;
-      add(path === "" ? name : `${path}/${name}`, file, Deno.lstatSync(file));
+      const info = statOf(file, name);
+      if (earlier?.ino && info.ino === earlier.ino && info.dev === earlier.dev) continue;
+      add(path === "" ? name : `${path}/${name}`, file, info);
     }
   };
   for (const path of paths) {
@@ -52,4 +57,22 @@ export async function scanFiles(paths: string[]): Promise<IsoEntry[]> {
     else add(trimmed.split("/").at(-1)!, trimmed, info);
   }
   return entries;
+}
+
+function statOf(file: string, name: string): Deno.FileInfo {
+  try {
+    return Deno.lstatSync(file);
+  } catch (error) {
+    // What is no UTF-8 in a name is replaced before it gets here, and then there is no such file.
+    const isReplaced = error instanceof Deno.errors.NotFound && name.includes("\ufffd");
+    throw isReplaced ? new IsoError(`${shown(file)}: its name is not UTF-8, and nothing else can be stored`) : error;
+  }
+}
+
+function targetOf(file: string): string {
+  try {
+    return Deno.readLinkSync(file);
+  } catch (error) {
+    throw new IsoError(`${shown(file)}: what this link points to cannot be read: ${messageOf(error)}`);
+  }
 }

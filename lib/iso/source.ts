@@ -1,6 +1,6 @@
 /** Where an image's bytes come from. */
 
-import { IsoError } from "./entry.ts";
+import { IsoError, shown } from "./entry.ts";
 
 /** Bytes that can be read at any place. */
 export interface IsoSource {
@@ -56,4 +56,21 @@ export async function fileSource(path: string): Promise<IsoSource> {
     },
     close: () => file.close(),
   };
+}
+
+/** So many bytes of an image, in a buffer of their own. */
+export async function readBytes(source: IsoSource, offset: number, length: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length);
+  await source.read(offset, bytes);
+  return bytes;
+}
+
+/** Fails when the image ends before what `path` has in it. */
+export function requireWithin(source: IsoSource, path: string, offset: number, size: number): void {
+  if (offset + size <= source.size) return;
+  throw new IsoError(
+    `${shown(path)}: it is at bytes ${offset} to ${
+      offset + size
+    }, and the image has ${source.size}: it is cut off or damaged`,
+  );
 }

@@ -20,6 +20,8 @@ export interface RockRidge {
   childLink?: number;
   /** This directory was moved here, and is to be seen where its child link is (RRIP 4.1.5.3). */
   isRelocated?: boolean;
+  /** The content is compressed with zisofs, and has so many bytes without. */
+  inflatedSize?: number;
 }
 
 /** Reads bytes of the image, and fails when they are not within it. */
@@ -88,6 +90,8 @@ function useField(signature: string, field: Uint8Array, result: RockRidge, name:
     result.mtime ??= modifyTime(field);
   } else if (signature === "CL" && field.length >= 12) {
     result.childLink = number(field, 4);
+  } else if (signature === "ZF" && field.length >= 16) {
+    result.inflatedSize = number(field, 8);
   } else if (signature === "RE") {
     result.isRelocated = true;
   }
@@ -106,6 +110,7 @@ function modifyTime(field: Uint8Array): Date | undefined {
   const digits = String.fromCharCode(...stamp.subarray(0, 14)).match(/^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)$/);
   if (!digits) return undefined;
   const [year, month, day, hour, minute, second] = digits.slice(1).map(Number);
+  if (month === 0) return undefined; // not specified
   return new Date(Date.UTC(year, month - 1, day, hour, minute, second) - ((stamp[16] << 24) >> 24) * 15 * 60_000);
 }
 

@@ -1,6 +1,6 @@
 /** From a list of entries to a tree, with everything that cannot be stored refused. */
 
-import { type IsoContent, type IsoEntry, IsoError, type IsoOptions } from "./entry.ts";
+import { type IsoContent, type IsoEntry, IsoError, type IsoOptions, shown } from "./entry.ts";
 
 /** What every node has. */
 interface Common {
@@ -22,8 +22,6 @@ export interface DirectoryNode extends Common {
   children: Node[];
   /** How many of them are directories. */
   subdirectories: number;
-  /** How far down it is; the root's level is 1. */
-  level: number;
 }
 
 /** A file, whose size is known and whose content is not read yet. */
@@ -60,6 +58,7 @@ export function buildTree(
   sizeOf: (content: IsoContent) => number,
 ): DirectoryNode {
   const { date = new Date(), depth = DEFAULT_DEPTH } = options;
+  if (!canHold(date)) throw new IsoError("the image's date is not in the years 1900 to 2155, which an image can hold");
   const root = directory("", "", date);
   root.parent = root;
   /** Directories by their paths; those that no entry has described may still be. */
@@ -69,15 +68,13 @@ export function buildTree(
   const enter = (path: string): DirectoryNode => {
     const known = directories.get(path);
     if (known) return known;
+    const level = path.split("/").length + 1;
+    if (level > depth) throw new IsoError(`${shown(path)}: it is at level ${level}; there are ${depth} at most`);
     const [above, name] = splitPath(path);
     const parent = enter(above);
     checkName(path, name, options);
     const made = directory(name, path, date);
     made.parent = parent;
-    made.level = parent.level + 1;
-    if (made.level > depth) {
-      throw new IsoError(`${shown(path)}: it is at level ${made.level}; there are ${depth} at most`);
-    }
     parent.children.push(made);
     parent.subdirectories++;
     directories.set(path, made);
@@ -119,7 +116,7 @@ export function buildTree(
 
 function directory(name: string, path: string, mtime: Date): DirectoryNode {
   const node = { kind: "directory" as const, name, path, mode: 0o755, uid: 0, gid: 0, mtime };
-  return { ...node, parent: undefined as unknown as DirectoryNode, children: [], subdirectories: 0, level: 1 };
+  return { ...node, parent: undefined as unknown as DirectoryNode, children: [], subdirectories: 0 };
 }
 
 /** What is before the last slash, and what is behind it. */
@@ -127,11 +124,6 @@ function splitPath(path: string): [above: string, name: string] {
   const slash = path.lastIndexOf("/");
   if (slash === 0) throw new IsoError(`${shown(path)}: a path in an image does not begin with '/'`);
   return [path.slice(0, Math.max(slash, 0)), path.slice(slash + 1)];
-}
-
-/** A path as it can be shown, whatever is in it. */
-function shown(path: string): string {
-  return JSON.stringify(path);
 }
 
 function checkName(path: string, name: string, { joliet = true }: IsoOptions): void {
@@ -152,10 +144,15 @@ function checkName(path: string, name: string, { joliet = true }: IsoOptions): v
 function checkAttributes(path: string, uid: number, gid: number, mtime: Date): void {
   const isId = (id: number) => Number.isInteger(id) && id >= 0 && id <= 0xffffffff;
   if (!isId(uid) || !isId(gid)) throw new IsoError(`${shown(path)}: ${uid} and ${gid} are no user and group ids`);
-  const year = mtime.getUTCFullYear();
-  if (!(year >= 1900 && year <= 2155)) {
+  if (!canHold(mtime)) {
     throw new IsoError(`${shown(path)}: its time is not in the years 1900 to 2155, which an image can hold`);
   }
+}
+
+/** Records have a byte for the year (9.1.5). */
+function canHold(date: Date): boolean {
+  const year = date.getUTCFullYear();
+  return year >= 1900 && year <= 2155;
 }
 
 function checkTarget(path: string, target: string, { rockRidge = true }: IsoOptions): void {

@@ -39,7 +39,7 @@ const CHUNK = 4 * 1024 * 1024;
  */
 export function createIso(entries: Iterable<IsoEntry>, options: IsoOptions = {}): ReadableStream<Uint8Array> {
   const chunks = async function* () {
-    yield* imageChunks(await prepare(entries, options), () => new Uint8Array(CHUNK));
+    yield* imageChunks(await prepare(entries, options), () => new Uint8Array(CHUNK), options.signal);
   };
   return ReadableStream.from(chunks());
 }
@@ -47,7 +47,7 @@ export function createIso(entries: Iterable<IsoEntry>, options: IsoOptions = {})
 /**
  * Writes an image to a file, in place of one that is there, which stays as it was when anything fails.
  *
- * Needs write permission for the file's directory, and read permission for the files that entries name by path.
+ * Needs write permission for the file's directory, and read permission for the file and those that entries name by path.
  *
  * @param path The image's path.
  * @param entries Files, directories and symbolic links; directories above them are made.
@@ -65,8 +65,13 @@ export function createIso(entries: Iterable<IsoEntry>, options: IsoOptions = {})
  * ```
  */
 export async function writeIso(path: string, entries: Iterable<IsoEntry>, options: IsoOptions = {}): Promise<number> {
+  const there = await Deno.stat(path).catch(() => undefined);
+  if (there && !there.isFile) { // a device must not become a file
+    throw new IsoError(`${path} is no file, and an image does not take the place of anything else`);
+  }
+  const target = there ? await Deno.realPath(path) : path; // a link stays: /dev/stdout is one
   const layout = await prepare(entries, options);
-  const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.tmp`;
+  const temporary = `${target}.${crypto.randomUUID().slice(0, 8)}.tmp`;
   try {
     using file = await Deno.open(temporary, { write: true, createNew: true });
     // While one piece is written the next one is read, in turn into two buffers.
@@ -74,8 +79,7 @@ export async function writeIso(path: string, entries: Iterable<IsoEntry>, option
     let turn = 0;
     let written: Promise<void> = Promise.resolve();
     try {
-      for await (const chunk of imageChunks(layout, () => buffers[turn++ % 2])) {
-        options.signal?.throwIfAborted();
+      for await (const chunk of imageChunks(layout, () => buffers[turn++ % 2], options.signal)) {
         await written;
         written = writeAll(file, chunk);
         written.catch(() => {}); // awaited below, or the reason is another
@@ -83,7 +87,7 @@ export async function writeIso(path: string, entries: Iterable<IsoEntry>, option
     } finally {
       await written;
     }
-    await Deno.rename(temporary, path);
+    await Deno.rename(temporary, target);
   } catch (error) {
     await Deno.remove(temporary).catch(() => {});
     throw error;
@@ -120,10 +124,15 @@ async function prepare(entries: Iterable<IsoEntry>, options: IsoOptions): Promis
  *
  * @param buffer Gives the buffer for the next piece, which may be the one before the last.
  */
-async function* imageChunks(layout: Layout, buffer: () => Uint8Array): AsyncGenerator<Uint8Array> {
+async function* imageChunks(
+  layout: Layout,
+  buffer: () => Uint8Array,
+  signal?: AbortSignal,
+): AsyncGenerator<Uint8Array> {
   let chunk = buffer();
   let used = 0;
   for (const piece of layout.head()) {
+    signal?.throwIfAborted();
     for (let at = 0; at < piece.length;) {
       const part = piece.subarray(at, at + chunk.length - used);
       chunk.set(part, used);
@@ -135,9 +144,11 @@ async function* imageChunks(layout: Layout, buffer: () => Uint8Array): AsyncGene
     }
   }
   for (const node of layout.files) {
-    const reader = await openContent(node);
+    signal?.throwIfAborted();
+    const reader = await openContent(node, signal);
     try {
       for (let left = node.size; left > 0;) {
+        signal?.throwIfAborted();
         const direct = reader.read(chunk.subarray(used, used + left + 1)); // one more, to see whether there is more
         const got = typeof direct === "object" && direct !== null ? await direct : direct;
         if (got === null) throw changed(node, node.size - left);

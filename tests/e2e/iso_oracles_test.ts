@@ -198,6 +198,22 @@ Deno.test("iso: a file of more than 4 GiB goes in, and comes out of other progra
   }
 });
 
+Deno.test("iso: files that xorriso has compressed come out as they were", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
+  try {
+    const content = new TextEncoder().encode("the same again and again\n".repeat(20_000));
+    await Deno.writeFile(`${directory}/big`, content);
+    const image = `${directory}/image.iso`;
+    await run("xorriso", ["-outdev", image, "-map", `${directory}/big`, "/big", "-set_filter", "--zisofs", "/big"]);
+    assert((await Deno.stat(image)).size < content.length);
+    assertMatch((await hotboot(["iso", "ls", image])).stdout, / 500000 .* big\n$/);
+    assertCode(await hotboot(["iso", "extract", "-q", image, `${directory}/out`]), 0);
+    assertEquals(await Deno.readFile(`${directory}/out/big`), content);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
 Deno.test("iso extract: never outside the directory, and never over what is there", async () => {
   const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
   try {

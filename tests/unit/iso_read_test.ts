@@ -1,7 +1,10 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { buildIso } from "../../lib/iso/build.ts";
 import { type IsoEntry, IsoError } from "../../lib/iso/entry.ts";
+import { extractIso } from "../../lib/iso/extract.ts";
 import { type IsoNode, type IsoViewName, readIso } from "../../lib/iso/read.ts";
+import { readRockRidge } from "../../lib/iso/susp.ts";
+import { inflateFile } from "../../lib/iso/zisofs.ts";
 import { createIso } from "../../lib/iso/write.ts";
 import { random } from "./random.ts";
 
@@ -129,17 +132,23 @@ Deno.test("iso: hostile and damaged images are refused with a reason", async () 
   assertMatch(await refusal((bytes) => void (bytes[recordAt(bytes, "EMPTY.;1") + 26] = 1)), /interleaved/);
   assertMatch( // the last record says that more of the same follows
     await refusal((bytes) => void (bytes[recordAt(bytes, "RUNTIME.ENV;1") + 25] |= 0x80)),
-    /last section is missing/,
+    /"runtime.env": its last section is missing/,
+  );
+  assertMatch( // and another file follows
+    await refusal((bytes) => void (bytes[recordAt(bytes, "EMPTY.;1") + 25] |= 0x80)),
+    /"empty": its last section is missing/,
   );
 });
 
+/** Changes every place in an image that has these bytes; others are of the same length. */
+const replace = (from: string | number[], to: string | number[]) => (bytes: Uint8Array) => {
+  const [wanted, other] = [from, to].map((each) => typeof each === "string" ? encode(each) : Uint8Array.from(each));
+  for (let at = 0; at < bytes.length - wanted.length; at++) {
+    if (wanted.every((byte, index) => bytes[at + index] === byte)) bytes.set(other, at);
+  }
+};
+
 Deno.test("iso: names that lead elsewhere are refused, and continuation areas that go in circles end", async () => {
-  const replace = (from: string, to: string) => (bytes: Uint8Array) => {
-    const [wanted, other] = [encode(from), encode(to)];
-    for (let at = 0; at < bytes.length - wanted.length; at++) {
-      if (wanted.every((byte, index) => bytes[at + index] === byte)) bytes.set(other, at);
-    }
-  };
   assertMatch(await refusal(replace("runtime.env", "../../../ab")), /"\.\.\/\.\.\/\.\.\/ab": this is no name/);
   assertMatch(await refusal(replace("runtime.env", "/etc/passwd")), /this is no name/);
   assertMatch(
@@ -154,6 +163,35 @@ Deno.test("iso: names that lead elsewhere are refused, and continuation areas th
     }),
     /continuation areas never end/,
   );
+});
+
+Deno.test("iso: thousands of entries that share their continuation areas are no more work than the image is large", async () => {
+  const files = Array.from({ length: 3000 }, (_, n): IsoEntry => (
+    { kind: "file", path: `${"n".repeat(250)}${n}`, content: new Uint8Array() }
+  ));
+  const original = await image(files);
+  const chain = 60; // sectors, each of which is a field that leads to the next one, and others that say nothing
+  const bytes = new Uint8Array(original.length + chain * SECTOR);
+  bytes.set(original);
+  const view = new DataView(bytes.buffer);
+  const fields = Array.from(bytes.keys()).filter((at) =>
+    bytes[at] === 0x43 && bytes[at + 1] === 0x45 && bytes[at + 2] === 28
+  );
+  const lead = (at: number, sector: number) => {
+    bytes.set([0x43, 0x45, 28, 1], at);
+    view.setUint32(at + 4, sector, true);
+    view.setUint32(at + 12, 0, true);
+    view.setUint32(at + 20, SECTOR, true);
+  };
+  const first = original.length / SECTOR;
+  for (const at of fields.slice(1)) lead(at, first); // the first one is the root's own
+  for (let n = 0; n < chain; n++) {
+    const at = (first + n) * SECTOR;
+    if (n < chain - 1) lead(at, first + n + 1);
+    for (let pad = 28; pad < SECTOR; pad += 202) bytes.set([0x50, 0x44, Math.min(202, SECTOR - pad), 1], at + pad);
+  }
+  const error = await assertRejects(() => readAll(bytes), IsoError);
+  assertMatch(error.message, /continuation areas are more than the image/);
 });
 
 Deno.test("iso: thousands of random changes give errors of ours, or a tree, and always an end", async () => {
@@ -177,5 +215,109 @@ Deno.test("iso: thousands of random changes give errors of ours, or a tree, and 
         assert(error instanceof IsoError, `round ${round}: ${error}`);
       }
     }
+  }
+});
+
+Deno.test("iso: what cannot be made on disk is named, and nothing that a terminal obeys is shown", async () => {
+  const link: IsoEntry = { kind: "symlink", path: "link", target: "abcdefgh" };
+  const cases: [IsoEntry, string | number[], string | number[], RegExp][] = [
+    [link, "abcdefgh", "abc\0efgh", /^"link": it cannot be written: .*NUL/],
+    [link, "SL", "XX", /^"link": it cannot be written: /], // without a target
+    [
+      { kind: "file", path: "n".repeat(200), content: encode("x") },
+      "nn",
+      [0xe9, 0xe9],
+      /^"é+": it cannot be written: /,
+    ],
+    // A character device with escape sequences in its name.
+    [
+      { kind: "file", path: "device", content: encode("x") },
+      "device",
+      "\x1b[31m\x7f",
+      /^"\\u001b\[31m\?": it is a device/,
+    ],
+  ];
+  for (const [entry, from, to, why] of cases) {
+    const bytes = await image([entry]);
+    replace(from, to)(bytes);
+    if (entry.path === "device") replace([0xa4, 0x81], [0xa4, 0x21])(bytes); // a file's type and mode, 0o100644
+    const directory = await Deno.makeTempDir();
+    let said = "";
+    try {
+      using read = await readIso(bytes);
+      await extractIso(read, directory, { view: "rock-ridge", onWarning: (message) => said = message })
+        .catch((error) => {
+          assert(error instanceof IsoError, `${error}`);
+          said = error.message;
+        });
+      assertMatch(said, why);
+    } finally {
+      await Deno.remove(directory, { recursive: true });
+    }
+  }
+});
+
+Deno.test("iso: a resource fork, which has its file's own name, is not taken for the file", async () => {
+  const bytes = await image();
+  bytes[recordAt(bytes, "EMPTY.;1") + 25] |= 0x04;
+  assertEquals((await readAll(bytes)).has("empty"), false);
+});
+
+Deno.test("iso: a long time that is not specified is none", async () => {
+  const time = async (digits: string) => {
+    const field = Uint8Array.of(...encode("TF"), 22, 1, 0x82, ...encode(digits), 0);
+    const fail = (why: string): never => {
+      throw new Error(why);
+    };
+    return (await readRockRidge(field, SECTOR, () => fail("there is no more"), fail)).mtime;
+  };
+  assertEquals(await time("2001020304050600"), new Date("2001-02-03T04:05:06Z"));
+  assertEquals(await time("0000000000000000"), undefined);
+});
+
+Deno.test("iso: files compressed with zisofs are inflated, and damaged ones are refused", async () => {
+  const deflated = async (bytes: Uint8Array<ArrayBuffer>) => {
+    const stream = new Response(bytes).body!.pipeThrough(new CompressionStream("deflate"));
+    return new Uint8Array(await new Response(stream).arrayBuffer());
+  };
+  const block = 2 ** 15;
+  const first = new Uint8Array(block).map((_, at) => at % 251);
+  const last = encode("the end");
+  const [one, three] = [await deflated(first), await deflated(last)];
+  const size = 2 * block + last.length; // the second block has no bytes: it is zeros
+  const stored = new Uint8Array(32 + one.length + three.length);
+  const view = new DataView(stored.buffer);
+  stored.set([0x37, 0xe4, 0x53, 0x96, 0xc9, 0xdb, 0xd6, 0x07]);
+  view.setUint32(8, size, true);
+  stored.set([4, 15], 12);
+  [32, 32 + one.length, 32 + one.length, stored.length].forEach((end, at) => view.setUint32(16 + 4 * at, end, true));
+  stored.set(one, 32);
+  stored.set(three, 32 + one.length);
+  const read = async (stored: Uint8Array, told = size) => {
+    const at = (offset: number, into: Uint8Array) =>
+      Promise.resolve(into.set(stored.subarray(offset, offset + into.length)));
+    const parts = await Array.fromAsync(inflateFile({ path: "z", size: told, stored: stored.length, read: at }));
+    return new Uint8Array(await new Blob(parts as Uint8Array<ArrayBuffer>[]).arrayBuffer());
+  };
+  assertEquals(await read(stored), Uint8Array.of(...first, ...new Uint8Array(block), ...last));
+
+  const bomb = await deflated(new Uint8Array(50 << 20));
+  const changes: [RegExp, (bytes: Uint8Array, view: DataView) => Uint8Array | void, number?][] = [
+    [/cannot be read here/, (bytes) => void bytes.fill(0, 0, 8)],
+    [/blocks of 2\^40 bytes/, (bytes) => void bytes.fill(40, 13, 14)],
+    [/two different sizes/, () => {}, size + 1],
+    [/part of it is missing/, (_, view) => view.setUint32(8, 0xffffffff, true), 0xffffffff],
+    [/part of it is missing/, (bytes) => bytes.subarray(0, bytes.length - 1)],
+    [/block 0 has -1 bytes/, (_, view) => view.setUint32(20, 31, true)],
+    [/block 0 is damaged/, (bytes) => void bytes.fill(0xff, 32, 40)],
+    [/block 0 is damaged/, (bytes, view) => {
+      view.setUint32(20, 32 + bomb.length, true);
+      return Uint8Array.of(...bytes.subarray(0, 32), ...bomb);
+    }],
+  ];
+  for (const [why, change, told] of changes) {
+    const bytes = stored.slice();
+    const changed = change(bytes, new DataView(bytes.buffer)) ?? bytes;
+    assertMatch((await assertRejects(() => read(changed, told), IsoError)).message, why);
   }
 });

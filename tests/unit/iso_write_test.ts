@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type IsoEntry, IsoError, type IsoOptions } from "../../lib/iso/entry.ts";
 import { layOut } from "../../lib/iso/layout.ts";
 import { readIso } from "../../lib/iso/read.ts";
+import { scanFiles } from "../../lib/iso/scan.ts";
 import { buildTree } from "../../lib/iso/tree.ts";
 import { createIso, writeIso } from "../../lib/iso/write.ts";
 
@@ -84,7 +85,12 @@ Deno.test("iso: records are sorted as ECMA-119 asks, and none straddles a sector
   ];
   const bytes = await image(names.map((name) => file(name)));
   for (const descriptor of [16, 17]) {
-    const found = identifiers(bytes, pathTable(bytes, descriptor, true)[0].extent);
+    const [root] = pathTable(bytes, descriptor, true);
+    const view = new DataView(bytes.buffer);
+    const size = view.getUint32(descriptor * SECTOR + 166, true);
+    assertEquals(size % SECTOR, 0); // a directory's length has the unused bytes at its end in it
+    assertEquals(view.getUint32(root.extent * SECTOR + 10, true), size);
+    const found = identifiers(bytes, root.extent);
     const ids = found.map(({ id }) => id).slice(2);
     assertEquals(ids.length, names.length);
     const key = (id: string) => descriptor === 17 ? id : id.replace(/;1$/, "").replace(".", " ".repeat(20));
@@ -180,6 +186,9 @@ Deno.test("iso: what cannot be stored is named, with the reason", async () => {
     [[file("x".repeat(256))], /more than 255 bytes/],
     [[file("ä".repeat(128))], /more than 255 bytes/],
     [[file("1/2/3/4/5/6/7/8/file")], /at level 9; there are 8 at most/],
+    [[file("a/".repeat(100_000) + "b")], /^.{0,400}at level 100001; there are 8 at most/],
+    [[{ ...file("f"), mtime: DATE }], /image's date is not in the years/, { date: new Date("3000-01-01") }],
+    [[], /image's date is not in the years/, { date: new Date(NaN) }],
     [[link("l", "")], /a link's target has 1 to 4095 bytes/],
     [[link("l", "a\0")], /a link's target has/],
     [[link("l", "a")], /only Rock Ridge has symbolic links/, { rockRidge: false }],
@@ -217,6 +226,10 @@ Deno.test("iso: names that Joliet cannot hold are told of, and have others there
   assert(joliet.every((name) => name.length <= 64 && !/[*/:;?\\]/.test(name)), joliet.join());
   assert(joliet.includes("a_b_") && joliet.includes("ok"));
   assertEquals(joliet.filter((name) => name.endsWith(".txt")).length, 2);
+
+  told.length = 0; // Linux takes dots at the end away
+  await image([file("same"), file("same.."), file("other.")], { onWarning: (message) => told.push(message) });
+  assertEquals(told, ["same..: Joliet cannot hold this name and has 'same..000' instead"]);
 });
 
 Deno.test("iso: content that is not what it was said to be ends the writing, with nothing left of it", async () => {
@@ -233,6 +246,8 @@ Deno.test("iso: content that is not what it was said to be ends the writing, wit
         [{ path: source, size: 300_001 }, /only 300000 of them/],
         [{ stream: streamOf(10), size: 9 }, /more bytes than that/],
         [{ stream: streamOf(10), size: 11 }, /only 10 of them/],
+        [{ path: source, size: 0 }, /more bytes than that/],
+        [{ stream: streamOf(10), size: 0 }, /more bytes than that/],
       ] as const
     ) {
       const entries: IsoEntry[] = [file("before"), { kind: "file", path: "changing", content }];
@@ -259,6 +274,70 @@ Deno.test("iso: an aborted writing leaves nothing, and what was there stays", as
     await assertRejects(() => writeIso(`${directory}/image`, entries, { signal: abort.signal }), Error, "enough");
     assertEquals(await Array.fromAsync(Deno.readDir(directory)), []);
   } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("iso: aborting also ends a stream that gives nothing, and an image that is a stream itself", async () => {
+  const directory = await Deno.makeTempDir();
+  try {
+    const abort = new AbortController();
+    const stream = () =>
+      new ReadableStream<Uint8Array>({
+        pull() {
+          setTimeout(() => abort.abort(new Error("enough")));
+          return new Promise(() => {});
+        },
+      });
+    const options = { signal: abort.signal };
+    const entries: IsoEntry[] = [{ kind: "file", path: "f", content: { stream, size: 5 } }];
+    await assertRejects(() => writeIso(`${directory}/image`, entries, options), Error, "enough");
+    assertEquals(await Array.fromAsync(Deno.readDir(directory)), []);
+    await assertRejects(() => image([file("f")], options), Error, "enough");
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("iso: an image takes no device's, directory's or link's place", async () => {
+  const directory = await Deno.makeTempDir();
+  try {
+    const pipe = `${directory}/pipe`;
+    await new Deno.Command("mkfifo", { args: [pipe] }).output();
+    for (const path of [pipe, directory]) {
+      const error = await assertRejects(() => writeIso(path, [file("f")]), IsoError);
+      assertMatch(error.message, /is no file, and an image does not take the place/);
+    }
+    assert((await Deno.lstat(pipe)).isFifo);
+    await Deno.writeTextFile(`${directory}/before`, "");
+    await Deno.symlink("before", `${directory}/link`);
+    const size = await writeIso(`${directory}/link`, [file("f")]);
+    assertEquals((await Deno.stat(`${directory}/before`)).size, size);
+    assertEquals(Array.from(Deno.readDirSync(directory), ({ name }) => name).sort(), ["before", "link", "pipe"]);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("iso: files on disk: an image is not put into itself, and names that are not UTF-8 are told of", async () => {
+  const directory = await Deno.makeTempDir();
+  const shell = (script: string) => new Deno.Command("bash", { args: ["-c", script], cwd: directory }).output();
+  try {
+    const output = `${directory}/image.iso`;
+    await Deno.writeTextFile(`${directory}/a`, "a");
+    for (let run = 0; run < 2; run++) {
+      const entries = await scanFiles([directory], output);
+      assertEquals(entries.map(({ path }) => path), ["a"]);
+      await writeIso(output, entries);
+    }
+    assertEquals((await scanFiles([output], output)).length, 1); // but it is, where that is asked for by name
+
+    await shell("touch $'bad\\xff'");
+    await assertRejects(() => scanFiles([directory]), IsoError, "its name is not UTF-8");
+    await shell("rm bad*; ln -s $'to\\xff' link");
+    await assertRejects(() => scanFiles([directory]), IsoError, 'link": what this link points to cannot be read');
+  } finally {
+    await shell("rm -f link bad*");
     await Deno.remove(directory, { recursive: true });
   }
 });
