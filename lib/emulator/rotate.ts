@@ -34,9 +34,10 @@ export async function wakeAndProve(
   await wake(emulator, channels.agent, sleeper, timeline);
   if (secrets) {
     const { proof, timeout = DEFAULT_TIMEOUT_S } = profile.rotation!;
+    const onHold = (name: string) => report.detail(`proven: ${name}`);
     await timeline.phase(
       "proof",
-      () => proveRotation(proof, profile.secrets!, secrets, record.ports, timeout * 1000, signal),
+      () => proveRotation(proof, profile.secrets!, secrets, record.ports, timeout * 1000, signal, onHold),
     );
   } else if (profile.secrets) {
     report.warn(

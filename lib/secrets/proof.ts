@@ -33,6 +33,7 @@ export interface ProofCheck {
  * Returns when every check has held once.
  *
  * @param ports The host's ports by name.
+ * @param onHold Called with the name of each that has held.
  * @throws {HotbootError} naming those that did not hold within `timeoutMs`. No secret is in it.
  */
 export async function proveRotation(
@@ -42,6 +43,7 @@ export async function proveRotation(
   ports: Record<string, number>,
   timeoutMs: number,
   signal: AbortSignal,
+  onHold: (name: string) => void = () => {},
 ): Promise<void> {
   const placeholders = Object.fromEntries(specs.map(({ name, placeholder }) => [name, placeholder]));
   const filled = (text: string) => fill(text, (variable) => secretValue(variable, secrets, placeholders));
@@ -49,7 +51,7 @@ export async function proveRotation(
     name: check.name,
     attempt: (signal: AbortSignal) => failureOf(check, filled, ports[check.port], signal),
   }));
-  await attemptAll(attempts, "the new secrets are not in effect everywhere", timeoutMs, signal);
+  await attemptAll(attempts, "the new secrets are not in effect everywhere", timeoutMs, signal, onHold);
 }
 
 /** What `secret.NAME` and `placeholder.NAME` stand for. */

@@ -10,7 +10,8 @@ echo "step set the services up"
 echo demo >"$root/etc/hostname"
 mkdir -p "$root/media/config"
 printf '127.0.0.1 localhost demo\n' >"$root/etc/hosts"
-in_guest systemctl -q enable systemd-networkd.service supervisor.service demo-database.service
+in_guest systemctl -q enable systemd-networkd.service supervisor.service demo-database.service \
+  emulated-cpu.service
 # What runs instead: demo-database.service, and nginx under supervisor.
 in_guest systemctl -q mask nginx.service postgresql.service
 # Nothing that an emulator does not need runs, or keeps its boot waiting.

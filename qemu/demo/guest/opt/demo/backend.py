@@ -112,16 +112,16 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, {"status": "ok"})
 
     def project(self):
-        """Whose the key in the request's header is."""
+        """Whose the keys in the request's headers are, and which of them are right."""
         sets = DATABASE.rows(
             'SELECT "id", "displayName", "publishableClientKey", "secretServerKey", "superSecretAdminKey"'
             ' FROM "Project" JOIN "ApiKeySet" ON "projectId" = "id"'
         )
-        for header, column in KEY_HEADERS.items():
-            given = self.headers.get(header)
-            for identifier, name, *keys in sets if given else []:
-                if same(given, dict(zip(KEY_HEADERS.values(), keys))[column]):
-                    return self.answer(200, {"id": identifier, "display_name": name})
+        for identifier, name, *keys in sets:
+            pairs = zip(KEY_HEADERS.items(), keys)
+            right = [column for (header, column), key in pairs if same(self.headers.get(header) or "", key)]
+            if right:
+                return self.answer(200, {"id": identifier, "display_name": name, "keys": right})
         self.answer(401, {"error": "no valid key: send one as " + ", ".join(KEY_HEADERS)})
 
     def notes(self):
@@ -159,5 +159,9 @@ class Handler(BaseHTTPRequestHandler):
         """Requests are not logged: their headers hold keys."""
 
 
-ThreadingHTTPServer.daemon_threads = True
-ThreadingHTTPServer(("", PORT), Handler).serve_forever()
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # of the five by default, all are soon taken; who comes then is heard a second later
+
+
+Server(("", PORT), Handler).serve_forever()
