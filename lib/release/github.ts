@@ -105,11 +105,16 @@ export class GitHub {
   #api: string;
   #options: GitHubOptions;
 
-  /** Nothing is asked yet. @throws {HotbootError} when the address is none. */
+  /** Nothing is asked yet. @throws {HotbootError} when the address or the token is none. */
   constructor(options: GitHubOptions = {}) {
-    const { api = "https://api.github.com" } = options;
+    const { api = "https://api.github.com", token } = options;
     if (!/^https?:$/.test(URL.parse(api)?.protocol ?? "")) {
       throw new HotbootError(`HOTBOOT_GITHUB_API is '${api}', which is no http address: correct or unset it`);
+    }
+    if (token && !/^[\x21-\x7e]+$/.test(token.value)) { // a header cannot hold it
+      throw new HotbootError(
+        `the token from ${token.from} has a space or another character that no token has: correct it`,
+      );
     }
     this.#api = api.replace(/\/+$/, "");
     this.#options = options;
@@ -178,9 +183,13 @@ export class GitHub {
     return kept;
   }
 
-  /** A request for the bytes behind an API address: an asset's or an artifact's. Redirects lead to where they are. */
+  /**
+   * A request for the bytes behind an API address: an asset's or an artifact's. Redirects lead to where they are. An
+   * address on another origin, as a mirror of the API may give, gets no token.
+   */
   bytesRequest(url: string): HttpRequest {
-    return this.#request(url, "application/octet-stream");
+    const { token, ...request } = this.#request(url, "application/octet-stream");
+    return URL.parse(url)?.origin === new URL(this.#api).origin ? { ...request, token } : request;
   }
 
   /** What an answer means that is no success. @param what What was asked for. */

@@ -124,6 +124,13 @@ async function attempt(url: string, headers: Record<string, string>, signal?: Ab
     return await fetch(url, { headers: { "accept-encoding": "identity", ...headers }, redirect: "manual", signal });
   } catch (error) {
     signal?.throwIfAborted();
-    throw new TransientError(`${hostOf(url)} cannot be reached (${messageOf((error as Error).cause ?? error)})`);
+    throw new TransientError(`${hostOf(url)} cannot be reached (${reasonOf(error)})`);
   }
+}
+
+/** Why there was no answer, without what the runtime quotes: a header may hold a token, and an address a signature. */
+function reasonOf(error: unknown): string {
+  return messageOf((error as Error).cause ?? error)
+    .replace(/^Invalid header value.*/, "a header's value is invalid")
+    .replaceAll(/\bhttps?:\/\/[^\s)]+/g, (url) => URL.parse(url)?.host ?? "its address");
 }

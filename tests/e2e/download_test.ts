@@ -223,6 +223,16 @@ Deno.test("download: a token stays with its host", async () => {
   assertEquals(away.server.seen.map(({ headers }) => headers.get("authorization")), [null]);
 });
 
+Deno.test("download: an address that cannot be reached is told without its signature", async () => {
+  await using setting = await Setting.make(MIB);
+  const away = new StorageServer();
+  setting.server.options.fault = () => ({ status: 302, headers: { location: `${away.origin}/file?sig=hidden` } });
+  await away[Symbol.asyncDispose]();
+  const told: string[] = [];
+  await setting.expectError(/^(?!.*hidden).*cannot be reached \(.+\)/, { onTrouble: (message) => told.push(message) });
+  assertEquals(told.filter((message) => message.includes("hidden")), []);
+});
+
 Deno.test("download: a signed address that expires is asked for again", async () => {
   await using storage = await Setting.make(12 * MIB);
   await using api = new StorageServer();

@@ -1,8 +1,9 @@
-import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { HotbootError } from "../../lib/error.ts";
 import { envPort } from "../../lib/profile/env.ts";
 import { formatBytes, formatDuration, renderProgressLine } from "../../lib/release/format.ts";
-import { retryAfter } from "../../lib/release/http.ts";
+import { GitHub } from "../../lib/release/github.ts";
+import { get, retryAfter } from "../../lib/release/http.ts";
 import { ProgressLine } from "../../lib/ui/progress.ts";
 import { renderTable } from "../../lib/ui/table.ts";
 import { HOST_ARCH, resolveArch } from "../../lib/vm/arch.ts";
@@ -119,4 +120,21 @@ Deno.test("http: Retry-After is seconds or a date", () => {
   assertEquals(retryAfter(answer("Thu, 01 Jan 2020 00:00:10 GMT"), now), 0);
   assertEquals(retryAfter(answer("soon"), now), undefined);
   assertEquals(retryAfter(new Response(null), now), undefined);
+});
+
+Deno.test("http: a token that no header can hold is not quoted", async () => {
+  const value = "secret\nhalf";
+  const why = /^the token from GITHUB_TOKEN has a space or another character that no token has: correct it$/;
+  const error = assertThrows(() => new GitHub({ token: { value, from: "GITHUB_TOKEN" } }), HotbootError);
+  assertMatch(error.message, why);
+  const other = await assertRejects(() => get({ url: "http://127.0.0.1:9", token: value }), HotbootError);
+  assert(!other.message.includes("secret"), other.message);
+});
+
+Deno.test("github: the token goes to no other origin that the API's answers name", () => {
+  const github = new GitHub({ api: "https://ghe.example/api/v3", token: { value: "secret", from: "GH_TOKEN" } });
+  assertEquals(github.bytesRequest("https://ghe.example/api/v3/repos/a/b/releases/assets/1").token, "secret");
+  for (const url of ["https://api.github.com/assets/1", "http://ghe.example/1", "https://ghe.example:444/1"]) {
+    assertEquals(github.bytesRequest(url).token, undefined, url);
+  }
 });
