@@ -8,7 +8,7 @@
 
 import { HotbootError } from "../error.ts";
 import { sleep } from "../wait.ts";
-import { getPatiently, type HttpRequest, retryAfter, type RetryOptions } from "./http.ts";
+import { getPatiently, type HttpRequest, isUsedUp, retryAfter, type RetryOptions } from "./http.ts";
 
 /** A file of a release. */
 export interface ReleaseAsset {
@@ -197,12 +197,18 @@ export class GitHub {
     const { status, headers } = response;
     const { token } = this.#options;
     const said = await response.json().then(({ message }) => String(message ?? ""), () => "");
-    const reset = Number(headers.get("x-ratelimit-reset")) * 1000;
-    if (status === 403 && headers.get("x-ratelimit-remaining") === "0" && reset > 0) {
+    if ((status === 403 || status === 429) && isUsedUp(response)) {
+      const reset = Number(headers.get("x-ratelimit-reset")) * 1000;
       const minutes = Math.max(1, Math.ceil((reset - Date.now()) / 60_000));
       const more = token ? "" : ", or set GITHUB_TOKEN, which has a higher one";
       const time = new Date(reset).toISOString().slice(11, 16);
       return new HotbootError(`GitHub's rate limit is used up until ${time} UTC: wait ${minutes} min${more}`);
+    }
+    const limit = retryAfter(response);
+    if (status === 403 && limit !== undefined) {
+      return new HotbootError(
+        `GitHub asks to wait for ${Math.ceil(limit / 1000)} s (403${said && `, ${said}`}): try again then`,
+      );
     }
     if (status === 401) {
       return new HotbootError(
@@ -255,10 +261,8 @@ export class GitHub {
 
 /** How long a refusal for too many requests asks to wait, in milliseconds. */
 function secondaryLimit(response: Response): number | undefined {
-  if (response.status !== 403) return undefined;
-  const reset = Number(response.headers.get("x-ratelimit-reset")) * 1000;
-  const untilReset = response.headers.get("x-ratelimit-remaining") === "0" && reset > 0
-    ? reset - Date.now()
-    : undefined;
-  return retryAfter(response) ?? (untilReset === undefined ? undefined : Math.max(0, untilReset));
+  if (response.status !== 403 && response.status !== 429) return undefined;
+  const after = retryAfter(response);
+  if (after !== undefined || !isUsedUp(response)) return after;
+  return Math.max(0, Number(response.headers.get("x-ratelimit-reset")) * 1000 - Date.now());
 }

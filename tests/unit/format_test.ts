@@ -131,6 +131,44 @@ Deno.test("http: a token that no header can hold is not quoted", async () => {
   assert(!other.message.includes("secret"), other.message);
 });
 
+Deno.test("github: a used-up limit is told until when, whether by 403 or 429; a refusal for a time, how long", async () => {
+  const github = new GitHub();
+  const reset = String(Math.floor(Date.now() / 1000) + 1800);
+  const used = { "x-ratelimit-remaining": "0", "x-ratelimit-reset": reset };
+  const cases: [number, Record<string, string>, RegExp][] = [
+    [403, used, /rate limit is used up until \d\d:\d\d UTC: wait \d+ min, or set GITHUB_TOKEN/],
+    [429, used, /rate limit is used up until \d\d:\d\d UTC/],
+    [403, { "retry-after": "600" }, /asks to wait for 600 s .*: try again then$/],
+  ];
+  for (const [status, headers, why] of cases) {
+    await using server = Deno.serve(
+      { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+      () => Response.json({ message: "slow down" }, { status, headers }),
+    );
+    const there = new GitHub({ api: `http://127.0.0.1:${server.addr.port}` });
+    assertMatch((await assertRejects(() => there.release("a/b", "c"), HotbootError)).message, why);
+    const answer = Response.json({ message: "slow down" }, { status, headers }); // the same for an asset's bytes
+    assertMatch((await github.explain(answer, "x")).message, why);
+  }
+});
+
+Deno.test("github: an API that falls silent is asked again, and given up", async () => {
+  const silent = new Response(new ReadableStream({ start: (controller) => controller.enqueue(new Uint8Array([123])) }));
+  const answers = [new Promise<Response>(() => {}), silent, Response.json({ tag_name: "c", assets: [] })];
+  const stop = new AbortController();
+  const server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {}, signal: stop.signal },
+    () => answers.shift() ?? new Promise<Response>(() => {}),
+  );
+  const retry = { attempts: 3, baseMs: 1, answerMs: 200 };
+  const github = new GitHub({ api: `http://127.0.0.1:${server.addr.port}`, retry });
+  assertEquals((await github.release("a/b", "c")).tag_name, "c");
+  const error = await assertRejects(() => github.release("a/b", "c"), HotbootError);
+  assertMatch(error.message, /^127\.0\.0\.1:\d+ did not answer within 0\.2 s, 3 times: try again later$/);
+  stop.abort();
+  await server.finished;
+});
+
 Deno.test("github: the token goes to no other origin that the API's answers name", () => {
   const github = new GitHub({ api: "https://ghe.example/api/v3", token: { value: "secret", from: "GH_TOKEN" } });
   assertEquals(github.bytesRequest("https://ghe.example/api/v3/repos/a/b/releases/assets/1").token, "secret");
