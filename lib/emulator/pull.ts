@@ -91,7 +91,7 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
 export async function openGitHub(emulator: Emulator): Promise<GitHub> {
   const api = Deno.env.get("HOTBOOT_GITHUB_API") || undefined;
   const host = URL.parse(api ?? "")?.hostname ?? "github.com";
-  const token = await findToken(host);
+  const token = await findToken(host, emulator.signal);
   return new GitHub({ signal: emulator.signal, ...(api && { api }), ...(token && { token }) });
 }
 

@@ -258,6 +258,17 @@ Deno.test("pull: the token comes from the environment or from gh, and is shown n
     await Deno.chmod(`${pull.directory}/bin/gh`, 0o755);
     assertCode(await pull.pull("--force"), 0);
   });
+  await t.step("an interrupt does not wait for gh", async () => {
+    const at = `${pull.directory}/gh`;
+    await Deno.writeTextFile(`${pull.directory}/bin/gh`, `#!/bin/sh\n: > ${at}-begins\n/bin/sleep 5\n: > ${at}-ends\n`);
+    const child = spawnHotboot(pull.arguments("pull", "--force"), { env: pull.env });
+    const output = Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+    const exists = (path: string) => Deno.stat(path).then(() => true, () => false);
+    while (!await exists(`${at}-begins`)) await sleep(20);
+    child.kill("SIGINT");
+    assertEquals((await child.status).code, 130, (await output).join());
+    assert(!await exists(`${at}-ends`));
+  });
   await t.step("a token that GitHub does not accept", async () => {
     github.intercept = () => Response.json({ message: "Bad credentials" }, { status: 401 });
     pull.env.GITHUB_TOKEN = "expired";
