@@ -66,8 +66,10 @@ export interface WorkflowRun {
   head_branch: string | null;
   /** When it was made, ISO 8601. */
   created_at: string;
-  /** Whose branch that is. */
+  /** Whose branch that is; nobody's when that has been deleted. */
   head_repository?: { full_name: string } | null;
+  /** The commit that it ran for. */
+  head_sha: string;
 }
 
 /** How to reach GitHub. */
@@ -128,15 +130,16 @@ export class GitHub {
   /** A release by its tag. @throws {HotbootError} when there is none, or it may not be read. */
   async release(repository: string, tag: string): Promise<Release> {
     const path = `/repos/${repository}/releases/tags/${tag.split("/").map(encodeURIComponent).join("/")}`;
-    return await this.#json(path, `release '${tag}' of ${repository}`);
+    return await this.#json(path, `release '${tag}' of ${repository}`, isRelease);
   }
 
   /** All releases, the newest first. */
   async releases(repository: string): Promise<Release[]> {
     const releases: Release[] = [];
     for (let page = 1; page <= MOST_PAGES; page++) {
-      const path = `/repos/${repository}/releases?per_page=${PAGE}&page=${page}`;
-      const found = await this.#json<Release[]>(path, `the releases of ${repository}`);
+      const path = `/repos/${repository}/releases?${pageQuery(page)}`;
+      const isList = (found: Release[]) => Array.isArray(found) && found.every(isRelease);
+      const found = await this.#json(path, `the releases of ${repository}`, isList);
       releases.push(...found);
       if (found.length < PAGE) break;
     }
@@ -146,21 +149,25 @@ export class GitHub {
   /** The latest successful run of a workflow for a pull request's branch. @throws {HotbootError} when there is none. */
   async runOfPullRequest(repository: string, number: number, workflow: string): Promise<WorkflowRun> {
     const what = `pull request ${number} of ${repository}`;
-    const { head } = await this.#json<{ head: { ref: string; repo: { full_name: string } | null } }>(
+    const { head } = await this.#json<{ head: { ref: string; sha: string; repo: { full_name: string } | null } }>(
       `/repos/${repository}/pulls/${number}`,
       what,
+      ({ head }) => typeof head?.ref === "string",
     );
-    const query = new URLSearchParams({ branch: head.ref, status: "success", per_page: String(PAGE) });
-    const { workflow_runs } = await this.#json<{ workflow_runs: WorkflowRun[] }>(
-      `/repos/${repository}/actions/workflows/${encodeURIComponent(workflow)}/runs?${query}`,
-      `the runs of workflow ${workflow} of ${repository}`,
-    );
-    // Another fork may have a branch of the same name.
-    const ofHead = workflow_runs.filter(({ head_repository }) =>
-      !head_repository || !head.repo || head_repository.full_name === head.repo.full_name
-    );
-    const [latest] = ofHead.toSorted((a, b) => Date.parse(b.created_at) - Date.parse(a.created_at));
-    if (latest) return latest;
+    const query = new URLSearchParams({ branch: head.ref, status: "success" });
+    // Another fork may have a branch of the same name, or have had it; of a deleted one only the commit is known.
+    const isOfHead = ({ head_repository, head_sha }: WorkflowRun) =>
+      head.repo ? head_repository?.full_name === head.repo.full_name : head_sha === head.sha;
+    for (let page = 1; page <= MOST_PAGES; page++) {
+      const { workflow_runs } = await this.#json<{ workflow_runs: WorkflowRun[] }>(
+        `/repos/${repository}/actions/workflows/${encodeURIComponent(workflow)}/runs?${query}&${pageQuery(page)}`,
+        `the runs of workflow ${workflow} of ${repository}`,
+        ({ workflow_runs }) => Array.isArray(workflow_runs),
+      );
+      const [latest] = workflow_runs.filter(isOfHead).toSorted(newestFirst); // each page is older than the one before
+      if (latest) return latest;
+      if (workflow_runs.length < PAGE) break;
+    }
     throw new HotbootError(`${what}: workflow ${workflow} has not run successfully for its branch '${head.ref}' yet`);
   }
 
@@ -171,12 +178,13 @@ export class GitHub {
         "GitHub gives artifacts of workflow runs only to those with a token: set GITHUB_TOKEN, or run 'gh auth login'",
       );
     }
-    const query = new URLSearchParams({ name, per_page: String(PAGE) });
     const { artifacts } = await this.#json<{ artifacts: Artifact[] }>(
-      `/repos/${repository}/actions/runs/${run}/artifacts?${query}`,
+      `/repos/${repository}/actions/runs/${run}/artifacts?${new URLSearchParams({ name })}&${pageQuery(1)}`,
       `run ${run} of ${repository}`,
+      ({ artifacts }) => Array.isArray(artifacts),
     );
-    const found = artifacts.filter((artifact) => artifact.name === name);
+    // A run that was repeated has one of each time.
+    const found = artifacts.filter((artifact) => artifact.name === name).toSorted(newestFirst);
     if (found.length === 0) throw new HotbootError(`run ${run} of ${repository} has no artifact '${name}'`);
     const kept = found.find(({ expired }) => !expired);
     if (!kept) throw new HotbootError(`artifact '${name}' of run ${run} of ${repository} has expired: run it again`);
@@ -228,18 +236,19 @@ export class GitHub {
     return new HotbootError(`GitHub answered ${status} for ${what}${said && ` (${said})`}`);
   }
 
-  async #json<T>(path: string, what: string): Promise<T> {
+  /** @param isIt Whether an answer, which is no null, has what is read of it. */
+  async #json<T>(path: string, what: string, isIt: (value: T) => boolean): Promise<T> {
     for (let waited = false;; waited = true) {
       const response = await getPatiently(
         this.#request(this.#api + path, "application/vnd.github+json"),
         this.#options.retry,
       );
       if (response.ok) {
-        try {
-          return await response.json();
-        } catch {
-          throw new HotbootError(`what ${new URL(this.#api).host} answers for ${what} is no JSON: is it a GitHub API?`);
-        }
+        const value = await response.json().catch(() => undefined);
+        if (value && isIt(value)) return value;
+        throw new HotbootError(
+          `what ${new URL(this.#api).host} answers for ${what} makes no sense: is it a GitHub API?`,
+        );
       }
       const limit = secondaryLimit(response);
       if (limit === undefined || limit > SHORT_WAIT_MS || waited) throw await this.explain(response, what);
@@ -257,6 +266,18 @@ export class GitHub {
       ...(signal && { signal }),
     };
   }
+}
+
+function pageQuery(page: number): URLSearchParams {
+  return new URLSearchParams({ per_page: String(PAGE), page: String(page) });
+}
+
+function newestFirst(a: { created_at: string }, b: { created_at: string }): number {
+  return Date.parse(b.created_at) - Date.parse(a.created_at);
+}
+
+function isRelease({ tag_name, assets }: Release): boolean {
+  return typeof tag_name === "string" && Array.isArray(assets);
 }
 
 /** How long a refusal for too many requests asks to wait, in milliseconds. */

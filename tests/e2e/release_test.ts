@@ -200,6 +200,22 @@ Deno.test("pull: what a pull request's or a run's workflow has left, unpacked", 
     assertEquals([image.origin.kind, image.origin.run, image.origin.branch], ["run", 101, "feature"]);
     assertEquals(JSON.parse((await pull.pull("--pr", "12", "--json")).stdout).pulled, false);
   });
+  await t.step("nor that of a branch of the same name in a repository that is gone", async () => {
+    github.run(108, await archive(forked), { created: "2026-05-04T00:00:00Z", repository: null });
+    assertEquals(JSON.parse((await pull.pull("--pr", "12", "--json")).stdout).origin.run, 101);
+  });
+  await t.step("of a pull request whose repository is gone, the run of its commit", async () => {
+    github.pullRequest(15, "feature", null);
+    await pull.expectRefusal(pull.pull("--pr", "15"), /has not run successfully for its branch 'feature'/);
+    github.run(109, await archive(latest), { repository: null, sha: "sha-15" });
+    assertEquals(JSON.parse((await pull.pull("--pr", "15", "--force", "--json")).stdout).origin.run, 109);
+  });
+  await t.step("behind many runs of others' branches of the same name", async () => {
+    github.pullRequest(16, "main", "friend/emulator");
+    for (let id = 1000; id < 1100; id++) github.run(id, [], { branch: "main" });
+    github.run(999, await archive(latest), { branch: "main", repository: "friend/emulator" });
+    assertEquals(JSON.parse((await pull.pull("--pr", "16", "--force", "--json")).stdout).origin.run, 999);
+  });
   await t.step("a run", async () => {
     assertCode(await pull.pull("--run", "100"), 0);
     assertEquals(await pull.image(), old);
@@ -298,7 +314,11 @@ Deno.test("pull: limits, refusals and faults of the API", async (t) => {
   });
   await t.step("no API at all", async () => {
     github.intercept = () => new Response("<html>hello</html>");
-    await pull.expectRefusal(pull.pull(), /is no JSON: is it a GitHub API\?/);
+    await pull.expectRefusal(pull.pull(), /makes no sense: is it a GitHub API\?/);
+    github.intercept = () => Response.json({ hello: "world" });
+    await pull.expectRefusal(pull.pull(), /makes no sense: is it a GitHub API\?/);
+    await pull.expectRefusal(pull.run("list-releases"), /makes no sense: is it a GitHub API\?/);
+    github.intercept = undefined;
     pull.env.HOTBOOT_GITHUB_API = "ftp://example.com";
     await pull.expectRefusal(pull.pull(), /HOTBOOT_GITHUB_API is 'ftp:\/\/example\.com'/);
     pull.env.HOTBOOT_GITHUB_API = github.api;
