@@ -46,7 +46,7 @@ export interface Artifact {
   id: number;
   /** Its name. */
   name: string;
-  /** Bytes of the zip file. */
+  /** Bytes of the zip file; of the files in it, where there is no digest. */
   size_in_bytes: number;
   /** `sha256:` and 64 hex digits of the zip file, where GitHub knows it. */
   digest?: string | null;

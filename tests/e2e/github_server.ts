@@ -29,7 +29,15 @@ export class GitHubServer implements AsyncDisposable {
   #releases = new Map<string, { assets: Asset[]; published: string; prerelease: boolean }>();
   #runs = new Map<
     number,
-    { branch: string; repository: string | null; created: string; artifacts: Asset[]; expired: boolean; sha: string }
+    {
+      branch: string;
+      repository: string | null;
+      created: string;
+      artifacts: Asset[];
+      expired: boolean;
+      sha: string;
+      size?: number;
+    }
   >();
   #pulls = new Map<number, { branch: string; repository: string | null }>();
 
@@ -57,9 +65,10 @@ export class GitHubServer implements AsyncDisposable {
       created = "2026-05-07T00:00:00Z",
       expired = false,
       sha = "",
+      size = undefined as number | undefined,
     } = {},
   ): void {
-    this.#runs.set(id, { branch, repository, created, artifacts, expired, sha });
+    this.#runs.set(id, { branch, repository, created, artifacts, expired, sha, size });
   }
 
   /** No repository: it has been deleted. The head's commit is `sha-NUMBER`. */
@@ -119,7 +128,7 @@ export class GitHubServer implements AsyncDisposable {
         return {
           id: run * 100 + index,
           name,
-          size_in_bytes: bytes.length,
+          size_in_bytes: found.size ?? bytes.length,
           digest: await this.#digest(bytes),
           archive_download_url: `${this.api}/repos/${REPOSITORY}/actions${path}/zip`,
           expired: found.expired,

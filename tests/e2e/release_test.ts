@@ -244,6 +244,42 @@ Deno.test("pull: what a pull request's or a run's workflow has left, unpacked", 
     await pull.expectRefusal(quietly(pull, "107"), /holds several files called emulator-/);
     assertEquals(await pull.image(), old); // which is still there
   });
+  await t.step(
+    "an old artifact, which has no digest and the size of the files in it; a broken one is not kept",
+    async () => {
+      github.withoutDigests = true;
+      const [{ bytes }] = await archive(latest);
+      const path = "/artifacts/11000";
+      github.intercept = (asked) => {
+        if (asked.endsWith("/zip")) github.storage.files.set(path, { bytes: bytes.subarray(0, 999), etag: '"a"' });
+        return undefined;
+      };
+      github.run(110, [{ name: artifact, bytes }], { size: 3 * MIB });
+      await pull.expectRefusal(quietly(pull, "110"), /is no sound zip archive/);
+      github.intercept = undefined;
+      assertCode(await pull.pull("--run", "110"), 0);
+      assertEquals(await pull.image(), latest);
+    },
+  );
+});
+
+Deno.test("pull: a disk that is none, or that names the user's files, is not put in place", async () => {
+  await using pull = await PullHome.make();
+  const name = `emulator-${ARCH}.qcow2`;
+  const [backed, far, external] = [disk(MIB, 1), disk(MIB, 1), disk(MIB, 1)];
+  backed.set([0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 11], 8);
+  backed.set(new TextEncoder().encode("/etc/passwd"), 256);
+  far.set([0, 0, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 11], 8);
+  external[79] = 4;
+  const cases: [Uint8Array, RegExp][] = [
+    [new Uint8Array(MIB), /is no qcow2 disk: pull another image/],
+    ...[backed, far, external].map((bytes): [Uint8Array, RegExp] => [bytes, /refers to files beside it/]),
+  ];
+  for (const [bytes, why] of cases) {
+    pull.github.release("emulator-dev-latest", [{ name, bytes }]);
+    await pull.expectRefusal(pull.pull("-q"), why);
+    assertEquals(await Array.fromAsync(Deno.readDir(`${pull.home}/images`)), []);
+  }
 });
 
 function quietly(pull: PullHome, run: string): Promise<Run> {
@@ -337,9 +373,15 @@ Deno.test("pull: limits, refusals and faults of the API", async (t) => {
     await pull.expectRefusal(pull.pull("--pr", "1", "--tag", "x"), /--tag and --pr name two images/, 2);
     await pull.expectRefusal(pull.pull("--pr", "x"), /--pr takes a whole number/, 2);
     await pull.expectRefusal(pull.pull("--repo", "x"), /--repo takes OWNER\/NAME/, 2);
+    await pull.expectRefusal(pull.run("list-releases", "--repo", "x"), /--repo takes OWNER\/NAME/, 2);
+    await pull.expectRefusal(pull.pull("--branch", "a$&b"), /there is no release 'emulator-a\$&b-latest' of/);
     await pull.expectRefusal(pull.pull("--arch", "riscv"), /Invalid architecture 'riscv'/);
     await pull.expectRefusal(hotboot(["pull", "--home", pull.home]), /profile 'demo' names no release to pull/);
     await pull.expectRefusal(pull.run("build"), /has no recipe to build/);
+    const text = await Deno.readTextFile(pull.profile);
+    await Deno.writeTextFile(pull.profile, text.replace("emulator-{branch}-latest", "emulator-dev-latest"));
+    await pull.expectRefusal(pull.pull("--branch", "x"), /has one release for all branches: name another with --tag/);
+    await Deno.writeTextFile(pull.profile, text);
     await pull.expectRefusal(pull.pull("--tag", "none"), /there is no release 'none' of acme\/emulator \(404\)/);
     github.release("empty", [{ name: "readme", bytes: new Uint8Array(1) }]);
     await pull.expectRefusal(
