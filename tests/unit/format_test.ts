@@ -4,6 +4,7 @@ import { envPort } from "../../lib/profile/env.ts";
 import { formatBytes, formatDuration, renderProgressLine } from "../../lib/release/format.ts";
 import { GitHub } from "../../lib/release/github.ts";
 import { get, retryAfter } from "../../lib/release/http.ts";
+import { consoleReporter, printError } from "../../lib/ui/console.ts";
 import { ProgressLine } from "../../lib/ui/progress.ts";
 import { renderTable } from "../../lib/ui/table.ts";
 import { HOST_ARCH, resolveArch } from "../../lib/vm/arch.ts";
@@ -84,6 +85,41 @@ Deno.test("progress: on a terminal one line is written over, elsewhere there is 
   const lines = written.trimEnd().split("\n");
   assertEquals(lines.length, 3); // at 5 s, at 10 s, and at the end
   assertMatch(lines[2], /100\.0%/);
+});
+
+Deno.test("progress: a line does not wrap on a narrow terminal, and no rate is negative when all begins anew", () => {
+  let written = "";
+  const terminal = new ProgressLine(true, (text) => written += text, () => 29);
+  terminal.show("image.qcow2", 50, 100, 0);
+  // deno-lint-ignore no-control-regex -- what a terminal is told
+  assertMatch(written, /^\rhotboot: image\.qcow2 {3}50\.0%\x1b\[K$/);
+  written = "";
+  const plain = new ProgressLine(false, (text) => written += text);
+  plain.show("image.qcow2", 50, 100, 0);
+  plain.show("image.qcow2", 10, 100, 6000);
+  assertEquals(written, "hotboot: image.qcow2   10.0%  10 B / 100 B  0 B/s\n");
+});
+
+Deno.test("console: an error does not go on a line that shows progress", async () => {
+  let written = "";
+  const take = (bytes: Uint8Array) => {
+    written += new TextDecoder().decode(bytes);
+    return bytes.length;
+  };
+  const { stderr } = Deno;
+  const terminal = {
+    isTerminal: () => true,
+    writeSync: take,
+    write: (bytes: Uint8Array) => Promise.resolve(take(bytes)),
+  };
+  Object.assign(stderr, terminal);
+  try {
+    consoleReporter("normal").progress("file", 1, 2);
+    await printError("hotboot: interrupted");
+  } finally {
+    for (const name of Object.keys(terminal)) Reflect.deleteProperty(stderr, name); // what is below is the real one
+  }
+  assert(written.endsWith("\x1b[K\nhotboot: interrupted\n"), JSON.stringify(written));
 });
 
 Deno.test("table: columns are as wide as they must be", () => {
