@@ -124,6 +124,13 @@ export function wholeNumber(args: Arguments, name: string): number | undefined {
   return Number(text);
 }
 
+/** The value of `--repo`. @throws {UsageError} when it is no repository's name. */
+export function repository(args: Arguments): string | undefined {
+  const { repo } = args.values;
+  if (repo === undefined || /^[\w.-]+\/[\w.-]+$/.test(repo)) return repo;
+  throw new UsageError(`--repo takes OWNER/NAME, not '${repo}'`);
+}
+
 /** The text of `hotboot VERB --help` for a verb that is several. */
 export function groupHelp(verb: string, { about, commands }: CommandGroup): string {
   const rows = Object.entries(commands).map(([name, command]) =>

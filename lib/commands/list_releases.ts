@@ -4,24 +4,25 @@ import type { Release } from "../release/github.ts";
 import { formatBytes } from "../release/format.ts";
 import { print, printJson } from "../ui/console.ts";
 import { renderTable } from "../ui/table.ts";
-import type { Command } from "./command.ts";
+import { type Command, repository } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 
 export const command: Command = {
   about: "List the releases that 'pull' can get the image from, the newest first.",
   flags: [{ name: "repo", value: "OWNER/NAME", summary: "the GitHub repository (default: the profile's)" }],
   async run(context) {
+    const named = repository(context.args);
     const emulator = await emulatorOf(context);
     const { release } = emulator.profile.image;
-    const repository = context.args.values.repo ?? release?.repository;
-    if (!repository) {
+    const from = named ?? release?.repository;
+    if (!from) {
       throw new HotbootError(`profile '${emulator.profile.name}' names no repository: say which with --repo`);
     }
     const github = await openGitHub(emulator);
     const disk = release?.assets.disk.replaceAll("{arch}", emulator.arch);
-    const rows = (await github.releases(repository)).map((each) => describe(each, disk));
+    const rows = (await github.releases(from)).map((each) => describe(each, disk));
     if (context.args.switches.has("json")) return await printJson(rows);
-    if (rows.length === 0) return emulator.report.step(`${repository} has no releases`);
+    if (rows.length === 0) return emulator.report.step(`${from} has no releases`);
     const size = (bytes?: number) => bytes === undefined ? "no image" : formatBytes(bytes);
     await print(renderTable(
       ["TAG", "STATUS", "DATE", "SIZE"],

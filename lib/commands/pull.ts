@@ -1,7 +1,7 @@
 import { capture } from "../emulator/capture.ts";
 import { pull } from "../emulator/pull.ts";
 import { print, printJson } from "../ui/console.ts";
-import { type Command, UsageError, wholeNumber } from "./command.ts";
+import { type Command, repository, UsageError, wholeNumber } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 
 export const command: Command = {
@@ -18,12 +18,10 @@ export const command: Command = {
   ],
   async run(context) {
     const { args } = context;
-    const { repo, branch, tag } = args.values;
+    const { branch, tag } = args.values;
     const which = ["branch", "tag", "pr", "run"].filter((name) => args.values[name] !== undefined);
     if (which.length > 1) throw new UsageError(`--${which[0]} and --${which[1]} name two images: choose one`);
-    if (repo !== undefined && !/^[\w.-]+\/[\w.-]+$/.test(repo)) {
-      throw new UsageError(`--repo takes OWNER/NAME, not '${repo}'`);
-    }
+    const repo = repository(args);
     const emulator = await emulatorOf(context);
     const { image, pulled } = await pull(emulator, {
       repository: repo,

@@ -2,11 +2,12 @@
 
 import { HotbootError } from "../error.ts";
 import type { ReleaseSource } from "../profile/profile.ts";
+import { readQcow2Header } from "../vm/qcow2.ts";
 import { GitHub } from "../release/github.ts";
 import { download } from "../release/download.ts";
 import { findToken } from "../release/token.ts";
 import { unzipOne } from "../release/zip.ts";
-import type { Download } from "../release/options.ts";
+import { type Download, WrongContent } from "../release/options.ts";
 import { type Emulator, imageKey } from "./emulator.ts";
 import { privateDirectory } from "./home.ts";
 import { type Image, type ImageOrigin, type ImagePart, readImage, sha256File } from "./image.ts";
@@ -79,19 +80,36 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
     });
     return { path, sha256 };
   };
-  const files = plan.archive
-    ? await unpack(emulator, release, await fetchOne(plan.archive))
-    : Object.fromEntries(await eachInTurn(plan.files!, async ([part, what]) => [part, await fetchOne(what)]));
-  const image = await putInPlace(emulator, files as NewFiles, plan.origin);
-  await Deno.remove(directory, { recursive: true }).catch(() => {});
-  return { image, pulled: true };
+  const removeAll = () => Deno.remove(directory, { recursive: true }).catch(() => {});
+  try {
+    const files = plan.archive
+      ? await unpack(emulator, release, await fetchOne(plan.archive))
+      : Object.fromEntries(await eachInTurn(plan.files!, async ([part, what]) => [part, await fetchOne(what)]));
+    await requireOwnDisk(files.disk.path, release.assets.disk.replaceAll("{arch}", emulator.arch));
+    const image = await putInPlace(emulator, files as NewFiles, plan.origin);
+    await removeAll();
+    return { image, pulled: true };
+  } catch (error) {
+    if (error instanceof WrongContent) await removeAll(); // the next attempt is not to find it
+    throw error;
+  }
+}
+
+/** A disk that names other files would show the guest whichever of the user's it likes. */
+async function requireOwnDisk(path: string, name: string): Promise<void> {
+  const header = await readQcow2Header(path).catch((error) => {
+    throw error instanceof HotbootError ? new WrongContent(`${name} is no qcow2 disk: pull another image`) : error;
+  });
+  if (header.needsOthers) {
+    throw new WrongContent(`${name} refers to files beside it, which a published disk must not: pull another image`);
+  }
 }
 
 /** GitHub, with what the environment says of it. */
 export async function openGitHub(emulator: Emulator): Promise<GitHub> {
   const api = Deno.env.get("HOTBOOT_GITHUB_API") || undefined;
   const host = URL.parse(api ?? "")?.hostname ?? "github.com";
-  const token = await findToken(host);
+  const token = await findToken(host, emulator.signal);
   return new GitHub({ signal: emulator.signal, ...(api && { api }), ...(token && { token }) });
 }
 
@@ -101,7 +119,13 @@ async function makePlan(emulator: Emulator, release: ReleaseSource, options: Pul
   if (options.pullRequest !== undefined || options.run !== undefined) {
     return await planRun(emulator, github, release, repository, options);
   }
-  const tag = options.tag ?? release.tag.replaceAll("{branch}", options.branch ?? release.branch ?? "main");
+  const { branch = release.branch ?? "main" } = options;
+  if (options.branch !== undefined && !release.tag.includes("{branch}")) {
+    throw new HotbootError(
+      `profile '${emulator.profile.name}' has one release for all branches: name another with --tag`,
+    );
+  }
+  const tag = options.tag ?? release.tag.replaceAll("{branch}", () => branch); // in a text, $ would have a meaning
   const found = await github.release(repository, tag);
   const files = Object.entries(release.assets).map(([part, pattern]): [ImagePart, Download] => {
     const name = pattern.replaceAll("{arch}", emulator.arch);
@@ -148,9 +172,9 @@ async function planRun(
     origin: { kind: "run", repository, run: id, ...(branch && { branch }), published: artifact.created_at, version },
     archive: {
       name: `${name}.zip`,
-      size: artifact.size_in_bytes,
       version: artifact.archive_download_url,
-      ...(sha256 && { sha256 }),
+      // Without a digest it is an old one, whose size is that of the files in it.
+      ...(sha256 && { sha256, size: artifact.size_in_bytes }),
       request: github.bytesRequest(artifact.archive_download_url),
       explain: (response) => github.explain(response, `artifact '${name}' of run ${id} of ${repository}`),
     },

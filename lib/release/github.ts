@@ -8,7 +8,7 @@
 
 import { HotbootError } from "../error.ts";
 import { sleep } from "../wait.ts";
-import { getPatiently, type HttpRequest, retryAfter, type RetryOptions } from "./http.ts";
+import { getPatiently, type HttpRequest, isUsedUp, retryAfter, type RetryOptions } from "./http.ts";
 
 /** A file of a release. */
 export interface ReleaseAsset {
@@ -46,7 +46,7 @@ export interface Artifact {
   id: number;
   /** Its name. */
   name: string;
-  /** Bytes of the zip file. */
+  /** Bytes of the zip file; of the files in it, where there is no digest. */
   size_in_bytes: number;
   /** `sha256:` and 64 hex digits of the zip file, where GitHub knows it. */
   digest?: string | null;
@@ -66,8 +66,10 @@ export interface WorkflowRun {
   head_branch: string | null;
   /** When it was made, ISO 8601. */
   created_at: string;
-  /** Whose branch that is. */
+  /** Whose branch that is; nobody's when that has been deleted. */
   head_repository?: { full_name: string } | null;
+  /** The commit that it ran for. */
+  head_sha: string;
 }
 
 /** How to reach GitHub. */
@@ -105,11 +107,16 @@ export class GitHub {
   #api: string;
   #options: GitHubOptions;
 
-  /** Nothing is asked yet. @throws {HotbootError} when the address is none. */
+  /** Nothing is asked yet. @throws {HotbootError} when the address or the token is none. */
   constructor(options: GitHubOptions = {}) {
-    const { api = "https://api.github.com" } = options;
+    const { api = "https://api.github.com", token } = options;
     if (!/^https?:$/.test(URL.parse(api)?.protocol ?? "")) {
       throw new HotbootError(`HOTBOOT_GITHUB_API is '${api}', which is no http address: correct or unset it`);
+    }
+    if (token && !/^[\x21-\x7e]+$/.test(token.value)) { // a header cannot hold it
+      throw new HotbootError(
+        `the token from ${token.from} has a space or another character that no token has: correct it`,
+      );
     }
     this.#api = api.replace(/\/+$/, "");
     this.#options = options;
@@ -123,15 +130,16 @@ export class GitHub {
   /** A release by its tag. @throws {HotbootError} when there is none, or it may not be read. */
   async release(repository: string, tag: string): Promise<Release> {
     const path = `/repos/${repository}/releases/tags/${tag.split("/").map(encodeURIComponent).join("/")}`;
-    return await this.#json(path, `release '${tag}' of ${repository}`);
+    return await this.#json(path, `release '${tag}' of ${repository}`, isRelease);
   }
 
   /** All releases, the newest first. */
   async releases(repository: string): Promise<Release[]> {
     const releases: Release[] = [];
     for (let page = 1; page <= MOST_PAGES; page++) {
-      const path = `/repos/${repository}/releases?per_page=${PAGE}&page=${page}`;
-      const found = await this.#json<Release[]>(path, `the releases of ${repository}`);
+      const path = `/repos/${repository}/releases?${pageQuery(page)}`;
+      const isList = (found: Release[]) => Array.isArray(found) && found.every(isRelease);
+      const found = await this.#json(path, `the releases of ${repository}`, isList);
       releases.push(...found);
       if (found.length < PAGE) break;
     }
@@ -141,21 +149,25 @@ export class GitHub {
   /** The latest successful run of a workflow for a pull request's branch. @throws {HotbootError} when there is none. */
   async runOfPullRequest(repository: string, number: number, workflow: string): Promise<WorkflowRun> {
     const what = `pull request ${number} of ${repository}`;
-    const { head } = await this.#json<{ head: { ref: string; repo: { full_name: string } | null } }>(
+    const { head } = await this.#json<{ head: { ref: string; sha: string; repo: { full_name: string } | null } }>(
       `/repos/${repository}/pulls/${number}`,
       what,
+      ({ head }) => typeof head?.ref === "string",
     );
-    const query = new URLSearchParams({ branch: head.ref, status: "success", per_page: String(PAGE) });
-    const { workflow_runs } = await this.#json<{ workflow_runs: WorkflowRun[] }>(
-      `/repos/${repository}/actions/workflows/${encodeURIComponent(workflow)}/runs?${query}`,
-      `the runs of workflow ${workflow} of ${repository}`,
-    );
-    // Another fork may have a branch of the same name.
-    const ofHead = workflow_runs.filter(({ head_repository }) =>
-      !head_repository || !head.repo || head_repository.full_name === head.repo.full_name
-    );
-    const [latest] = ofHead.toSorted((a, b) => Date.parse(b.created_at) - Date.parse(a.created_at));
-    if (latest) return latest;
+    const query = new URLSearchParams({ branch: head.ref, status: "success" });
+    // Another fork may have a branch of the same name, or have had it; of a deleted one only the commit is known.
+    const isOfHead = ({ head_repository, head_sha }: WorkflowRun) =>
+      head.repo ? head_repository?.full_name === head.repo.full_name : head_sha === head.sha;
+    for (let page = 1; page <= MOST_PAGES; page++) {
+      const { workflow_runs } = await this.#json<{ workflow_runs: WorkflowRun[] }>(
+        `/repos/${repository}/actions/workflows/${encodeURIComponent(workflow)}/runs?${query}&${pageQuery(page)}`,
+        `the runs of workflow ${workflow} of ${repository}`,
+        ({ workflow_runs }) => Array.isArray(workflow_runs),
+      );
+      const [latest] = workflow_runs.filter(isOfHead).toSorted(newestFirst); // each page is older than the one before
+      if (latest) return latest;
+      if (workflow_runs.length < PAGE) break;
+    }
     throw new HotbootError(`${what}: workflow ${workflow} has not run successfully for its branch '${head.ref}' yet`);
   }
 
@@ -166,21 +178,26 @@ export class GitHub {
         "GitHub gives artifacts of workflow runs only to those with a token: set GITHUB_TOKEN, or run 'gh auth login'",
       );
     }
-    const query = new URLSearchParams({ name, per_page: String(PAGE) });
     const { artifacts } = await this.#json<{ artifacts: Artifact[] }>(
-      `/repos/${repository}/actions/runs/${run}/artifacts?${query}`,
+      `/repos/${repository}/actions/runs/${run}/artifacts?${new URLSearchParams({ name })}&${pageQuery(1)}`,
       `run ${run} of ${repository}`,
+      ({ artifacts }) => Array.isArray(artifacts),
     );
-    const found = artifacts.filter((artifact) => artifact.name === name);
+    // A run that was repeated has one of each time.
+    const found = artifacts.filter((artifact) => artifact.name === name).toSorted(newestFirst);
     if (found.length === 0) throw new HotbootError(`run ${run} of ${repository} has no artifact '${name}'`);
     const kept = found.find(({ expired }) => !expired);
     if (!kept) throw new HotbootError(`artifact '${name}' of run ${run} of ${repository} has expired: run it again`);
     return kept;
   }
 
-  /** A request for the bytes behind an API address: an asset's or an artifact's. Redirects lead to where they are. */
+  /**
+   * A request for the bytes behind an API address: an asset's or an artifact's. Redirects lead to where they are. An
+   * address on another origin, as a mirror of the API may give, gets no token.
+   */
   bytesRequest(url: string): HttpRequest {
-    return this.#request(url, "application/octet-stream");
+    const { token, ...request } = this.#request(url, "application/octet-stream");
+    return URL.parse(url)?.origin === new URL(this.#api).origin ? { ...request, token } : request;
   }
 
   /** What an answer means that is no success. @param what What was asked for. */
@@ -188,12 +205,18 @@ export class GitHub {
     const { status, headers } = response;
     const { token } = this.#options;
     const said = await response.json().then(({ message }) => String(message ?? ""), () => "");
-    const reset = Number(headers.get("x-ratelimit-reset")) * 1000;
-    if (status === 403 && headers.get("x-ratelimit-remaining") === "0" && reset > 0) {
+    if ((status === 403 || status === 429) && isUsedUp(response)) {
+      const reset = Number(headers.get("x-ratelimit-reset")) * 1000;
       const minutes = Math.max(1, Math.ceil((reset - Date.now()) / 60_000));
       const more = token ? "" : ", or set GITHUB_TOKEN, which has a higher one";
       const time = new Date(reset).toISOString().slice(11, 16);
       return new HotbootError(`GitHub's rate limit is used up until ${time} UTC: wait ${minutes} min${more}`);
+    }
+    const limit = retryAfter(response);
+    if (status === 403 && limit !== undefined) {
+      return new HotbootError(
+        `GitHub asks to wait for ${Math.ceil(limit / 1000)} s (403${said && `, ${said}`}): try again then`,
+      );
     }
     if (status === 401) {
       return new HotbootError(
@@ -213,18 +236,19 @@ export class GitHub {
     return new HotbootError(`GitHub answered ${status} for ${what}${said && ` (${said})`}`);
   }
 
-  async #json<T>(path: string, what: string): Promise<T> {
+  /** @param isIt Whether an answer, which is no null, has what is read of it. */
+  async #json<T>(path: string, what: string, isIt: (value: T) => boolean): Promise<T> {
     for (let waited = false;; waited = true) {
       const response = await getPatiently(
         this.#request(this.#api + path, "application/vnd.github+json"),
         this.#options.retry,
       );
       if (response.ok) {
-        try {
-          return await response.json();
-        } catch {
-          throw new HotbootError(`what ${new URL(this.#api).host} answers for ${what} is no JSON: is it a GitHub API?`);
-        }
+        const value = await response.json().catch(() => undefined);
+        if (value && isIt(value)) return value;
+        throw new HotbootError(
+          `what ${new URL(this.#api).host} answers for ${what} makes no sense: is it a GitHub API?`,
+        );
       }
       const limit = secondaryLimit(response);
       if (limit === undefined || limit > SHORT_WAIT_MS || waited) throw await this.explain(response, what);
@@ -244,12 +268,22 @@ export class GitHub {
   }
 }
 
+function pageQuery(page: number): URLSearchParams {
+  return new URLSearchParams({ per_page: String(PAGE), page: String(page) });
+}
+
+function newestFirst(a: { created_at: string }, b: { created_at: string }): number {
+  return Date.parse(b.created_at) - Date.parse(a.created_at);
+}
+
+function isRelease({ tag_name, assets }: Release): boolean {
+  return typeof tag_name === "string" && Array.isArray(assets);
+}
+
 /** How long a refusal for too many requests asks to wait, in milliseconds. */
 function secondaryLimit(response: Response): number | undefined {
-  if (response.status !== 403) return undefined;
-  const reset = Number(response.headers.get("x-ratelimit-reset")) * 1000;
-  const untilReset = response.headers.get("x-ratelimit-remaining") === "0" && reset > 0
-    ? reset - Date.now()
-    : undefined;
-  return retryAfter(response) ?? (untilReset === undefined ? undefined : Math.max(0, untilReset));
+  if (response.status !== 403 && response.status !== 429) return undefined;
+  const after = retryAfter(response);
+  if (after !== undefined || !isUsedUp(response)) return after;
+  return Math.max(0, Number(response.headers.get("x-ratelimit-reset")) * 1000 - Date.now());
 }

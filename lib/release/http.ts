@@ -15,6 +15,8 @@ export interface RetryOptions {
   baseMs?: number;
   /** The longest pause, also when the server asks for a longer one; 60 s unless told. */
   longestMs?: number;
+  /** How long one of the API's answers may take, to its last byte; 30 s unless told. */
+  answerMs?: number;
 }
 
 /** A GET request. */
@@ -59,7 +61,7 @@ export async function get(request: HttpRequest): Promise<Response> {
     const authorization = request.token && isHome ? { authorization: `Bearer ${request.token}` } : undefined;
     const response = await attempt(url, { ...request.headers, ...authorization }, request.signal);
     if (!REDIRECTS.has(response.status)) {
-      if (!TRANSIENT.has(response.status)) return response;
+      if (!TRANSIENT.has(response.status) || isUsedUp(response)) return response;
       await response.body?.cancel();
       throw new TransientError(`${hostOf(url)} answered ${response.status}`, retryAfter(response));
     }
@@ -77,18 +79,39 @@ export async function get(request: HttpRequest): Promise<Response> {
   throw new HotbootError(`${hostOf(request.url)} redirects more than ${MOST_REDIRECTS} times: in circles, it seems`);
 }
 
-/** The same, tried again as long as the failures are transient. */
+/** The same with the answer's whole text, which is small, tried again as long as the failures are transient. */
 export async function getPatiently(request: HttpRequest, options: RetryOptions = {}): Promise<Response> {
   const { attempts = 6 } = options;
   for (let attempt = 1;; attempt++) {
     try {
-      return await get(request);
+      return await getText(request, options);
     } catch (error) {
       if (!(error instanceof TransientError)) throw error;
       if (attempt === attempts) throw new HotbootError(`${error.message}, ${attempts} times: try again later`);
       await sleep(pauseBefore(attempt, error, options), request.signal);
     }
   }
+}
+
+/** One attempt that ends, also where the server falls silent. */
+async function getText(request: HttpRequest, { answerMs = 30_000 }: RetryOptions): Promise<Response> {
+  const timeout = AbortSignal.timeout(answerMs);
+  const signal = request.signal ? AbortSignal.any([request.signal, timeout]) : timeout;
+  try {
+    const response = await get({ ...request, signal });
+    const { status, headers } = response;
+    return new Response(await response.text() || null, { status, headers });
+  } catch (error) {
+    request.signal?.throwIfAborted();
+    if (error instanceof HotbootError) throw error;
+    const why = timeout.aborted ? `did not answer within ${answerMs / 1000} s` : `broke off (${reasonOf(error)})`;
+    throw new TransientError(`${hostOf(request.url)} ${why}`);
+  }
+}
+
+/** True when no more requests are allowed until a time that the answer tells: GitHub says so with 403 or 429. */
+export function isUsedUp({ headers }: Response): boolean {
+  return headers.get("x-ratelimit-remaining") === "0" && Number(headers.get("x-ratelimit-reset")) > 0;
 }
 
 /**
@@ -124,6 +147,13 @@ async function attempt(url: string, headers: Record<string, string>, signal?: Ab
     return await fetch(url, { headers: { "accept-encoding": "identity", ...headers }, redirect: "manual", signal });
   } catch (error) {
     signal?.throwIfAborted();
-    throw new TransientError(`${hostOf(url)} cannot be reached (${messageOf((error as Error).cause ?? error)})`);
+    throw new TransientError(`${hostOf(url)} cannot be reached (${reasonOf(error)})`);
   }
+}
+
+/** Why there was no answer, without what the runtime quotes: a header may hold a token, and an address a signature. */
+function reasonOf(error: unknown): string {
+  return messageOf((error as Error).cause ?? error)
+    .replace(/^Invalid header value.*/, "a header's value is invalid")
+    .replaceAll(/\bhttps?:\/\/[^\s)]+/g, (url) => URL.parse(url)?.host ?? "its address");
 }

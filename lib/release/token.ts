@@ -1,5 +1,7 @@
 /** Finding a token for GitHub. */
 
+import { within } from "../wait.ts";
+
 /** A token, and where it is from. */
 export interface Token {
   value: string;
@@ -11,22 +13,28 @@ export interface Token {
  *
  * Needs env permission for `GITHUB_TOKEN` and `GH_TOKEN`, and run permission for `gh`; without the latter it is not asked.
  *
- * @param host The host that the token is for: `github.com`.
+ * @param host The host that the token is for, or its API's: `github.com`.
  */
-export async function findToken(host: string): Promise<Token | undefined> {
+export async function findToken(host: string, signal?: AbortSignal): Promise<Token | undefined> {
   for (const name of ["GITHUB_TOKEN", "GH_TOKEN"]) {
     const value = Deno.env.get(name)?.trim();
     if (value) return { value, from: name };
   }
+  let gh: Deno.ChildProcess | undefined;
   try {
-    const { success, stdout } = await new Deno.Command("gh", {
-      args: ["auth", "token", "--hostname", host],
+    gh = new Deno.Command("gh", {
+      args: ["auth", "token", "--hostname", host.replace(/^api\./, "")],
       stdin: "null",
+      stdout: "piped",
       stderr: "null",
-    }).output();
+    }).spawn();
+    // It may ask a keyring that waits for somebody to unlock it.
+    const { success, stdout } = await within(gh.output(), "gh", { timeoutMs: 10_000, signal });
     const value = new TextDecoder().decode(stdout).trim();
     return success && value ? { value, from: "'gh auth token'" } : undefined;
   } catch {
-    return undefined; // it is not installed, or may not be run
+    gh?.kill();
+    signal?.throwIfAborted();
+    return undefined; // it is not installed, may not be run, or does not answer
   }
 }

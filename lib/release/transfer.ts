@@ -92,7 +92,7 @@ export class Transfer {
     } finally {
       this.#end.abort();
       await Promise.allSettled([...connections, growing]);
-      await this.#part.save();
+      await this.#part.save().catch(() => {}); // on a full disk: what was written down before is true, too
     }
   }
 
@@ -219,6 +219,7 @@ export class Transfer {
       await this.#copy(segment, response, signal, () => heard = performance.now());
     } catch (error) {
       stop.throwIfAborted();
+      if (error instanceof HotbootError) throw error; // bytes that were not written are not to be taken for a stall
       attempt.signal.throwIfAborted();
       throw error;
     } finally {
@@ -247,13 +248,19 @@ export class Transfer {
     if (status === 416) throw this.#changed();
     if (status !== 200 && status !== 206) {
       const isOwnHost = !response.url || new URL(response.url).origin === new URL(request.url).origin;
-      if (isOwnHost) {
+      if (isOwnHost && this.#active.size === 1) { // else the others go on, with what the host gave them
         throw await explain?.(response) ?? new HotbootError(`${name}: ${hostOf(request.url)} answered ${status}`);
       }
-      throw new TransientError(`${hostOf(response.url)} answered ${status}, as when an address has expired`);
+      throw new TransientError(
+        `${hostOf(response.url || request.url)} answered ${status}, as when an address has expired`,
+      );
     }
     if (/^text\/html\b/i.test(headers.get("content-type") ?? "") && !/\.html?$/.test(name)) {
       throw new TransientError(`${hostOf(response.url || request.url)} sent a web page instead of ${name}`);
+    }
+    const coding = headers.get("content-encoding") ?? "identity";
+    if (coding !== "identity") { // what comes out is something else than the bytes that are counted
+      throw new TransientError(`${hostOf(response.url || request.url)} sent ${name} in another form (${coding})`);
     }
     if (status === 200 && !isFirst) { // the range was ignored, or the file has changed
       this.acceptsRanges = headers.get("accept-ranges") === "bytes";
@@ -264,9 +271,9 @@ export class Transfer {
     const length = headers.get("content-length");
     const total = range ? range.total : length === null ? -1 : Number(length);
     if (isFirst) return await this.#begin(segment, response, total, range?.start ?? 0);
-    const etag = strongTag(headers);
-    const isOther = etag !== undefined && this.#part.validator !== undefined && /^"/.test(this.#part.validator) &&
-      etag !== this.#part.validator;
+    const { validator } = this.#part;
+    const now = headers.get(validator?.startsWith('"') ? "etag" : "last-modified");
+    const isOther = validator !== undefined && now !== null && now !== validator && !now.startsWith("W/");
     if (isOther || range!.start !== segment.at || total !== this.#part.size) throw this.#changed();
   }
 
@@ -277,10 +284,12 @@ export class Transfer {
     if (size !== undefined && total >= 0 && total !== size) {
       throw new WrongContent(`${name} has ${total} bytes and must have ${size}`);
     }
-    if (status === 200) this.acceptsRanges = false;
+    const validator = validatorOf(headers);
+    // Where nothing would tell a changed file, all of it comes with one answer.
+    if (status === 200 || (validator ?? this.#what.sha256) === undefined) this.acceptsRanges = false;
     const known = total >= 0 ? total : size ?? -1;
     this.digest = new FileDigest(this.#part.path);
-    await this.#part.reset(known, strongTag(headers) ?? headers.get("last-modified") ?? undefined);
+    await this.#part.reset(known, validator);
     if (known >= 0) segment.end = segment.requested = known;
     await this.#requireRoom();
   }
@@ -310,13 +319,21 @@ export class Transfer {
       await written;
       const bytes = new Uint8Array(buffer, 0, used);
       const start = segment.at - used;
-      written = writeAll(file, bytes).then(() => this.#part.add({ start, end: start + bytes.length }));
+      written = writeAll(file, bytes).then(() => this.#part.add({ start, end: start + bytes.length })).catch(
+        (error) => {
+          throw new HotbootError(
+            `${this.#what.name} cannot be written (${messageOf(error)}): make room, and the next attempt goes on`,
+          );
+        },
+      );
       written.catch(() => {}); // awaited below
       this.digest.add(start, bytes);
       [buffer, spare, used, flushed] = [spare, buffer, 0, performance.now()];
     };
     try {
-      while (segment.at < segment.end) {
+      // Where the server has not said how much it sends, it may be more than the file is to have.
+      const isOpen = !response.headers.has("content-length") && segment.end === this.#part.size;
+      while (segment.at < segment.end || (isOpen && segment.end === this.#part.size)) {
         const { value, done } = await reader.read(new Uint8Array(buffer, used)).catch((error) => {
           segment.at -= used;
           this.received -= used;
@@ -328,6 +345,9 @@ export class Transfer {
         if (value) buffer = value.buffer;
         if (done) break;
         onBytes();
+        if (isOpen && segment.at + value.length > this.#part.size && segment.end === this.#part.size) {
+          throw new WrongContent(`${this.#what.name} has more than ${this.#part.size} bytes`);
+        }
         const counted = Math.min(value.length, segment.end - segment.at); // the rest is another connection's
         used += counted;
         segment.at += counted;
@@ -360,10 +380,15 @@ function parseContentRange(value: string | null): { start: number; total: number
   return start === undefined ? undefined : { start: Number(start), total: Number(total) };
 }
 
-/** A strong ETag; a weak one does not promise the same bytes (RFC 9110, 8.8.1). */
-function strongTag(headers: Headers): string | undefined {
+/**
+ * What promises the same bytes: a strong ETag (RFC 9110, 8.8.1), or the date of the last change, if it was not sent
+ * within that second, in which another change may follow (8.8.2.2).
+ */
+function validatorOf(headers: Headers): string | undefined {
   const tag = headers.get("etag");
-  return tag?.startsWith('"') ? tag : undefined;
+  if (tag?.startsWith('"')) return tag;
+  const [changed, sent] = ["last-modified", "date"].map((name) => Date.parse(headers.get(name) ?? ""));
+  return sent > changed ? headers.get("last-modified")! : undefined;
 }
 
 async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {

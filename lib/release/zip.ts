@@ -2,6 +2,7 @@
 
 import { type FileEntry, ZipReader } from "@zip.js/zip.js/lib/zip-core-reader.js";
 import { HotbootError, messageOf } from "../error.ts";
+import { WrongContent } from "./options.ts";
 import { requireRoom } from "./room.ts";
 
 const BLOCK = 512 * 1024;
@@ -10,7 +11,8 @@ const BLOCK = 512 * 1024;
  * Writes the file called `name`, in whichever directory of the archive, to `path`: the archive has no say in where.
  *
  * @returns Its size in bytes.
- * @throws {HotbootError} when the archive has no such file, or is damaged; nothing is left of it then.
+ * @throws {WrongContent} when the archive has no such file, or is damaged.
+ * @throws {HotbootError} when there is no room for the file. In any case nothing is left of it then.
  */
 export async function unzipOne(archive: string, name: string, path: string, signal?: AbortSignal): Promise<number> {
   using file = await Deno.open(archive);
@@ -21,19 +23,19 @@ export async function unzipOne(archive: string, name: string, path: string, sign
     const isIt = ({ filename, directory }: { filename: string; directory: boolean }) =>
       !directory && filename.split("/").at(-1) === name;
     const [entry, ...more] = entries.filter(isIt);
-    if (!entry) throw new HotbootError(`${fileName(archive)} holds no ${name}`);
-    if (more.length > 0) throw new HotbootError(`${fileName(archive)} holds several files called ${name}`);
+    if (!entry) throw new WrongContent(`${fileName(archive)} holds no ${name}`);
+    if (more.length > 0) throw new WrongContent(`${fileName(archive)} holds several files called ${name}`);
     await requireRoom(path.replace(/[^/]*$/, "") || ".", entry.uncompressedSize, name);
     const output = await Deno.open(path, { write: true, create: true, truncate: true, mode: 0o600 });
     await (entry as FileEntry).getData(output.writable, signal && { signal });
     const written = (await Deno.stat(path)).size;
-    if (written !== entry.uncompressedSize) throw new HotbootError(`${name} is not whole`);
+    if (written !== entry.uncompressedSize) throw new WrongContent(`${name} is not whole`);
     return written;
   } catch (error) {
     await Deno.remove(path).catch(() => {});
     signal?.throwIfAborted();
     if (error instanceof HotbootError) throw error;
-    throw new HotbootError(`${fileName(archive)} is no sound zip archive: ${messageOf(error)}`);
+    throw new WrongContent(`${fileName(archive)} is no sound zip archive: ${messageOf(error)}`);
   } finally {
     await reader.close();
   }

@@ -8,8 +8,12 @@ export async function print(what: string | Uint8Array): Promise<void> {
   await write(Deno.stdout, what);
 }
 
+/** The line that shows progress, which may be open. */
+let progress: ProgressLine | undefined;
+
 /** Prints bytes, or a text and a newline, on standard error. */
 export async function printError(what: string | Uint8Array): Promise<void> {
+  progress?.close();
   await write(Deno.stderr, what);
 }
 
@@ -24,7 +28,7 @@ export function consoleReporter(level: "quiet" | "normal" | "verbose"): Reporter
     const bytes = new TextEncoder().encode(text);
     for (let at = 0; at < bytes.length;) at += Deno.stderr.writeSync(bytes.subarray(at));
   };
-  const line = new ProgressLine(Deno.stderr.isTerminal(), writeNow);
+  const line = progress = new ProgressLine(Deno.stderr.isTerminal(), writeNow, terminalColumns);
   const say = (text: string) => {
     line.close();
     writeNow(`hotboot: ${text}\n`);
@@ -35,6 +39,14 @@ export function consoleReporter(level: "quiet" | "normal" | "verbose"): Reporter
     warn: (text) => say(`warning: ${text}`),
     progress: level === "quiet" ? () => {} : (what, done, total) => line.show(what, done, total),
   };
+}
+
+function terminalColumns(): number {
+  try {
+    return Deno.consoleSize().columns || Infinity; // none: whoever made the terminal did not say
+  } catch {
+    return Infinity;
+  }
 }
 
 async function write(to: { write(bytes: Uint8Array): Promise<number> }, what: string | Uint8Array): Promise<void> {

@@ -10,14 +10,19 @@ const WINDOW_MS = 5000;
 /** Shows the progress of one thing after the other. */
 export class ProgressLine {
   #isTerminal: boolean;
+  #columns: () => number;
   #write: (text: string) => void;
   #what = "";
   #seen: { time: number; done: number }[] = [];
   #shown = -Infinity;
   #isOpen = false;
 
-  /** @param write Gets the text as it is to be written. */
-  constructor(isTerminal: boolean, write: (text: string) => void) {
+  /**
+   * @param write Gets the text as it is to be written.
+   * @param columns How wide the terminal is now.
+   */
+  constructor(isTerminal: boolean, write: (text: string) => void, columns: () => number = () => Infinity) {
+    this.#columns = columns;
     this.#isTerminal = isTerminal;
     this.#write = write;
   }
@@ -36,9 +41,10 @@ export class ProgressLine {
     if (!isDone && now - this.#shown < (this.#isTerminal ? TERMINAL_INTERVAL_MS : PLAIN_INTERVAL_MS)) return;
     this.#shown = now;
     const [first] = this.#seen;
-    const rate = now > first.time ? (done - first.done) / ((now - first.time) / 1000) : 0;
+    const rate = now > first.time ? Math.max(0, done - first.done) / ((now - first.time) / 1000) : 0;
     const line = `hotboot: ${what}  ${renderProgressLine(done, total, rate)}`;
-    this.#write(this.#isTerminal ? `\r${line}\x1b[K` : `${line}\n`);
+    // A line that wraps could not be written over.
+    this.#write(this.#isTerminal ? `\r${line.slice(0, Math.max(0, this.#columns() - 1))}\x1b[K` : `${line}\n`);
     this.#isOpen = this.#isTerminal;
     if (isDone) this.close();
   }

@@ -14,12 +14,17 @@ const BACKING_FORMAT_EXTENSION = 0xe2792aca;
 /** What one entry of the first-level table maps: a cluster of 8-byte second-level entries, each a cluster. */
 const L1_ENTRY_BYTES = (CLUSTER / 8) * CLUSTER;
 
+/** Of the incompatible features: the data is in another file. */
+const EXTERNAL_DATA = 1 << 2;
+
 /** What a qcow2 file's header says. */
 export interface Qcow2Header {
   /** The size that the guest sees, in bytes. */
   virtualSize: number;
   /** The backing file's name as written there, relative to this file's directory; none: a disk of its own. */
   backingFile?: string;
+  /** True when some of its content is in other files, which its header names. */
+  needsOthers: boolean;
 }
 
 /**
@@ -44,6 +49,7 @@ export async function readQcow2Header(path: string): Promise<Qcow2Header> {
   const length = view.getUint32(16);
   return {
     virtualSize: Number(view.getBigUint64(24)),
+    needsOthers: offset > 0 || (view.getUint32(4) >= 3 && (view.getUint32(76) & EXTERNAL_DATA) !== 0),
     ...(offset > 0 && offset + length <= head.length && {
       backingFile: new TextDecoder().decode(head.subarray(offset, offset + length)),
     }),

@@ -213,6 +213,55 @@ Deno.test("download: a file that changes midway is never mixed, with a digest or
   }
 });
 
+Deno.test("download: without a digest, what does not tell versions apart is not gone on with", async (t) => {
+  const soon = new Date(Date.now() - 1000).toUTCString();
+  const kinds: Record<string, Record<string, string>[]> = {
+    "no validator": [{ etag: "" }],
+    "a weak ETag": [{ etag: 'W/"one"' }],
+    "a change in the second of the answer": [{ etag: "", "last-modified": soon, date: soon }],
+    "a date, and If-Range is ignored": [
+      { etag: "", "last-modified": "Thu, 01 Jan 2026 00:00:00 GMT", date: soon },
+      { etag: "", "last-modified": "Fri, 02 Jan 2026 00:00:00 GMT", date: soon },
+    ],
+  };
+  for (const [title, [first, second = first]] of Object.entries(kinds)) {
+    await t.step(title, async () => {
+      await using setting = await Setting.make(12 * MIB, { digest: false });
+      const { server } = setting;
+      server.options.ignoreConditions = true;
+      server.options.fault = inOrder({ cutAfter: 6 * MIB, headers: first }, { change: true, headers: second }, {
+        headers: second,
+      });
+      const { sha256: got } = await download(setting.path, setting.what, QUICK);
+      assertEquals(got, await sha256(server.files.get("/file")!.bytes));
+      assertEquals(got, await sha256(await Deno.readFile(setting.path)));
+    });
+  }
+});
+
+Deno.test("download: compressed on the way, or longer than the file is to be: neither is taken for it", async () => {
+  await using setting = await Setting.make(MIB, { digest: false });
+  const packed = await new Response(
+    new Blob([setting.bytes.slice()]).stream().pipeThrough(new CompressionStream("gzip")),
+  )
+    .bytes();
+  setting.server.files.set("/file", { bytes: packed, etag: '"packed"' });
+  setting.server.options.fault = () => ({ headers: { "content-encoding": "gzip" } });
+  await setting.expectError(/sent image\.qcow2 in another form \(gzip\)/, {}, { size: undefined });
+  setting.server.files.set("/file", { bytes: setting.bytes, etag: '"one"' });
+  setting.server.options.fault = () => ({ noLength: true });
+  for (const size of [MIB - 1, MIB / 2, 4096]) {
+    await setting.expectError(/image\.qcow2 has more than \d+ bytes/, {}, { size });
+  }
+});
+
+Deno.test("download: a host that refuses a further connection does not end the one that works", async () => {
+  await using setting = await Setting.make(24 * MIB);
+  setting.server.options.bytesPerSecond = 8 * MIB;
+  setting.server.options.fault = inOrder(undefined, { status: 403 }, undefined);
+  await setting.expectRight();
+});
+
 Deno.test("download: a token stays with its host", async () => {
   await using home = await Setting.make(MIB);
   await using away = await Setting.make(MIB);
@@ -221,6 +270,16 @@ Deno.test("download: a token stays with its host", async () => {
   await away.expectRight({}, { request });
   assertEquals(home.server.seen.map(({ headers }) => headers.get("authorization")), ["Bearer secret"]);
   assertEquals(away.server.seen.map(({ headers }) => headers.get("authorization")), [null]);
+});
+
+Deno.test("download: an address that cannot be reached is told without its signature", async () => {
+  await using setting = await Setting.make(MIB);
+  const away = new StorageServer();
+  setting.server.options.fault = () => ({ status: 302, headers: { location: `${away.origin}/file?sig=hidden` } });
+  await away[Symbol.asyncDispose]();
+  const told: string[] = [];
+  await setting.expectError(/^(?!.*hidden).*cannot be reached \(.+\)/, { onTrouble: (message) => told.push(message) });
+  assertEquals(told.filter((message) => message.includes("hidden")), []);
 });
 
 Deno.test("download: a signed address that expires is asked for again", async () => {
@@ -249,6 +308,11 @@ Deno.test("download: no room on the disk is said before anything is fetched", as
     setting.server.options.bytesPerSecond = MIB;
     const error = await assertRejects(() => download(`${small}/part`, setting.what, QUICK), HotbootError);
     assertMatch(error.message, /image\.qcow2 needs 8\.0 MB of disk, and where .* there are 20 MB: make room/);
+    await using long = await Setting.make(24 * MIB); // and where it is not known beforehand
+    long.server.options.fault = () => ({ noLength: true });
+    const what = { ...long.what, size: undefined };
+    const full = await assertRejects(() => download(`${small}/part`, what, QUICK), HotbootError);
+    assertMatch(full.message, /^image\.qcow2 cannot be written \(No space left on device.*\): make room, and the next/);
   } finally {
     await new Deno.Command("umount", { args: [small] }).output();
   }

@@ -29,9 +29,17 @@ export class GitHubServer implements AsyncDisposable {
   #releases = new Map<string, { assets: Asset[]; published: string; prerelease: boolean }>();
   #runs = new Map<
     number,
-    { branch: string; repository: string; created: string; artifacts: Asset[]; expired: boolean }
+    {
+      branch: string;
+      repository: string | null;
+      created: string;
+      artifacts: Asset[];
+      expired: boolean;
+      sha: string;
+      size?: number;
+    }
   >();
-  #pulls = new Map<number, { branch: string; repository: string }>();
+  #pulls = new Map<number, { branch: string; repository: string | null }>();
 
   constructor() {
     this.#server = Deno.serve(
@@ -51,12 +59,20 @@ export class GitHubServer implements AsyncDisposable {
   run(
     id: number,
     artifacts: Asset[],
-    { branch = "feature", repository = REPOSITORY, created = "2026-05-07T00:00:00Z", expired = false } = {},
+    {
+      branch = "feature",
+      repository = REPOSITORY as string | null,
+      created = "2026-05-07T00:00:00Z",
+      expired = false,
+      sha = "",
+      size = undefined as number | undefined,
+    } = {},
   ): void {
-    this.#runs.set(id, { branch, repository, created, artifacts, expired });
+    this.#runs.set(id, { branch, repository, created, artifacts, expired, sha, size });
   }
 
-  pullRequest(number: number, branch: string, repository = REPOSITORY): void {
+  /** No repository: it has been deleted. The head's commit is `sha-NUMBER`. */
+  pullRequest(number: number, branch: string, repository: string | null = REPOSITORY): void {
     this.#pulls.set(number, { branch, repository });
   }
 
@@ -82,24 +98,24 @@ export class GitHubServer implements AsyncDisposable {
       return release ? Response.json(await this.#describe(decodeURIComponent(tag), release)) : notFound();
     }
     if (rest === "releases") {
-      const page = Number(url.searchParams.get("page"));
-      const size = Number(url.searchParams.get("per_page"));
       const all = await Promise.all([...this.#releases].map(([name, release]) => this.#describe(name, release)));
-      return Response.json(all.slice((page - 1) * size, page * size));
+      return Response.json(pageOf(all, url));
     }
     const asset = rest.match(/^releases\/assets\/(.+)$/)?.[1];
     if (asset) return this.#redirect(`/releases/${asset}`, request);
 
-    const pull = this.#pulls.get(Number(rest.match(/^pulls\/(\d+)$/)?.[1]));
-    if (pull) return Response.json({ head: { ref: pull.branch, repo: { full_name: pull.repository } } });
+    const number = Number(rest.match(/^pulls\/(\d+)$/)?.[1]);
+    const pull = this.#pulls.get(number);
+    if (pull) return Response.json({ head: { ref: pull.branch, sha: `sha-${number}`, repo: owned(pull.repository) } });
     if (/^actions\/workflows\/build\.yaml\/runs$/.test(rest)) {
       const runs = [...this.#runs].filter(([, { branch }]) => branch === url.searchParams.get("branch"));
       return Response.json({
-        workflow_runs: runs.map(([id, run]) => ({
+        workflow_runs: pageOf(runs, url).map(([id, run]) => ({
           id,
           head_branch: run.branch,
+          head_sha: run.sha,
           created_at: run.created,
-          head_repository: { full_name: run.repository },
+          head_repository: owned(run.repository),
         })),
       });
     }
@@ -112,7 +128,7 @@ export class GitHubServer implements AsyncDisposable {
         return {
           id: run * 100 + index,
           name,
-          size_in_bytes: bytes.length,
+          size_in_bytes: found.size ?? bytes.length,
           digest: await this.#digest(bytes),
           archive_download_url: `${this.api}/repos/${REPOSITORY}/actions${path}/zip`,
           expired: found.expired,
@@ -169,6 +185,15 @@ export class GitHubServer implements AsyncDisposable {
     if (request.headers.get("accept") !== "application/octet-stream") return Response.json({ message: "metadata" });
     return new Response(null, { status: 302, headers: { location: this.storage.sign(path) } });
   }
+}
+
+function pageOf<T>(all: T[], { searchParams }: URL): T[] {
+  const [page, size] = [Number(searchParams.get("page") ?? 1), Number(searchParams.get("per_page") ?? 30)];
+  return all.slice((page - 1) * size, page * size);
+}
+
+function owned(repository: string | null) {
+  return repository === null ? null : { full_name: repository };
 }
 
 const digests = new WeakMap<Uint8Array, string>();

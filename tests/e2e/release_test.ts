@@ -200,6 +200,22 @@ Deno.test("pull: what a pull request's or a run's workflow has left, unpacked", 
     assertEquals([image.origin.kind, image.origin.run, image.origin.branch], ["run", 101, "feature"]);
     assertEquals(JSON.parse((await pull.pull("--pr", "12", "--json")).stdout).pulled, false);
   });
+  await t.step("nor that of a branch of the same name in a repository that is gone", async () => {
+    github.run(108, await archive(forked), { created: "2026-05-04T00:00:00Z", repository: null });
+    assertEquals(JSON.parse((await pull.pull("--pr", "12", "--json")).stdout).origin.run, 101);
+  });
+  await t.step("of a pull request whose repository is gone, the run of its commit", async () => {
+    github.pullRequest(15, "feature", null);
+    await pull.expectRefusal(pull.pull("--pr", "15"), /has not run successfully for its branch 'feature'/);
+    github.run(109, await archive(latest), { repository: null, sha: "sha-15" });
+    assertEquals(JSON.parse((await pull.pull("--pr", "15", "--force", "--json")).stdout).origin.run, 109);
+  });
+  await t.step("behind many runs of others' branches of the same name", async () => {
+    github.pullRequest(16, "main", "friend/emulator");
+    for (let id = 1000; id < 1100; id++) github.run(id, [], { branch: "main" });
+    github.run(999, await archive(latest), { branch: "main", repository: "friend/emulator" });
+    assertEquals(JSON.parse((await pull.pull("--pr", "16", "--force", "--json")).stdout).origin.run, 999);
+  });
   await t.step("a run", async () => {
     assertCode(await pull.pull("--run", "100"), 0);
     assertEquals(await pull.image(), old);
@@ -228,6 +244,42 @@ Deno.test("pull: what a pull request's or a run's workflow has left, unpacked", 
     await pull.expectRefusal(quietly(pull, "107"), /holds several files called emulator-/);
     assertEquals(await pull.image(), old); // which is still there
   });
+  await t.step(
+    "an old artifact, which has no digest and the size of the files in it; a broken one is not kept",
+    async () => {
+      github.withoutDigests = true;
+      const [{ bytes }] = await archive(latest);
+      const path = "/artifacts/11000";
+      github.intercept = (asked) => {
+        if (asked.endsWith("/zip")) github.storage.files.set(path, { bytes: bytes.subarray(0, 999), etag: '"a"' });
+        return undefined;
+      };
+      github.run(110, [{ name: artifact, bytes }], { size: 3 * MIB });
+      await pull.expectRefusal(quietly(pull, "110"), /is no sound zip archive/);
+      github.intercept = undefined;
+      assertCode(await pull.pull("--run", "110"), 0);
+      assertEquals(await pull.image(), latest);
+    },
+  );
+});
+
+Deno.test("pull: a disk that is none, or that names the user's files, is not put in place", async () => {
+  await using pull = await PullHome.make();
+  const name = `emulator-${ARCH}.qcow2`;
+  const [backed, far, external] = [disk(MIB, 1), disk(MIB, 1), disk(MIB, 1)];
+  backed.set([0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 11], 8);
+  backed.set(new TextEncoder().encode("/etc/passwd"), 256);
+  far.set([0, 0, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 11], 8);
+  external[79] = 4;
+  const cases: [Uint8Array, RegExp][] = [
+    [new Uint8Array(MIB), /is no qcow2 disk: pull another image/],
+    ...[backed, far, external].map((bytes): [Uint8Array, RegExp] => [bytes, /refers to files beside it/]),
+  ];
+  for (const [bytes, why] of cases) {
+    pull.github.release("emulator-dev-latest", [{ name, bytes }]);
+    await pull.expectRefusal(pull.pull("-q"), why);
+    assertEquals(await Array.fromAsync(Deno.readDir(`${pull.home}/images`)), []);
+  }
 });
 
 function quietly(pull: PullHome, run: string): Promise<Run> {
@@ -258,6 +310,17 @@ Deno.test("pull: the token comes from the environment or from gh, and is shown n
     await Deno.chmod(`${pull.directory}/bin/gh`, 0o755);
     assertCode(await pull.pull("--force"), 0);
   });
+  await t.step("an interrupt does not wait for gh", async () => {
+    const at = `${pull.directory}/gh`;
+    await Deno.writeTextFile(`${pull.directory}/bin/gh`, `#!/bin/sh\n: > ${at}-begins\n/bin/sleep 5\n: > ${at}-ends\n`);
+    const child = spawnHotboot(pull.arguments("pull", "--force"), { env: pull.env });
+    const output = Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+    const exists = (path: string) => Deno.stat(path).then(() => true, () => false);
+    while (!await exists(`${at}-begins`)) await sleep(20);
+    child.kill("SIGINT");
+    assertEquals((await child.status).code, 130, (await output).join());
+    assert(!await exists(`${at}-ends`));
+  });
   await t.step("a token that GitHub does not accept", async () => {
     github.intercept = () => Response.json({ message: "Bad credentials" }, { status: 401 });
     pull.env.GITHUB_TOKEN = "expired";
@@ -287,7 +350,11 @@ Deno.test("pull: limits, refusals and faults of the API", async (t) => {
   });
   await t.step("no API at all", async () => {
     github.intercept = () => new Response("<html>hello</html>");
-    await pull.expectRefusal(pull.pull(), /is no JSON: is it a GitHub API\?/);
+    await pull.expectRefusal(pull.pull(), /makes no sense: is it a GitHub API\?/);
+    github.intercept = () => Response.json({ hello: "world" });
+    await pull.expectRefusal(pull.pull(), /makes no sense: is it a GitHub API\?/);
+    await pull.expectRefusal(pull.run("list-releases"), /makes no sense: is it a GitHub API\?/);
+    github.intercept = undefined;
     pull.env.HOTBOOT_GITHUB_API = "ftp://example.com";
     await pull.expectRefusal(pull.pull(), /HOTBOOT_GITHUB_API is 'ftp:\/\/example\.com'/);
     pull.env.HOTBOOT_GITHUB_API = github.api;
@@ -306,9 +373,15 @@ Deno.test("pull: limits, refusals and faults of the API", async (t) => {
     await pull.expectRefusal(pull.pull("--pr", "1", "--tag", "x"), /--tag and --pr name two images/, 2);
     await pull.expectRefusal(pull.pull("--pr", "x"), /--pr takes a whole number/, 2);
     await pull.expectRefusal(pull.pull("--repo", "x"), /--repo takes OWNER\/NAME/, 2);
+    await pull.expectRefusal(pull.run("list-releases", "--repo", "x"), /--repo takes OWNER\/NAME/, 2);
+    await pull.expectRefusal(pull.pull("--branch", "a$&b"), /there is no release 'emulator-a\$&b-latest' of/);
     await pull.expectRefusal(pull.pull("--arch", "riscv"), /Invalid architecture 'riscv'/);
     await pull.expectRefusal(hotboot(["pull", "--home", pull.home]), /profile 'demo' names no release to pull/);
     await pull.expectRefusal(pull.run("build"), /has no recipe to build/);
+    const text = await Deno.readTextFile(pull.profile);
+    await Deno.writeTextFile(pull.profile, text.replace("emulator-{branch}-latest", "emulator-dev-latest"));
+    await pull.expectRefusal(pull.pull("--branch", "x"), /has one release for all branches: name another with --tag/);
+    await Deno.writeTextFile(pull.profile, text);
     await pull.expectRefusal(pull.pull("--tag", "none"), /there is no release 'none' of acme\/emulator \(404\)/);
     github.release("empty", [{ name: "readme", bytes: new Uint8Array(1) }]);
     await pull.expectRefusal(

@@ -7,6 +7,7 @@
 export interface Fault {
   /** This status, with an empty body. */
   status?: number;
+  /** Headers beside the others, or instead of them; with nothing in it, one is left out. */
   headers?: Record<string, string>;
   /** The connection ends after so many bytes of the body. */
   cutAfter?: number;
@@ -49,6 +50,8 @@ export interface StorageOptions {
   connections?: number;
   /** Requests need `?sig=` with a number of at least this; see {@linkcode StorageServer.sign}. */
   signed?: boolean;
+  /** `If-Range` is overlooked. */
+  ignoreConditions?: boolean;
 }
 
 export class StorageServer implements AsyncDisposable {
@@ -143,7 +146,7 @@ export class StorageServer implements AsyncDisposable {
 
     const size = file.bytes.length;
     const [, from, to] = seen.headers.get("range")?.match(/^bytes=(\d+)-(\d*)$/) ?? [];
-    const condition = seen.headers.get("if-range");
+    const condition = this.options.ignoreConditions ? null : seen.headers.get("if-range");
     const isRange = from !== undefined && (condition === null || condition === file.etag) && !fault.ignoreRange &&
       !fault.noLength;
     if (isRange && Number(from) >= size) {
@@ -155,6 +158,7 @@ export class StorageServer implements AsyncDisposable {
     if (!fault.noLength) headers["content-length"] = String(end - start + (fault.lengthOff ?? 0));
     if (!fault.noLength && !fault.ignoreRange) headers["accept-ranges"] = "bytes";
     if (isRange) headers["content-range"] = `bytes ${start}-${end - 1}/${size + (fault.totalOff ?? 0)}`;
+    Object.assign(headers, fault.headers);
     await head(connection, isRange ? 206 : 200, headers);
 
     const { bytesPerSecond = Infinity } = this.options;
@@ -201,7 +205,8 @@ async function readRequest(connection: Deno.TcpConn): Promise<Seen | undefined> 
 }
 
 async function head(connection: Deno.TcpConn, status: number, headers: Record<string, string>): Promise<void> {
-  const lines = Object.entries({ connection: "close", ...headers }).map(([name, value]) => `${name}: ${value}\r\n`);
+  const given = Object.entries({ connection: "close", ...headers }).filter(([, value]) => value !== "");
+  const lines = given.map(([name, value]) => `${name}: ${value}\r\n`);
   await writeAll(connection, new TextEncoder().encode(`HTTP/1.1 ${status} Status\r\n${lines.join("")}\r\n`));
 }
 

@@ -1,8 +1,10 @@
-import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { HotbootError } from "../../lib/error.ts";
 import { envPort } from "../../lib/profile/env.ts";
 import { formatBytes, formatDuration, renderProgressLine } from "../../lib/release/format.ts";
-import { retryAfter } from "../../lib/release/http.ts";
+import { GitHub } from "../../lib/release/github.ts";
+import { get, retryAfter } from "../../lib/release/http.ts";
+import { consoleReporter, printError } from "../../lib/ui/console.ts";
 import { ProgressLine } from "../../lib/ui/progress.ts";
 import { renderTable } from "../../lib/ui/table.ts";
 import { HOST_ARCH, resolveArch } from "../../lib/vm/arch.ts";
@@ -85,6 +87,41 @@ Deno.test("progress: on a terminal one line is written over, elsewhere there is 
   assertMatch(lines[2], /100\.0%/);
 });
 
+Deno.test("progress: a line does not wrap on a narrow terminal, and no rate is negative when all begins anew", () => {
+  let written = "";
+  const terminal = new ProgressLine(true, (text) => written += text, () => 29);
+  terminal.show("image.qcow2", 50, 100, 0);
+  // deno-lint-ignore no-control-regex -- what a terminal is told
+  assertMatch(written, /^\rhotboot: image\.qcow2 {3}50\.0%\x1b\[K$/);
+  written = "";
+  const plain = new ProgressLine(false, (text) => written += text);
+  plain.show("image.qcow2", 50, 100, 0);
+  plain.show("image.qcow2", 10, 100, 6000);
+  assertEquals(written, "hotboot: image.qcow2   10.0%  10 B / 100 B  0 B/s\n");
+});
+
+Deno.test("console: an error does not go on a line that shows progress", async () => {
+  let written = "";
+  const take = (bytes: Uint8Array) => {
+    written += new TextDecoder().decode(bytes);
+    return bytes.length;
+  };
+  const { stderr } = Deno;
+  const terminal = {
+    isTerminal: () => true,
+    writeSync: take,
+    write: (bytes: Uint8Array) => Promise.resolve(take(bytes)),
+  };
+  Object.assign(stderr, terminal);
+  try {
+    consoleReporter("normal").progress("file", 1, 2);
+    await printError("hotboot: interrupted");
+  } finally {
+    for (const name of Object.keys(terminal)) Reflect.deleteProperty(stderr, name); // what is below is the real one
+  }
+  assert(written.endsWith("\x1b[K\nhotboot: interrupted\n"), JSON.stringify(written));
+});
+
 Deno.test("table: columns are as wide as they must be", () => {
   assertEquals(renderTable(["A", "LONG"], [["abc", "x"], ["", "yy"]]), "A    LONG\nabc  x\n     yy");
 });
@@ -119,4 +156,59 @@ Deno.test("http: Retry-After is seconds or a date", () => {
   assertEquals(retryAfter(answer("Thu, 01 Jan 2020 00:00:10 GMT"), now), 0);
   assertEquals(retryAfter(answer("soon"), now), undefined);
   assertEquals(retryAfter(new Response(null), now), undefined);
+});
+
+Deno.test("http: a token that no header can hold is not quoted", async () => {
+  const value = "secret\nhalf";
+  const why = /^the token from GITHUB_TOKEN has a space or another character that no token has: correct it$/;
+  const error = assertThrows(() => new GitHub({ token: { value, from: "GITHUB_TOKEN" } }), HotbootError);
+  assertMatch(error.message, why);
+  const other = await assertRejects(() => get({ url: "http://127.0.0.1:9", token: value }), HotbootError);
+  assert(!other.message.includes("secret"), other.message);
+});
+
+Deno.test("github: a used-up limit is told until when, whether by 403 or 429; a refusal for a time, how long", async () => {
+  const github = new GitHub();
+  const reset = String(Math.floor(Date.now() / 1000) + 1800);
+  const used = { "x-ratelimit-remaining": "0", "x-ratelimit-reset": reset };
+  const cases: [number, Record<string, string>, RegExp][] = [
+    [403, used, /rate limit is used up until \d\d:\d\d UTC: wait \d+ min, or set GITHUB_TOKEN/],
+    [429, used, /rate limit is used up until \d\d:\d\d UTC/],
+    [403, { "retry-after": "600" }, /asks to wait for 600 s .*: try again then$/],
+  ];
+  for (const [status, headers, why] of cases) {
+    await using server = Deno.serve(
+      { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+      () => Response.json({ message: "slow down" }, { status, headers }),
+    );
+    const there = new GitHub({ api: `http://127.0.0.1:${server.addr.port}` });
+    assertMatch((await assertRejects(() => there.release("a/b", "c"), HotbootError)).message, why);
+    const answer = Response.json({ message: "slow down" }, { status, headers }); // the same for an asset's bytes
+    assertMatch((await github.explain(answer, "x")).message, why);
+  }
+});
+
+Deno.test("github: an API that falls silent is asked again, and given up", async () => {
+  const silent = new Response(new ReadableStream({ start: (controller) => controller.enqueue(new Uint8Array([123])) }));
+  const answers = [new Promise<Response>(() => {}), silent, Response.json({ tag_name: "c", assets: [] })];
+  const stop = new AbortController();
+  const server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {}, signal: stop.signal },
+    () => answers.shift() ?? new Promise<Response>(() => {}),
+  );
+  const retry = { attempts: 3, baseMs: 1, answerMs: 200 };
+  const github = new GitHub({ api: `http://127.0.0.1:${server.addr.port}`, retry });
+  assertEquals((await github.release("a/b", "c")).tag_name, "c");
+  const error = await assertRejects(() => github.release("a/b", "c"), HotbootError);
+  assertMatch(error.message, /^127\.0\.0\.1:\d+ did not answer within 0\.2 s, 3 times: try again later$/);
+  stop.abort();
+  await server.finished;
+});
+
+Deno.test("github: the token goes to no other origin that the API's answers name", () => {
+  const github = new GitHub({ api: "https://ghe.example/api/v3", token: { value: "secret", from: "GH_TOKEN" } });
+  assertEquals(github.bytesRequest("https://ghe.example/api/v3/repos/a/b/releases/assets/1").token, "secret");
+  for (const url of ["https://api.github.com/assets/1", "http://ghe.example/1", "https://ghe.example:444/1"]) {
+    assertEquals(github.bytesRequest(url).token, undefined, url);
+  }
 });

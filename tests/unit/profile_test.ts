@@ -50,6 +50,10 @@ Deno.test("profile: what is wrong is named by its path", () => {
       changed(["image"], { release: { repository: "a/b", tag: "t", assets: {} } }),
       /: image\.release\.assets: .*"disk"/,
     ],
+    [ // it becomes a file's name
+      changed(["image"], { release: { repository: "a/b", tag: "t", assets: { disk: "d" }, artifact: "../x" } }),
+      /: image\.release\.artifact: /,
+    ],
     [changed(["config", "files"], {}), /: config\.files: /],
     [changed(["config", "label"], "ä"), /: config\.label: /],
   ];
