@@ -8,6 +8,11 @@
 import { concat } from "@std/bytes/concat";
 import { HotbootError } from "./error.ts";
 
+/**
+ * How many requests to one port are under way. QEMU's user network listens with a backlog of 1 (libslirp's tcpx_listen),
+ * so that the host's kernel queues two connections, drops what comes then, and tries that again a second later.
+ */
+const AT_ONCE = 2;
 const LONGEST_HEAD = 64 * 1024;
 const LONGEST_BODY = 64 * 1024 * 1024;
 
@@ -65,6 +70,8 @@ async function exchange<T>(
   read: (bytes: AsyncIterableIterator<Uint8Array>) => Promise<T>,
 ): Promise<T> {
   signal.throwIfAborted();
+  using _turn = await takeTurn(port);
+  signal.throwIfAborted();
   using connection = await Deno.connect({ hostname: "127.0.0.1", port });
   const abort = () => connection.close(); // ends a read under way
   signal.addEventListener("abort", abort, { once: true });
@@ -86,6 +93,22 @@ async function exchange<T>(
   } finally {
     signal.removeEventListener("abort", abort);
   }
+}
+
+const underWay = new Map<number, { free: number; waiting: (() => void)[] }>();
+
+async function takeTurn(port: number): Promise<Disposable> {
+  if (!underWay.has(port)) underWay.set(port, { free: AT_ONCE, waiting: [] });
+  const turns = underWay.get(port)!;
+  if (turns.free > 0) turns.free--;
+  else await new Promise<void>((resolve) => turns.waiting.push(resolve));
+  return {
+    [Symbol.dispose]() {
+      const next = turns.waiting.shift();
+      if (next) next();
+      else turns.free++;
+    },
+  };
 }
 
 async function* received(connection: Deno.Conn): AsyncIterableIterator<Uint8Array> {

@@ -4,18 +4,29 @@ import { GuestHome } from "../e2e/harness.ts";
 import { type Bench, ratio, seconds } from "./figure.ts";
 
 const RUNS = 5;
+const WAYS = {
+  "start --cold": ["--cold"],
+  "start": ["--no-fallback"],
+  "start --no-rotation": ["--no-fallback", "--no-rotation"],
+};
 
 export const bench: Bench = async () => {
   await using demo = await GuestHome.make({ guest: "demo" });
   await demo.succeed("capture");
-  const samples: Record<string, number[]> = { "start --cold": [], start: [] };
+  const samples: Record<string, number[]> = Object.fromEntries(Object.keys(WAYS).map((way) => [way, []]));
   for (let run = 0; run < RUNS; run++) {
-    for (
-      const [what, ...args] of [["start --cold", "--cold"], ["start", "--no-fallback"], ["start", "--no-fallback"]]
-    ) {
-      samples[what].push(await seconds(() => demo.start(...args)));
+    for (const [way, args] of Object.entries(WAYS)) {
+      samples[way].push(await seconds(() => demo.start(...args)));
       await demo.succeed("stop");
     }
   }
-  return [ratio("demo: cold boot ÷ resume", samples, ["start --cold", "start"], { atLeast: 30 })];
+  return [
+    ratio("demo: cold boot ÷ resume, both with rotation and proof", samples, ["start --cold", "start"], {
+      atLeast: 12,
+    }),
+    ratio("demo: resume with rotation and proof ÷ without", samples, ["start", "start --no-rotation"], { atMost: 2.5 }),
+    ratio("demo: cold boot ÷ resume without rotation", samples, ["start --cold", "start --no-rotation"], {
+      atLeast: 30,
+    }),
+  ];
 };

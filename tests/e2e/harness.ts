@@ -85,6 +85,8 @@ export interface GuestOptions {
   memory?: number;
   /** Further health checks, on its first port. */
   checks?: { name: string; path: string }[];
+  /** Whatever else is to be another in its profile. */
+  change?: (profile: Profile) => void;
   /** The directory that the home is made in. */
   parent?: string;
   /** The home's own name. */
@@ -137,14 +139,14 @@ export class GuestHome implements AsyncDisposable {
 
   /** Writes the profile again, with another memory size or first port. */
   async writeProfile(changes: { memory?: number; port?: number; path?: string } = {}): Promise<void> {
-    const { checks = [], memory } = this.#options;
+    const { checks = [], memory, change = () => {} } = this.#options;
     const { machine, ports, health } = this.original;
     const [first] = Object.keys(ports);
     const hostPorts = { ...this.ports, ...(changes.port && { [first]: changes.port }) };
     const { build } = this.original.image;
     const inRecipe = (path: string) => `${ROOT}qemu/${this.guest}/${path}`;
     const profile = {
-      ...this.original,
+      ...structuredClone(this.original),
       $schema: undefined,
       image: { build: { script: inRecipe(build!.script), inputs: build!.inputs.map(inRecipe) } },
       machine: { ...machine, memory: changes.memory ?? memory ?? machine.memory },
@@ -153,6 +155,7 @@ export class GuestHome implements AsyncDisposable {
       ),
       health: [...health, ...checks.map((check) => ({ ...check, port: first }))],
     };
+    change(profile);
     await Deno.writeTextFile(changes.path ?? this.profile, JSON.stringify(profile));
   }
 

@@ -38,7 +38,7 @@ Deno.test("config disk: what stands for nothing is named", async () => {
     await assertRejects(
       async () => await makeConfigDisk(await emulator([`\${${name}}`])),
       HotbootError,
-      `config.files["runtime.env"] has \${${name}}, which stands for nothing`,
+      `config.files["runtime.env"]: \${${name}} stands for nothing`,
     );
   }
 });
