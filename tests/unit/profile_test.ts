@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { HotbootError } from "../../lib/error.ts";
 import { parseProfile } from "../../lib/profile/parse.ts";
 import { loadProfile } from "../../lib/profile/profile.ts";
@@ -61,6 +61,39 @@ Deno.test("profile: what is wrong is named by its path", () => {
     const error = assertThrows(() => parseProfile(text, "x"), HotbootError);
     assertEquals(why.test(error.message) && !error.message.includes("\n"), true, `${text}\n${error.message}`);
   }
+});
+
+Deno.test("profile: secrets, their rotation and its proof belong together", () => {
+  const secrets = [{ name: "KEY", placeholder: "x" }];
+  const proof = [{ name: "it", port: "web", path: "/", contains: ["${secret.KEY}"] }];
+  const rotation = { command: ["rotate"], proof };
+  const parse = (changes: object) => parseProfile(JSON.stringify({ ...plain, ...changes }), "x");
+  assertEquals(parse({ secrets, rotation }).rotation, rotation);
+  const refused: [object, RegExp][] = [
+    [{ secrets }, /rotation/],
+    [{ rotation }, /secrets/],
+    [{ secrets: [...secrets, ...secrets], rotation }, /: secrets: two have the same name$/],
+    [{ secrets: [{ ...secrets[0], name: "a-b" }], rotation }, /: secrets\[0\]\.name: /],
+    [{ secrets: [{ ...secrets[0], bytes: 8 }], rotation }, /: secrets\[0\]\.bytes: /],
+    [{ secrets, rotation: { ...rotation, proof: [] } }, /: rotation\.proof: /],
+    [{ secrets, rotation: { ...rotation, command: [] } }, /: rotation\.command: /],
+    [
+      { secrets, rotation: { ...rotation, proof: [{ ...proof[0], port: "api" }] } },
+      /proof\[0\]: there is no port 'api'$/,
+    ],
+    [
+      { secrets, rotation: { ...rotation, proof: [{ ...proof[0], excludes: ["${secret.NONE}"] }] } },
+      /proof\[0\]: \$\{secret\.NONE\} stands for nothing$/,
+    ],
+    [
+      { secrets, rotation: { ...rotation, proof: [{ ...proof[0], headers: { "x-key": "a\r\nb" } }] } },
+      /: rotation\.proof\[0\]\.headers\.x-key: /,
+    ],
+    [{ freeze: [{ unit: "a b" }] }, /: freeze\[0\]\.unit: /],
+    [{ freeze: [{ unit: "a.service", thaw: "never" }] }, /: freeze\[0\]\.thaw: /],
+    [{ hooks: { beforeCapture: ["true"] } }, /: hooks\.beforeCapture\[0\]: /],
+  ];
+  for (const [changes, why] of refused) assertMatch(assertThrows(() => parse(changes), HotbootError).message, why);
 });
 
 Deno.test("profile: the built-in ones are what the schema asks for", async () => {

@@ -1,0 +1,92 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { getAnswer, getStatus } from "../../lib/guest_http.ts";
+
+/** A server that answers every connection with these pieces, whatever it is asked, and gives what it was asked. */
+function serve(...pieces: string[]) {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const asked: string[] = [];
+  let [atOnce, most] = [0, 0];
+  const served = (async () => {
+    for await (const connection of listener) {
+      most = Math.max(most, ++atOnce);
+      (async () => {
+        const buffer = new Uint8Array(4096);
+        asked.push(new TextDecoder().decode(buffer.subarray(0, await connection.read(buffer) ?? 0)));
+        for (const piece of pieces) {
+          await new Promise((resolve) => setTimeout(resolve, 2));
+          await connection.write(new TextEncoder().encode(piece)).catch(() => {});
+        }
+        atOnce--;
+        connection.close();
+      })();
+    }
+  })();
+  return {
+    port: (listener.addr as Deno.NetAddr).port,
+    asked,
+    most: () => most,
+    async [Symbol.asyncDispose]() {
+      listener.close();
+      await served.catch(() => {});
+    },
+  };
+}
+
+const signal = AbortSignal.timeout(10_000);
+
+Deno.test("guest http: the status, without waiting for the body", async () => {
+  await using server = serve("HTTP/1.1 20", "4 No Content\r\nx: y\r\n\r\n");
+  assertEquals(await getStatus({ port: server.port, path: "/health?db=1" }, signal), 204);
+  assertEquals(server.asked[0].split("\r\n").slice(0, 2), [
+    "GET /health?db=1 HTTP/1.1",
+    `Host: 127.0.0.1:${server.port}`,
+  ]);
+});
+
+for (
+  const [title, pieces, body] of [
+    ["with a length", ["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe", "llo"], "hello"],
+    ["until the end of the connection", ["HTTP/1.0 200 OK\r\n\r\n", "hel", "lo"], "hello"],
+    [
+      "in chunks",
+      ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nh", "el\r\n2;x=y\r\nlo\r\n0\r\n\r\n"],
+      "hello",
+    ],
+    ["that is empty", ["HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"], ""],
+  ] as const
+) {
+  Deno.test(`guest http: a body ${title}`, async () => {
+    await using server = serve(...pieces);
+    const request = { port: server.port, path: "/", method: "POST", headers: { "x-key": "a b" } };
+    assertEquals(await getAnswer(request, signal), { status: 200, body });
+    assertEquals(/^POST \/ HTTP\/1\.1\r\n[^]*Content-Length: 0\r\n[^]*x-key: a b\r\n/.test(server.asked[0]), true);
+  });
+}
+
+for (
+  const [title, pieces, why] of [
+    ["nothing", [], "closed the connection without an answer"],
+    ["another protocol", ["SSH-2.0-OpenSSH_9.2\r\n"], "does not answer as an HTTP server does"],
+    ["a short body", ["HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello"], "ended after 5 of 9 bytes"],
+    ["half a chunk", ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhello"], "ended within a chunk"],
+    ["no last chunk", ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"], "ended within a chunk"],
+  ] as const
+) {
+  Deno.test(`guest http: ${title} is an error`, async () => {
+    await using server = serve(...pieces);
+    await assertRejects(() => getAnswer({ port: server.port, path: "/" }, signal), Error, why);
+  });
+}
+
+Deno.test("guest http: two at a time to one port, and an abort ends all", async () => {
+  await using server = serve("HTTP/1.1 200 OK\r\n", "\r\n");
+  const request = { port: server.port, path: "/" };
+  const statuses = await Promise.all(Array.from({ length: 7 }, () => getStatus(request, signal)));
+  assertEquals(statuses, Array(7).fill(200));
+  assertEquals(server.most(), 2);
+  const abort = new AbortController();
+  const requests = Array.from({ length: 5 }, () => getStatus(request, abort.signal));
+  abort.abort(new Error("enough"));
+  for (const each of requests) await assertRejects(() => each, Error, "enough");
+  assertEquals(await getStatus(request, signal), 200);
+});

@@ -1,0 +1,105 @@
+import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { fromFileUrl } from "@std/path/from-file-url";
+import { reseedCommand } from "../../lib/emulator/reseed.ts";
+import { fill } from "../../lib/fill.ts";
+import { type ProofCheck, proveRotation } from "../../lib/secrets/proof.ts";
+import { generateSecrets, redact, secretLines } from "../../lib/secrets/secrets.ts";
+import { shellCommand } from "../../lib/vm/shell.ts";
+
+Deno.test("secrets: new each time, as long as asked for, in hexadecimal digits", () => {
+  const specs = [{ name: "KEY", placeholder: "x" }, { name: "SHORT", placeholder: "y", bytes: 16 }];
+  const [one, other] = [generateSecrets(specs), generateSecrets(specs)];
+  assertMatch(one.KEY, /^[0-9a-f]{64}$/);
+  assertMatch(one.SHORT, /^[0-9a-f]{32}$/);
+  assertEquals(new Set([one.KEY, one.SHORT, other.KEY, other.SHORT]).size, 4);
+  assertEquals(secretLines({ A: "1", B: "2" }), "A=1\nB=2\n");
+});
+
+Deno.test("secrets: none is left in a redacted text", () => {
+  assertEquals(redact("A=abc B=def abcabc", { ONE: "abc", OTHER: "def" }), "A=<ONE> B=<OTHER> <ONE><ONE>");
+});
+
+Deno.test("fill: names, dollars, and a name that stands for nothing", () => {
+  const value = (name: string) => ({ "a.b": "1", "c": "$&" } as Record<string, string>)[name];
+  assertEquals(fill("${a.b}-$$-${c}-$x", value), "1-$-$&-$x");
+  assertThrows(() => fill("${d}", value), Error, "${d} stands for nothing");
+});
+
+Deno.test("shell: words come through a shell as they are", async () => {
+  const words = ["it's", "$HOME", "a  b", "", 'q"', "*", "\\", "new\nline"];
+  const command = `printf '%s\\0' ${shellCommand(words)}`;
+  const { stdout } = await new Deno.Command("sh", { args: ["-c", command] }).output();
+  assertEquals(new TextDecoder().decode(stdout), words.map((word) => `${word}\0`).join(""));
+});
+
+Deno.test("reseed: the clock's shift is whole seconds down and nanoseconds up, also backwards", () => {
+  const shift = (ms: number) => reseedCommand("amd64", ms).match(/'228' '227' '(-?\d+)' '(\d+)'$/)!.slice(1);
+  assertEquals(shift(0), ["0", "0"]);
+  assertEquals(shift(1234.5), ["1", "234500000"]);
+  assertEquals(shift(-0.25), ["-1", "999750000"]);
+  assertMatch(reseedCommand("arm64", 0), /'113' '112' '0' '0'$/);
+});
+
+Deno.test("the guest's Perl is sound", async () => {
+  const script = fromFileUrl(new URL("../../qemu/demo/guest/usr/local/sbin/rotate-secrets", import.meta.url));
+  const reseed = reseedCommand("amd64", 0).match(/'-e' '([^]*?)' '228'/)![1];
+  for (const args of [[script], ["-e", reseed]]) {
+    const { stderr } = await new Deno.Command("perl", { args: ["-Mstrict", "-Mwarnings", "-c", ...args] }).output();
+    assertMatch(new TextDecoder().decode(stderr), /^(-e|\S*rotate-secrets) syntax OK\n$/);
+  }
+});
+
+/** Pages of a dashboard and a backend that takes the key `new`. */
+function serve(): { port: number } & AsyncDisposable {
+  const pages: Record<string, string> = {
+    "/": `<script type="module" src="/a.js?x=1&amp;y=2"></script><link rel=icon href='missing.png'>
+      <link href='style.css'><script src="https://elsewhere.test/b.js"></script>`,
+    "/a.js?x=1&y=2": "key is new",
+    "/style.css": "left: old",
+  };
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, (request) => {
+    const { pathname, search } = new URL(request.url);
+    if (pathname === "/key") {
+      return new Response(null, {
+        status: request.headers.get("x-key") === "new" && request.method === "PUT" ? 204 : 401,
+      });
+    }
+    const page = pages[pathname + search];
+    return new Response(page ?? "", { status: page === undefined ? 404 : 200 });
+  });
+  return { port: server.addr.port, [Symbol.asyncDispose]: () => server.shutdown() };
+}
+
+Deno.test("proof: what holds, and what does not, by name and without a secret", async (t) => {
+  await using server = serve();
+  const prove = (check: Partial<ProofCheck>, secret = "new") =>
+    proveRotation(
+      [{ name: "it", port: "web", path: "/", ...check }],
+      [{ name: "KEY", placeholder: "old" }],
+      { KEY: secret },
+      { web: server.port },
+      50,
+      AbortSignal.timeout(10_000),
+    );
+  const key = { path: "/key", method: "PUT", headers: { "x-key": "${secret.KEY}" }, status: 204 };
+  await t.step("holds", async () => {
+    await prove(key);
+    await prove({ ...key, headers: { "x-key": "${placeholder.KEY}" }, status: 401 });
+    await prove({ scripts: true, contains: ["key is ${secret.KEY}"], excludes: ["key is ${placeholder.KEY}"] });
+  });
+  const refuted: [Partial<ProofCheck>, string][] = [
+    [{ ...key, status: 200 }, "it (status 204 instead of 200)"],
+    [{ contains: ["${secret.KEY}"] }, "it (it lacks ${secret.KEY})"],
+    [{ scripts: true, excludes: ["${placeholder.KEY}"] }, "it (it still has ${placeholder.KEY})"],
+    [{ path: "/none" }, "it (status 404 instead of 200)"],
+  ];
+  for (const [check, why] of refuted) {
+    await t.step(why, async () => {
+      await assertRejects(
+        () => prove(check),
+        Error,
+        `the new secrets are not in effect everywhere within 0.05 s: ${why}`,
+      );
+    });
+  }
+});
