@@ -28,7 +28,7 @@ export { capture, type CaptureOptions, type CaptureResult } from "./lib/emulator
 export { pull, type PullOptions, type PullResult } from "./lib/emulator/pull.ts";
 export { credentials } from "./lib/emulator/rotate.ts";
 export { start, type StartOptions, type StartResult } from "./lib/emulator/start.ts";
-export { reset, stop, type StopResult } from "./lib/emulator/stop.ts";
+export { reset, stop, type StopOptions, type StopResult } from "./lib/emulator/stop.ts";
 export { type Status, status } from "./lib/emulator/status.ts";
 export { type LogOptions, logs } from "./lib/emulator/logs.ts";
 export { exec, type ExecOptions } from "./lib/emulator/exec.ts";

@@ -1,7 +1,7 @@
 /** Booting an emulator once and keeping the warm moment. */
 
 import { HotbootError, messageOf } from "../error.ts";
-import { saveDeviceState } from "../snapshot/instant.ts";
+import { saveState } from "../snapshot/migration.ts";
 import { difference, type GuestState, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
 import {
   commitSnapshot,
@@ -18,6 +18,7 @@ import { type Emulator, imageKey, lockInstance } from "./emulator.ts";
 import { backingPath, lock } from "./home.ts";
 import { findRunningOrClear, readInstance } from "./instance.ts";
 import { becomeHealthy, identityOf, launch, makeSetup, requireFreePorts, type Setup, whileAlive } from "./launch.ts";
+import { readKept } from "./kept.ts";
 import { quiesce } from "./quiesce.ts";
 import { Timeline } from "./timeline.ts";
 
@@ -49,6 +50,12 @@ export async function capture(emulator: Emulator, options: CaptureOptions = {}):
   using _lock = await lockInstance(emulator);
   if (await findRunningOrClear(emulator)) {
     throw new HotbootError(`instance '${emulator.instance}' runs: stop it first ('hotboot stop')`);
+  }
+  const kept = await readKept(emulator);
+  if (kept) {
+    throw new HotbootError(
+      `instance '${emulator.instance}' is ${kept.how}, which a capture would drop: name another --instance, or drop it yourself ('hotboot stop --discard')`,
+    );
   }
   const setup = await makeSetup(emulator);
   const timeline = new Timeline();
@@ -100,7 +107,7 @@ export async function captureStopped(emulator: Emulator, setup: Setup, timeline:
       const stopped = qemu.qmp.waitForEvent(({ event }) => event === "STOP", "QEMU ('stop')", { timeoutMs: 10_000 });
       await qemu.qmp.execute("stop"); // also completes and flushes all disk writes
       const stoppedAt = (await stopped).time;
-      await saveDeviceState(qemu.qmp, channels.migration, `${prepared}/${SNAPSHOT_FILES.state}`, { signal });
+      await saveState(qemu.qmp, "devices", channels.migration, `${prepared}/${SNAPSHOT_FILES.state}`, { signal });
       await qemu.quit();
       return await commitSnapshot(prepared, { identity: identityOf(emulator, setup), guest: { ...guest, stoppedAt } });
     });
@@ -124,8 +131,10 @@ async function removeOthers(emulator: Emulator, directory: string, keep: string)
 async function snapshotsInUse(emulator: Emulator): Promise<Set<string>> {
   const inUse = new Set<string>();
   for await (const { name } of Deno.readDir(`${emulator.home.root}/instances`)) {
-    const record = await readInstance({ ...emulator, instance: name });
-    if (record?.snapshot) inUse.add(record.snapshot);
+    const instance = { ...emulator, instance: name };
+    for (const what of [await readInstance(instance), await readKept(instance).catch(() => undefined)]) {
+      if (what?.snapshot) inUse.add(what.snapshot);
+    }
   }
   return inUse;
 }

@@ -1,6 +1,7 @@
 /** An instance on disk: which QEMU it is, where its sockets are, and whether that QEMU still runs. */
 
 import { HotbootError } from "../error.ts";
+import type { Identity } from "../snapshot/manifest.ts";
 import type { Channels } from "../vm/machine.ts";
 import { attach } from "../vm/process.ts";
 import type { QmpClient } from "../vm/qmp.ts";
@@ -8,8 +9,8 @@ import { within } from "../wait.ts";
 import { type Emulator, isInstanceLocked } from "./emulator.ts";
 import { privateDirectory, writeJson } from "./home.ts";
 
-/** How a running instance came to be. */
-export type Origin = "cold boot" | "resume";
+/** How a running instance came to be: booted, from a snapshot, or from where it was suspended. */
+export type Origin = "cold boot" | "resume" | "continue";
 
 /** `instance.json`: written before QEMU is started, so that no QEMU is ever unknown. */
 export interface InstanceRecord {
@@ -31,6 +32,8 @@ export interface InstanceRecord {
   ports: Record<string, number>;
   /** Whether its secrets are its own, or those of the image that everybody knows; absent where there are none. */
   secrets?: "rotated" | "placeholders";
+  /** What its disk and its memory depend on. */
+  identity: Identity;
 }
 
 /** The names of an instance's own files, in its directory. */
@@ -41,6 +44,8 @@ const FILES = {
   serial: "serial.log",
   timeline: "timeline.json",
   credentials: "credentials.json",
+  kept: "kept.json",
+  state: "memory.state",
 };
 
 /** The path of one of an instance's files. */
@@ -90,7 +95,8 @@ export async function readInstance(emulator: Emulator): Promise<InstanceRecord |
   try {
     const record = JSON.parse(await Deno.readTextFile(instancePath(emulator, "record")));
     const isRecord = typeof record?.uuid === "string" && typeof record.profile === "string" &&
-      typeof record.ports === "object" && ["starting", "running"].includes(record.state);
+      typeof record.ports === "object" && typeof record.identity === "object" &&
+      ["starting", "running"].includes(record.state);
     return isRecord ? record : undefined;
   } catch (error) {
     const { NotFound, NotADirectory } = Deno.errors;
@@ -179,12 +185,20 @@ export async function powerOff(emulator: Emulator): Promise<boolean> {
   return true;
 }
 
-/** Removes what belongs to a run that has ended. The serial log stays, for whoever asks why. */
+/**
+ * Removes what belongs to a run that has ended. The serial log stays, for whoever asks why; so does what is kept for the
+ * next start.
+ */
 export async function clearInstance(emulator: Emulator): Promise<void> {
   const { directory, monitor, agent, migration } = await channelsOf(emulator);
-  const files = (["credentials", "disk", "config", "timeline", "record"] as const).map((file) =>
-    instancePath(emulator, file)
-  );
+  const isKept = await exists(instancePath(emulator, "kept"));
+  const ofTheRun = ["config", "timeline", "record"] as const;
+  const files = [...isKept ? [] : ["credentials", "disk", "state"] as const, ...ofTheRun]
+    .map((file) => instancePath(emulator, file));
   for (const path of [monitor, agent, migration, ...files]) await Deno.remove(path).catch(() => {});
   if (directory !== emulator.home.instance(emulator.instance)) await Deno.remove(directory).catch(() => {});
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await Deno.lstat(path).then(() => true, () => false);
 }

@@ -58,8 +58,17 @@ export interface Launched extends AsyncDisposable {
 
 /** Everything that a snapshot depends on, in a person's words. */
 export function identityOf(emulator: Emulator, setup: Setup): Identity {
-  const { qemu, image, config } = setup;
   const { freeze = [], hooks = {} } = emulator.profile;
+  return {
+    ...machineIdentity(emulator, setup),
+    "frozen units": freeze.map(({ unit, thaw = "after rotation" }) => `${unit} until ${thaw}`).join(", ") || "none",
+    "commands before the capture": hooks.beforeCapture?.map(shellCommand).join("; ") || "none",
+  };
+}
+
+/** Of that, what any memory depends on, that of a suspended instance too. */
+export function machineIdentity(emulator: Emulator, setup: Setup): Identity {
+  const { qemu, image, config } = setup;
   const machine = describeMachine(emulator, setup, "");
   const { files } = image.record;
   return {
@@ -77,8 +86,6 @@ export function identityOf(emulator: Emulator, setup: Setup): Identity {
     "image's initrd": files.initrd?.sha256 ?? "none",
     "kernel command line": machine.kernel?.append ?? "none",
     "config disk": config?.sha256 ?? "none",
-    "frozen units": freeze.map(({ unit, thaw = "after rotation" }) => `${unit} until ${thaw}`).join(", ") || "none",
-    "commands before the capture": hooks.beforeCapture?.map(shellCommand).join("; ") || "none",
   };
 }
 
@@ -120,6 +127,7 @@ export async function launch(
     snapshot: run.snapshot,
     started: new Date().toISOString(),
     ports: Object.fromEntries(ports),
+    identity: machineIdentity(emulator, setup),
   };
   await writeInstance(emulator, record);
   if (setup.config) await Deno.writeFile(instancePath(emulator, "config"), setup.config.image, { mode: 0o600 });
@@ -127,7 +135,7 @@ export async function launch(
     name: machineName(emulator.instance),
     uuid: record.uuid,
     memory: run.memory,
-    incoming: run.origin === "resume",
+    incoming: run.origin !== "cold boot",
     channels,
   });
   emulator.report.detail(`${setup.qemu.program} ${args.join(" ")}`);

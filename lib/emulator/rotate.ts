@@ -7,6 +7,7 @@ import { generateSecrets, type Secrets } from "../secrets/secrets.ts";
 import type { Emulator } from "./emulator.ts";
 import { writeJson } from "./home.ts";
 import { instancePath, type InstanceRecord, requireRunning } from "./instance.ts";
+import { readKept } from "./kept.ts";
 import type { Launched } from "./launch.ts";
 import type { Timeline } from "./timeline.ts";
 import { type Sleeper, wake } from "./wake.ts";
@@ -54,7 +55,7 @@ export async function keepSecrets(emulator: Emulator, record: InstanceRecord, se
 }
 
 /**
- * The secrets of the running instance, by the names that the profile gives them.
+ * The secrets of the running or suspended instance, by the names that the profile gives them.
  *
  * Needs read permission for the home and net permission for the instance's sockets.
  *
@@ -69,7 +70,7 @@ export async function keepSecrets(emulator: Emulator, record: InstanceRecord, se
  * ```
  */
 export async function credentials(emulator: Emulator): Promise<Secrets> {
-  const { secrets } = await requireRunning(emulator) ?? {};
+  const { secrets } = await readKept(emulator) ?? await requireRunning(emulator) ?? {};
   const { instance } = emulator;
   if (secrets === "rotated") return JSON.parse(await Deno.readTextFile(instancePath(emulator, "credentials")));
   throw new HotbootError(

@@ -2,19 +2,28 @@
 
 import { HotbootError, messageOf } from "../error.ts";
 import type { Secrets } from "../secrets/secrets.ts";
-import { loadDeviceState } from "../snapshot/instant.ts";
-import { difference, SNAPSHOT_FILES, UnusableSnapshot, wrongContent, wrongSize } from "../snapshot/manifest.ts";
+import { loadState } from "../snapshot/migration.ts";
+import {
+  difference,
+  type Identity,
+  SNAPSHOT_FILES,
+  UnusableSnapshot,
+  wrongContent,
+  wrongSize,
+} from "../snapshot/manifest.ts";
 import { newestSnapshot, type Snapshot, syncSnapshot } from "../snapshot/store.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 import { type Emulator, imageKey, lockInstance } from "./emulator.ts";
 import { backingPath, privateDirectory, writeJson } from "./home.ts";
 import type { Image } from "./image.ts";
-import { findRunningOrClear, instancePath, type InstanceRecord, type Origin, urlsOf } from "./instance.ts";
+import { findRunningOrClear, instancePath, type InstanceRecord, type Origin, powerOff, urlsOf } from "./instance.ts";
+import { forgetKept, forgetMemory, type Kept, readKept, wrongState } from "./kept.ts";
 import {
   becomeHealthy,
   identityOf,
   launch,
   type Launched,
+  machineIdentity,
   makeSetup,
   release,
   requireFreePorts,
@@ -23,6 +32,7 @@ import {
 } from "./launch.ts";
 import { keepSecrets, newSecrets, wakeAndProve } from "./rotate.ts";
 import { type Phase, Timeline } from "./timeline.ts";
+import { wake } from "./wake.ts";
 
 /** How to start. */
 export interface StartOptions {
@@ -62,6 +72,8 @@ export interface StartResult {
 export async function start(emulator: Emulator, options: StartOptions = {}): Promise<StartResult> {
   const timeline = new Timeline();
   using _lock = await lockInstance(emulator);
+  const kept = await readKept(emulator);
+  if (kept?.how === "suspended") await powerOff(emulator); // its memory has been saved, and then something came in between
   const running = await findRunningOrClear(emulator);
   if (running) {
     const { profile } = running;
@@ -70,11 +82,17 @@ export async function start(emulator: Emulator, options: StartOptions = {}): Pro
       `instance '${emulator.instance}' runs profile '${profile}': stop it first ('hotboot stop'), or name another --instance`,
     );
   }
+  if (kept && kept.profile !== emulator.profile.name) {
+    throw new HotbootError(
+      `instance '${emulator.instance}' is ${kept.how} and has profile '${kept.profile}': name another --instance, or drop it ('hotboot stop --discard')`,
+    );
+  }
   requireFreePorts(emulator);
 
   const setup = await makeSetup(emulator);
-  return options.cold
-    ? await coldBoot(emulator, setup, timeline, options)
+  if (kept?.memory && !options.cold) return await continueSuspended(emulator, setup, kept, timeline);
+  return options.cold || kept
+    ? await coldBoot(emulator, setup, timeline, options, kept)
     : await fastest(emulator, setup, timeline, options);
 }
 
@@ -145,18 +163,19 @@ async function resume(
   const bytes = await timeline.phase("check", () => state);
   await timeline.phase("incoming", async () => {
     try {
-      await loadDeviceState(qemu.qmp, channels.migration, bytes, { signal });
+      await loadState(qemu.qmp, "devices", channels.migration, bytes, { signal });
     } catch (error) {
       signal.throwIfAborted();
       throw new HotbootError(`${messageOf(error)} (QEMU: ${await qemu.reason()})`);
     }
   });
   await whileAlive(emulator, launched, async (emulator) => {
+    const hooks = profile.hooks?.afterResume;
     const resumedAt = Date.now();
     const running = qemu.qmp.execute("cont", {}, { signal }); // the guest runs well before QEMU comes to answer
     await Promise.all([
       running,
-      wakeAndProve(emulator, launched, { guest: manifest.guest, resumedAt, secrets }, timeline),
+      wakeAndProve(emulator, launched, { guest: manifest.guest, resumedAt, hooks, secrets }, timeline),
       becomeHealthy(emulator, launched, timeline, profile.timeouts.resume),
     ]);
   });
@@ -175,13 +194,30 @@ async function coldBoot(
   setup: Setup,
   timeline: Timeline,
   options: StartOptions,
+  kept?: Kept,
 ): Promise<StartResult> {
   const { profile, report } = emulator;
-  const disk = await freshDisk(emulator, setup.image, setup.image.paths.disk);
-  report.step(`cold boot (${profile.machine.memory} MiB, ${setup.qemu.accelerator})`);
+  let disk: string;
+  if (kept) {
+    const different = diskDifference(kept, setup);
+    if (different) {
+      throw new HotbootError(`the disk that instance '${emulator.instance}' has kept cannot be used: ${different}`);
+    }
+    await forgetMemory(emulator, kept);
+    disk = instancePath(emulator, "disk");
+  } else {
+    disk = await freshDisk(emulator, setup.image, setup.image.paths.disk);
+  }
+  report.step(`cold boot${kept ? " of its own disk" : ""} (${profile.machine.memory} MiB, ${setup.qemu.accelerator})`);
   const launched = await timeline.phase(
     "process",
-    () => launch(emulator, setup, { memory: { kind: "anonymous" }, disk, origin: "cold boot" }),
+    () =>
+      launch(emulator, setup, {
+        memory: { kind: "anonymous" },
+        disk,
+        origin: "cold boot",
+        ...(kept && { snapshot: kept.snapshot }),
+      }),
   );
   await using _machine = launched;
   const secrets = newSecrets(profile, options.noRotation);
@@ -190,6 +226,66 @@ async function coldBoot(
     await wakeAndProve(emulator, launched, { secrets }, timeline);
   });
   return await finish(emulator, launched, timeline, secrets);
+}
+
+/**
+ * Goes on where the instance was suspended. Until its guest runs, everything is kept as it was; from then on it is the
+ * user's, and is not ended for being slow or ill.
+ */
+async function continueSuspended(
+  emulator: Emulator,
+  setup: Setup,
+  kept: Kept,
+  timeline: Timeline,
+): Promise<StartResult> {
+  const { profile, report, signal } = emulator;
+  const { guest, state } = kept.memory!;
+  const refusal = (why: string) =>
+    new HotbootError(
+      `instance '${emulator.instance}' cannot go on where it was suspended, and is kept: ${why}; 'hotboot start --cold' boots its disk, without what was only in memory; 'hotboot reset' drops it`,
+    );
+  const wrong = difference(kept, machineIdentity(emulator, setup)) ?? await wrongState(emulator, state);
+  if (wrong) throw refusal(wrong);
+  report.step("go on where it was suspended");
+  const run = { memory: { kind: "anonymous" }, disk: instancePath(emulator, "disk"), origin: "continue" } as const;
+  const launched = await timeline.phase("process", () => launch(emulator, setup, { ...run, snapshot: kept.snapshot }));
+  await using _machine = launched;
+  const { qemu, channels, record } = launched;
+  await timeline.phase("incoming", async () => {
+    try {
+      await loadState(qemu.qmp, "all", channels.migration, { path: instancePath(emulator, "state") }, { signal });
+    } catch (error) {
+      signal.throwIfAborted();
+      throw refusal(`${messageOf(error)} (QEMU: ${await qemu.reason()})`);
+    }
+  });
+  await forgetMemory(emulator, kept); // before the guest writes to the disk
+  const resumedAt = Date.now();
+  await qemu.qmp.execute("cont", {}, { signal });
+  record.secrets = kept.secrets;
+  await release(emulator, launched);
+  await forgetKept(emulator);
+  try {
+    await Promise.all([
+      wake(emulator, channels.agent, { guest, resumedAt }, timeline).catch((error) => {
+        signal.throwIfAborted();
+        report.warn(`the guest's clock still stands at the time of its suspension: ${messageOf(error)}`);
+      }),
+      becomeHealthy(emulator, launched, timeline, profile.timeouts.resume),
+    ]);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw new HotbootError(`it goes on where it was suspended, but ${messageOf(error)}`);
+  }
+  await writeJson(instancePath(emulator, "timeline"), timeline.phases);
+  return describeStart(emulator, record, timeline);
+}
+
+/** Why a kept disk cannot be used: it stands on an image that is no longer there. */
+function diskDifference(kept: Kept, { image }: Setup): string | undefined {
+  const name = "image's disk";
+  const only = (identity: Identity) => ({ identity: { [name]: identity[name] } });
+  return difference(only(kept.identity), { [name]: image.record.files.disk.sha256 });
 }
 
 /** An empty overlay for this run, on top of `backing`. */
@@ -211,8 +307,13 @@ async function finish(
   await writeJson(instancePath(emulator, "timeline"), timeline.phases);
   await keepSecrets(emulator, launched.record, secrets);
   await release(emulator, launched);
-  const { origin, snapshot } = launched.record;
-  return { origin, snapshot, ...resultOf(emulator, launched.record), timeline: timeline.phases };
+  await forgetKept(emulator);
+  return describeStart(emulator, launched.record, timeline);
+}
+
+function describeStart(emulator: Emulator, record: InstanceRecord, timeline: Timeline): StartResult {
+  const { origin, snapshot } = record;
+  return { origin, snapshot, ...resultOf(emulator, record), timeline: timeline.phases };
 }
 
 function resultOf(emulator: Emulator, { ports, secrets }: InstanceRecord): Pick<StartResult, "urls" | "credentials"> {

@@ -6,6 +6,7 @@ import { newestSnapshot } from "../snapshot/store.ts";
 import { type Emulator, imageKey } from "./emulator.ts";
 import { healthAttempt } from "./health.ts";
 import { type ImageRecord, readImage } from "./image.ts";
+import { readKept } from "./kept.ts";
 import { findRunning, isBeingStarted, type Origin, urlsOf } from "./instance.ts";
 
 /** What there is of an emulator. */
@@ -15,10 +16,10 @@ export interface Status {
   /** The instance's name. */
   instance: string;
   /**
-   * `paused` is a machine whose CPUs somebody has stopped; `abandoned` what a killed command has left running, which the
+   * A `suspended` one goes on with the next start, and a `shut down` one boots its own disk again. `paused` is a machine whose CPUs somebody has stopped; `abandoned` what a killed command has left running, which the
    * next start or stop ends.
    */
-  state: "stopped" | "starting" | "running" | "paused" | "abandoned";
+  state: "stopped" | "suspended" | "shut down" | "starting" | "running" | "paused" | "abandoned";
   /** Of an instance that runs. */
   running?: {
     /** The profile that it was started with, by its name. */
@@ -68,7 +69,10 @@ export async function status(emulator: Emulator): Promise<Status> {
 async function describeRunning(emulator: Emulator): Promise<Partial<Status>> {
   if (await isBeingStarted(emulator)) return { state: "starting" };
   await using found = await findRunning(emulator);
-  if (!found) return {};
+  if (!found) {
+    const kept = await readKept(emulator);
+    return kept ? { state: kept.how } : {};
+  }
   const { record, qmp } = found;
   if (record?.state !== "running") return { state: "abandoned" };
   const { running } = await qmp.execute<{ running: boolean }>("query-status");

@@ -16,6 +16,8 @@ export interface Sleeper {
   guest?: GuestState;
   /** When its CPUs were started after that, by the host's clock: milliseconds since 1970. */
   resumedAt?: number;
+  /** Commands to run in it, once its kernel is awake. */
+  hooks?: string[][];
   /** The new values; none: those that are there stay. */
   secrets?: Secrets;
 }
@@ -81,7 +83,7 @@ export async function wake(
   }
 }
 
-function stepsOf({ arch, profile }: Emulator, { guest, resumedAt, secrets }: Sleeper): Step[] {
+function stepsOf({ arch, profile }: Emulator, { guest, resumedAt, hooks = [], secrets }: Sleeper): Step[] {
   const steps: Step[] = [];
   const thaw = (when: string) => {
     for (const { unit, group } of guest?.frozen.filter((each) => each.thaw === when) ?? []) {
@@ -103,10 +105,8 @@ function stepsOf({ arch, profile }: Emulator, { guest, resumedAt, secrets }: Sle
     });
   }
   thaw("before rotation");
-  if (guest) {
-    for (const hook of profile.hooks?.afterResume ?? []) {
-      steps.push({ name: `hook ${hook[0]}`, command: `${shellCommand(hook)} </dev/null >&2` });
-    }
+  for (const hook of hooks) {
+    steps.push({ name: `hook ${hook[0]}`, command: `${shellCommand(hook)} </dev/null >&2` });
   }
   if (secrets) steps.push({ name: "rotation", command: `${shellCommand(profile.rotation!.command)} >&2` });
   thaw("after rotation");

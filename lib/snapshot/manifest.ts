@@ -111,7 +111,10 @@ export async function writeManifest(directory: string, manifest: Manifest): Prom
 }
 
 /** The first reason why a snapshot cannot be resumed on a machine with `identity`, or `undefined`. */
-export function difference(manifest: Manifest, identity: Identity): string | undefined {
+export function difference(
+  manifest: Pick<Manifest, "identity" | "unsyncedSinceBoot">,
+  identity: Identity,
+): string | undefined {
   for (const name of new Set([...Object.keys(identity), ...Object.keys(manifest.identity)])) {
     const [was, is] = [manifest.identity[name], identity[name]];
     if (was === is) continue;

@@ -17,7 +17,7 @@ export const bench: Bench = async () => {
   for (let run = 0; run < RUNS; run++) {
     for (const [way, args] of Object.entries(WAYS)) {
       samples[way].push(await seconds(() => demo.start(...args)));
-      await demo.succeed("stop");
+      await demo.succeed("stop", ["--discard"]);
     }
   }
   return [

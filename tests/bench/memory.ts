@@ -56,7 +56,7 @@ async function measure(memory: number, touchedMiB: number): Promise<{ capture: n
   for (let run = 0; run < RUNS; run++) {
     const { startMs, endMs } = phaseOf((await micro.start("--no-fallback")).timeline, "incoming");
     incoming.push((endMs - startMs) / 1000);
-    await micro.succeed("stop");
+    await micro.succeed("stop", ["--discard"]);
   }
   return { capture, incoming };
 }

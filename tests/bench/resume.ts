@@ -10,13 +10,13 @@ export const bench: Bench = async () => {
   await using micro = await GuestHome.make({ memory: 1024 });
   await micro.start();
   const floor = await floorOf(micro);
-  await micro.succeed("stop");
+  await micro.succeed("stop", ["--discard"]);
 
   const samples: Record<string, number[]> = { "hotboot start": [], floor: [] };
   const pristine = await Deno.readFile(floor.disk);
   for (let run = 0; run < RUNS; run++) {
     samples["hotboot start"].push(await seconds(() => micro.start("--no-fallback")));
-    await micro.succeed("stop");
+    await micro.succeed("stop", ["--discard"]);
     await Deno.writeFile(floor.disk, pristine);
     samples.floor.push(await resumeBarely(floor));
   }

@@ -167,7 +167,7 @@ Deno.test("demo: the services have new secrets after each start, and after each 
     await demo.exec("supervisorctl", "restart", "all");
     await demo.exec("sh", "-c", "until [ $(supervisorctl status | grep -c RUNNING) = 3 ]; do sleep 0.2; done");
     await assertInEffect(demo, values, PLACEHOLDERS);
-    await demo.succeed("stop");
+    await demo.succeed("stop", ["--discard"]);
   });
 
   await t.step("a cold boot has its own too", async () => {
@@ -235,7 +235,7 @@ Deno.test(`demo: nothing runs before it is unique, in ${RESUMES} resumes of one 
     for (const [column, value] of [uuid, noise, drawn].entries()) columns[column].push(value);
     const time = Number(clock) * 1000;
     assert(time > before - 1000 && time < Date.now() + 1000, `${new Date(time).toISOString()} in resume ${resume}`);
-    await demo.succeed("stop");
+    await demo.succeed("stop", ["--discard"]);
   }
   for (const values of columns) assertEquals(new Set(values).size, RESUMES, values.join("\n"));
 });

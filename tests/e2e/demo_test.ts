@@ -60,7 +60,7 @@ Deno.test("demo: a database, a backend, a dashboard and a cron worker come back 
   await t.step("what a session writes is gone after the next start, and PostgreSQL is none the worse", async () => {
     await addNote("first session");
     assertEquals(await notes(), ["first session"]);
-    await demo.succeed("stop");
+    await demo.succeed("stop", ["--discard"]);
     const second = await demo.start("--no-fallback");
     assertEquals([second.origin, second.snapshot], ["resume", first.snapshot]);
     assertEquals(await notes(), []);
@@ -76,7 +76,7 @@ Deno.test("demo: a database, a backend, a dashboard and a cron worker come back 
   await t.step("a generation id of its own, by which the kernel knows that it was resumed", async () => {
     const seen = async () => await demo.exec("sh", "-c", "dmesg | grep -c 'crng reseeded due to virtual machine fork'");
     const before = await seen();
-    await demo.succeed("stop");
+    await demo.succeed("stop", ["--discard"]);
     await demo.start("--no-fallback");
     assertEquals(await seen(), before); // once a resume, not once ever
     assertNotEquals(before, "0\n");

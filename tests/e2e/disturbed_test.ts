@@ -56,11 +56,11 @@ Deno.test("a copy of a home knows nothing of the original's machine, and a moved
   const args = ["--home", moved, "--profile", micro.profile];
   assertEquals(JSON.parse((await hotboot(["status", "--json", ...args])).stdout).state, "running");
   assertEquals((await hotboot(["exec", ...args, "--", "echo", "here"])).stdout, "here\n");
-  assertCode(await hotboot(["stop", ...args]), 0);
+  assertCode(await hotboot(["stop", "--discard", ...args]), 0);
   assertEquals(await micro.qemuProcesses(), []);
   // And the snapshot has moved along.
   assertEquals(JSON.parse((await hotboot(["start", "--no-fallback", "--json", ...args])).stdout).origin, "resume");
-  assertCode(await hotboot(["stop", ...args]), 0);
+  assertCode(await hotboot(["stop", "--discard", ...args]), 0);
   await Deno.rename(moved, micro.home);
 });
 
@@ -89,7 +89,7 @@ Deno.test("an image that is built anew while a start is under way is not mixed w
   await Deno.chmod(wrapper, 0o755);
   const env = { HOTBOOT_QEMU: wrapper };
   assertCode(await micro.run("start", ["--no-fallback"], { env }), 0); // the wrapper has been probed now
-  await micro.succeed("stop");
+  await micro.succeed("stop", ["--discard"]);
 
   const record = `${micro.home}/images/${(await firstName(`${micro.home}/images`, ".json"))}`;
   const started = micro.run("start", ["--no-fallback"], { env });
@@ -132,7 +132,7 @@ Deno.test("a snapshot whose manifest is damaged is replaced, and strangers' file
   const run = await micro.run("start", ["-q"]);
   assertCode(run, 0);
   assertMatch(run.stderr, /^hotboot: warning: not resumed: snapshot [^\n]*manifest\.json[^\n]*\n$/);
-  await micro.succeed("stop");
+  await micro.succeed("stop", ["--discard"]);
   assert(await micro.snapshot() !== directory);
   assertEquals((await micro.start("--no-fallback")).origin, "resume");
 });

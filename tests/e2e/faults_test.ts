@@ -46,7 +46,7 @@ Deno.test("a snapshot that is not what was captured is named, and never resumed"
 
   await t.step("undamaged, it resumes", async () => {
     assertEquals((await micro.start("--no-fallback")).origin, "resume");
-    await micro.succeed("stop");
+    await micro.succeed("stop", ["--discard"]);
   });
 
   await t.step("without --no-fallback it is replaced: the reason, a boot, and a snapshot that resumes", async () => {
@@ -174,7 +174,7 @@ Deno.test("a home with spaces, commas, letters of all kinds and 150 characters w
   await using micro = await GuestHome.make({ name });
   assertEquals((await micro.start()).origin, "resume");
   assertMatch(await micro.exec("uname"), /Linux/);
-  await micro.succeed("stop");
+  await micro.succeed("stop", ["--discard"]);
   assertEquals((await micro.start("--no-fallback")).origin, "resume");
   assertEquals(JSON.parse(await micro.succeed("status", ["--json"])).state, "running");
 });
@@ -251,7 +251,7 @@ Deno.test("an interrupt at any moment leaves no process and nothing that a later
       assertEquals(await micro.qemuProcesses(), [], `after ${ms} ms`);
     }
     await micro.start();
-    await micro.succeed("stop");
+    await micro.succeed("stop", ["--discard"]);
   });
 
   await t.step("while it resumes", async () => {
@@ -261,18 +261,18 @@ Deno.test("an interrupt at any moment leaves no process and nothing that a later
       const { state } = JSON.parse(await micro.succeed("status", ["--json"]));
       const running = await micro.qemuProcesses();
       assertEquals([state, running.length], code === 0 ? ["running", 1] : ["stopped", 0], `after ${ms} ms`);
-      if (code === 0) await micro.succeed("stop");
+      if (code === 0) await micro.succeed("stop", ["--discard"]);
     }
     assertEquals((await micro.start("--no-fallback")).origin, "resume");
   });
 
   await t.step("even a kill, which nothing can clean up after, costs the next start nothing", async () => {
-    await micro.succeed("stop");
+    await micro.succeed("stop", ["--discard"]);
     for (const ms of [150, 200, 250]) {
       await interrupt(ms, "SIGKILL", "start", "--no-fallback");
       assertEquals((await micro.start("--no-fallback")).origin ?? "resume", "resume");
       assertEquals((await micro.qemuProcesses()).length, 1);
-      await micro.succeed("stop");
+      await micro.succeed("stop", ["--discard"]);
       assertEquals(await micro.qemuProcesses(), []);
     }
   });

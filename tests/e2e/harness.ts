@@ -243,7 +243,7 @@ export class GuestHome implements AsyncDisposable {
   /** Ends what runs and removes the home. A QEMU that nothing in the home knows of is the test's failure. */
   async [Symbol.asyncDispose](): Promise<void> {
     const instances = await Array.fromAsync(Deno.readDir(`${this.home}/instances`)).catch(() => []);
-    for (const { name } of instances) await this.run("stop", ["--instance", name]);
+    for (const { name } of instances) await this.run("stop", ["--discard", "--instance", name]);
     const left = await this.qemuProcesses();
     for (const pid of left) Deno.kill(pid, "SIGKILL");
     await Deno.remove(this.directory, { recursive: true });

@@ -40,9 +40,9 @@ Deno.test("the first start captures, later ones resume, and what changed since i
     assertMatch(await micro.succeed("status"), /health +web ok/);
   });
 
-  await t.step("stop ends it, and the next start goes back to the snapshot", async () => {
+  await t.step("stop --discard ends it, and the next start goes back to the snapshot", async () => {
     await micro.exec("sh", "-c", "echo changed >/data/changed; sync");
-    const stop = await micro.run("stop");
+    const stop = await micro.run("stop", ["--discard"]);
     assertEquals([stop.code, stop.stdout], [0, ""]);
     assertMatch(stop.stderr, /without what was changed since/);
     assertEquals(await micro.qemuProcesses(), []);
@@ -53,7 +53,7 @@ Deno.test("the first start captures, later ones resume, and what changed since i
   });
 
   await t.step("capture keeps a good snapshot, and --force makes a new one in its place", async () => {
-    await micro.succeed("stop", ["--quiet"]);
+    await micro.succeed("stop", ["--discard", "--quiet"]);
     assertEquals(await micro.succeed("capture"), `${snapshot} (up to date)\n`);
     const { snapshot: second, captured } = JSON.parse(await micro.succeed("capture", ["--force", "--json"]));
     assert(captured);
@@ -63,7 +63,7 @@ Deno.test("the first start captures, later ones resume, and what changed since i
   });
 
   await t.step("--cold boots and uses no snapshot", async () => {
-    await micro.succeed("stop", ["--quiet"]);
+    await micro.succeed("stop", ["--discard", "--quiet"]);
     const started = await micro.start("--cold");
     assertEquals([started.origin, started.snapshot], ["cold boot", undefined]);
     await micro.snapshot(); // which is still there
@@ -99,7 +99,7 @@ Deno.test("instances of one snapshot run side by side and see nothing of each ot
   assertEquals(seen.stdout, "");
   assertEquals(await micro.exec("cat", "/tmp/whose", "/data/whose"), "first\nfirst\n");
 
-  assertEquals((await hotboot(["stop", ...second])).code, 0);
+  assertEquals((await hotboot(["stop", "--discard", ...second])).code, 0);
   assertEquals((await micro.health()).uptime > 0, true);
 });
 

@@ -111,7 +111,7 @@ class PullHome implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.run("stop", "-q");
+    await this.run("stop", "--discard", "-q");
     await this.github[Symbol.asyncDispose]();
     await Deno.remove(this.directory, { recursive: true });
   }
@@ -477,9 +477,9 @@ Deno.test("pull: the first start pulls, captures and resumes; a new image makes 
     const run = await pull.run("start");
     assertCode(run, 0);
     assertMatch(run.stderr, /pull micro-.*\.qcow2.*\n.*cold boot .* to capture\n.*\n.*resume snapshot/s);
-    assertCode(await pull.run("stop"), 0);
+    assertCode(await pull.run("stop", "--discard"), 0);
     assertEquals(JSON.parse((await pull.run("start", "--json", "--no-fallback")).stdout).origin, "resume");
-    assertCode(await pull.run("stop"), 0);
+    assertCode(await pull.run("stop", "--discard"), 0);
   });
   await t.step("pull captures, so that the first start is quick", async () => {
     const [{ name, bytes }, ...others] = files;

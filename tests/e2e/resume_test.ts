@@ -48,7 +48,7 @@ Deno.test("a resumed guest has the host's time and a new generation id", async (
   await micro.start();
   const first = await generation();
   await sleep(5000); // by so much its clock would be late
-  await micro.succeed("stop");
+  await micro.succeed("stop", ["--discard"]);
 
   assertEquals((await micro.start("--no-fallback")).origin, "resume");
   const before = Date.now();

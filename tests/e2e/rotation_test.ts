@@ -50,7 +50,7 @@ Deno.test("rotation: each start has its own secret, which 'credentials' shows wh
       assertEquals(await micro.succeed("credentials", ["--env"]), `TOKEN=${TOKEN}\n`);
       assertEquals(JSON.parse(await micro.succeed("status", ["--json"])).running.secrets, "rotated");
       assertEquals(JSON.parse(await micro.succeed("start", ["--json"])).credentials, file); // it runs already
-      await micro.succeed("stop");
+      await micro.succeed("stop", ["--discard"]);
       assertEquals(await Deno.stat(file).catch(() => undefined), undefined);
       assertMatch((await micro.run("credentials")).stderr, /does not run: 'hotboot start' starts it/);
     });
@@ -69,7 +69,7 @@ Deno.test("rotation: each start has its own secret, which 'credentials' shows wh
       assertCode(credentials, 1);
       assertMatch(credentials.stderr, /started without rotation and has the image's placeholders/);
       assertMatch(await micro.succeed("status"), /secrets +the image's placeholders/);
-      await micro.succeed("stop");
+      await micro.succeed("stop", ["--discard"]);
     });
   }
 });
@@ -175,7 +175,7 @@ Deno.test("hooks run around the capture, and a guest that cannot freeze says wha
     assertMatch(run.stderr, /warning: web\.service could not be frozen for the capture \(the guest has no systemd\): /);
     assertMatch(run.stderr, /warning: the guest has no perl that could reseed its kernel: /);
     assertEquals(await micro.exec("cat", "/data/order"), "before\nit's\nafter\nrotation\n");
-    await micro.succeed("stop");
+    await micro.succeed("stop", ["--discard"]);
   });
   await t.step("another one before the capture needs another capture", async () => {
     const other = `${micro.directory}/other.json`;

@@ -1,0 +1,120 @@
+/**
+ * Moving a machine's state out of QEMU and in again, over a unix socket that hotboot itself serves: every QEMU can do
+ * that (`file:` needs 8.2) and our seccomp flags allow it (`exec:` they do not).
+ *
+ * Source: QEMU's documentation, "Migration framework" (docs/devel/migration/main.rst) and "VM templating"
+ * (docs/system/vm-templating.rst).
+ */
+
+import { HotbootError } from "../error.ts";
+import type { QmpClient, QmpEvent } from "../vm/qmp.ts";
+import { type WaitOptions, within } from "../wait.ts";
+
+/**
+ * What is moved: `devices` leaves out memory that is a shared file (the capability `x-ignore-shared`), which is the
+ * `instant` engine: the RAM is in its file already. `all` moves everything.
+ */
+export type What = "devices" | "all";
+
+const TIMEOUT_MS = 30_000;
+/** RAM may take as long as its disk does; a machine that makes no progress at all shows in its process. */
+const RAM_TIMEOUT_MS = 600_000;
+const CHUNK_BYTES = 1 << 20;
+/** QEMU holds back to 128 MiB/s unless told otherwise, out of regard for a network. */
+const UNLIMITED = 2 ** 50;
+
+/**
+ * Saves the state of a stopped machine to a new file.
+ *
+ * With `devices`, the machine must not run on afterwards: it would write into the RAM that was just captured.
+ *
+ * @param socketPath A free path for a socket.
+ * @throws {HotbootError} with QEMU's reason, or the file's, when it cannot be saved.
+ */
+export async function saveState(
+  qmp: QmpClient,
+  what: What,
+  socketPath: string,
+  statePath: string,
+  options: WaitOptions = {},
+): Promise<void> {
+  const limits = { timeoutMs: what === "all" ? RAM_TIMEOUT_MS : TIMEOUT_MS, ...options };
+  await prepare(qmp, what, limits);
+  if (what === "all") await qmp.execute("migrate-set-parameters", { "max-bandwidth": UNLIMITED }, limits);
+  const ended = migrationEnd(qmp, "saving the machine's state", limits);
+  await Deno.remove(socketPath).catch(() => {});
+  using listener = Deno.listen({ transport: "unix", path: socketPath });
+  const received = listener.accept().then((connection) => copyToFile(connection, statePath));
+  received.catch(() => {}); // when QEMU refuses, the listener is closed under it
+  await qmp.execute("migrate", { uri: `unix:${socketPath}` }, limits);
+  const failed = received.then(() => new Promise<never>(() => {})); // a full disk explains more than a broken pipe
+  await requireCompleted(qmp, await Promise.race([ended, failed]));
+  await within(received, "QEMU (the machine's state)", limits);
+}
+
+/**
+ * Loads state into a machine that was started to wait for it. The machine is paused afterwards.
+ *
+ * @throws {HotbootError} when QEMU refuses it, or ends (then its own words are on its standard error).
+ */
+export async function loadState(
+  qmp: QmpClient,
+  what: What,
+  socketPath: string,
+  state: Uint8Array | { path: string },
+  options: WaitOptions = {},
+): Promise<void> {
+  const limits = { timeoutMs: what === "all" ? RAM_TIMEOUT_MS : TIMEOUT_MS, ...options };
+  const ended = migrationEnd(qmp, "loading the machine's state", limits);
+  // QEMU runs them in this order; there is no need to wait for the first one's answer before sending the second.
+  await Promise.all([
+    prepare(qmp, what, limits),
+    qmp.execute("migrate-incoming", { uri: `unix:${socketPath}` }, limits),
+  ]);
+  const sent = Deno.connect({ transport: "unix", path: socketPath }).then(async (connection) => {
+    using _connection = connection; // QEMU reads until it is closed
+    if (state instanceof Uint8Array) await writeAll(connection, state);
+    else await copyFromFile(state.path, connection);
+  });
+  sent.catch(() => {}); // QEMU that stops reading has ended the migration, which says why
+  await requireCompleted(qmp, await ended);
+}
+
+async function prepare(qmp: QmpClient, what: What, limits: WaitOptions): Promise<void> {
+  const capabilities = [
+    { capability: "x-ignore-shared", state: what === "devices" },
+    { capability: "events", state: true },
+  ];
+  await qmp.execute("migrate-set-capabilities", { capabilities }, limits);
+}
+
+function migrationEnd(qmp: QmpClient, what: string, limits: WaitOptions): Promise<QmpEvent> {
+  return qmp.waitForEvent(
+    ({ event, data }) => event === "MIGRATION" && (data.status === "completed" || data.status === "failed"),
+    what,
+    limits,
+  );
+}
+
+async function requireCompleted(qmp: QmpClient, { data }: QmpEvent): Promise<void> {
+  if (data.status === "completed") return;
+  const info = await qmp.execute<{ "error-desc"?: string }>("query-migrate");
+  throw new HotbootError(`QEMU could not migrate: ${info["error-desc"] ?? "it gave no reason"}`);
+}
+
+async function copyToFile(connection: Deno.Conn, path: string): Promise<void> {
+  using _connection = connection;
+  using file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
+  const buffer = new Uint8Array(CHUNK_BYTES);
+  for (let got; (got = await connection.read(buffer)) !== null;) await writeAll(file, buffer.subarray(0, got));
+}
+
+async function copyFromFile(path: string, connection: Deno.Conn): Promise<void> {
+  using file = await Deno.open(path);
+  const buffer = new Uint8Array(CHUNK_BYTES);
+  for (let got; (got = await file.read(buffer)) !== null;) await writeAll(connection, buffer.subarray(0, got));
+}
+
+async function writeAll(to: { write(bytes: Uint8Array): Promise<number> }, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += await to.write(bytes.subarray(at));
+}

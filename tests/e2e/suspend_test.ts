@@ -1,0 +1,270 @@
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { QmpClient } from "../../lib/vm/qmp.ts";
+import { sleep } from "../../lib/wait.ts";
+import { assertCode, GuestHome } from "./harness.ts";
+
+const files = (home: GuestHome) =>
+  Array.fromAsync(Deno.readDir(`${home.home}/instances/vm`), ({ name }) => name).then((names) => names.sort());
+const stateOf = async (home: GuestHome) => JSON.parse(await home.succeed("status", ["--json"])).state;
+const KEPT = ["disk.qcow2", "kept.json", "memory.state", "serial.log"];
+
+Deno.test("a suspended instance goes on exactly where it was, as often as one likes", async (t) => {
+  await using micro = await GuestHome.make();
+  const { snapshot } = await micro.start();
+  await micro.exec("sh", "-c", "echo memory >/run/here; echo disk >/data/here; exec sleep 1000 >/dev/null 2>&1 &");
+  for (const round of [1, 2, 3]) {
+    await t.step(`round ${round}`, async () => {
+      const before = await micro.health();
+      const stop = await micro.run("stop");
+      assertCode(stop, 0);
+      assertMatch(stop.stderr, /suspended; the next start goes on where it was\n$/);
+      assertEquals(await micro.qemuProcesses(), []);
+      assertEquals(await files(micro), KEPT);
+      assertEquals(await stateOf(micro), "suspended");
+      assertMatch((await micro.run("stop")).stderr, /does not run; it is suspended\n$/);
+      await sleep(1500);
+
+      const started = await micro.start("--no-fallback");
+      assertEquals([started.origin, started.snapshot], ["continue", snapshot]);
+      const after = await micro.health();
+      assert(
+        after.uptime > before.uptime && after.uptime < before.uptime + 1.5 + 5,
+        `${before.uptime} ${after.uptime}`,
+      );
+      assert(Math.abs(after.time - Date.now() / 1000) < 1.5, "its clock is not the host's");
+      assertEquals(await micro.exec("cat", "/run/here", "/data/here"), "memory\ndisk\n");
+      assertMatch(await micro.exec("ps"), /sleep 1000/);
+      assertEquals((await files(micro)).filter((name) => KEPT.slice(1, 3).includes(name)), []);
+    });
+  }
+});
+
+Deno.test("stop --shutdown keeps the disk, --discard and reset nothing", async (t) => {
+  await using micro = await GuestHome.make();
+  await micro.start();
+  await micro.exec("sh", "-c", "echo memory >/run/here; echo disk >/data/here; sync");
+  await t.step("the guest shuts itself down", async () => {
+    const run = await micro.run("stop", ["--shutdown"]);
+    assertCode(run, 0);
+    assertEquals(run.stderr, "hotboot: shut down; the next start boots its disk\n");
+    assertEquals(await stateOf(micro), "shut down");
+    assertEquals(await files(micro), ["disk.qcow2", "kept.json", "serial.log"]);
+  });
+  await t.step("the next start boots it, and so does one after a crash on the way", async () => {
+    const killed = micro.spawn("start");
+    await sleep(1000);
+    killed.kill("SIGKILL");
+    await killed.output();
+    const started = await micro.start();
+    assertEquals(started.origin, "cold boot");
+    assertEquals(
+      await micro.exec("sh", "-c", "cat /data/here; ls /run/here 2>&1 || true"),
+      "disk\nls: /run/here: No such file or directory\n",
+    );
+  });
+  await t.step("after that it can be suspended", async () => {
+    await micro.succeed("stop");
+    assertEquals((await micro.start()).origin, "continue");
+    assertEquals(await micro.exec("cat", "/data/here"), "disk\n");
+  });
+  for (const [verb, ...args] of [["stop", "--discard"], ["reset"]]) {
+    await t.step(`${verb} drops what is suspended`, async () => {
+      await micro.succeed("stop");
+      await micro.succeed(verb, args);
+      assertEquals(await stateOf(micro), "stopped");
+      assertEquals((await micro.start("--no-fallback")).origin, "resume");
+      assertEquals(await micro.exec("ls", "/data"), "lost+found\n");
+    });
+  }
+});
+
+Deno.test("what is suspended is kept when it cannot go on, and says why", async (t) => {
+  await using micro = await GuestHome.make();
+  await micro.start();
+  await micro.exec("sh", "-c", "echo disk >/data/here; sync");
+  await micro.succeed("stop");
+  const directory = `${micro.home}/instances/vm`;
+  const aside = `${micro.directory}/aside`;
+  await Deno.mkdir(aside);
+  for (const name of KEPT) await Deno.copyFile(`${directory}/${name}`, `${aside}/${name}`);
+  const refuses = (title: string, damage: () => Promise<unknown>, why: RegExp) =>
+    t.step(title, async () => {
+      await damage();
+      const run = await micro.run("start", ["--quiet"]);
+      assertCode(run, 1);
+      assertMatch(run.stderr, why);
+      assertMatch(run.stderr, /^hotboot: [^\n]*\n$/);
+      assertEquals(await micro.qemuProcesses(), []);
+      assertEquals(await stateOf(micro), "suspended");
+      for (const name of KEPT) await Deno.copyFile(`${aside}/${name}`, `${directory}/${name}`);
+    });
+  const state = `${directory}/memory.state`;
+  await refuses(
+    "another machine",
+    () => micro.writeProfile({ memory: 320 }),
+    /the memory was 256 MiB and is 320 MiB; 'hotboot start --cold' boots its disk/,
+  );
+  await micro.writeProfile();
+  await refuses("its memory cut", () => Deno.truncate(state, 1 << 20), /memory\.state has 1048576 bytes instead of/);
+  await refuses("its memory missing", () => Deno.remove(state), /memory\.state is missing/);
+  await refuses("its memory exchanged", async () => {
+    const bytes = await Deno.readFile(state);
+    for (let at = 0; at < bytes.length; at += 512) bytes[at] ^= 0xff;
+    await Deno.writeFile(state, bytes);
+  }, /memory\.state has other content than was saved/);
+
+  await t.step("a capture would drop it, and does not", async () => {
+    const run = await micro.run("capture", ["--force"]);
+    assertCode(run, 1);
+    assertMatch(run.stderr, /instance 'vm' is suspended, which a capture would drop/);
+  });
+  await t.step("QEMU that ends while it loads has lost nothing", async () => {
+    const start = micro.run("start", ["--quiet"], { env: { HOTBOOT_QEMU: await dyingQemu(micro) } });
+    assertCode(await start, 1);
+    assertEquals(await stateOf(micro), "suspended");
+  });
+  await t.step("its disk can be booted without its memory", async () => {
+    await Deno.remove(state);
+    assertEquals((await micro.start("--cold")).origin, "cold boot");
+    assertEquals(await micro.exec("cat", "/data/here"), "disk\n");
+  });
+});
+
+/** A QEMU that is killed a moment after it was started. */
+async function dyingQemu({ directory, qemu }: GuestHome): Promise<string> {
+  const path = `${directory}/dying-qemu`;
+  await Deno.writeTextFile(
+    path,
+    `#!/bin/sh\ncase "$*" in *incoming*) timeout -s KILL 0.1 ${qemu} "$@"; kill -9 $$;; esac\nexec ${qemu} "$@"\n`,
+  );
+  await Deno.chmod(path, 0o755);
+  return path;
+}
+
+Deno.test("a suspend that fails, or is interrupted or killed at any moment, loses nothing", async (t) => {
+  await using micro = await GuestHome.make();
+  await micro.start();
+  await micro.exec("sh", "-c", "echo memory >/run/here; echo disk >/data/here; sync");
+  const alive = async () => assertEquals(await micro.exec("cat", "/run/here", "/data/here"), "memory\ndisk\n");
+
+  await t.step("no room for the memory", async () => {
+    await Deno.mkdir(`${micro.home}/instances/vm/memory.state/x`, { recursive: true });
+    const run = await micro.run("stop");
+    assertCode(run, 1);
+    assertMatch(
+      run.stderr,
+      /not suspended, and the guest runs on: [^\n]*; 'hotboot stop --shutdown' keeps only its disk\n$/,
+    );
+    await Deno.remove(`${micro.home}/instances/vm/memory.state`, { recursive: true });
+    await alive();
+  });
+  for (const [signal, ...moments] of [["SIGINT", 100, 300, 500, 700], ["SIGKILL", 100, 300, 450, 600, 750]] as const) {
+    for (const ms of moments) {
+      await t.step(`stop, ${signal} after ${ms} ms`, async () => {
+        const stop = micro.spawn("stop");
+        await sleep(ms);
+        try {
+          stop.kill(signal as Deno.Signal);
+        } catch {
+          // it was quicker
+        }
+        await stop.output();
+        const state = await stateOf(micro);
+        // Killed, it may have left the guest stopped, or saved and not yet ended; a stop ends it well then.
+        if (state !== "running" && state !== "suspended") await micro.succeed("stop");
+        if (state !== "running") assertEquals((await micro.start()).origin, "continue");
+        await alive();
+      });
+    }
+  }
+  for (const ms of [80, 150, 220, 300, 400]) {
+    await t.step(`start, SIGKILL after ${ms} ms`, async () => {
+      await micro.succeed("stop");
+      const start = micro.spawn("start");
+      await sleep(ms);
+      try {
+        start.kill("SIGKILL");
+      } catch {
+        // it was quicker
+      }
+      await start.output();
+      await micro.start();
+      assertEquals(await micro.exec("cat", "/data/here"), "disk\n");
+      await micro.exec("sh", "-c", "echo memory >/run/here");
+    });
+  }
+  await t.step("a guest that somebody has paused", async () => {
+    {
+      await using qmp = await QmpClient.connect(micro.socket("monitor"));
+      await qmp.execute("stop");
+    }
+    assertEquals(await stateOf(micro), "paused");
+    await micro.succeed("stop");
+    assertEquals((await micro.start()).origin, "continue");
+    await alive();
+  });
+});
+
+Deno.test("demo: no committed row is lost over suspended and resumed sessions under load", async (t) => {
+  const cycles = 20;
+  await using demo = await GuestHome.make({ guest: "demo" });
+  await demo.start();
+  const secrets = await demo.succeed("credentials", ["--env"]);
+  const notes = `http://127.0.0.1:${demo.ports.backend}/api/v1/notes`;
+  const committed: string[] = [];
+  let isOver = false;
+  const load = (async () => {
+    for (let number = 0; !isOver; number++) {
+      const text = `note ${number}`;
+      const request = fetch(notes, { method: "POST", body: text, signal: AbortSignal.timeout(5000) });
+      const isCommitted = await request.then(async (response) => {
+        await response.body?.cancel();
+        return response.status === 201;
+      }, () => false);
+      if (isCommitted) committed.push(text);
+      else await sleep(50);
+    }
+  })();
+  const counts: number[] = [];
+  for (let cycle = 0; cycle < cycles; cycle++) {
+    await sleep(300);
+    await demo.succeed("stop");
+    assertEquals(await demo.succeed("credentials", ["--env"]), secrets);
+    assertEquals((await demo.start()).origin, "continue");
+    counts.push(committed.length);
+  }
+  isOver = true;
+  await load;
+  assert(new Set(counts).size > cycles / 2, `the load made no progress: ${counts}`);
+  assertEquals(await demo.succeed("credentials", ["--env"]), secrets);
+
+  await t.step("the rows are there, and the database is sound", async () => {
+    const there = new Set(await (await fetch(notes)).json());
+    assertEquals(committed.filter((text) => !there.has(text)), []);
+    const check = `CREATE EXTENSION IF NOT EXISTS amcheck;
+      SELECT count(bt_index_check(c.oid, true)) > 50 FROM pg_class c JOIN pg_am a ON a.oid = c.relam
+        WHERE a.amname = 'btree' AND c.relkind = 'i' AND c.relpersistence = 'p'`;
+    assertEquals((await demo.exec("psql", "-qAtc", check, "stack")).trim(), "t");
+    const heap =
+      `SELECT count(*) FROM pg_class c, verify_heapam(c.oid) WHERE c.relkind = 'r' AND c.relpersistence = 'p'`;
+    assertEquals((await demo.exec("psql", "-qAtc", heap, "stack")).trim(), "0");
+  });
+  await t.step("shut down and booted again, they still are, and the file system is clean", async () => {
+    await demo.succeed("stop", ["--shutdown"]);
+    const raw = `${demo.directory}/disk.raw`;
+    const disk = `${demo.home}/instances/vm/disk.qcow2`;
+    const run = async (program: string, ...args: string[]) => {
+      const { code, stdout, stderr } = await new Deno.Command(program, { args }).output();
+      assertEquals(code, 0, new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr));
+    };
+    await run("qemu-img", "check", "-q", disk);
+    await run("qemu-img", "convert", "-O", "raw", disk, raw);
+    await run("/sbin/e2fsck", "-fn", raw);
+    await Deno.remove(raw);
+    const started = await demo.start();
+    assertEquals(started.origin, "cold boot");
+    assertNotEquals(await demo.succeed("credentials", ["--env"]), secrets);
+    const there = new Set(await (await fetch(notes)).json());
+    assertEquals(committed.filter((text) => !there.has(text)), []);
+  });
+});
