@@ -2,10 +2,13 @@
 
 import { HotbootError, messageOf } from "../error.ts";
 import type { Secrets } from "../secrets/secrets.ts";
+import { type EngineContext, engineOf, type Load, type SnapshotEngine } from "../snapshot/engine.ts";
 import { loadState } from "../snapshot/migration.ts";
 import {
   difference,
+  type Engine,
   type Identity,
+  type Manifest,
   SNAPSHOT_FILES,
   UnusableSnapshot,
   wrongContent,
@@ -13,7 +16,7 @@ import {
 } from "../snapshot/manifest.ts";
 import { newestSnapshot, type Snapshot, syncSnapshot } from "../snapshot/store.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
-import { type Emulator, imageKey, lockInstance } from "./emulator.ts";
+import { type Emulator, imageKey, lockInstance, qemuFacts } from "./emulator.ts";
 import { backingPath, privateDirectory, writeJson } from "./home.ts";
 import type { Image } from "./image.ts";
 import { findRunningOrClear, instancePath, type InstanceRecord, type Origin, powerOff, urlsOf } from "./instance.ts";
@@ -40,6 +43,10 @@ export interface StartOptions {
   cold?: boolean;
   /** Fail, instead of booting, when a snapshot is there and cannot be resumed. */
   noFallback?: boolean;
+  /** Make no snapshot where there is none that can be resumed. */
+  noCapture?: boolean;
+  /** How RAM is to be saved; what the profile says, unless told. */
+  engine?: Engine;
   /** Leave the image's placeholders, which everybody knows, in the place of secrets. */
   noRotation?: boolean;
 }
@@ -114,11 +121,14 @@ async function fastest(
     if (snapshot) return await resume(emulator, setup, snapshot, timeline, options);
   } catch (error) {
     notResumed(error);
-    if (!(error instanceof UnusableSnapshot)) return await coldBoot(emulator, setup, timeline, options);
+    if (options.noCapture || !(error instanceof UnusableSnapshot)) {
+      return await coldBoot(emulator, setup, timeline, options);
+    }
   }
+  if (options.noCapture) return await coldBoot(emulator, setup, timeline, options);
   // No snapshot, or one that will never resume: the cold boot that is needed now can as well be captured.
   const { captureStopped } = await import("./capture.ts");
-  const captured = await captureStopped(emulator, setup, timeline);
+  const captured = await captureStopped(emulator, setup, timeline, options.engine);
   const synced = syncSnapshot(captured).then(() => undefined, (error: unknown) => error);
   try {
     return await resume(emulator, setup, captured, timeline, options);
@@ -140,7 +150,12 @@ async function resume(
 ): Promise<StartResult> {
   const { profile, report, signal } = emulator;
   const { directory, manifest } = snapshot;
-  const different = difference(manifest, identityOf(emulator, setup));
+  await requireEngine(emulator, setup, manifest, options.engine);
+  setup = await asCaptured(emulator, setup, manifest);
+  const version = manifest.identity["QEMU version"];
+  const isTrial = version !== setup.qemu.version;
+  // Another QEMU that offers the same machine with the same CPU is tried: whether it takes the state, it says itself.
+  const different = difference(manifest, { ...identityOf(emulator, setup), "QEMU version": version });
   if (different) throw new UnusableSnapshot(`snapshot ${manifest.id} was captured on another machine: ${different}`);
   const wrong = await wrongSize(directory, manifest);
   if (wrong) throw new UnusableSnapshot(`snapshot ${manifest.id} is damaged: ${wrong}`);
@@ -148,25 +163,29 @@ async function resume(
 
   report.step(`resume snapshot ${manifest.id}`);
   const secrets = newSecrets(profile, options.noRotation);
-  const state = readState(snapshot); // while QEMU starts
-  state.catch(() => {});
-  const memory = { kind: "private", path: `${directory}/${SNAPSHOT_FILES.ram}` } as const;
+  const engine = await engineOf(manifest.engine);
+  const memory = engine.memory(directory, "resume");
+  const context = { socket: "", threads: profile.machine.cpus, onProgress: report.progress };
+  const opened = openState(snapshot, engine, context, signal); // while QEMU starts
+  opened.catch(() => {});
   const launched = await timeline.phase(
     "process",
     () => launch(emulator, setup, { memory, disk, origin: "resume", snapshot: manifest.id }),
   ).catch(async (error) => {
-    await state; // damage explains more than what QEMU says about it
+    await opened; // damage explains more than what QEMU says about it
     throw error;
   });
   await using _machine = launched;
   const { qemu, channels } = launched;
-  const bytes = await timeline.phase("check", () => state);
+  const load = await timeline.phase("check", () => opened);
   await timeline.phase("incoming", async () => {
     try {
-      await loadState(qemu.qmp, "devices", channels.migration, bytes, { signal });
+      await load(qemu.qmp, { ...context, socket: channels.migration }, { signal });
     } catch (error) {
       signal.throwIfAborted();
-      throw new HotbootError(`${messageOf(error)} (QEMU: ${await qemu.reason()})`);
+      const why = `${messageOf(error)} (QEMU: ${await qemu.reason()})`;
+      if (!isTrial) throw new HotbootError(why);
+      throw new UnusableSnapshot(`QEMU ${setup.qemu.version} does not take what QEMU ${version} has captured: ${why}`);
     }
   });
   await whileAlive(emulator, launched, async (emulator) => {
@@ -182,11 +201,37 @@ async function resume(
   return await finish(emulator, launched, timeline, secrets);
 }
 
-/** The device state, once all of the snapshot's files have been found to be what was captured. */
-async function readState({ directory, manifest }: Snapshot): Promise<Uint8Array> {
+/** Gets ready to load it, once all of the snapshot's files have been found to be what was captured. */
+async function openState(
+  { directory, manifest }: Snapshot,
+  engine: SnapshotEngine,
+  context: EngineContext,
+  signal: AbortSignal,
+): Promise<Load> {
   const wrong = await wrongContent(directory, manifest);
   if (wrong) throw new UnusableSnapshot(`snapshot ${manifest.id} is damaged: ${wrong}`);
-  return await Deno.readFile(`${directory}/${SNAPSHOT_FILES.state}`);
+  return await engine.open(directory, context, signal);
+}
+
+/** The same QEMU with the machine type that the snapshot was captured on, if it offers that. */
+async function asCaptured(emulator: Emulator, setup: Setup, { identity }: Manifest): Promise<Setup> {
+  const machineType = identity["machine type"];
+  const { qemu } = setup;
+  if (machineType === qemu.machineType || !qemu.machineTypes.includes(machineType)) return setup;
+  return { ...setup, qemu: await qemuFacts(emulator, machineType) };
+}
+
+/** @throws {UnusableSnapshot} when its engine cannot work here, or another one is wanted that can. */
+async function requireEngine(
+  { profile }: Emulator,
+  { qemu }: Setup,
+  { id, engine }: Manifest,
+  wanted: Engine = profile.engine ?? engine,
+): Promise<void> {
+  const why = (await engineOf(engine)).impossible(qemu.version);
+  if (why) throw new UnusableSnapshot(`snapshot ${id}: ${why}`);
+  if (wanted === engine || (await engineOf(wanted)).impossible(qemu.version)) return;
+  throw new UnusableSnapshot(`snapshot ${id} was captured with engine ${engine}, and ${wanted} is wanted`);
 }
 
 async function coldBoot(

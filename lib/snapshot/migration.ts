@@ -18,10 +18,10 @@ export type What = "devices" | "all";
 
 const TIMEOUT_MS = 30_000;
 /** RAM may take as long as its disk does; a machine that makes no progress at all shows in its process. */
-const RAM_TIMEOUT_MS = 600_000;
+export const RAM_TIMEOUT_MS = 600_000;
 const CHUNK_BYTES = 1 << 20;
 /** QEMU holds back to 128 MiB/s unless told otherwise, out of regard for a network. */
-const UNLIMITED = 2 ** 50;
+export const UNLIMITED = 2 ** 50;
 
 /**
  * Saves the state of a stopped machine to a new file.
@@ -88,7 +88,8 @@ async function prepare(qmp: QmpClient, what: What, limits: WaitOptions): Promise
   await qmp.execute("migrate-set-capabilities", { capabilities }, limits);
 }
 
-function migrationEnd(qmp: QmpClient, what: string, limits: WaitOptions): Promise<QmpEvent> {
+/** The event with which a migration ends. Ask for it before starting one. */
+export function migrationEnd(qmp: QmpClient, what: string, limits: WaitOptions): Promise<QmpEvent> {
   return qmp.waitForEvent(
     ({ event, data }) => event === "MIGRATION" && (data.status === "completed" || data.status === "failed"),
     what,
@@ -96,7 +97,8 @@ function migrationEnd(qmp: QmpClient, what: string, limits: WaitOptions): Promis
   );
 }
 
-async function requireCompleted(qmp: QmpClient, { data }: QmpEvent): Promise<void> {
+/** @throws {HotbootError} with QEMU's reason when that event is a failure's. */
+export async function requireCompleted(qmp: QmpClient, { data }: QmpEvent): Promise<void> {
   if (data.status === "completed") return;
   const info = await qmp.execute<{ "error-desc"?: string }>("query-migrate");
   throw new HotbootError(`QEMU could not migrate: ${info["error-desc"] ?? "it gave no reason"}`);

@@ -44,11 +44,12 @@ export async function snapshotIds(directory: string): Promise<string[]> {
   return ids.sort();
 }
 
-/** An empty directory for a new snapshot of a machine with `ramBytes` of RAM, with its sparse RAM file. */
-export async function prepareSnapshot(directory: string, ramBytes: number): Promise<string> {
+/** An empty directory for a new snapshot; with a sparse file for `ramBytes` of RAM, if it is to be in one. */
+export async function prepareSnapshot(directory: string, ramBytes?: number): Promise<string> {
   await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
   const path = `${directory}/${TEMPORARY_PREFIX}${crypto.randomUUID()}`;
   await Deno.mkdir(path, { mode: 0o700 });
+  if (ramBytes === undefined) return path;
   // Made here and not by QEMU, which would let other users read it.
   const ram = await Deno.open(`${path}/${SNAPSHOT_FILES.ram}`, { write: true, createNew: true, mode: 0o600 });
   await ram.truncate(ramBytes);
@@ -59,17 +60,16 @@ export async function prepareSnapshot(directory: string, ramBytes: number): Prom
 /** Puts a prepared directory in place as the newest snapshot. Nothing may write to its files any more. */
 export async function commitSnapshot(
   prepared: string,
-  captured: Pick<Manifest, "identity" | "guest">,
+  captured: Pick<Manifest, "engine" | "identity" | "guest">,
 ): Promise<Snapshot> {
   const created = new Date();
   const id = await nextId(prepared.replace(/[^/]+$/, ""), created);
   const manifest: Manifest = {
     format: FORMAT,
     id,
-    engine: "instant",
     created: created.toISOString(),
     ...captured,
-    files: await describeFiles(prepared),
+    files: await describeFiles(prepared, captured.engine),
     unsyncedSinceBoot: bootTime(),
   };
   await writeManifest(prepared, manifest);
@@ -90,7 +90,7 @@ async function nextId(directory: string, now: Date): Promise<string> {
 export async function syncSnapshot(snapshot: Snapshot): Promise<void> {
   const { unsyncedSinceBoot, ...manifest } = snapshot.manifest;
   if (unsyncedSinceBoot === undefined) return;
-  for (const name of Object.values(SNAPSHOT_FILES)) {
+  for (const name of Object.keys(snapshot.manifest.files)) {
     using file = await Deno.open(`${snapshot.directory}/${name}`, { read: true, write: true });
     await file.sync();
   }
