@@ -158,11 +158,12 @@ async function captureWith(
         throw new EngineError(messageOf(error));
       });
       await qemu.quit();
-      await engine.finish(prepared, context, signal);
+      const cache = await engine.finish(prepared, context, signal);
       return await commitSnapshot(prepared, {
         engine: name,
         identity: identityOf(emulator, setup),
         guest: { ...guest, stoppedAt },
+        ...(cache && { cache }),
       });
     });
   } finally {

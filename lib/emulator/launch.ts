@@ -77,7 +77,7 @@ export function machineIdentity(emulator: Emulator, setup: Setup): Identity {
     "accelerator": qemu.accelerator,
     "CPU model": qemu.cpuModel,
     // The host's with hardware acceleration, and that of QEMU's version without.
-    "CPU's features": qemu.cpuFeatures,
+    "CPU's features": qemu.cpuFeatures.slice(0, 12),
     "memory": `${machine.memoryMiB} MiB`,
     "number of CPUs": String(machine.cpus),
     "device layout": deviceArguments(machine).join(" "),

@@ -210,7 +210,7 @@ async function openState(
 ): Promise<Load> {
   const wrong = await wrongContent(directory, manifest);
   if (wrong) throw new UnusableSnapshot(`snapshot ${manifest.id} is damaged: ${wrong}`);
-  return await engine.open(directory, context, signal);
+  return await engine.open(directory, manifest, context, signal);
 }
 
 /** The same QEMU with the machine type that the snapshot was captured on, if it offers that. */

@@ -3,7 +3,8 @@
 import type { Memory } from "../vm/machine.ts";
 import type { QmpClient } from "../vm/qmp.ts";
 import type { WaitOptions } from "../wait.ts";
-import type { Engine } from "./manifest.ts";
+import type { Fingerprint } from "./fingerprint.ts";
+import type { Engine, Manifest } from "./manifest.ts";
 
 /** What an engine works with, beside the snapshot's directory. */
 export interface EngineContext {
@@ -28,10 +29,10 @@ export interface SnapshotEngine {
   memory(directory: string, when: "capture" | "resume"): Memory;
   /** Saves a stopped machine, which must not run on afterwards. */
   save(qmp: QmpClient, directory: string, context: EngineContext, options: WaitOptions): Promise<void>;
-  /** Does what takes time once QEMU has ended. */
-  finish(directory: string, context: EngineContext, signal: AbortSignal): Promise<void>;
+  /** Does what takes time once QEMU has ended; gives what is to be recorded of the cache, if there is one. */
+  finish(directory: string, context: EngineContext, signal: AbortSignal): Promise<Fingerprint | undefined>;
   /** Gets ready, while QEMU starts, to load. */
-  open(directory: string, context: EngineContext, signal: AbortSignal): Promise<Load>;
+  open(directory: string, manifest: Manifest, context: EngineContext, signal: AbortSignal): Promise<Load>;
 }
 
 /** The engine of that name. Modules are loaded as they are needed: a resume has no time for the others. */

@@ -20,7 +20,7 @@ export const instant: SnapshotEngine = {
   async save(qmp, directory, { socket }, options) {
     await saveState(qmp, "devices", socket, `${directory}/${SNAPSHOT_FILES.state}`, options);
   },
-  async finish() {},
+  finish: () => Promise.resolve(undefined),
   async open(directory) {
     const state = await Deno.readFile(`${directory}/${SNAPSHOT_FILES.state}`);
     return (qmp, { socket }, options) => loadState(qmp, "devices", socket, state, options);

@@ -68,6 +68,8 @@ export interface Manifest {
   guest: GuestState;
   /** What its files must look like. */
   files: Record<string, Fingerprint>;
+  /** The same for what can be made from them again, and may be missing. */
+  cache?: Fingerprint;
   /**
    * Present until the files are known to be on disk and not only in the host's memory: the time of the host's last
    * boot, milliseconds since 1970. After another boot such a snapshot is not trusted.

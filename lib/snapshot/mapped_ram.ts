@@ -11,6 +11,7 @@ import type { QmpClient } from "../vm/qmp.ts";
 import { sleep, type WaitOptions } from "../wait.ts";
 import { compressFile, decompressFile } from "../zstd/file.ts";
 import type { SnapshotEngine } from "./engine.ts";
+import { type Fingerprint, fingerprint, matches } from "./fingerprint.ts";
 import { SNAPSHOT_FILES } from "./manifest.ts";
 import { migrationEnd, RAM_TIMEOUT_MS, requireCompleted, UNLIMITED } from "./migration.ts";
 
@@ -45,10 +46,11 @@ export const mappedRam: SnapshotEngine = {
     const [raw, savevm] = [SNAPSHOT_FILES.savevmCache, SNAPSHOT_FILES.savevm].map((name) => `${directory}/${name}`);
     await compressFile(raw, savevm, { signal, onProgress: (done, total) => onProgress("compress it", done, total) });
     await touch(raw); // it is not older than what was made from it
+    return await fingerprint(raw);
   },
-  async open(directory, { onProgress }, signal) {
+  async open(directory, { cache }, { onProgress }, signal) {
     const [raw, savevm] = [SNAPSHOT_FILES.savevmCache, SNAPSHOT_FILES.savevm].map((name) => `${directory}/${name}`);
-    if (!await isFresh(raw, savevm)) {
+    if (!cache || !await isFresh(raw, savevm, cache)) {
       await decompressFile(savevm, raw, {
         signal,
         onProgress: (done, total) => onProgress("decompress the memory", done, total),
@@ -71,10 +73,10 @@ export const mappedRam: SnapshotEngine = {
   },
 };
 
-/** Whether the cache is there and not older than what it is made from. */
-async function isFresh(cache: string, source: string): Promise<boolean> {
-  const [made, from] = await Promise.all([Deno.stat(cache).catch(() => undefined), Deno.stat(source)]);
-  return made !== undefined && made.size > 0 && made.mtime! >= from.mtime!;
+/** Whether the cache is there, as it was made, and not older than what it is made from. */
+async function isFresh(cache: string, source: string, made: Fingerprint): Promise<boolean> {
+  const [is, from] = await Promise.all([Deno.stat(cache).catch(() => undefined), Deno.stat(source)]);
+  return is !== undefined && is.size === made.size && is.mtime! >= from.mtime! && await matches(cache, made);
 }
 
 async function touch(path: string): Promise<void> {

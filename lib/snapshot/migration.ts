@@ -39,6 +39,7 @@ export async function saveState(
   options: WaitOptions = {},
 ): Promise<void> {
   const limits = { timeoutMs: what === "all" ? RAM_TIMEOUT_MS : TIMEOUT_MS, ...options };
+  await forgetCapabilities(qmp, limits);
   await prepare(qmp, what, limits);
   if (what === "all") await qmp.execute("migrate-set-parameters", { "max-bandwidth": UNLIMITED }, limits);
   const ended = migrationEnd(qmp, "saving the machine's state", limits);
@@ -78,6 +79,13 @@ export async function loadState(
   });
   sent.catch(() => {}); // QEMU that stops reading has ended the migration, which says why
   await requireCompleted(qmp, await ended);
+}
+
+/** What the machine was loaded with need not be what it is saved with. */
+async function forgetCapabilities(qmp: QmpClient, limits: WaitOptions): Promise<void> {
+  const all = await qmp.execute<{ capability: string; state: boolean }[]>("query-migrate-capabilities", {}, limits);
+  const capabilities = all.filter(({ state }) => state).map(({ capability }) => ({ capability, state: false }));
+  await qmp.execute("migrate-set-capabilities", { capabilities }, limits);
 }
 
 async function prepare(qmp: QmpClient, what: What, limits: WaitOptions): Promise<void> {
