@@ -81,3 +81,11 @@ export function compressBound(size: number): number {
   const margin = size < 128 * 1024 ? (128 * 1024 - size) >> 11 : 0;
   return size + (size >> 8) + margin + 32;
 }
+
+/** What is longer than this has memory of its own; shorter ones may share it with others of the runtime's. */
+const SHARED = 128 * 1024;
+
+/** Gives memory back now: the garbage collector would let it grow to many times what is in use. */
+export function free(buffer?: ArrayBufferLike): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength > SHARED) buffer.transfer(0);
+}

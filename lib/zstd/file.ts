@@ -6,12 +6,13 @@
 
 import { messageOf } from "../error.ts";
 import { decodeFrame } from "./decode.ts";
-import { type Engine, LEVEL, openEngine, requireLevel, type ZstdEngineName } from "./engine.ts";
+import { type Engine, free, LEVEL, openEngine, requireLevel, type ZstdEngineName } from "./engine.ts";
 import { truncated, ZstdError } from "./frame.ts";
 import { Input } from "./input.ts";
 import { type Extent, FRAME } from "./jobs.ts";
 import { Pool } from "./pool.ts";
-import { cannotWrite, writeSparse } from "./sparse.ts";
+import { cannotWrite } from "./sparse.ts";
+import { Writer } from "./writer.ts";
 
 /** How to compress or decompress a file. */
 export interface ZstdOptions {
@@ -65,6 +66,7 @@ export async function compressFile(from: string, to: string, options: ZstdOption
       const frame = (await pending.shift()!)!;
       signal.throwIfAborted();
       await writeAll(file, frame);
+      free(frame.buffer);
       written++;
       onProgress?.(Math.min(size, written * FRAME), size);
     };
@@ -150,12 +152,8 @@ export async function decompressFile(
       }
       await allDone();
       streaming ??= await openEngine(engine);
-      const frame = await streamFrame(
-        { from, at, file, produced, limit: maxBytes - produced },
-        streaming,
-        signal,
-        progress,
-      );
+      const place = { from, at, produced, limit: maxBytes - produced };
+      const frame = await streamFrame(place, pool, streaming, signal, progress);
       at += frame.taken;
       produced += frame.produced;
     } while (at < size);
@@ -172,14 +170,14 @@ export async function decompressFile(
 interface Place {
   from: string;
   at: number;
-  file: Deno.FsFile;
   produced: number;
   limit: number;
 }
 
 /** Decompresses one frame of any length; gives how many bytes it had and became. */
 async function streamFrame(
-  { from, at, file, produced, limit }: Place,
+  { from, at, produced, limit }: Place,
+  pool: Pool,
   engine: Engine,
   signal: AbortSignal,
   progress: (at: number) => void,
@@ -187,14 +185,14 @@ async function streamFrame(
   using source = await Deno.open(from);
   await source.seek(at, Deno.SeekMode.Start);
   const input = new Input(source);
-  let end = produced;
+  const writer = new Writer(pool, produced);
   for await (const piece of decodeFrame(input, engine, limit, at === 0)) {
     signal.throwIfAborted();
-    writeSparse(file, piece, end);
-    end += piece.length;
+    await writer.add(piece);
     progress(at + input.taken);
   }
-  return { taken: input.taken, produced: end - produced };
+  await writer.end();
+  return { taken: input.taken, produced: writer.at - produced };
 }
 
 /** What a file is made of, and where. */

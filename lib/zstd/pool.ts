@@ -9,7 +9,7 @@ const MOST_THREADS = 4;
 
 /** What is asked of one thread. */
 interface Asked {
-  resolve(frame?: Uint8Array<ArrayBuffer>): void;
+  resolve(bytes?: Uint8Array<ArrayBuffer>): void;
   reject(error: unknown): void;
   onExtent?(extent: Extent): void;
 }
@@ -34,7 +34,9 @@ class Lane {
       event.preventDefault();
       for (const { reject } of this.asked.splice(0)) reject(new Error(event.message));
     };
-    this.#send = (request) => worker.postMessage(request);
+    this.#send = (request) => {
+      worker.postMessage(request, "kind" in request && request.kind === "write" ? [request.bytes.buffer] : []);
+    };
     this.#close = () => worker.terminate();
   }
 
@@ -48,7 +50,7 @@ class Lane {
   #answer(reply: Reply): void {
     if (reply.kind === "extent") return this.asked[0]?.onExtent?.(reply.extent);
     const asked = this.asked.shift();
-    if (reply.kind === "done") asked?.resolve(reply.frame);
+    if (reply.kind === "done") asked?.resolve(reply.bytes);
     else asked?.reject(reply.isOurs ? new ZstdError(reply.message) : new Error(reply.message));
   }
 
