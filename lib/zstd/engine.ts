@@ -1,6 +1,6 @@
 /** What compresses and decompresses: the runtime's own zstd, or a WebAssembly one where there is none. */
 
-import { readHeader, ZstdError } from "./frame.ts";
+import { type FrameHeader, readHeader, ZstdError } from "./frame.ts";
 
 /** Which code does the work. */
 export type ZstdEngineName = "native" | "wasm";
@@ -21,7 +21,7 @@ export interface Engine {
    */
   decompress(frame: Uint8Array, size: number): Uint8Array;
   /** For a frame that is too long to be decompressed at once. */
-  decoder(): Decoder;
+  decoder(header: FrameHeader): Decoder;
 }
 
 /** Decompresses one frame, a part after the other. */
@@ -80,4 +80,12 @@ function describesFrames(engine: Engine): boolean {
 export function compressBound(size: number): number {
   const margin = size < 128 * 1024 ? (128 * 1024 - size) >> 11 : 0;
   return size + (size >> 8) + margin + 32;
+}
+
+/** What is longer than this has memory of its own; shorter ones may share it with others of the runtime's. */
+const SHARED = 128 * 1024;
+
+/** Gives memory back now: the garbage collector would let it grow to many times what is in use. */
+export function free(buffer?: ArrayBufferLike): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength > SHARED) buffer.transfer(0);
 }

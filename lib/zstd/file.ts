@@ -6,12 +6,16 @@
 
 import { messageOf } from "../error.ts";
 import { decodeFrame } from "./decode.ts";
-import { type Engine, LEVEL, openEngine, requireLevel, type ZstdEngineName } from "./engine.ts";
+import { type Engine, free, LEVEL, openEngine, requireLevel, type ZstdEngineName } from "./engine.ts";
 import { truncated, ZstdError } from "./frame.ts";
 import { Input } from "./input.ts";
 import { type Extent, FRAME } from "./jobs.ts";
 import { Pool } from "./pool.ts";
-import { cannotWrite, writeSparse } from "./sparse.ts";
+import { cannotWrite } from "./sparse.ts";
+import { Writer } from "./writer.ts";
+
+/** For each so many bytes of compressed data a thread may be worth its start. */
+const WORTHWHILE = 256 * 1024;
 
 /** How to compress or decompress a file. */
 export interface ZstdOptions {
@@ -65,6 +69,7 @@ export async function compressFile(from: string, to: string, options: ZstdOption
       const frame = (await pending.shift()!)!;
       signal.throwIfAborted();
       await writeAll(file, frame);
+      free(frame.buffer);
       written++;
       onProgress?.(Math.min(size, written * FRAME), size);
     };
@@ -114,7 +119,7 @@ export async function decompressFile(
 ): Promise<void> {
   const { engine, onProgress, maxBytes = Infinity } = options;
   await replacing(from, to, options, async ({ size, file, temporary }, signal) => {
-    using pool = await Pool.open({ engine, from, to: temporary }, Math.ceil(size / 1024));
+    using pool = await Pool.open({ engine, from, to: temporary }, Math.ceil(size / WORTHWHILE));
     using _ending = endingOn(signal, pool);
     let done = 0;
     const progress = (at: number) => {
@@ -150,12 +155,8 @@ export async function decompressFile(
       }
       await allDone();
       streaming ??= await openEngine(engine);
-      const frame = await streamFrame(
-        { from, at, file, produced, limit: maxBytes - produced },
-        streaming,
-        signal,
-        progress,
-      );
+      const place = { from, at, produced, limit: maxBytes - produced };
+      const frame = await streamFrame(place, pool, streaming, signal, progress);
       at += frame.taken;
       produced += frame.produced;
     } while (at < size);
@@ -172,14 +173,14 @@ export async function decompressFile(
 interface Place {
   from: string;
   at: number;
-  file: Deno.FsFile;
   produced: number;
   limit: number;
 }
 
 /** Decompresses one frame of any length; gives how many bytes it had and became. */
 async function streamFrame(
-  { from, at, file, produced, limit }: Place,
+  { from, at, produced, limit }: Place,
+  pool: Pool,
   engine: Engine,
   signal: AbortSignal,
   progress: (at: number) => void,
@@ -187,14 +188,14 @@ async function streamFrame(
   using source = await Deno.open(from);
   await source.seek(at, Deno.SeekMode.Start);
   const input = new Input(source);
-  let end = produced;
+  const writer = new Writer(pool, produced);
   for await (const piece of decodeFrame(input, engine, limit, at === 0)) {
     signal.throwIfAborted();
-    writeSparse(file, piece, end);
-    end += piece.length;
+    await writer.add(piece);
     progress(at + input.taken);
   }
-  return { taken: input.taken, produced: end - produced };
+  await writer.end();
+  return { taken: input.taken, produced: writer.at - produced };
 }
 
 /** What a file is made of, and where. */

@@ -18,9 +18,9 @@ import { isZero, writeSparse } from "./sparse.ts";
  * The content of each frame that is made, in bytes: many of the window of level 1, so that it costs next to nothing
  * that a frame knows none before it; few enough to have several at a time.
  */
-export const FRAME = 4 * 1024 * 1024;
+export const FRAME = 2 * 1024 * 1024;
 /** The longest content that is decompressed as a whole. */
-const LONGEST_CONTENT = 2 * FRAME;
+const LONGEST_CONTENT = 8 * 1024 * 1024;
 /** What is read of a frame at once, as its length is not known. */
 const STEP = 256 * 1024;
 
@@ -52,8 +52,16 @@ export interface DecompressJob {
   limit: number;
 }
 
+/** To put bytes to their place. */
+export interface WriteJob {
+  kind: "write";
+  /** They are handed over, and come back. */
+  bytes: Uint8Array<ArrayBuffer>;
+  to: number;
+}
+
 /** What there is to do. */
-export type Job = CompressJob | DecompressJob;
+export type Job = CompressJob | DecompressJob | WriteJob;
 
 /** Where a frame ends, known before its content is. */
 export interface Extent {
@@ -143,6 +151,12 @@ export class Jobs implements Disposable {
     if (header.hasChecksum) need(CHECKSUM);
     onExtent({ next: offset + length, size: contentSize });
     this.#put(this.#input.subarray(0, length), header, to);
+  }
+
+  /** Writes bytes, and gives them back. */
+  write({ bytes, to }: WriteJob): Uint8Array<ArrayBuffer> {
+    writeSparse(this.#target!, bytes, to);
+    return bytes;
   }
 
   #put(frame: Uint8Array, { contentSize }: FrameHeader, to: number): void {

@@ -1,7 +1,7 @@
-/** The runtime's own zstd, behind node:zlib; Deno has it since 2.8 or so, which is found out and not assumed. */
+/** The runtime's own zstd, behind node:zlib, where Deno has it from some version on. It does one thing at a time. */
 
 import * as zlib from "node:zlib";
-import { compressBound, type Decoder, type Engine } from "./engine.ts";
+import { compressBound, type Decoder, type Engine, free } from "./engine.ts";
 import { damaged, WINDOW_LIMIT } from "./frame.ts";
 import { messageOf } from "../error.ts";
 
@@ -46,11 +46,6 @@ class NativeEngine implements Engine {
   decoder(): Decoder {
     return new NativeDecoder();
   }
-}
-
-/** Gives memory back now: the garbage collector would let it grow to many times what is in use. */
-function free(buffer?: ArrayBufferLike): void {
-  if (buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
 class NativeDecoder implements Decoder {

@@ -9,7 +9,7 @@ const MOST_THREADS = 4;
 
 /** What is asked of one thread. */
 interface Asked {
-  resolve(frame?: Uint8Array<ArrayBuffer>): void;
+  resolve(bytes?: Uint8Array<ArrayBuffer>): void;
   reject(error: unknown): void;
   onExtent?(extent: Extent): void;
 }
@@ -21,8 +21,7 @@ class Lane {
   #send: (request: Request) => void;
   #close: () => void;
 
-  constructor() {
-    const worker = startWorker();
+  constructor(worker?: Worker) {
     if (!worker) {
       const responder = new Responder((reply) => this.#answer(reply));
       this.#send = (request) => void setTimeout(() => responder.respond(request)); // other work has its turn
@@ -34,7 +33,9 @@ class Lane {
       event.preventDefault();
       for (const { reject } of this.asked.splice(0)) reject(new Error(event.message));
     };
-    this.#send = (request) => worker.postMessage(request);
+    this.#send = (request) => {
+      worker.postMessage(request, "kind" in request && request.kind === "write" ? [request.bytes.buffer] : []);
+    };
     this.#close = () => worker.terminate();
   }
 
@@ -48,7 +49,7 @@ class Lane {
   #answer(reply: Reply): void {
     if (reply.kind === "extent") return this.asked[0]?.onExtent?.(reply.extent);
     const asked = this.asked.shift();
-    if (reply.kind === "done") asked?.resolve(reply.frame);
+    if (reply.kind === "done") asked?.resolve(reply.bytes);
     else asked?.reject(reply.isOurs ? new ZstdError(reply.message) : new Error(reply.message));
   }
 
@@ -59,7 +60,6 @@ class Lane {
 }
 
 function startWorker(): Worker | undefined {
-  if (threads() === 1) return undefined;
   try {
     return new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: WORKER_NAME });
   } catch {
@@ -79,10 +79,10 @@ export class Pool implements Disposable {
     this.#lanes = lanes;
   }
 
-  /** Starts as many as there are cores, up to a limit, but not more than there are jobs. */
+  /** Starts as many as there are cores, up to a limit, but not more than there are jobs; and none for one job. */
   static async open(setup: Setup, jobs: number): Promise<Pool> {
     const count = Math.max(1, Math.min(threads(), jobs));
-    const pool = new Pool(Array.from({ length: count }, () => new Lane()));
+    const pool = new Pool(Array.from({ length: count }, () => new Lane(count > 1 ? startWorker() : undefined)));
     try {
       await Promise.all(pool.#lanes.map((lane) => lane.ask(setup)));
     } catch (error) {

@@ -13,7 +13,7 @@ export type Request = Setup | Job;
 /** What it says: one `done` or `failed` for each request, before which there may be an `extent`. */
 export type Reply =
   | { kind: "extent"; extent: Extent }
-  | { kind: "done"; frame?: Uint8Array<ArrayBuffer> }
+  | { kind: "done"; bytes?: Uint8Array<ArrayBuffer> }
   | { kind: "failed"; message: string; isOurs: boolean };
 
 /** Does what is requested; `reply` gets all answers. */
@@ -32,7 +32,9 @@ export class Responder {
         this.#jobs = await Jobs.open(request);
         this.#reply({ kind: "done" });
       } else if (request.kind === "compress") {
-        this.#reply({ kind: "done", frame: this.#jobs!.compress(request) });
+        this.#reply({ kind: "done", bytes: this.#jobs!.compress(request) });
+      } else if (request.kind === "write") {
+        this.#reply({ kind: "done", bytes: this.#jobs!.write(request) });
       } else {
         this.#jobs!.decompress(request, (extent) => this.#reply({ kind: "extent", extent }));
         this.#reply({ kind: "done" });
@@ -57,7 +59,7 @@ interface WorkerScope {
 const scope = globalThis as unknown as WorkerScope;
 if (scope.name === WORKER_NAME && !("document" in globalThis)) {
   const responder = new Responder((reply) => {
-    scope.postMessage(reply, reply.kind === "done" && reply.frame ? [reply.frame.buffer] : []);
+    scope.postMessage(reply, reply.kind === "done" && reply.bytes ? [reply.bytes.buffer] : []);
   });
   scope.onmessage = ({ data }) => void responder.respond(data);
 }
