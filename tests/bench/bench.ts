@@ -12,6 +12,7 @@ const SUBJECTS: Record<string, () => Promise<{ bench: Bench }>> = {
   iso: () => import("./iso.ts"),
   release: () => import("./release.ts"),
   demo: () => import("./demo.ts"),
+  "cold-cache": () => import("./cold_cache.ts"),
 };
 
 const wanted = Deno.args.length > 0 ? Deno.args : Object.keys(SUBJECTS);
