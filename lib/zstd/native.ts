@@ -40,7 +40,7 @@ class NativeEngine implements Engine {
       throw damaged(reason(error));
     }
     this.#last = content.buffer as ArrayBuffer;
-    return content;
+    return plain(content);
   }
 
   decoder(): Decoder {
@@ -60,7 +60,7 @@ class NativeDecoder implements Decoder {
 
   constructor() {
     this.#zstd.on("data", (part: Uint8Array) => {
-      this.#parts.push(part);
+      this.#parts.push(plain(part));
       this.#buffers.add(part.buffer);
     });
     this.#zstd.on("error", (error: Error) => this.#error = error);
@@ -86,6 +86,11 @@ class NativeDecoder implements Decoder {
   close() {
     this.#zstd.destroy();
   }
+}
+
+/** The same bytes as no Buffer, whose `slice` does not copy. */
+function plain({ buffer, byteOffset, length }: Uint8Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, length);
 }
 
 /** Why it failed, in the library's words. */
