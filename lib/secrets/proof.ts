@@ -18,6 +18,7 @@ export interface ProofCheck {
   path: string;
   /** GET unless told. */
   method?: string;
+  /** Its header fields. */
   headers?: Record<string, string>;
   /** The status expected; 200 unless told. */
   status?: number;
