@@ -4,7 +4,8 @@
  *
  * {@linkcode openEmulator} names one; {@linkcode start}, {@linkcode stop} and the other operations take it. Below them
  * are QEMU's monitor ({@linkcode QmpClient}) and guest agent ({@linkcode GuestAgent}), and ISO 9660 images
- * ({@linkcode writeIso}, {@linkcode readIso}), which are of use on their own.
+ * ({@linkcode writeIso}, {@linkcode readIso}) and zstd ({@linkcode compressFile}, {@linkcode zstdDecompressStream}), which
+ * are of use on their own.
  * Nothing here prints, ends the program or reads its arguments.
  *
  * @example Start, use and stop
@@ -80,6 +81,16 @@ export {
 } from "./lib/release/github.ts";
 export type { HttpRequest, RetryOptions } from "./lib/release/http.ts";
 export type { Download, DownloadOptions } from "./lib/release/options.ts";
+
+export type { ZstdEngineName } from "./lib/zstd/engine.ts";
+export { compressFile, decompressFile, type ZstdOptions } from "./lib/zstd/file.ts";
+export { ZstdError } from "./lib/zstd/frame.ts";
+export {
+  zstdCompressStream,
+  type ZstdCompressStreamOptions,
+  zstdDecompressStream,
+  type ZstdDecompressStreamOptions,
+} from "./lib/zstd/stream.ts";
 
 export { GuestAgent, GuestAgentError, type GuestCommand, type GuestResult } from "./lib/vm/guest_agent.ts";
 export type { Duplex } from "./lib/vm/json_lines.ts";

@@ -91,7 +91,8 @@ class SmallFileReader implements ContentReader {
   }
 }
 
-class StreamReader implements ContentReader {
+/** Reads a stream into buffers. */
+export class StreamReader implements ContentReader {
   #reader: ReadableStreamDefaultReader<Uint8Array>;
   #left: Uint8Array = new Uint8Array();
   constructor(stream: ReadableStream<Uint8Array>) {

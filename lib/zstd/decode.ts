@@ -1,0 +1,100 @@
+/** Decompressing frames of any length in their order, in constant memory. */
+
+import type { Decoder, Engine } from "./engine.ts";
+import {
+  BLOCK_HEADER,
+  BLOCK_LIMIT,
+  CHECKSUM,
+  damaged,
+  type FrameHeader,
+  LONGEST_HEADER,
+  readBlock,
+  readHeader,
+  tooLarge,
+  truncated,
+  wrongSize,
+} from "./frame.ts";
+import type { Input } from "./input.ts";
+
+/** What a decoder gets at once: few blocks, as each may become 128 KiB from four bytes; and not all of the input. */
+const MOST_BLOCKS = 16;
+const PART = 512 * 1024;
+
+/**
+ * All of the frames' content.
+ *
+ * @param limit How many bytes it may be.
+ * @returns Pieces, each of which may be used until the next one is asked for.
+ * @throws {ZstdError} when it is damaged, truncated, followed by something else or larger than the limit.
+ */
+export async function* decodeFrames(input: Input, engine: Engine, limit: number): AsyncGenerator<Uint8Array> {
+  let left = limit;
+  for (let isFirst = true; isFirst || await input.need(1); isFirst = false) {
+    for await (const piece of decodeFrame(input, engine, left, isFirst)) {
+      left -= piece.length;
+      yield piece;
+    }
+  }
+}
+
+/** One frame's content, which is none when it is a skippable one. See {@linkcode decodeFrames}. */
+export async function* decodeFrame(
+  input: Input,
+  engine: Engine,
+  limit: number,
+  isFirst: boolean,
+): AsyncGenerator<Uint8Array> {
+  await input.need(LONGEST_HEADER); // or as many as there are
+  const header = readHeader(input.bytes, isFirst);
+  if (!header) throw truncated();
+  if (header.skip !== undefined) {
+    if (!await input.skip(header.length + header.skip)) throw truncated();
+    return;
+  }
+  const { contentSize = Infinity } = header;
+  if (contentSize !== Infinity && contentSize > limit) throw tooLarge(limit);
+  const decoder = engine.decoder();
+  let produced = 0;
+  try {
+    for await (const piece of decodeBlocks(input, decoder, header)) {
+      produced += piece.length;
+      if (produced > limit) throw tooLarge(limit);
+      if (produced > contentSize) throw wrongSize();
+      if (piece.length > 0) yield piece;
+    }
+  } finally {
+    decoder.close();
+  }
+  if (contentSize !== Infinity && produced !== contentSize) throw wrongSize();
+}
+
+/** Gives the decoder the frame in parts that are whole blocks, the first with the header, the last with the checksum. */
+async function* decodeBlocks(input: Input, decoder: Decoder, header: FrameHeader): AsyncGenerator<Uint8Array> {
+  const most = Math.min(BLOCK_LIMIT, Math.max(header.windowSize, 1));
+  let length = header.length;
+  let isLast = false;
+  while (!isLast) {
+    let blocks = 0;
+    do {
+      if (!await input.need(length + BLOCK_HEADER)) throw truncated();
+      const block = readBlock(input.bytes, length);
+      length += BLOCK_HEADER + block.length;
+      if (!await input.need(length)) throw truncated();
+      isLast = block.isLast;
+      blocks++;
+    } while (!isLast && blocks < MOST_BLOCKS && length < PART);
+    if (isLast && header.hasChecksum) {
+      length += CHECKSUM;
+      if (!await input.need(length)) throw truncated();
+    }
+    const room = blocks * most;
+    let produced = 0;
+    for (const piece of await decoder.write(input.bytes.subarray(0, length), room)) {
+      produced += piece.length;
+      if (produced > room + BLOCK_LIMIT) throw damaged("a block becomes more than it may");
+      yield piece;
+    }
+    input.take(length);
+    length = 0;
+  }
+}

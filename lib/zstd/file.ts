@@ -1,0 +1,267 @@
+/**
+ * Files that are compressed with zstd, on several cores and in constant memory.
+ *
+ * @module
+ */
+
+import { messageOf } from "../error.ts";
+import { decodeFrame } from "./decode.ts";
+import { type Engine, free, LEVEL, openEngine, requireLevel, type ZstdEngineName } from "./engine.ts";
+import { truncated, ZstdError } from "./frame.ts";
+import { Input } from "./input.ts";
+import { type Extent, FRAME } from "./jobs.ts";
+import { Pool } from "./pool.ts";
+import { cannotWrite } from "./sparse.ts";
+import { Writer } from "./writer.ts";
+
+/** How to compress or decompress a file. */
+export interface ZstdOptions {
+  /** From 1, the fastest, to 22; 1 unless told. For compressing only. */
+  level?: number;
+  /** Aborting it ends the work, with nothing left of it. */
+  signal?: AbortSignal;
+  /**
+   * Told how far it is, in bytes of the file that is read, up to its size; the numbers never become smaller.
+   *
+   * @param done How many have been dealt with.
+   * @param total How many there are.
+   */
+  onProgress?: (done: number, total: number) => void;
+  /** Which code does it; the runtime's own where there is one, unless told, and else WebAssembly. */
+  engine?: ZstdEngineName;
+}
+
+/**
+ * Compresses a file, as the `zstd` tool would: that can decompress it. What it makes are independent frames (RFC 8878,
+ * 3.1), each with its content's size and a checksum, so that several cores can work on them both ways. A file that is
+ * at the target is replaced at the end and not before; when anything fails it stays, and nothing else does.
+ *
+ * Needs read permission for the file and write permission for the target's directory.
+ *
+ * @param from The file to compress. It stays as it is.
+ * @param to The compressed file's path. It gets mode 0600.
+ * @throws {ZstdError} when the file cannot be read, changes meanwhile, or the target cannot be written.
+ * @throws The signal's reason when it is aborted.
+ *
+ * @example
+ * ```ts
+ * import { compressFile } from "@hotboot/hotboot";
+ *
+ * const path = await Deno.makeTempFile();
+ * await Deno.truncate(path, 2 ** 20);
+ * await compressFile(path, `${path}.zst`);
+ * console.log((await Deno.stat(`${path}.zst`)).size < 1000); // true
+ * ```
+ */
+export async function compressFile(from: string, to: string, options: ZstdOptions = {}): Promise<void> {
+  const { level = LEVEL, engine, onProgress } = options;
+  requireLevel(level);
+  await replacing(from, to, options, async ({ size, file }, signal) => {
+    const count = Math.max(1, Math.ceil(size / FRAME)); // of nothing, too, there is a frame
+    using pool = await Pool.open({ engine, from }, count);
+    using _ending = endingOn(signal, pool);
+    const pending: Promise<Uint8Array | undefined>[] = [];
+    let written = 0;
+    const write = async () => {
+      const frame = (await pending.shift()!)!;
+      signal.throwIfAborted();
+      await writeAll(file, frame);
+      free(frame.buffer);
+      written++;
+      onProgress?.(Math.min(size, written * FRAME), size);
+    };
+    for (let index = 0; index < count; index++) {
+      const offset = index * FRAME;
+      const frame = pool.run({ kind: "compress", offset, length: Math.min(FRAME, size - offset), level });
+      frame.catch(() => {}); // awaited below, or the reason is another
+      pending.push(frame);
+      if (pending.length >= 2 * pool.size) await write(); // each thread has its next job before it ends one
+    }
+    while (pending.length > 0) await write();
+  });
+}
+
+/**
+ * Decompresses a file that {@linkcode compressFile}, the `zstd` tool or anything else has made in this format (RFC 8878).
+ * Pages of zeros are not written, so that the file takes only the room of what is in it. Several cores are used where
+ * frames say their content's size and that is at most 8 MiB. A file that is at the target is replaced at the end and
+ * not before; when anything fails it stays, and nothing else does.
+ *
+ * Memory does not depend on the file's size, but on the window of its frames, which may be 128 MiB.
+ *
+ * Needs read permission for the file and write permission for the target's directory.
+ *
+ * @param from The compressed file. It stays as it is.
+ * @param to The decompressed file's path. It gets mode 0600.
+ * @param options `maxBytes` is how many bytes it may become; any number unless told.
+ * @throws {ZstdError} when the file is damaged, truncated, followed by something else, needs a window of more than 128 MiB
+ * or a dictionary, becomes more than `maxBytes`, or when a file cannot be read or written.
+ * @throws The signal's reason when it is aborted.
+ *
+ * @example
+ * ```ts
+ * import { compressFile, decompressFile } from "@hotboot/hotboot";
+ *
+ * const path = await Deno.makeTempFile();
+ * await Deno.writeTextFile(path, "hello");
+ * await compressFile(path, `${path}.zst`);
+ * await decompressFile(`${path}.zst`, path, { maxBytes: 5 });
+ * console.log(await Deno.readTextFile(path)); // hello
+ * ```
+ */
+export async function decompressFile(
+  from: string,
+  to: string,
+  options: ZstdOptions & { maxBytes?: number } = {},
+): Promise<void> {
+  const { engine, onProgress, maxBytes = Infinity } = options;
+  await replacing(from, to, options, async ({ size, file, temporary }, signal) => {
+    using pool = await Pool.open({ engine, from, to: temporary }, Math.ceil(size / 1024));
+    using _ending = endingOn(signal, pool);
+    let done = 0;
+    const progress = (at: number) => {
+      done = Math.max(done, at);
+      onProgress?.(done, size);
+    };
+    const pending = new Set<Promise<unknown>>();
+    let failure: { error: unknown } | undefined;
+    const allDone = async () => {
+      await Promise.all(pending);
+      if (failure) throw failure.error;
+    };
+    let streaming: Engine | undefined;
+    let produced = 0;
+    let at = 0;
+    do {
+      if (pending.size >= pool.size) await Promise.race(pending);
+      signal.throwIfAborted();
+      if (failure) break;
+      const { promise: extent, resolve, reject } = Promise.withResolvers<Extent>();
+      extent.catch(() => {});
+      const job = pool.run({ kind: "decompress", offset: at, to: produced, limit: maxBytes - produced }, resolve);
+      const settled: Promise<void> = job.then(async () => progress((await extent).next), (error) => {
+        failure ??= { error };
+        reject(error);
+      }).finally(() => pending.delete(settled));
+      pending.add(settled);
+      const { next, size: content } = await extent;
+      if (content !== undefined) {
+        at = next;
+        produced += content;
+        continue;
+      }
+      await allDone();
+      streaming ??= await openEngine(engine);
+      const place = { from, at, produced, limit: maxBytes - produced };
+      const frame = await streamFrame(place, pool, streaming, signal, progress);
+      at += frame.taken;
+      produced += frame.produced;
+    } while (at < size);
+    await allDone();
+    if (at > size) throw truncated(); // a skippable frame that says to be longer than the file
+    await file.truncate(produced).catch((error) => {
+      throw cannotWrite(error);
+    });
+    progress(size);
+  });
+}
+
+/** Where a frame is and its content goes. */
+interface Place {
+  from: string;
+  at: number;
+  produced: number;
+  limit: number;
+}
+
+/** Decompresses one frame of any length; gives how many bytes it had and became. */
+async function streamFrame(
+  { from, at, produced, limit }: Place,
+  pool: Pool,
+  engine: Engine,
+  signal: AbortSignal,
+  progress: (at: number) => void,
+): Promise<{ taken: number; produced: number }> {
+  using source = await Deno.open(from);
+  await source.seek(at, Deno.SeekMode.Start);
+  const input = new Input(source);
+  const writer = new Writer(pool, produced);
+  for await (const piece of decodeFrame(input, engine, limit, at === 0)) {
+    signal.throwIfAborted();
+    await writer.add(piece);
+    progress(at + input.taken);
+  }
+  await writer.end();
+  return { taken: input.taken, produced: writer.at - produced };
+}
+
+/** What a file is made of, and where. */
+interface Work {
+  /** The size of the file to read. */
+  size: number;
+  /** The new file, and its path. */
+  file: Deno.FsFile;
+  temporary: string;
+}
+
+/** Makes a file beside `to` and puts it there when it is complete; errors name the file that is read. */
+async function replacing(
+  from: string,
+  to: string,
+  { signal = new AbortController().signal }: ZstdOptions,
+  make: (work: Work, signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  signal.throwIfAborted();
+  const size = await sizeOf(from);
+  const there = await Deno.stat(to).catch(() => undefined);
+  if (there && !there.isFile) {
+    throw new ZstdError(`${to} is no file, and no other thing is replaced: name another path`);
+  }
+  const target = there ? await Deno.realPath(to) : to; // a link stays
+  const temporary = `${target}.${crypto.randomUUID().slice(0, 8)}.tmp`;
+  try {
+    {
+      using file = await Deno.open(temporary, { write: true, createNew: true, mode: 0o600 }).catch((error) => {
+        throw new ZstdError(`${to} cannot be written (${messageOf(error)}): name a path where that is permitted`);
+      });
+      try {
+        await make({ size, file, temporary }, signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        throw error instanceof ZstdError ? new ZstdError(`${from}: ${error.message}`) : error;
+      }
+    }
+    signal.throwIfAborted();
+    await Deno.rename(temporary, target);
+  } catch (error) {
+    await Deno.remove(temporary).catch(() => {});
+    throw error;
+  }
+}
+
+/** The size of a file that can be read. */
+async function sizeOf(path: string): Promise<number> {
+  try {
+    using file = await Deno.open(path);
+    const { isFile, size } = await file.stat();
+    if (isFile) return size;
+  } catch (error) {
+    throw new ZstdError(`${path} cannot be read (${messageOf(error)}): name a file that can`);
+  }
+  throw new ZstdError(`${path} is no file: name one, or use a stream`);
+}
+
+/** Ends the threads when the signal is aborted: a job of theirs may take long at a high level. */
+function endingOn(signal: AbortSignal, pool: Pool): Disposable {
+  const end = () => pool[Symbol.dispose]();
+  signal.addEventListener("abort", end);
+  return { [Symbol.dispose]: () => signal.removeEventListener("abort", end) };
+}
+
+async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
+  try {
+    for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+  } catch (error) {
+    throw cannotWrite(error);
+  }
+}

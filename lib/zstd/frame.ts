@@ -1,0 +1,164 @@
+/**
+ * How zstd data is put together: frames of blocks. Enough of it to find where each ends, and to turn down what cannot
+ * or must not be decompressed, before a decoder sees it: decoders take a stream that ends too early for a shorter one.
+ *
+ * Source: RFC 8878, by its section numbers.
+ */
+
+import { HotbootError } from "../error.ts";
+
+/** zstd data, or a file of it, that cannot be made or read; the message says why. */
+export class ZstdError extends HotbootError {
+  /** The class's name, for logs. */
+  override name = "ZstdError";
+}
+
+/** The largest window of a frame that is decompressed: what the `zstd` tool takes unless told, as does its library. */
+export const WINDOW_LIMIT = 2 ** 27;
+/** What a block decompresses to at the most (3.1.1.2.4). */
+export const BLOCK_LIMIT = 128 * 1024;
+/** The bytes of the longest frame header with its magic number (3.1.1.1). */
+export const LONGEST_HEADER = 18;
+/** The bytes of a block's header (3.1.1.2). */
+export const BLOCK_HEADER = 3;
+/** The bytes of a content checksum (3.1.1). */
+export const CHECKSUM = 4;
+
+const FIRST_BYTES = [0x28, 0xb5, 0x2f, 0xfd];
+const FIRST_SKIPPABLE_BYTES = [0x50, 0x2a, 0x4d, 0x18]; // or the first one up to 0x5f
+const SKIPPABLE_HEADER = 8;
+
+/** What a frame begins with (3.1.1.1). */
+export interface FrameHeader {
+  /** The bytes of the header, the magic number among them. */
+  length: number;
+  /** How far back the decoder may have to look, in bytes. */
+  windowSize: number;
+  /** How many bytes the frame decompresses to, where it says so. */
+  contentSize?: number;
+  /** Whether a checksum of these follows the last block. */
+  hasChecksum: boolean;
+  /** The bytes to skip after the header, of a frame that holds none of the data (3.1.2). */
+  skip?: number;
+}
+
+/**
+ * Reads a frame's header.
+ *
+ * @param bytes From the frame's first byte on.
+ * @param isFirst Whether nothing was before it, for the error.
+ * @returns `undefined` when there must be more bytes.
+ * @throws {ZstdError} when it is no frame, or none that can be decompressed here.
+ */
+export function readHeader(bytes: Uint8Array, isFirst: boolean): FrameHeader | undefined {
+  if (bytes.length === 0 && isFirst) throw new ZstdError("there is no zstd data: it is empty");
+  if (![FIRST_BYTES, FIRST_SKIPPABLE_BYTES].some((begin) => isBegin(bytes, begin))) throw notAFrame(isFirst);
+  if (bytes.length < FIRST_BYTES.length) return undefined;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (isBegin(bytes, FIRST_SKIPPABLE_BYTES)) {
+    if (bytes.length < SKIPPABLE_HEADER) return undefined;
+    return { length: SKIPPABLE_HEADER, windowSize: 0, hasChecksum: false, skip: view.getUint32(4, true) };
+  }
+  if (bytes.length < 5) return undefined;
+  const descriptor = bytes[4];
+  const isSingleSegment = (descriptor & 0x20) !== 0;
+  if (descriptor & 0x08) throw new ZstdError("the zstd data is damaged: a frame's header has its reserved bit set");
+  const idLength = [0, 1, 2, 4][descriptor & 3];
+  const sizeLength = [isSingleSegment ? 1 : 0, 2, 4, 8][descriptor >> 6];
+  const idAt = isSingleSegment ? 5 : 6;
+  const length = idAt + idLength + sizeLength;
+  if (bytes.length < length) return undefined;
+  if (bytes.subarray(idAt, idAt + idLength).some((byte) => byte !== 0)) {
+    throw new ZstdError("the zstd data needs a dictionary, and none is used here: compress it without one");
+  }
+  const contentSize = readSize(view, idAt + idLength, sizeLength);
+  const windowSize = isSingleSegment ? contentSize! : readWindow(bytes[5]);
+  if (windowSize > WINDOW_LIMIT) {
+    throw new ZstdError(
+      `the zstd data needs a window of ${Math.ceil(windowSize / 2 ** 20)} MiB, and at most ` +
+        `${WINDOW_LIMIT / 2 ** 20} MiB are used: compress it without --ultra and with --long=27 or less`,
+    );
+  }
+  return {
+    length,
+    windowSize,
+    ...(contentSize !== undefined && { contentSize }),
+    hasChecksum: (descriptor & 0x04) !== 0,
+  };
+}
+
+/** The content size at this place (3.1.1.1.4). */
+function readSize(view: DataView, at: number, length: number): number | undefined {
+  if (length === 0) return undefined;
+  if (length === 1) return view.getUint8(at);
+  if (length === 2) return view.getUint16(at, true) + 256;
+  if (length === 4) return view.getUint32(at, true);
+  const size = Number(view.getBigUint64(at, true));
+  if (size > Number.MAX_SAFE_INTEGER) throw new ZstdError("the zstd data is damaged: a frame says an impossible size");
+  return size;
+}
+
+/** The window's size (3.1.1.1.2). */
+function readWindow(descriptor: number): number {
+  const base = 2 ** (10 + (descriptor >> 3));
+  return base + (base / 8) * (descriptor & 7);
+}
+
+/** What a block's header says. */
+export interface BlockHeader {
+  /** Whether the frame has no more after it. */
+  isLast: boolean;
+  /** The bytes that follow the header. */
+  length: number;
+}
+
+/**
+ * Reads a block's header (3.1.1.2).
+ *
+ * @param bytes Its three bytes are here,
+ * @param at from this place on.
+ * @throws {ZstdError} when there can be no such block.
+ */
+export function readBlock(bytes: Uint8Array, at: number): BlockHeader {
+  const header = bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16);
+  const type = (header >> 1) & 3;
+  const size = header >> 3;
+  if (type === 3 || size > BLOCK_LIMIT) throw new ZstdError("the zstd data is damaged: there is no such block");
+  return { isLast: (header & 1) === 1, length: type === 1 ? 1 : size }; // type 1 is one byte, over and over
+}
+
+/** For data that ends before its last frame does. */
+export function truncated(): ZstdError {
+  return new ZstdError("the zstd data is truncated: it ends in the middle of a frame; get all of it");
+}
+
+/** For what a decoder found. @param why Its own words. */
+export function damaged(why: string): ZstdError {
+  return new ZstdError(`the zstd data is damaged (${why}): get it again`);
+}
+
+/** For what is more than the caller takes. */
+export function tooLarge(limit: number): ZstdError {
+  return new ZstdError(
+    `the zstd data becomes more than the ${limit} bytes that are expected: it is not what it should be`,
+  );
+}
+
+/** For a frame whose content has another size than it said. */
+export function wrongSize(): ZstdError {
+  return damaged("a frame's content has another size than its header says");
+}
+
+/** Whether the bytes, as far as there are any, are those of a frame's magic number. */
+function isBegin(bytes: Uint8Array, begin: number[]): boolean {
+  const mask = begin === FIRST_SKIPPABLE_BYTES ? 0xf0 : 0xff;
+  return begin.every((byte, at) => at >= bytes.length || (at === 0 ? bytes[0] & mask : bytes[at]) === byte);
+}
+
+function notAFrame(isFirst: boolean): ZstdError {
+  return new ZstdError(
+    isFirst
+      ? "this is no zstd data: it begins with something else"
+      : "the zstd data is followed by something else: it is damaged, or was added to",
+  );
+}

@@ -1,0 +1,71 @@
+/** Writing without the zeros: what is not written of a new file is a hole, which takes no room on the disk. */
+
+import { messageOf } from "../error.ts";
+import { ZstdError } from "./frame.ts";
+
+/** What is looked at as a whole: a page of memory, and a block of most file systems. */
+const PAGE = 4096;
+const WORD = 4;
+
+/** Whether all of it is zeros. */
+export function isZero(bytes: Uint8Array): boolean {
+  const head = Math.min(bytes.length, -bytes.byteOffset & (WORD - 1)); // what is before the first whole word
+  for (let at = 0; at < head; at++) if (bytes[at] !== 0) return false;
+  const count = Math.floor((bytes.length - head) / WORD);
+  if (!areZero(new Uint32Array(bytes.buffer, bytes.byteOffset + head, count), 0, count)) return false;
+  for (let at = head + count * WORD; at < bytes.length; at++) if (bytes[at] !== 0) return false;
+  return true;
+}
+
+/** Whether these words are zeros: eight at a time, which is near the speed of memory. */
+function areZero(words: Uint32Array, from: number, to: number): boolean {
+  let at = from;
+  for (; at + 8 <= to; at += 8) {
+    const any = words[at] | words[at + 1] | words[at + 2] | words[at + 3] | words[at + 4] | words[at + 5] |
+      words[at + 6] | words[at + 7];
+    if (any !== 0) return false;
+  }
+  for (; at < to; at++) if (words[at] !== 0) return false;
+  return true;
+}
+
+/** The stretches of it that are to be written: those between the file's pages of zeros. */
+export function* stretches(bytes: Uint8Array, offset: number): Generator<{ start: number; end: number }> {
+  let start = -1;
+  for (let at = 0; at < bytes.length;) {
+    const end = Math.min(bytes.length, at + PAGE - (offset + at) % PAGE);
+    if (!isZero(bytes.subarray(at, end))) {
+      if (start < 0) start = at;
+    } else if (start >= 0) {
+      yield { start, end: at };
+      start = -1;
+    }
+    at = end;
+  }
+  if (start >= 0) yield { start, end: bytes.length };
+}
+
+/**
+ * Writes the bytes to their place in a file that has nothing there yet.
+ *
+ * @returns Whether they were all zeros, so that there was nothing to do.
+ * @throws {ZstdError} when it cannot be written.
+ */
+export function writeSparse(file: Deno.FsFile, bytes: Uint8Array, offset: number): boolean {
+  let isEmpty = true;
+  for (const { start, end } of stretches(bytes, offset)) {
+    isEmpty = false;
+    try {
+      file.seekSync(offset + start, Deno.SeekMode.Start);
+      for (let at = start; at < end;) at += file.writeSync(bytes.subarray(at, end));
+    } catch (error) {
+      throw cannotWrite(error);
+    }
+  }
+  return isEmpty;
+}
+
+/** For a disk that is full, and the like. */
+export function cannotWrite(error: unknown): ZstdError {
+  return new ZstdError(`what it becomes cannot be written (${messageOf(error)}): make room, or use another disk`);
+}

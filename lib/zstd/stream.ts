@@ -1,0 +1,107 @@
+/**
+ * Streams of zstd data.
+ *
+ * @module
+ */
+
+import { StreamReader } from "../iso/content.ts";
+import { decodeFrames } from "./decode.ts";
+import { type Engine, LEVEL, openEngine, requireLevel, type ZstdEngineName } from "./engine.ts";
+import { Input } from "./input.ts";
+import { FRAME } from "./jobs.ts";
+
+/** How to compress a stream. */
+export interface ZstdCompressStreamOptions {
+  /** From 1, the fastest, to 22; 1 unless told. */
+  level?: number;
+  /** Which code does it; the runtime's own where there is one, unless told, and else WebAssembly. */
+  engine?: ZstdEngineName;
+}
+
+/** How to decompress a stream. */
+export interface ZstdDecompressStreamOptions {
+  /** How many bytes it may become; any number unless told. */
+  maxBytes?: number;
+  /** Which code does it; the runtime's own where there is one, unless told, and else WebAssembly. */
+  engine?: ZstdEngineName;
+}
+
+/**
+ * Compresses a stream into frames of 4 MiB (RFC 8878, 3.1), each with its content's size and a checksum. It holds the
+ * bytes of one frame, on one core: `compressFile` uses several.
+ *
+ * @returns What to pipe through.
+ * @throws {ZstdError} when there is no such level.
+ *
+ * @example
+ * ```ts
+ * import { zstdCompressStream, zstdDecompressStream } from "@hotboot/hotboot";
+ *
+ * const text = new Blob(["hello"]).stream().pipeThrough(zstdCompressStream()).pipeThrough(zstdDecompressStream());
+ * console.log(await new Response(text).text()); // hello
+ * ```
+ */
+export function zstdCompressStream(options: ZstdCompressStreamOptions = {}): TransformStream<Uint8Array, Uint8Array> {
+  const { level = LEVEL } = options;
+  requireLevel(level);
+  const buffer = new Uint8Array(FRAME);
+  let engine: Engine;
+  let used = 0;
+  let isEmpty = true;
+  return new TransformStream<Uint8Array, Uint8Array>({
+    async start() {
+      engine = await openEngine(options.engine);
+    },
+    transform(chunk, controller) {
+      for (let at = 0; at < chunk.length;) {
+        const part = chunk.subarray(at, at + FRAME - used);
+        buffer.set(part, used);
+        at += part.length;
+        used += part.length;
+        if (used < FRAME) continue;
+        controller.enqueue(engine.compress(buffer, level));
+        [used, isEmpty] = [0, false];
+      }
+    },
+    flush(controller) {
+      if (used > 0 || isEmpty) controller.enqueue(engine.compress(buffer.subarray(0, used), level));
+    },
+  });
+}
+
+/**
+ * Decompresses a stream of frames of any length (RFC 8878), made by anything. It holds a mebibyte or two, and the
+ * frames' window, which may be 128 MiB.
+ *
+ * @returns What to pipe through. Its readable side fails with a `ZstdError` when the data is damaged, truncated, followed
+ * by something else, needs a window of more than 128 MiB or a dictionary, or becomes more than `maxBytes`; all that
+ * came before is what it should be, as far as each frame has a checksum that has been reached.
+ *
+ * @example
+ * ```ts
+ * import { zstdDecompressStream } from "@hotboot/hotboot";
+ *
+ * async function textOf(path: string): Promise<string> {
+ *   const file = await Deno.open(path);
+ *   return await new Response(file.readable.pipeThrough(zstdDecompressStream({ maxBytes: 1e6 }))).text();
+ * }
+ * console.log(typeof textOf);
+ * ```
+ */
+export function zstdDecompressStream(
+  options: ZstdDecompressStreamOptions = {},
+): TransformStream<Uint8Array, Uint8Array> {
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+  const contents = async function* () {
+    const source = new StreamReader(readable);
+    try {
+      const engine = await openEngine(options.engine);
+      for await (const piece of decodeFrames(new Input(source), engine, options.maxBytes ?? Infinity)) {
+        yield piece.slice(); // which is the engine's
+      }
+    } finally {
+      await source.close(); // whoever writes is told, too
+    }
+  };
+  return { readable: ReadableStream.from(contents()), writable };
+}

@@ -1,0 +1,130 @@
+/**
+ * zstd in WebAssembly, for runtimes without one of their own. The package has the module within its JavaScript, so
+ * nothing is fetched.
+ *
+ * It is used below its own surface, which is why its version is fixed: that surface copies each result by spreading
+ * it into an array, and gives no error for damaged streams.
+ */
+
+import { Zstd } from "@hpcc-js/wasm-zstd";
+import { compressBound, type Decoder, type Engine } from "./engine.ts";
+import { BLOCK_LIMIT, CHECKSUM, damaged } from "./frame.ts";
+import { contentChecksum } from "./xxh64.ts";
+
+/** The functions on addresses in the module's memory. Results that are errors are told from sizes by `isError`. */
+interface Binding {
+  new (): Streams;
+  compress(into: number, room: number, from: number, length: number, level: number): number;
+  decompress(into: number, room: number, from: number, length: number): number;
+  isError(result: number): number;
+  getErrorName(result: number): string;
+}
+
+/** A frame that is decompressed part by part. */
+interface Streams {
+  decompressChunk(into: number, room: number, from: number, length: number): number;
+  delete(): void;
+}
+
+/** What the package's class keeps for itself. */
+interface Internals {
+  _zstdClass: Binding;
+  _mainModule: { _module: { HEAPU8: Uint8Array; _malloc(size: number): number; _free(at: number): void } };
+}
+
+/** Loads the module. */
+export async function openWasm(): Promise<Engine> {
+  return new WasmEngine(await Zstd.load() as unknown as Internals);
+}
+
+const CHECKSUM_FLAG = 0x04;
+const DESCRIPTOR_AT = 4;
+
+/** Some of the module's memory, which is got anew only to become larger. */
+class Room {
+  #module: Internals["_mainModule"]["_module"];
+  #size = 0;
+  at = 0;
+
+  constructor(module: Internals["_mainModule"]["_module"]) {
+    this.#module = module;
+  }
+
+  /** Makes it this large at least; what was in it is lost. */
+  ensure(size: number): void {
+    if (size <= this.#size) return;
+    this.close();
+    this.at = this.#module._malloc(size);
+    this.#size = size;
+  }
+
+  put(bytes: Uint8Array): void {
+    this.ensure(bytes.length);
+    this.#module.HEAPU8.set(bytes, this.at);
+  }
+
+  view(length: number): Uint8Array {
+    return this.#module.HEAPU8.subarray(this.at, this.at + length);
+  }
+
+  close(): void {
+    if (this.#size > 0) this.#module._free(this.at);
+    this.#size = 0;
+  }
+}
+
+class WasmEngine implements Engine {
+  #binding: Binding;
+  #from: Room;
+  #into: Room;
+
+  constructor({ _zstdClass, _mainModule }: Internals) {
+    this.#binding = _zstdClass;
+    this.#from = new Room(_mainModule._module);
+    this.#into = new Room(_mainModule._module);
+  }
+
+  compress(bytes: Uint8Array, level: number): Uint8Array<ArrayBuffer> {
+    const room = compressBound(bytes.length);
+    this.#from.put(bytes);
+    this.#into.ensure(room);
+    const length = this.#binding.compress(this.#into.at, room, this.#from.at, bytes.length, level);
+    this.#check(length);
+    // This function makes no checksum, but a frame with one differs only in a bit and in what follows it.
+    const frame = new Uint8Array(length + CHECKSUM);
+    frame.set(this.#into.view(length));
+    frame[DESCRIPTOR_AT] |= CHECKSUM_FLAG;
+    new DataView(frame.buffer).setUint32(length, contentChecksum(bytes), true);
+    return frame;
+  }
+
+  decompress(frame: Uint8Array, size: number): Uint8Array {
+    this.#from.put(frame);
+    this.#into.ensure(size);
+    const length = this.#binding.decompress(this.#into.at, size, this.#from.at, frame.length);
+    this.#check(length);
+    return this.#into.view(length);
+  }
+
+  decoder(): Decoder {
+    const streams = new this.#binding();
+    return {
+      write: (part, most) => {
+        // All that it becomes must find room, as the binding does not say what it has not taken; the decoder may
+        // hold back what a block became until the next one.
+        const room = most + BLOCK_LIMIT;
+        this.#from.put(part);
+        this.#into.ensure(room);
+        const length = streams.decompressChunk(this.#into.at, room, this.#from.at, part.length);
+        this.#check(length);
+        return Promise.resolve([this.#into.view(length)]);
+      },
+      close: () => streams.delete(),
+    };
+  }
+
+  #check(result: number): void {
+    if (!this.#binding.isError(result)) return;
+    throw damaged(this.#binding.getErrorName(result).toLowerCase());
+  }
+}

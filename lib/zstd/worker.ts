@@ -1,0 +1,65 @@
+/** A thread that does jobs: what is said to it and what it answers. */
+
+import { messageOf } from "../error.ts";
+import { ZstdError } from "./frame.ts";
+import { type Extent, type Job, Jobs, type Setup } from "./jobs.ts";
+
+/** The name of such threads, by which this module knows that it is one. */
+export const WORKER_NAME = "hotboot-zstd";
+
+/** What it is told: at first what it works on, then one job after the other. */
+export type Request = Setup | Job;
+
+/** What it says: one `done` or `failed` for each request, before which there may be an `extent`. */
+export type Reply =
+  | { kind: "extent"; extent: Extent }
+  | { kind: "done"; bytes?: Uint8Array<ArrayBuffer> }
+  | { kind: "failed"; message: string; isOurs: boolean };
+
+/** Does what is requested; `reply` gets all answers. */
+export class Responder {
+  #jobs?: Jobs;
+  #reply: (reply: Reply) => void;
+
+  constructor(reply: (reply: Reply) => void) {
+    this.#reply = reply;
+  }
+
+  /** Answers one request. */
+  async respond(request: Request): Promise<void> {
+    try {
+      if (!("kind" in request)) {
+        this.#jobs = await Jobs.open(request);
+        this.#reply({ kind: "done" });
+      } else if (request.kind === "compress") {
+        this.#reply({ kind: "done", bytes: this.#jobs!.compress(request) });
+      } else if (request.kind === "write") {
+        this.#reply({ kind: "done", bytes: this.#jobs!.write(request) });
+      } else {
+        this.#jobs!.decompress(request, (extent) => this.#reply({ kind: "extent", extent }));
+        this.#reply({ kind: "done" });
+      }
+    } catch (error) {
+      this.#reply({ kind: "failed", message: messageOf(error), isOurs: error instanceof ZstdError });
+    }
+  }
+
+  /** Closes the files. */
+  close(): void {
+    this.#jobs?.[Symbol.dispose]();
+  }
+}
+
+interface WorkerScope {
+  name?: string;
+  postMessage(reply: Reply, transfer: ArrayBuffer[]): void;
+  onmessage: (event: MessageEvent<Request>) => void;
+}
+
+const scope = globalThis as unknown as WorkerScope;
+if (scope.name === WORKER_NAME && !("document" in globalThis)) {
+  const responder = new Responder((reply) => {
+    scope.postMessage(reply, reply.kind === "done" && reply.bytes ? [reply.bytes.buffer] : []);
+  });
+  scope.onmessage = ({ data }) => void responder.respond(data);
+}
