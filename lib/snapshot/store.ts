@@ -98,8 +98,18 @@ export async function syncSnapshot(snapshot: Snapshot): Promise<void> {
   snapshot.manifest = manifest;
 }
 
-/** Removes a snapshot: its manifest first, so that a half-removed one is none. */
+/** Removes a snapshot: its manifest first, so that a half-removed one is none. One that is gone already is no error. */
 export async function removeSnapshot(directory: string): Promise<void> {
   await Deno.remove(`${directory}/manifest.json`).catch(() => {});
-  await Deno.remove(directory, { recursive: true }).catch(() => {});
+  await Deno.remove(directory, { recursive: true }).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  });
+}
+
+/** Writes down the digests of a snapshot's whole files; what else its manifest says by now stays. */
+export async function recordDigests(directory: string, digests: Record<string, string>): Promise<Manifest> {
+  const manifest = await readManifest(directory);
+  for (const [name, sha256] of Object.entries(digests)) manifest.files[name].sha256 = sha256;
+  await writeManifest(directory, manifest);
+  return manifest;
 }
