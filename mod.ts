@@ -42,6 +42,8 @@ export {
   verifySnapshot,
 } from "./lib/emulator/snapshots.ts";
 export { type Pruned, type PruneResult, pruneSnapshots } from "./lib/emulator/prune.ts";
+export { type ExportResult, exportSnapshot } from "./lib/emulator/export.ts";
+export { type ImportOptions, type ImportResult, importSnapshot } from "./lib/emulator/import.ts";
 export type { SnapshotUser } from "./lib/emulator/in_use.ts";
 export type { Home } from "./lib/emulator/home.ts";
 export type { Image, ImageFile, ImageOrigin, ImagePart, ImageRecord } from "./lib/emulator/image.ts";

@@ -1,4 +1,6 @@
 import type { SnapshotUser } from "../emulator/in_use.ts";
+import { exportSnapshot } from "../emulator/export.ts";
+import { importSnapshot } from "../emulator/import.ts";
 import { pruneSnapshots } from "../emulator/prune.ts";
 import { listSnapshots, removeSnapshots, type SnapshotInfo, verifySnapshot } from "../emulator/snapshots.ts";
 import { formatBytes, formatDuration } from "../release/format.ts";
@@ -8,7 +10,7 @@ import { type CommandContext, type CommandGroup, UsageError } from "./command.ts
 import { emulatorOf } from "./context.ts";
 
 export const command: CommandGroup = {
-  about: "List, remove and verify snapshots.",
+  about: "List, remove, verify, export and import snapshots.",
   commands: {
     ls: {
       about:
@@ -29,6 +31,22 @@ export const command: CommandGroup = {
         "and what killed commands have left, which may be as large as a guest's memory.",
       flags: [{ name: "dry-run", short: "n", summary: "only say what would be removed" }],
       run: prune,
+    },
+    export: {
+      operands: "[ID] FILE",
+      about:
+        "Write a snapshot, the newest unless told, as one compact file: a tar archive, compressed with zstd. FILE may be -\n" +
+        "for standard output. It holds all that was in the guest's memory.",
+      flags: [],
+      run: exportOne,
+    },
+    import: {
+      operands: "FILE",
+      about:
+        "Take in what 'export' has written elsewhere, as the newest snapshot. FILE may be - for standard input. It is the\n" +
+        "machine of whoever made it that runs here then: import what you would run.",
+      flags: [{ name: "force", short: "f", summary: "keep it although it cannot be resumed here" }],
+      run: importOne,
     },
     verify: {
       operands: "[ID]",
@@ -93,4 +111,35 @@ async function verify(context: CommandContext): Promise<void> {
   const bytes = Object.values(result.files).reduce((sum, { size }) => sum + size, 0);
   const compared = result.recorded ? "sizes and samples are right, and digests are recorded now" : "sound";
   await print(`${result.snapshot}: ${compared} (${Object.keys(result.files).join(", ")}; ${formatBytes(bytes)})`);
+}
+
+async function exportOne(context: CommandContext): Promise<void> {
+  const { operands, switches } = context.args;
+  const [file, id, ...more] = operands.toReversed();
+  if (file === undefined || more.length > 0) {
+    throw new UsageError("snapshot export takes an ID, or none, and a FILE: see 'hotboot snapshot export --help'");
+  }
+  const isStream = file === "-";
+  if (isStream && Deno.stdout.isTerminal()) {
+    throw new UsageError("a snapshot is nothing for a terminal: name a FILE, or send standard output elsewhere");
+  }
+  const emulator = await emulatorOf(context);
+  const result = await exportSnapshot(emulator, isStream ? Deno.stdout.writable : file, id);
+  if (switches.has("json") && !isStream) return await printJson({ ...result, file });
+  emulator.report.step(`exported ${result.snapshot}: ${formatBytes(result.bytes)}`);
+}
+
+async function importOne(context: CommandContext): Promise<void> {
+  const { operands, switches } = context.args;
+  const [file, ...more] = operands;
+  if (file === undefined || more.length > 0) {
+    throw new UsageError("snapshot import takes a FILE: see 'hotboot snapshot import --help'");
+  }
+  const emulator = await emulatorOf(context);
+  const source = file === "-" ? Deno.stdin.readable : file;
+  const result = await importSnapshot(emulator, source, { force: switches.has("force") });
+  if (switches.has("json")) return await printJson(result);
+  const { snapshot, exported, why } = result;
+  if (why) emulator.report.warn(`it cannot be resumed here: ${why}`);
+  await print(snapshot === exported ? snapshot : `${snapshot} (it was ${exported} where it was exported)`);
 }
