@@ -53,7 +53,7 @@ export async function* decodeFrame(
   }
   const { contentSize = Infinity } = header;
   if (contentSize !== Infinity && contentSize > limit) throw tooLarge(limit);
-  const decoder = engine.decoder();
+  const decoder = engine.decoder(header);
   let produced = 0;
   try {
     for await (const piece of decodeBlocks(input, decoder, header)) {

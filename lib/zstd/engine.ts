@@ -1,6 +1,6 @@
 /** What compresses and decompresses: the runtime's own zstd, or a WebAssembly one where there is none. */
 
-import { readHeader, ZstdError } from "./frame.ts";
+import { type FrameHeader, readHeader, ZstdError } from "./frame.ts";
 
 /** Which code does the work. */
 export type ZstdEngineName = "native" | "wasm";
@@ -21,7 +21,7 @@ export interface Engine {
    */
   decompress(frame: Uint8Array, size: number): Uint8Array;
   /** For a frame that is too long to be decompressed at once. */
-  decoder(): Decoder;
+  decoder(header: FrameHeader): Decoder;
 }
 
 /** Decompresses one frame, a part after the other. */

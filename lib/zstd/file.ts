@@ -14,6 +14,9 @@ import { Pool } from "./pool.ts";
 import { cannotWrite } from "./sparse.ts";
 import { Writer } from "./writer.ts";
 
+/** For each so many bytes of compressed data a thread may be worth its start. */
+const WORTHWHILE = 256 * 1024;
+
 /** How to compress or decompress a file. */
 export interface ZstdOptions {
   /** From 1, the fastest, to 22; 1 unless told. For compressing only. */
@@ -116,7 +119,7 @@ export async function decompressFile(
 ): Promise<void> {
   const { engine, onProgress, maxBytes = Infinity } = options;
   await replacing(from, to, options, async ({ size, file, temporary }, signal) => {
-    using pool = await Pool.open({ engine, from, to: temporary }, Math.ceil(size / 1024));
+    using pool = await Pool.open({ engine, from, to: temporary }, Math.ceil(size / WORTHWHILE));
     using _ending = endingOn(signal, pool);
     let done = 0;
     const progress = (at: number) => {

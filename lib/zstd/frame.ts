@@ -110,6 +110,8 @@ export interface BlockHeader {
   isLast: boolean;
   /** The bytes that follow the header. */
   length: number;
+  /** How many bytes it becomes, which is not known of a compressed block. */
+  contentSize?: number;
 }
 
 /**
@@ -124,7 +126,11 @@ export function readBlock(bytes: Uint8Array, at: number): BlockHeader {
   const type = (header >> 1) & 3;
   const size = header >> 3;
   if (type === 3 || size > BLOCK_LIMIT) throw new ZstdError("the zstd data is damaged: there is no such block");
-  return { isLast: (header & 1) === 1, length: type === 1 ? 1 : size }; // type 1 is one byte, over and over
+  return {
+    isLast: (header & 1) === 1,
+    length: type === 1 ? 1 : size, // type 1 is one byte, over and over
+    ...(type !== 2 && { contentSize: size }),
+  };
 }
 
 /** For data that ends before its last frame does. */

@@ -1,4 +1,4 @@
-/** The runtime's own zstd, behind node:zlib; Deno has it since 2.8 or so, which is found out and not assumed. */
+/** The runtime's own zstd, behind node:zlib, where Deno has it from some version on. It does one thing at a time. */
 
 import * as zlib from "node:zlib";
 import { compressBound, type Decoder, type Engine, free } from "./engine.ts";
@@ -6,7 +6,7 @@ import { damaged, WINDOW_LIMIT } from "./frame.ts";
 import { messageOf } from "../error.ts";
 
 /** What the streaming decoder gives at once. */
-const OUTPUT = 128 * 1024;
+const OUTPUT = 512 * 1024;
 
 /** The native engine, or `undefined` where the runtime has none. */
 export function openNative(): Engine | undefined {

@@ -21,8 +21,7 @@ class Lane {
   #send: (request: Request) => void;
   #close: () => void;
 
-  constructor() {
-    const worker = startWorker();
+  constructor(worker?: Worker) {
     if (!worker) {
       const responder = new Responder((reply) => this.#answer(reply));
       this.#send = (request) => void setTimeout(() => responder.respond(request)); // other work has its turn
@@ -61,7 +60,6 @@ class Lane {
 }
 
 function startWorker(): Worker | undefined {
-  if (threads() === 1) return undefined;
   try {
     return new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: WORKER_NAME });
   } catch {
@@ -81,10 +79,10 @@ export class Pool implements Disposable {
     this.#lanes = lanes;
   }
 
-  /** Starts as many as there are cores, up to a limit, but not more than there are jobs. */
+  /** Starts as many as there are cores, up to a limit, but not more than there are jobs; and none for one job. */
   static async open(setup: Setup, jobs: number): Promise<Pool> {
     const count = Math.max(1, Math.min(threads(), jobs));
-    const pool = new Pool(Array.from({ length: count }, () => new Lane()));
+    const pool = new Pool(Array.from({ length: count }, () => new Lane(count > 1 ? startWorker() : undefined)));
     try {
       await Promise.all(pool.#lanes.map((lane) => lane.ask(setup)));
     } catch (error) {

@@ -9,7 +9,8 @@ const WORD = 4;
 
 /** Whether all of it is zeros. */
 export function isZero(bytes: Uint8Array): boolean {
-  const head = Math.min(bytes.length, -bytes.byteOffset & (WORD - 1)); // what is before the first whole word
+  const head = -bytes.byteOffset & (WORD - 1); // what is before the first whole word
+  if (bytes.length < head) return bytes.every((byte) => byte === 0);
   for (let at = 0; at < head; at++) if (bytes[at] !== 0) return false;
   const count = Math.floor((bytes.length - head) / WORD);
   if (!areZero(new Uint32Array(bytes.buffer, bytes.byteOffset + head, count), 0, count)) return false;

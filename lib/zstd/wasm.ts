@@ -8,8 +8,8 @@
 
 import { Zstd } from "@hpcc-js/wasm-zstd";
 import { compressBound, type Decoder, type Engine } from "./engine.ts";
-import { BLOCK_LIMIT, CHECKSUM, damaged } from "./frame.ts";
-import { contentChecksum } from "./xxh64.ts";
+import { BLOCK_HEADER, BLOCK_LIMIT, CHECKSUM, damaged, type FrameHeader, readBlock } from "./frame.ts";
+import { ContentChecksum, contentChecksum } from "./xxh64.ts";
 
 /** The functions on addresses in the module's memory. Results that are errors are told from sizes by `isError`. */
 interface Binding {
@@ -106,19 +106,46 @@ class WasmEngine implements Engine {
     return this.#into.view(length);
   }
 
-  decoder(): Decoder {
+  decoder(header: FrameHeader): Decoder {
     const streams = new this.#binding();
+    const checksum = new ContentChecksum();
+    let isBegun = false;
+    /** Has the decoder take some of the part, and put what that becomes behind what there is. */
+    const step = (at: number, length: number, produced: number, room: number): number => {
+      const more = streams.decompressChunk(this.#into.at + produced, room - produced, this.#from.at + at, length);
+      this.#check(more);
+      return more;
+    };
+    const write = (part: Uint8Array, most: number): Uint8Array => {
+      const room = most + BLOCK_LIMIT; // all must find room: the binding does not say what it has not taken
+      this.#from.put(part);
+      this.#into.ensure(room);
+      let at = 0;
+      let produced = 0;
+      if (!isBegun) step(0, at = header.length, 0, room);
+      isBegun = true;
+      // An error looks as if there were no more bytes, and is forgotten. So each block is looked at, and the checksum.
+      for (let isLast = false; !isLast && at < part.length;) {
+        const block = readBlock(part, at);
+        isLast = block.isLast;
+        const length = BLOCK_HEADER + block.length;
+        const more = step(at, length, produced, room);
+        if (block.contentSize === undefined ? more === 0 : more !== block.contentSize) {
+          throw damaged("a block is wrong");
+        }
+        at += length;
+        produced += more;
+      }
+      const content = this.#into.view(produced);
+      if (header.hasChecksum) checksum.add(content);
+      if (at < part.length) {
+        const expected = new DataView(part.buffer, part.byteOffset + at, CHECKSUM).getUint32(0, true);
+        if (checksum.value() !== expected) throw damaged("the checksum is another");
+      }
+      return content;
+    };
     return {
-      write: (part, most) => {
-        // All that it becomes must find room, as the binding does not say what it has not taken; the decoder may
-        // hold back what a block became until the next one.
-        const room = most + BLOCK_LIMIT;
-        this.#from.put(part);
-        this.#into.ensure(room);
-        const length = streams.decompressChunk(this.#into.at, room, this.#from.at, part.length);
-        this.#check(length);
-        return Promise.resolve([this.#into.view(length)]);
-      },
+      write: (part, most) => Promise.try(() => [write(part, most)]),
       close: () => streams.delete(),
     };
   }

@@ -1,5 +1,5 @@
 /**
- * The checksum of a frame's content, for an engine that makes none: XXH64 of seed 0, of which the low half is stored.
+ * The checksum of a frame's content, for an engine that neither makes nor tells it: XXH64 of seed 0, of which the low half is stored.
  *
  * JavaScript has no fast 64-bit arithmetic, so the loop is a WebAssembly function; it is put together here, byte by
  * byte, as it is short.
@@ -22,24 +22,56 @@ const STATE = PIECE;
 
 /** The low 32 bits of the content's checksum. */
 export function contentChecksum(bytes: Uint8Array): number {
-  const { stripes, memory } = loop();
-  const copy = new Uint8Array(memory.buffer);
-  const state = new BigUint64Array(memory.buffer, STATE, 4);
-  state.set([wrap(P1 + P2), P2, 0n, wrap(-P1)]);
-  const whole = bytes.length - bytes.length % STRIPE;
-  for (let at = 0; at < whole; at += PIECE) {
-    const piece = bytes.subarray(at, Math.min(whole, at + PIECE));
-    copy.set(piece);
+  const checksum = new ContentChecksum();
+  checksum.add(bytes);
+  return checksum.value();
+}
+
+/** The checksum of content that comes in pieces. */
+export class ContentChecksum {
+  #lanes = BigUint64Array.of(wrap(P1 + P2), P2, 0n, wrap(-P1));
+  /** What has come after the last whole stripe. */
+  #rest = new Uint8Array(STRIPE);
+  #restLength = 0;
+  #length = 0;
+
+  /** Takes the next bytes. */
+  add(bytes: Uint8Array): void {
+    this.#length += bytes.length;
+    let at = 0;
+    if (this.#restLength > 0) {
+      at = Math.min(bytes.length, STRIPE - this.#restLength);
+      this.#rest.set(bytes.subarray(0, at), this.#restLength);
+      this.#restLength += at;
+      if (this.#restLength < STRIPE) return;
+      this.#takeStripes(this.#rest);
+    }
+    const end = bytes.length - (bytes.length - at) % STRIPE;
+    for (; at < end; at += PIECE) this.#takeStripes(bytes.subarray(at, Math.min(end, at + PIECE)));
+    this.#rest.set(bytes.subarray(end));
+    this.#restLength = bytes.length - end;
+  }
+
+  #takeStripes(piece: Uint8Array): void {
+    const { stripes, memory } = loop();
+    const state = new BigUint64Array(memory.buffer, STATE, 4);
+    state.set(this.#lanes);
+    new Uint8Array(memory.buffer).set(piece);
     stripes(piece.length);
+    this.#lanes.set(state);
   }
-  let hash = P5;
-  if (whole > 0) {
-    const [a, b, c, d] = state;
-    hash = wrap(rotate(a, 1n) + rotate(b, 7n) + rotate(c, 12n) + rotate(d, 18n));
-    for (const lane of [a, b, c, d]) hash = wrap((hash ^ round(0n, lane)) * P1 + P4);
+
+  /** The low 32 bits of the checksum of all that was taken. */
+  value(): number {
+    let hash = P5;
+    if (this.#length >= STRIPE) {
+      const [a, b, c, d] = this.#lanes;
+      hash = wrap(rotate(a, 1n) + rotate(b, 7n) + rotate(c, 12n) + rotate(d, 18n));
+      for (const lane of [a, b, c, d]) hash = wrap((hash ^ round(0n, lane)) * P1 + P4);
+    }
+    hash = wrap(hash + BigInt(this.#length));
+    return Number(avalanche(addRest(hash, this.#rest.subarray(0, this.#restLength))) & 0xffffffffn);
   }
-  hash = wrap(hash + BigInt(bytes.length));
-  return Number(avalanche(addRest(hash, bytes.subarray(whole))) & 0xffffffffn);
 }
 
 /** Steps 4 and 5: what is left after the stripes. */

@@ -10,6 +10,7 @@ const SUBJECTS: Record<string, () => Promise<{ bench: Bench }>> = {
   resume: () => import("./resume.ts"),
   memory: () => import("./memory.ts"),
   iso: () => import("./iso.ts"),
+  zstd: () => import("./zstd.ts"),
   release: () => import("./release.ts"),
   demo: () => import("./demo.ts"),
 };
