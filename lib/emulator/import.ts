@@ -63,7 +63,9 @@ export async function importSnapshot(
   const { signal } = emulator;
   const name = typeof source === "string" ? source : "the archive";
   const bytes = typeof source === "string" ? await openArchive(source) : source;
-  const reader = new StreamReader(bytes.pipeThrough(zstdDecompressStream(), { signal }));
+  // For damaged data, the native decoder of Deno 2.9 throws from its event loop, where nobody can catch it.
+  const contents = bytes.pipeThrough(zstdDecompressStream({ engine: "wasm" }), { signal });
+  const reader = new StreamReader(contents);
   try {
     using _lock = await lockSnapshots(emulator);
     return await importFrom(emulator, new TarReader(reader), options);
