@@ -2,15 +2,21 @@ import { capture } from "../emulator/capture.ts";
 import { print, printError, printJson } from "../ui/console.ts";
 import { renderTimelines } from "../ui/timeline.ts";
 import type { Command } from "./command.ts";
-import { emulatorOf } from "./context.ts";
+import { emulatorOf, ENGINE_FLAG, engineOption } from "./context.ts";
 
 export const command: Command = {
   about: "Boot the emulator once, wait until it is healthy, and keep the warm moment for 'start' to resume.",
-  flags: [{ name: "force", short: "f", summary: "capture although a snapshot that can be resumed is there" }],
+  flags: [
+    { name: "force", short: "f", summary: "capture although a snapshot that can be resumed is there" },
+    ENGINE_FLAG,
+  ],
   async run(context) {
     const emulator = await emulatorOf(context);
     const { switches } = context.args;
-    const { snapshot, captured, timeline } = await capture(emulator, { force: switches.has("force") });
+    const { snapshot, captured, timeline } = await capture(emulator, {
+      force: switches.has("force"),
+      engine: engineOption(context.args),
+    });
     if (switches.has("json")) return await printJson({ snapshot, captured, timeline: timeline.phases });
     if (captured && !switches.has("quiet")) {
       await printError(renderTimelines([{ title: "captured in", phases: timeline.phases }]));

@@ -2,7 +2,8 @@
 
 import { type Emulator, openEmulator } from "../emulator/emulator.ts";
 import { resolveArch } from "../vm/arch.ts";
-import type { CommandContext } from "./command.ts";
+import type { Engine } from "../snapshot/manifest.ts";
+import { type Arguments, type CommandContext, type Flag, UsageError } from "./command.ts";
 import { reporterOf } from "./reporter.ts";
 
 /** The emulator that the common options name. */
@@ -16,4 +17,17 @@ export function emulatorOf(context: CommandContext): Promise<Emulator> {
     signal: context.signal,
     report: reporterOf(context),
   });
+}
+
+/** For commands that may capture. */
+export const ENGINE_FLAG: Flag = {
+  name: "engine",
+  value: "NAME",
+  summary: "how RAM is saved: instant or mapped-ram (default: the profile's, else instant)",
+};
+
+/** Its value. @throws {UsageError} when it names no engine. */
+export function engineOption({ values: { engine } }: Arguments): Engine | undefined {
+  if (engine === undefined || engine === "instant" || engine === "mapped-ram") return engine;
+  throw new UsageError(`--engine is instant or mapped-ram, not '${engine}'`);
 }

@@ -2,7 +2,7 @@ import { start } from "../emulator/start.ts";
 import { print, printError, printJson } from "../ui/console.ts";
 import { renderTimelines } from "../ui/timeline.ts";
 import type { Command } from "./command.ts";
-import { emulatorOf } from "./context.ts";
+import { emulatorOf, ENGINE_FLAG, engineOption } from "./context.ts";
 
 export const command: Command = {
   about: "Start the emulator and return when it is healthy: resume its snapshot or, where that cannot be, boot it.\n" +
@@ -11,6 +11,8 @@ export const command: Command = {
   flags: [
     { name: "cold", summary: "boot, and neither use nor make a snapshot" },
     { name: "no-fallback", summary: "fail, instead of booting, when the snapshot cannot be resumed" },
+    { name: "no-capture", summary: "make no snapshot where there is none that can be resumed" },
+    ENGINE_FLAG,
     {
       name: "no-rotation",
       summary: "leave the image's placeholders in the place of secrets; also EMULATOR_NO_ROTATION=1",
@@ -22,6 +24,8 @@ export const command: Command = {
     const result = await start(emulator, {
       cold: switches.has("cold"),
       noFallback: switches.has("no-fallback"),
+      noCapture: switches.has("no-capture"),
+      engine: engineOption(context.args),
       noRotation: switches.has("no-rotation") || !["", "0"].includes(Deno.env.get("EMULATOR_NO_ROTATION") ?? ""),
     });
     if (switches.has("json")) return await printJson(result);

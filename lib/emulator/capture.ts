@@ -1,8 +1,8 @@
 /** Booting an emulator once and keeping the warm moment. */
 
 import { HotbootError, messageOf } from "../error.ts";
-import { saveState } from "../snapshot/migration.ts";
-import { difference, type GuestState, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
+import { engineOf } from "../snapshot/engine.ts";
+import { difference, type Engine, type GuestState, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
 import {
   commitSnapshot,
   newestSnapshot,
@@ -27,6 +27,8 @@ import { Timeline } from "./timeline.ts";
 export interface CaptureOptions {
   /** Capture although a snapshot that can be resumed is there. */
   force?: boolean;
+  /** How RAM is to be saved; what the profile says, unless told. */
+  engine?: Engine;
 }
 
 /** What capturing gave. */
@@ -38,6 +40,9 @@ export interface CaptureResult {
   /** Where the time went; empty when it was there already. */
   timeline: Timeline;
 }
+
+/** An engine could not save a machine that was healthy. */
+class EngineError extends HotbootError {}
 
 /**
  * Boots the emulator, waits until it is healthy, saves the moment as a snapshot and ends the machine. The image is
@@ -62,32 +67,72 @@ export async function capture(emulator: Emulator, options: CaptureOptions = {}):
   const timeline = new Timeline();
   if (!options.force) {
     const existing = await newestSnapshot(emulator.home.snapshots(imageKey(emulator))).catch(() => undefined);
-    if (existing && difference(existing.manifest, identityOf(emulator, setup)) === undefined) {
+    const wanted = options.engine ?? emulator.profile.engine;
+    const isRight = existing && (wanted === undefined || existing.manifest.engine === wanted);
+    if (isRight && difference(existing.manifest, identityOf(emulator, setup)) === undefined) {
       return { snapshot: existing.manifest.id, captured: false, timeline };
     }
   }
-  const snapshot = await captureStopped(emulator, setup, timeline);
+  const snapshot = await captureStopped(emulator, setup, timeline, options.engine);
   await timeline.phase("on disk", () => syncSnapshot(snapshot));
   return { snapshot: snapshot.manifest.id, captured: true, timeline };
 }
 
 /** The same for an instance that is known to be stopped, under its lock; the snapshot is not yet on disk for sure. */
-export async function captureStopped(emulator: Emulator, setup: Setup, timeline: Timeline): Promise<Snapshot> {
-  const { home, profile, report, signal } = emulator;
+export async function captureStopped(
+  emulator: Emulator,
+  setup: Setup,
+  timeline: Timeline,
+  wanted?: Engine,
+): Promise<Snapshot> {
+  const { home, report } = emulator;
   const directory = home.snapshots(imageKey(emulator));
   requireFreePorts(emulator);
   using _lock = await lockSnapshots(emulator);
   await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
   await removeLeftovers(directory);
 
-  const prepared = await prepareSnapshot(directory, profile.machine.memory * 1024 * 1024);
+  const engine = await chooseEngine(emulator, setup, wanted);
+  const snapshot = await captureWith(engine, emulator, setup, timeline).catch(async (error) => {
+    const other = "mapped-ram";
+    const isHopeless = !(error instanceof EngineError) || engine === other;
+    if (isHopeless || (await engineOf(other)).impossible(setup.qemu.version)) throw error;
+    report.warn(`the engine ${engine} does not work here (${messageOf(error)}): ${other} instead`);
+    return await captureWith(other, emulator, setup, timeline);
+  });
+  await removeOthers(emulator, directory, snapshot.manifest.id).catch((error) => {
+    report.warn(`an earlier snapshot stays: ${messageOf(error)}`);
+  });
+  return snapshot;
+}
+
+/** The engine that is wanted, where it can work. */
+async function chooseEngine({ profile, report }: Emulator, { qemu }: Setup, wanted?: Engine): Promise<Engine> {
+  const name = wanted ?? profile.engine ?? "instant";
+  const why = (await engineOf(name)).impossible(qemu.version);
+  if (why === undefined) return name;
+  report.warn(`${why}: the engine is instant instead`);
+  return "instant";
+}
+
+async function captureWith(
+  name: Engine,
+  emulator: Emulator,
+  setup: Setup,
+  timeline: Timeline,
+): Promise<Snapshot> {
+  const { home, profile, report, signal } = emulator;
+  const { memory: ramMiB, cpus } = profile.machine;
+  const engine = await engineOf(name);
+  const directory = home.snapshots(imageKey(emulator));
+  const prepared = await prepareSnapshot(directory, engine.hasRamFile ? ramMiB * 1024 * 1024 : undefined);
   try {
-    report.step(`cold boot (${profile.machine.memory} MiB, ${setup.qemu.accelerator}) to capture`);
+    report.step(`cold boot (${ramMiB} MiB, ${setup.qemu.accelerator}) to capture`);
     const disk = `${prepared}/${SNAPSHOT_FILES.disk}`;
     const { paths } = setup.image;
     const { virtualSize } = await readQcow2Header(paths.disk);
     await createOverlay(disk, await backingPath(home, prepared, paths.disk), virtualSize);
-    const memory = { kind: "shared", path: `${prepared}/${SNAPSHOT_FILES.ram}` } as const;
+    const memory = engine.memory(prepared, "capture");
 
     const launched = await timeline.phase(
       "process",
@@ -102,18 +147,24 @@ export async function captureStopped(emulator: Emulator, setup: Setup, timeline:
     });
 
     report.step("capture");
-    const snapshot = await timeline.phase("capture", async () => {
+    const context = { socket: channels.migration, threads: cpus, onProgress: report.progress };
+    return await timeline.phase("capture", async () => {
       const stopped = qemu.qmp.waitForEvent(({ event }) => event === "STOP", "QEMU ('stop')", { timeoutMs: 10_000 });
       await qemu.qmp.execute("stop"); // also completes and flushes all disk writes
       const stoppedAt = (await stopped).time;
-      await saveState(qemu.qmp, "devices", channels.migration, `${prepared}/${SNAPSHOT_FILES.state}`, { signal });
+      await engine.save(qemu.qmp, prepared, context, { signal }).catch((error) => {
+        signal.throwIfAborted();
+        throw new EngineError(messageOf(error));
+      });
       await qemu.quit();
-      return await commitSnapshot(prepared, { identity: identityOf(emulator, setup), guest: { ...guest, stoppedAt } });
+      const cache = await engine.finish(prepared, context, signal);
+      return await commitSnapshot(prepared, {
+        engine: name,
+        identity: identityOf(emulator, setup),
+        guest: { ...guest, stoppedAt },
+        ...(cache && { cache }),
+      });
     });
-    await removeOthers(emulator, directory, snapshot.manifest.id).catch((error) => {
-      report.warn(`an earlier snapshot stays: ${messageOf(error)}`);
-    });
-    return snapshot;
   } finally {
     await Deno.remove(prepared, { recursive: true }).catch(() => {}); // it has moved when all went well
   }

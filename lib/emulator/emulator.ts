@@ -93,16 +93,20 @@ export function imageKey(emulator: Emulator): string {
   return `${emulator.profile.name}-${emulator.arch}`;
 }
 
-/** QEMU on this machine. Needs read permission for `PATH`'s directories and run permission for QEMU. */
-export async function qemuFacts(emulator: Emulator): Promise<QemuFacts> {
+/**
+ * QEMU on this machine. Needs read permission for `PATH`'s directories and run permission for QEMU.
+ *
+ * @param machineType Another machine type than its newest.
+ */
+export async function qemuFacts(emulator: Emulator, machineType?: string): Promise<QemuFacts> {
   const { arch, home, signal } = emulator;
   const program = await findQemu(arch, Deno.env.get("PATH"), Deno.env.get("HOTBOOT_QEMU") || undefined);
   await privateDirectory(home.cache);
   const facts = await probeQemu(
     program,
     arch,
-    qemuCache(home, arch),
-    Deno.env.get("HOTBOOT_ACCEL") || undefined,
+    `${home.cache}/${QEMU_CACHE}${machineType ?? arch}.json`,
+    { accelerator: Deno.env.get("HOTBOOT_ACCEL") || undefined, machineType },
     { signal },
   );
   emulator.report.detail(`QEMU ${facts.version} (${facts.program}), ${facts.machineType}, ${facts.accelerator}`);
@@ -111,13 +115,14 @@ export async function qemuFacts(emulator: Emulator): Promise<QemuFacts> {
 }
 
 /** Has QEMU asked anew at the next start. */
-export async function forgetQemu({ home, arch }: Emulator): Promise<void> {
-  await Deno.remove(qemuCache(home, arch)).catch(() => {});
+export async function forgetQemu({ home }: Emulator): Promise<void> {
+  for await (const { name } of Deno.readDir(home.cache)) {
+    if (name.startsWith(QEMU_CACHE)) await Deno.remove(`${home.cache}/${name}`).catch(() => {});
+  }
 }
 
-function qemuCache(home: Home, arch: Arch): string {
-  return `${home.cache}/qemu-${arch}.json`;
-}
+/** How the names of the files begin that remember what a QEMU can do. */
+const QEMU_CACHE = "qemu-";
 
 /** Keeps other operations away from this instance until disposed of. */
 export function lockInstance(emulator: Emulator): Promise<Disposable> {

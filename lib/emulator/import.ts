@@ -8,7 +8,7 @@ import { HotbootError, messageOf } from "../error.ts";
 import { StreamReader } from "../iso/content.ts";
 import { contentSize, readArchivedManifest, type SealedManifest, unpackFiles } from "../snapshot/archive.ts";
 import { SNAPSHOT_FILES, wrongSize } from "../snapshot/manifest.ts";
-import { adoptSnapshot, prepareDirectory, type Snapshot } from "../snapshot/store.ts";
+import { adoptSnapshot, prepareSnapshot, type Snapshot } from "../snapshot/store.ts";
 import { TarReader } from "../snapshot/tar.ts";
 import { setBackingFile } from "../vm/qcow2.ts";
 import { zstdDecompressStream } from "../zstd/stream.ts";
@@ -94,11 +94,11 @@ async function openArchive(path: string): Promise<ReadableStream<Uint8Array>> {
 async function importFrom(emulator: Emulator, tar: TarReader, { force }: ImportOptions): Promise<ImportResult> {
   const { home, report, signal } = emulator;
   const manifest = await readArchivedManifest(tar);
-  const { why } = (await judgeOf(emulator))(manifest);
+  const { why } = await (await judgeOf(emulator))(manifest);
   if (why !== undefined && !force) {
     throw new HotbootError(`snapshot ${manifest.id} cannot be resumed here: ${why}; --force keeps it all the same`);
   }
-  const prepared = await prepareDirectory(home.snapshots(imageKey(emulator)));
+  const prepared = await prepareSnapshot(home.snapshots(imageKey(emulator)));
   let snapshot: Snapshot;
   try {
     const total = contentSize(manifest);

@@ -79,8 +79,8 @@ export function machineIdentity(emulator: Emulator, setup: Setup): Identity {
     "machine type": qemu.machineType,
     "accelerator": qemu.accelerator,
     "CPU model": qemu.cpuModel,
-    // Emulated, a CPU is the same on every host.
-    "host CPU": qemu.accelerator === "tcg" ? "any" : qemu.cpuFeatures,
+    // The host's with hardware acceleration, and that of QEMU's version without.
+    "CPU's features": qemu.cpuFeatures.slice(0, 12),
     "memory": `${machine.memoryMiB} MiB`,
     "number of CPUs": String(machine.cpus),
     "device layout": deviceArguments(machine).join(" "),

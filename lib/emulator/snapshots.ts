@@ -5,7 +5,7 @@
  */
 
 import { HotbootError, messageOf } from "../error.ts";
-import { difference, type Manifest, readManifest, UnusableSnapshot } from "../snapshot/manifest.ts";
+import { difference, type Engine, type Manifest, readManifest, UnusableSnapshot } from "../snapshot/manifest.ts";
 import { recordDigests, removeSnapshot, type Snapshot, snapshotIds } from "../snapshot/store.ts";
 import { type Arch, resolveArch } from "../vm/arch.ts";
 import { type Emulator, imageKey } from "./emulator.ts";
@@ -21,8 +21,8 @@ export interface SnapshotInfo {
   profile: string;
   /** The guest's architecture. */
   arch: Arch;
-  /** How its RAM is kept: `instant`; absent when its manifest cannot be read. */
-  engine?: string;
+  /** How its RAM is kept; absent when its manifest cannot be read. */
+  engine?: Engine;
   /** When it was captured, ISO 8601; absent likewise. */
   created?: string;
   /** What its files take on the disk, in bytes. */
@@ -80,14 +80,19 @@ export async function listSnapshots(emulator: Emulator, options: { all?: boolean
 const OTHER_PROFILE: Verdict = { state: "unknown", why: "it is of another profile: look with --profile" };
 
 /** `undefined` for one that has been removed at this moment. */
-async function describe(directory: string, judge: (manifest: Manifest) => Verdict) {
+async function describe(directory: string, judge: (manifest: Manifest) => Verdict | Promise<Verdict>) {
   const sizes = await sizeOnDisk(directory);
   if (!sizes) return undefined;
   try {
     const manifest = await readManifest(directory);
     const { engine, created } = manifest;
     const fault = await fileFault(directory, manifest);
-    return { engine, created, ...sizes, ...(fault ? { state: "unusable" as const, why: fault } : judge(manifest)) };
+    return {
+      engine,
+      created,
+      ...sizes,
+      ...(fault ? { state: "unusable" as const, why: fault } : await judge(manifest)),
+    };
   } catch (error) {
     const why = error instanceof UnusableSnapshot ? error.reason : messageOf(error);
     return { ...sizes, state: "unusable" as const, why };

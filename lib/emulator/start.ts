@@ -2,9 +2,11 @@
 
 import { HotbootError, messageOf } from "../error.ts";
 import type { Secrets } from "../secrets/secrets.ts";
+import { type EngineContext, engineOf, type Load, type SnapshotEngine } from "../snapshot/engine.ts";
 import { loadState } from "../snapshot/migration.ts";
 import {
   difference,
+  type Engine,
   type Identity,
   SNAPSHOT_FILES,
   UnusableSnapshot,
@@ -20,7 +22,6 @@ import { findRunningOrClear, instancePath, type InstanceRecord, type Origin, pow
 import { forgetKept, forgetMemory, type Kept, readKept, wrongState } from "./kept.ts";
 import {
   becomeHealthy,
-  identityOf,
   launch,
   type Launched,
   machineIdentity,
@@ -32,6 +33,7 @@ import {
 } from "./launch.ts";
 import { keepSecrets, newSecrets, wakeAndProve } from "./rotate.ts";
 import { type Phase, Timeline } from "./timeline.ts";
+import { asCaptured, engineFault, machineFault } from "./usable.ts";
 import { wake } from "./wake.ts";
 
 /** How to start. */
@@ -40,6 +42,10 @@ export interface StartOptions {
   cold?: boolean;
   /** Fail, instead of booting, when a snapshot is there and cannot be resumed. */
   noFallback?: boolean;
+  /** Make no snapshot where there is none that can be resumed. */
+  noCapture?: boolean;
+  /** How RAM is to be saved; what the profile says, unless told. */
+  engine?: Engine;
   /** Leave the image's placeholders, which everybody knows, in the place of secrets. */
   noRotation?: boolean;
 }
@@ -114,11 +120,14 @@ async function fastest(
     if (snapshot) return await resume(emulator, setup, snapshot, timeline, options);
   } catch (error) {
     notResumed(error);
-    if (!(error instanceof UnusableSnapshot)) return await coldBoot(emulator, setup, timeline, options);
+    if (options.noCapture || !(error instanceof UnusableSnapshot)) {
+      return await coldBoot(emulator, setup, timeline, options);
+    }
   }
+  if (options.noCapture) return await coldBoot(emulator, setup, timeline, options);
   // No snapshot, or one that will never resume: the cold boot that is needed now can as well be captured.
   const { captureStopped } = await import("./capture.ts");
-  const captured = await captureStopped(emulator, setup, timeline);
+  const captured = await captureStopped(emulator, setup, timeline, options.engine);
   const synced = syncSnapshot(captured).then(() => undefined, (error: unknown) => error);
   try {
     return await resume(emulator, setup, captured, timeline, options);
@@ -140,7 +149,12 @@ async function resume(
 ): Promise<StartResult> {
   const { profile, report, signal } = emulator;
   const { directory, manifest } = snapshot;
-  const different = difference(manifest, identityOf(emulator, setup));
+  const unfit = await engineFault(emulator, setup, manifest, options.engine);
+  if (unfit) throw new UnusableSnapshot(`snapshot ${manifest.id}: ${unfit}`);
+  setup = await asCaptured(emulator, setup, manifest);
+  const version = manifest.identity["QEMU version"];
+  const isTrial = version !== setup.qemu.version;
+  const different = machineFault(emulator, setup, manifest);
   if (different) throw new UnusableSnapshot(`snapshot ${manifest.id} was captured on another machine: ${different}`);
   const wrong = await wrongSize(directory, manifest);
   if (wrong) throw new UnusableSnapshot(`snapshot ${manifest.id} is damaged: ${wrong}`);
@@ -148,25 +162,29 @@ async function resume(
 
   report.step(`resume snapshot ${manifest.id}`);
   const secrets = newSecrets(profile, options.noRotation);
-  const state = readState(snapshot); // while QEMU starts
-  state.catch(() => {});
-  const memory = { kind: "private", path: `${directory}/${SNAPSHOT_FILES.ram}` } as const;
+  const engine = await engineOf(manifest.engine);
+  const memory = engine.memory(directory, "resume");
+  const context = { socket: "", threads: profile.machine.cpus, onProgress: report.progress };
+  const opened = openState(snapshot, engine, context, signal); // while QEMU starts
+  opened.catch(() => {});
   const launched = await timeline.phase(
     "process",
     () => launch(emulator, setup, { memory, disk, origin: "resume", snapshot: manifest.id }),
   ).catch(async (error) => {
-    await state; // damage explains more than what QEMU says about it
+    await opened; // damage explains more than what QEMU says about it
     throw error;
   });
   await using _machine = launched;
   const { qemu, channels } = launched;
-  const bytes = await timeline.phase("check", () => state);
+  const load = await timeline.phase("check", () => opened);
   await timeline.phase("incoming", async () => {
     try {
-      await loadState(qemu.qmp, "devices", channels.migration, bytes, { signal });
+      await load(qemu.qmp, { ...context, socket: channels.migration }, { signal });
     } catch (error) {
       signal.throwIfAborted();
-      throw new HotbootError(`${messageOf(error)} (QEMU: ${await qemu.reason()})`);
+      const why = `${messageOf(error)} (QEMU: ${await qemu.reason()})`;
+      if (!isTrial) throw new HotbootError(why);
+      throw new UnusableSnapshot(`QEMU ${setup.qemu.version} does not take what QEMU ${version} has captured: ${why}`);
     }
   });
   await whileAlive(emulator, launched, async (emulator) => {
@@ -182,11 +200,16 @@ async function resume(
   return await finish(emulator, launched, timeline, secrets);
 }
 
-/** The device state, once all of the snapshot's files have been found to be what was captured. */
-async function readState({ directory, manifest }: Snapshot): Promise<Uint8Array> {
+/** Gets ready to load it, once all of the snapshot's files have been found to be what was captured. */
+async function openState(
+  { directory, manifest }: Snapshot,
+  engine: SnapshotEngine,
+  context: EngineContext,
+  signal: AbortSignal,
+): Promise<Load> {
   const wrong = await wrongContent(directory, manifest);
   if (wrong) throw new UnusableSnapshot(`snapshot ${manifest.id} is damaged: ${wrong}`);
-  return await Deno.readFile(`${directory}/${SNAPSHOT_FILES.state}`);
+  return await engine.open(directory, manifest, context, signal);
 }
 
 async function coldBoot(

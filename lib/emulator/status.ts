@@ -2,6 +2,7 @@
 
 import { attemptOnce } from "../attempts.ts";
 import { messageOf } from "../error.ts";
+import type { Engine } from "../snapshot/manifest.ts";
 import { newestSnapshot } from "../snapshot/store.ts";
 import { type Emulator, imageKey } from "./emulator.ts";
 import { healthAttempt } from "./health.ts";
@@ -42,7 +43,7 @@ export interface Status {
   /** The image, if there is one; `error` says what is wrong with it. */
   image?: { path: string; created: string; bytes: number; origin: ImageRecord["origin"] } | { error: string };
   /** The newest snapshot, if there is one; `error` says why it is of no use. */
-  snapshot?: { id: string; created: string; engine: "instant" } | { error: string };
+  snapshot?: { id: string; created: string; engine: Engine } | { error: string };
 }
 
 /**

@@ -8,6 +8,7 @@
 
 import { toFileUrl } from "@std/path/to-file-url";
 import { HotbootError } from "../error.ts";
+import type { Engine } from "../snapshot/manifest.ts";
 import type { ProofCheck } from "../secrets/proof.ts";
 import type { SecretSpec } from "../secrets/secrets.ts";
 
@@ -129,6 +130,8 @@ export interface Profile {
   freeze?: FrozenUnit[];
   /** What else is to be done around a capture. */
   hooks?: Hooks;
+  /** How RAM is saved; `instant` where that works, unless told. */
+  engine?: Engine;
   /** Limits until all health checks are green, in seconds. */
   timeouts: {
     /** After power-on. */

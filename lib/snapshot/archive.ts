@@ -6,15 +6,13 @@
 import { createHash } from "node:crypto"; // Web Crypto cannot hash a stream
 import { HotbootError, messageOf } from "../error.ts";
 import { writeSparse } from "../zstd/sparse.ts";
-import { malformed, type Manifest } from "./manifest.ts";
+import type { Fingerprint } from "./fingerprint.ts";
+import { ENGINE_FILES, malformed, type Manifest } from "./manifest.ts";
 import { tarEnd, tarHeader, tarPadding, type TarReader, unsound } from "./tar.ts";
 
 const MANIFEST = "manifest.json";
 const LONGEST_MANIFEST = 1024 * 1024;
 const CHUNK = 1024 * 1024;
-/** A file's name in a snapshot: never a path, nor hidden. */
-const FILE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
-const MOST_FILES = 16;
 /** As many pages as a fingerprint can have sampled, and some more. */
 const MOST_PAGES = 1024;
 const SHA256 = /^[0-9a-f]{64}$/;
@@ -115,23 +113,28 @@ export async function readArchivedManifest(tar: TarReader): Promise<SealedManife
 }
 
 /** What in a manifest nobody but a forger would have written, and later code would stumble over; `undefined`: nothing. */
-function oddity({ created, identity, guest, files }: Manifest): string | undefined {
+function oddity({ created, identity, guest, files, engine, cache }: Manifest): string | undefined {
   if (Number.isNaN(Date.parse(created))) return "no date";
   if (Object.values(identity).some((value) => typeof value !== "string")) {
     return "an identity of something else than texts";
   }
   if (!isGuestState(guest)) return "no state of the guest";
-  const entries = Object.entries(files);
-  if (entries.length === 0 || entries.length > MOST_FILES) return `${entries.length} files`;
-  for (const [name, file] of entries) {
-    if (!FILE_NAME.test(name) || name === MANIFEST) return `a file called '${name}'`;
-    const { size, sample, pages = [], sha256 } = file ?? {};
-    if (!Number.isSafeInteger(size) || size < 0) return `no size for '${name}'`;
-    if (typeof sha256 !== "string" || !SHA256.test(sha256)) return `no digest for '${name}'`;
-    const areSamples = typeof sample === "string" && SHA256.test(sample) && Array.isArray(pages) &&
-      pages.length <= MOST_PAGES && pages.every((page) => Number.isSafeInteger(page) && page >= 0);
-    if (!areSamples) return `no samples for '${name}'`;
+  if (cache !== undefined && !isFingerprint(cache)) return "no sound description of its cache";
+  const names = ENGINE_FILES[engine];
+  const missing = names.find((name) => !Object.hasOwn(files, name));
+  if (missing !== undefined) return `no file '${missing}'`;
+  for (const [name, file] of Object.entries(files)) {
+    if (!names.includes(name)) return `a file called '${name}'`;
+    if (!isFingerprint(file)) return `no sound description of '${name}'`;
+    if (typeof file.sha256 !== "string" || !SHA256.test(file.sha256)) return `no digest for '${name}'`;
   }
+}
+
+function isFingerprint(value: Fingerprint | null): boolean {
+  const { size, sample, pages = [] } = value ?? {};
+  return Number.isSafeInteger(size) && size! >= 0 && typeof sample === "string" && SHA256.test(sample) &&
+    Array.isArray(pages) && pages.length <= MOST_PAGES &&
+    pages.every((page) => Number.isSafeInteger(page) && page >= 0);
 }
 
 function isGuestState(guest: Manifest["guest"]): boolean {

@@ -7,8 +7,25 @@
 import { HotbootError } from "../error.ts";
 import { type Fingerprint, fingerprint, matches } from "./fingerprint.ts";
 
+/** How RAM is saved and restored; what the engines are is in their modules. */
+export type Engine = "instant" | "mapped-ram";
+
 /** The files of a snapshot, by their names in its directory. */
-export const SNAPSHOT_FILES = { ram: "ram", state: "device.state", disk: "disk.qcow2" } as const;
+export const SNAPSHOT_FILES = {
+  disk: "disk.qcow2",
+  /** `instant`: the RAM as it is, and the devices. */
+  ram: "ram",
+  state: "device.state",
+  /** `mapped-ram`: both, compressed; and as QEMU reads it, which is made from the former whenever it is missing. */
+  savevm: "savevm.zst",
+  savevmCache: "savevm.raw",
+} as const;
+
+/** Those that a snapshot of each engine must have. */
+export const ENGINE_FILES: Record<Engine, string[]> = {
+  "instant": [SNAPSHOT_FILES.ram, SNAPSHOT_FILES.state, SNAPSHOT_FILES.disk],
+  "mapped-ram": [SNAPSHOT_FILES.savevm, SNAPSHOT_FILES.disk],
+};
 
 /** The layout of a manifest and of what it describes. */
 export const FORMAT = 2;
@@ -42,7 +59,7 @@ export interface Manifest {
   /** The snapshot's name, that of its directory. */
   id: string;
   /** How RAM was saved. */
-  engine: "instant";
+  engine: Engine;
   /** When it was captured, ISO 8601. */
   created: string;
   /** What it was captured on. */
@@ -51,6 +68,8 @@ export interface Manifest {
   guest: GuestState;
   /** What its files must look like. */
   files: Record<string, Fingerprint>;
+  /** The same for what can be made from them again, and may be missing. */
+  cache?: Fingerprint;
   /**
    * Present until the files are known to be on disk and not only in the host's memory: the time of the host's last
    * boot, milliseconds since 1970. After another boot such a snapshot is not trusted.
@@ -114,7 +133,7 @@ export function malformed(manifest: Manifest): string | undefined {
   const isString = (value: unknown) => typeof value === "string";
   const isObject = (value: unknown) => typeof value === "object" && value !== null;
   if (
-    !isString(manifest.engine) || !isString(manifest.created) || !isObject(manifest.identity) ||
+    !Object.hasOwn(ENGINE_FILES, manifest.engine) || !isString(manifest.created) || !isObject(manifest.identity) ||
     !isObject(manifest.files) || !isObject(manifest.guest)
   ) {
     return "lacks the engine, the date, the identity, the files or the guest";
@@ -167,7 +186,7 @@ function longDifference(name: string, was: string, is: string): string {
  * @returns The first reason not to trust them, or `undefined`.
  */
 export async function wrongSize(directory: string, manifest: Manifest): Promise<string | undefined> {
-  for (const name of Object.values(SNAPSHOT_FILES)) {
+  for (const name of ENGINE_FILES[manifest.engine]) {
     const expected = manifest.files[name];
     if (!expected) return `its manifest does not list '${name}'`;
     const stat = await Deno.stat(`${directory}/${name}`).catch(() => undefined);
@@ -178,7 +197,7 @@ export async function wrongSize(directory: string, manifest: Manifest): Promise<
 
 /** The same for what is in the files. It can be done while QEMU starts. */
 export async function wrongContent(directory: string, manifest: Manifest): Promise<string | undefined> {
-  for (const name of Object.values(SNAPSHOT_FILES)) {
+  for (const name of ENGINE_FILES[manifest.engine]) {
     if (!await matches(`${directory}/${name}`, manifest.files[name])) {
       return `its file '${name}' has other content than was captured`;
     }
@@ -186,8 +205,8 @@ export async function wrongContent(directory: string, manifest: Manifest): Promi
 }
 
 /** Looks at a snapshot's files and describes them for its manifest. */
-export async function describeFiles(directory: string): Promise<Record<string, Fingerprint>> {
-  const names = Object.values(SNAPSHOT_FILES);
+export async function describeFiles(directory: string, engine: Engine): Promise<Record<string, Fingerprint>> {
+  const names = ENGINE_FILES[engine];
   return Object.fromEntries(
     await Promise.all(names.map(async (name) => [name, await fingerprint(`${directory}/${name}`)] as const)),
   );

@@ -18,10 +18,10 @@ export type What = "devices" | "all";
 
 const TIMEOUT_MS = 30_000;
 /** RAM may take as long as its disk does; a machine that makes no progress at all shows in its process. */
-const RAM_TIMEOUT_MS = 600_000;
+export const RAM_TIMEOUT_MS = 600_000;
 const CHUNK_BYTES = 1 << 20;
 /** QEMU holds back to 128 MiB/s unless told otherwise, out of regard for a network. */
-const UNLIMITED = 2 ** 50;
+export const UNLIMITED = 2 ** 50;
 
 /**
  * Saves the state of a stopped machine to a new file.
@@ -39,6 +39,7 @@ export async function saveState(
   options: WaitOptions = {},
 ): Promise<void> {
   const limits = { timeoutMs: what === "all" ? RAM_TIMEOUT_MS : TIMEOUT_MS, ...options };
+  await forgetCapabilities(qmp, limits);
   await prepare(qmp, what, limits);
   if (what === "all") await qmp.execute("migrate-set-parameters", { "max-bandwidth": UNLIMITED }, limits);
   const ended = migrationEnd(qmp, "saving the machine's state", limits);
@@ -80,6 +81,13 @@ export async function loadState(
   await requireCompleted(qmp, await ended);
 }
 
+/** What the machine was loaded with need not be what it is saved with. */
+async function forgetCapabilities(qmp: QmpClient, limits: WaitOptions): Promise<void> {
+  const all = await qmp.execute<{ capability: string; state: boolean }[]>("query-migrate-capabilities", {}, limits);
+  const capabilities = all.filter(({ state }) => state).map(({ capability }) => ({ capability, state: false }));
+  await qmp.execute("migrate-set-capabilities", { capabilities }, limits);
+}
+
 async function prepare(qmp: QmpClient, what: What, limits: WaitOptions): Promise<void> {
   const capabilities = [
     { capability: "x-ignore-shared", state: what === "devices" },
@@ -88,7 +96,8 @@ async function prepare(qmp: QmpClient, what: What, limits: WaitOptions): Promise
   await qmp.execute("migrate-set-capabilities", { capabilities }, limits);
 }
 
-function migrationEnd(qmp: QmpClient, what: string, limits: WaitOptions): Promise<QmpEvent> {
+/** The event with which a migration ends. Ask for it before starting one. */
+export function migrationEnd(qmp: QmpClient, what: string, limits: WaitOptions): Promise<QmpEvent> {
   return qmp.waitForEvent(
     ({ event, data }) => event === "MIGRATION" && (data.status === "completed" || data.status === "failed"),
     what,
@@ -96,7 +105,8 @@ function migrationEnd(qmp: QmpClient, what: string, limits: WaitOptions): Promis
   );
 }
 
-async function requireCompleted(qmp: QmpClient, { data }: QmpEvent): Promise<void> {
+/** @throws {HotbootError} with QEMU's reason when that event is a failure's. */
+export async function requireCompleted(qmp: QmpClient, { data }: QmpEvent): Promise<void> {
   if (data.status === "completed") return;
   const info = await qmp.execute<{ "error-desc"?: string }>("query-migrate");
   throw new HotbootError(`QEMU could not migrate: ${info["error-desc"] ?? "it gave no reason"}`);

@@ -45,17 +45,12 @@ export async function snapshotIds(directory: string): Promise<string[]> {
   return ids.sort();
 }
 
-/** An empty directory for what is to become a snapshot. */
-export async function prepareDirectory(directory: string): Promise<string> {
+/** An empty directory for a new snapshot; with a sparse file for `ramBytes` of RAM, if it is to be in one. */
+export async function prepareSnapshot(directory: string, ramBytes?: number): Promise<string> {
   await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
   const path = `${directory}/${TEMPORARY_PREFIX}${crypto.randomUUID()}`;
   await Deno.mkdir(path, { mode: 0o700 });
-  return path;
-}
-
-/** The same for a new snapshot of a machine with `ramBytes` of RAM, with its sparse RAM file. */
-export async function prepareSnapshot(directory: string, ramBytes: number): Promise<string> {
-  const path = await prepareDirectory(directory);
+  if (ramBytes === undefined) return path;
   // Made here and not by QEMU, which would let other users read it.
   const ram = await Deno.open(`${path}/${SNAPSHOT_FILES.ram}`, { write: true, createNew: true, mode: 0o600 });
   await ram.truncate(ramBytes);
@@ -66,17 +61,16 @@ export async function prepareSnapshot(directory: string, ramBytes: number): Prom
 /** Puts a prepared directory in place as the newest snapshot. Nothing may write to its files any more. */
 export async function commitSnapshot(
   prepared: string,
-  captured: Pick<Manifest, "identity" | "guest">,
+  captured: Pick<Manifest, "engine" | "identity" | "guest" | "cache">,
 ): Promise<Snapshot> {
   const created = new Date();
   const id = await nextId(prepared.replace(/[^/]+$/, ""), created);
   const manifest: Manifest = {
     format: FORMAT,
     id,
-    engine: "instant",
     created: created.toISOString(),
     ...captured,
-    files: await describeFiles(prepared),
+    files: await describeFiles(prepared, captured.engine),
     unsyncedSinceBoot: bootTime(),
   };
   await writeManifest(prepared, manifest);

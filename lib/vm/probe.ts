@@ -14,6 +14,8 @@ export interface QemuFacts {
   version: string;
   /** The versioned machine type behind the general name: `pc-q35-7.2`. */
   machineType: string;
+  /** All versioned machine types of that kind which it offers, for snapshots of other versions. */
+  machineTypes: string[];
   /** The accelerator that works: `kvm`, `hvf` or `tcg`. */
   accelerator: string;
   /** The CPU model that goes with it. */
@@ -51,17 +53,18 @@ export async function findQemu(arch: Arch, path: string | undefined, override?: 
 /**
  * What `program` can do, remembered in `cacheFile` for as long as the program's file stays the same.
  *
- * @param accelerator One to use instead of the fastest that works.
+ * @param choice An accelerator to use instead of the fastest that works, and a machine type instead of the newest.
  */
 export async function probeQemu(
   program: string,
   arch: Arch,
   cacheFile: string,
-  accelerator?: string,
+  choice: { accelerator?: string; machineType?: string } = {},
   options: WaitOptions = {},
 ): Promise<QemuFacts> {
+  const { accelerator, machineType = PROGRAMS[arch].machine } = choice;
   const { size, mtime } = await Deno.stat(program);
-  const key = JSON.stringify([program, size, mtime, arch, accelerator ?? ""]);
+  const key = JSON.stringify([program, size, mtime, arch, accelerator ?? "", machineType]);
   try {
     const cached = JSON.parse(await Deno.readTextFile(cacheFile));
     const expired = cached.facts.passedOver && Date.now() - cached.time > RETRY_AFTER_MS;
@@ -69,7 +72,7 @@ export async function probeQemu(
   } catch {
     // none yet, or not readable: ask
   }
-  const facts = await askQemu(program, arch, accelerator ? [accelerator] : candidates(arch), options);
+  const facts = await askQemu(program, machineType, accelerator ? [accelerator] : candidates(arch), options);
   const temporary = `${cacheFile}.${crypto.randomUUID()}`;
   await Deno.writeTextFile(temporary, JSON.stringify({ key, time: Date.now(), facts }), { mode: 0o600 });
   await Deno.rename(temporary, cacheFile);
@@ -83,7 +86,7 @@ function candidates(arch: Arch): string[] {
 
 async function askQemu(
   program: string,
-  arch: Arch,
+  machine: string,
   accelerators: string[],
   options: WaitOptions,
 ): Promise<QemuFacts> {
@@ -91,7 +94,7 @@ async function askQemu(
   for (const accelerator of accelerators) {
     const cpuModel = accelerator === "tcg" ? "max" : "host";
     try {
-      const answer = await askWith(program, arch, accelerator, cpuModel, { timeoutMs: 20_000, ...options });
+      const answer = await askWith(program, machine, accelerator, cpuModel, { timeoutMs: 20_000, ...options });
       return { program, accelerator, cpuModel, passedOver: failures.join("; "), ...answer };
     } catch (error) {
       options.signal?.throwIfAborted();
@@ -105,8 +108,7 @@ async function askQemu(
  * Starts QEMU as it will be started for a guest, but for the guest, and asks it: a device file proves nothing. That
  * QEMU has ended when this returns, however it does.
  */
-async function askWith(program: string, arch: Arch, accelerator: string, cpuModel: string, limits: WaitOptions) {
-  const { machine } = PROGRAMS[arch];
+async function askWith(program: string, machine: string, accelerator: string, cpuModel: string, limits: WaitOptions) {
   limits.signal?.throwIfAborted();
   const child = new Deno.Command(program, {
     args: [
@@ -123,6 +125,8 @@ async function askWith(program: string, arch: Arch, accelerator: string, cpuMode
     await using qmp = await QmpClient.open({ readable: child.stdout, writable: child.stdin }, limits);
     const machines = await qmp.execute<{ name: string; alias?: string }[]>("query-machines", {}, limits);
     const machineType = machines.find(({ alias, name }) => alias === machine || name === machine)?.name ?? machine;
+    const kind = machineType.replace(/[\d.]+$/, ""); // pc-q35-
+    const machineTypes = machines.map(({ name }) => name).filter((name) => name.startsWith(kind));
     const features = await qmp.execute<{ model: { props: Record<string, unknown> } }>(
       "query-cpu-model-expansion",
       { type: "full", model: { name: cpuModel } },
@@ -131,7 +135,7 @@ async function askWith(program: string, arch: Arch, accelerator: string, cpuMode
     const text = Object.entries(features.model.props).map((entry) => entry.join("=")).sort().join();
     const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
     await qmp.execute("quit");
-    return { version: qmp.version, machineType, cpuFeatures: encodeHex(new Uint8Array(digest)) };
+    return { version: qmp.version, machineType, machineTypes, cpuFeatures: encodeHex(new Uint8Array(digest)) };
   } catch (error) {
     const said = (await Promise.race([stderr, Promise.resolve("")])).trim();
     throw said ? new HotbootError(said.replace(/^\S+: /, "")) : error;

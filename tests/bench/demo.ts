@@ -10,6 +10,19 @@ const WAYS = {
   "start --no-rotation": ["--no-fallback", "--no-rotation"],
 };
 
+const SUSPENDED = "stop, start";
+
+async function suspendAndContinue(demo: GuestHome, samples: Record<string, number[]>): Promise<void> {
+  samples[SUSPENDED] ??= [];
+  samples[SUSPENDED].push(
+    await seconds(async () => {
+      await demo.succeed("stop");
+      await demo.start();
+    }),
+  );
+  await demo.succeed("stop", ["--discard"]);
+}
+
 export const bench: Bench = async () => {
   await using demo = await GuestHome.make({ guest: "demo" });
   await demo.succeed("capture");
@@ -17,7 +30,8 @@ export const bench: Bench = async () => {
   for (let run = 0; run < RUNS; run++) {
     for (const [way, args] of Object.entries(WAYS)) {
       samples[way].push(await seconds(() => demo.start(...args)));
-      await demo.succeed("stop", ["--discard"]);
+      if (way !== "start") await demo.succeed("stop", ["--discard"]);
+      else await suspendAndContinue(demo, samples);
     }
   }
   return [
@@ -25,6 +39,9 @@ export const bench: Bench = async () => {
       atLeast: 12,
     }),
     ratio("demo: resume with rotation and proof ÷ without", samples, ["start", "start --no-rotation"], { atMost: 2.5 }),
+    ratio("demo: stop and start of a suspended instance ÷ cold boot", samples, [SUSPENDED, "start --cold"], {
+      atMost: 0.15,
+    }),
     ratio("demo: cold boot ÷ resume without rotation", samples, ["start --cold", "start --no-rotation"], {
       atLeast: 30,
     }),

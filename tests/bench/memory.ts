@@ -1,9 +1,10 @@
 /** That neither capture nor resume takes longer with more RAM. */
 
+import type { StartResult } from "../../lib/emulator/start.ts";
 import type { Phase } from "../../lib/emulator/timeline.ts";
 import { GuestAgent } from "../../lib/vm/guest_agent.ts";
 import { sleep } from "../../lib/wait.ts";
-import { assertCode, GuestHome } from "../e2e/harness.ts";
+import { assertCode, GuestHome, newerQemu } from "../e2e/harness.ts";
 import { type Bench, median, ratio } from "./figure.ts";
 
 const RUNS = 7;
@@ -18,8 +19,13 @@ const FILL = `
   echo yes >/www/filled`;
 
 export const bench: Bench = async () => {
-  const small = await measure(512, 0);
-  const large = await measure(4096, 2560);
+  const small = await measure(512, 0, "instant");
+  const large = await measure(4096, 2560, "instant");
+  // The other engine, and for comparison this one, on a QEMU that has both.
+  const qemu = await newerQemu();
+  const instant = await measure(4096, 2560, "instant", { qemu, captures: 3, runs: 5 });
+  const mapped = await measure(4096, 2560, "mapped-ram", { qemu, captures: 2, runs: 3 });
+  const both = (what: "incoming" | "capture") => ({ "instant": instant[what], "mapped-ram": mapped[what] });
   const incoming = { [LARGE]: large.incoming, [SMALL]: small.incoming };
   const capture = { [LARGE]: large.capture, [SMALL]: small.capture };
   return [
@@ -32,16 +38,24 @@ export const bench: Bench = async () => {
       samples: capture,
     },
     ratio(`capture: ${LARGE} ÷ ${SMALL}`, capture, [LARGE, SMALL], { atMost: 1.5 }),
+    ratio(`incoming, ${LARGE}: instant ÷ mapped-ram`, both("incoming"), ["instant", "mapped-ram"], { atMost: 0.05 }),
+    ratio(`capture, ${LARGE}: instant ÷ mapped-ram`, both("capture"), ["instant", "mapped-ram"], { atMost: 0.02 }),
   ];
 };
 
 /** Captures a guest that has written to `touchedMiB` of its RAM, several times, and resumes the last one. */
-async function measure(memory: number, touchedMiB: number): Promise<{ capture: number[]; incoming: number[] }> {
+async function measure(
+  memory: number,
+  touchedMiB: number,
+  engine: string,
+  { qemu, captures = CAPTURES, runs = RUNS }: { qemu?: string; captures?: number; runs?: number } = {},
+): Promise<{ capture: number[]; incoming: number[] }> {
+  const options = qemu ? { env: { HOTBOOT_QEMU: qemu } } : {};
   // Capturing waits for a page that is made when the guest's memory is full.
   await using micro = await GuestHome.make({ memory, checks: [{ name: "filled", path: "/filled" }] });
   const capture: number[] = [];
-  for (let run = 0; run < CAPTURES; run++) {
-    const captured = micro.run("capture", ["--force", "--json"]);
+  for (let run = 0; run < captures; run++) {
+    const captured = micro.run("capture", ["--force", "--json", "--engine", engine], options);
     while (!await micro.health().then(() => true, () => false)) await sleep(100);
     {
       await using agent = await GuestAgent.connect(micro.socket("agent"));
@@ -53,8 +67,10 @@ async function measure(memory: number, touchedMiB: number): Promise<{ capture: n
     capture.push((phaseOf(phases, "capture").endMs - phaseOf(phases, "healthy").endMs) / 1000);
   }
   const incoming: number[] = [];
-  for (let run = 0; run < RUNS; run++) {
-    const { startMs, endMs } = phaseOf((await micro.start("--no-fallback")).timeline, "incoming");
+  const start = async (): Promise<StartResult> =>
+    JSON.parse(await micro.succeed("start", ["--json", "--no-fallback"], options));
+  for (let run = 0; run < runs; run++) {
+    const { startMs, endMs } = phaseOf((await start()).timeline, "incoming");
     incoming.push((endMs - startMs) / 1000);
     await micro.succeed("stop", ["--discard"]);
   }

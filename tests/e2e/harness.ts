@@ -38,6 +38,18 @@ export interface RunOptions {
 const QEMU = Deno.env.get("HOTBOOT_TEST_QEMU") ||
   (ARCH === "arm64" ? "qemu-system-aarch64" : "qemu-system-x86_64");
 
+let newer: Promise<string> | undefined;
+
+/** A QEMU of 9.0 or later, from the distribution's backports, whatever the others run on. */
+export function newerQemu(): Promise<string> {
+  return newer ??= (async () => {
+    const { code, stdout } = await new Deno.Command("bash", { args: [`${ROOT}dev/newer_qemu.sh`], stderr: "inherit" })
+      .output();
+    assertEquals(code, 0, "there is no newer QEMU");
+    return new TextDecoder().decode(stdout).trim();
+  })();
+}
+
 /** Starts hotboot from source, in a process group of its own as a shell does. */
 export function spawnHotboot(args: string[], options: RunOptions = {}): Deno.ChildProcess {
   const qemu = QEMU.includes("/") && QEMU;

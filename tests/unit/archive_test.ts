@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { StreamReader } from "../../lib/iso/content.ts";
 import { archiveChunks, readArchivedManifest, type SealedManifest, unpackFiles } from "../../lib/snapshot/archive.ts";
 import { fingerprint } from "../../lib/snapshot/fingerprint.ts";
-import { adoptSnapshot, newestSnapshot, prepareDirectory } from "../../lib/snapshot/store.ts";
+import { adoptSnapshot, newestSnapshot, prepareSnapshot } from "../../lib/snapshot/store.ts";
 import { tarEnd, tarHeader, tarPadding, TarReader } from "../../lib/snapshot/tar.ts";
 import { findId } from "../../lib/emulator/snapshots.ts";
 import { sha256File } from "../../lib/emulator/image.ts";
@@ -96,7 +96,7 @@ Deno.test("archive: what is written is read again, without its zeros", async () 
     assertEquals(bytes.length % 10240, 0);
     const { unsyncedSinceBoot: _, ...portable } = manifest;
     for (const piece of [1 << 20, 4999, 512]) {
-      const to = await prepareDirectory(`${directory}/elsewhere`);
+      const to = await prepareSnapshot(`${directory}/elsewhere`);
       const tar = readerOf(bytes, piece);
       assertEquals(await readArchivedManifest(tar), portable);
       let count = 0;
@@ -215,13 +215,29 @@ Deno.test("archive: hostile ones are turned down", async (t) => {
     );
 
     await refuses("no digest", written(fileAs({ ...manifest.files.ram, sha256: undefined })), "no digest for 'ram'");
-    await refuses("a size below zero", written(fileAs({ ...manifest.files.ram, size: -1 })), "no size for 'ram'");
-    await refuses("a size beyond all", written(fileAs({ ...manifest.files.ram, size: 1e300 })), "no size for 'ram'");
-    await refuses("odd samples", written(fileAs({ ...manifest.files.ram, pages: ["../x"] })), "no samples for 'ram'");
+    await refuses(
+      "a size below zero",
+      written(fileAs({ ...manifest.files.ram, size: -1 })),
+      "no sound description of 'ram'",
+    );
+    await refuses(
+      "a size beyond all",
+      written(fileAs({ ...manifest.files.ram, size: 1e300 })),
+      "no sound description of 'ram'",
+    );
+    await refuses(
+      "odd samples",
+      written(fileAs({ ...manifest.files.ram, pages: ["../x"] })),
+      "no sound description of 'ram'",
+    );
     const pages = Array.from({ length: 5000 }, (_, at) => at);
-    await refuses("many samples", written(fileAs({ ...manifest.files.ram, pages })), "no samples for 'ram'");
-    await refuses("no fingerprint", written({ ...manifest, files: { ram: null } }), "no size for 'ram'");
-    await refuses("no files", written({ ...manifest, files: {} }), "0 files");
+    await refuses("many samples", written(fileAs({ ...manifest.files.ram, pages })), "no sound description of 'ram'");
+    await refuses(
+      "no fingerprint",
+      written({ ...manifest, files: { ...manifest.files, ram: null } }),
+      "no sound description of 'ram'",
+    );
+    await refuses("no files", written({ ...manifest, files: {} }), "no file 'ram'");
     await refuses(
       "an odd identity",
       written({ ...manifest, identity: { memory: 3 } }),
@@ -246,7 +262,7 @@ Deno.test("archive: an imported snapshot is the newest, with its own id if that 
   await withDirectory(async (directory) => {
     const { manifest } = await snapshot(directory);
     const adopt = async (id: string) => {
-      const prepared = await prepareDirectory(`${directory}/home`);
+      const prepared = await prepareSnapshot(`${directory}/home`);
       await unpack(join(await Array.fromAsync(archiveChunks(`${directory}/${ID}`, manifest))), prepared);
       const { manifest: { id: given } } = await adoptSnapshot(prepared, { ...manifest, id });
       const newest = await newestSnapshot(`${directory}/home`);

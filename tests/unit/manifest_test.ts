@@ -37,7 +37,7 @@ async function captured(directory: string) {
   const prepared = await prepareSnapshot(directory, RAM_BYTES);
   await Deno.writeTextFile(`${prepared}/${SNAPSHOT_FILES.state}`, "state");
   await Deno.writeTextFile(`${prepared}/${SNAPSHOT_FILES.disk}`, "disk");
-  return await commitSnapshot(prepared, { identity: IDENTITY, guest: GUEST });
+  return await commitSnapshot(prepared, { engine: "instant", identity: IDENTITY, guest: GUEST });
 }
 
 function manifest(changes: Partial<Manifest> = {}): Manifest {

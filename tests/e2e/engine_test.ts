@@ -1,0 +1,141 @@
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import type { StartResult } from "../../lib/emulator/start.ts";
+import { assertCode, GuestHome, newerQemu, type Run } from "./harness.ts";
+
+const MAPPED = ["--engine", "mapped-ram"];
+
+Deno.test("mapped-ram: captured, compressed and resumed; its cache is made again when it is not right", async (t) => {
+  const env = { HOTBOOT_QEMU: await newerQemu() };
+  await using micro = await GuestHome.make({
+    change: (profile) =>
+      profile.hooks = { beforeCapture: [["sh", "-c", "echo memory >/run/here; echo disk >/data/here"]] },
+  });
+  const start = async (...args: string[]): Promise<StartResult> =>
+    JSON.parse(await micro.succeed("start", ["--json", ...args], { env }));
+  const alive = async () => {
+    assertEquals(await micro.exec("cat", "/run/here", "/data/here"), "memory\ndisk\n");
+    assert(Math.abs((await micro.health()).time - Date.now() / 1000) < 1.5);
+    await micro.succeed("stop", ["--discard"]);
+  };
+  await micro.succeed("capture", MAPPED, { env });
+  const directory = await micro.snapshot();
+  const [raw, savevm] = [`${directory}/savevm.raw`, `${directory}/savevm.zst`];
+  const names = await Array.fromAsync(Deno.readDir(directory), ({ name }) => name);
+  assertEquals(names.sort(), ["disk.qcow2", "manifest.json", "savevm.raw", "savevm.zst"]);
+  for (const name of names) assertEquals((await Deno.stat(`${directory}/${name}`)).mode! & 0o777, 0o600, name);
+
+  await t.step("as it is", async () => {
+    assertEquals((await start("--no-fallback")).origin, "resume");
+    await alive();
+  });
+  const original = await Deno.readFile(raw);
+  const spoil: Record<string, () => Promise<unknown>> = {
+    "missing": () => Deno.remove(raw),
+    "emptied": () => Deno.truncate(raw, 0),
+    "cut": () => Deno.truncate(raw, original.length - 4096),
+    "exchanged": () => Deno.writeFile(raw, original.map((byte) => byte ^ 0xff)),
+    "older than what it is made from": () => Deno.utime(raw, new Date(0), new Date(0)),
+  };
+  for (const [title, damage] of Object.entries(spoil)) {
+    await t.step(`its cache ${title}`, async () => {
+      await damage();
+      assertEquals((await start("--no-fallback")).origin, "resume");
+      assertEquals(await Deno.readFile(raw), original);
+      await alive();
+    });
+  }
+  await t.step("suspended, it goes on", async () => {
+    await start("--no-fallback");
+    await micro.succeed("stop");
+    assertEquals((await start()).origin, "continue");
+    await alive();
+  });
+  await t.step("what it is made from damaged, it is refused, whatever the cache", async () => {
+    const bytes = await Deno.readFile(savevm);
+    for (const damaged of [bytes.subarray(0, bytes.length / 2), new Uint8Array(), bytes.map((byte) => byte ^ 0x55)]) {
+      await Deno.writeFile(savevm, damaged);
+      await Deno.utime(raw, new Date(), new Date());
+      const run = await micro.run("start", ["--no-fallback", "--quiet"], { env });
+      assertCode(run, 1);
+      assertMatch(run.stderr, /^hotboot: not resumed: snapshot \S+ is damaged: its file 'savevm\.zst' has [^\n]*\n$/);
+    }
+    await Deno.writeFile(savevm, bytes);
+  });
+  await t.step("the other engine is wanted: it is captured anew", async () => {
+    const run = await micro.run("start", ["--engine", "instant", "--quiet"], { env });
+    assertCode(run, 0);
+    assertMatch(run.stderr, /was captured with engine mapped-ram, and instant is wanted\n$/);
+    assertNotEquals(await micro.snapshot(), directory);
+    await alive();
+  });
+});
+
+Deno.test("an engine that this QEMU does not have is said to be missing, and the other one taken", async () => {
+  const older = await new Deno.Command("qemu-system-x86_64", { args: ["--version"] }).output();
+  const version = new TextDecoder().decode(older.stdout).match(/version (\d+)/)![1];
+  if (Number(version) >= 9) return; // the system's own has it
+  await using micro = await GuestHome.make();
+  const run = await micro.run("start", [...MAPPED, "--quiet"], {
+    env: { HOTBOOT_QEMU: "/usr/bin/qemu-system-x86_64" },
+  });
+  assertCode(run, 0);
+  assertMatch(
+    run.stderr,
+    /^hotboot: warning: mapped-ram needs QEMU 9\.0, and this is [\d.]+: the engine is instant instead\n$/,
+  );
+});
+
+Deno.test("a snapshot of another QEMU is tried when machine and CPU are the same, and refused by name when not", async (t) => {
+  const env = { HOTBOOT_QEMU: await newerQemu() };
+  await using micro = await GuestHome.make();
+  await micro.succeed("capture");
+  const manifestPath = `${await micro.snapshot()}/manifest.json`;
+  const manifest = JSON.parse(await Deno.readTextFile(manifestPath));
+  const refused = (run: Run, why: RegExp) => {
+    assertCode(run, 1);
+    assertMatch(run.stderr, why);
+    assertMatch(run.stderr, /^hotboot: [^\n]*\n$/);
+  };
+  const isNewer = micro.qemu === env.HOTBOOT_QEMU;
+
+  await t.step("another version with the same machine and CPU resumes it", async () => {
+    const other = { ...manifest, identity: { ...manifest.identity, "QEMU version": "6.9.9" } };
+    await Deno.writeTextFile(manifestPath, JSON.stringify(other));
+    assertEquals((await micro.start("--no-fallback")).origin, "resume");
+    await micro.succeed("stop", ["--discard"]);
+    await Deno.writeTextFile(manifestPath, JSON.stringify(manifest));
+  });
+  await t.step("a machine type that is not offered", async () => {
+    const other = { ...manifest, identity: { ...manifest.identity, "machine type": "pc-q35-99.0" } };
+    await Deno.writeTextFile(manifestPath, JSON.stringify(other));
+    refused(await micro.run("start", ["--no-fallback", "-q"]), /the machine type was pc-q35-99\.0 and is /);
+    await Deno.writeTextFile(manifestPath, JSON.stringify(manifest));
+  });
+  if (isNewer) return;
+  await t.step("a newer QEMU offers the machine, but emulates another CPU", async () => {
+    refused(
+      await micro.run("start", ["--no-fallback", "-q"], { env }),
+      /the CPU's features was [0-9a-f]{12} and is [0-9a-f]{12}\n/,
+    );
+  });
+  await t.step("--no-capture boots only", async () => {
+    const run = await micro.run("start", ["--no-capture", "--json", "-q"], { env });
+    assertCode(run, 0);
+    assertEquals(JSON.parse(run.stdout).origin, "cold boot");
+    assertEquals(`${await micro.snapshot()}/manifest.json`, manifestPath);
+    await micro.succeed("stop", ["--discard"]);
+  });
+  await t.step("otherwise the boot that is needed is captured, and the next start is quick", async () => {
+    const run = await micro.run("start", ["--json", "-q"], { env });
+    assertCode(run, 0);
+    assertEquals(JSON.parse(run.stdout).origin, "resume");
+    await micro.succeed("stop", ["--discard"]);
+    const again = await micro.run("start", ["--json", "-q", "--no-fallback"], { env });
+    assertCode(again, 0);
+    assertEquals(again.stderr, "");
+    await micro.succeed("stop", ["--discard"]);
+  });
+  await t.step("back on the older one, the machine is not there", async () => {
+    refused(await micro.run("start", ["--no-fallback", "-q"]), /the machine type was pc-q35-\S+ and is pc-q35-/);
+  });
+});
