@@ -31,6 +31,10 @@ const VERBS: Record<string, { summary: string; load: () => Promise<{ command: Co
   logs: { summary: "print the guest's console", load: () => import("./lib/commands/logs.ts") },
   exec: { summary: "run a program in the guest", load: () => import("./lib/commands/exec.ts") },
   credentials: { summary: "print its secrets", load: () => import("./lib/commands/credentials.ts") },
+  snapshot: {
+    summary: "list, remove, verify, export and import snapshots",
+    load: () => import("./lib/commands/snapshot.ts"),
+  },
   iso: { summary: "make, list and unpack ISO 9660 images", load: () => import("./lib/commands/iso.ts") },
 };
 

@@ -33,6 +33,19 @@ export { reset, stop, type StopOptions, type StopResult } from "./lib/emulator/s
 export { type Status, status } from "./lib/emulator/status.ts";
 export { type LogOptions, logs } from "./lib/emulator/logs.ts";
 export { exec, type ExecOptions } from "./lib/emulator/exec.ts";
+export {
+  listSnapshots,
+  type RemoveOptions,
+  removeSnapshots,
+  type SnapshotInfo,
+  type VerifyResult,
+  verifySnapshot,
+} from "./lib/emulator/snapshots.ts";
+export { type Pruned, type PruneResult, pruneSnapshots } from "./lib/emulator/prune.ts";
+export { type ExportResult, exportSnapshot } from "./lib/emulator/export.ts";
+export { type ImportOptions, type ImportResult, importSnapshot } from "./lib/emulator/import.ts";
+export type { SnapshotUser } from "./lib/emulator/in_use.ts";
+export type { Engine } from "./lib/snapshot/manifest.ts";
 export type { Home } from "./lib/emulator/home.ts";
 export type { Image, ImageFile, ImageOrigin, ImagePart, ImageRecord } from "./lib/emulator/image.ts";
 export type { Origin } from "./lib/emulator/instance.ts";

@@ -14,9 +14,10 @@ import {
   TEMPORARY_PREFIX,
 } from "../snapshot/store.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
-import { type Emulator, imageKey, lockInstance } from "./emulator.ts";
-import { backingPath, lock } from "./home.ts";
-import { findRunningOrClear, readInstance } from "./instance.ts";
+import { type Emulator, imageKey, lockInstance, lockSnapshots } from "./emulator.ts";
+import { backingPath } from "./home.ts";
+import { usersOfSnapshots } from "./in_use.ts";
+import { findRunningOrClear } from "./instance.ts";
 import { becomeHealthy, identityOf, launch, makeSetup, requireFreePorts, type Setup, whileAlive } from "./launch.ts";
 import { readKept } from "./kept.ts";
 import { quiesce } from "./quiesce.ts";
@@ -84,12 +85,10 @@ export async function captureStopped(
   timeline: Timeline,
   wanted?: Engine,
 ): Promise<Snapshot> {
-  const { home, profile, report, signal } = emulator;
-  const key = imageKey(emulator);
-  const directory = home.snapshots(key);
+  const { home, report } = emulator;
+  const directory = home.snapshots(imageKey(emulator));
   requireFreePorts(emulator);
-  const onWait = () => report.step(`waiting for another hotboot that captures '${profile.name}'`);
-  using _lock = await lock(home, `snapshots-${key}`, onWait, signal);
+  using _lock = await lockSnapshots(emulator);
   await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
   await removeLeftovers(directory);
 
@@ -173,21 +172,10 @@ async function captureWith(
 
 /** Only the newest snapshot is of use; one that an instance still runs on goes when that has ended. */
 async function removeOthers(emulator: Emulator, directory: string, keep: string): Promise<void> {
-  const inUse = await snapshotsInUse(emulator);
+  const inUse = await usersOfSnapshots(emulator);
   for (const id of await snapshotIds(directory)) {
     if (id !== keep && !inUse.has(id)) await removeSnapshot(`${directory}/${id}`);
   }
-}
-
-async function snapshotsInUse(emulator: Emulator): Promise<Set<string>> {
-  const inUse = new Set<string>();
-  for await (const { name } of Deno.readDir(`${emulator.home.root}/instances`)) {
-    const instance = { ...emulator, instance: name };
-    for (const what of [await readInstance(instance), await readKept(instance).catch(() => undefined)]) {
-      if (what?.snapshot) inUse.add(what.snapshot);
-    }
-  }
-  return inUse;
 }
 
 async function removeLeftovers(directory: string): Promise<void> {

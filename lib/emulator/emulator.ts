@@ -136,6 +136,23 @@ export function isInstanceLocked({ home, instance }: Emulator): Promise<boolean>
   return isLocked(home, instanceLock(instance));
 }
 
+/** Keeps others from making a snapshot of this emulator until disposed of. */
+export function lockSnapshots(emulator: Emulator): Promise<Disposable> {
+  const { home, profile, report, signal } = emulator;
+  const onWait = () => report.step(`waiting for another hotboot that makes a snapshot of '${profile.name}'`);
+  return lock(home, snapshotsLock(imageKey(emulator)), onWait, signal);
+}
+
+/** The lock of those who make snapshots of this image. */
+export function snapshotsLock(key: string): string {
+  return `snapshots-${key}`;
+}
+
+/** The lock of those who put an image of this name in place. */
+export function imageLock(key: string): string {
+  return `image-${key}`;
+}
+
 function instanceLock(instance: string): string {
   return `instance-${instance}`;
 }

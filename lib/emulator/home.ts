@@ -112,8 +112,7 @@ export async function lock(
   onWait: () => void,
   signal?: AbortSignal,
 ): Promise<Disposable> {
-  await privateDirectory(`${home.root}/locks`);
-  const file = await Deno.open(`${home.root}/locks/${name}`, { create: true, write: true, mode: 0o600 });
+  const file = await openLock(home, name);
   try {
     for (let waited = false; !await file.tryLock(true); waited = true) {
       if (!waited) onWait();
@@ -124,4 +123,16 @@ export async function lock(
     file.close();
     throw error;
   }
+}
+
+/** The same without waiting; `undefined` when another program holds it. */
+export async function tryLock(home: Home, name: string): Promise<Disposable | undefined> {
+  const file = await openLock(home, name);
+  if (await file.tryLock(true)) return file;
+  file.close();
+}
+
+async function openLock(home: Home, name: string): Promise<Deno.FsFile> {
+  await privateDirectory(`${home.root}/locks`);
+  return await Deno.open(`${home.root}/locks/${name}`, { create: true, write: true, mode: 0o600 });
 }

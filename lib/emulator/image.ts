@@ -117,8 +117,12 @@ export async function sizeAndTimes(path: string): Promise<Omit<ImageFile, "sha25
   return { size, mtime: mtime?.getTime() ?? 0, ctime: ctime?.getTime() ?? 0 };
 }
 
-/** SHA-256 of a file of any size, in hex. */
-export async function sha256File(path: string, signal?: AbortSignal): Promise<string> {
+/** SHA-256 of a file of any size, in hex. @param onBytes Told how many more have been read, again and again. */
+export async function sha256File(
+  path: string,
+  signal?: AbortSignal,
+  onBytes: (count: number) => void = () => {},
+): Promise<string> {
   const { createHash } = await import("node:crypto"); // Web Crypto cannot hash a stream
   const hash = createHash("sha256");
   using file = await Deno.open(path);
@@ -126,6 +130,7 @@ export async function sha256File(path: string, signal?: AbortSignal): Promise<st
   for (let read; (read = await file.read(buffer)) !== null;) {
     signal?.throwIfAborted();
     hash.update(buffer.subarray(0, read));
+    onBytes(read);
   }
   return encodeHex(new Uint8Array(hash.digest()));
 }

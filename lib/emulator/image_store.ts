@@ -1,6 +1,6 @@
 /** Putting images in place: whole, or not at all. */
 
-import { type Emulator, imageKey } from "./emulator.ts";
+import { type Emulator, imageKey, imageLock } from "./emulator.ts";
 import { lock, privateDirectory, writeJson } from "./home.ts";
 import {
   type Image,
@@ -28,7 +28,7 @@ export async function lockImage(emulator: Emulator): Promise<Disposable> {
   const { home, profile, report, signal } = emulator;
   await privateDirectory(home.images);
   const onWait = () => report.step(`waiting for another hotboot that works on the image of '${profile.name}'`);
-  return await lock(home, `image-${imageKey(emulator)}`, onWait, signal);
+  return await lock(home, imageLock(imageKey(emulator)), onWait, signal);
 }
 
 /** Renames the files into place. The old description goes first, and the new one comes last. */

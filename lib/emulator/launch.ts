@@ -27,6 +27,9 @@ import type { Timeline } from "./timeline.ts";
 /** How long the end of a QEMU that has closed its channels may take. */
 const NOTICE_MS = 200;
 
+/** What the digest of the image's disk is called in an identity. */
+export const IMAGE_DISK = "image's disk";
+
 /** What all ways of starting need to know. */
 export interface Setup {
   /** QEMU on this machine. */
@@ -81,7 +84,7 @@ export function machineIdentity(emulator: Emulator, setup: Setup): Identity {
     "memory": `${machine.memoryMiB} MiB`,
     "number of CPUs": String(machine.cpus),
     "device layout": deviceArguments(machine).join(" "),
-    "image's disk": files.disk.sha256,
+    [IMAGE_DISK]: files.disk.sha256,
     "image's kernel": files.kernel?.sha256 ?? "none",
     "image's initrd": files.initrd?.sha256 ?? "none",
     "kernel command line": machine.kernel?.append ?? "none",

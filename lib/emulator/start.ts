@@ -8,7 +8,6 @@ import {
   difference,
   type Engine,
   type Identity,
-  type Manifest,
   SNAPSHOT_FILES,
   UnusableSnapshot,
   wrongContent,
@@ -16,14 +15,13 @@ import {
 } from "../snapshot/manifest.ts";
 import { newestSnapshot, type Snapshot, syncSnapshot } from "../snapshot/store.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
-import { type Emulator, imageKey, lockInstance, qemuFacts } from "./emulator.ts";
+import { type Emulator, imageKey, lockInstance } from "./emulator.ts";
 import { backingPath, privateDirectory, writeJson } from "./home.ts";
 import type { Image } from "./image.ts";
 import { findRunningOrClear, instancePath, type InstanceRecord, type Origin, powerOff, urlsOf } from "./instance.ts";
 import { forgetKept, forgetMemory, type Kept, readKept, wrongState } from "./kept.ts";
 import {
   becomeHealthy,
-  identityOf,
   launch,
   type Launched,
   machineIdentity,
@@ -35,6 +33,7 @@ import {
 } from "./launch.ts";
 import { keepSecrets, newSecrets, wakeAndProve } from "./rotate.ts";
 import { type Phase, Timeline } from "./timeline.ts";
+import { asCaptured, engineFault, machineFault } from "./usable.ts";
 import { wake } from "./wake.ts";
 
 /** How to start. */
@@ -150,12 +149,12 @@ async function resume(
 ): Promise<StartResult> {
   const { profile, report, signal } = emulator;
   const { directory, manifest } = snapshot;
-  await requireEngine(emulator, setup, manifest, options.engine);
+  const unfit = await engineFault(emulator, setup, manifest, options.engine);
+  if (unfit) throw new UnusableSnapshot(`snapshot ${manifest.id}: ${unfit}`);
   setup = await asCaptured(emulator, setup, manifest);
   const version = manifest.identity["QEMU version"];
   const isTrial = version !== setup.qemu.version;
-  // Another QEMU that offers the same machine with the same CPU is tried: whether it takes the state, it says itself.
-  const different = difference(manifest, { ...identityOf(emulator, setup), "QEMU version": version });
+  const different = machineFault(emulator, setup, manifest);
   if (different) throw new UnusableSnapshot(`snapshot ${manifest.id} was captured on another machine: ${different}`);
   const wrong = await wrongSize(directory, manifest);
   if (wrong) throw new UnusableSnapshot(`snapshot ${manifest.id} is damaged: ${wrong}`);
@@ -211,27 +210,6 @@ async function openState(
   const wrong = await wrongContent(directory, manifest);
   if (wrong) throw new UnusableSnapshot(`snapshot ${manifest.id} is damaged: ${wrong}`);
   return await engine.open(directory, manifest, context, signal);
-}
-
-/** The same QEMU with the machine type that the snapshot was captured on, if it offers that. */
-async function asCaptured(emulator: Emulator, setup: Setup, { identity }: Manifest): Promise<Setup> {
-  const machineType = identity["machine type"];
-  const { qemu } = setup;
-  if (machineType === qemu.machineType || !qemu.machineTypes.includes(machineType)) return setup;
-  return { ...setup, qemu: await qemuFacts(emulator, machineType) };
-}
-
-/** @throws {UnusableSnapshot} when its engine cannot work here, or another one is wanted that can. */
-async function requireEngine(
-  { profile }: Emulator,
-  { qemu }: Setup,
-  { id, engine }: Manifest,
-  wanted: Engine = profile.engine ?? engine,
-): Promise<void> {
-  const why = (await engineOf(engine)).impossible(qemu.version);
-  if (why) throw new UnusableSnapshot(`snapshot ${id}: ${why}`);
-  if (wanted === engine || (await engineOf(wanted)).impossible(qemu.version)) return;
-  throw new UnusableSnapshot(`snapshot ${id} was captured with engine ${engine}, and ${wanted} is wanted`);
 }
 
 async function coldBoot(

@@ -15,6 +15,8 @@ export interface Fingerprint {
   pages?: number[];
   /** SHA-256 of the sampled pages, in hex. */
   sample: string;
+  /** SHA-256 of the whole file, in hex; absent where nobody has read all of it yet. */
+  sha256?: string;
 }
 
 const PAGE = 4096;

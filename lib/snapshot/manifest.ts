@@ -89,7 +89,16 @@ export function bootTime(): number {
 }
 
 /** A snapshot that cannot be resumed, now or later. */
-export class UnusableSnapshot extends HotbootError {}
+export class UnusableSnapshot extends HotbootError {
+  /** Why, without its name. */
+  readonly reason: string;
+
+  /** @param reason Why, where the message says more than that. */
+  constructor(message: string, reason: string = message) {
+    super(message);
+    this.reason = reason;
+  }
+}
 
 /**
  * Reads a snapshot's manifest.
@@ -98,7 +107,10 @@ export class UnusableSnapshot extends HotbootError {}
  */
 export async function readManifest(directory: string): Promise<Manifest> {
   const id = directory.split("/").at(-1)!;
-  const unusable = (why: string) => new UnusableSnapshot(`snapshot ${id} cannot be used: its manifest.json ${why}`);
+  const unusable = (why: string) => {
+    const reason = `its manifest.json ${why}`;
+    return new UnusableSnapshot(`snapshot ${id} cannot be used: ${reason}`, reason);
+  };
   let manifest: Manifest;
   try {
     manifest = JSON.parse(await Deno.readTextFile(`${directory}/${MANIFEST}`));
@@ -107,8 +119,16 @@ export async function readManifest(directory: string): Promise<Manifest> {
     if (error instanceof SyntaxError) throw unusable("is damaged");
     throw error;
   }
+  const fault = malformed(manifest);
+  if (fault) throw unusable(fault);
+  if (manifest.id !== id) throw unusable(`is that of ${manifest.id}`);
+  return manifest;
+}
+
+/** Why it is no manifest, as what follows its name; `undefined` for one that is. */
+export function malformed(manifest: Manifest): string | undefined {
   if (manifest?.format !== FORMAT) {
-    throw unusable(`has format ${manifest?.format}, and this hotboot reads format ${FORMAT}`);
+    return `has format ${manifest?.format}, and this hotboot reads format ${FORMAT}`;
   }
   const isString = (value: unknown) => typeof value === "string";
   const isObject = (value: unknown) => typeof value === "object" && value !== null;
@@ -116,10 +136,8 @@ export async function readManifest(directory: string): Promise<Manifest> {
     !Object.hasOwn(ENGINE_FILES, manifest.engine) || !isString(manifest.created) || !isObject(manifest.identity) ||
     !isObject(manifest.files) || !isObject(manifest.guest)
   ) {
-    throw unusable("lacks the engine, the date, the identity, the files or the guest");
+    return "lacks the engine, the date, the identity, the files or the guest";
   }
-  if (manifest.id !== id) throw unusable(`is that of ${manifest.id}`);
-  return manifest;
 }
 
 /** Writes it in one step, in place of an earlier one. */

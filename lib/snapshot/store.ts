@@ -1,5 +1,6 @@
 /** The snapshots of one image on disk: made aside, put in place whole, found again. */
 
+import { fingerprint } from "./fingerprint.ts";
 import {
   bootTime,
   describeFiles,
@@ -78,28 +79,69 @@ export async function commitSnapshot(
   return { directory, manifest };
 }
 
+/**
+ * Puts a directory with the files of a snapshot of elsewhere in place as the newest one. It keeps its id, if
+ * that makes it the newest and is not in the future; otherwise it gets a new one.
+ *
+ * @param manifest What it said of itself; its files may have been changed since, but for their names.
+ */
+export async function adoptSnapshot(prepared: string, manifest: Manifest): Promise<Snapshot> {
+  const { unsyncedSinceBoot: _, ...rest } = manifest;
+  const root = prepared.replace(/[^/]+$/, "");
+  const now = new Date();
+  const newest = (await snapshotIds(root)).at(-1);
+  const keepsId = ID.test(rest.id) && (newest === undefined || rest.id > newest) && timeOf(rest.id) <= now.getTime();
+  const adopted: Manifest = { ...rest, id: keepsId ? rest.id : await nextId(root, now), files: {} };
+  for (const [name, { sha256 }] of Object.entries(rest.files)) {
+    adopted.files[name] = { ...await fingerprint(`${prepared}/${name}`), sha256 };
+  }
+  await syncFiles(prepared, adopted);
+  await writeManifest(prepared, adopted);
+  const directory = root + adopted.id;
+  await Deno.rename(prepared, directory);
+  return { directory, manifest: adopted };
+}
+
 /** A new id that sorts behind all others, also where the host's clock has gone back since. */
 async function nextId(directory: string, now: Date): Promise<string> {
   const newest = (await snapshotIds(directory)).at(-1);
-  const after = newest?.replace(/^(....)(..)(..T..)(..)(..Z).*/, "$1-$2-$3:$4:$5");
-  const time = Math.max(now.getTime(), after ? Date.parse(after) + 1000 : 0);
+  const time = Math.max(now.getTime(), newest ? timeOf(newest) + 1000 : 0);
   return `${new Date(time).toISOString().replaceAll(/[-:]|\.\d+/g, "")}-${crypto.randomUUID().slice(0, 4)}`;
+}
+
+/** The time in an id, milliseconds since 1970. */
+function timeOf(id: string): number {
+  return Date.parse(id.replace(/^(....)(..)(..T..)(..)(..Z).*/, "$1-$2-$3:$4:$5"));
 }
 
 /** Brings a snapshot's files to the disk itself, after which it is trusted across a crash of the host. */
 export async function syncSnapshot(snapshot: Snapshot): Promise<void> {
   const { unsyncedSinceBoot, ...manifest } = snapshot.manifest;
   if (unsyncedSinceBoot === undefined) return;
-  for (const name of Object.keys(snapshot.manifest.files)) {
-    using file = await Deno.open(`${snapshot.directory}/${name}`, { read: true, write: true });
-    await file.sync();
-  }
+  await syncFiles(snapshot.directory, manifest);
   await writeManifest(snapshot.directory, manifest);
   snapshot.manifest = manifest;
 }
 
-/** Removes a snapshot: its manifest first, so that a half-removed one is none. */
+async function syncFiles(directory: string, { files }: Manifest): Promise<void> {
+  for (const name of Object.keys(files)) {
+    using file = await Deno.open(`${directory}/${name}`, { read: true, write: true });
+    await file.sync();
+  }
+}
+
+/** Removes a snapshot: its manifest first, so that a half-removed one is none. One that is gone already is no error. */
 export async function removeSnapshot(directory: string): Promise<void> {
   await Deno.remove(`${directory}/manifest.json`).catch(() => {});
-  await Deno.remove(directory, { recursive: true }).catch(() => {});
+  await Deno.remove(directory, { recursive: true }).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  });
+}
+
+/** Writes down the digests of a snapshot's whole files; what else its manifest says by now stays. */
+export async function recordDigests(directory: string, digests: Record<string, string>): Promise<Manifest> {
+  const manifest = await readManifest(directory);
+  for (const [name, sha256] of Object.entries(digests)) manifest.files[name].sha256 = sha256;
+  await writeManifest(directory, manifest);
+  return manifest;
 }

@@ -14,6 +14,9 @@ const BACKING_FORMAT_EXTENSION = 0xe2792aca;
 /** What one entry of the first-level table maps: a cluster of 8-byte second-level entries, each a cluster. */
 const L1_ENTRY_BYTES = (CLUSTER / 8) * CLUSTER;
 
+/** What of a file is read for its header: the first cluster, or as much of it as headers need. */
+const HEAD_BYTES = CLUSTER;
+
 /** Of the incompatible features: the data is in another file. */
 const EXTERNAL_DATA = 1 << 2;
 
@@ -96,4 +99,60 @@ export async function createOverlay(path: string, backingFile: string, virtualSi
 
   await Deno.remove(path).catch(() => {}); // a file that is there keeps its mode, so it goes first
   await Deno.writeFile(path, image, { mode: 0o600, createNew: true });
+}
+
+/**
+ * Makes an overlay stand on `backingFile`, whatever it said before: what is below it has moved.
+ *
+ * @returns Whether the file was changed.
+ * @throws {HotbootError} when it is no overlay on a qcow2 file, or refers to other files too.
+ */
+export async function setBackingFile(path: string, backingFile: string): Promise<boolean> {
+  const damaged = (why: string) => new HotbootError(`${path.split("/").at(-1)} is no overlay of hotboot's: ${why}`);
+  using file = await Deno.open(path, { read: true, write: true });
+  const head = new Uint8Array(HEAD_BYTES);
+  let length = 0;
+  for (let got; length < head.length && (got = await file.read(head.subarray(length))) !== null;) length += got;
+  const view = new DataView(head.buffer);
+  const version = view.getUint32(4);
+  if (view.getUint32(0) !== MAGIC || (version !== 2 && version !== 3)) throw damaged("it is no qcow2 disk");
+  if (version === 3 && view.getUint32(76) & EXTERNAL_DATA) throw damaged("its data is in another file");
+  const clusterBits = view.getUint32(20);
+  if (clusterBits < 9 || clusterBits > 21) throw damaged("it has an impossible cluster size");
+
+  // The name stands behind the extensions, and nothing behind it in the first cluster.
+  const end = Math.min(length, 2 ** clusterBits);
+  const [offset, oldLength] = [Number(view.getBigUint64(8)), view.getUint32(16)];
+  if (offset === 0) throw damaged("it stands on no other disk");
+  const extensions = readExtensions(view, version === 3 ? view.getUint32(100) : 72, end);
+  if (!extensions || offset < extensions.end || offset + oldLength > end) throw damaged("its header is damaged");
+  const { format } = extensions;
+  if (format !== undefined && format !== "qcow2") throw damaged(`it stands on a disk of the format '${format}'`);
+
+  const name = new TextEncoder().encode(backingFile);
+  const old = new TextDecoder().decode(head.subarray(offset, offset + oldLength));
+  if (old === backingFile) return false;
+  if (name.length > 1023 || offset + name.length > end) {
+    throw new HotbootError(`the path ${backingFile} is too long for a qcow2 backing file`);
+  }
+  head.fill(0, offset, offset + oldLength);
+  head.set(name, offset);
+  view.setUint32(16, name.length);
+  await file.seek(0, Deno.SeekMode.Start);
+  for (let at = 0; at < end;) at += await file.write(head.subarray(at, end));
+  return true;
+}
+
+/** Where the header's extensions end, and the backing file's format that one of them names; `undefined`: not in it. */
+function readExtensions(view: DataView, start: number, end: number): { end: number; format?: string } | undefined {
+  let format: string | undefined;
+  for (let at = start; at + 8 <= end;) {
+    const [type, length] = [view.getUint32(at), view.getUint32(at + 4)];
+    at += 8;
+    if (type === 0) return { end: at, ...(format !== undefined && { format }) };
+    if (type === BACKING_FORMAT_EXTENSION && at + length <= end) {
+      format = new TextDecoder().decode(new Uint8Array(view.buffer, at, length));
+    }
+    at += Math.ceil(length / 8) * 8;
+  }
 }

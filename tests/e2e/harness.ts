@@ -171,11 +171,11 @@ export class GuestHome implements AsyncDisposable {
     await Deno.writeTextFile(changes.path ?? this.profile, JSON.stringify(profile));
   }
 
-  /** The arguments that make hotboot work on this home. */
+  /** The arguments that make hotboot work on this home; `verb` may be two words. */
   arguments(verb: string, ...args: string[]): string[] {
     const end = args.indexOf("--");
     const [before, after] = end < 0 ? [args, []] : [args.slice(0, end), args.slice(end)];
-    return [verb, "--home", this.home, "--profile", this.profile, ...before, ...after];
+    return [...verb.split(" "), "--home", this.home, "--profile", this.profile, ...before, ...after];
   }
 
   /** Runs hotboot on this home. */

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { createOverlay } from "../../lib/vm/qcow2.ts";
+import { createOverlay, setBackingFile } from "../../lib/vm/qcow2.ts";
 
 async function qemuImg(...args: string[]): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command("qemu-img", { args }).output();
@@ -21,6 +21,14 @@ Deno.test("qemu-img finds our overlays sound, empty, and on top of what they sho
       assertEquals(info["virtual-size"], megabytes * 2 ** 20);
       assertEquals([info["full-backing-filename"], info["backing-filename-format"]], [base, "qcow2"]);
       if (megabytes <= 4096) assertEquals(await qemuImg("compare", base, overlay), "Images are identical.\n");
+      await Deno.rename(base, `${directory}/elsewhere`);
+      await setBackingFile(overlay, `${directory}/elsewhere`);
+      const moved = JSON.parse(await qemuImg("info", "--output=json", overlay));
+      assertEquals([moved["full-backing-filename"], moved["backing-filename-format"]], [
+        `${directory}/elsewhere`,
+        "qcow2",
+      ]);
+      assertEquals(JSON.parse(await qemuImg("check", "--output=json", overlay))["check-errors"], 0);
     }
   } finally {
     await Deno.remove(directory, { recursive: true });

@@ -1,0 +1,93 @@
+/**
+ * A snapshot as one file that can be given to others.
+ *
+ * @module
+ */
+
+import { HotbootError, messageOf } from "../error.ts";
+import { replaceFile } from "../replace.ts";
+import { archiveChunks, contentSize, type SealedManifest } from "../snapshot/archive.ts";
+import { zstdCompressStream } from "../zstd/stream.ts";
+import type { Emulator } from "./emulator.ts";
+import { findSnapshot, verifySnapshot } from "./snapshots.ts";
+
+/** What exporting gave. */
+export interface ExportResult {
+  /** The snapshot's id. */
+  snapshot: string;
+  /** The archive's size, in bytes. */
+  bytes: number;
+}
+
+/**
+ * Writes a snapshot as one compact file: a tar archive with its manifest and files, compressed with zstd. All that goes
+ * into it is compared with the digests in the manifest; where there are none yet, the snapshot is verified first.
+ *
+ * Needs read permission for the home, and write permission for the first time; write permission for the target's
+ * directory.
+ *
+ * @param target The archive's path; a file that is there is replaced when all has gone well. It is for its owner's eyes
+ * only, as it holds all of a guest's memory. Or a stream, which is not closed.
+ * @param prefix The beginning of the snapshot's id; none: the newest.
+ * @throws {HotbootError} when there is no such snapshot, it is damaged, or the archive cannot be written.
+ *
+ * @example
+ * ```ts
+ * import { exportSnapshot, openEmulator } from "@hotboot/hotboot";
+ *
+ * const { snapshot, bytes } = await exportSnapshot(await openEmulator(), "demo.snapshot.tar.zst");
+ * console.log(snapshot, bytes);
+ * ```
+ */
+export async function exportSnapshot(
+  emulator: Emulator,
+  target: string | WritableStream<Uint8Array>,
+  prefix?: string,
+): Promise<ExportResult> {
+  const { report, signal } = emulator;
+  let { directory, manifest } = await findSnapshot(emulator, prefix);
+  if (Object.values(manifest.files).some(({ sha256 }) => sha256 === undefined)) {
+    await verifySnapshot(emulator, manifest.id);
+    ({ manifest } = await findSnapshot(emulator, manifest.id));
+  }
+  const total = contentSize(manifest);
+  let [done, bytes] = [0, 0];
+  const onBytes = (count: number) => report.progress(`export ${manifest.id}`, done += count, total);
+  const copy = async (write: (bytes: Uint8Array) => Promise<unknown>) => {
+    const chunks = ReadableStream.from(archiveChunks(directory, manifest as SealedManifest, onBytes));
+    for await (const piece of chunks.pipeThrough(zstdCompressStream())) {
+      signal.throwIfAborted();
+      await write(piece);
+      bytes += piece.length;
+    }
+  };
+  try {
+    if (typeof target === "string") await replaceFile(target, (file) => copy((piece) => writeAll(file, piece, target)));
+    else await copyTo(target, copy);
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!(error instanceof HotbootError)) throw error;
+    throw new HotbootError(`snapshot ${manifest.id} is not exported: ${error.message}`);
+  }
+  return { snapshot: manifest.id, bytes };
+}
+
+async function copyTo(
+  stream: WritableStream<Uint8Array>,
+  copy: (write: (bytes: Uint8Array) => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const writer = stream.getWriter();
+  try {
+    await copy((piece) => writer.write(piece));
+  } finally {
+    writer.releaseLock();
+  }
+}
+
+async function writeAll(file: Deno.FsFile, bytes: Uint8Array, path: string): Promise<void> {
+  try {
+    for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+  } catch (error) {
+    throw new HotbootError(`${path} cannot be written (${messageOf(error)}): make room, or name another disk`);
+  }
+}

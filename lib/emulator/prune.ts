@@ -1,0 +1,156 @@
+/**
+ * Removing what is of no use any more: stale snapshots, and what killed commands have left.
+ *
+ * @module
+ */
+
+import { TEMPORARY_PREFIX } from "../snapshot/store.ts";
+import { type Emulator, imageKey, imageLock, snapshotsLock } from "./emulator.ts";
+import { isLocked, tryLock } from "./home.ts";
+import { listSnapshots, removeSnapshots, sizeOnDisk, snapshotKeys } from "./snapshots.ts";
+
+/** Something that was removed, or would be. */
+export interface Pruned {
+  /** Its path. */
+  path: string;
+  /** What it is, and why it is of no use. */
+  why: string;
+  /** What it takes on the disk, in bytes. */
+  bytes: number;
+}
+
+/** What pruning found. */
+export interface PruneResult {
+  /** What was removed, or, when it was only to be looked for, is there. */
+  removed: Pruned[];
+  /** The room that it gave or would give, in bytes. */
+  bytes: number;
+}
+
+/** What nobody has written to for so long is nobody's who writes a small file at this moment. */
+const ABANDONED_MS = 3_600_000;
+
+/**
+ * Removes the emulator's snapshots that are stale, because they cannot be resumed here or are older than the newest that
+ * can; and, of all profiles, what commands have left that were killed while they captured, imported, pulled or built. A
+ * download that can go on stays, and so does all that an instance stands on, that another command works on, or that
+ * cannot be judged because the image or QEMU is missing.
+ *
+ * Needs read and write permission for the home; run permission for QEMU, which is asked what it is; net permission for
+ * the sockets of instances.
+ *
+ * @param options `dryRun`: remove nothing, and say what would be.
+ *
+ * @example
+ * ```ts
+ * import { formatBytes, openEmulator, pruneSnapshots } from "@hotboot/hotboot";
+ *
+ * const { removed, bytes } = await pruneSnapshots(await openEmulator(), { dryRun: true });
+ * console.log(removed.map(({ path, why }) => `${path}: ${why}`), formatBytes(bytes));
+ * ```
+ */
+export async function pruneSnapshots(emulator: Emulator, options: { dryRun?: boolean } = {}): Promise<PruneResult> {
+  const { dryRun = false } = options;
+  const removed = await pruneStale(emulator, dryRun);
+  for (const key of await snapshotKeys(emulator)) {
+    const leftovers = (await names(emulator.home.snapshots(key))).filter((name) => name.startsWith(TEMPORARY_PREFIX));
+    removed.push(...await pruneFiles(emulator, dryRun, snapshotsLock(key), emulator.home.snapshots(key), leftovers));
+  }
+  for (const [key, leftovers] of await imageLeftovers(emulator)) {
+    removed.push(...await pruneFiles(emulator, dryRun, imageLock(key), emulator.home.images, leftovers));
+  }
+  removed.push(...await removeAll(dryRun, emulator.home.cache, await cacheLeftovers(emulator)));
+  return { removed, bytes: removed.reduce((sum, { bytes }) => sum + bytes, 0) };
+}
+
+async function pruneStale(emulator: Emulator, dryRun: boolean): Promise<Pruned[]> {
+  const snapshots = await listSnapshots(emulator);
+  const newest = snapshots.find(({ state }) => state === "usable");
+  const pruned: Pruned[] = [];
+  for (const { id, state, why, bytes, usedBy } of snapshots) {
+    const isOlder = newest !== undefined && id < newest.id;
+    if (!isOlder && state !== "unusable") continue;
+    const [user] = usedBy;
+    if (user) {
+      emulator.report.step(`snapshot ${id} stays: instance '${user.instance}' (${user.state}) stands on it`);
+      continue;
+    }
+    if (!dryRun) await removeSnapshots(emulator, { ids: [id] });
+    pruned.push({
+      path: `${emulator.home.snapshots(imageKey(emulator))}/${id}`,
+      why: `a snapshot that ${isOlder ? `is older than ${newest.id}` : `cannot be resumed here: ${why}`}`,
+      bytes,
+    });
+  }
+  return pruned;
+}
+
+/** Removes them from the directory, unless whoever works there holds the lock. */
+async function pruneFiles(
+  emulator: Emulator,
+  dryRun: boolean,
+  lockName: string,
+  directory: string,
+  leftovers: string[],
+): Promise<Pruned[]> {
+  if (leftovers.length === 0) return [];
+  using lock = dryRun
+    ? await isLocked(emulator.home, lockName) ? undefined : NO_LOCK
+    : await tryLock(emulator.home, lockName);
+  if (!lock) {
+    emulator.report.step(`${leftovers.join(", ")} in ${directory}: another hotboot works there`);
+    return [];
+  }
+  return await removeAll(dryRun, directory, leftovers);
+}
+
+const NO_LOCK: Disposable = { [Symbol.dispose]() {} };
+
+async function removeAll(dryRun: boolean, directory: string, leftovers: string[]): Promise<Pruned[]> {
+  const pruned: Pruned[] = [];
+  for (const name of leftovers) {
+    const path = `${directory}/${name}`;
+    const size = await sizeOnDisk(path);
+    if (!size) continue;
+    if (!dryRun) await Deno.remove(path, { recursive: true });
+    pruned.push({ path, why: "what a killed command has left", bytes: size.bytes });
+  }
+  return pruned;
+}
+
+/** What was to become images or their descriptions, by the images' names. */
+async function imageLeftovers({ home }: Emulator): Promise<Map<string, string[]>> {
+  const found = new Map<string, string[]>();
+  for (const name of await names(home.images)) {
+    const [, made] = name.match(/^\.tmp-(.+-(?:amd64|arm64))-[0-9a-f-]{36}$/) ?? [];
+    const [, described] = name.match(/^(.+-(?:amd64|arm64))\.json\.[0-9a-f]{8}\.tmp$/) ?? [];
+    // Descriptions are corrected without the lock, too.
+    const isOver = made !== undefined || (described !== undefined && await isAbandoned(`${home.images}/${name}`));
+    const key = made ?? described;
+    if (key !== undefined && isOver) found.set(key, [...found.get(key) ?? [], name]);
+  }
+  return found;
+}
+
+/** What was to become a file of the cache; there is no lock. */
+async function cacheLeftovers({ home }: Emulator): Promise<string[]> {
+  const found: string[] = [];
+  for (const name of await names(home.cache)) {
+    if (!/\.tmp$|\.[0-9a-f]{8}-[0-9a-f-]{27}$/.test(name)) continue;
+    if (await isAbandoned(`${home.cache}/${name}`)) found.push(name);
+  }
+  return found;
+}
+
+async function isAbandoned(path: string): Promise<boolean> {
+  const stat = await Deno.lstat(path).catch(() => undefined);
+  return stat !== undefined && Date.now() - (stat.mtime?.getTime() ?? Date.now()) > ABANDONED_MS;
+}
+
+async function names(directory: string): Promise<string[]> {
+  const entries = await Array.fromAsync(Deno.readDir(directory)).catch((error) => {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  });
+  return entries.map(({ name }) => name).sort();
+}

@@ -1,0 +1,250 @@
+/**
+ * The snapshots that there are: listed, removed and verified.
+ *
+ * @module
+ */
+
+import { HotbootError, messageOf } from "../error.ts";
+import { difference, type Engine, type Manifest, readManifest, UnusableSnapshot } from "../snapshot/manifest.ts";
+import { recordDigests, removeSnapshot, type Snapshot, snapshotIds } from "../snapshot/store.ts";
+import { type Arch, resolveArch } from "../vm/arch.ts";
+import { type Emulator, imageKey } from "./emulator.ts";
+import { sha256File } from "./image.ts";
+import { type SnapshotUser, usersOfSnapshots } from "./in_use.ts";
+import { fileFault, judgeOf, type Verdict } from "./usable.ts";
+
+/** A snapshot as it is listed. */
+export interface SnapshotInfo {
+  /** Its id; ids sort by time. */
+  id: string;
+  /** The name of the profile that it is of. */
+  profile: string;
+  /** The guest's architecture. */
+  arch: Arch;
+  /** How its RAM is kept; absent when its manifest cannot be read. */
+  engine?: Engine;
+  /** When it was captured, ISO 8601; absent likewise. */
+  created?: string;
+  /** What its files take on the disk, in bytes. */
+  bytes: number;
+  /** The sum of its files' sizes, in bytes: RAM that was never used takes no room. */
+  apparentBytes: number;
+  /** The instances that stand on it. */
+  usedBy: SnapshotUser[];
+  /**
+   * Whether it can be resumed here. `unknown` when that cannot be told: it is of another profile than the emulator's,
+   * or its image or QEMU is missing.
+   */
+  state: "usable" | "unusable" | "unknown";
+  /** Why, unless it is usable: what differs, or what is damaged. */
+  why?: string;
+}
+
+/**
+ * Lists the emulator's snapshots, the newest first: that one is what {@linkcode start} resumes. Nothing is built, pulled
+ * or changed, and of large files only some pages are read.
+ *
+ * Needs read permission for the home, and run permission for QEMU, which is asked what it is; net permission for the
+ * sockets of instances.
+ *
+ * @param options `all`: those of all profiles and architectures in the home.
+ *
+ * @example
+ * ```ts
+ * import { listSnapshots, openEmulator } from "@hotboot/hotboot";
+ *
+ * for (const { id, state, why, bytes } of await listSnapshots(await openEmulator())) {
+ *   console.log(id, why ?? state, bytes);
+ * }
+ * ```
+ */
+export async function listSnapshots(emulator: Emulator, options: { all?: boolean } = {}): Promise<SnapshotInfo[]> {
+  const users = await usersOfSnapshots(emulator);
+  const found: SnapshotInfo[] = [];
+  for (const key of options.all ? await snapshotKeys(emulator) : [imageKey(emulator)]) {
+    const [, profile, name] = key.match(/^(.+)-(.+)$/)!;
+    const arch = resolveArch(name);
+    const ids = (await snapshotIds(emulator.home.snapshots(key))).toReversed();
+    if (ids.length === 0) continue;
+    const isOwn = profile === emulator.profile.name;
+    const judge = isOwn ? await judgeOf({ ...emulator, arch }) : () => OTHER_PROFILE;
+    for (const id of ids) {
+      const directory = `${emulator.home.snapshots(key)}/${id}`;
+      const described = await describe(directory, judge);
+      if (described) found.push({ id, profile, arch, ...described, usedBy: users.get(id) ?? [] });
+    }
+  }
+  return found;
+}
+
+const OTHER_PROFILE: Verdict = { state: "unknown", why: "it is of another profile: look with --profile" };
+
+/** `undefined` for one that has been removed at this moment. */
+async function describe(directory: string, judge: (manifest: Manifest) => Verdict | Promise<Verdict>) {
+  const sizes = await sizeOnDisk(directory);
+  if (!sizes) return undefined;
+  try {
+    const manifest = await readManifest(directory);
+    const { engine, created } = manifest;
+    const fault = await fileFault(directory, manifest);
+    return {
+      engine,
+      created,
+      ...sizes,
+      ...(fault ? { state: "unusable" as const, why: fault } : await judge(manifest)),
+    };
+  } catch (error) {
+    const why = error instanceof UnusableSnapshot ? error.reason : messageOf(error);
+    return { ...sizes, state: "unusable" as const, why };
+  }
+}
+
+/** The names of images that this home has, or has had, snapshots of. */
+export async function snapshotKeys({ home }: Emulator): Promise<string[]> {
+  const entries = await Array.fromAsync(Deno.readDir(`${home.root}/snapshots`)).catch((error) => {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  });
+  return entries.filter(({ isDirectory, name }) => isDirectory && /.-(amd64|arm64)$/.test(name)).map(({ name }) => name)
+    .sort();
+}
+
+/** What a file, or all that is below a directory, takes on the disk, and the sum of the sizes; `undefined` when it is gone. */
+export async function sizeOnDisk(path: string): Promise<{ bytes: number; apparentBytes: number } | undefined> {
+  const stat = await Deno.lstat(path).catch(() => undefined);
+  if (!stat) return undefined;
+  const sum = { bytes: (stat.blocks ?? Math.ceil(stat.size / 512)) * 512, apparentBytes: stat.isFile ? stat.size : 0 };
+  if (!stat.isDirectory) return sum;
+  for (const { name } of await Array.fromAsync(Deno.readDir(path)).catch(() => [])) {
+    const { bytes, apparentBytes } = await sizeOnDisk(`${path}/${name}`) ?? { bytes: 0, apparentBytes: 0 };
+    sum.bytes += bytes;
+    sum.apparentBytes += apparentBytes;
+  }
+  return sum;
+}
+
+/**
+ * The snapshot that a person means.
+ *
+ * @param ids All there are, the oldest first.
+ * @param prefix The beginning of its id; none: the newest.
+ * @throws {HotbootError} when there is none, or several begin like that.
+ */
+export function findId(ids: string[], prefix: string | undefined, profile: string): string {
+  const found = prefix === undefined ? ids.slice(-1) : ids.filter((id) => id.startsWith(prefix));
+  if (found.length === 1) return found[0];
+  if (found.length > 1) {
+    throw new HotbootError(`${found.length} snapshots of '${profile}' begin with '${prefix}': ${found.join(", ")}`);
+  }
+  if (ids.length > 0) {
+    throw new HotbootError(`'${profile}' has no snapshot '${prefix}': 'hotboot snapshot ls' lists what there is`);
+  }
+  throw new HotbootError(`'${profile}' has no snapshot: 'hotboot start' or 'hotboot capture' makes one`);
+}
+
+/** One of the emulator's snapshots, by the beginning of its id; none: the newest. @throws {HotbootError} */
+export async function findSnapshot(emulator: Emulator, prefix?: string): Promise<Snapshot> {
+  const root = emulator.home.snapshots(imageKey(emulator));
+  const directory = `${root}/${findId(await snapshotIds(root), prefix, emulator.profile.name)}`;
+  return { directory, manifest: await readManifest(directory) };
+}
+
+/** Which snapshots to remove: some, by the beginnings of their ids, or all of the emulator's. */
+export type RemoveOptions = { ids: string[] } | { all: true };
+
+/**
+ * Removes snapshots of the emulator: all that are named, or, when anything speaks against one of them, none.
+ *
+ * Needs read and write permission for the home; net permission for the sockets of instances.
+ *
+ * @returns Their ids, and how much room that has given, in bytes.
+ * @throws {HotbootError} when there is no such snapshot, several have such an id, or an instance stands on it.
+ *
+ * @example
+ * ```ts
+ * import { openEmulator, removeSnapshots } from "@hotboot/hotboot";
+ *
+ * const { removed, bytes } = await removeSnapshots(await openEmulator(), { all: true });
+ * console.log(removed.length, bytes);
+ * ```
+ */
+export async function removeSnapshots(
+  emulator: Emulator,
+  options: RemoveOptions,
+): Promise<{ removed: string[]; bytes: number }> {
+  const { home, profile } = emulator;
+  const root = home.snapshots(imageKey(emulator));
+  const ids = await snapshotIds(root);
+  const chosen = "all" in options ? ids : [...new Set(options.ids.map((prefix) => findId(ids, prefix, profile.name)))];
+  const users = await usersOfSnapshots(emulator);
+  for (const id of chosen) {
+    const [user] = users.get(id) ?? [];
+    if (user) {
+      throw new HotbootError(
+        `snapshot ${id} stays: instance '${user.instance}' (${user.state}) stands on it; 'hotboot reset --instance ${user.instance}' drops that`,
+      );
+    }
+  }
+  let bytes = 0;
+  for (const id of chosen) {
+    bytes += (await sizeOnDisk(`${root}/${id}`))?.bytes ?? 0;
+    await removeSnapshot(`${root}/${id}`);
+  }
+  return { removed: chosen, bytes };
+}
+
+/** What verifying found, of a snapshot that is sound. */
+export interface VerifyResult {
+  /** The snapshot's id. */
+  snapshot: string;
+  /** Its files: their sizes in bytes, and SHA-256 in hex. */
+  files: Record<string, { size: number; sha256: string }>;
+  /**
+   * True when there were no digests yet to compare all of the files with: their sizes and samples are right, and their
+   * digests have been written down for the next time.
+   */
+  recorded: boolean;
+}
+
+/**
+ * Reads all of a snapshot, and compares it with what was captured: the manifest, the sizes, the sampled pages, and each
+ * file's SHA-256.
+ *
+ * Needs read permission for the home; write permission too, the first time.
+ *
+ * @param prefix The beginning of its id; none: the newest.
+ * @throws {HotbootError} naming the first fault.
+ *
+ * @example
+ * ```ts
+ * import { openEmulator, verifySnapshot } from "@hotboot/hotboot";
+ *
+ * const { snapshot, files } = await verifySnapshot(await openEmulator());
+ * console.log(snapshot, Object.keys(files));
+ * ```
+ */
+export async function verifySnapshot(emulator: Emulator, prefix?: string): Promise<VerifyResult> {
+  const { report, signal } = emulator;
+  const { directory, manifest } = await findSnapshot(emulator, prefix);
+  const damaged = (why: string) => new UnusableSnapshot(`snapshot ${manifest.id} is damaged: ${why}`, why);
+  // Nothing that it was captured on matters here, only whether the host has gone down too early.
+  const fault = difference({ ...manifest, identity: {} }, {}) ?? await fileFault(directory, manifest);
+  if (fault) throw damaged(fault);
+
+  const entries = Object.entries(manifest.files);
+  const total = entries.reduce((sum, [, { size }]) => sum + size, 0);
+  let done = 0;
+  const digests: Record<string, string> = {};
+  for (const [name, { sha256 }] of entries) {
+    digests[name] = await sha256File(`${directory}/${name}`, signal, (count) => {
+      report.progress(`verify ${manifest.id}`, done += count, total);
+    });
+    if (sha256 !== undefined && sha256 !== digests[name]) {
+      throw damaged(`its file '${name}' has other content than was captured`);
+    }
+  }
+  const recorded = entries.some(([, { sha256 }]) => sha256 === undefined);
+  if (recorded) await recordDigests(directory, digests);
+  const files = Object.fromEntries(entries.map(([name, { size }]) => [name, { size, sha256: digests[name] }]));
+  return { snapshot: manifest.id, files, recorded };
+}

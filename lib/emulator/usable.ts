@@ -1,0 +1,81 @@
+/** Whether a snapshot can be resumed here: the one answer of those who resume, and of those who only look. */
+
+import { messageOf } from "../error.ts";
+import { engineOf } from "../snapshot/engine.ts";
+import { difference, type Engine, type Manifest, wrongContent, wrongSize } from "../snapshot/manifest.ts";
+import { makeConfigDisk } from "./config_disk.ts";
+import { type Emulator, qemuFacts } from "./emulator.ts";
+import { readImage } from "./image.ts";
+import { identityOf, IMAGE_DISK, type Setup } from "./launch.ts";
+
+/** Why its engine is not the right one, because it cannot work here or another one is wanted that can. */
+export async function engineFault(
+  { profile }: Emulator,
+  { qemu }: Setup,
+  { engine }: Manifest,
+  wanted: Engine = profile.engine ?? engine,
+): Promise<string | undefined> {
+  const why = (await engineOf(engine)).impossible(qemu.version);
+  if (why) return why;
+  if (wanted === engine || (await engineOf(wanted)).impossible(qemu.version)) return undefined;
+  return `it was captured with engine ${engine}, and ${wanted} is wanted`;
+}
+
+/** The same QEMU with the machine type that the snapshot was captured on, if it offers that. */
+export async function asCaptured(emulator: Emulator, setup: Setup, { identity }: Manifest): Promise<Setup> {
+  const machineType = identity["machine type"];
+  const { qemu } = setup;
+  if (machineType === qemu.machineType || !qemu.machineTypes.includes(machineType)) return setup;
+  return { ...setup, qemu: await qemuFacts(emulator, machineType) };
+}
+
+/**
+ * What differs between this machine and the one that the snapshot was captured on. Another QEMU that offers the same
+ * machine with the same CPU is tried: whether it takes the state, it says itself.
+ */
+export function machineFault(emulator: Emulator, setup: Setup, manifest: Manifest): string | undefined {
+  const version = "QEMU version";
+  return difference(manifest, { ...identityOf(emulator, setup), [version]: manifest.identity[version] });
+}
+
+/** What is wrong with the snapshot's files, as far as their sizes and some of their pages tell. */
+export async function fileFault(directory: string, manifest: Manifest): Promise<string | undefined> {
+  return await wrongSize(directory, manifest) ?? await wrongContent(directory, manifest);
+}
+
+/** What a snapshot is good for here. */
+export interface Verdict {
+  /** `unknown` when something else is missing, such as its image or QEMU; it may be usable with that. */
+  state: "usable" | "unusable" | "unknown";
+  /** Why, unless it is usable. */
+  why?: string;
+}
+
+/**
+ * Looks at this machine once, and says of each manifest whether it can be resumed here. Nothing that is missing is made
+ * for that.
+ */
+export async function judgeOf(emulator: Emulator): Promise<(manifest: Manifest) => Promise<Verdict>> {
+  let setup: Setup;
+  try {
+    const config = await makeConfigDisk(emulator);
+    const qemu = await qemuFacts(emulator);
+    const image = await readImage(emulator, { look: "only" });
+    if (!image) return (manifest) => Promise.resolve({ state: "unknown", why: lacksImage(emulator, manifest) });
+    setup = { qemu, image, ...(config && { config }) };
+  } catch (error) {
+    emulator.signal.throwIfAborted();
+    return () => Promise.resolve({ state: "unknown", why: messageOf(error) });
+  }
+  return async (manifest) => {
+    const why = await engineFault(emulator, setup, manifest) ??
+      machineFault(emulator, await asCaptured(emulator, setup, manifest), manifest);
+    return why === undefined ? { state: "usable" } : { state: "unusable", why };
+  };
+}
+
+function lacksImage({ profile, arch }: Emulator, { identity }: Manifest): string {
+  const how = profile.image.release ? "pull" : "build";
+  const digest = identity[IMAGE_DISK] ?? "unknown";
+  return `the image that it stands on is not here ('${profile.name}' for ${arch}, SHA-256 ${digest}): 'hotboot ${how}' gets it`;
+}

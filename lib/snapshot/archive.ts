@@ -1,0 +1,191 @@
+/**
+ * A snapshot as one file: a tar archive with the manifest first, then the files that it lists, compressed with zstd.
+ * Common tools can read it: `zstd -dc FILE | tar -t`. It is written and read in one pass and in constant memory.
+ */
+
+import { createHash } from "node:crypto"; // Web Crypto cannot hash a stream
+import { HotbootError, messageOf } from "../error.ts";
+import { writeSparse } from "../zstd/sparse.ts";
+import type { Fingerprint } from "./fingerprint.ts";
+import { ENGINE_FILES, malformed, type Manifest } from "./manifest.ts";
+import { tarEnd, tarHeader, tarPadding, type TarReader, unsound } from "./tar.ts";
+
+const MANIFEST = "manifest.json";
+const LONGEST_MANIFEST = 1024 * 1024;
+const CHUNK = 1024 * 1024;
+/** As many pages as a fingerprint can have sampled, and some more. */
+const MOST_PAGES = 1024;
+const SHA256 = /^[0-9a-f]{64}$/;
+
+/** A manifest whose files all have digests. */
+export type SealedManifest = Manifest & { files: Record<string, { sha256: string }> };
+
+/** Told how many more bytes of the snapshot's files have been dealt with. */
+export type OnBytes = (count: number) => void;
+
+/** The sum of its files' sizes, in bytes. */
+export function contentSize({ files }: Manifest): number {
+  return Object.values(files).reduce((sum, { size }) => sum + size, 0);
+}
+
+/**
+ * The archive's bytes, uncompressed. Each chunk is the receiver's own.
+ *
+ * @param directory The snapshot's. Its files are opened at once, so that nobody can remove them meanwhile.
+ * @throws {HotbootError} when a file is not what the manifest's digest says.
+ */
+export async function* archiveChunks(
+  directory: string,
+  manifest: SealedManifest,
+  onBytes: OnBytes = () => {},
+): AsyncGenerator<Uint8Array> {
+  const files = await openAll(directory, Object.keys(manifest.files));
+  try {
+    const { unsyncedSinceBoot: _, ...portable } = manifest;
+    const text = new TextEncoder().encode(JSON.stringify(portable, null, 2) + "\n");
+    const mtime = Math.floor(Date.parse(manifest.created) / 1000) || 0;
+    let written = 0;
+    const counted = (bytes: Uint8Array) => {
+      written += bytes.length;
+      return bytes;
+    };
+    yield counted(tarHeader({ name: MANIFEST, size: text.length }, mtime));
+    yield counted(text);
+    yield counted(new Uint8Array(tarPadding(text.length)));
+    for (const [name, { size, sha256 }] of Object.entries(manifest.files)) {
+      yield counted(tarHeader({ name, size }, mtime));
+      const hash = createHash("sha256");
+      for (let left = size; left > 0;) {
+        const chunk = new Uint8Array(Math.min(CHUNK, left));
+        const got = await files.get(name)!.read(chunk);
+        if (got === null) throw new HotbootError(`its file '${name}' became shorter`);
+        const part = chunk.subarray(0, got);
+        hash.update(part);
+        left -= got;
+        onBytes(got);
+        yield counted(part);
+      }
+      yield counted(new Uint8Array(tarPadding(size)));
+      if (hash.digest("hex") !== sha256) {
+        throw new HotbootError(`its file '${name}' has other content than was captured`);
+      }
+    }
+    yield tarEnd(written);
+  } finally {
+    for (const file of files.values()) file.close();
+  }
+}
+
+async function openAll(directory: string, names: string[]): Promise<Map<string, Deno.FsFile>> {
+  const files = new Map<string, Deno.FsFile>();
+  try {
+    for (const name of names) files.set(name, await Deno.open(`${directory}/${name}`));
+    return files;
+  } catch (error) {
+    for (const file of files.values()) file.close();
+    throw error;
+  }
+}
+
+/**
+ * Reads the manifest, which comes first in an archive, and looks at all in it that decides what is written where.
+ *
+ * @throws {HotbootError} when it is none that hotboot has written.
+ */
+export async function readArchivedManifest(tar: TarReader): Promise<SealedManifest> {
+  const member = await tar.next();
+  if (member?.name !== MANIFEST) throw unsound(`it begins with ${member ? `'${member.name}'` : "nothing"}`);
+  if (member.size > LONGEST_MANIFEST) throw unsound("its manifest is too long");
+  const bytes = new Uint8Array(member.size);
+  let used = 0;
+  for (let got; (got = await tar.read(bytes.subarray(used))) !== null;) used += got;
+  let manifest: Manifest;
+  try {
+    manifest = JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    throw unsound("its manifest is no JSON");
+  }
+  const fault = malformed(manifest);
+  if (fault) throw unsound(`its manifest ${fault}`);
+  const odd = oddity(manifest);
+  if (odd) throw unsound(`its manifest has ${odd}`);
+  return manifest as SealedManifest;
+}
+
+/** What in a manifest nobody but a forger would have written, and later code would stumble over; `undefined`: nothing. */
+function oddity({ created, identity, guest, files, engine, cache }: Manifest): string | undefined {
+  if (Number.isNaN(Date.parse(created))) return "no date";
+  if (Object.values(identity).some((value) => typeof value !== "string")) {
+    return "an identity of something else than texts";
+  }
+  if (!isGuestState(guest)) return "no state of the guest";
+  if (cache !== undefined && !isFingerprint(cache)) return "no sound description of its cache";
+  const names = ENGINE_FILES[engine];
+  const missing = names.find((name) => !Object.hasOwn(files, name));
+  if (missing !== undefined) return `no file '${missing}'`;
+  for (const [name, file] of Object.entries(files)) {
+    if (!names.includes(name)) return `a file called '${name}'`;
+    if (!isFingerprint(file)) return `no sound description of '${name}'`;
+    if (typeof file.sha256 !== "string" || !SHA256.test(file.sha256)) return `no digest for '${name}'`;
+  }
+}
+
+function isFingerprint(value: Fingerprint | null): boolean {
+  const { size, sample, pages = [] } = value ?? {};
+  return Number.isSafeInteger(size) && size! >= 0 && typeof sample === "string" && SHA256.test(sample) &&
+    Array.isArray(pages) && pages.length <= MOST_PAGES &&
+    pages.every((page) => Number.isSafeInteger(page) && page >= 0);
+}
+
+function isGuestState(guest: Manifest["guest"]): boolean {
+  const { clock, clockOffsetMs, stoppedAt, reseeds, frozen, notFrozen } = guest;
+  const areTexts = (list: unknown, ...fields: string[]) =>
+    Array.isArray(list) && list.every((each) => fields.every((field) => typeof each?.[field] === "string"));
+  return ["shift", "date", "agent", "nothing"].includes(clock) && Number.isFinite(clockOffsetMs) &&
+    Number.isFinite(stoppedAt) && typeof reseeds === "boolean" && areTexts(frozen, "unit", "group", "thaw") &&
+    areTexts(notFrozen, "unit", "why");
+}
+
+/**
+ * Writes the files that follow the manifest into an empty directory, without their zeros, and reads to the archive's end.
+ *
+ * @throws {HotbootError} when they are others than the manifest lists, or have other sizes or content.
+ */
+export async function unpackFiles(
+  tar: TarReader,
+  { files }: SealedManifest,
+  directory: string,
+  onBytes: OnBytes = () => {},
+): Promise<void> {
+  const missing = new Set(Object.keys(files));
+  for (let member; (member = await tar.next()) !== undefined;) {
+    const { name, size } = member;
+    if (!missing.delete(name)) throw unsound(`'${name}' in it is not listed in its manifest, or is there twice`);
+    const expected = files[name];
+    if (size !== expected.size) throw unsound(`'${name}' in it has ${size} bytes instead of ${expected.size}`);
+    if (await unpackOne(tar, `${directory}/${name}`, size, onBytes) !== expected.sha256) {
+      throw unsound(`'${name}' in it has other content than was captured`);
+    }
+  }
+  const [first] = missing;
+  if (first !== undefined) throw unsound(`'${first}' is not in it`);
+}
+
+/** Writes a file and gives the SHA-256 of what was read, in hex. */
+async function unpackOne(tar: TarReader, path: string, size: number, onBytes: OnBytes): Promise<string> {
+  using file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
+  const hash = createHash("sha256");
+  const buffer = new Uint8Array(CHUNK);
+  let offset = 0;
+  for (let got; (got = await tar.read(buffer)) !== null;) {
+    const part = buffer.subarray(0, got);
+    hash.update(part);
+    writeSparse(file, part, offset);
+    offset += got;
+    onBytes(got);
+  }
+  await file.truncate(size).catch((error) => {
+    throw new HotbootError(`${path} cannot be made ${size} bytes long (${messageOf(error)}): use another disk`);
+  });
+  return hash.digest("hex");
+}

@@ -1,0 +1,399 @@
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import type { PruneResult } from "../../lib/emulator/prune.ts";
+import type { SnapshotInfo } from "../../lib/emulator/snapshots.ts";
+import { lock } from "../../lib/emulator/home.ts";
+import { tarEnd, tarHeader } from "../../lib/snapshot/tar.ts";
+import { openEmulator } from "../../lib/emulator/emulator.ts";
+import { ARCH, assertCode, GuestHome, type Run } from "./harness.ts";
+
+const json = async (home: GuestHome, verb: string, ...args: string[]) =>
+  JSON.parse(await home.succeed(`snapshot ${verb}`, ["--json", ...args]));
+const list = (home: GuestHome, ...args: string[]): Promise<SnapshotInfo[]> => json(home, "ls", ...args);
+const prune = (home: GuestHome, ...args: string[]): Promise<PruneResult> => json(home, "prune", ...args);
+const idOf = (directory: string) => directory.split("/").at(-1)!;
+const namesIn = async (directory: string) =>
+  (await Array.fromAsync(Deno.readDir(directory), ({ name }) => name).catch(() => [])).sort();
+
+/** One line on standard error, nothing on standard output. */
+function assertRefused(run: Run, why: RegExp, code = 1): void {
+  assertCode(run, code);
+  assertMatch(run.stderr.trimEnd().split("\n").at(-1)!, why);
+  assertEquals(run.stdout, "");
+}
+
+/** What a common tool prints. */
+async function tool(command: string): Promise<string> {
+  const { code, stdout, stderr } = await new Deno.Command("bash", { args: ["-c", `set -o pipefail; ${command}`] })
+    .output();
+  assertEquals(code, 0, new TextDecoder().decode(stderr));
+  return new TextDecoder().decode(stdout);
+}
+
+/** A second snapshot beside the first, as when that one was in use while another was captured. */
+async function another(directory: string, id: string): Promise<string> {
+  const copy = directory.replace(/[^/]+$/, id);
+  await tool(`cp -r --sparse=always '${directory}' '${copy}'`);
+  const manifest = JSON.parse(await Deno.readTextFile(`${copy}/manifest.json`));
+  await Deno.writeTextFile(`${copy}/manifest.json`, JSON.stringify({ ...manifest, id }));
+  return copy;
+}
+
+Deno.test("snapshots are listed, with who stands on them and why they are of no use; removed, if nobody does", async (t) => {
+  await using micro = await GuestHome.make();
+  assertEquals(await list(micro), []);
+  assertMatch((await micro.run("snapshot ls")).stderr, /there are no snapshots: 'hotboot capture' makes one/);
+  const { snapshot } = await micro.start();
+  const id = snapshot ?? "";
+  const directory = await micro.snapshot();
+
+  await t.step("a running instance is told, and holds it", async () => {
+    const [info, ...more] = await list(micro);
+    assertEquals(more, []);
+    const { created, bytes, apparentBytes, ...rest } = info;
+    assertEquals(rest, {
+      id,
+      profile: "micro",
+      arch: ARCH,
+      engine: "instant",
+      state: "usable",
+      usedBy: [{ instance: "vm", state: "running" }],
+    });
+    assert(Math.abs(Date.parse(created!) - Date.now()) < 600_000, created);
+    assert(apparentBytes > 256 << 20 && bytes > 10 << 20 && bytes < apparentBytes, `${bytes} of ${apparentBytes}`);
+    const table = await micro.succeed("snapshot ls");
+    assertMatch(table, new RegExp(`^id .*\\n${id}  micro ${ARCH}  instant .* vm \\(running\\)  yes\\n$`));
+    assertRefused(await micro.run("snapshot rm", [id]), /stays: instance 'vm' \(running\) stands on it/);
+    assertRefused(await micro.run("snapshot rm", ["--all"]), /'hotboot reset --instance vm' drops that$/);
+  });
+  await t.step("so does one that is suspended, or shut down", async () => {
+    await micro.succeed("stop");
+    assertEquals((await list(micro))[0].usedBy, [{ instance: "vm", state: "suspended" }]);
+    assertRefused(await micro.run("snapshot rm", [id.slice(0, 8)]), /instance 'vm' \(suspended\) stands on it/);
+    assertEquals((await micro.start("--no-fallback")).origin, "continue");
+    await micro.succeed("stop", ["--shutdown"]);
+    assertEquals((await list(micro))[0].usedBy, [{ instance: "vm", state: "shut down" }]);
+    await micro.succeed("stop", ["--discard"]);
+  });
+  await t.step("what a crash has left does not", async () => {
+    await micro.start("--no-fallback");
+    const { pid } = await micro.record();
+    Deno.kill(pid!, "SIGKILL");
+    while ((await micro.qemuProcesses()).length > 0);
+    assertEquals((await list(micro))[0].usedBy, []);
+    await micro.succeed("stop", ["--discard"]);
+  });
+  await t.step(
+    "the newest comes first; what differs or is damaged is named, and QEMU or an image that is missing",
+    async () => {
+      const older = "20240102T030405Z-0a1b";
+      await another(directory, older);
+      assertEquals((await list(micro)).map(({ id, state }) => [id, state]), [[id, "usable"], [older, "usable"]]);
+      await Deno.truncate(`${directory}/../${older}/ram`, 8192);
+      assertMatch((await list(micro))[1].why!, /^its file 'ram' has 8192 bytes instead of/);
+      await Deno.writeTextFile(`${directory}/../${older}/manifest.json`, "{");
+      const [, damaged] = await list(micro);
+      assertEquals([damaged.state, damaged.why, damaged.engine], [
+        "unusable",
+        "its manifest.json is damaged",
+        undefined,
+      ]);
+      assertMatch(await micro.succeed("snapshot ls"), /no: its manifest\.json is damaged\n/);
+      await micro.writeProfile({ memory: 320 });
+      assertEquals((await list(micro))[0].why, "the memory was 256 MiB and is 320 MiB");
+      await micro.writeProfile();
+      const noQemu = await micro.run("snapshot ls", ["--json"], { env: { HOTBOOT_QEMU: "/no" } });
+      assertEquals(JSON.parse(noQemu.stdout)[0].state, "unknown");
+      const images = `${micro.home}/images`;
+      await Deno.rename(images, `${images}.aside`);
+      const [noImage] = await list(micro);
+      assertEquals(noImage.state, "unknown");
+      assertMatch(noImage.why!, /^the image that it stands on is not here \('micro' .*SHA-256 [0-9a-f]{64}\)/);
+      assertEquals((await prune(micro, "--dry-run")).removed.map(({ path }) => idOf(path)), [older]);
+      assertEquals(await namesIn(images), []); // it was not built, either
+      await Deno.remove(images, { recursive: true }).catch(() => {});
+      await Deno.rename(`${images}.aside`, images);
+    },
+  );
+  await t.step("those of other profiles are listed with --all, and left alone", async () => {
+    const other = `${micro.home}/snapshots/other-${ARCH}`;
+    await Deno.mkdir(other);
+    await tool(`cp -r --sparse=always '${directory}' '${other}/'`);
+    assertEquals((await list(micro)).length, 2);
+    const all = await list(micro, "--all");
+    assertEquals(all.map(({ profile }) => profile), ["micro", "micro", "other"]);
+    assertMatch(all[2].why!, /another profile/);
+    assertEquals((await prune(micro)).removed.map(({ path }) => idOf(path)), ["20240102T030405Z-0a1b"]);
+    assertEquals((await list(micro, "--all")).map(({ profile }) => profile), ["micro", "other"]);
+  });
+  await t.step("by the beginning of its id it is removed", async () => {
+    assertRefused(await micro.run("snapshot rm", ["1999"]), /'micro' has no snapshot '1999': 'hotboot snapshot ls'/);
+    assertRefused(await micro.run("snapshot rm"), /needs either IDs or --all/, 2);
+    assertRefused(await micro.run("snapshot rm", ["--all", id]), /needs either IDs or --all/, 2);
+    assertMatch(await micro.succeed("snapshot rm", [id.slice(0, 15)]), new RegExp(`^removed ${id}: \\d+ MB\\n$`));
+    assertEquals(await namesIn(`${micro.home}/snapshots/micro-${ARCH}`), []);
+    assertRefused(await micro.run("snapshot verify"), /'micro' has no snapshot: 'hotboot start' or/);
+    assertRefused(await micro.run("snapshot export", ["x"]), /'micro' has no snapshot/);
+  });
+});
+
+Deno.test("prune removes what is stale and what crashes have left, and nothing that somebody works on", async (t) => {
+  await using micro = await GuestHome.make();
+  await micro.start();
+  const directory = await micro.snapshot();
+  const id = idOf(directory);
+  const emulator = await openEmulator({ home: micro.home, profile: micro.profile });
+  const root = `${micro.home}/snapshots/micro-${ARCH}`;
+  const uuid = crypto.randomUUID();
+  const [capturing, otherCapturing] = [`${root}/.tmp-${uuid}`, `${micro.home}/snapshots/other-arm64/.tmp-${uuid}`];
+  const image = `${micro.home}/images/.tmp-micro-${ARCH}-${uuid}`;
+  const record = `${micro.home}/images/micro-${ARCH}.json.0a1b2c3d.tmp`;
+  const young = `${micro.home}/images/micro-${ARCH}.json.0a1b2c3e.tmp`;
+  const probe = `${micro.home}/cache/qemu-${ARCH}.json.${uuid}`;
+  const pulling = `${micro.home}/images/.pull-micro-${ARCH}`;
+  for (const path of [capturing, otherCapturing, image, pulling]) {
+    await Deno.mkdir(path, { recursive: true });
+    await Deno.writeFile(`${path}/ram`, new Uint8Array(1 << 20).fill(1));
+  }
+  for (const path of [record, young, probe]) await Deno.writeTextFile(path, "{");
+  for (const path of [record, probe]) await Deno.utime(path, 0, 0);
+  const older = await another(directory, "20240102T030405Z-0a1b");
+  const logs = `${micro.home}/instances/old`;
+  await Deno.mkdir(logs);
+  await Deno.writeTextFile(`${logs}/serial.log`, "");
+  const expected = [older, capturing, otherCapturing, image, record, probe].sort();
+
+  await t.step("--dry-run says it, and leaves it", async () => {
+    const { removed, bytes } = await prune(micro, "--dry-run");
+    assertEquals(removed.map(({ path }) => path).sort(), expected);
+    assert(bytes > 13 << 20);
+    assertMatch(await micro.succeed("snapshot prune", ["-n"]), /would remove .*\nwould free \d+ MB\n$/);
+    for (const path of expected) await Deno.lstat(path);
+  });
+  await t.step("while another captures, or works on the image, its files stay", async () => {
+    using _captures = await lock(emulator.home, `snapshots-micro-${ARCH}`, () => {});
+    using _builds = await lock(emulator.home, `image-micro-${ARCH}`, () => {});
+    const run = await micro.run("snapshot prune", ["--json", "--dry-run"]);
+    assertMatch(run.stderr, /another hotboot works there/);
+    const paths = JSON.parse(run.stdout).removed.map(({ path }: { path: string }) => path).sort();
+    assertEquals(paths, [older, otherCapturing, probe].sort());
+  });
+  await t.step("then it goes, and the rest stays", async () => {
+    assertMatch(await micro.succeed("snapshot prune"), /removed .*is older than .*\n(removed .*\n)*freed \d+ MB\n$/);
+    for (const path of expected) assertEquals(await Deno.lstat(path).then(() => true, () => false), false, path);
+    for (const path of [young, `${pulling}/ram`, `${logs}/serial.log`, directory]) await Deno.lstat(path);
+    assertEquals(await micro.succeed("snapshot prune"), "freed 0 B\n");
+    assertEquals((await list(micro)).map(({ id }) => id), [id]);
+  });
+  await t.step("what an instance stands on stays, of whatever use it is", async () => {
+    await micro.succeed("stop");
+    await micro.writeProfile({ memory: 320 });
+    const run = await micro.run("snapshot prune");
+    assertEquals(run.stdout, "freed 0 B\n");
+    assertMatch(run.stderr, new RegExp(`snapshot ${id} stays: instance 'vm' \\(suspended\\) stands on it`));
+    await micro.succeed("stop", ["--discard"]);
+    assertMatch(await micro.succeed("snapshot prune"), /cannot be resumed here: the memory was 256 MiB and is 320 MiB/);
+    assertEquals(await list(micro), []);
+  });
+});
+
+Deno.test("verify finds any flipped bit, and names it", async (t) => {
+  await using micro = await GuestHome.make();
+  await micro.succeed("capture");
+  const directory = await micro.snapshot();
+  const first = await json(micro, "verify");
+  assertEquals([first.snapshot, first.recorded], [idOf(directory), true]);
+  const { recorded, files } = await json(micro, "verify", idOf(directory).slice(0, 10));
+  assertEquals([recorded, files], [false, first.files]);
+  const sums = await tool(`cd '${directory}' && sha256sum ${Object.keys(files).join(" ")}`);
+  assertEquals(
+    sums,
+    Object.entries(first.files).map(([name, file]) => (
+      `${(file as { sha256: string }).sha256}  ${name}\n`
+    )).join(""),
+  );
+  assertMatch(await micro.succeed("snapshot verify"), /: sound \(ram, device\.state, disk\.qcow2; 257 MB\)\n$/);
+
+  /** One bit of a page that was not sampled; twice, it is as before. */
+  const flip = async () => {
+    const { files } = JSON.parse(await Deno.readTextFile(`${directory}/manifest.json`));
+    const page = Array.from({ length: 65536 }, (_, at) => at).find((at) =>
+      at > 30000 && !files.ram.pages.includes(at)
+    )!;
+    using file = await Deno.open(`${directory}/ram`, { read: true, write: true });
+    const byte = new Uint8Array(1);
+    await file.seek(page * 4096 + 77, Deno.SeekMode.Start);
+    await file.read(byte);
+    byte[0] ^= 1;
+    await file.seek(page * 4096 + 77, Deno.SeekMode.Start);
+    await file.write(byte);
+  };
+  await t.step("a bit that nothing else notices", async () => {
+    await flip();
+    assertRefused(
+      await micro.run("snapshot verify"),
+      /is damaged: its file 'ram' has other content than was captured$/,
+    );
+    const file = `${micro.directory}/export`;
+    assertRefused(await micro.run("snapshot export", [file]), /is not exported: its file 'ram' has other content/);
+    assertEquals((await namesIn(micro.directory)).filter((name) => name.startsWith("export")), []);
+    await flip();
+    assertEquals((await json(micro, "verify")).recorded, false);
+  });
+  await t.step("what is cut or missing", async () => {
+    const disk = await Deno.readFile(`${directory}/disk.qcow2`);
+    await Deno.truncate(`${directory}/disk.qcow2`, 100);
+    assertRefused(await micro.run("snapshot verify"), /is damaged: its file 'disk\.qcow2' has 100 bytes instead of/);
+    await Deno.writeFile(`${directory}/disk.qcow2`, disk);
+    await Deno.remove(`${directory}/device.state`);
+    assertRefused(await micro.run("snapshot verify"), /is damaged: its file 'device\.state' is missing$/);
+    await Deno.remove(`${directory}/manifest.json`);
+    assertRefused(await micro.run("snapshot verify"), /cannot be used: its manifest\.json is missing$/);
+  });
+});
+
+Deno.test("a snapshot that was exported resumes in another home, with what was in its memory and on its disk", async (t) => {
+  // The snapshot's own memory and disk say which boot it was.
+  const mark = ["sh", "-c", "cat /proc/sys/kernel/random/uuid | tee /run/here >/data/here; sync"];
+  const make = () => GuestHome.make({ change: (profile) => profile.hooks = { beforeCapture: [mark] } });
+  await using micro = await make();
+  await micro.succeed("capture");
+  const id = idOf(await micro.snapshot());
+  const file = `${micro.directory}/micro.tar.zst`;
+  await t.step("it is one compact file of its owner's, which common tools read", async () => {
+    const { snapshot, bytes } = await json(micro, "export", file);
+    const { size, mode } = await Deno.stat(file);
+    assertEquals([snapshot, bytes, mode! & 0o777], [id, size, 0o600]);
+    const [{ bytes: onDisk }] = await list(micro);
+    assert(size < onDisk, `${size} of ${onDisk}`);
+    assertEquals(await tool(`zstd -dc '${file}' | tar -t`), "manifest.json\nram\ndevice.state\ndisk.qcow2\n");
+    await tool(`mkdir '${micro.directory}/x' && zstd -dc '${file}' | tar -x -C '${micro.directory}/x'`);
+    for (const name of ["ram", "device.state", "disk.qcow2"]) {
+      await tool(`cmp '${micro.directory}/x/${name}' '${await micro.snapshot()}/${name}'`);
+    }
+    const again = await micro.run("snapshot export", [id.slice(0, 12), "-"]);
+    assertCode(again, 0);
+    assertEquals((await namesIn(micro.directory)).filter((name) => name.endsWith(".tmp")), []);
+  });
+  await t.step("what is in the way is not replaced", async () => {
+    assertRefused(await micro.run("snapshot export", [micro.directory]), /is no file, and is not replaced/);
+    assertRefused(await micro.run("snapshot export", ["/dev/null"]), /is no file, and is not replaced/);
+    assertRefused(await micro.run("snapshot export", [`${file}/x`]), /cannot be written/);
+    assertRefused(await micro.run("snapshot export"), /takes an ID, or none, and a FILE/, 2);
+  });
+  await micro.start("--no-fallback");
+  const marks = await micro.exec("cat", "/run/here", "/data/here");
+  assertMatch(marks, /^([0-9a-f-]{36})\n\1\n$/);
+  await micro.succeed("stop", ["--discard"]);
+
+  const resumes = async (home: GuestHome, snapshot: string) => {
+    const started = await home.start("--no-fallback");
+    assertEquals([started.origin, started.snapshot], ["resume", snapshot]);
+    assertEquals(await home.exec("cat", "/run/here", "/data/here"), marks);
+    await home.succeed("stop", ["--discard"]);
+  };
+  await t.step("imported, it resumes, and takes no more room than there", async (t) => {
+    await using other = await make();
+    assertEquals(await json(other, "import", file), { snapshot: id, exported: id });
+    const [info, ...more] = await list(other);
+    assertEquals([info.id, info.state, more.length], [id, "usable", 0]);
+    assert(info.bytes <= (await list(micro))[0].bytes * 1.05, `${info.bytes}`);
+    assertEquals((await json(other, "verify")).recorded, false);
+    await resumes(other, id);
+    await t.step("once more it is another one, and the newest", async () => {
+      const { snapshot, exported } = await json(other, "import", file);
+      assertEquals([exported, (await list(other))[0].id], [id, snapshot]);
+      assertNotEquals(snapshot, id);
+      await resumes(other, snapshot);
+    });
+    await t.step("from a pipe, and packed anew by tar", async () => {
+      await other.succeed("snapshot rm", ["--all"]);
+      const packed = await tool(
+        `cd '${micro.directory}/x' && tar -c manifest.json disk.qcow2 ram device.state | zstd -3 --long=24 -o ../packed 2>&1`,
+      );
+      const stdin = await Deno.readFile(`${micro.directory}/packed`);
+      assertCode(await other.run("snapshot import", ["-"], { stdin }), 0);
+      await resumes(other, id);
+      assertEquals(packed.includes("error"), false);
+    });
+  });
+  await t.step("behind a link in the home's path, where '..' leads elsewhere", async () => {
+    await using other = await make();
+    await Deno.mkdir(`${other.directory}/far/away`, { recursive: true });
+    await Deno.symlink(`${other.directory}/far/away`, `${other.home}/snapshots`);
+    await other.succeed("snapshot import", [file]);
+    await json(other, "verify");
+    await resumes(other, id);
+  });
+  await t.step("without its image it is refused, and so it is on another machine; --force keeps it", async () => {
+    await using other = await make();
+    const root = `${other.home}/snapshots`;
+    await other.writeProfile({ memory: 320 });
+    const run = await other.run("snapshot import", [file]);
+    assertRefused(
+      run,
+      /is not imported: .*cannot be resumed here: the memory was 256 MiB and is 320 MiB; --force keeps/,
+    );
+    assertEquals(await namesIn(root), []);
+    const forced = await other.run("snapshot import", ["--force", file]);
+    assertCode(forced, 0);
+    assertMatch(forced.stderr, /warning: it cannot be resumed here: the memory was 256 MiB/);
+    assertEquals((await list(other))[0].state, "unusable");
+    await other.writeProfile();
+    await resumes(other, id);
+    await other.succeed("snapshot rm", [id]);
+    await Deno.remove(`${other.home}/images`, { recursive: true });
+    const noImage = await other.run("snapshot import", [file]);
+    assertRefused(
+      noImage,
+      /the image that it stands on is not here \('micro' for \w+, SHA-256 [0-9a-f]{64}\): 'hotboot build'/,
+    );
+    assertEquals(await namesIn(`${root}/micro-${ARCH}`), []);
+  });
+  await t.step("what is no archive, damaged or cut is refused, with nothing left behind", async () => {
+    await using other = await make();
+    const whole = await Deno.readFile(file);
+    const bad = `${micro.directory}/bad`;
+    const refuses = async (bytes: Uint8Array, why: RegExp) => {
+      await Deno.writeFile(bad, bytes);
+      assertRefused(await other.run("snapshot import", [bad]), why);
+      assertEquals(await namesIn(`${other.home}/snapshots/micro-${ARCH}`), []);
+    };
+    await refuses(new Uint8Array(0), /bad is not imported: there is no zstd data/);
+    await refuses(new TextEncoder().encode("no archive"), /bad is not imported: /);
+    await refuses(whole.subarray(0, whole.length / 2), /bad is not imported: /);
+    await refuses(whole.subarray(0, whole.length - 1), /bad is not imported: /);
+    await refuses(new Uint8Array([...whole, 0]), /bad is not imported: /);
+    const flipped = whole.slice();
+    flipped[whole.length >> 1] ^= 1;
+    await refuses(flipped, /bad is not imported: /);
+    assertRefused(await other.run("snapshot import", ["/no/where"]), /\/no\/where cannot be read/);
+    assertRefused(await other.run("snapshot import", [micro.directory]), /is a directory/);
+    assertRefused(await other.run("snapshot import"), /takes a FILE/, 2);
+  });
+  await t.step("an interrupt leaves nothing", async () => {
+    await using other = await make();
+    const child = other.spawnWith({ openStdin: true }, "snapshot import", "-");
+    const writer = child.stdin.getWriter();
+    await writer.write((await Deno.readFile(file)).subarray(0, 5 << 20));
+    const root = `${other.home}/snapshots/micro-${ARCH}`;
+    while ((await namesIn(root)).length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    child.kill("SIGINT");
+    const outputs = [child.stdout, child.stderr].map((stream) => new Response(stream).text());
+    const [{ code }] = await Promise.all([child.status, ...outputs]);
+    writer.close().catch(() => {});
+    assertEquals([code, await namesIn(root)], [130, []]);
+  });
+});
+
+Deno.test("tar reads the header of a file of more than 8 GiB", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "hotboot-test-" });
+  try {
+    const size = 9 * 2 ** 30;
+    const header = tarHeader({ name: "ram", size }, 0);
+    await Deno.writeFile(`${directory}/tar`, header);
+    await Deno.truncate(`${directory}/tar`, header.length + size + tarEnd(header.length + size).length);
+    assertMatch(await tool(`tar -tvf '${directory}/tar'`), new RegExp(`^-rw-{7} .* ${size} .* ram\n$`));
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});

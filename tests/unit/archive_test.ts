@@ -1,0 +1,295 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { StreamReader } from "../../lib/iso/content.ts";
+import { archiveChunks, readArchivedManifest, type SealedManifest, unpackFiles } from "../../lib/snapshot/archive.ts";
+import { fingerprint } from "../../lib/snapshot/fingerprint.ts";
+import { adoptSnapshot, newestSnapshot, prepareSnapshot } from "../../lib/snapshot/store.ts";
+import { tarEnd, tarHeader, tarPadding, TarReader } from "../../lib/snapshot/tar.ts";
+import { findId } from "../../lib/emulator/snapshots.ts";
+import { sha256File } from "../../lib/emulator/image.ts";
+
+const ID = "20240102T030405Z-0a1b";
+const text = (value: string) => new TextEncoder().encode(value);
+
+async function withDirectory(use: (directory: string) => Promise<void>): Promise<void> {
+  const directory = await Deno.makeTempDir({ prefix: "hotboot-unit-" });
+  try {
+    await use(directory);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+/** A snapshot with made-up content, and its manifest. */
+async function snapshot(parent: string): Promise<{ directory: string; manifest: SealedManifest }> {
+  const directory = `${parent}/${ID}`;
+  await Deno.mkdir(directory);
+  const ram = new Uint8Array(3 << 20);
+  ram.fill(7, 5000, 6000);
+  ram[ram.length - 1] = 1;
+  const contents = { ram, "device.state": text("state"), "disk.qcow2": new Uint8Array(0) };
+  const files: SealedManifest["files"] = {};
+  for (const [name, bytes] of Object.entries(contents)) {
+    const path = `${directory}/${name}`;
+    await Deno.writeFile(path, bytes);
+    files[name] = { ...await fingerprint(path), sha256: await sha256File(path) };
+  }
+  const guest = { clock: "shift", clockOffsetMs: 0, stoppedAt: 0, reseeds: true, frozen: [], notFrozen: [] } as const;
+  return {
+    directory,
+    manifest: {
+      format: 2,
+      id: ID,
+      engine: "instant",
+      created: "2024-01-02T03:04:05.000Z",
+      identity: { memory: "3 MiB" },
+      guest: { ...guest, frozen: [], notFrozen: [] },
+      files,
+      unsyncedSinceBoot: 1,
+    },
+  };
+}
+
+function join(parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const joined = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    joined.set(part, at);
+    at += part.length;
+  }
+  return joined;
+}
+
+function member(name: string, content: Uint8Array, size = content.length): Uint8Array {
+  return join([tarHeader({ name, size }, 0), content, new Uint8Array(tarPadding(content.length))]);
+}
+
+/** In odd pieces, so that no boundary is where a reader would like it. */
+function readerOf(bytes: Uint8Array, piece = 4999): TarReader {
+  const pieces = function* () {
+    for (let at = 0; at < bytes.length; at += piece) yield bytes.slice(at, at + piece);
+  };
+  return new TarReader(new StreamReader(ReadableStream.from(pieces())));
+}
+
+/** What importing does with the bytes. */
+async function unpack(bytes: Uint8Array, directory: string): Promise<SealedManifest> {
+  const tar = readerOf(bytes);
+  const manifest = await readArchivedManifest(tar);
+  await unpackFiles(tar, manifest, directory);
+  return manifest;
+}
+
+/** Corrects the checksum after another field was changed. */
+function withField(header: Uint8Array, at: number, value: string): Uint8Array {
+  const changed = header.slice();
+  changed.set(text(value), at);
+  changed.fill(0x20, 148, 156);
+  const sum = changed.subarray(0, 512).reduce((total, byte) => total + byte, 0);
+  changed.set(text(`${sum.toString(8).padStart(6, "0")}\0 `), 148);
+  return changed;
+}
+
+Deno.test("archive: what is written is read again, without its zeros", async () => {
+  await withDirectory(async (directory) => {
+    const { directory: from, manifest } = await snapshot(directory);
+    const bytes = join(await Array.fromAsync(archiveChunks(from, manifest)));
+    assertEquals(bytes.length % 10240, 0);
+    const { unsyncedSinceBoot: _, ...portable } = manifest;
+    for (const piece of [1 << 20, 4999, 512]) {
+      const to = await prepareSnapshot(`${directory}/elsewhere`);
+      const tar = readerOf(bytes, piece);
+      assertEquals(await readArchivedManifest(tar), portable);
+      let count = 0;
+      await unpackFiles(tar, manifest, to, (more) => count += more);
+      assertEquals(count, (3 << 20) + 5);
+      for (const name of Object.keys(manifest.files)) {
+        assertEquals(await Deno.readFile(`${to}/${name}`), await Deno.readFile(`${from}/${name}`));
+      }
+      const { blocks, mode } = await Deno.stat(`${to}/ram`);
+      assert(blocks! * 512 <= 64 * 1024, `${blocks} blocks`);
+      assertEquals(mode! & 0o777, 0o600);
+    }
+  });
+});
+
+Deno.test("archive: what has changed since it was hashed is not exported", async () => {
+  await withDirectory(async (directory) => {
+    const { directory: from, manifest } = await snapshot(directory);
+    using file = await Deno.open(`${from}/ram`, { write: true });
+    await file.seek(1 << 20, Deno.SeekMode.Start);
+    await file.write(text("!"));
+    const written = Array.fromAsync(archiveChunks(from, manifest));
+    await assertRejects(() => written, Error, "'ram' has other content");
+  });
+});
+
+Deno.test("archive: no size is too large for its header", async () => {
+  const size = 9 * 2 ** 30;
+  const header = tarHeader({ name: "ram", size }, 0);
+  assertEquals(header.length, 3 * 512);
+  assertEquals(await readerOf(header).next(), { name: "ram", size });
+});
+
+Deno.test("archive: hostile ones are turned down", async (t) => {
+  await withDirectory(async (directory) => {
+    const { directory: from, manifest } = await snapshot(directory);
+    const good = join(await Array.fromAsync(archiveChunks(from, manifest)));
+    const contents = new Map<string, Uint8Array>();
+    for (const name of Object.keys(manifest.files)) contents.set(name, await Deno.readFile(`${from}/${name}`));
+    const files = [...contents].map(([name, content]) => member(name, content));
+    const written = (changes: unknown) => member("manifest.json", text(JSON.stringify(changes)));
+    const head = written(manifest);
+    const ram = contents.get("ram")!;
+    const fileAs = (changes: object) => ({ ...manifest, files: { ...manifest.files, ram: { ...changes } } });
+
+    const refuses = (title: string, bytes: Uint8Array, why: string) =>
+      t.step(title, async () => {
+        const to = await Deno.makeTempDir({ dir: directory });
+        await assertRejects(() => unpack(bytes, to), Error, why);
+        for await (const { name } of Deno.readDir(to)) assert(contents.has(name), name);
+        assertEquals((await Array.fromAsync(Deno.readDir(directory))).some(({ name }) => name === "evil"), false);
+      });
+
+    await refuses("nothing", new Uint8Array(0), "cut off");
+    await refuses("no tar archive", text("x".repeat(10240)), "no tar archive");
+    await refuses("an empty archive", tarEnd(0), "it begins with nothing");
+    for (const length of [100, 512, 700, good.length - 10240 - 5000, good.length - 10240]) {
+      await refuses(`cut to ${length} bytes`, good.subarray(0, length), "cut off");
+    }
+    await refuses("something behind it", join([good, text("more")]), "something follows its end");
+    await refuses("another archive behind it", join([good, good]), "something follows its end");
+    await refuses("zeros without end", join([good, new Uint8Array(2 << 20)]), "something follows its end");
+    await refuses(
+      "one block of zeros only",
+      join([head, ...files, new Uint8Array(512), head]),
+      "something follows its end",
+    );
+    await refuses("no manifest", join([...files, tarEnd(0)]), "it begins with 'ram'");
+    await refuses("a manifest that is no JSON", join([member("manifest.json", text("{")), tarEnd(0)]), "no JSON");
+    await refuses("a huge manifest", tarHeader({ name: "manifest.json", size: 2 ** 40 }, 0), "too long");
+    await refuses("another format", written({ ...manifest, format: 99 }), "has format 99");
+    await refuses("no object", written(null), "has format undefined");
+
+    for (const name of ["../evil", "/evil", "a/../../evil", "a/b", ".hidden", "", "manifest.json", "x".repeat(65)]) {
+      const changed = { ...manifest, files: { ...manifest.files, [name]: manifest.files.ram } };
+      await refuses(`a manifest that lists '${name}'`, written(changed), `a file called '${name}'`);
+      if (name.length > 60) continue;
+      const why = name === "manifest.json" ? "" : "not listed in its manifest";
+      await refuses(`a member called '${name}'`, join([head, member(name, text("evil")), tarEnd(0)]), why);
+    }
+    await refuses(
+      "a path in the header's prefix",
+      join([head, withField(tarHeader({ name: "ram", size: 0 }, 0), 345, ".."), tarEnd(0)]),
+      "'../ram' in it is not listed",
+    );
+    await refuses(
+      "a path in an extended header",
+      join([head, paxHeader("path", "../evil"), files[0], tarEnd(0)]),
+      "says 'path'",
+    );
+    for (const [type, title] of [["1", "hard link"], ["2", "symbolic link"], ["3", "device"], ["5", "directory"]]) {
+      const link = withField(withField(tarHeader({ name: "ram", size: 0 }, 0), 156, type), 157, "/etc/passwd");
+      await refuses(`a ${title}`, join([head, link, tarEnd(0)]), "'ram' in it is no plain file");
+    }
+    await refuses("a sparse file of GNU tar", join([head, withField(files[0], 156, "S")]), "no plain file");
+    await refuses("a global header", join([withField(files[0], 156, "g"), head]), "no plain file");
+    await refuses("a file twice", join([head, files[1], ...files, tarEnd(0)]), "or is there twice");
+    await refuses("a file too few", join([head, ...files.slice(0, 2), tarEnd(0)]), "'disk.qcow2' is not in it");
+    await refuses(
+      "another size",
+      join([head, member("ram", ram.subarray(0, 512)), tarEnd(0)]),
+      "has 512 bytes instead",
+    );
+    await refuses("a size that is a lie", join([head, tarHeader({ name: "ram", size: ram.length }, 0)]), "cut off");
+    await refuses("no size", join([head, withField(files[0].subarray(0, 512), 124, "9".repeat(11))]), "how long 'ram'");
+    await refuses(
+      "another size in an extended header",
+      join([head, paxHeader("size", "5"), ...files, tarEnd(0)]),
+      "has 5 bytes instead",
+    );
+    await refuses("a damaged header", join([head, files[0].map((byte, at) => at === 0 ? 0x73 : byte)]), "damaged");
+    await refuses(
+      "another content",
+      join([head, member("ram", ram.map((byte) => byte ^ 1)), tarEnd(0)]),
+      "other content",
+    );
+
+    await refuses("no digest", written(fileAs({ ...manifest.files.ram, sha256: undefined })), "no digest for 'ram'");
+    await refuses(
+      "a size below zero",
+      written(fileAs({ ...manifest.files.ram, size: -1 })),
+      "no sound description of 'ram'",
+    );
+    await refuses(
+      "a size beyond all",
+      written(fileAs({ ...manifest.files.ram, size: 1e300 })),
+      "no sound description of 'ram'",
+    );
+    await refuses(
+      "odd samples",
+      written(fileAs({ ...manifest.files.ram, pages: ["../x"] })),
+      "no sound description of 'ram'",
+    );
+    const pages = Array.from({ length: 5000 }, (_, at) => at);
+    await refuses("many samples", written(fileAs({ ...manifest.files.ram, pages })), "no sound description of 'ram'");
+    await refuses(
+      "no fingerprint",
+      written({ ...manifest, files: { ...manifest.files, ram: null } }),
+      "no sound description of 'ram'",
+    );
+    await refuses("no files", written({ ...manifest, files: {} }), "no file 'ram'");
+    await refuses(
+      "an odd identity",
+      written({ ...manifest, identity: { memory: 3 } }),
+      "an identity of something else",
+    );
+    await refuses("an odd guest", written({ ...manifest, guest: { frozen: "all" } }), "no state of the guest");
+    await refuses("no date", written({ ...manifest, created: "yesterday" }), "no date");
+  });
+});
+
+function paxHeader(key: string, value: string): Uint8Array {
+  const rest = ` ${key}=${value}\n`;
+  const record = text(`${rest.length + 2}${rest}`);
+  return join([
+    withField(tarHeader({ name: "extension", size: record.length }, 0), 156, "x"),
+    record,
+    new Uint8Array(tarPadding(record.length)),
+  ]);
+}
+
+Deno.test("archive: an imported snapshot is the newest, with its own id if that is possible", async () => {
+  await withDirectory(async (directory) => {
+    const { manifest } = await snapshot(directory);
+    const adopt = async (id: string) => {
+      const prepared = await prepareSnapshot(`${directory}/home`);
+      await unpack(join(await Array.fromAsync(archiveChunks(`${directory}/${ID}`, manifest))), prepared);
+      const { manifest: { id: given } } = await adoptSnapshot(prepared, { ...manifest, id });
+      const newest = await newestSnapshot(`${directory}/home`);
+      assertEquals([newest?.manifest.id, newest?.manifest.unsyncedSinceBoot], [given, undefined]);
+      assertEquals(newest?.manifest.files.ram.sha256, manifest.files.ram.sha256);
+      return given;
+    };
+    assertEquals(await adopt(ID), ID);
+    assert(await adopt(ID) > ID);
+    assert(await adopt("20230102T030405Z-0a1b") > ID);
+    for (const odd of ["29990101T000000Z-0000", "../../evil", "20999999T999999Z-0000", "zzz"]) {
+      assert(/^20[2-8]\d{5}T\d{6}Z-/.test(await adopt(odd)), odd);
+    }
+  });
+});
+
+Deno.test("snapshot ids: the beginning is enough, if only one begins like that", async () => {
+  const ids = ["20240102T030405Z-0a1b", "20240102T030405Z-0a2c", "20250101T000000Z-ffff"];
+  assertEquals(findId(ids, undefined, "demo"), ids[2]);
+  assertEquals(findId(ids, "2025", "demo"), ids[2]);
+  assertEquals(findId(ids, ids[0], "demo"), ids[0]);
+  assertEquals(findId(ids, "20240102T030405Z-0a2", "demo"), ids[1]);
+  const fails = async (all: string[], prefix: string | undefined, why: string) =>
+    await assertRejects(() => Promise.try(() => findId(all, prefix, "demo")), Error, why);
+  await fails(ids, "2024", `2 snapshots of 'demo' begin with '2024': ${ids[0]}, ${ids[1]}`);
+  await fails(ids, "2026", "'demo' has no snapshot '2026'");
+  await fails(ids, "0a1b", "'demo' has no snapshot '0a1b'");
+  await fails([], undefined, "'demo' has no snapshot: 'hotboot start'");
+  await fails([], "2026", "'demo' has no snapshot");
+});
