@@ -4,10 +4,12 @@ import { HotbootError, messageOf } from "../error.ts";
 import type { Identity } from "../snapshot/manifest.ts";
 import { deviceArguments, type Machine, type Memory, qemuArguments } from "../vm/machine.ts";
 import type { QemuFacts } from "../vm/probe.ts";
+import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 import { QemuProcess } from "../vm/process.ts";
 import { shellCommand } from "../vm/shell.ts";
 import { sleep } from "../wait.ts";
 import { makeConfigDisk } from "./config_disk.ts";
+import { backingPath, privateDirectory } from "./home.ts";
 import { type Emulator, forgetQemu, qemuFacts } from "./emulator.ts";
 import { waitHealthy } from "./health.ts";
 import { type Image, readImageRecord } from "./image.ts";
@@ -29,6 +31,16 @@ const NOTICE_MS = 200;
 
 /** What the digest of the image's disk is called in an identity. */
 export const IMAGE_DISK = "image's disk";
+
+/** An empty overlay for this run, on top of `backing`. */
+export async function freshDisk(emulator: Emulator, image: Image, backing: string): Promise<string> {
+  const path = instancePath(emulator, "disk");
+  const directory = emulator.home.instance(emulator.instance);
+  await privateDirectory(directory);
+  const { virtualSize } = await readQcow2Header(image.paths.disk);
+  await createOverlay(path, await backingPath(emulator.home, directory, backing), virtualSize);
+  return path;
+}
 
 /** What all ways of starting need to know. */
 export interface Setup {

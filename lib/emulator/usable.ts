@@ -2,7 +2,14 @@
 
 import { messageOf } from "../error.ts";
 import { engineOf } from "../snapshot/engine.ts";
-import { difference, type Engine, type Manifest, wrongContent, wrongSize } from "../snapshot/manifest.ts";
+import {
+  difference,
+  type Engine,
+  type Identity,
+  type Manifest,
+  wrongContent,
+  wrongSize,
+} from "../snapshot/manifest.ts";
 import { makeConfigDisk } from "./config_disk.ts";
 import { type Emulator, qemuFacts } from "./emulator.ts";
 import { readImage } from "./image.ts";
@@ -22,7 +29,11 @@ export async function engineFault(
 }
 
 /** The same QEMU with the machine type that the snapshot was captured on, if it offers that. */
-export async function asCaptured(emulator: Emulator, setup: Setup, { identity }: Manifest): Promise<Setup> {
+export async function asCaptured(
+  emulator: Emulator,
+  setup: Setup,
+  { identity }: Pick<Manifest, "identity">,
+): Promise<Setup> {
   const machineType = identity["machine type"];
   const { qemu } = setup;
   if (machineType === qemu.machineType || !qemu.machineTypes.includes(machineType)) return setup;
@@ -30,12 +41,17 @@ export async function asCaptured(emulator: Emulator, setup: Setup, { identity }:
 }
 
 /**
- * What differs between this machine and the one that the snapshot was captured on. Another QEMU that offers the same
- * machine with the same CPU is tried: whether it takes the state, it says itself.
+ * An identity as if it had the other's version of QEMU: another QEMU that offers the same machine with the same CPU is
+ * tried. Whether it takes the state, it says itself.
  */
-export function machineFault(emulator: Emulator, setup: Setup, manifest: Manifest): string | undefined {
+export function anyVersion(identity: Identity, other: Pick<Manifest, "identity">): Identity {
   const version = "QEMU version";
-  return difference(manifest, { ...identityOf(emulator, setup), [version]: manifest.identity[version] });
+  return { ...identity, [version]: other.identity[version] };
+}
+
+/** What differs between this machine and the one that the snapshot was captured on. */
+export function machineFault(emulator: Emulator, setup: Setup, manifest: Manifest): string | undefined {
+  return difference(manifest, anyVersion(identityOf(emulator, setup), manifest));
 }
 
 /** What is wrong with the snapshot's files, as far as their sizes and some of their pages tell. */

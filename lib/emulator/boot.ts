@@ -1,0 +1,61 @@
+/** Booting: from the image, or from the disk that an instance has kept. */
+
+import { HotbootError } from "../error.ts";
+import { difference, type Identity } from "../snapshot/manifest.ts";
+import type { Emulator } from "./emulator.ts";
+import { instancePath } from "./instance.ts";
+import { forgetMemory, type Kept } from "./kept.ts";
+import { becomeHealthy, freshDisk, IMAGE_DISK, launch, type Setup, whileAlive } from "./launch.ts";
+import { newSecrets, wakeAndProve } from "./rotate.ts";
+import { finish, type StartOptions, type StartResult } from "./started.ts";
+import type { Timeline } from "./timeline.ts";
+
+/**
+ * Boots and returns when all health checks are green and the new secrets are proven.
+ *
+ * @param kept What the instance has kept: its disk is booted then, and its memory is of no use any more.
+ */
+export async function coldBoot(
+  emulator: Emulator,
+  setup: Setup,
+  timeline: Timeline,
+  options: StartOptions,
+  kept?: Kept,
+): Promise<StartResult> {
+  const { profile, report } = emulator;
+  let disk: string;
+  if (kept) {
+    const different = diskDifference(kept, setup);
+    if (different) {
+      throw new HotbootError(`the disk that instance '${emulator.instance}' has kept cannot be used: ${different}`);
+    }
+    await forgetMemory(emulator, kept);
+    disk = instancePath(emulator, "disk");
+  } else {
+    disk = await freshDisk(emulator, setup.image, setup.image.paths.disk);
+  }
+  report.step(`cold boot${kept ? " of its own disk" : ""} (${profile.machine.memory} MiB, ${setup.qemu.accelerator})`);
+  const launched = await timeline.phase(
+    "process",
+    () =>
+      launch(emulator, setup, {
+        memory: { kind: "anonymous" },
+        disk,
+        origin: "cold boot",
+        ...(kept && { snapshot: kept.snapshot }),
+      }),
+  );
+  await using _machine = launched;
+  const secrets = newSecrets(profile, options.noRotation);
+  await whileAlive(emulator, launched, async (emulator) => {
+    await becomeHealthy(emulator, launched, timeline, profile.timeouts.boot);
+    await wakeAndProve(emulator, launched, { secrets }, timeline);
+  });
+  return await finish(emulator, launched, timeline, secrets);
+}
+
+/** Why a kept disk cannot be used: it stands on an image that is no longer there. */
+function diskDifference(kept: Kept, { image }: Setup): string | undefined {
+  const only = (identity: Identity) => ({ identity: { [IMAGE_DISK]: identity[IMAGE_DISK] } });
+  return difference(only(kept.identity), { [IMAGE_DISK]: image.record.files.disk.sha256 });
+}

@@ -1,0 +1,89 @@
+/** Resuming a snapshot. */
+
+import { HotbootError, messageOf } from "../error.ts";
+import { type EngineContext, engineOf, type Load, type SnapshotEngine } from "../snapshot/engine.ts";
+import { SNAPSHOT_FILES, UnusableSnapshot, wrongContent, wrongSize } from "../snapshot/manifest.ts";
+import type { Snapshot } from "../snapshot/store.ts";
+import type { Emulator } from "./emulator.ts";
+import { becomeHealthy, freshDisk, launch, type Setup, whileAlive } from "./launch.ts";
+import { newSecrets, wakeAndProve } from "./rotate.ts";
+import { finish, type StartOptions, type StartResult } from "./started.ts";
+import type { Timeline } from "./timeline.ts";
+import { asCaptured, engineFault, machineFault } from "./usable.ts";
+
+/**
+ * Resumes the snapshot and returns when all health checks are green and its new secrets are proven.
+ *
+ * @throws {UnusableSnapshot} when it will never resume here; {HotbootError} when it did not.
+ */
+export async function resume(
+  emulator: Emulator,
+  setup: Setup,
+  snapshot: Snapshot,
+  timeline: Timeline,
+  options: StartOptions,
+): Promise<StartResult> {
+  const { profile, report, signal } = emulator;
+  const { directory, manifest } = snapshot;
+  const unfit = await engineFault(emulator, setup, manifest, options.engine);
+  if (unfit) throw new UnusableSnapshot(`snapshot ${manifest.id}: ${unfit}`);
+  setup = await asCaptured(emulator, setup, manifest);
+  const version = manifest.identity["QEMU version"];
+  const isTrial = version !== setup.qemu.version;
+  const different = machineFault(emulator, setup, manifest);
+  if (different) throw new UnusableSnapshot(`snapshot ${manifest.id} was captured on another machine: ${different}`);
+  const wrong = await wrongSize(directory, manifest);
+  if (wrong) throw new UnusableSnapshot(`snapshot ${manifest.id} is damaged: ${wrong}`);
+  const disk = await freshDisk(emulator, setup.image, `${directory}/${SNAPSHOT_FILES.disk}`);
+
+  report.step(`resume snapshot ${manifest.id}`);
+  const secrets = newSecrets(profile, options.noRotation);
+  const engine = await engineOf(manifest.engine);
+  const memory = engine.memory(directory, "resume");
+  const context = { socket: "", threads: profile.machine.cpus, onProgress: report.progress };
+  const opened = openState(snapshot, engine, context, signal); // while QEMU starts
+  opened.catch(() => {});
+  const launched = await timeline.phase(
+    "process",
+    () => launch(emulator, setup, { memory, disk, origin: "resume", snapshot: manifest.id }),
+  ).catch(async (error) => {
+    await opened; // damage explains more than what QEMU says about it
+    throw error;
+  });
+  await using _machine = launched;
+  const { qemu, channels } = launched;
+  const load = await timeline.phase("check", () => opened);
+  await timeline.phase("incoming", async () => {
+    try {
+      await load(qemu.qmp, { ...context, socket: channels.migration }, { signal });
+    } catch (error) {
+      signal.throwIfAborted();
+      const why = `${messageOf(error)} (QEMU: ${await qemu.reason()})`;
+      if (!isTrial) throw new HotbootError(why);
+      throw new UnusableSnapshot(`QEMU ${setup.qemu.version} does not take what QEMU ${version} has captured: ${why}`);
+    }
+  });
+  await whileAlive(emulator, launched, async (emulator) => {
+    const hooks = profile.hooks?.afterResume;
+    const resumedAt = Date.now();
+    const running = qemu.qmp.execute("cont", {}, { signal }); // the guest runs well before QEMU comes to answer
+    await Promise.all([
+      running,
+      wakeAndProve(emulator, launched, { guest: manifest.guest, resumedAt, hooks, secrets }, timeline),
+      becomeHealthy(emulator, launched, timeline, profile.timeouts.resume),
+    ]);
+  });
+  return await finish(emulator, launched, timeline, secrets);
+}
+
+/** Gets ready to load it, once all of the snapshot's files have been found to be what was captured. */
+async function openState(
+  { directory, manifest }: Snapshot,
+  engine: SnapshotEngine,
+  context: EngineContext,
+  signal: AbortSignal,
+): Promise<Load> {
+  const wrong = await wrongContent(directory, manifest);
+  if (wrong) throw new UnusableSnapshot(`snapshot ${manifest.id} is damaged: ${wrong}`);
+  return await engine.open(directory, manifest, context, signal);
+}

@@ -1,0 +1,67 @@
+/** A start's options, its end, and what it gives. */
+
+import type { Secrets } from "../secrets/secrets.ts";
+import type { Engine } from "../snapshot/manifest.ts";
+import type { Emulator } from "./emulator.ts";
+import { writeJson } from "./home.ts";
+import { instancePath, type InstanceRecord, type Origin, urlsOf } from "./instance.ts";
+import { forgetKept } from "./kept.ts";
+import { type Launched, release } from "./launch.ts";
+import { keepSecrets } from "./rotate.ts";
+import type { Phase, Timeline } from "./timeline.ts";
+
+/** How to start. */
+export interface StartOptions {
+  /** Boot from the image, and neither use nor make a snapshot. */
+  cold?: boolean;
+  /** Fail, instead of booting, when a snapshot is there and cannot be resumed. */
+  noFallback?: boolean;
+  /** Make no snapshot where there is none that can be resumed. */
+  noCapture?: boolean;
+  /** How RAM is to be saved; what the profile says, unless told. */
+  engine?: Engine;
+  /** Leave the image's placeholders, which everybody knows, in the place of secrets. */
+  noRotation?: boolean;
+}
+
+/** A started emulator. */
+export interface StartResult {
+  /** How it was started; undefined when it ran already. */
+  origin?: Origin;
+  /** The snapshot that it was resumed from. */
+  snapshot?: string;
+  /** The path of its `credentials.json`, where its secrets are; undefined when it has none of its own. */
+  credentials?: string;
+  /** Where its services are, by the names of the profile's ports. */
+  urls: Record<string, string>;
+  /** Where the time went; empty when it ran already. */
+  timeline: Phase[];
+}
+
+/** Lets a guest that is up run on, on its own, with its secrets kept and nothing else. */
+export async function finish(
+  emulator: Emulator,
+  launched: Launched,
+  timeline: Timeline,
+  secrets: Secrets | undefined,
+): Promise<StartResult> {
+  await writeJson(instancePath(emulator, "timeline"), timeline.phases);
+  await keepSecrets(emulator, launched.record, secrets);
+  await release(emulator, launched);
+  await forgetKept(emulator);
+  return describeStart(emulator, launched.record, timeline);
+}
+
+/** What has been started. */
+export function describeStart(emulator: Emulator, record: InstanceRecord, timeline: Timeline): StartResult {
+  const { origin, snapshot } = record;
+  return { origin, snapshot, ...resultOf(emulator, record), timeline: timeline.phases };
+}
+
+/** The same without how. */
+export function resultOf(
+  emulator: Emulator,
+  { ports, secrets }: InstanceRecord,
+): Pick<StartResult, "urls" | "credentials"> {
+  return { urls: urlsOf(ports), ...(secrets === "rotated" && { credentials: instancePath(emulator, "credentials") }) };
+}
