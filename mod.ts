@@ -62,6 +62,7 @@ export type {
   ReleaseSource,
   Rotation,
 } from "./lib/profile/profile.ts";
+export type { Engine, Identity } from "./lib/snapshot/manifest.ts";
 export type { ProofCheck } from "./lib/secrets/proof.ts";
 export type { Secrets, SecretSpec } from "./lib/secrets/secrets.ts";
 

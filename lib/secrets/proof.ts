@@ -18,7 +18,7 @@ export interface ProofCheck {
   path: string;
   /** GET unless told. */
   method?: string;
-  /** The request's header fields, by their names. */
+  /** Its header fields. */
   headers?: Record<string, string>;
   /** The status expected; 200 unless told. */
   status?: number;

@@ -40,7 +40,7 @@ class NativeEngine implements Engine {
       throw damaged(reason(error));
     }
     this.#last = content.buffer as ArrayBuffer;
-    return content;
+    return plain(content);
   }
 
   decoder(): Decoder {
@@ -54,15 +54,24 @@ class NativeDecoder implements Decoder {
     params: { [zlib.constants.ZSTD_d_windowLogMax]: Math.log2(WINDOW_LIMIT) },
   });
   #parts: Uint8Array[] = [];
+  /** The memory that the parts are in, in the order of its use: the stream may go on in the last one only. */
+  #buffers = new Set<ArrayBufferLike>();
   #error?: Error;
 
   constructor() {
-    this.#zstd.on("data", (part: Uint8Array) => this.#parts.push(part));
+    this.#zstd.on("data", (part: Uint8Array) => {
+      this.#parts.push(plain(part));
+      this.#buffers.add(part.buffer);
+    });
     this.#zstd.on("error", (error: Error) => this.#error = error);
   }
 
   async write(part: Uint8Array): Promise<Uint8Array[]> {
     this.#parts = [];
+    for (const buffer of [...this.#buffers].slice(0, -1)) {
+      free(buffer);
+      this.#buffers.delete(buffer);
+    }
     await new Promise<void>((resolve, reject) => {
       this.#zstd.once("error", reject);
       this.#zstd.write(part, () => {
@@ -77,6 +86,11 @@ class NativeDecoder implements Decoder {
   close() {
     this.#zstd.destroy();
   }
+}
+
+/** The same bytes as no Buffer, whose `slice` does not copy. */
+function plain({ buffer, byteOffset, length }: Uint8Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, length);
 }
 
 /** Why it failed, in the library's words. */

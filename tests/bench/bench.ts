@@ -13,6 +13,7 @@ const SUBJECTS: Record<string, () => Promise<{ bench: Bench }>> = {
   zstd: () => import("./zstd.ts"),
   release: () => import("./release.ts"),
   demo: () => import("./demo.ts"),
+  "cold-cache": () => import("./cold_cache.ts"),
 };
 
 const wanted = Deno.args.length > 0 ? Deno.args : Object.keys(SUBJECTS);

@@ -52,7 +52,11 @@ async function measure(
 ): Promise<{ capture: number[]; incoming: number[] }> {
   const options = qemu ? { env: { HOTBOOT_QEMU: qemu } } : {};
   // Capturing waits for a page that is made when the guest's memory is full.
-  await using micro = await GuestHome.make({ memory, checks: [{ name: "filled", path: "/filled" }] });
+  await using micro = await GuestHome.make({
+    memory,
+    checks: [{ name: "filled", path: "/filled" }],
+    change: (profile) => profile.timeouts.boot = 240,
+  });
   const capture: number[] = [];
   for (let run = 0; run < captures; run++) {
     const captured = micro.run("capture", ["--force", "--json", "--engine", engine], options);

@@ -1,0 +1,169 @@
+/**
+ * What a dropped page cache costs a resume, as after a reboot of the host, and what it would win back to read the
+ * touched pages of the RAM file early.
+ *
+ * hotboot does not, and this shows why. QEMU asks for huge pages in the guest's RAM, and where a program does that,
+ * Linux 5.18 and later read 2 MiB of the file at a page fault, and 2 MiB ahead (`do_sync_mmap_readahead` in
+ * mm/filemap.c): some 140 faults bring in nearly all the RAM file's data, about as fast as a quick disk can. No
+ * reading can make a resume faster than a warm cache does, the first figure; and on two busy CPUs it takes time from
+ * QEMU. A slow disk, where fewer bytes count, gains something.
+ *
+ * Here the reading costs less than it would in hotboot: it begins when the command does, in a process that is warm.
+ */
+
+import { CACHE, GuestHome } from "../e2e/harness.ts";
+import { sleep } from "../../lib/wait.ts";
+import { type Bench, ratio, seconds } from "./figure.ts";
+
+const RUNS = 7;
+const PAGE = 4096;
+/** How often the mapped pages are looked at, which gives their order. */
+const LOOK_MS = 80;
+/** Pages between two touched ones that are rather read than left out, because one longer read takes less time. */
+const GAP = 16;
+const CHUNK = 1 << 20;
+const READERS = 2;
+const [WARM, DROPPED, BESIDE, AHEAD] = ["warm", "dropped", "read beside", "half read before, half beside"];
+
+/** Bytes of a file, from and up to. */
+type Range = [from: number, to: number];
+
+export const bench: Bench = async () => {
+  const skip = (why: string) => {
+    console.error(`cold-cache is skipped: ${why}`);
+    return [];
+  };
+  if (Deno.build.os !== "linux" || Deno.uid() !== 0) return skip("dropping the page cache needs Linux and root");
+  if (!await dropCaches().then(() => true, () => false)) return skip("/proc/sys/vm/drop_caches cannot be written");
+  // By the images, on a disk; /tmp may be memory itself.
+  await using demo = await GuestHome.make({ guest: "demo", parent: CACHE });
+  if (await output("stat", "-f", "-c", "%T", demo.directory) === "tmpfs") return skip(`${CACHE} is not on a disk`);
+
+  await demo.succeed("capture");
+  const snapshot = await demo.snapshot();
+  const ram = `${snapshot}/ram`;
+  const touched = await recordTouched(demo, ram);
+  const mebibytes = touched.reduce((sum, [from, to]) => sum + to - from, 0) / (1 << 20);
+  console.error(`touched until healthy: ${mebibytes.toFixed(0)} of ${demo.original.machine.memory} MiB`);
+
+  const start = () => demo.start("--no-fallback");
+  const ways: Record<string, () => Promise<unknown>> = {
+    [DROPPED]: start,
+    [BESIDE]: () => Promise.all([start(), read(ram, touched).all]),
+    [AHEAD]: async () => {
+      const reading = read(ram, touched);
+      await reading.half;
+      await Promise.all([start(), reading.all]);
+    },
+    [WARM]: start,
+  };
+  const samples: Record<string, number[]> = Object.fromEntries(Object.keys(ways).map((way) => [way, []]));
+  for (let run = 0; run < RUNS; run++) {
+    for (const [way, work] of Object.entries(ways)) {
+      if (way === WARM) await warm([snapshot, `${demo.home}/images`]);
+      else await dropCaches();
+      samples[way].push(await seconds(work));
+      await demo.succeed("stop");
+    }
+  }
+  const only = (...names: string[]) => Object.fromEntries(names.map((name) => [name, samples[name]]));
+  const figure = (what: string, way: string) =>
+    ratio(`demo: resume ${what} ÷ with a dropped page cache`, only(way, DROPPED), [way, DROPPED], undefined);
+  return [
+    figure("with a warm page cache", WARM),
+    figure("with its touched pages read meanwhile", BESIDE),
+    figure("with half of its touched pages read before, half meanwhile", AHEAD),
+  ];
+};
+
+/** Has the kernel forget what it holds of files, of all programs; what is not yet on disk stays. */
+async function dropCaches(): Promise<void> {
+  await output("sync");
+  await Deno.writeTextFile("/proc/sys/vm/drop_caches", "3\n", { create: false });
+}
+
+/** Reads all files of the directories. */
+async function warm(directories: string[]): Promise<void> {
+  for (const directory of directories) {
+    for await (const { name } of Deno.readDir(directory)) {
+      const file = await Deno.open(`${directory}/${name}`);
+      await file.readable.pipeTo(new WritableStream());
+    }
+  }
+}
+
+/** Resumes the demo once; which bytes of its RAM file were mapped until it was healthy, in the order of their touch. */
+async function recordTouched(demo: GuestHome, ram: string): Promise<Range[]> {
+  let healthy = false;
+  const started = demo.start("--no-fallback").finally(() => healthy = true);
+  started.catch(() => {}); // it is awaited below
+  const seen = new Set<number>();
+  const touched: Range[] = [];
+  for (let last = false; !last;) {
+    last = healthy;
+    const [pid] = await demo.qemuProcesses();
+    for (const page of pid ? await mappedPages(pid, ram).catch(() => []) : []) {
+      if (seen.has(page)) continue;
+      seen.add(page);
+      const range = touched.at(-1);
+      const gap = range ? page * PAGE - range[1] : -1;
+      if (range && gap >= 0 && gap <= GAP * PAGE) range[1] = (page + 1) * PAGE;
+      else touched.push([page * PAGE, (page + 1) * PAGE]);
+    }
+    if (!last) await sleep(LOOK_MS);
+  }
+  await started;
+  await demo.succeed("stop");
+  return touched;
+}
+
+/**
+ * The numbers of the file's pages that are in the process's memory. A fault maps the pages around it too, where they
+ * are cached.
+ *
+ * Source: Linux's documentation, admin-guide/mm/pagemap.rst: 8 bytes for each page, of which the highest bit says
+ * that it is present.
+ */
+async function mappedPages(pid: number, path: string): Promise<number[]> {
+  const maps = await Deno.readTextFile(`/proc/${pid}/maps`);
+  const [, from, to] = maps.match(new RegExp(`^(\\w+)-(\\w+) .* ${RegExp.escape(await Deno.realPath(path))}$`, "m"))!;
+  const begin = parseInt(from, 16);
+  const entries = new Uint8Array((parseInt(to, 16) - begin) / PAGE * 8);
+  using file = await Deno.open(`/proc/${pid}/pagemap`);
+  await file.seek(begin / PAGE * 8, Deno.SeekMode.Start);
+  for (let at = 0, got: number | null; at < entries.length; at += got) {
+    got = await file.read(entries.subarray(at));
+    if (got === null) break; // it has ended
+  }
+  const pages: number[] = [];
+  for (let page = 0; page * 8 < entries.length; page++) if (entries[page * 8 + 7] & 0x80) pages.push(page);
+  return pages;
+}
+
+/** Reads the ranges, so that the kernel holds them; tells when it is half done, and all. */
+function read(path: string, ranges: Range[]): { half: Promise<void>; all: Promise<void> } {
+  const total = ranges.reduce((sum, [from, to]) => sum + to - from, 0);
+  const half = Promise.withResolvers<void>();
+  let [done, next] = [0, 0];
+  const reader = async () => {
+    using file = await Deno.open(path);
+    const buffer = new Uint8Array(CHUNK);
+    while (next < ranges.length) {
+      const [from, to] = ranges[next++];
+      await file.seek(from, Deno.SeekMode.Start);
+      for (let at = from; at < to;) {
+        const got = await file.read(buffer.subarray(0, Math.min(CHUNK, to - at))) ?? to - at;
+        at += got;
+        done += got;
+        if (done * 2 >= total) half.resolve();
+      }
+    }
+  };
+  return { half: half.promise, all: Promise.all(Array.from({ length: READERS }, reader)).then(() => {}) };
+}
+
+async function output(program: string, ...args: string[]): Promise<string> {
+  const { success, stdout } = await new Deno.Command(program, { args, stderr: "inherit" }).output();
+  if (!success) throw new Error(`${program} failed`);
+  return new TextDecoder().decode(stdout).trim();
+}
