@@ -4,7 +4,7 @@ import type { SnapshotInfo } from "../../lib/emulator/snapshots.ts";
 import { lock } from "../../lib/emulator/home.ts";
 import { tarEnd, tarHeader } from "../../lib/snapshot/tar.ts";
 import { openEmulator } from "../../lib/emulator/emulator.ts";
-import { ARCH, assertCode, GuestHome, type Run } from "./harness.ts";
+import { ARCH, assertCode, GuestHome, type GuestOptions, newerQemu, type Run } from "./harness.ts";
 
 const json = async (home: GuestHome, verb: string, ...args: string[]) =>
   JSON.parse(await home.succeed(`snapshot ${verb}`, ["--json", ...args]));
@@ -383,6 +383,24 @@ Deno.test("a snapshot that was exported resumes in another home, with what was i
     writer.close().catch(() => {});
     assertEquals([code, await namesIn(root)], [130, []]);
   });
+});
+
+Deno.test("a snapshot of the engine mapped-ram is exported without what can be made again, and resumes elsewhere", async () => {
+  const env = { HOTBOOT_QEMU: await newerQemu() };
+  const change: GuestOptions["change"] = (profile) => profile.engine = "mapped-ram";
+  await using micro = await GuestHome.make({ change });
+  await using other = await GuestHome.make({ change });
+  const file = `${micro.directory}/mapped`;
+  await micro.succeed("capture", [], { env });
+  await micro.succeed("snapshot verify", [], { env });
+  await micro.succeed("snapshot export", [file], { env });
+  assertEquals(await tool(`zstd -dc '${file}' | tar -t`), "manifest.json\nsavevm.zst\ndisk.qcow2\n");
+  assertRefused(await other.run("snapshot import", [file]), /cannot be resumed here: mapped-ram needs QEMU 9\.0/);
+  await other.succeed("snapshot import", [file], { env });
+  assertEquals(JSON.parse(await other.succeed("snapshot ls", ["--json"], { env }))[0].state, "usable");
+  const started = JSON.parse(await other.succeed("start", ["--no-fallback", "--json"], { env }));
+  assertEquals([started.origin, started.snapshot], ["resume", idOf(await micro.snapshot())]);
+  await other.succeed("snapshot verify", [], { env });
 });
 
 Deno.test("tar reads the header of a file of more than 8 GiB", async () => {
