@@ -5,6 +5,7 @@ import { fromFileUrl } from "@std/path/from-file-url";
 import { TextLineStream } from "@std/streams/text-line-stream";
 import { HotbootError } from "../error.ts";
 import type { Emulator } from "./emulator.ts";
+import { requireUnused } from "./in_use.ts";
 import { lockImage } from "./image_store.ts";
 import { type Image, type ImagePart, readImage, sha256File } from "./image.ts";
 import { type NewFiles, putInPlace, removeLeftovers, temporaryPath } from "./image_store.ts";
@@ -43,11 +44,16 @@ export async function build(emulator: Emulator, options: BuildOptions = {}): Pro
   await removeLeftovers(emulator);
 
   const recipe = await recipeDigest(emulator, steps.inputs);
+  // A damaged one is replaced when that is asked for.
+  const image = await readImage(emulator).catch((error) => {
+    if (options.force) return undefined;
+    throw error;
+  });
   if (!options.force) {
-    const image = await readImage(emulator);
     const origin = image?.record.origin;
     if (image && origin?.kind === "build" && origin.recipe === recipe) return { image, built: false };
   }
+  await requireUnused(emulator, image);
   const output = temporaryPath(emulator);
   await Deno.mkdir(output, { mode: 0o700 });
   try {

@@ -5,6 +5,9 @@ import { HotbootError } from "../error.ts";
 import { type Emulator, imageKey } from "./emulator.ts";
 import { writeJson } from "./home.ts";
 
+/** What the digest of the image's disk is called in an identity. */
+export const IMAGE_DISK = "image's disk";
+
 /** One of an image's files. */
 export type ImagePart = "disk" | "kernel" | "initrd";
 

@@ -12,7 +12,7 @@ import { makeConfigDisk } from "./config_disk.ts";
 import { backingPath, privateDirectory } from "./home.ts";
 import { type Emulator, forgetQemu, qemuFacts } from "./emulator.ts";
 import { waitHealthy } from "./health.ts";
-import { type Image, readImageRecord } from "./image.ts";
+import { type Image, IMAGE_DISK, readImageRecord } from "./image.ts";
 import {
   clearInstance,
   type InstanceChannels,
@@ -28,9 +28,6 @@ import type { Timeline } from "./timeline.ts";
 
 /** How long the end of a QEMU that has closed its channels may take. */
 const NOTICE_MS = 200;
-
-/** What the digest of the image's disk is called in an identity. */
-export const IMAGE_DISK = "image's disk";
 
 /** An empty overlay for this run, on top of `backing`. */
 export async function freshDisk(emulator: Emulator, image: Image, backing: string): Promise<string> {

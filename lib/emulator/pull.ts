@@ -11,6 +11,7 @@ import { type Download, WrongContent } from "../release/options.ts";
 import { type Emulator, imageKey } from "./emulator.ts";
 import { privateDirectory } from "./home.ts";
 import { type Image, type ImageOrigin, type ImagePart, readImage, sha256File } from "./image.ts";
+import { requireUnused } from "./in_use.ts";
 import { lockImage, type NewFiles, putInPlace, removeLeftovers, temporaryPath } from "./image_store.ts";
 
 /** What to pull, where it is not what the profile says. At most one of branch, tag, pull request and run is named. */
@@ -67,6 +68,7 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
   if (!options.force && existing && isSame(existing.record.origin, plan.origin)) {
     return { image: existing, pulled: false };
   }
+  await requireUnused(emulator, existing);
 
   const directory = `${home.images}/.pull-${imageKey(emulator)}`;
   await privateDirectory(directory);

@@ -12,8 +12,8 @@ import {
 } from "../snapshot/manifest.ts";
 import { makeConfigDisk } from "./config_disk.ts";
 import { type Emulator, qemuFacts } from "./emulator.ts";
-import { readImage } from "./image.ts";
-import { identityOf, IMAGE_DISK, type Setup } from "./launch.ts";
+import { IMAGE_DISK, readImage } from "./image.ts";
+import { identityOf, type Setup } from "./launch.ts";
 
 /** Why its engine is not the right one, because it cannot work here or another one is wanted that can. */
 export async function engineFault(

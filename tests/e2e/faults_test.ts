@@ -14,6 +14,9 @@ function assertRefused(run: Run, code: number, why: RegExp): void {
 Deno.test("a snapshot that is not what was captured is named, and never resumed", async (t) => {
   await using micro = await GuestHome.make();
   await micro.succeed("capture");
+  const other = `${micro.directory}/other`; // another snapshot, of the same image on the same machine
+  await Deno.rename(await micro.snapshot(), other);
+  await micro.succeed("capture");
   const directory = await micro.snapshot();
   const aside = `${micro.directory}/aside`;
   await Deno.mkdir(aside);
@@ -28,7 +31,7 @@ Deno.test("a snapshot that is not what was captured is named, and never resumed"
       assertEquals(await micro.qemuProcesses(), []);
       for await (const { name } of Deno.readDir(aside)) await Deno.copyFile(`${aside}/${name}`, `${directory}/${name}`);
     });
-  const swap = async (name: string) => {
+  const damage = async (name: string) => {
     const bytes = await Deno.readFile(`${directory}/${name}`);
     for (let at = 0; at < bytes.length; at += 4096) bytes[at] ^= 0xff;
     await Deno.writeFile(`${directory}/${name}`, bytes);
@@ -36,7 +39,10 @@ Deno.test("a snapshot that is not what was captured is named, and never resumed"
   for (const name of ["ram", "device.state", "disk.qcow2"]) {
     const path = `${directory}/${name}`;
     await refuses(`${name} truncated`, () => Deno.truncate(path, 8192), new RegExp(`'${name}' has 8192 bytes`));
-    await refuses(`${name} swapped`, () => swap(name), new RegExp(`'${name}' has other content`));
+    await refuses(`${name} emptied`, () => Deno.truncate(path, 0), new RegExp(`'${name}' has 0 bytes`));
+    await refuses(`${name} damaged`, () => damage(name), new RegExp(`'${name}' has other content`));
+    const exchange = () => Deno.copyFile(`${other}/${name}`, path);
+    await refuses(`${name} of another snapshot`, exchange, new RegExp(`'${name}' has (other content|\\d+ bytes)`));
     await refuses(`${name} missing`, () => Deno.remove(path), new RegExp(`'${name}' is missing`));
   }
   await refuses("manifest missing", () => Deno.remove(`${directory}/manifest.json`), /manifest\.json is missing/);

@@ -271,3 +271,13 @@ Deno.test("demo: no committed row is lost over suspended and resumed sessions un
     assertEquals(committed.filter((text) => !there.has(text)), []);
   });
 });
+
+Deno.test("an image that a suspended instance stands on is not replaced under it", async () => {
+  await using micro = await GuestHome.make();
+  await micro.start();
+  await micro.succeed("stop");
+  const run = await micro.run("build", ["--force"]);
+  assertCode(run, 1);
+  assertMatch(run.stderr, /^hotboot: instance 'vm' is suspended and stands on the present image[^\n]*\n$/);
+  assertEquals((await micro.start()).origin, "continue");
+});
