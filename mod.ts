@@ -45,7 +45,6 @@ export { type Pruned, type PruneResult, pruneSnapshots } from "./lib/emulator/pr
 export { type ExportResult, exportSnapshot } from "./lib/emulator/export.ts";
 export { type ImportOptions, type ImportResult, importSnapshot } from "./lib/emulator/import.ts";
 export type { SnapshotUser } from "./lib/emulator/in_use.ts";
-export type { Engine } from "./lib/snapshot/manifest.ts";
 export type { Home } from "./lib/emulator/home.ts";
 export type { Image, ImageFile, ImageOrigin, ImagePart, ImageRecord } from "./lib/emulator/image.ts";
 export type { Origin } from "./lib/emulator/instance.ts";
