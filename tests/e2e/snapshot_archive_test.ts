@@ -1,0 +1,169 @@
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { tarEnd, tarHeader } from "../../lib/snapshot/tar.ts";
+import { ARCH, assertCode, GuestHome, type GuestOptions, newerQemu } from "./harness.ts";
+import { assertRefused, idOf, json, list, namesIn, tool } from "./snapshots.ts";
+
+Deno.test("a snapshot that was exported resumes in another home, with what was in its memory and on its disk", async (t) => {
+  // The snapshot's own memory and disk say which boot it was.
+  const mark = ["sh", "-c", "cat /proc/sys/kernel/random/uuid | tee /run/here >/data/here; sync"];
+  const make = () => GuestHome.make({ change: (profile) => profile.hooks = { beforeCapture: [mark] } });
+  await using micro = await make();
+  await micro.succeed("capture");
+  const id = idOf(await micro.snapshot());
+  const file = `${micro.directory}/micro.tar.zst`;
+  await t.step("it is one compact file of its owner's, which common tools read", async () => {
+    const { snapshot, bytes } = await json(micro, "export", file);
+    const { size, mode } = await Deno.stat(file);
+    assertEquals([snapshot, bytes, mode! & 0o777], [id, size, 0o600]);
+    const [{ bytes: onDisk }] = await list(micro);
+    assert(size < onDisk, `${size} of ${onDisk}`);
+    assertEquals(await tool(`zstd -dc '${file}' | tar -t`), "manifest.json\nram\ndevice.state\ndisk.qcow2\n");
+    await tool(`mkdir '${micro.directory}/x' && zstd -dc '${file}' | tar -x -C '${micro.directory}/x'`);
+    for (const name of ["ram", "device.state", "disk.qcow2"]) {
+      await tool(`cmp '${micro.directory}/x/${name}' '${await micro.snapshot()}/${name}'`);
+    }
+    const again = await micro.run("snapshot export", [id.slice(0, 12), "-"]);
+    assertCode(again, 0);
+    assertEquals((await namesIn(micro.directory)).filter((name) => name.endsWith(".tmp")), []);
+  });
+  await t.step("what is in the way is not replaced", async () => {
+    assertRefused(await micro.run("snapshot export", [micro.directory]), /is no file, and is not replaced/);
+    assertRefused(await micro.run("snapshot export", ["/dev/null"]), /is no file, and is not replaced/);
+    assertRefused(await micro.run("snapshot export", [`${file}/x`]), /cannot be written/);
+    assertRefused(await micro.run("snapshot export"), /takes an ID, or none, and a FILE/, 2);
+  });
+  await micro.start("--no-fallback");
+  const marks = await micro.exec("cat", "/run/here", "/data/here");
+  assertMatch(marks, /^([0-9a-f-]{36})\n\1\n$/);
+  await micro.succeed("stop", ["--discard"]);
+
+  const resumes = async (home: GuestHome, snapshot: string) => {
+    const started = await home.start("--no-fallback");
+    assertEquals([started.origin, started.snapshot], ["resume", snapshot]);
+    assertEquals(await home.exec("cat", "/run/here", "/data/here"), marks);
+    await home.succeed("stop", ["--discard"]);
+  };
+  await t.step("imported, it resumes, and takes no more room than there", async (t) => {
+    await using other = await make();
+    assertEquals(await json(other, "import", file), { snapshot: id, exported: id });
+    const [info, ...more] = await list(other);
+    assertEquals([info.id, info.state, more.length], [id, "usable", 0]);
+    assert(info.bytes <= (await list(micro))[0].bytes * 1.05, `${info.bytes}`);
+    assertEquals((await json(other, "verify")).recorded, false);
+    await resumes(other, id);
+    await t.step("once more it is another one, and the newest", async () => {
+      const { snapshot, exported } = await json(other, "import", file);
+      assertEquals([exported, (await list(other))[0].id], [id, snapshot]);
+      assertNotEquals(snapshot, id);
+      await resumes(other, snapshot);
+    });
+    await t.step("from a pipe, and packed anew by tar", async () => {
+      await other.succeed("snapshot rm", ["--all"]);
+      const packed = await tool(
+        `cd '${micro.directory}/x' && tar -c manifest.json disk.qcow2 ram device.state | zstd -3 --long=24 -o ../packed 2>&1`,
+      );
+      const stdin = await Deno.readFile(`${micro.directory}/packed`);
+      assertCode(await other.run("snapshot import", ["-"], { stdin }), 0);
+      await resumes(other, id);
+      assertEquals(packed.includes("error"), false);
+    });
+  });
+  await t.step("behind a link in the home's path, where '..' leads elsewhere", async () => {
+    await using other = await make();
+    await Deno.mkdir(`${other.directory}/far/away`, { recursive: true });
+    await Deno.symlink(`${other.directory}/far/away`, `${other.home}/snapshots`);
+    await other.succeed("snapshot import", [file]);
+    await json(other, "verify");
+    await resumes(other, id);
+  });
+  await t.step("without its image it is refused, and so it is on another machine; --force keeps it", async () => {
+    await using other = await make();
+    const root = `${other.home}/snapshots`;
+    await other.writeProfile({ memory: 320 });
+    const run = await other.run("snapshot import", [file]);
+    assertRefused(
+      run,
+      /is not imported: .*cannot be resumed here: the memory was 256 MiB and is 320 MiB; --force keeps/,
+    );
+    assertEquals(await namesIn(root), []);
+    const forced = await other.run("snapshot import", ["--force", file]);
+    assertCode(forced, 0);
+    assertMatch(forced.stderr, /warning: it cannot be resumed here: the memory was 256 MiB/);
+    assertEquals((await list(other))[0].state, "unusable");
+    await other.writeProfile();
+    await resumes(other, id);
+    await other.succeed("snapshot rm", [id]);
+    await Deno.remove(`${other.home}/images`, { recursive: true });
+    const noImage = await other.run("snapshot import", [file]);
+    assertRefused(
+      noImage,
+      /the image that it stands on is not here \('micro' for \w+, SHA-256 [0-9a-f]{64}\): 'hotboot build'/,
+    );
+    assertEquals(await namesIn(`${root}/micro-${ARCH}`), []);
+  });
+  await t.step("what is no archive, damaged or cut is refused, with nothing left behind", async () => {
+    await using other = await make();
+    const whole = await Deno.readFile(file);
+    const bad = `${micro.directory}/bad`;
+    const refuses = async (bytes: Uint8Array, why: RegExp) => {
+      await Deno.writeFile(bad, bytes);
+      assertRefused(await other.run("snapshot import", [bad]), why);
+      assertEquals(await namesIn(`${other.home}/snapshots/micro-${ARCH}`), []);
+    };
+    await refuses(new Uint8Array(0), /bad is not imported: there is no zstd data/);
+    await refuses(new TextEncoder().encode("no archive"), /bad is not imported: /);
+    await refuses(whole.subarray(0, whole.length / 2), /bad is not imported: /);
+    await refuses(whole.subarray(0, whole.length - 1), /bad is not imported: /);
+    await refuses(new Uint8Array([...whole, 0]), /bad is not imported: /);
+    const flipped = whole.slice();
+    flipped[whole.length >> 1] ^= 1;
+    await refuses(flipped, /bad is not imported: /);
+    assertRefused(await other.run("snapshot import", ["/no/where"]), /\/no\/where cannot be read/);
+    assertRefused(await other.run("snapshot import", [micro.directory]), /is a directory/);
+    assertRefused(await other.run("snapshot import"), /takes a FILE/, 2);
+  });
+  await t.step("an interrupt leaves nothing", async () => {
+    await using other = await make();
+    const child = other.spawnWith({ openStdin: true }, "snapshot import", "-");
+    const writer = child.stdin.getWriter();
+    await writer.write((await Deno.readFile(file)).subarray(0, 5 << 20));
+    const root = `${other.home}/snapshots/micro-${ARCH}`;
+    while ((await namesIn(root)).length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    child.kill("SIGINT");
+    const outputs = [child.stdout, child.stderr].map((stream) => new Response(stream).text());
+    const [{ code }] = await Promise.all([child.status, ...outputs]);
+    writer.close().catch(() => {});
+    assertEquals([code, await namesIn(root)], [130, []]);
+  });
+});
+
+Deno.test("a snapshot of the engine mapped-ram is exported without what can be made again, and resumes elsewhere", async () => {
+  const env = { HOTBOOT_QEMU: await newerQemu() };
+  const change: GuestOptions["change"] = (profile) => profile.engine = "mapped-ram";
+  await using micro = await GuestHome.make({ change });
+  await using other = await GuestHome.make({ change });
+  const file = `${micro.directory}/mapped`;
+  await micro.succeed("capture", [], { env });
+  await micro.succeed("snapshot verify", [], { env });
+  await micro.succeed("snapshot export", [file], { env });
+  assertEquals(await tool(`zstd -dc '${file}' | tar -t`), "manifest.json\nsavevm.zst\ndisk.qcow2\n");
+  assertRefused(await other.run("snapshot import", [file]), /cannot be resumed here: mapped-ram needs QEMU 9\.0/);
+  await other.succeed("snapshot import", [file], { env });
+  assertEquals(JSON.parse(await other.succeed("snapshot ls", ["--json"], { env }))[0].state, "usable");
+  const started = JSON.parse(await other.succeed("start", ["--no-fallback", "--json"], { env }));
+  assertEquals([started.origin, started.snapshot], ["resume", idOf(await micro.snapshot())]);
+  await other.succeed("snapshot verify", [], { env });
+});
+
+Deno.test("tar reads the header of a file of more than 8 GiB", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "hotboot-test-" });
+  try {
+    const size = 9 * 2 ** 30;
+    const header = tarHeader({ name: "ram", size }, 0);
+    await Deno.writeFile(`${directory}/tar`, header);
+    await Deno.truncate(`${directory}/tar`, header.length + size + tarEnd(header.length + size).length);
+    assertMatch(await tool(`tar -tvf '${directory}/tar'`), new RegExp(`^-rw-{7} .* ${size} .* ram\n$`));
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});

@@ -1,0 +1,34 @@
+/** What the tests of the `snapshot` commands share. */
+
+import { assertEquals, assertMatch } from "@std/assert";
+import type { SnapshotInfo } from "../../lib/emulator/snapshots.ts";
+import { assertCode, type GuestHome, type Run } from "./harness.ts";
+
+/** What `hotboot snapshot VERB --json` says. */
+export const json = async (home: GuestHome, verb: string, ...args: string[]) =>
+  JSON.parse(await home.succeed(`snapshot ${verb}`, ["--json", ...args]));
+
+/** What `hotboot snapshot ls` says. */
+export const list = (home: GuestHome, ...args: string[]): Promise<SnapshotInfo[]> => json(home, "ls", ...args);
+
+/** The id of the snapshot in the directory. */
+export const idOf = (directory: string) => directory.split("/").at(-1)!;
+
+/** What is in a directory; nothing where there is none. */
+export const namesIn = async (directory: string) =>
+  (await Array.fromAsync(Deno.readDir(directory), ({ name }) => name).catch(() => [])).sort();
+
+/** The reason is the last line on standard error, and nothing is on standard output. */
+export function assertRefused(run: Run, why: RegExp, code = 1): void {
+  assertCode(run, code);
+  assertMatch(run.stderr.trimEnd().split("\n").at(-1)!, why);
+  assertEquals(run.stdout, "");
+}
+
+/** What a command line of common tools prints. */
+export async function tool(command: string): Promise<string> {
+  const { code, stdout, stderr } = await new Deno.Command("bash", { args: ["-c", `set -o pipefail; ${command}`] })
+    .output();
+  assertEquals(code, 0, new TextDecoder().decode(stderr));
+  return new TextDecoder().decode(stdout);
+}
