@@ -176,6 +176,14 @@ export async function findRunningOrClear(emulator: Emulator): Promise<InstanceRe
   await clearInstance(emulator);
 }
 
+/** Has a running instance go on whose CPUs somebody, or a killed stop, has stopped. False when they run anyway. */
+export async function unpause(emulator: Emulator): Promise<boolean> {
+  await using found = await findRunning(emulator);
+  if (!found || (await found.qmp.execute<{ running: boolean }>("query-status")).running) return false;
+  await found.qmp.execute("cont");
+  return true;
+}
+
 /** Ends the instance's QEMU, if it runs, as when the power goes. No other process is ever touched. */
 export async function powerOff(emulator: Emulator): Promise<boolean> {
   const running = await findRunning(emulator);

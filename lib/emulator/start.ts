@@ -5,7 +5,7 @@ import { UnusableSnapshot } from "../snapshot/manifest.ts";
 import { newestSnapshot, syncSnapshot } from "../snapshot/store.ts";
 import { coldBoot } from "./boot.ts";
 import { type Emulator, imageKey, lockInstance } from "./emulator.ts";
-import { findRunningOrClear, powerOff } from "./instance.ts";
+import { findRunningOrClear, powerOff, unpause } from "./instance.ts";
 import { readKept } from "./kept.ts";
 import { makeSetup, requireFreePorts, type Setup } from "./launch.ts";
 import { resume } from "./resume.ts";
@@ -33,7 +33,10 @@ export async function start(emulator: Emulator, options: StartOptions = {}): Pro
   const running = await findRunningOrClear(emulator);
   if (running) {
     const { profile } = running;
-    if (profile === emulator.profile.name) return { ...resultOf(emulator, running), timeline: [] };
+    if (profile === emulator.profile.name) {
+      if (await unpause(emulator)) emulator.report.step("it was paused, and goes on");
+      return { ...resultOf(emulator, running), timeline: [] };
+    }
     throw new HotbootError(
       `instance '${emulator.instance}' runs profile '${profile}': stop it first ('hotboot stop'), or name another --instance`,
     );

@@ -106,8 +106,10 @@ async function suspend(emulator: Emulator, { qmp }: RunningInstance, record: Ins
 
 /** Looks at the guest's clock; what it gives stops the guest, and says what is to be known of it. */
 async function sleepingGuest(emulator: Emulator, qmp: QmpClient): Promise<() => Promise<GuestState>> {
-  const { running } = await qmp.execute<{ running: boolean }>("query-status");
-  if (!running) { // somebody has paused it
+  const { running, status } = await qmp.execute<{ running: boolean; status: string }>("query-status");
+  if (status === "postmigrate") {
+    await qmp.execute("cont"); // a stop was killed when all had been saved: its disk was given up, and is taken back so
+  } else if (!running) { // somebody has paused it
     const clock = { clock: "nothing", clockOffsetMs: 0, reseeds: false } as const;
     return () => Promise.resolve({ ...clock, stoppedAt: Date.now(), frozen: [], notFrozen: [] });
   }

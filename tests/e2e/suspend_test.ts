@@ -193,12 +193,35 @@ Deno.test("a suspend that fails, or is interrupted or killed at any moment, lose
       await micro.exec("sh", "-c", "echo memory >/run/here");
     });
   }
+  await t.step("a stop that was killed when all was saved", async () => {
+    {
+      await using qmp = await QmpClient.connect(micro.socket("monitor"));
+      await qmp.execute("stop");
+      const saved = `${micro.directory}/saved.sock`;
+      using listener = Deno.listen({ transport: "unix", path: saved });
+      const completed = qmp.waitForEvent(({ event, data }) => event === "MIGRATION" && data.status === "completed", "");
+      await qmp.execute("migrate-set-capabilities", { capabilities: [{ capability: "events", state: true }] });
+      await qmp.execute("migrate", { uri: `unix:${saved}` });
+      await (await listener.accept()).readable.pipeTo(new WritableStream());
+      await completed;
+      assertEquals((await qmp.execute<{ status: string }>("query-status")).status, "postmigrate");
+    }
+    await micro.succeed("stop");
+    assertEquals((await micro.start()).origin, "continue");
+    await alive();
+  });
   await t.step("a guest that somebody has paused", async () => {
     {
       await using qmp = await QmpClient.connect(micro.socket("monitor"));
       await qmp.execute("stop");
     }
     assertEquals(await stateOf(micro), "paused");
+    assertMatch((await micro.run("start")).stderr, /it was paused, and goes on\n/);
+    await alive();
+    {
+      await using qmp = await QmpClient.connect(micro.socket("monitor"));
+      await qmp.execute("stop");
+    }
     await micro.succeed("stop");
     assertEquals((await micro.start()).origin, "continue");
     await alive();
