@@ -9,6 +9,7 @@ import { type Bench, type Figure, isMet, table } from "./figure.ts";
 const SUBJECTS: Record<string, () => Promise<{ bench: Bench }>> = {
   resume: () => import("./resume.ts"),
   memory: () => import("./memory.ts"),
+  engines: () => import("./engines.ts"),
   iso: () => import("./iso.ts"),
   zstd: () => import("./zstd.ts"),
   release: () => import("./release.ts"),
