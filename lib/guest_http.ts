@@ -7,6 +7,7 @@
 
 import { concat } from "@std/bytes/concat";
 import { HotbootError } from "./error.ts";
+import { writeAll } from "./write_all.ts";
 
 /**
  * How many requests to one port are under way. QEMU's user network listens with a backlog of 1 (libslirp's tcpx_listen),
@@ -85,7 +86,7 @@ async function exchange<T>(
       ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
     ];
     const bytes = new TextEncoder().encode(lines.join("\r\n") + "\r\n\r\n");
-    for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
+    await writeAll(connection, bytes);
     return await read(received(connection));
   } catch (error) {
     signal.throwIfAborted();

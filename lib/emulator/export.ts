@@ -10,6 +10,7 @@ import { archiveChunks, contentSize, type SealedManifest } from "../snapshot/arc
 import { zstdCompressStream } from "../zstd/stream.ts";
 import type { Emulator } from "./emulator.ts";
 import { findSnapshot, verifySnapshot } from "./snapshots.ts";
+import { writeAll } from "../write_all.ts";
 
 /** What exporting gave. */
 export interface ExportResult {
@@ -62,8 +63,9 @@ export async function exportSnapshot(
     }
   };
   try {
-    if (typeof target === "string") await replaceFile(target, (file) => copy((piece) => writeAll(file, piece, target)));
-    else await copyTo(target, copy);
+    if (typeof target === "string") {
+      await replaceFile(target, (file) => copy((piece) => writeFile(file, piece, target)));
+    } else await copyTo(target, copy);
   } catch (error) {
     signal.throwIfAborted();
     if (!(error instanceof HotbootError)) throw error;
@@ -84,9 +86,9 @@ async function copyTo(
   }
 }
 
-async function writeAll(file: Deno.FsFile, bytes: Uint8Array, path: string): Promise<void> {
+async function writeFile(file: Deno.FsFile, bytes: Uint8Array, path: string): Promise<void> {
   try {
-    for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+    await writeAll(file, bytes);
   } catch (error) {
     throw new HotbootError(`${path} cannot be written (${messageOf(error)}): make room, or name another disk`);
   }

@@ -9,6 +9,7 @@ import { SECTOR, sectorsFor } from "./ecma119.ts";
 import { type IsoContent, type IsoEntry, IsoError, type IsoOptions } from "./entry.ts";
 import { type Layout, layOut } from "./layout.ts";
 import { buildTree, type FileNode } from "./tree.ts";
+import { writeAll } from "../write_all.ts";
 
 const LONGEST_LABEL = 32;
 /** One piece of an image: large enough that a system call is cheap, small enough to have a few at a time. */
@@ -176,8 +177,4 @@ async function* imageChunks(
 function changed({ path, size }: FileNode, got?: number): IsoError {
   const what = got === undefined ? "more bytes than that" : `only ${got} of them`;
   return new IsoError(`${path}: it was said to have ${size} bytes and gave ${what}: it changed while it was read`);
-}
-
-async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
 }

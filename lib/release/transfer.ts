@@ -13,6 +13,7 @@ import { get, hostOf, pauseBefore, TransientError } from "./http.ts";
 import { type Download, type DownloadOptions, WrongContent } from "./options.ts";
 import type { PartFile, Range } from "./part_file.ts";
 import { requireRoom } from "./room.ts";
+import { writeAll } from "../write_all.ts";
 
 /** What is written at once; and how much where connections break. */
 const BUFFER = 4 * 1024 * 1024;
@@ -389,8 +390,4 @@ function validatorOf(headers: Headers): string | undefined {
   if (tag?.startsWith('"')) return tag;
   const [changed, sent] = ["last-modified", "date"].map((name) => Date.parse(headers.get(name) ?? ""));
   return sent > changed ? headers.get("last-modified")! : undefined;
-}
-
-async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
 }

@@ -9,6 +9,7 @@
 import { HotbootError } from "../error.ts";
 import type { QmpClient, QmpEvent } from "../vm/qmp.ts";
 import { type WaitOptions, within } from "../wait.ts";
+import { writeAll } from "../write_all.ts";
 
 /**
  * What is moved: `devices` leaves out memory that is a shared file (the capability `x-ignore-shared`), which is the
@@ -123,8 +124,4 @@ async function copyFromFile(path: string, connection: Deno.Conn): Promise<void> 
   using file = await Deno.open(path);
   const buffer = new Uint8Array(CHUNK_BYTES);
   for (let got; (got = await file.read(buffer)) !== null;) await writeAll(connection, buffer.subarray(0, got));
-}
-
-async function writeAll(to: { write(bytes: Uint8Array): Promise<number> }, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length;) at += await to.write(bytes.subarray(at));
 }

@@ -2,6 +2,7 @@
 
 import type { Reporter } from "../emulator/emulator.ts";
 import { ProgressLine } from "./progress.ts";
+import { writeAll } from "../write_all.ts";
 
 /** Prints bytes, or a text and a newline, on standard output. */
 export async function print(what: string | Uint8Array): Promise<void> {
@@ -51,5 +52,5 @@ function terminalColumns(): number {
 
 async function write(to: { write(bytes: Uint8Array): Promise<number> }, what: string | Uint8Array): Promise<void> {
   const bytes = typeof what === "string" ? new TextEncoder().encode(`${what}\n`) : what;
-  for (let at = 0; at < bytes.length;) at += await to.write(bytes.subarray(at));
+  await writeAll(to, bytes);
 }

@@ -5,6 +5,7 @@
  */
 
 import { HotbootError } from "../error.ts";
+import { writeAll } from "../write_all.ts";
 
 const MAGIC = 0x514649fb; // "QFI" and 0xfb
 const CLUSTER_BITS = 16; // QEMU's default: 64 KiB
@@ -139,7 +140,7 @@ export async function setBackingFile(path: string, backingFile: string): Promise
   head.set(name, offset);
   view.setUint32(16, name.length);
   await file.seek(0, Deno.SeekMode.Start);
-  for (let at = 0; at < end;) at += await file.write(head.subarray(at, end));
+  await writeAll(file, head.subarray(0, end));
   return true;
 }
 

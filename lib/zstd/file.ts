@@ -13,6 +13,7 @@ import { type Extent, FRAME } from "./jobs.ts";
 import { Pool } from "./pool.ts";
 import { cannotWrite } from "./sparse.ts";
 import { Writer } from "./writer.ts";
+import { writeAll } from "../write_all.ts";
 
 /** For each so many bytes of compressed data a thread may be worth its start. */
 const WORTHWHILE = 256 * 1024;
@@ -68,7 +69,7 @@ export async function compressFile(from: string, to: string, options: ZstdOption
     const write = async () => {
       const frame = (await pending.shift()!)!;
       signal.throwIfAborted();
-      await writeAll(file, frame);
+      await writeFile(file, frame);
       free(frame.buffer);
       written++;
       onProgress?.(Math.min(size, written * FRAME), size);
@@ -261,9 +262,9 @@ function endingOn(signal: AbortSignal, pool: Pool): Disposable {
   return { [Symbol.dispose]: () => signal.removeEventListener("abort", end) };
 }
 
-async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
+async function writeFile(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
   try {
-    for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+    await writeAll(file, bytes);
   } catch (error) {
     throw cannotWrite(error);
   }

@@ -6,18 +6,10 @@ import { adoptSnapshot, newestSnapshot, prepareSnapshot } from "../../lib/snapsh
 import { tarEnd, tarHeader, tarPadding, TarReader } from "../../lib/snapshot/tar.ts";
 import { findId } from "../../lib/emulator/snapshots.ts";
 import { sha256File } from "../../lib/emulator/image.ts";
+import { withDirectory } from "./temporary.ts";
 
 const ID = "20240102T030405Z-0a1b";
 const text = (value: string) => new TextEncoder().encode(value);
-
-async function withDirectory(use: (directory: string) => Promise<void>): Promise<void> {
-  const directory = await Deno.makeTempDir({ prefix: "hotboot-unit-" });
-  try {
-    await use(directory);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
-}
 
 /** A snapshot with made-up content, and its manifest. */
 async function snapshot(parent: string): Promise<{ directory: string; manifest: SealedManifest }> {

@@ -11,6 +11,7 @@ import {
   wrongSize,
 } from "../../lib/snapshot/manifest.ts";
 import { commitSnapshot, newestSnapshot, prepareSnapshot, syncSnapshot } from "../../lib/snapshot/store.ts";
+import { withDirectory } from "./temporary.ts";
 
 const IDENTITY: Identity = { "QEMU version": "7.2.22", "memory": "512 MiB" };
 const GUEST: Manifest["guest"] = {
@@ -22,15 +23,6 @@ const GUEST: Manifest["guest"] = {
   notFrozen: [],
 };
 const RAM_BYTES = 4 << 20;
-
-async function withDirectory(use: (directory: string) => Promise<void>): Promise<void> {
-  const directory = await Deno.makeTempDir({ prefix: "hotboot-unit-" });
-  try {
-    await use(directory);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
-}
 
 /** A snapshot with made-up content. */
 async function captured(directory: string) {

@@ -2,14 +2,10 @@ import { assertEquals } from "@std/assert";
 import { encodeHex } from "@std/encoding/hex";
 import { FileDigest } from "../../lib/release/digest.ts";
 import { PartFile } from "../../lib/release/part_file.ts";
+import { withDirectory } from "./temporary.ts";
 
 async function withPath(use: (path: string) => Promise<void>): Promise<void> {
-  const directory = await Deno.makeTempDir({ prefix: "hotboot-unit-" });
-  try {
-    await use(`${directory}/part`);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+  await withDirectory((directory) => use(`${directory}/part`));
 }
 
 Deno.test("part file: ranges are put together, and what is missing is known, also to the next run", async () => {

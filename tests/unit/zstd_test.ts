@@ -8,6 +8,7 @@ import { isZero, stretches } from "../../lib/zstd/sparse.ts";
 import { zstdCompressStream, zstdDecompressStream } from "../../lib/zstd/stream.ts";
 import { ContentChecksum, contentChecksum } from "../../lib/zstd/xxh64.ts";
 import { random } from "./random.ts";
+import { withDirectory as inDirectory } from "./temporary.ts";
 
 const ENGINES: ZstdEngineName[] = ["native", "wasm"];
 const KIB = 1024;
@@ -15,14 +16,11 @@ const MIB = 1024 * KIB;
 
 /** A directory, and whether nothing but these files is in it at the end. */
 async function withDirectory(use: (path: string) => Promise<void>): Promise<void> {
-  const directory = await Deno.makeTempDir({ prefix: "hotboot-unit-" });
-  try {
+  await inDirectory(async (directory) => {
     await use(directory);
     const left = [...Deno.readDirSync(directory)].filter(({ name }) => name.endsWith(".tmp"));
     assertEquals(left, []);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+  });
 }
 
 /** For a test with each engine, in a directory of its own. */
