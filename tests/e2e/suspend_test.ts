@@ -249,17 +249,18 @@ Deno.test("demo: no committed row is lost over suspended and resumed sessions un
       else await sleep(50);
     }
   })();
-  const counts: number[] = [];
   for (let cycle = 0; cycle < cycles; cycle++) {
-    await sleep(300);
+    // However slow the machine: the load has gone on, and is in the midst of it.
+    const before = committed.length;
+    for (const end = Date.now() + 60_000; committed.length < before + 3; await sleep(20)) {
+      assert(Date.now() < end, `in cycle ${cycle} the load makes no progress after ${before} rows`);
+    }
     await demo.succeed("stop");
     assertEquals(await demo.succeed("credentials", ["--env"]), secrets);
     assertEquals((await demo.start()).origin, "continue");
-    counts.push(committed.length);
   }
   isOver = true;
   await load;
-  assert(new Set(counts).size > cycles / 2, `the load made no progress: ${counts}`);
   assertEquals(await demo.succeed("credentials", ["--env"]), secrets);
 
   await t.step("the rows are there, and the database is sound", async () => {
