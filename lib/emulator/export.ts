@@ -64,7 +64,7 @@ export async function exportSnapshot(
   };
   try {
     if (typeof target === "string") {
-      await replaceFile(target, (file) => copy((piece) => writeFile(file, piece, target)));
+      await replaceFile(target, (file) => copy((piece) => writeFile(file, piece, target)), { sync: true });
     } else await copyTo(target, copy);
   } catch (error) {
     signal.throwIfAborted();

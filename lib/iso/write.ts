@@ -9,6 +9,7 @@ import { SECTOR, sectorsFor } from "./ecma119.ts";
 import { type IsoContent, type IsoEntry, IsoError, type IsoOptions } from "./entry.ts";
 import { type Layout, layOut } from "./layout.ts";
 import { buildTree, type FileNode } from "./tree.ts";
+import { replaceFile } from "../replace.ts";
 import { writeAll } from "../write_all.ts";
 
 const LONGEST_LABEL = 32;
@@ -66,15 +67,8 @@ export function createIso(entries: Iterable<IsoEntry>, options: IsoOptions = {})
  * ```
  */
 export async function writeIso(path: string, entries: Iterable<IsoEntry>, options: IsoOptions = {}): Promise<number> {
-  const there = await Deno.stat(path).catch(() => undefined);
-  if (there && !there.isFile) { // a device must not become a file
-    throw new IsoError(`${path} is no file, and an image does not take the place of anything else`);
-  }
-  const target = there ? await Deno.realPath(path) : path; // a link stays: /dev/stdout is one
   const layout = await prepare(entries, options);
-  const temporary = `${target}.${crypto.randomUUID().slice(0, 8)}.tmp`;
-  try {
-    using file = await Deno.open(temporary, { write: true, createNew: true });
+  await replaceFile(path, async (file) => {
     // While one piece is written the next one is read, in turn into two buffers.
     const buffers = [new Uint8Array(CHUNK), new Uint8Array(CHUNK)];
     let turn = 0;
@@ -88,11 +82,7 @@ export async function writeIso(path: string, entries: Iterable<IsoEntry>, option
     } finally {
       await written;
     }
-    await Deno.rename(temporary, target);
-  } catch (error) {
-    await Deno.remove(temporary).catch(() => {});
-    throw error;
-  }
+  }, { mode: 0o666, failure: IsoError });
   return layout.sectors * SECTOR;
 }
 

@@ -11,6 +11,7 @@ import { truncated, ZstdError } from "./frame.ts";
 import { Input } from "./input.ts";
 import { type Extent, FRAME } from "./jobs.ts";
 import { Pool } from "./pool.ts";
+import { replaceFile } from "../replace.ts";
 import { cannotWrite } from "./sparse.ts";
 import { Writer } from "./writer.ts";
 import { writeAll } from "../write_all.ts";
@@ -217,30 +218,15 @@ async function replacing(
 ): Promise<void> {
   signal.throwIfAborted();
   const size = await sizeOf(from);
-  const there = await Deno.stat(to).catch(() => undefined);
-  if (there && !there.isFile) {
-    throw new ZstdError(`${to} is no file, and no other thing is replaced: name another path`);
-  }
-  const target = there ? await Deno.realPath(to) : to; // a link stays
-  const temporary = `${target}.${crypto.randomUUID().slice(0, 8)}.tmp`;
-  try {
-    {
-      using file = await Deno.open(temporary, { write: true, createNew: true, mode: 0o600 }).catch((error) => {
-        throw new ZstdError(`${to} cannot be written (${messageOf(error)}): name a path where that is permitted`);
-      });
-      try {
-        await make({ size, file, temporary }, signal);
-      } catch (error) {
-        signal.throwIfAborted();
-        throw error instanceof ZstdError ? new ZstdError(`${from}: ${error.message}`) : error;
-      }
+  await replaceFile(to, async (file, temporary) => {
+    try {
+      await make({ size, file, temporary }, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      throw error instanceof ZstdError ? new ZstdError(`${from}: ${error.message}`) : error;
     }
     signal.throwIfAborted();
-    await Deno.rename(temporary, target);
-  } catch (error) {
-    await Deno.remove(temporary).catch(() => {});
-    throw error;
-  }
+  }, { failure: ZstdError });
 }
 
 /** The size of a file that can be read. */

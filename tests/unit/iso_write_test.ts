@@ -306,7 +306,7 @@ Deno.test("iso: an image takes no device's, directory's or link's place", async 
     await new Deno.Command("mkfifo", { args: [pipe] }).output();
     for (const path of [pipe, directory]) {
       const error = await assertRejects(() => writeIso(path, [file("f")]), IsoError);
-      assertMatch(error.message, /is no file, and an image does not take the place/);
+      assertMatch(error.message, /is no file, and is not replaced/);
     }
     assert((await Deno.lstat(pipe)).isFifo);
     await Deno.writeTextFile(`${directory}/before`, "");
