@@ -1,48 +1,18 @@
 /**
- * The command line: `hotboot VERB …`. Each verb's module is loaded when it is used.
+ * The command line: `hotboot COMMAND …`. This thread finds out what is asked for and what that may touch, and has it done
+ * in a Worker that can touch nothing else.
  *
  * @module
  */
 
-import {
-  type Command,
-  type CommandGroup,
-  commandHelp,
-  groupHelp,
-  readArguments,
-  UsageError,
-} from "./lib/commands/command.ts";
-import { messageOf } from "./lib/error.ts";
+import { type Command, commandHelp, groupHelp, readArguments } from "./lib/commands/command.ts";
+import { OK, reportFailure, USAGE } from "./lib/commands/outcome.ts";
+import { findCommand, loadVerb, VERBS } from "./lib/commands/verbs.ts";
+import { COMMIT } from "./lib/commit.ts";
+import { HotbootError } from "./lib/error.ts";
+import { RING_NAME, serveRing, threadName } from "./lib/permissions/ring.ts";
 import { print, printError } from "./lib/ui/console.ts";
 import config from "./deno.json" with { type: "json" };
-
-const VERBS: Record<string, { summary: string; load: () => Promise<{ command: Command | CommandGroup }> }> = {
-  build: { summary: "build the image", load: () => import("./lib/commands/build.ts") },
-  pull: { summary: "download the image and capture it", load: () => import("./lib/commands/pull.ts") },
-  "list-releases": {
-    summary: "list what can be downloaded",
-    load: () => import("./lib/commands/list_releases.ts"),
-  },
-  capture: { summary: "boot once and keep the warm moment", load: () => import("./lib/commands/capture.ts") },
-  start: { summary: "start the emulator, warm", load: () => import("./lib/commands/start.ts") },
-  stop: { summary: "power it off", load: () => import("./lib/commands/stop.ts") },
-  reset: { summary: "end it and remove what it has left", load: () => import("./lib/commands/reset.ts") },
-  status: { summary: "show what there is and how it does", load: () => import("./lib/commands/status.ts") },
-  logs: { summary: "print the guest's console", load: () => import("./lib/commands/logs.ts") },
-  exec: { summary: "run a program in the guest", load: () => import("./lib/commands/exec.ts") },
-  credentials: { summary: "print its secrets", load: () => import("./lib/commands/credentials.ts") },
-  snapshot: {
-    summary: "list, remove, verify, export and import snapshots",
-    load: () => import("./lib/commands/snapshot.ts"),
-  },
-  iso: { summary: "make, list and unpack ISO 9660 images", load: () => import("./lib/commands/iso.ts") },
-};
-
-/** The exit codes that scripts can rely on. */
-const [OK, FAILURE, USAGE, INTERRUPTED] = [0, 1, 2, 130];
-
-/** Aborts the command's work; every operation cleans up after itself then. */
-class Interrupt extends Error {}
 
 function help(): string {
   const rows = Object.entries(VERBS).map(([verb, { summary }]) => `  ${verb.padEnd(14)} ${summary}`);
@@ -57,10 +27,16 @@ function help(): string {
   ].join("\n");
 }
 
-async function run(args: string[], signal: AbortSignal, onVerbose: () => void): Promise<number> {
+/** What is known of the command when it fails. */
+interface Progress {
+  name?: string;
+  isVerbose: boolean;
+}
+
+async function run(args: string[], signal: AbortSignal, progress: Progress): Promise<number> {
   const [verb, ...rest] = args;
   if (verb === "--version" || verb === "-V") {
-    await print(`hotboot ${config.version}`);
+    await print(`hotboot ${config.version}${COMMIT && ` (${COMMIT})`}`);
     return OK;
   }
   if (verb === "--help" || verb === "-h" || verb === "help") {
@@ -71,19 +47,15 @@ async function run(args: string[], signal: AbortSignal, onVerbose: () => void): 
     await printError(help());
     return USAGE;
   }
-  if (!Object.hasOwn(VERBS, verb)) throw new UsageError(`there is no command '${verb}': see 'hotboot --help'`);
-  const { command } = await VERBS[verb].load();
-  if ("run" in command) return await runCommand(verb, command, rest, signal, onVerbose);
+  const loaded = await loadVerb(verb);
+  if ("run" in loaded) return await runCommand(verb, loaded, rest, signal, progress);
 
   const [second, ...others] = rest;
   if (second === undefined || second === "--help" || second === "-h") {
-    await (second === undefined ? printError : print)(groupHelp(verb, command));
+    await (second === undefined ? printError : print)(groupHelp(verb, loaded));
     return second === undefined ? USAGE : OK;
   }
-  if (!Object.hasOwn(command.commands, second)) {
-    throw new UsageError(`there is no command '${verb} ${second}': see 'hotboot ${verb} --help'`);
-  }
-  return await runCommand(`${verb} ${second}`, command.commands[second], others, signal, onVerbose);
+  return await runCommand(`${verb} ${second}`, await findCommand(`${verb} ${second}`), others, signal, progress);
 }
 
 async function runCommand(
@@ -91,36 +63,33 @@ async function runCommand(
   command: Command,
   args: string[],
   signal: AbortSignal,
-  onVerbose: () => void,
+  progress: Progress,
 ): Promise<number> {
   const parsed = readArguments(name, command, args);
   if (parsed.switches.has("help")) {
     await print(commandHelp(name, command));
     return OK;
   }
-  if (parsed.switches.has("verbose")) onVerbose();
-  return await command.run({ args: parsed, signal }) ?? OK;
+  Object.assign(progress, { name, isVerbose: parsed.switches.has("verbose") });
+  const { launch } = await import("./lib/permissions/launcher.ts");
+  return await launch(new URL(import.meta.url), name, command, parsed, signal);
 }
 
 /** Runs the command line `args` and gives its exit code. */
 async function main(args: string[]): Promise<number> {
   const interrupt = new AbortController();
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    Deno.addSignalListener(name, () => interrupt.abort(new Interrupt(`interrupted by ${name}`)));
+    Deno.addSignalListener(name, () => interrupt.abort(new HotbootError(`interrupted by ${name}`)));
   }
-  let isVerbose = false;
+  const progress: Progress = { isVerbose: false };
   try {
-    return await run(args, interrupt.signal, () => isVerbose = true);
+    return await run(args, interrupt.signal, progress);
   } catch (error) {
-    if (interrupt.signal.aborted) {
-      await printError("hotboot: interrupted");
-      return INTERRUPTED;
-    }
-    if (error instanceof Deno.errors.BrokenPipe) return OK; // the reader has seen enough: hotboot logs | head
-    await printError(`hotboot: ${messageOf(error)}`);
-    if (isVerbose) await printError(String((error as Error)?.stack));
-    return error instanceof UsageError ? USAGE : FAILURE;
+    return await reportFailure(error, progress.name, { signal: interrupt.signal, ...progress });
   }
 }
 
-if (import.meta.main) Deno.exit(await main(Deno.args));
+const thread = threadName();
+if (thread === RING_NAME) {
+  serveRing(async (work, services) => (await import("./lib/commands/work.ts")).work(work, services));
+} else if (thread === undefined && import.meta.main) Deno.exit(await main(Deno.args));

@@ -56,6 +56,7 @@ export type {
   FrozenUnit,
   HealthCheck,
   Hooks,
+  LoadedProfile,
   Port,
   Profile,
   ReleaseSource,
@@ -92,6 +93,7 @@ export {
   type ReleaseAsset,
   type WorkflowRun,
 } from "./lib/release/github.ts";
+export type { Token } from "./lib/release/token.ts";
 export type { HttpRequest, RetryOptions } from "./lib/release/http.ts";
 export type { Download, DownloadOptions } from "./lib/release/options.ts";
 

@@ -12,9 +12,15 @@ export interface ReplaceOptions {
   failure?: new (message: string) => HotbootError;
 }
 
-/** Where the new content of `target` grows: known before it does, so that a permission for exactly that can be given. */
-export function growingPath(target: string): string {
+/** Where the new content of `target` grows. */
+function growingPath(target: string): string {
   return `${target}.${Deno.pid}.tmp`;
+}
+
+/** All that replacing the file at `path` touches, known beforehand, so that permission can be given for exactly that. */
+export async function replacedPaths(path: string): Promise<string[]> {
+  const target = await Deno.realPath(path).catch(() => path);
+  return [path, target, growingPath(target)];
 }
 
 /** Those that this program is making now. */

@@ -1,4 +1,3 @@
-import { build } from "../emulator/build.ts";
 import { print, printJson } from "../ui/console.ts";
 import type { Command } from "./command.ts";
 import { emulatorOf } from "./context.ts";
@@ -7,6 +6,7 @@ export const command: Command = {
   about: "Build the profile's image with its recipe, unless it was built by the same recipe already.",
   flags: [{ name: "force", short: "f", summary: "build it although it is there" }],
   async run(context) {
+    const { build } = await import("../emulator/build.ts");
     const emulator = await emulatorOf(context);
     const { image, built } = await build(emulator, { force: context.args.switches.has("force") });
     if (context.args.switches.has("json")) {

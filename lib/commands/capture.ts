@@ -1,4 +1,3 @@
-import { capture } from "../emulator/capture.ts";
 import { print, printError, printJson } from "../ui/console.ts";
 import { renderTimelines } from "../ui/timeline.ts";
 import type { Command } from "./command.ts";
@@ -11,6 +10,7 @@ export const command: Command = {
     ENGINE_FLAG,
   ],
   async run(context) {
+    const { capture } = await import("../emulator/capture.ts");
     const emulator = await emulatorOf(context);
     const { switches } = context.args;
     const { snapshot, captured, timeline } = await capture(emulator, {

@@ -2,6 +2,8 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { HotbootError } from "../error.ts";
+import type { LoadedProfile } from "../profile/profile.ts";
+import type { Token } from "../release/token.ts";
 
 /** A command line that makes no sense; the exit code is 2. */
 export class UsageError extends HotbootError {
@@ -53,6 +55,12 @@ export interface CommandContext {
   args: Arguments;
   /** Aborted when the user interrupts. */
   signal: AbortSignal;
+  /** Makes a symbolic link; see `runInRing`. */
+  symlink(target: string, path: string): Promise<void>;
+  /** The emulator that the common options name. */
+  emulator?: { profile: LoadedProfile; home: string };
+  /** A token for GitHub; `null`: there is none. */
+  token?: Token | null;
 }
 
 /** The options of commands that work on an emulator. */

@@ -1,20 +1,21 @@
 /** From a command's arguments to an emulator. */
 
-import { type Emulator, openEmulator } from "../emulator/emulator.ts";
+import type { Emulator } from "../emulator/emulator.ts";
 import { resolveArch } from "../vm/arch.ts";
 import type { Engine } from "../snapshot/manifest.ts";
 import { type Arguments, type CommandContext, type Flag, UsageError } from "./command.ts";
 import { reporterOf } from "./reporter.ts";
 
 /** The emulator that the common options name. */
-export function emulatorOf(context: CommandContext): Promise<Emulator> {
-  const { profile, home, instance, arch } = context.args.values;
-  return openEmulator({
-    profile,
-    home,
+export async function emulatorOf(context: CommandContext): Promise<Emulator> {
+  const { openEmulator } = await import("../emulator/emulator.ts");
+  const { signal, token, emulator, args: { values: { instance, arch } } } = context;
+  return await openEmulator({
+    ...emulator,
     instance,
     arch: resolveArch(arch),
-    signal: context.signal,
+    signal,
+    token,
     report: reporterOf(context),
   });
 }

@@ -1,4 +1,3 @@
-import { credentials } from "../emulator/rotate.ts";
 import { secretLines } from "../secrets/secrets.ts";
 import { print, printJson } from "../ui/console.ts";
 import { renderTable } from "../ui/table.ts";
@@ -9,6 +8,7 @@ export const command: Command = {
   about: "Print the secrets of the running instance, which are its own and end with it.",
   flags: [{ name: "env", summary: "print them as NAME=value lines" }],
   async run(context) {
+    const { credentials } = await import("../emulator/rotate.ts");
     const secrets = await credentials(await emulatorOf(context));
     const { switches } = context.args;
     if (switches.has("json")) await printJson(secrets);

@@ -1,4 +1,3 @@
-import { exec } from "../emulator/exec.ts";
 import { print, printError, printJson } from "../ui/console.ts";
 import { type Command, UsageError } from "./command.ts";
 import { emulatorOf } from "./context.ts";
@@ -14,6 +13,7 @@ export const command: Command = {
     summary: "do not read standard input, which is otherwise read to its end first",
   }],
   async run(context) {
+    const { exec } = await import("../emulator/exec.ts");
     const { operands, switches } = context.args;
     if (operands.length === 0) throw new UsageError("exec needs a command: hotboot exec -- CMD [ARG…]");
     const emulator = await emulatorOf(context);

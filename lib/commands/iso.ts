@@ -1,7 +1,4 @@
-import { extractIso } from "../iso/extract.ts";
-import { type IsoNode, type IsoViewName, readIso } from "../iso/read.ts";
-import { scanFiles } from "../iso/scan.ts";
-import { writeIso } from "../iso/write.ts";
+import type { IsoNode, IsoViewName } from "../iso/read.ts";
 import { print, printJson } from "../ui/console.ts";
 import { type CommandContext, type CommandGroup, type Flag, UsageError } from "./command.ts";
 import { reporterOf } from "./reporter.ts";
@@ -50,6 +47,7 @@ async function create(context: CommandContext): Promise<void> {
   if (args.operands.length === 0) throw new UsageError("iso create needs a PATH: see 'hotboot iso create --help'");
   const time = date === undefined ? new Date() : new Date(date);
   if (Number.isNaN(time.getTime())) throw new UsageError(`--date takes an ISO 8601 date, not '${date}'`);
+  const [{ scanFiles }, { writeIso }] = await Promise.all([import("../iso/scan.ts"), import("../iso/write.ts")]);
   const report = reporterOf(context);
   const entries = await scanFiles(args.operands, output);
   const size = await writeIso(output, entries, {
@@ -70,6 +68,7 @@ async function list({ args }: CommandContext): Promise<void> {
     throw new UsageError("iso ls takes one IMAGE: see 'hotboot iso ls --help'");
   }
   const view = viewOf(args.values.view);
+  const { readIso } = await import("../iso/read.ts");
   using image = await readIso(path);
   const nodes = image.entries(view);
   if (args.switches.has("json")) {
@@ -81,15 +80,16 @@ async function list({ args }: CommandContext): Promise<void> {
 }
 
 async function extract(context: CommandContext): Promise<void> {
-  const { args, signal } = context;
+  const { args, signal, symlink } = context;
   const [path, directory, ...more] = args.operands;
   if (directory === undefined || more.length > 0) {
     throw new UsageError("iso extract takes an IMAGE and a DIR: see 'hotboot iso extract --help'");
   }
+  const [{ readIso }, { extractIso }] = await Promise.all([import("../iso/read.ts"), import("../iso/extract.ts")]);
   const report = reporterOf(context);
   const view = viewOf(args.values.view);
   using image = await readIso(path);
-  const count = await extractIso(image, directory, { view, signal, onWarning: report.warn });
+  const count = await extractIso(image, directory, { view, signal, symlink, onWarning: report.warn });
   if (args.switches.has("json")) await printJson({ directory, entries: count });
   else report.step(`${count} entries written to ${directory}`);
 }

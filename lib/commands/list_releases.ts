@@ -1,5 +1,4 @@
 import { HotbootError } from "../error.ts";
-import { openGitHub } from "../emulator/pull.ts";
 import type { Release } from "../release/github.ts";
 import { formatBytes } from "../release/format.ts";
 import { print, printJson } from "../ui/console.ts";
@@ -11,6 +10,7 @@ export const command: Command = {
   about: "List the releases that 'pull' can get the image from, the newest first.",
   flags: [{ name: "repo", value: "OWNER/NAME", summary: "the GitHub repository (default: the profile's)" }],
   async run(context) {
+    const { openGitHub } = await import("../emulator/pull.ts");
     const named = repository(context.args);
     const emulator = await emulatorOf(context);
     const { release } = emulator.profile.image;

@@ -1,4 +1,3 @@
-import { logs } from "../emulator/logs.ts";
 import { print } from "../ui/console.ts";
 import { type Command, wholeNumber } from "./command.ts";
 import { emulatorOf } from "./context.ts";
@@ -10,6 +9,7 @@ export const command: Command = {
     { name: "lines", short: "n", value: "N", summary: "no more than its last N lines" },
   ],
   async run(context) {
+    const { logs } = await import("../emulator/logs.ts");
     const { args, signal } = context;
     const lines = wholeNumber(args, "lines");
     const follow = args.switches.has("follow");

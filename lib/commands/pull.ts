@@ -1,5 +1,3 @@
-import { capture } from "../emulator/capture.ts";
-import { pull } from "../emulator/pull.ts";
 import { print, printJson } from "../ui/console.ts";
 import { type Command, repository, UsageError, wholeNumber } from "./command.ts";
 import { emulatorOf } from "./context.ts";
@@ -17,6 +15,7 @@ export const command: Command = {
     { name: "force", short: "f", summary: "download it although it is there" },
   ],
   async run(context) {
+    const { pull } = await import("../emulator/pull.ts");
     const { args } = context;
     const { branch, tag } = args.values;
     const which = ["branch", "tag", "pr", "run"].filter((name) => args.values[name] !== undefined);
@@ -31,7 +30,9 @@ export const command: Command = {
       run: wholeNumber(args, "run"),
       force: args.switches.has("force"),
     });
-    const captured = args.switches.has("skip-snapshot") ? undefined : await capture(emulator);
+    const captured = args.switches.has("skip-snapshot")
+      ? undefined
+      : await (await import("../emulator/capture.ts")).capture(emulator);
     if (args.switches.has("json")) {
       await printJson({ pulled, paths: image.paths, ...image.record, snapshot: captured?.snapshot });
     } else {

@@ -1,8 +1,5 @@
 import type { SnapshotUser } from "../emulator/in_use.ts";
-import { exportSnapshot } from "../emulator/export.ts";
-import { importSnapshot } from "../emulator/import.ts";
-import { pruneSnapshots } from "../emulator/prune.ts";
-import { listSnapshots, removeSnapshots, type SnapshotInfo, verifySnapshot } from "../emulator/snapshots.ts";
+import type { SnapshotInfo } from "../emulator/snapshots.ts";
 import { formatBytes, formatDuration } from "../release/format.ts";
 import { print, printError, printJson } from "../ui/console.ts";
 import { renderTable } from "../ui/table.ts";
@@ -58,6 +55,7 @@ export const command: CommandGroup = {
 };
 
 async function list(context: CommandContext): Promise<void> {
+  const { listSnapshots } = await import("../emulator/snapshots.ts");
   const { switches } = context.args;
   const snapshots = await listSnapshots(await emulatorOf(context), { all: switches.has("all") });
   if (switches.has("json")) return await printJson(snapshots);
@@ -80,6 +78,7 @@ function age(created: string | undefined): string {
 }
 
 async function remove(context: CommandContext): Promise<void> {
+  const { removeSnapshots } = await import("../emulator/snapshots.ts");
   const { operands, switches } = context.args;
   const all = switches.has("all");
   if (all === operands.length > 0) {
@@ -92,6 +91,7 @@ async function remove(context: CommandContext): Promise<void> {
 }
 
 async function prune(context: CommandContext): Promise<void> {
+  const { pruneSnapshots } = await import("../emulator/prune.ts");
   const { switches } = context.args;
   const emulator = await emulatorOf(context);
   const dryRun = switches.has("dry-run");
@@ -103,6 +103,7 @@ async function prune(context: CommandContext): Promise<void> {
 }
 
 async function verify(context: CommandContext): Promise<void> {
+  const { verifySnapshot } = await import("../emulator/snapshots.ts");
   const { operands, switches } = context.args;
   if (operands.length > 1) throw new UsageError("snapshot verify takes one ID: see 'hotboot snapshot verify --help'");
   const emulator = await emulatorOf(context);
@@ -114,6 +115,7 @@ async function verify(context: CommandContext): Promise<void> {
 }
 
 async function exportOne(context: CommandContext): Promise<void> {
+  const { exportSnapshot } = await import("../emulator/export.ts");
   const { operands, switches } = context.args;
   const [file, id, ...more] = operands.toReversed();
   if (file === undefined || more.length > 0) {
@@ -130,6 +132,7 @@ async function exportOne(context: CommandContext): Promise<void> {
 }
 
 async function importOne(context: CommandContext): Promise<void> {
+  const { importSnapshot } = await import("../emulator/import.ts");
   const { operands, switches } = context.args;
   const [file, ...more] = operands;
   if (file === undefined || more.length > 0) {

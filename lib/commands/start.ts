@@ -1,4 +1,3 @@
-import { start } from "../emulator/start.ts";
 import { print, printError, printJson } from "../ui/console.ts";
 import { renderTimelines } from "../ui/timeline.ts";
 import type { Command } from "./command.ts";
@@ -19,6 +18,7 @@ export const command: Command = {
     },
   ],
   async run(context) {
+    const { start } = await import("../emulator/start.ts");
     const emulator = await emulatorOf(context);
     const { switches } = context.args;
     const result = await start(emulator, {

@@ -1,5 +1,5 @@
 import type { ImageOrigin } from "../emulator/image.ts";
-import { type Status, status } from "../emulator/status.ts";
+import type { Status } from "../emulator/status.ts";
 import { print, printJson } from "../ui/console.ts";
 import type { Command } from "./command.ts";
 import { emulatorOf } from "./context.ts";
@@ -8,6 +8,7 @@ export const command: Command = {
   about: "Show the instance, its services' health, the image and the snapshot.",
   flags: [],
   async run(context) {
+    const { status } = await import("../emulator/status.ts");
     const result = await status(await emulatorOf(context));
     if (context.args.switches.has("json")) return await printJson(result);
     await print(describe(result).map(([name, text]) => `${name.padEnd(10)} ${text}`).join("\n"));

@@ -1,4 +1,4 @@
-import { stop, type StopResult } from "../emulator/stop.ts";
+import type { StopResult } from "../emulator/stop.ts";
 import { printJson } from "../ui/console.ts";
 import { type Command, UsageError } from "./command.ts";
 import { emulatorOf } from "./context.ts";
@@ -10,6 +10,7 @@ export const command: Command = {
     { name: "discard", summary: "switch it off and drop it: the next start goes back to the snapshot" },
   ],
   async run(context) {
+    const { stop } = await import("../emulator/stop.ts");
     const { switches } = context.args;
     if (switches.has("shutdown") && switches.has("discard")) {
       throw new UsageError("--shutdown and --discard exclude each other");

@@ -4,6 +4,7 @@ import { encodeHex } from "@std/encoding/hex";
 import { fromFileUrl } from "@std/path/from-file-url";
 import { TextLineStream } from "@std/streams/text-line-stream";
 import { HotbootError } from "../error.ts";
+import { onPath } from "../on_path.ts";
 import type { Emulator } from "./emulator.ts";
 import { requireUnused } from "./in_use.ts";
 import { lockImage } from "./image_store.ts";
@@ -65,17 +66,25 @@ export async function build(emulator: Emulator, options: BuildOptions = {}): Pro
   }
 }
 
+/**
+ * Runs a script, and ends all that it has started when it is ended itself. Deno lets only those end a process group who
+ * may run everything.
+ */
+const IN_A_GROUP = `trap 'trap "" TERM; kill -TERM -- -$$' TERM; bash "$0" "$@" & wait $!`;
+
 /** Runs the script in a process group of its own, so that ending it ends whatever it has started. */
 async function runRecipe(emulator: Emulator, script: string, output: string): Promise<void> {
   const { profile, report, signal } = emulator;
-  const child = new Deno.Command("bash", {
-    args: [recipePath(emulator, script), output, emulator.arch],
+  const bash = await onPath("bash");
+  if (!bash) throw new HotbootError("bash, which runs the recipe, is not on PATH: install it");
+  const child = new Deno.Command(bash, {
+    args: ["-c", IN_A_GROUP, recipePath(emulator, script), output, emulator.arch],
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
     detached: true,
   }).spawn();
-  const onAbort = () => Deno.kill(-child.pid, "SIGTERM");
+  const onAbort = () => child.kill("SIGTERM");
   signal.addEventListener("abort", onAbort, { once: true });
   try {
     signal.throwIfAborted();

@@ -2,6 +2,7 @@
 
 import { HotbootError } from "../error.ts";
 import { type LoadedProfile, loadProfile, type Profile } from "../profile/profile.ts";
+import type { Token } from "../release/token.ts";
 import { type Arch, HOST_ARCH } from "../vm/arch.ts";
 import { findQemu, probeQemu, type QemuFacts } from "../vm/probe.ts";
 import { Home, isLocked, lock, privateDirectory } from "./home.ts";
@@ -20,8 +21,8 @@ export interface Reporter {
 
 /** How to open an emulator. */
 export interface EmulatorOptions {
-  /** A built-in profile's name, or a profile's path; `demo` unless told. */
-  profile?: string;
+  /** A built-in profile's name, a profile's path, or one that is loaded; `demo` unless told. */
+  profile?: string | LoadedProfile;
   /** hotboot's directory; `$HOTBOOT_HOME`, else `~/.hotboot`. */
   home?: string;
   /** The instance's name; `vm` unless told. */
@@ -32,6 +33,8 @@ export interface EmulatorOptions {
   signal?: AbortSignal;
   /** Is told what happens; nobody unless told. */
   report?: Reporter;
+  /** A token for GitHub, or `null` for none; it is looked for in the environment and asked of `gh` unless told. */
+  token?: Token | null;
 }
 
 /** An emulator; {@linkcode openEmulator} makes one, and the operations take it. */
@@ -50,6 +53,8 @@ export interface Emulator {
   readonly signal: AbortSignal;
   /** Is told what happens. */
   readonly report: Reporter;
+  /** A token for GitHub, if it is known already; `null`: there is none. */
+  readonly token?: Token | null;
 }
 
 const SILENT: Reporter = { step() {}, detail() {}, warn() {}, progress() {} };
@@ -72,7 +77,8 @@ const SILENT: Reporter = { step() {}, detail() {}, warn() {}, progress() {} };
  * ```
  */
 export async function openEmulator(options: EmulatorOptions = {}): Promise<Emulator> {
-  const { profile, url }: LoadedProfile = await loadProfile(options.profile ?? "demo");
+  const { profile: wanted = "demo" } = options;
+  const { profile, url } = typeof wanted === "string" ? await loadProfile(wanted) : wanted;
   const instance = options.instance ?? "vm";
   if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(instance)) {
     throw new HotbootError(`'${instance}' is no name for an instance: use lower-case letters, digits and dashes`);
@@ -85,6 +91,7 @@ export async function openEmulator(options: EmulatorOptions = {}): Promise<Emula
     arch: options.arch ?? HOST_ARCH,
     signal: options.signal ?? new AbortController().signal,
     report: options.report ?? SILENT,
+    ...(options.token !== undefined && { token: options.token }),
   };
 }
 
@@ -100,7 +107,7 @@ export function imageKey(emulator: Emulator): string {
  */
 export async function qemuFacts(emulator: Emulator, machineType?: string): Promise<QemuFacts> {
   const { arch, home, signal } = emulator;
-  const program = await findQemu(arch, Deno.env.get("PATH"), Deno.env.get("HOTBOOT_QEMU") || undefined);
+  const program = await findQemu(arch);
   await privateDirectory(home.cache);
   const facts = await probeQemu(
     program,

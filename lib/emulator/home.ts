@@ -93,7 +93,7 @@ export async function writeJson(path: string, value: unknown): Promise<void> {
 /** Whether another program holds the lock called `name`. Nothing is written. */
 export async function isLocked(home: Home, name: string): Promise<boolean> {
   try {
-    using file = await Deno.open(`${home.root}/locks/${name}`, { write: true });
+    using file = await Deno.open(`${home.root}/locks/${name}`);
     return !await file.tryLock(true);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;

@@ -4,7 +4,7 @@ import { HotbootError } from "../error.ts";
 import type { Identity } from "../snapshot/manifest.ts";
 import type { Emulator } from "./emulator.ts";
 import { type Image, IMAGE_DISK } from "./image.ts";
-import { findRunning, isBeingStarted, readInstance } from "./instance.ts";
+import { findRunning, instanceNames, isBeingStarted, readInstance } from "./instance.ts";
 import { readKept } from "./kept.ts";
 
 /** An instance that stands on a snapshot. */
@@ -62,14 +62,5 @@ async function runState(instance: Emulator): Promise<"starting" | "running" | un
   } catch {
     instance.signal.throwIfAborted();
     return "running"; // a QEMU that hangs has its files open
-  }
-}
-
-async function instanceNames({ home }: Emulator): Promise<string[]> {
-  try {
-    return (await Array.fromAsync(Deno.readDir(`${home.root}/instances`), ({ name }) => name)).sort();
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return [];
-    throw error;
   }
 }

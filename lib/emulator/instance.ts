@@ -90,6 +90,16 @@ export async function makeChannels(emulator: Emulator): Promise<InstanceChannels
   return channels;
 }
 
+/** The names of all instances of the emulator's home. */
+export async function instanceNames({ home }: Emulator): Promise<string[]> {
+  try {
+    return (await Array.fromAsync(Deno.readDir(`${home.root}/instances`), ({ name }) => name)).sort();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
+
 /** The instance's record, or `undefined` when nothing was started, all is stopped, or it cannot be understood. */
 export async function readInstance(emulator: Emulator): Promise<InstanceRecord | undefined> {
   try {

@@ -108,11 +108,10 @@ async function requireOwnDisk(path: string, name: string): Promise<void> {
 }
 
 /** GitHub, with what the environment says of it. */
-export async function openGitHub(emulator: Emulator): Promise<GitHub> {
+export async function openGitHub({ signal, token: given }: Emulator): Promise<GitHub> {
   const api = Deno.env.get("HOTBOOT_GITHUB_API") || undefined;
-  const host = URL.parse(api ?? "")?.hostname ?? "github.com";
-  const token = await findToken(host, emulator.signal);
-  return new GitHub({ signal: emulator.signal, ...(api && { api }), ...(token && { token }) });
+  const token = given === undefined ? await findToken(api, signal) : given;
+  return new GitHub({ signal, ...(api && { api }), ...(token && { token }) });
 }
 
 async function makePlan(emulator: Emulator, release: ReleaseSource, options: PullOptions): Promise<Plan> {

@@ -12,6 +12,8 @@ export interface ExtractOptions {
   signal?: AbortSignal;
   /** Told of what cannot be extracted: devices and the like. */
   onWarning?: (message: string) => void;
+  /** Makes a symbolic link; `Deno.symlink` unless told, which needs read and write permission for everything. */
+  symlink?: (target: string, path: string) => Promise<void>;
 }
 
 /**
@@ -26,7 +28,7 @@ export interface ExtractOptions {
  * @throws {IsoError} naming the entry that cannot be written.
  */
 export async function extractIso(image: IsoImage, directory: string, options: ExtractOptions = {}): Promise<number> {
-  const { signal, onWarning } = options;
+  const { signal, onWarning, symlink = Deno.symlink } = options;
   const links: IsoNode[] = [];
   const directories: IsoNode[] = [];
   let count = 0;
@@ -54,7 +56,7 @@ export async function extractIso(image: IsoImage, directory: string, options: Ex
   }
   for (const node of links) {
     try {
-      await Deno.symlink(node.target!, `${directory}/${node.path}`);
+      await symlink(node.target!, `${directory}/${node.path}`);
     } catch (error) { // also a target that is empty or has a NUL
       throw cannotWrite(node, error);
     }

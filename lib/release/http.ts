@@ -147,6 +147,11 @@ async function attempt(url: string, headers: Record<string, string>, signal?: Ab
     return await fetch(url, { headers: { "accept-encoding": "identity", ...headers }, redirect: "manual", signal });
   } catch (error) {
     signal?.throwIfAborted();
+    if (error instanceof Deno.errors.NotCapable) {
+      throw new HotbootError(
+        `${hostOf(url)} is no host that hotboot may talk to: allow it with HOTBOOT_DOWNLOAD_HOSTS, if you trust it`,
+      );
+    }
     throw new TransientError(`${hostOf(url)} cannot be reached (${reasonOf(error)})`);
   }
 }

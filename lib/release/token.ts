@@ -4,7 +4,9 @@ import { within } from "../wait.ts";
 
 /** A token, and where it is from. */
 export interface Token {
+  /** The token itself. */
   value: string;
+  /** What messages call its source: `GITHUB_TOKEN`. */
   from: string;
 }
 
@@ -13,9 +15,9 @@ export interface Token {
  *
  * Needs env permission for `GITHUB_TOKEN` and `GH_TOKEN`, and run permission for `gh`; without the latter it is not asked.
  *
- * @param host The host that the token is for, or its API's: `github.com`.
+ * @param api The address of the API that the token is for; GitHub's own unless told.
  */
-export async function findToken(host: string, signal?: AbortSignal): Promise<Token | undefined> {
+export async function findToken(api?: string, signal?: AbortSignal): Promise<Token | undefined> {
   for (const name of ["GITHUB_TOKEN", "GH_TOKEN"]) {
     const value = Deno.env.get(name)?.trim();
     if (value) return { value, from: name };
@@ -23,7 +25,7 @@ export async function findToken(host: string, signal?: AbortSignal): Promise<Tok
   let gh: Deno.ChildProcess | undefined;
   try {
     gh = new Deno.Command("gh", {
-      args: ["auth", "token", "--hostname", host.replace(/^api\./, "")],
+      args: ["auth", "token", "--hostname", URL.parse(api ?? "")?.hostname.replace(/^api\./, "") ?? "github.com"],
       stdin: "null",
       stdout: "piped",
       stderr: "null",

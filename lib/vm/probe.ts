@@ -3,6 +3,7 @@
 import { encodeHex } from "@std/encoding/hex";
 import { HotbootError, messageOf } from "../error.ts";
 import { type Arch, HOST_ARCH } from "./arch.ts";
+import { onPath } from "../on_path.ts";
 import { QmpClient } from "./qmp.ts";
 import type { WaitOptions } from "../wait.ts";
 
@@ -33,18 +34,20 @@ const PROGRAMS: Record<Arch, { program: string; machine: string; apt: string }> 
 /** A hardware accelerator that did not work is tried again after this long; a group or module may have been added. */
 const RETRY_AFTER_MS = 24 * 3600 * 1000;
 
+/** QEMU's program for a guest architecture: `qemu-system-x86_64`. */
+export function qemuProgram(arch: Arch): string {
+  return PROGRAMS[arch].program;
+}
+
 /**
  * The absolute path of QEMU for a guest architecture, from `PATH`.
  *
- * @param override A path to use instead.
  * @throws {HotbootError} when there is none, with the package to install.
  */
-export async function findQemu(arch: Arch, path: string | undefined, override?: string): Promise<string> {
+export async function findQemu(arch: Arch): Promise<string> {
   const { program, apt } = PROGRAMS[arch];
-  for (const candidate of override ? [override] : (path ?? "").split(":").map((dir) => `${dir}/${program}`)) {
-    if ((await Deno.stat(candidate).catch(() => undefined))?.isFile) return await Deno.realPath(candidate);
-  }
-  if (override) throw new HotbootError(`no QEMU at ${override} (named by HOTBOOT_QEMU): correct or unset it`);
+  const path = await onPath(program);
+  if (path) return path;
   throw new HotbootError(
     `${program} is not on PATH: install QEMU ('apt install ${apt}', or 'brew install qemu' on macOS)`,
   );

@@ -2,6 +2,7 @@
 
 import type { Extent, Job, Setup } from "./jobs.ts";
 import { type Reply, type Request, Responder, WORKER_NAME } from "./worker.ts";
+import { WORKER_URL } from "./worker_url.ts";
 import { ZstdError } from "./frame.ts";
 
 /** More would take more memory than they are worth: each has its own engine and some frames. */
@@ -61,7 +62,7 @@ class Lane {
 
 function startWorker(): Worker | undefined {
   try {
-    return new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: WORKER_NAME });
+    return new Worker(WORKER_URL, { type: "module", name: WORKER_NAME });
   } catch {
     return undefined; // a runtime without threads, or none permitted
   }

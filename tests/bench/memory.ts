@@ -4,7 +4,7 @@ import type { StartResult } from "../../lib/emulator/start.ts";
 import type { Phase } from "../../lib/emulator/timeline.ts";
 import { GuestAgent } from "../../lib/vm/guest_agent.ts";
 import { sleep } from "../../lib/wait.ts";
-import { assertCode, GuestHome } from "../e2e/harness.ts";
+import { assertCode, GuestHome, qemuEnv } from "../e2e/harness.ts";
 import { type Bench, median, ratio } from "./figure.ts";
 
 const RUNS = 7;
@@ -43,7 +43,7 @@ export async function measure(
   engine: string,
   { qemu, captures = CAPTURES, runs = RUNS }: { qemu?: string; captures?: number; runs?: number } = {},
 ): Promise<{ capture: number[]; saving: number[]; incoming: number[] }> {
-  const options = qemu ? { env: { HOTBOOT_QEMU: qemu } } : {};
+  const options = qemu ? { env: qemuEnv(qemu) } : {};
   // Capturing waits for a page that is made when the guest's memory is full.
   await using micro = await GuestHome.make({
     memory,

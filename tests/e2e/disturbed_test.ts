@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { sleep } from "../../lib/wait.ts";
-import { assertCode, freePort, GuestHome, hotboot } from "./harness.ts";
+import { assertCode, freePort, GuestHome, hotboot, qemuEnv } from "./harness.ts";
 
 async function copyHome(from: string, to: string): Promise<void> {
   const { success } = await new Deno.Command("cp", { args: ["-a", from, to] }).output();
@@ -87,7 +87,7 @@ Deno.test("an image that is built anew while a start is under way is not mixed w
   const wrapper = `${micro.directory}/slow-qemu`;
   await Deno.writeTextFile(wrapper, `#!/bin/sh\nsleep 1\nexec ${new TextDecoder().decode(real).trim()} "$@"\n`);
   await Deno.chmod(wrapper, 0o755);
-  const env = { HOTBOOT_QEMU: wrapper };
+  const env = qemuEnv(wrapper);
   assertCode(await micro.run("start", ["--no-fallback"], { env }), 0); // the wrapper has been probed now
   await micro.succeed("stop", ["--discard"]);
 

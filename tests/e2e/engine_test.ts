@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import type { StartResult } from "../../lib/emulator/start.ts";
-import { assertCode, GuestHome, newerQemu, type Run } from "./harness.ts";
+import { assertCode, GuestHome, newerQemu, qemuEnv, type Run } from "./harness.ts";
 
 const MAPPED = ["--engine", "mapped-ram"];
 
 Deno.test("mapped-ram: captured, compressed and resumed; its cache is made again when it is not right", async (t) => {
-  const env = { HOTBOOT_QEMU: await newerQemu() };
+  const env = qemuEnv(await newerQemu());
   await using micro = await GuestHome.make({
     change: (profile) =>
       profile.hooks = { beforeCapture: [["sh", "-c", "echo memory >/run/here; echo disk >/data/here"]] },
@@ -76,7 +76,7 @@ Deno.test("an engine that this QEMU does not have is said to be missing, and the
   if (Number(version) >= 9) return; // the system's own has it
   await using micro = await GuestHome.make();
   const run = await micro.run("start", [...MAPPED, "--quiet"], {
-    env: { HOTBOOT_QEMU: "/usr/bin/qemu-system-x86_64" },
+    env: qemuEnv("/usr/bin/qemu-system-x86_64"),
   });
   assertCode(run, 0);
   assertMatch(
@@ -86,7 +86,7 @@ Deno.test("an engine that this QEMU does not have is said to be missing, and the
 });
 
 Deno.test("a snapshot of another QEMU is tried when machine and CPU are the same, and refused by name when not", async (t) => {
-  const env = { HOTBOOT_QEMU: await newerQemu() };
+  const env = qemuEnv(await newerQemu());
   await using micro = await GuestHome.make();
   await micro.succeed("capture");
   const manifestPath = `${await micro.snapshot()}/manifest.json`;
@@ -96,7 +96,7 @@ Deno.test("a snapshot of another QEMU is tried when machine and CPU are the same
     assertMatch(run.stderr, why);
     assertMatch(run.stderr, /^hotboot: [^\n]*\n$/);
   };
-  const isNewer = micro.qemu === env.HOTBOOT_QEMU;
+  const isNewer = micro.qemu === await newerQemu();
 
   await t.step("another version with the same machine and CPU resumes it", async () => {
     const other = { ...manifest, identity: { ...manifest.identity, "QEMU version": "6.9.9" } };

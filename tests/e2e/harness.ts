@@ -2,7 +2,7 @@
  * What the end-to-end tests share: homes of their own for a guest, and hotboot as its users run it, in a
  * process of its own.
  *
- * HOTBOOT_TEST_QEMU names another QEMU than the system's.
+ * HOTBOOT_TEST_QEMU names another QEMU than the system's; HOTBOOT_TEST_BINARY a compiled hotboot, instead of the source.
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -14,7 +14,12 @@ import type { Profile } from "../../lib/profile/profile.ts";
 
 const ROOT = fromFileUrl(new URL("../../", import.meta.url));
 export const ARCH = Deno.build.arch === "aarch64" ? "arm64" : "amd64";
-const IMPORTS = await importArguments();
+/** How hotboot is run: its program and first arguments. */
+const BINARY = Deno.env.get("HOTBOOT_TEST_BINARY");
+const HOTBOOT = BINARY ? [BINARY] : [
+  Deno.execPath(),
+  ...["run", "-A", "-q", "--no-prompt", "--unstable-worker-options", ...await importArguments(), `${ROOT}cli.ts`],
+];
 
 /** Where images are kept from one run of the tests to the next; `build` makes them anew when their recipes change. */
 export const CACHE = `${Deno.env.get("XDG_CACHE_HOME") || `${Deno.env.get("HOME")}/.cache`}/hotboot-tests`;
@@ -50,12 +55,23 @@ export function newerQemu(): Promise<string> {
   })();
 }
 
-/** Starts hotboot from source, in a process group of its own as a shell does. */
+/** The environment in which `program` is the QEMU on `PATH`, whatever its name. */
+export function qemuEnv(program: string): Record<string, string> {
+  const directory = `${CACHE}/qemu/${encodeURIComponent(program)}`;
+  Deno.mkdirSync(directory, { recursive: true });
+  try {
+    Deno.symlinkSync(program, `${directory}/qemu-system-${ARCH === "arm64" ? "aarch64" : "x86_64"}`);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+  }
+  return { PATH: `${directory}:${Deno.env.get("PATH")}` };
+}
+
+/** Starts hotboot, in a process group of its own as a shell does. */
 export function spawnHotboot(args: string[], options: RunOptions = {}): Deno.ChildProcess {
-  const qemu = QEMU.includes("/") && QEMU;
-  return new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "-q", ...IMPORTS, `${ROOT}cli.ts`, ...args],
-    env: { ...(qemu && { HOTBOOT_QEMU: qemu }), ...options.env },
+  return new Deno.Command(HOTBOOT[0], {
+    args: [...HOTBOOT.slice(1), ...args],
+    env: { ...(QEMU.includes("/") && qemuEnv(QEMU)), ...options.env },
     cwd: options.cwd,
     stdin: options.stdin || options.openStdin ? "piped" : "null",
     stdout: "piped",

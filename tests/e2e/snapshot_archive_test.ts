@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { tarEnd, tarHeader } from "../../lib/snapshot/tar.ts";
-import { ARCH, assertCode, GuestHome, type GuestOptions, newerQemu } from "./harness.ts";
+import { ARCH, assertCode, GuestHome, type GuestOptions, newerQemu, qemuEnv } from "./harness.ts";
 import { assertRefused, idOf, json, list, namesIn, tool } from "./snapshots.ts";
 
 Deno.test("a snapshot that was exported resumes in another home, with what was in its memory and on its disk", async (t) => {
@@ -138,7 +138,7 @@ Deno.test("a snapshot that was exported resumes in another home, with what was i
 });
 
 Deno.test("a snapshot of the engine mapped-ram is exported without what can be made again, and resumes elsewhere", async () => {
-  const env = { HOTBOOT_QEMU: await newerQemu() };
+  const env = qemuEnv(await newerQemu());
   const change: GuestOptions["change"] = (profile) => profile.engine = "mapped-ram";
   await using micro = await GuestHome.make({ change });
   await using other = await GuestHome.make({ change });

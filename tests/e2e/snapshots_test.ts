@@ -79,7 +79,7 @@ Deno.test("snapshots are listed, with who stands on them and why they are of no 
       await micro.writeProfile({ memory: 320 });
       assertEquals((await list(micro))[0].why, "the memory was 256 MiB and is 320 MiB");
       await micro.writeProfile();
-      const noQemu = await micro.run("snapshot ls", ["--json"], { env: { HOTBOOT_QEMU: "/no" } });
+      const noQemu = await micro.run("snapshot ls", ["--json"], { env: { PATH: "/nowhere" } });
       assertEquals(JSON.parse(noQemu.stdout)[0].state, "unknown");
       const images = `${micro.home}/images`;
       await Deno.rename(images, `${images}.aside`);

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { QmpClient } from "../../lib/vm/qmp.ts";
 import { sleep } from "../../lib/wait.ts";
-import { assertCode, GuestHome } from "./harness.ts";
+import { assertCode, GuestHome, qemuEnv } from "./harness.ts";
 
 const files = (home: GuestHome) =>
   Array.fromAsync(Deno.readDir(`${home.home}/instances/vm`), ({ name }) => name).then((names) => names.sort());
@@ -119,7 +119,7 @@ Deno.test("what is suspended is kept when it cannot go on, and says why", async 
     assertMatch(run.stderr, /instance 'vm' is suspended, which a capture would drop/);
   });
   await t.step("QEMU that ends while it loads has lost nothing", async () => {
-    const start = micro.run("start", ["--quiet"], { env: { HOTBOOT_QEMU: await dyingQemu(micro) } });
+    const start = micro.run("start", ["--quiet"], { env: qemuEnv(await dyingQemu(micro)) });
     assertCode(await start, 1);
     assertEquals(await stateOf(micro), "suspended");
   });

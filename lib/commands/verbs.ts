@@ -1,0 +1,61 @@
+/** The verbs. Each one's module is loaded when it is used, and what it works with when it runs. */
+
+import { type Command, type CommandGroup, UsageError } from "./command.ts";
+
+interface Verb {
+  summary: string;
+  load: () => Promise<{ command: Command | CommandGroup }>;
+}
+
+/** By their names, in the order of the help. */
+export const VERBS: Record<string, Verb> = {
+  build: { summary: "build the image", load: () => import("./build.ts") },
+  pull: { summary: "download the image and capture it", load: () => import("./pull.ts") },
+  "list-releases": { summary: "list what can be downloaded", load: () => import("./list_releases.ts") },
+  capture: { summary: "boot once and keep the warm moment", load: () => import("./capture.ts") },
+  start: { summary: "start the emulator, warm", load: () => import("./start.ts") },
+  stop: { summary: "suspend it, or power it off", load: () => import("./stop.ts") },
+  reset: { summary: "end it and remove what it has left", load: () => import("./reset.ts") },
+  status: { summary: "show what there is and how it does", load: () => import("./status.ts") },
+  logs: { summary: "print the guest's console", load: () => import("./logs.ts") },
+  exec: { summary: "run a program in the guest", load: () => import("./exec.ts") },
+  credentials: { summary: "print its secrets", load: () => import("./credentials.ts") },
+  snapshot: { summary: "list, remove, verify, export and import snapshots", load: () => import("./snapshot.ts") },
+  iso: { summary: "make, list and unpack ISO 9660 images", load: () => import("./iso.ts") },
+  permissions: { summary: "show what each command may touch", load: () => import("./permissions.ts") },
+};
+
+/** A command, by its whole name: `iso create`. */
+export interface NamedCommand {
+  name: string;
+  command: Command;
+}
+
+/** The verb's module. @throws {UsageError} when there is none. */
+export async function loadVerb(verb: string): Promise<Command | CommandGroup> {
+  if (!Object.hasOwn(VERBS, verb)) throw new UsageError(`there is no command '${verb}': see 'hotboot --help'`);
+  return (await VERBS[verb].load()).command;
+}
+
+/** The command of this name. @throws {UsageError} when there is none. */
+export async function findCommand(name: string): Promise<Command> {
+  const [verb, second] = name.split(" ");
+  const loaded = await loadVerb(verb);
+  if ("run" in loaded && second === undefined) return loaded;
+  if (!("run" in loaded) && second !== undefined && Object.hasOwn(loaded.commands, second)) {
+    return loaded.commands[second];
+  }
+  throw new UsageError(`there is no command '${name}': see 'hotboot ${"run" in loaded ? "" : `${verb} `}--help'`);
+}
+
+/** All commands. */
+export async function allCommands(): Promise<NamedCommand[]> {
+  const each = await Promise.all(
+    Object.keys(VERBS).map(async (verb): Promise<NamedCommand[]> => {
+      const loaded = await loadVerb(verb);
+      if ("run" in loaded) return [{ name: verb, command: loaded }];
+      return Object.entries(loaded.commands).map(([second, command]) => ({ name: `${verb} ${second}`, command }));
+    }),
+  );
+  return each.flat();
+}

@@ -1,0 +1,63 @@
+/** From a command and its arguments to its run in the ring. */
+
+import type { Arguments, Command } from "../commands/command.ts";
+import { type Emulator, openEmulator } from "../emulator/emulator.ts";
+import type { Token } from "../release/token.ts";
+import { resolveArch } from "../vm/arch.ts";
+import { type Grants, grantsOf, type Situation } from "./grants.ts";
+import { runInRing } from "./ring.ts";
+
+/** What the words of the command's row stand for, with these arguments. */
+export async function situationOf(command: Command, args: Arguments): Promise<Situation & { emulator?: Emulator }> {
+  const { profile, home, instance, arch } = args.values;
+  return {
+    ...(!command.standalone && {
+      emulator: await openEmulator({ profile, home, instance, arch: resolveArch(arch) }),
+    }),
+    named: (word) => named(command, args, word),
+    switches: args.switches,
+  };
+}
+
+/** What the command line names by a word of the command's help; `-` is a stream, which needs no permission. */
+function named({ operands = "", flags }: Command, args: Arguments, word: string): string[] {
+  const flag = flags.find(({ value }) => value === word);
+  const words = operands.split(" "); // optional ones come first: "[ID] FILE"
+  const given = flag
+    ? [args.values[flag.name]]
+    : word.endsWith("…")
+    ? args.operands
+    : [args.operands.at(words.indexOf(word) - words.length)];
+  return given.filter((path): path is string => path !== undefined && path !== "-");
+}
+
+/** Runs the command in its ring and gives the exit code. `module` is the program's own. */
+export async function launch(
+  module: URL,
+  name: string,
+  command: Command,
+  args: Arguments,
+  signal: AbortSignal,
+): Promise<number> {
+  const situation = await situationOf(command, args);
+  const grants: Grants = await grantsOf(name, situation);
+  const { emulator } = situation;
+  const token = await tokenFor(grants, signal);
+  const work = {
+    command: name,
+    args,
+    ...(emulator && {
+      emulator: { profile: emulator.profile, url: emulator.profileUrl.href, home: emulator.home.root },
+    }),
+    ...(token !== undefined && { token }),
+  };
+  const linksBelow = name === "iso extract" ? grants.write[0] : undefined;
+  return await runInRing(module, grants, work, signal, linksBelow);
+}
+
+/** Asked for here, so that what talks to GitHub need not run other programs. */
+async function tokenFor({ net }: Grants, signal: AbortSignal): Promise<Token | null | undefined> {
+  if (!net.some((peer) => !/^(127\.0\.0\.1|unix):/.test(peer))) return undefined;
+  const { findToken } = await import("../release/token.ts");
+  return await findToken(Deno.env.get("HOTBOOT_GITHUB_API"), signal) ?? null;
+}

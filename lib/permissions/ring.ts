@@ -1,0 +1,146 @@
+/**
+ * The inner ring: a command runs in a Worker that has its grants and nothing else, and the launcher that has started it
+ * gives up its own permissions.
+ *
+ * Source: Deno's documentation, "Workers", "Specifying worker permissions".
+ */
+
+import type { Arguments } from "../commands/command.ts";
+import { HotbootError, messageOf } from "../error.ts";
+import type { Token } from "../release/token.ts";
+import { WORKER_URL } from "../zstd/worker_url.ts";
+import type { Grants } from "./grants.ts";
+
+/** The name of the Worker, by which the program knows what it is. */
+export const RING_NAME = "hotboot-command";
+
+/** What is to be done in the ring. */
+export interface Work {
+  /** The command: `start`, `iso create`. */
+  command: string;
+  /** Its arguments. */
+  args: Arguments;
+  /** The emulator, as the launcher has found it: its profile, that one's address, and the home. */
+  emulator?: { profile: unknown; url: string; home: string };
+  /** A token for GitHub; `null`: there is none. */
+  token?: Token | null;
+}
+
+type ToRing = { kind: "work"; work: Work } | { kind: "abort"; reason: string } | { kind: "linked"; error?: string };
+type FromRing = { kind: "ready" } | { kind: "exit"; code: number } | { kind: "link"; target: string; path: string };
+
+/** What the launcher itself gives up, once the Worker has what it needs. */
+const ALL = ["read", "write", "net", "run", "env", "sys", "ffi", "import"] as const;
+
+/** A Worker's permissions. `module` is the program's own, which may be anywhere. */
+export function workerPermissions(grants: Grants, module: URL): Deno.PermissionOptionsObject {
+  const orNone = (list: string[]) => list.length > 0 ? list : false;
+  const [major, minor] = Deno.version.deno.split(".").map(Number);
+  // Before 2.9 a socket's path must be one that can be read and written, and "unix:" is no host.
+  const net = grants.net.filter((peer) => major > 2 || minor >= 9 || !peer.startsWith("unix:"));
+  const isFile = module.protocol === "file:";
+  return {
+    read: orNone([...grants.read, ...grants.write, ...isFile ? [decodeURIComponent(WORKER_URL.pathname)] : []]),
+    write: orNone(grants.write),
+    net: orNone(net),
+    run: orNone(grants.run),
+    env: orNone(grants.env),
+    sys: orNone(grants.sys) as Deno.PermissionOptionsObject["sys"],
+    import: isFile ? false : [module.host],
+    ffi: false,
+  };
+}
+
+/**
+ * Has the work done in a Worker of `module`, which must call {@linkcode serveRing}, and gives the exit code.
+ *
+ * @param linksBelow Where it may have symbolic links made: Deno lets only those make any who may read and write
+ * everything, so the launcher makes them.
+ */
+export async function runInRing(
+  module: URL,
+  grants: Grants,
+  work: Work,
+  signal: AbortSignal,
+  linksBelow?: string,
+): Promise<number> {
+  const deno = { permissions: workerPermissions(grants, module) };
+  const worker = new Worker(module, { type: "module", name: RING_NAME, deno } as WorkerOptions);
+  const send = (message: ToRing) => worker.postMessage(message);
+  const abort = () => send({ kind: "abort", reason: messageOf(signal.reason) });
+  try {
+    return await new Promise<number>((resolve, reject) => {
+      worker.onerror = (event) => {
+        event.preventDefault();
+        reject(new Error(event.message));
+      };
+      worker.onmessage = async ({ data }: MessageEvent<FromRing>) => {
+        if (data.kind === "exit") return resolve(data.code);
+        if (data.kind === "link") {
+          const error = await makeLink(data, linksBelow).then(() => undefined, messageOf);
+          return send({ kind: "linked", ...(error !== undefined && { error }) });
+        }
+        giveUp(linksBelow === undefined ? [] : ["read", "write"]);
+        send({ kind: "work", work });
+        signal.addEventListener("abort", abort);
+        if (signal.aborted) abort();
+      };
+    });
+  } finally {
+    signal.removeEventListener("abort", abort);
+    worker.terminate();
+  }
+}
+
+/** Only now: until a Worker runs, its modules are loaded with the permissions of the thread that has started it. */
+function giveUp(except: string[]): void {
+  for (const name of ALL) if (!except.includes(name)) Deno.permissions.revokeSync({ name });
+}
+
+async function makeLink({ target, path }: { target: string; path: string }, below?: string): Promise<void> {
+  if (below === undefined) throw new HotbootError("this command makes no symbolic links");
+  const [root, parent] = await Promise.all([Deno.realPath(below), Deno.realPath(path.replace(/[^/]*$/, ""))]);
+  if (parent !== root && !parent.startsWith(`${root}/`)) throw new HotbootError(`${path} is not below ${below}`);
+  await Deno.symlink(target, path);
+}
+
+/** What the program's own thread offers to the command. */
+export interface RingServices {
+  /** Aborted when the user interrupts. */
+  signal: AbortSignal;
+  /** Makes a symbolic link. */
+  symlink(target: string, path: string): Promise<void>;
+}
+
+interface Scope {
+  name?: string;
+  postMessage(message: FromRing): void;
+  onmessage: (event: MessageEvent<ToRing>) => void;
+}
+
+/** In the Worker: does the work that comes. `run` gives the exit code. */
+export function serveRing(run: (work: Work, services: RingServices) => Promise<number>): void {
+  const scope = globalThis as unknown as Scope;
+  const interrupt = new AbortController();
+  const links: PromiseWithResolvers<void>[] = [];
+  const symlink = (target: string, path: string) => {
+    const answer = Promise.withResolvers<void>();
+    links.push(answer);
+    scope.postMessage({ kind: "link", target, path });
+    return answer.promise;
+  };
+  scope.onmessage = async ({ data }) => {
+    if (data.kind === "abort") return interrupt.abort(new HotbootError(data.reason));
+    if (data.kind === "linked") {
+      const answer = links.shift()!;
+      return data.error === undefined ? answer.resolve() : answer.reject(new HotbootError(data.error));
+    }
+    scope.postMessage({ kind: "exit", code: await run(data.work, { signal: interrupt.signal, symlink }) });
+  };
+  scope.postMessage({ kind: "ready" });
+}
+
+/** Which thread this is: a Worker's name, or `undefined` for the program's own. */
+export function threadName(): string | undefined {
+  return "WorkerGlobalScope" in globalThis ? (globalThis as unknown as Scope).name ?? "" : undefined;
+}

@@ -1,0 +1,74 @@
+/** What each command may touch, and nothing else: the inner ring. `grants.ts` says what the words stand for. */
+
+/** A file or directory, with what is below it: hotboot's own, or what the command line names, by the word of its help. */
+type Place = "home" | "cache" | "recipe" | "programs" | "IMAGE" | "DIR" | "FILE" | "PATH…";
+
+/** Who is talked to: the guest's services and QEMU's sockets on this machine, and hosts elsewhere. */
+type Peer = "services" | "qemu" | "github";
+
+/** A program on `PATH`. */
+export type Program = "qemu" | "bash";
+
+/** When a row's addition counts. */
+export type Condition =
+  | "unless --skip-snapshot"
+  | "to pull an image where there is none"
+  | "to build an image where there is none";
+
+/** What a command may touch. */
+export interface Row {
+  /** What it reads. */
+  read?: Place[];
+  /** What it reads, makes, changes and removes. */
+  write?: Place[];
+  /** A file that it puts in the place of another, and nothing else in its directory. */
+  replace?: Place[];
+  /** Where it connects to and, for sockets and the services' ports on 127.0.0.1, listens. */
+  net?: Peer[];
+  /** What it runs. */
+  run?: Program[];
+  /** The environment's variables that it reads. */
+  env?: string[];
+  /** What it asks of the system: how much room a disk has, and how long the host has been up. */
+  sys?: ("statfs" | "osUptime")[];
+  /** What it may beyond that, sometimes. */
+  more?: Partial<Record<Condition, Row>>;
+}
+
+/** To ask QEMU what it is. */
+const ASK: Row = { run: ["qemu"], env: ["PATH", "HOTBOOT_ACCEL"] };
+/** To judge a snapshot: the host may have gone down before all of it was on the disk. */
+const JUDGE: Row = { ...ASK, sys: ["osUptime"] };
+const BOOT: Row = { write: ["home"], net: ["services", "qemu"], ...JUDGE };
+const BUILD: Row = { read: ["recipe"], write: ["home"], net: ["qemu"], run: ["bash"], env: ["PATH"] };
+const PULL: Row = { write: ["home"], net: ["github", "qemu"], env: ["HOTBOOT_GITHUB_API"], sys: ["statfs"] };
+/** `start` and `capture` get an image by themselves, as the profile says. */
+const OBTAIN: Row["more"] = {
+  "to pull an image where there is none": PULL,
+  "to build an image where there is none": BUILD,
+};
+
+/** By the command's name. */
+export const TABLE: Record<string, Row> = {
+  "build": BUILD,
+  "pull": { ...PULL, more: { "unless --skip-snapshot": BOOT } },
+  "list-releases": { net: ["github"], env: PULL.env },
+  "capture": { ...BOOT, more: OBTAIN },
+  "start": { ...BOOT, env: [...ASK.env!, "EMULATOR_NO_ROTATION"], more: OBTAIN },
+  "stop": { write: ["home"], net: ["qemu"] },
+  "reset": { write: ["home"], net: ["qemu"] },
+  "status": { read: ["home"], net: ["services", "qemu"] },
+  "logs": { read: ["home"] },
+  "exec": { read: ["home"], net: ["qemu"] },
+  "credentials": { read: ["home"], net: ["qemu"] },
+  "snapshot ls": { read: ["home"], write: ["cache"], net: ["qemu"], ...JUDGE },
+  "snapshot rm": { write: ["home"], net: ["qemu"] },
+  "snapshot prune": { write: ["home"], net: ["qemu"], ...JUDGE },
+  "snapshot verify": { write: ["home"], sys: ["osUptime"] },
+  "snapshot export": { write: ["home"], replace: ["FILE"], sys: ["osUptime"] },
+  "snapshot import": { write: ["home"], read: ["FILE"], ...JUDGE },
+  "iso create": { read: ["PATH…"], replace: ["IMAGE"] },
+  "iso ls": { read: ["IMAGE"] },
+  "iso extract": { read: ["IMAGE"], write: ["DIR"] },
+  "permissions": { read: ["home", "programs"], env: ["PATH", "HOTBOOT_GITHUB_API", "HOTBOOT_DOWNLOAD_HOSTS"] },
+};
