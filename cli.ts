@@ -5,10 +5,10 @@
  * @module
  */
 
+import { COMMIT } from "./lib/bundle.ts";
 import { type Command, commandHelp, groupHelp, readArguments } from "./lib/commands/command.ts";
 import { OK, reportFailure, USAGE } from "./lib/commands/outcome.ts";
 import { findCommand, loadVerb, VERBS } from "./lib/commands/verbs.ts";
-import { COMMIT } from "./lib/commit.ts";
 import { HotbootError } from "./lib/error.ts";
 import { RING_NAME, serveRing, threadName } from "./lib/permissions/ring.ts";
 import { print, printError } from "./lib/ui/console.ts";

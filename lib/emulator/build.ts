@@ -9,6 +9,7 @@ import type { Emulator } from "./emulator.ts";
 import { requireUnused } from "./in_use.ts";
 import { lockImage } from "./image_store.ts";
 import { type Image, type ImagePart, readImage, sha256File } from "./image.ts";
+import { scriptPath } from "./recipe.ts";
 import { type NewFiles, putInPlace, removeLeftovers, temporaryPath } from "./image_store.ts";
 
 /** How to build. */
@@ -58,7 +59,7 @@ export async function build(emulator: Emulator, options: BuildOptions = {}): Pro
   const output = temporaryPath(emulator);
   await Deno.mkdir(output, { mode: 0o700 });
   try {
-    await runRecipe(emulator, steps.script, output);
+    await runRecipe(emulator, await scriptPath(emulator, output), output);
     const made = await describeOutput(emulator, output);
     return { image: await putInPlace(emulator, made, { kind: "build", recipe }), built: true };
   } finally {
@@ -78,7 +79,7 @@ async function runRecipe(emulator: Emulator, script: string, output: string): Pr
   const bash = await onPath("bash");
   if (!bash) throw new HotbootError("bash, which runs the recipe, is not on PATH: install it");
   const child = new Deno.Command(bash, {
-    args: ["-c", IN_A_GROUP, recipePath(emulator, script), output, emulator.arch],
+    args: ["-c", IN_A_GROUP, script, output, emulator.arch],
     stdin: "null",
     stdout: "piped",
     stderr: "piped",

@@ -33,10 +33,10 @@ export interface Situation {
 /** GitHub's API, and where it redirects to: to the files of releases and to those of workflow runs. */
 const GITHUB = ["api.github.com:443", "*.githubusercontent.com:443", "*.blob.core.windows.net:443"];
 
-/** What the command `name` is granted. @throws {HotbootError} when a setting that decides it makes no sense. */
-export async function grantsOf(name: string, situation: Situation): Promise<Grants> {
+/** What the command `name` is granted by its row of the table. @throws {HotbootError} when a setting that decides it makes no sense. */
+export async function grantsOf(name: string, situation: Situation, row: Row = TABLE[name]): Promise<Grants> {
   const grants: Grants = { read: [], write: [], net: [], run: [], env: [], sys: [] };
-  await addRow(grants, TABLE[name], situation);
+  await addRow(grants, row, situation);
   for (const key of Object.keys(grants) as (keyof Grants)[]) grants[key] = [...new Set(grants[key])];
   const isCovered = (path: string, by: string[]) => by.some((other) => path.startsWith(`${other}/`));
   grants.write = grants.write.filter((path) => !isCovered(path, grants.write));

@@ -5,11 +5,12 @@
  * Source: Deno's documentation, "Workers", "Specifying worker permissions".
  */
 
+import { ZSTD_WORKER } from "../bundle.ts";
 import type { Arguments } from "../commands/command.ts";
 import { HotbootError, messageOf } from "../error.ts";
 import type { Token } from "../release/token.ts";
-import { WORKER_URL } from "../zstd/worker_url.ts";
 import type { Grants } from "./grants.ts";
+import { isAtLeast } from "./outer.ts";
 
 /** The name of the Worker, by which the program knows what it is. */
 export const RING_NAME = "hotboot-command";
@@ -35,12 +36,12 @@ const ALL = ["read", "write", "net", "run", "env", "sys", "ffi", "import"] as co
 /** A Worker's permissions. `module` is the program's own, which may be anywhere. */
 export function workerPermissions(grants: Grants, module: URL): Deno.PermissionOptionsObject {
   const orNone = (list: string[]) => list.length > 0 ? list : false;
-  const [major, minor] = Deno.version.deno.split(".").map(Number);
   // Before 2.9 a socket's path must be one that can be read and written, and "unix:" is no host.
-  const net = grants.net.filter((peer) => major > 2 || minor >= 9 || !peer.startsWith("unix:"));
+  const takesSockets = isAtLeast(Deno.version.deno, 2, 9);
+  const net = grants.net.filter((peer) => takesSockets || !peer.startsWith("unix:"));
   const isFile = module.protocol === "file:";
   return {
-    read: orNone([...grants.read, ...grants.write, ...isFile ? [decodeURIComponent(WORKER_URL.pathname)] : []]),
+    read: orNone([...grants.read, ...grants.write, ...isFile ? [decodeURIComponent(ZSTD_WORKER.pathname)] : []]),
     write: orNone(grants.write),
     net: orNone(net),
     run: orNone(grants.run),

@@ -7,6 +7,7 @@
  */
 
 import { toFileUrl } from "@std/path/to-file-url";
+import { GUESTS } from "../bundle.ts";
 import { HotbootError } from "../error.ts";
 import type { Engine } from "../snapshot/manifest.ts";
 import type { ProofCheck } from "../secrets/proof.ts";
@@ -162,7 +163,7 @@ const BUILT_IN: Record<string, () => Promise<{ default: unknown }>> = {
 export async function loadProfile(nameOrPath: string): Promise<LoadedProfile> {
   if (Object.hasOwn(BUILT_IN, nameOrPath)) {
     const profile = (await BUILT_IN[nameOrPath]()).default as Profile;
-    return { profile, url: new URL(`../../qemu/${nameOrPath}/profile.json`, import.meta.url) };
+    return { profile, url: new URL(`${nameOrPath}/profile.json`, GUESTS) };
   }
   if (!nameOrPath.includes("/") && !nameOrPath.endsWith(".json")) {
     const known = Object.keys(BUILT_IN).join(", ");

@@ -1,8 +1,8 @@
 /** Several threads for jobs, or none: then this one does them. */
 
+import { ZSTD_WORKER } from "../bundle.ts";
 import type { Extent, Job, Setup } from "./jobs.ts";
 import { type Reply, type Request, Responder, WORKER_NAME } from "./worker.ts";
-import { WORKER_URL } from "./worker_url.ts";
 import { ZstdError } from "./frame.ts";
 
 /** More would take more memory than they are worth: each has its own engine and some frames. */
@@ -62,7 +62,7 @@ class Lane {
 
 function startWorker(): Worker | undefined {
   try {
-    return new Worker(WORKER_URL, { type: "module", name: WORKER_NAME });
+    return new Worker(ZSTD_WORKER, { type: "module", name: WORKER_NAME });
   } catch {
     return undefined; // a runtime without threads, or none permitted
   }

@@ -1,0 +1,46 @@
+/**
+ * `deno task build [--target TARGET]`: the binary, `dist/hotboot` for this machine, `dist/hotboot-TARGET` for another.
+ *
+ * DENO_COMPILE names the Deno that compiles, this one unless told; DENORT_BIN the slim runtime that the program is put
+ * into, where it cannot be downloaded. The two must understand each other: a Deno 2.8 writes what a runtime 2.6 reads.
+ */
+
+import { parseArgs } from "@std/cli/parse-args";
+import { outerFlags } from "../lib/permissions/outer.ts";
+import { BUNDLE, bundle, DIST, succeed } from "./bundle.ts";
+
+const TARGETS = [
+  "x86_64-unknown-linux-gnu",
+  "aarch64-unknown-linux-gnu",
+  "x86_64-apple-darwin",
+  "aarch64-apple-darwin",
+];
+/** The recipes of the profiles that are built in. */
+const RECIPES = ["qemu/demo", "qemu/common.sh", "qemu/make_disk.sh"];
+
+const { target, _: [rest] } = parseArgs(Deno.args, { string: ["target"] });
+if (rest !== undefined || (target !== undefined && !TARGETS.includes(target))) {
+  console.error(`hotboot: build takes --target, one of ${TARGETS.join(", ")}`);
+  Deno.exit(2);
+}
+const compiler = Deno.env.get("DENO_COMPILE") || Deno.execPath();
+const runtime = Deno.env.get("DENORT_BIN");
+const output = `${DIST}hotboot${target ? `-${target}` : ""}`;
+await bundle(compiler);
+if (runtime) console.error(`hotboot: the runtime is DENORT_BIN's, ${runtime}; nothing is downloaded`);
+else console.error("hotboot: Deno may download its runtime now; where it cannot, DENORT_BIN names one");
+await succeed(compiler, [
+  "compile",
+  ...["-q", "--no-check", "--no-config", "--no-remote", "--no-npm"],
+  ...outerFlags(await versionOf(compiler)),
+  ...RECIPES.map((path) => `--include=${path}`),
+  ...(target ? [`--target=${target}`] : []),
+  `--output=${output}`,
+  BUNDLE,
+]);
+console.log(output);
+
+async function versionOf(deno: string): Promise<string> {
+  const { stdout } = await new Deno.Command(deno, { args: ["--version"] }).output();
+  return new TextDecoder().decode(stdout).match(/^deno (\S+)/)![1];
+}

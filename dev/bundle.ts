@@ -1,0 +1,61 @@
+/**
+ * `deno task bundle`: the program as one file, `dist/hotboot.js`, with all that it imports.
+ */
+
+import { importArguments, ROOT } from "./deno.ts";
+
+/** Where what is made lies. */
+export const DIST = `${ROOT}dist/`;
+/** The program as one file. */
+export const BUNDLE = `${DIST}hotboot.js`;
+
+/** What takes the place of `lib/bundle.ts`. */
+function replacement(commit: string): string {
+  return [
+    `export const COMMIT = ${JSON.stringify(commit)};`,
+    "export const ZSTD_WORKER = new URL(import.meta.url);",
+    `export const GUESTS = new URL("../qemu/", import.meta.url);`,
+  ].join("\n");
+}
+
+/** Makes it, with this Deno or the one that is named. */
+export async function bundle(deno = Deno.execPath()): Promise<void> {
+  await Deno.mkdir(DIST, { recursive: true });
+  await Deno.writeTextFile(`${DIST}bundle.ts`, replacement(await commit()));
+  const [map = `${ROOT}deno.json`] = (await importArguments()).map((argument) =>
+    argument.replace(/^--import-map=/, "")
+  );
+  const { imports } = JSON.parse(await Deno.readTextFile(map));
+  for (const [name, target] of Object.entries<string>(imports)) {
+    if (target.startsWith(".")) imports[name] = new URL(target, `file://${map}`).href;
+  }
+  imports[`${new URL(`file://${ROOT}lib/bundle.ts`)}`] = `${new URL(`file://${DIST}bundle.ts`)}`;
+  await Deno.writeTextFile(`${DIST}imports.json`, JSON.stringify({ imports }));
+  const arguments_ = ["bundle", "-q", `--import-map=${DIST}imports.json`, "--platform=deno", `--output=${BUNDLE}`];
+  await succeed(deno, [...arguments_, `${ROOT}cli.ts`]);
+  for (const name of ["bundle.ts", "imports.json"]) await Deno.remove(`${DIST}${name}`);
+}
+
+/** Runs a program in the checkout, and ends this one when it fails. */
+export async function succeed(program: string, args: string[]): Promise<void> {
+  const { success } = await new Deno.Command(program, { args, cwd: ROOT, stdin: "null" }).spawn().status;
+  if (success) return;
+  console.error(`hotboot: ${program} ${args[0]} failed; it has said why above`);
+  Deno.exit(1);
+}
+
+/** The checkout's commit, marked when it has been changed; empty where git does not know. */
+async function commit(): Promise<string> {
+  try {
+    const args = ["describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=+"];
+    const { success, stdout } = await new Deno.Command("git", { args, cwd: ROOT, stderr: "null" }).output();
+    return success ? new TextDecoder().decode(stdout).trim() : "";
+  } catch {
+    return "";
+  }
+}
+
+if (import.meta.main) {
+  await bundle();
+  console.log(BUNDLE);
+}

@@ -1,0 +1,35 @@
+/**
+ * The outer ring: what the whole program may touch, as it is compiled. The launcher uses it to find out what the command
+ * may touch, and gives it up when the command begins.
+ */
+
+/** Programs by their names on `PATH`; the environment's variables, some by their beginning. */
+export const OUTER_RING = {
+  // Paths and ports are known only when it runs. Sockets in the home are net, too.
+  read: [],
+  write: [],
+  net: [],
+  // Guests; recipes of images; GitHub's token.
+  run: ["qemu-system-x86_64", "qemu-system-aarch64", "bash", "gh"],
+  env: ["PATH", "HOME", "HOTBOOT_*", "EMULATOR_*", "GITHUB_TOKEN", "GH_TOKEN"],
+  // How much room a disk has, how long the host has been up, and which files others may read.
+  sys: ["statfs", "osUptime", "umask"],
+};
+
+/**
+ * The same as flags of a Deno of this version. Nothing is asked for on the terminal, and no library of another language
+ * is loaded.
+ */
+export function outerFlags(version: string): string[] {
+  const known = (name: string) => name !== "umask" || isAtLeast(version, 2, 9); // before, it needs no permission
+  const grants = Object.entries(OUTER_RING).map(([name, list]) =>
+    list.length > 0 ? `--allow-${name}=${list.filter(known).join(",")}` : `--allow-${name}`
+  );
+  return ["--no-prompt", "--unstable-worker-options", ...grants];
+}
+
+/** Whether a version of Deno is this one or a later one. */
+export function isAtLeast(version: string, wantedMajor: number, wantedMinor: number): boolean {
+  const [major, minor] = version.split(".").map(Number);
+  return major > wantedMajor || (major === wantedMajor && minor >= wantedMinor);
+}
