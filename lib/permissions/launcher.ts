@@ -23,6 +23,7 @@ export async function situationOf(command: Command, args: Arguments): Promise<Si
 function named({ operands = "", flags }: Command, args: Arguments, word: string): string[] {
   const flag = flags.find(({ value }) => value === word);
   const words = operands.split(" "); // optional ones come first: "[ID] FILE"
+  if (!flag && !words.includes(word)) return [];
   const given = flag
     ? [args.values[flag.name]]
     : word.endsWith("…")

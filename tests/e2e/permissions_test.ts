@@ -1,0 +1,342 @@
+/**
+ * What each command can do in its ring is exactly what it may. The probe stands in the command's place: `ring_probe.ts`,
+ * in a Worker with the permissions that the launcher gives to the command.
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import { allCommands } from "../../lib/commands/verbs.ts";
+import { readArguments } from "../../lib/commands/command.ts";
+import { type Grants, grantsOf, type Situation } from "../../lib/permissions/grants.ts";
+import { situationOf } from "../../lib/permissions/launcher.ts";
+import { workerPermissions } from "../../lib/permissions/ring.ts";
+import { type Row, TABLE } from "../../lib/permissions/table.ts";
+import { freePort } from "./harness.ts";
+import type { Attempt, Outcome } from "./ring_probe.ts";
+
+const BOOT = [
+  "write home",
+  "connect services",
+  "connect sockets",
+  "run qemu",
+  "read PATH",
+  "read HOTBOOT_ACCEL",
+  "ask osUptime",
+];
+const JUDGE = ["run qemu", "read PATH", "read HOTBOOT_ACCEL", "ask osUptime"];
+const PULL = ["write home", "connect github", "connect sockets", "read HOTBOOT_GITHUB_API", "ask statfs"];
+const BUILD = ["read recipe", "write home", "connect sockets", "run bash", "read PATH"];
+
+/** What each may, said once more and independently of the table; a condition follows the name. */
+const MAY: Record<string, string[]> = {
+  "build": BUILD,
+  "pull": [...PULL, ...BOOT],
+  "pull --skip-snapshot": PULL,
+  "list-releases": ["connect github", "read HOTBOOT_GITHUB_API"],
+  "capture": BOOT,
+  "capture, no image": [...BOOT, ...BUILD],
+  "capture, no image, published": [...BOOT, ...PULL],
+  "start": [...BOOT, "read EMULATOR_NO_ROTATION"],
+  "start, no image": [...BOOT, ...BUILD, "read EMULATOR_NO_ROTATION"],
+  "start, no image, published": [...BOOT, ...PULL, "read EMULATOR_NO_ROTATION"],
+  "stop": ["write home", "connect sockets"],
+  "reset": ["write home", "connect sockets"],
+  "status": ["read home", "connect services", "connect sockets"],
+  "logs": ["read home"],
+  "exec": ["read home", "connect sockets"],
+  "credentials": ["read home", "connect sockets"],
+  "snapshot ls": ["read home", "write cache", "connect sockets", ...JUDGE],
+  "snapshot rm": ["write home", "connect sockets"],
+  "snapshot prune": ["write home", "connect sockets", ...JUDGE],
+  "snapshot verify": ["write home", "ask osUptime"],
+  "snapshot export": ["write home", "replace FILE", "ask osUptime"],
+  "snapshot import": ["write home", "read FILE", ...JUDGE],
+  "iso create": ["read PATH…", "replace IMAGE"],
+  "iso ls": ["read IMAGE"],
+  "iso extract": ["read IMAGE", "write DIR"],
+  "permissions": [
+    "read home",
+    "read qemu",
+    "read bash",
+    "read PATH",
+    "read HOTBOOT_GITHUB_API",
+    "read HOTBOOT_DOWNLOAD_HOSTS",
+  ],
+};
+
+/** What one permission brings with it. */
+function implied(capability: string): string[] {
+  const [verb, what] = capability.split(" ");
+  const own = [capability];
+  if (verb === "replace") own.push(`read ${what}`, `write ${what}`);
+  if (verb === "write") own.push(`read ${what}`);
+  if (verb === "run") own.push(`read ${what}`);
+  return own.flatMap((each) => each.endsWith(" home") ? [each, each.replace("home", "cache")] : [each]);
+}
+
+const VARIABLES = ["PATH", "HOTBOOT_ACCEL", "EMULATOR_NO_ROTATION", "HOTBOOT_GITHUB_API", "HOTBOOT_DOWNLOAD_HOSTS"];
+
+/** A home with files and a socket, servers that must and must not be reached, and files that a command line can name. */
+class World implements Disposable {
+  readonly directory = Deno.makeTempDirSync({ prefix: "hotboot-ring-" });
+  readonly home = `${this.directory}/home`;
+  readonly bash = which("bash");
+  readonly qemu = which("qemu-system-x86_64");
+  readonly port = freePort();
+  #listeners: Deno.Listener[];
+  readonly unlisted: number;
+
+  constructor() {
+    const { directory, home } = this;
+    for (
+      const made of [`${home}/cache`, `${home}/instances/vm`, `${home}/images`, "recipe", "in", "out", "tree", ".ssh"]
+    ) {
+      Deno.mkdirSync(made.startsWith("/") ? made : `${directory}/${made}`, { recursive: true });
+    }
+    const files = ["home/file", "home/cache/file", "recipe/build.sh", "in/image", "in/file", "out/file", "tree/file"];
+    for (const name of [...files, "outside", "homely", ".ssh/id_ed25519"]) {
+      Deno.writeTextFileSync(`${directory}/${name}`, "x");
+    }
+    const other = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    this.unlisted = other.addr.port;
+    this.#listeners = [
+      other,
+      Deno.listen({ hostname: "127.0.0.1", port: this.port }),
+      Deno.listen({ hostname: "127.0.0.2", port: this.port }),
+      Deno.listen({ transport: "unix", path: `${home}/instances/vm/monitor.sock` }),
+      Deno.listen({ transport: "unix", path: `${directory}/other.sock` }),
+    ];
+    for (const listener of this.#listeners) void serve(listener);
+  }
+
+  /** The profile that commands are given, with a release or a recipe. */
+  profile(isPublished: boolean): string {
+    const path = `${this.directory}/recipe/${isPublished}.json`;
+    const build = { script: "build.sh", inputs: ["build.sh"] };
+    const release = { repository: "acme/shop", tag: "v1", assets: { disk: "shop.qcow2" } };
+    Deno.writeTextFileSync(
+      path,
+      JSON.stringify({
+        name: "ring",
+        image: isPublished ? { release } : { build },
+        machine: { memory: 256, cpus: 1 },
+        ports: { web: { guest: 80, host: this.port } },
+        health: [{ name: "web", port: "web", path: "/" }],
+        timeouts: { boot: 1, resume: 1 },
+      }),
+    );
+    return path;
+  }
+
+  /** The attempts that show each capability. */
+  capabilities(): Record<string, Attempt[]> {
+    const { directory, home } = this;
+    const places: Record<string, string> = {
+      home: `${home}/file`,
+      cache: `${home}/cache/file`,
+      recipe: `${directory}/recipe/build.sh`,
+      IMAGE: `${directory}/in/image`,
+      FILE: `${directory}/in/file`,
+      DIR: `${directory}/out/file`,
+      "PATH…": `${directory}/tree/file`,
+    };
+    const all: Record<string, Attempt[]> = {
+      "connect services": [{ kind: "connect", hostname: "127.0.0.1", port: this.port }],
+      "connect sockets": [{ kind: "socket", path: `${home}/instances/vm/monitor.sock` }],
+      "connect github": ["api.github.com:443", "objects.githubusercontent.com:443", "a.blob.core.windows.net:443"]
+        .map((host) => ({ kind: "ask", descriptor: { name: "net", host } })),
+      "read qemu": [{ kind: "read", path: this.qemu }],
+      "read bash": [{ kind: "read", path: this.bash }],
+      "run qemu": [{ kind: "run", program: this.qemu }],
+      "run bash": [{ kind: "run", program: this.bash }],
+      "ask statfs": [{ kind: "ask", descriptor: { name: "sys", kind: "statfs" } }],
+      "ask osUptime": [{ kind: "system", name: "osUptime" }],
+    };
+    for (const [name, path] of Object.entries(places)) {
+      all[`read ${name}`] = [{ kind: "read", path }];
+      all[`write ${name}`] = [{ kind: "write", path }];
+    }
+    for (const name of ["FILE", "IMAGE"]) {
+      all[`replace ${name}`] = [{ kind: "write", path: `${places[name]}.${Deno.pid}.tmp` }];
+    }
+    for (const name of VARIABLES) all[`read ${name}`] = [{ kind: "variable", name }];
+    return all;
+  }
+
+  /** What no command may. */
+  forbidden(): Attempt[] {
+    const { directory, home, port } = this;
+    const user = Deno.env.get("HOME")!;
+    const asked = ["10.0.0.1:80", "192.168.1.1:443", "169.254.169.254:80", "1.1.1.1:443", "example.com:443"];
+    const alike = ["api.github.com.example.com:443", "githubusercontent.com.example.com:443", "api.github.com:80"];
+    return [
+      ...["/etc/shadow", "/etc/passwd", user, `${user}/.ssh`, "/proc/self/environ", "/", directory],
+      ...[`${directory}/.ssh/id_ed25519`, `${directory}/outside`, `${directory}/homely`, `${home}/../outside`],
+    ].map((path): Attempt => ({ kind: "read", path })).concat(
+      [`${directory}/outside`, `${directory}/homely`, `${home}/../new`, `${directory}/in/new`, "/tmp/hotboot-ring-new"]
+        .map((path) => ({ kind: "write", path })),
+      [
+        { kind: "link", path: "/etc/passwd" },
+        { kind: "socket", path: `${directory}/other.sock` },
+        { kind: "socket", path: "/run/dbus/system_bus_socket" },
+        { kind: "connect", hostname: "127.0.0.2", port },
+        { kind: "connect", hostname: "127.0.0.1", port: this.unlisted },
+        { kind: "listen", hostname: "0.0.0.0", port },
+        { kind: "listen", hostname: "127.0.0.1", port: 0 },
+        { kind: "run", program: "/bin/sh" },
+        { kind: "run", program: "sh" },
+        { kind: "run", program: "/usr/bin/env" },
+        { kind: "variable", name: "HOME" },
+        { kind: "variable", name: "GITHUB_TOKEN" },
+        { kind: "variable", name: "SSH_AUTH_SOCK" },
+        { kind: "system", name: "hostname" },
+        { kind: "system", name: "uid" },
+        { kind: "system", name: "networkInterfaces" },
+        { kind: "dlopen", path: "libc.so.6" },
+        { kind: "import", path: `http://127.0.0.1:${this.unlisted}/module.js` },
+        { kind: "worker" },
+      ],
+      [...asked, ...alike].map((host) => ({ kind: "ask", descriptor: { name: "net", host } })),
+    );
+  }
+
+  [Symbol.dispose]() {
+    for (const listener of this.#listeners) listener.close();
+    Deno.removeSync(this.directory, { recursive: true });
+  }
+}
+
+async function serve(listener: Deno.Listener): Promise<void> {
+  for await (const connection of listener) connection.close();
+}
+
+function which(program: string): string {
+  const paths = Deno.env.get("PATH")!.split(":").map((directory) => `${directory}/${program}`);
+  return paths.find((path) => {
+    try {
+      return Deno.statSync(path).isFile;
+    } catch {
+      return false;
+    }
+  })!;
+}
+
+/** The command of a scenario, with a command line that names the world's files. */
+async function prepare(world: World, scenario: string): Promise<{ name: string; situation: Situation }> {
+  const [name, ...conditions] = scenario.replace(" --skip-snapshot", "").split(", ");
+  const { directory, home } = world;
+  const record = `${home}/images/ring-${Deno.build.arch === "aarch64" ? "arm64" : "amd64"}.json`;
+  const isThere = conditions[0] !== "no image";
+  if (isThere) await Deno.writeTextFile(record, JSON.stringify({ files: { disk: { sha256: "x" } } }));
+  else await Deno.remove(record).catch(() => {});
+  const operands: Record<string, string[]> = {
+    "exec": ["--", "true"],
+    "snapshot export": [`${directory}/in/file`],
+    "snapshot import": [`${directory}/in/file`],
+    "iso create": ["-o", `${directory}/in/image`, `${directory}/tree`],
+    "iso ls": [`${directory}/in/image`],
+    "iso extract": [`${directory}/in/image`, `${directory}/out`],
+  };
+  const { command } = (await allCommands()).find((each) => each.name === name)!;
+  const isPublished = conditions[1] === "published" || name === "pull";
+  const emulator = ["--home", home, "--profile", world.profile(isPublished)];
+  const line = [
+    ...(command.standalone ? [] : emulator),
+    ...(scenario.includes("--skip-snapshot") ? ["--skip-snapshot"] : []),
+    ...operands[name] ?? [],
+  ];
+  const situation = await situationOf(command, readArguments(name, command, line));
+  if (situation.emulator) return { name, situation };
+  // Those that work on no emulator are asked what they could do to one.
+  const start = (await allCommands()).find((each) => each.name === "start")!.command;
+  const other = await situationOf(start, readArguments("start", start, emulator));
+  return { name, situation: { ...situation, emulator: other.emulator } };
+}
+
+async function probe(grants: Grants, attempts: Attempt[]): Promise<Outcome[]> {
+  const module = new URL("./ring_probe.ts", import.meta.url);
+  const worker = new Worker(module, { type: "module", deno: { permissions: workerPermissions(grants, module) } });
+  try {
+    return await new Promise((resolve, reject) => {
+      worker.onmessage = ({ data }) => resolve(data);
+      worker.onerror = (event) => {
+        event.preventDefault();
+        reject(new Error(event.message));
+      };
+      worker.postMessage(attempts);
+    });
+  } finally {
+    worker.terminate();
+  }
+}
+
+/** What is done that must not be, and refused that must not be: nothing, when the ring is right. */
+async function faults(world: World, may: string[], grants: Grants, withPrograms = true): Promise<string[]> {
+  const allowed = new Set(may.flatMap(implied));
+  const attempts = [
+    ...Object.entries(world.capabilities()).flatMap(([name, list]) =>
+      list.map((attempt) => ({ attempt, title: name, isAllowed: allowed.has(name) }))
+    ),
+    ...world.forbidden().map((attempt) => ({ attempt, title: JSON.stringify(attempt), isAllowed: false })),
+  ].filter(({ attempt }) => withPrograms || attempt.kind !== "run");
+  const outcomes = await probe(grants, attempts.map(({ attempt }) => attempt));
+  return attempts.flatMap(({ title, isAllowed }, at) => {
+    if (isAllowed) return outcomes[at] === "done" ? [] : [`${title}: ${outcomes[at]}`];
+    return outcomes[at] === "refused" ? [] : [`${title} is not refused: ${outcomes[at]}`];
+  });
+}
+
+Deno.test("each command can do in its ring what it may, and nothing else", async (t) => {
+  using world = new World();
+  assertEquals(
+    [...new Set(Object.keys(MAY).map((name) => name.replace(/,.*| --.*/, "")))].sort(),
+    Object.keys(TABLE).sort(),
+  );
+  for (const [scenario, may] of Object.entries(MAY)) {
+    await t.step(scenario, async () => {
+      const { name, situation } = await prepare(world, scenario);
+      assertEquals(await faults(world, may, await grantsOf(name, situation)), []);
+    });
+  }
+});
+
+function sorted(grants: Grants): string {
+  return JSON.stringify(Object.values(grants).map((list) => list.toSorted()));
+}
+
+Deno.test("a row that is wider by any word is noticed", async (t) => {
+  using world = new World();
+  const places = ["home", "cache", "recipe", "IMAGE", "DIR", "FILE", "PATH…"] as const;
+  const widenings: Row[] = [
+    ...places.flatMap((place) => [{ read: [place] }, { write: [place] }]),
+    ...(["FILE", "IMAGE"] as const).map((place) => ({ replace: [place] })),
+    ...(["services", "qemu", "github"] as const).map((peer) => ({ net: [peer] })),
+    ...(["qemu", "bash"] as const).map((program) => ({ run: [program] })),
+    ...[...VARIABLES, "HOME"].map((variable) => ({ env: [variable] })),
+    ...(["statfs", "osUptime"] as const).map((what) => ({ sys: [what] })),
+  ];
+  for (const [scenario, may] of Object.entries(MAY)) {
+    await t.step(scenario, async () => {
+      const { name, situation } = await prepare(world, scenario);
+      // What the command line does not name stands for something that it could.
+      const named = (word: string) => {
+        const given = situation.named(word);
+        if (given.length > 0 || !/^[A-Z]/.test(word)) return given;
+        const made: Record<string, string> = { IMAGE: "in/image", FILE: "in/file", DIR: "out", "PATH…": "tree" };
+        return [`${world.directory}/${made[word]}`];
+      };
+      const whole = { ...situation, named };
+      const base = sorted(await grantsOf(name, whole));
+      let noticed = 0;
+      for (const more of widenings) {
+        const row = { ...TABLE[name] };
+        for (const [key, list] of Object.entries(more) as ["read", never[]][]) row[key] = [...row[key] ?? [], ...list];
+        const grants = await grantsOf(name, whole, row);
+        if (sorted(grants) === base) continue; // it has that already
+        const found = await faults(world, may, grants, more.run !== undefined);
+        assert(found.length > 0, `${JSON.stringify(more)} is not noticed`);
+        noticed++;
+      }
+      assert(noticed > 5);
+    });
+  }
+});
