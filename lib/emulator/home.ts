@@ -93,8 +93,8 @@ export async function writeJson(path: string, value: unknown): Promise<void> {
 /** Whether another program holds the lock called `name`. Nothing is written. */
 export async function isLocked(home: Home, name: string): Promise<boolean> {
   try {
-    using file = await Deno.open(`${home.root}/locks/${name}`);
-    return !await file.tryLock(true);
+    using held = await holdNow(await Deno.open(`${home.root}/locks/${name}`));
+    return held === undefined;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
@@ -112,27 +112,37 @@ export async function lock(
   onWait: () => void,
   signal?: AbortSignal,
 ): Promise<Disposable> {
-  const file = await openLock(home, name);
-  try {
-    for (let waited = false; !await file.tryLock(true); waited = true) {
-      if (!waited) onWait();
-      await sleep(100, signal);
-    }
-    return file;
-  } catch (error) {
-    file.close();
-    throw error;
+  for (let waited = false;; waited = true) {
+    const held = await tryLock(home, name);
+    if (held) return held;
+    if (!waited) onWait();
+    await sleep(100, signal);
   }
 }
 
 /** The same without waiting; `undefined` when another program holds it. */
 export async function tryLock(home: Home, name: string): Promise<Disposable | undefined> {
-  const file = await openLock(home, name);
-  if (await file.tryLock(true)) return file;
-  file.close();
+  await privateDirectory(`${home.root}/locks`);
+  const file = await Deno.open(`${home.root}/locks/${name}`, { create: true, write: true, mode: 0o600 });
+  return await holdNow(file);
 }
 
-async function openLock(home: Home, name: string): Promise<Deno.FsFile> {
-  await privateDirectory(`${home.root}/locks`);
-  return await Deno.open(`${home.root}/locks/${name}`, { create: true, write: true, mode: 0o600 });
+/** How long taking a free lock takes at the most, where the runtime can only wait for it. */
+const LOCKING_MS = 100;
+
+/** The file with its lock held, or `undefined`, and then it is closed, when another program holds that. */
+async function holdNow(file: Deno.FsFile): Promise<Deno.FsFile | undefined> {
+  if (typeof file.tryLock === "function") {
+    if (await file.tryLock(true)) return file;
+    file.close();
+    return undefined;
+  }
+  let isWanted = true; // Deno 2.6 can only wait
+  const locking = file.lock(true).then(() => {
+    if (isWanted) return file;
+    file.close();
+  });
+  const held = await Promise.race([locking, sleep(LOCKING_MS)]);
+  isWanted = held !== undefined;
+  return held ?? undefined;
 }
