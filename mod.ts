@@ -20,7 +20,7 @@
  * needs is in its documentation, in these words: the *home* is hotboot's directory, `~/.hotboot` unless told. An
  * *instance's sockets* are files in it or, where its path is too long for a socket, in `/tmp/hotboot-…`; up to Deno 2.8 read
  * and write permission are enough for them, and from 2.9 on each needs net permission as `unix:PATH`. *QEMU* is
- * `qemu-system-x86_64` or `qemu-system-aarch64` on `PATH`, or what `HOTBOOT_QEMU` names.
+ * `qemu-system-x86_64` or `qemu-system-aarch64` on `PATH`; run permission is for the path at which it is found there.
  *
  * What a person can do something about is thrown as a {@linkcode HotbootError}, whose message is one line.
  *

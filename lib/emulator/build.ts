@@ -34,8 +34,9 @@ const OUTPUTS: Record<ImagePart, string> = { disk: "disk.qcow2", kernel: "kernel
  *
  * The recipe runs as a `bash` script with the user's permissions. The earlier image stays until the new one is whole.
  *
- * Needs run permission for `bash`; read permission for the profile's directory; read and write permission for the home;
- * net permission for the sockets of instances. `bash` itself is bound by none of these.
+ * Needs run permission for `bash`, and env permission for `PATH` and read permission for its directories, to find it; read
+ * permission for the recipe's files; read and write permission for the home; net permission for the sockets of instances.
+ * `bash` itself is bound by none of these.
  *
  * @param emulator Which, from {@linkcode openEmulator}.
  * @param options Whether to build in any case.

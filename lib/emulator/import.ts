@@ -40,7 +40,7 @@ export interface ImportResult {
  * Import snapshots of people whom you trust: it is their machine that will run here, as it does with an image of theirs.
  *
  * Needs read permission for the archive; read and write permission for the home; run permission for QEMU, which is asked
- * what it is, with env permission for `PATH`, `HOTBOOT_QEMU` and `HOTBOOT_ACCEL` and read permission for the directories of
+ * what it is, with env permission for `PATH` and `HOTBOOT_ACCEL` and read permission for the directories of
  * `PATH`; sys permission for `osUptime`.
  *
  * @param emulator Which, from {@linkcode openEmulator}.

@@ -50,7 +50,8 @@ interface Plan {
  * The earlier image, and a snapshot of it, are of use until the new one is in place.
  *
  * Needs net permission for GitHub and the hosts that it redirects to; env permission for `GITHUB_TOKEN`, `GH_TOKEN` and
- * `HOTBOOT_GITHUB_API`; run permission for `gh`, without which it is not asked for a token; read and write permission for
+ * `HOTBOOT_GITHUB_API`; run permission for `gh`, without which it is not asked for a token (neither is it, nor are the
+ * first two variables read, where the emulator has one); read and write permission for
  * the home; sys permission for `statfs`; net permission for the sockets of instances.
  *
  * @param emulator Which, from {@linkcode openEmulator}.

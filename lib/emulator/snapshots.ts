@@ -45,7 +45,7 @@ export interface SnapshotInfo {
  * or changed, and of large files only some pages are read.
  *
  * Needs read permission for the home, and write permission for its `cache`; run permission for QEMU, which is asked what it
- * is, with env permission for `PATH`, `HOTBOOT_QEMU` and `HOTBOOT_ACCEL` and read permission for the directories of `PATH`;
+ * is, with env permission for `PATH` and `HOTBOOT_ACCEL` and read permission for the directories of `PATH`;
  * net permission for the sockets of instances; sys permission for `osUptime`.
  *
  * @param emulator Which, from {@linkcode openEmulator}.

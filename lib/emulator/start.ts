@@ -19,8 +19,8 @@ export type { StartOptions, StartResult };
  * impossible, by a cold boot, after which the reason has been reported. The first start obtains the image and
  * captures a snapshot. QEMU lives on when this program ends. An instance that runs already is left alone.
  *
- * Needs run permission for QEMU, and env permission for `PATH`, `HOTBOOT_QEMU` and `HOTBOOT_ACCEL`, which say where it is
- * and how it is to run; read permission for the directories of `PATH`; net permission for the profile's ports on 127.0.0.1
+ * Needs run permission for QEMU, and env permission for `PATH` and `HOTBOOT_ACCEL`, which say where it is and how it is to
+ * run; read permission for the directories of `PATH`; net permission for the profile's ports on 127.0.0.1
  * and the instance's sockets; read and write permission for the home; sys permission for `osUptime`. Where there is no
  * image yet, also what {@linkcode pull} needs or, if the profile names no release, {@linkcode build}.
  *

@@ -20,8 +20,8 @@ export interface ExtractOptions {
  * Writes everything in an image below `directory`, and nothing outside, whatever the image says: an existing file is not
  * written over, links are made last and never followed. Times and permissions are set, owners are not.
  *
- * Needs read and write permission for the directory; for an image with symbolic links, for all paths, which Deno wants for
- * making any link.
+ * Needs read and write permission for the directory; for an image with symbolic links, for everything, as Deno wants for
+ * making any link, unless the options have another way to make them.
  *
  * @param image What {@linkcode readIso} has opened.
  * @param directory Is made when it is not there.

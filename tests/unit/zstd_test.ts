@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { concat } from "@std/bytes/concat";
+import { isAtLeast } from "../../lib/permissions/outer.ts";
 import { openEngine, type ZstdEngineName } from "../../lib/zstd/engine.ts";
 import { compressFile, decompressFile } from "../../lib/zstd/file.ts";
 import { readHeader, ZstdError } from "../../lib/zstd/frame.ts";
@@ -8,11 +9,10 @@ import { isZero, stretches } from "../../lib/zstd/sparse.ts";
 import { zstdCompressStream, zstdDecompressStream } from "../../lib/zstd/stream.ts";
 import { ContentChecksum, contentChecksum } from "../../lib/zstd/xxh64.ts";
 import { random } from "./random.ts";
-import { isSince } from "./runtime.ts";
 import { withDirectory as inDirectory } from "./temporary.ts";
 
 /** Before, Deno's own does not write what it is asked to about a frame. */
-const HAS_NATIVE = isSince(2, 7);
+const HAS_NATIVE = isAtLeast(Deno.version.deno, 2, 7);
 const ENGINES: ZstdEngineName[] = HAS_NATIVE ? ["native", "wasm"] : ["wasm"];
 const KIB = 1024;
 const MIB = 1024 * KIB;
