@@ -2,11 +2,27 @@
  * hotboot as a library: local emulators — a service stack in one QEMU machine — that resume a warm snapshot in well
  * under a second.
  *
- * {@linkcode openEmulator} names one; {@linkcode start}, {@linkcode stop} and the other operations take it. Below them
- * are QEMU's monitor ({@linkcode QmpClient}) and guest agent ({@linkcode GuestAgent}), and ISO 9660 images
- * ({@linkcode writeIso}, {@linkcode readIso}) and zstd ({@linkcode compressFile}, {@linkcode zstdDecompressStream}), which
- * are of use on their own.
- * Nothing here prints, ends the program or reads its arguments.
+ * {@linkcode openEmulator} names one, and the operations take it:
+ *
+ * - {@linkcode start}, {@linkcode stop}, {@linkcode reset} and {@linkcode status} of an instance; {@linkcode exec},
+ *   {@linkcode logs} and {@linkcode credentials} of one that runs;
+ * - {@linkcode pull} or {@linkcode build} its image, and {@linkcode capture} the warm snapshot, all of which
+ *   {@linkcode start} does where it has to;
+ * - {@linkcode listSnapshots}, {@linkcode verifySnapshot}, {@linkcode removeSnapshots}, {@linkcode pruneSnapshots},
+ *   {@linkcode exportSnapshot} and {@linkcode importSnapshot}.
+ *
+ * Below them are parts that are of use on their own: QEMU's monitor ({@linkcode QmpClient}) and guest agent
+ * ({@linkcode GuestAgent}); ISO 9660 images ({@linkcode writeIso}, {@linkcode readIso}); zstd
+ * ({@linkcode compressFile}, {@linkcode zstdDecompressStream}); downloads that go on where they broke off
+ * ({@linkcode download}) and GitHub's releases ({@linkcode GitHub}).
+ *
+ * Nothing here prints, ends the program or reads its arguments, and importing it needs no permissions. What each function
+ * needs is in its documentation, in these words: the *home* is hotboot's directory, `~/.hotboot` unless told. An
+ * *instance's sockets* are files in it or, where its path is too long for a socket, in `/tmp/hotboot-…`; up to Deno 2.8 read
+ * and write permission are enough for them, and from 2.9 on each needs net permission as `unix:PATH`. *QEMU* is
+ * `qemu-system-x86_64` or `qemu-system-aarch64` on `PATH`; run permission is for the path at which it is found there.
+ *
+ * What a person can do something about is thrown as a {@linkcode HotbootError}, whose message is one line.
  *
  * @example Start, use and stop
  * ```ts
@@ -16,6 +32,22 @@
  * const { urls } = await start(emulator);
  * console.log(await (await fetch(`${urls.backend}/health?db=1`)).text());
  * await stop(emulator);
+ * ```
+ *
+ * @example With progress, and an end after a minute
+ * ```ts
+ * import { formatBytes, openEmulator, start } from "@hotboot/hotboot";
+ *
+ * const emulator = await openEmulator({
+ *   signal: AbortSignal.timeout(60_000),
+ *   report: {
+ *     step: (text) => console.error(text),
+ *     detail: () => {},
+ *     warn: (text) => console.error("warning:", text),
+ *     progress: (what, done, total) => console.error(what, formatBytes(done), "of", formatBytes(total)),
+ *   },
+ * });
+ * await start(emulator);
  * ```
  *
  * @module
@@ -48,7 +80,7 @@ export type { SnapshotUser } from "./lib/emulator/in_use.ts";
 export type { Home } from "./lib/emulator/home.ts";
 export type { Image, ImageFile, ImageOrigin, ImagePart, ImageRecord } from "./lib/emulator/image.ts";
 export type { Origin } from "./lib/emulator/instance.ts";
-export type { Phase, Timeline } from "./lib/emulator/timeline.ts";
+export type { Phase } from "./lib/emulator/timeline.ts";
 export { envPort } from "./lib/profile/env.ts";
 export type {
   Build,

@@ -20,7 +20,7 @@ try {
   const { timeline: resumed, urls } = await start(emulator);
   console.log();
   console.log(renderTimelines([
-    { title: "cold boot and capture", phases: timeline.phases },
+    { title: "cold boot and capture", phases: timeline },
     { title: "resume", phases: resumed },
   ]));
   console.log();

@@ -6,16 +6,19 @@
 
 /**
  * Something hotboot could not do. The message is one line that says what, why and what to do about it; it never
- * holds a secret. Programs that show it need nothing else, so the CLI prints it without a stack.
+ * holds a secret. Programs that show it need nothing else, so the CLI prints it without a stack. Whatever else is thrown
+ * is the reason of an aborted signal, or of the runtime: a missing permission, a file that cannot be read.
  *
  * @example
  * ```ts
- * import { HotbootError } from "@hotboot/hotboot";
+ * import { HotbootError, resolveArch } from "@hotboot/hotboot";
+ * import { assertEquals } from "@std/assert";
  *
  * try {
- *   throw new HotbootError("no image of 'demo': run 'hotboot build --profile demo'");
+ *   resolveArch("vax");
  * } catch (error) {
- *   if (error instanceof HotbootError) console.error(error.message);
+ *   if (!(error instanceof HotbootError)) throw error;
+ *   assertEquals(error.message, "Invalid architecture 'vax': use amd64 or arm64");
  * }
  * ```
  */

@@ -17,9 +17,9 @@ export const command: Command = {
       force: switches.has("force"),
       engine: engineOption(context.args),
     });
-    if (switches.has("json")) return await printJson({ snapshot, captured, timeline: timeline.phases });
+    if (switches.has("json")) return await printJson({ snapshot, captured, timeline });
     if (captured && !switches.has("quiet")) {
-      await printError(renderTimelines([{ title: "captured in", phases: timeline.phases }]));
+      await printError(renderTimelines([{ title: "captured in", phases: timeline }]));
     }
     await print(captured ? snapshot : `${snapshot} (up to date)`);
   },

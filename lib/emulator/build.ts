@@ -34,9 +34,24 @@ const OUTPUTS: Record<ImagePart, string> = { disk: "disk.qcow2", kernel: "kernel
  *
  * The recipe runs as a `bash` script with the user's permissions. The earlier image stays until the new one is whole.
  *
- * Needs run permission for `bash`, and read and write permission for the home.
+ * Needs run permission for `bash`, and env permission for `PATH` and read permission for its directories, to find it; read
+ * permission for the recipe's files; read and write permission for the home; net permission for the sockets of instances.
+ * `bash` itself is bound by none of these.
  *
- * @throws {HotbootError} when the recipe fails, with its last words.
+ * @param emulator Which, from {@linkcode openEmulator}.
+ * @param options Whether to build in any case.
+ * @returns The image, and whether it was built now.
+ * @throws {HotbootError} when the profile has no recipe, an instance stands on the present image, or the recipe fails,
+ * with its last words.
+ * @throws The reason of the emulator's signal, when that aborts. What the recipe has started is ended.
+ *
+ * @example
+ * ```ts
+ * import { build, openEmulator } from "@hotboot/hotboot";
+ *
+ * const { image, built } = await build(await openEmulator({ profile: "demo" }));
+ * console.log(built ? "built" : "there already", image.paths.disk);
+ * ```
  */
 export async function build(emulator: Emulator, options: BuildOptions = {}): Promise<BuildResult> {
   const { profile } = emulator;

@@ -21,7 +21,7 @@ import { findRunningOrClear } from "./instance.ts";
 import { becomeHealthy, identityOf, launch, makeSetup, requireFreePorts, type Setup, whileAlive } from "./launch.ts";
 import { readKept } from "./kept.ts";
 import { quiesce } from "./quiesce.ts";
-import { Timeline } from "./timeline.ts";
+import { type Phase, Timeline } from "./timeline.ts";
 
 /** How to capture. */
 export interface CaptureOptions {
@@ -38,7 +38,7 @@ export interface CaptureResult {
   /** False when it was there already. */
   captured: boolean;
   /** Where the time went; empty when it was there already. */
-  timeline: Timeline;
+  timeline: Phase[];
 }
 
 /** An engine could not save a machine that was healthy. */
@@ -48,9 +48,22 @@ class EngineError extends HotbootError {}
  * Boots the emulator, waits until it is healthy, saves the moment as a snapshot and ends the machine. The image is
  * obtained first when there is none.
  *
- * Needs what {@linkcode start} needs.
+ * Needs the same permissions as {@linkcode start}.
  *
- * @throws {HotbootError} when the instance runs, or the guest does not become healthy. Earlier snapshots stay then.
+ * @param emulator Which, from {@linkcode openEmulator}.
+ * @param options Whether to capture in any case, and how RAM is saved.
+ * @returns The snapshot, and whether it was captured now.
+ * @throws {HotbootError} when the instance runs or keeps a session, a port is taken, there is no QEMU or image, or the
+ * guest does not become healthy within the profile's `timeouts.boot`. Earlier snapshots stay then.
+ * @throws The reason of the emulator's signal, when that aborts. The machine is ended and nothing is left of the capture.
+ *
+ * @example
+ * ```ts
+ * import { capture, openEmulator } from "@hotboot/hotboot";
+ *
+ * const { snapshot, timeline } = await capture(await openEmulator(), { force: true });
+ * for (const { name, startMs, endMs } of timeline) console.log(snapshot, name, endMs - startMs, "ms");
+ * ```
  */
 export async function capture(emulator: Emulator, options: CaptureOptions = {}): Promise<CaptureResult> {
   using _lock = await lockInstance(emulator);
@@ -70,12 +83,12 @@ export async function capture(emulator: Emulator, options: CaptureOptions = {}):
     const wanted = options.engine ?? emulator.profile.engine;
     const isRight = existing && (wanted === undefined || existing.manifest.engine === wanted);
     if (isRight && difference(existing.manifest, identityOf(emulator, setup)) === undefined) {
-      return { snapshot: existing.manifest.id, captured: false, timeline };
+      return { snapshot: existing.manifest.id, captured: false, timeline: [] };
     }
   }
   const snapshot = await captureStopped(emulator, setup, timeline, options.engine);
   await timeline.phase("on disk", () => syncSnapshot(snapshot));
-  return { snapshot: snapshot.manifest.id, captured: true, timeline };
+  return { snapshot: snapshot.manifest.id, captured: true, timeline: timeline.phases };
 }
 
 /** The same for an instance that is known to be stopped, under its lock; the snapshot is not yet on disk for sure. */

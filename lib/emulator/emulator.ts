@@ -7,7 +7,7 @@ import { type Arch, HOST_ARCH } from "../vm/arch.ts";
 import { findQemu, probeQemu, type QemuFacts } from "../vm/probe.ts";
 import { Home, isLocked, lock, privateDirectory } from "./home.ts";
 
-/** Receives what an operation tells while it works. */
+/** Receives what an operation tells while it works, each text as one line. No secret is in it. */
 export interface Reporter {
   /** A step begins. */
   step(text: string): void;
@@ -62,9 +62,13 @@ const SILENT: Reporter = { step() {}, detail() {}, warn() {}, progress() {} };
 /**
  * Finds the profile and the home. Nothing is written, and no process is started.
  *
- * Needs read permission for the profile and env permission for `HOTBOOT_HOME` and `HOME`.
+ * Needs read permission for the profile, unless it is a built-in one; env permission for `HOTBOOT_HOME` and `HOME`,
+ * unless the home is given.
  *
- * @throws {HotbootError} when there is no such profile, or it is malformed.
+ * @param options What and where, if not the demo as instance `vm` in the user's own home.
+ * @returns What the operations take.
+ * @throws {HotbootError} when there is no such profile, it is malformed (the first wrong field is named), the instance's
+ * name is none, or nothing says where the home is.
  *
  * @example
  * ```ts

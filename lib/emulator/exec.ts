@@ -36,9 +36,23 @@ const CLEAN_UP_MS = 3000;
  * Needs net permission for the instance's sockets, and read permission for the home. The guest needs a POSIX shell,
  * `mktemp` and `setsid`.
  *
+ * @param emulator Which, from {@linkcode openEmulator}.
+ * @param options The program, its input, and what to do with its output.
  * @returns The program's exit code; 128 + n when signal n ended it; 127 when there is no such program.
- * @throws {HotbootError} when the instance does not run or its agent does not answer. When the emulator's signal
- * aborts, the program is ended too.
+ * @throws {HotbootError} when the instance does not run or its agent does not answer.
+ * @throws The reason of the emulator's signal, when that aborts. The program is ended too.
+ *
+ * @example
+ * ```ts
+ * import { exec, openEmulator } from "@hotboot/hotboot";
+ *
+ * let version = "";
+ * const code = await exec(await openEmulator(), {
+ *   command: ["uname", "-r"],
+ *   stdout: (bytes) => void (version += new TextDecoder().decode(bytes)),
+ * });
+ * console.log(code, version);
+ * ```
  */
 export async function exec(emulator: Emulator, options: ExecOptions): Promise<number> {
   const { signal } = emulator;

@@ -24,13 +24,16 @@ export interface ExportResult {
  * Writes a snapshot as one compact file: a tar archive with its manifest and files, compressed with zstd. All that goes
  * into it is compared with the digests in the manifest; where there are none yet, the snapshot is verified first.
  *
- * Needs read permission for the home, and write permission for the first time; write permission for the target's
- * directory.
+ * Needs read permission for the home, and write permission for the first time; read and write permission for the target's
+ * directory; sys permission for `osUptime`.
  *
+ * @param emulator Which, from {@linkcode openEmulator}.
  * @param target The archive's path; a file that is there is replaced when all has gone well. It is for its owner's eyes
  * only, as it holds all of a guest's memory. Or a stream, which is not closed.
  * @param prefix The beginning of the snapshot's id; none: the newest.
+ * @returns Which snapshot it was, and the archive's size.
  * @throws {HotbootError} when there is no such snapshot, it is damaged, or the archive cannot be written.
+ * @throws The reason of the emulator's signal, when that aborts. No part of an archive is left at a path.
  *
  * @example
  * ```ts

@@ -39,12 +39,17 @@ export interface ImportResult {
  *
  * Import snapshots of people whom you trust: it is their machine that will run here, as it does with an image of theirs.
  *
- * Needs read permission for the archive, read and write permission for the home, and run permission for QEMU, which is
- * asked what it is.
+ * Needs read permission for the archive; read and write permission for the home; run permission for QEMU, which is asked
+ * what it is, with env permission for `PATH` and `HOTBOOT_ACCEL` and read permission for the directories of
+ * `PATH`; sys permission for `osUptime`.
  *
+ * @param emulator Which, from {@linkcode openEmulator}.
  * @param source The archive's path, or its bytes.
+ * @param options Whether to keep one that cannot be resumed here.
+ * @returns Its ids, here and where it was exported.
  * @throws {HotbootError} when it cannot be resumed here, with what differs, or is not what was exported. Nothing is left
  * of it then.
+ * @throws The reason of the emulator's signal, when that aborts. Nothing is left of it then.
  *
  * @example
  * ```ts

@@ -22,7 +22,19 @@ const NEWLINE = 0x0a;
  *
  * Needs read permission for the home.
  *
+ * @param emulator Which, from {@linkcode openEmulator}.
+ * @param options How many lines, and whether to go on.
+ * @returns The bytes as the guest has printed them, in pieces of at most 64 KiB.
  * @throws {HotbootError} when the instance has never been started.
+ * @throws The reason of the emulator's signal, when that aborts while it follows.
+ *
+ * @example
+ * ```ts
+ * import { logs, openEmulator } from "@hotboot/hotboot";
+ *
+ * const lines = ReadableStream.from(logs(await openEmulator(), { lines: 20 }));
+ * for await (const text of lines.pipeThrough(new TextDecoderStream())) console.log(text);
+ * ```
  */
 export async function* logs(emulator: Emulator, options: LogOptions = {}): AsyncGenerator<Uint8Array> {
   const path = instancePath(emulator, "serial");

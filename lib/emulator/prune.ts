@@ -36,10 +36,12 @@ const ABANDONED_MS = 3_600_000;
  * download that can go on stays, and so does all that an instance stands on, that another command works on, or that
  * cannot be judged because the image or QEMU is missing.
  *
- * Needs read and write permission for the home; run permission for QEMU, which is asked what it is; net permission for
- * the sockets of instances.
+ * Needs read and write permission for the home, and beside that the same permissions as {@linkcode listSnapshots}.
  *
+ * @param emulator Which, from {@linkcode openEmulator}.
  * @param options `dryRun`: remove nothing, and say what would be.
+ * @returns What was removed, or would be, and the room that it takes.
+ * @throws The reason of the emulator's signal, when that aborts.
  *
  * @example
  * ```ts

@@ -50,10 +50,25 @@ interface Plan {
  * The earlier image, and a snapshot of it, are of use until the new one is in place.
  *
  * Needs net permission for GitHub and the hosts that it redirects to; env permission for `GITHUB_TOKEN`, `GH_TOKEN` and
- * `HOTBOOT_GITHUB_API`; run permission for `gh`, or none; read and write permission for the home; sys permission for
- * `statfs`.
+ * `HOTBOOT_GITHUB_API`; run permission for `gh`, without which it is not asked for a token (neither is it, nor are the
+ * first two variables read, where the emulator has one); read and write permission for
+ * the home; sys permission for `statfs`; net permission for the sockets of instances.
  *
- * @throws {HotbootError} when it cannot be had, or is not what was published.
+ * @param emulator Which, from {@linkcode openEmulator}.
+ * @param options What, where it is not what the profile says.
+ * @returns The image, and whether it was downloaded now.
+ * @throws {HotbootError} when the profile names no release, an instance stands on the present image, or the new one cannot
+ * be had or is not what was published.
+ * @throws The reason of the emulator's signal, when that aborts. What has come is kept for the next attempt.
+ *
+ * @example
+ * ```ts
+ * import { openEmulator, pull } from "@hotboot/hotboot";
+ *
+ * const emulator = await openEmulator({ profile: "./shop.json" });
+ * const { image, pulled } = await pull(emulator, { pullRequest: 42 });
+ * console.log(pulled ? "pulled" : "there already", image.paths.disk);
+ * ```
  */
 export async function pull(emulator: Emulator, options: PullOptions = {}): Promise<PullResult> {
   const { home, profile, report, signal } = emulator;

@@ -59,6 +59,8 @@ export async function keepSecrets(emulator: Emulator, record: InstanceRecord, se
  *
  * Needs read permission for the home and net permission for the instance's sockets.
  *
+ * @param emulator Which, from {@linkcode openEmulator}.
+ * @returns The secrets' values; they are valid until the instance is stopped for good.
  * @throws {HotbootError} when it does not run, or has no secrets of its own.
  *
  * @example

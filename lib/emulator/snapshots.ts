@@ -44,10 +44,14 @@ export interface SnapshotInfo {
  * Lists the emulator's snapshots, the newest first: that one is what {@linkcode start} resumes. Nothing is built, pulled
  * or changed, and of large files only some pages are read.
  *
- * Needs read permission for the home, and run permission for QEMU, which is asked what it is; net permission for the
- * sockets of instances.
+ * Needs read permission for the home, and write permission for its `cache`; run permission for QEMU, which is asked what it
+ * is, with env permission for `PATH` and `HOTBOOT_ACCEL` and read permission for the directories of `PATH`;
+ * net permission for the sockets of instances; sys permission for `osUptime`.
  *
+ * @param emulator Which, from {@linkcode openEmulator}.
  * @param options `all`: those of all profiles and architectures in the home.
+ * @returns One of each; what is wrong with it is in it. None where there is no home yet.
+ * @throws The reason of the emulator's signal, when that aborts.
  *
  * @example
  * ```ts
@@ -157,6 +161,8 @@ export type RemoveOptions = { ids: string[] } | { all: true };
  *
  * Needs read and write permission for the home; net permission for the sockets of instances.
  *
+ * @param emulator Which, from {@linkcode openEmulator}.
+ * @param options Which.
  * @returns Their ids, and how much room that has given, in bytes.
  * @throws {HotbootError} when there is no such snapshot, several have such an id, or an instance stands on it.
  *
@@ -210,10 +216,13 @@ export interface VerifyResult {
  * Reads all of a snapshot, and compares it with what was captured: the manifest, the sizes, the sampled pages, and each
  * file's SHA-256.
  *
- * Needs read permission for the home; write permission too, the first time.
+ * Needs read permission for the home; write permission too, the first time; sys permission for `osUptime`.
  *
+ * @param emulator Which, from {@linkcode openEmulator}.
  * @param prefix The beginning of its id; none: the newest.
- * @throws {HotbootError} naming the first fault.
+ * @returns What it has found, of a snapshot that is sound.
+ * @throws {HotbootError} when there is no such snapshot, or naming the first fault.
+ * @throws The reason of the emulator's signal, when that aborts.
  *
  * @example
  * ```ts

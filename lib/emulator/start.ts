@@ -19,11 +19,25 @@ export type { StartOptions, StartResult };
  * impossible, by a cold boot, after which the reason has been reported. The first start obtains the image and
  * captures a snapshot. QEMU lives on when this program ends. An instance that runs already is left alone.
  *
- * Needs run permission for QEMU; net permission for the profile's ports on 127.0.0.1 and the instance's sockets; read
- * and write permission for the home; sys permission for `osUptime`; env permission for `HOTBOOT_*`, `HOME`, `PATH`,
- * `TMPDIR` and `XDG_RUNTIME_DIR`.
+ * Needs run permission for QEMU, and env permission for `PATH` and `HOTBOOT_ACCEL`, which say where it is and how it is to
+ * run; read permission for the directories of `PATH`; net permission for the profile's ports on 127.0.0.1
+ * and the instance's sockets; read and write permission for the home; sys permission for `osUptime`. Where there is no
+ * image yet, also what {@linkcode pull} needs or, if the profile names no release, {@linkcode build}.
  *
- * @throws {HotbootError} when a port is taken, there is no QEMU or image, or the guest does not become healthy.
+ * @param emulator Which, from {@linkcode openEmulator}.
+ * @param options Which of the ways to take, if not the fastest that is right.
+ * @returns Where its services are, how it was started, and where the time went.
+ * @throws {HotbootError} when a port is taken, there is no QEMU or image, the instance is of another profile, or the guest
+ * does not become healthy within the profile's `timeouts` (seconds), or its new secrets do not take effect.
+ * @throws The reason of the emulator's signal, when that aborts. The machine is ended then.
+ *
+ * @example
+ * ```ts
+ * import { openEmulator, start } from "@hotboot/hotboot";
+ *
+ * const { origin, urls, timeline } = await start(await openEmulator({ profile: "demo" }));
+ * console.log(origin ?? "it ran already", urls.backend, timeline.at(-1)?.endMs, "ms");
+ * ```
  */
 export async function start(emulator: Emulator, options: StartOptions = {}): Promise<StartResult> {
   const timeline = new Timeline();

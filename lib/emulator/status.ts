@@ -17,8 +17,9 @@ export interface Status {
   /** The instance's name. */
   instance: string;
   /**
-   * A `suspended` one goes on with the next start, and a `shut down` one boots its own disk again. `paused` is a machine whose CPUs somebody has stopped; `abandoned` what a killed command has left running, which the
-   * next start or stop ends.
+   * A `suspended` one goes on with the next start, and a `shut down` one boots its own disk again. `paused` is a
+   * machine whose CPUs somebody has stopped; `abandoned` what a killed command has left running, which the next start
+   * or stop ends.
    */
   state: "stopped" | "suspended" | "shut down" | "starting" | "running" | "paused" | "abandoned";
   /** Of an instance that runs. */
@@ -40,9 +41,9 @@ export interface Status {
     /** For each health check whether it is green; none where it runs another profile than the emulator's. */
     health: Record<string, boolean>;
   };
-  /** The image, if there is one; `error` says what is wrong with it. */
+  /** The image, if there is one, with when it was put in place (ISO 8601); `error` says what is wrong with it. */
   image?: { path: string; created: string; bytes: number; origin: ImageRecord["origin"] } | { error: string };
-  /** The newest snapshot, if there is one; `error` says why it is of no use. */
+  /** The newest snapshot, if there is one, with when it was captured (ISO 8601); `error` says why it is of no use. */
   snapshot?: { id: string; created: string; engine: Engine } | { error: string };
 }
 
@@ -50,6 +51,18 @@ export interface Status {
  * Looks at the emulator. Nothing is changed and nothing is waited for but the health checks' answers.
  *
  * Needs read permission for the home; for an instance that runs, net permission for its sockets and ports.
+ *
+ * @param emulator Which, from {@linkcode openEmulator}.
+ * @returns What there is. What is wrong with the image or the snapshot is in it, and nothing is thrown for that.
+ * @throws {HotbootError} when QEMU hangs.
+ *
+ * @example
+ * ```ts
+ * import { openEmulator, status } from "@hotboot/hotboot";
+ *
+ * const { state, running } = await status(await openEmulator());
+ * console.log(state, running?.urls, running?.health);
+ * ```
  */
 export async function status(emulator: Emulator): Promise<Status> {
   const [running, image, snapshot] = await Promise.all([

@@ -45,9 +45,22 @@ const SHUTDOWN_MS = 60_000;
  *
  * Needs net permission for the instance's sockets, and read and write permission for the home.
  *
+ * @param emulator Which, from {@linkcode openEmulator}.
+ * @param options What is to be kept; all, unless told.
+ * @returns Whether it ran, and what it keeps.
  * @throws {HotbootError} when it cannot be suspended (the guest runs on then), or QEMU hangs.
+ * @throws The reason of the emulator's signal, when that aborts. The guest runs on then.
+ *
+ * @example
+ * ```ts
+ * import { openEmulator, stop } from "@hotboot/hotboot";
+ *
+ * const { stopped, kept } = await stop(await openEmulator());
+ * console.log(stopped ? `it is ${kept}` : "it did not run");
+ * ```
  */
-export async function stop(emulator: Emulator, { how = "suspend" }: StopOptions = {}): Promise<StopResult> {
+export async function stop(emulator: Emulator, options: StopOptions = {}): Promise<StopResult> {
+  const { how = "suspend" } = options;
   using _lock = await lockInstance(emulator);
   if (how === "discard") return await discard(emulator);
   // Its memory has been saved, and then something came in between.
@@ -66,7 +79,24 @@ export async function stop(emulator: Emulator, { how = "suspend" }: StopOptions 
   return { stopped: wasRunning, kept: (await readKept(emulator))?.how };
 }
 
-/** Drops the instance, and removes all that it has left, its console's log too. Images and snapshots stay. */
+/**
+ * Drops the instance, and removes all that it has left, its console's log too. Images and snapshots stay.
+ *
+ * Needs net permission for the instance's sockets, and read and write permission for the home.
+ *
+ * @param emulator Which, from {@linkcode openEmulator}.
+ * @returns Whether it ran.
+ * @throws {HotbootError} when QEMU hangs.
+ *
+ * @example
+ * ```ts
+ * import { openEmulator, reset, start } from "@hotboot/hotboot";
+ *
+ * const emulator = await openEmulator();
+ * await reset(emulator);
+ * console.log((await start(emulator)).origin); // resume
+ * ```
+ */
 export async function reset(emulator: Emulator): Promise<StopResult> {
   using _lock = await lockInstance(emulator);
   const result = await discard(emulator);

@@ -19,6 +19,8 @@ const LABEL_BYTES = 32;
  * A whole image in memory, with ISO 9660 and Joliet names: files in the root directory, which is one sector. For
  * directories, POSIX attributes or large files there is `createIso`.
  *
+ * Needs no permissions.
+ *
  * @param volumeId The volume identifier; what is longer than 32 bytes is cut.
  * @param files The files, in any order.
  * @param date The image's date and the files'; the same input and date give the same bytes.
@@ -27,10 +29,13 @@ const LABEL_BYTES = 32;
  *
  * @example
  * ```ts
- * import { buildIso } from "@hotboot/hotboot";
+ * import { buildIso, readIso } from "@hotboot/hotboot";
+ * import { assertEquals } from "@std/assert";
  *
- * const image = buildIso("STACKCFG", [{ name: "runtime.env", data: new TextEncoder().encode("PORT=8102\n") }]);
- * console.log(image.length % 2048); // 0
+ * const data = new TextEncoder().encode("PORT=8102\n");
+ * using image = await readIso(buildIso("STACKCFG", [{ name: "runtime.env", data }]));
+ * const [{ path, size }] = await Array.fromAsync(image.entries());
+ * assertEquals([image.label, path, size], ["STACKCFG", "runtime.env", 10]);
  * ```
  */
 export function buildIso(volumeId: string, files: IsoFile[], date: Date = new Date()): Uint8Array {

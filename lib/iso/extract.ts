@@ -20,12 +20,28 @@ export interface ExtractOptions {
  * Writes everything in an image below `directory`, and nothing outside, whatever the image says: an existing file is not
  * written over, links are made last and never followed. Times and permissions are set, owners are not.
  *
- * Needs read and write permission for the directory.
+ * Needs read and write permission for the directory; for an image with symbolic links, for everything, as Deno wants for
+ * making any link, unless the options have another way to make them.
  *
  * @param image What {@linkcode readIso} has opened.
  * @param directory Is made when it is not there.
+ * @param options Which of the image's views, and who is told of what cannot be extracted.
  * @returns How many entries were written.
- * @throws {IsoError} naming the entry that cannot be written.
+ * @throws {IsoError} naming the entry that cannot be written, or the place where the image is damaged.
+ * @throws The reason of the options' signal, when that aborts.
+ *
+ * @example
+ * ```ts
+ * import { extractIso, readIso, writeIso } from "@hotboot/hotboot";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const directory = await Deno.makeTempDir();
+ * const content = new TextEncoder().encode("hello");
+ * await writeIso(`${directory}/a.iso`, [{ kind: "file", path: "sub/file", content }]);
+ * using image = await readIso(`${directory}/a.iso`);
+ * assertEquals(await extractIso(image, `${directory}/a`), 2);
+ * assertEquals(await Deno.readTextFile(`${directory}/a/sub/file`), "hello");
+ * ```
  */
 export async function extractIso(image: IsoImage, directory: string, options: ExtractOptions = {}): Promise<number> {
   const { signal, onWarning, symlink = Deno.symlink } = options;

@@ -76,7 +76,23 @@ const DEEPEST = 256;
 const LONGEST_PATH = 4096;
 const READ_CHUNK = 1024 * 1024;
 
-/** An image that can be read; {@linkcode readIso} opens one. */
+/**
+ * An image that can be read; {@linkcode readIso} opens one.
+ *
+ * Needs no permissions beyond those of the opening.
+ *
+ * @example
+ * ```ts
+ * import { buildIso, readIso } from "@hotboot/hotboot";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using image = await readIso(buildIso("LABEL", [{ name: "a.txt", data: new TextEncoder().encode("hello") }]));
+ * assertEquals(image.views, ["joliet", "iso9660"]);
+ * for await (const node of image.entries("iso9660")) {
+ *   assertEquals([node.path, new TextDecoder().decode(await image.bytes(node))], ["A.TXT", "hello"]);
+ * }
+ * ```
+ */
 export class IsoImage implements Disposable {
   /** The volume identifier: Joliet's where it has more to say than ISO 9660's own. */
   readonly label: string;
@@ -134,6 +150,7 @@ export class IsoImage implements Disposable {
    * A file's content, read as the stream is.
    *
    * @param node A file that {@linkcode entries} gave.
+   * @throws {IsoError} (through the stream) when the image ends before it, or what is compressed is damaged.
    */
   open(node: IsoNode): ReadableStream<Uint8Array> {
     const source = this.#source;
@@ -155,7 +172,12 @@ export class IsoImage implements Disposable {
     return ReadableStream.from(chunks());
   }
 
-  /** A file's whole content. @param node A file that {@linkcode entries} gave. */
+  /**
+   * A file's whole content, in memory.
+   *
+   * @param node A file that {@linkcode entries} gave.
+   * @throws {IsoError} when the image ends before it, or what is compressed is damaged.
+   */
   async bytes(node: IsoNode): Promise<Uint8Array> {
     return new Uint8Array(await new Response(this.open(node)).arrayBuffer());
   }
@@ -240,14 +262,19 @@ export class IsoImage implements Disposable {
  * Needs read permission for the image, where it is a file.
  *
  * @param source The image's path, its bytes, or something that reads them.
- * @throws {IsoError} when it is no ISO 9660 image, or its descriptors are damaged.
+ * @returns The image, which is to be closed: `using` does that.
+ * @throws {IsoError} when it cannot be read, is no ISO 9660 image, or its descriptors are damaged.
  *
  * @example
  * ```ts
- * import { buildIso, readIso } from "@hotboot/hotboot";
+ * import { readIso, writeIso } from "@hotboot/hotboot";
+ * import { assertEquals } from "@std/assert";
  *
- * using image = await readIso(buildIso("STACKCFG", [{ name: "a.txt", data: new Uint8Array(3) }]));
- * for await (const { path, size } of image.entries()) console.log(image.label, path, size);
+ * const path = await Deno.makeTempFile({ suffix: ".iso" });
+ * await writeIso(path, [{ kind: "symlink", path: "link", target: "/etc/hostname" }], { label: "LINKS" });
+ * using image = await readIso(path);
+ * const [{ kind, target }] = await Array.fromAsync(image.entries());
+ * assertEquals([image.label, kind, target], ["LINKS", "symlink", "/etc/hostname"]);
  * ```
  */
 export async function readIso(source: string | Uint8Array | IsoSource): Promise<IsoImage> {

@@ -13,7 +13,21 @@ import { type IsoEntry, IsoError, shown } from "./entry.ts";
  * @param paths Files and directories.
  * @param output Where the image will be: what an earlier run left there is not put into it, should a directory hold it.
  * @returns Entries with the files' modes, owners, times and sizes, whose content is read when the image is.
- * @throws {IsoError} naming the path that is missing or cannot be stored.
+ * @throws {IsoError} naming the path that is missing or cannot be stored, such as a name that is not UTF-8. (Up to Deno
+ * 2.7 the runtime does not list files of such a name, and they are not in the image.)
+ *
+ * @example
+ * ```ts
+ * import { scanFiles, writeIso } from "@hotboot/hotboot";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const directory = await Deno.makeTempDir();
+ * await Deno.writeTextFile(`${directory}/meta-data`, "instance-id: one\n");
+ * const image = `${directory}/seed.iso`;
+ * const entries = await scanFiles([directory], image);
+ * assertEquals(entries.map(({ path }) => path), ["meta-data"]);
+ * await writeIso(image, entries, { label: "cidata" });
+ * ```
  */
 export async function scanFiles(paths: string[], output?: string): Promise<IsoEntry[]> {
   const earlier = output === undefined ? undefined : await Deno.stat(output).catch(() => undefined);

@@ -26,17 +26,18 @@ const CHUNK = 4 * 1024 * 1024;
  * @returns The image's bytes, a multiple of 2048. Files are read as the stream is.
  * @throws {IsoError} (through the stream) naming the entry that cannot be stored, or whose size was another than it was
  * said to be.
+ * @throws The reason of the options' signal, (through the stream) when that aborts.
  *
  * @example A config disk
  * ```ts
  * import { createIso } from "@hotboot/hotboot";
  *
+ * await Deno.writeTextFile("user-data.yaml", "#cloud-config\n");
  * const image = createIso([
  *   { kind: "file", path: "meta-data", content: new TextEncoder().encode("instance-id: one\n") },
  *   { kind: "file", path: "user-data", content: { path: "user-data.yaml" } },
  * ], { label: "cidata" });
- * console.log(image instanceof ReadableStream);
- * await image.cancel();
+ * await Deno.writeFile("seed.iso", image);
  * ```
  */
 export function createIso(entries: Iterable<IsoEntry>, options: IsoOptions = {}): ReadableStream<Uint8Array> {
@@ -56,14 +57,16 @@ export function createIso(entries: Iterable<IsoEntry>, options: IsoOptions = {})
  * @param options The label, the views, the date.
  * @returns The image's size in bytes.
  * @throws {IsoError} naming the entry that cannot be stored, or whose size was another than it was said to be.
+ * @throws The reason of the options' signal, when that aborts.
  *
  * @example
  * ```ts
  * import { writeIso } from "@hotboot/hotboot";
+ * import { assertEquals } from "@std/assert";
  *
  * const path = await Deno.makeTempFile({ suffix: ".iso" });
  * const size = await writeIso(path, [{ kind: "file", path: "hello", content: new Uint8Array(5) }], { label: "HELLO" });
- * console.log(size === (await Deno.stat(path)).size);
+ * assertEquals(size, (await Deno.stat(path)).size);
  * ```
  */
 export async function writeIso(path: string, entries: Iterable<IsoEntry>, options: IsoOptions = {}): Promise<number> {

@@ -7,17 +7,23 @@
 import { HotbootError } from "../error.ts";
 
 /**
- * A TCP port from an environment variable. Needs env permission for it.
+ * A TCP port from an environment variable.
+ *
+ * Needs env permission for the variable.
  *
  * @param name The variable.
  * @param fallback What an unset or empty one stands for.
+ * @returns The port, from 1 to 65535, or the fallback as it is.
  * @throws {HotbootError} naming the variable when it is no integer from 1 to 65535.
  *
  * @example
  * ```ts
  * import { envPort } from "@hotboot/hotboot";
+ * import { assertEquals } from "@std/assert";
  *
- * console.log(envPort("DASHBOARD_PORT", 26700));
+ * assertEquals(envPort("DASHBOARD_PORT", 26700), 26700);
+ * Deno.env.set("DASHBOARD_PORT", "8080");
+ * assertEquals(envPort("DASHBOARD_PORT", 26700), 8080);
  * ```
  */
 export function envPort(name: string, fallback: number): number {

@@ -15,11 +15,16 @@ const PROGRESS_INTERVAL_MS = 100;
 /**
  * Downloads a file to `path`, going on with what an earlier attempt has left there.
  *
- * Needs net permission for the hosts that the request leads to, and read and write permission for the path.
+ * Needs net permission for the hosts that the request leads to; read and write permission for the path and what is kept
+ * beside it; sys permission for `statfs`.
  *
  * @param path The file; what is known of it is kept beside it, as `PATH.json`. It is whole and right when this returns.
+ * @param what Where it is, and what it must be.
+ * @param options The limits, and who is told how it goes.
  * @returns Its size in bytes and its SHA-256 in hex.
- * @throws {HotbootError} when it cannot be had or is not what it must be; in the latter case nothing is left of it.
+ * @throws {HotbootError} when it cannot be had, has no room, or is not what it must be; in the latter case nothing is left
+ * of it.
+ * @throws The reason of the options' signal, when that aborts.
  *
  * @example
  * ```ts

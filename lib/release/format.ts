@@ -9,15 +9,18 @@ const UNITS = ["B", "KB", "MB", "GB", "TB"];
 /**
  * A number of bytes: with one decimal below ten, in units of 1024.
  *
+ * Needs no permissions.
+ *
  * @param bytes Any number.
- * @returns `?` for one that is not finite or is negative.
+ * @returns The text; `?` for one that is not finite or is negative.
  *
  * @example
  * ```ts
  * import { formatBytes } from "@hotboot/hotboot";
+ * import { assertEquals } from "@std/assert";
  *
- * console.log(formatBytes(1536)); // 1.5 KB
- * console.log(formatBytes(10240)); // 10 KB
+ * assertEquals(formatBytes(1536), "1.5 KB");
+ * assertEquals(formatBytes(10240), "10 KB");
  * ```
  */
 export function formatBytes(bytes: number): string {
@@ -35,14 +38,17 @@ export function formatBytes(bytes: number): string {
 /**
  * A duration, to the second.
  *
+ * Needs no permissions.
+ *
  * @param seconds Any number of seconds.
  * @returns `59s`, `1m01s`, `1h00m`; `?` for one that is not finite or is negative.
  *
  * @example
  * ```ts
  * import { formatDuration } from "@hotboot/hotboot";
+ * import { assertEquals } from "@std/assert";
  *
- * console.log(formatDuration(61)); // 1m01s
+ * assertEquals(formatDuration(61), "1m01s");
  * ```
  */
 export function formatDuration(seconds: number): string {
@@ -57,15 +63,20 @@ export function formatDuration(seconds: number): string {
 /**
  * One line that says how far a download is.
  *
+ * Needs no permissions.
+ *
  * @param done Bytes that are there.
  * @param total Bytes in all; not a positive number where that is unknown, and then there is no percentage and no rest.
  * @param bytesPerSecond The rate; at 0 there is no rest.
+ * @returns The line, without an end.
  *
  * @example
  * ```ts
  * import { renderProgressLine } from "@hotboot/hotboot";
+ * import { assertEquals } from "@std/assert";
  *
- * console.log(renderProgressLine(512 * 1024, 1024 * 1024, 128 * 1024)); //  50.0%  512 KB / 1.0 MB  128 KB/s  eta 4s
+ * const line = renderProgressLine(512 * 1024, 1024 * 1024, 128 * 1024);
+ * assertEquals(line, " 50.0%  512 KB / 1.0 MB  128 KB/s  eta 4s");
  * ```
  */
 export function renderProgressLine(done: number, total: number, bytesPerSecond: number): string {

@@ -90,9 +90,10 @@ const PAGE = 100;
 const MOST_PAGES = 20;
 
 /**
- * GitHub's API, or one that is like it.
+ * GitHub's API, or one that is like it. What is asked of it fails with a {@linkcode HotbootError} when there is no such
+ * thing, it may not be read, or there is no answer after several attempts; and with the signal's reason when that aborts.
  *
- * Needs net permission for the API's host.
+ * Needs net permission for the API's host. The environment is not read: a token is given or there is none.
  *
  * @example
  * ```ts
@@ -133,7 +134,7 @@ export class GitHub {
     return await this.#json(path, `release '${tag}' of ${repository}`, isRelease);
   }
 
-  /** All releases, the newest first. */
+  /** All releases, the newest first; at most 2000. @throws {HotbootError} when they may not be read. */
   async releases(repository: string): Promise<Release[]> {
     const releases: Release[] = [];
     for (let page = 1; page <= MOST_PAGES; page++) {

@@ -15,14 +15,19 @@ export const HOST_ARCH: Arch = Deno.build.arch === "aarch64" ? "arm64" : "amd64"
 /**
  * The architecture of this name.
  *
+ * Needs no permissions.
+ *
  * @param raw `amd64` or `arm64`; nothing, or an empty text: the host's.
+ * @returns The architecture.
  * @throws {HotbootError} when it is another name: `Invalid architecture`.
  *
  * @example
  * ```ts
  * import { resolveArch } from "@hotboot/hotboot";
+ * import { assertEquals } from "@std/assert";
  *
- * console.log(resolveArch("arm64"), resolveArch());
+ * assertEquals(resolveArch("arm64"), "arm64");
+ * assertEquals(resolveArch(), Deno.build.arch === "aarch64" ? "arm64" : "amd64");
  * ```
  */
 export function resolveArch(raw?: string): Arch {

@@ -67,6 +67,12 @@ const CHUNK_BYTES = 256 * 1024;
  *
  * QEMU lets one client in at a time and a further one wait, so hold a connection only as long as it is in use.
  *
+ * Each command has a limit of 10 s unless told, and fails with a {@linkcode GuestAgentError} when the agent refuses it, or
+ * with a {@linkcode HotbootError} when the agent goes away or the limit passes. Paths and programs are the guest's.
+ *
+ * Needs net permission for `unix:PATH` (Deno 2.9 and later), or read and write permission on it (before), to connect to a
+ * socket, and none for a stream that is open.
+ *
  * @example
  * ```ts
  * import { GuestAgent } from "@hotboot/hotboot";
@@ -98,7 +104,13 @@ export class GuestAgent implements AsyncDisposable {
     return await GuestAgent.open(await connectUnix(path, options), options);
   }
 
-  /** The same over any byte stream. */
+  /**
+   * The same over any byte stream.
+   *
+   * @param duplex The stream, which is closed with the connection.
+   * @param options The limit, 10 s unless told.
+   * @throws {HotbootError} when no agent answers in time.
+   */
   static async open(duplex: Duplex, options: WaitOptions = {}): Promise<GuestAgent> {
     const agent = new GuestAgent(new JsonLines(duplex));
     try {
@@ -113,6 +125,10 @@ export class GuestAgent implements AsyncDisposable {
   /**
    * Runs one of the agent's commands and gives its `return` value. Commands run one after the other.
    *
+   * @param command A name from QEMU's guest agent reference.
+   * @param args Its arguments.
+   * @param options The limit, 10 s unless told.
+   * @returns What the agent gives, of the form that its reference says; nothing checks that it is a `T`.
    * @throws {GuestAgentError} when the agent refuses.
    * @throws {HotbootError} when it goes away or does not answer in time; the connection is of no more use then.
    */
@@ -164,7 +180,12 @@ export class GuestAgent implements AsyncDisposable {
     }
   }
 
-  /** Starts a program and gives its process id in the guest; {@linkcode status} tells how it goes. */
+  /**
+   * Starts a program and gives its process id in the guest; {@linkcode status} tells how it goes.
+   *
+   * @param command The program.
+   * @param capture Whether its output is kept, for {@linkcode status}.
+   */
   async spawn(command: GuestCommand, capture = false, options: WaitOptions = {}): Promise<number> {
     const { pid } = await this.execute<{ pid: number }>("guest-exec", {
       path: command.path,
@@ -190,6 +211,7 @@ export class GuestAgent implements AsyncDisposable {
   /**
    * Runs a program to its end.
    *
+   * @param command The program.
    * @param options The limit for the whole run, 10 s unless told; `what` is what to call it when that has passed.
    * @throws {HotbootError} when the program cannot be started or runs longer; it is not killed then.
    */

@@ -63,6 +63,9 @@ const DEFAULT_TIMEOUT_MS = 10_000;
 /**
  * A connection to a QEMU monitor in control mode.
  *
+ * Needs net permission for `unix:PATH` (Deno 2.9 and later), or read and write permission on it (before), to connect to a
+ * socket, and none for a stream that is open.
+ *
  * @example
  * ```ts
  * import { QmpClient } from "@hotboot/hotboot";
@@ -103,7 +106,14 @@ export class QmpClient implements AsyncDisposable {
     return await QmpClient.open(await connectUnix(path, options), options);
   }
 
-  /** The same over any byte stream, such as the standard streams of a QEMU started with `-qmp stdio`. */
+  /**
+   * The same over any byte stream, such as the standard streams of a QEMU started with `-qmp stdio`.
+   *
+   * @param duplex The stream, which is closed with the connection.
+   * @param options The limit (10 s unless told) until QEMU has greeted.
+   * @throws {HotbootError} when nothing answers in time.
+   * @throws {Deno.errors.UnexpectedEof} when it ends before.
+   */
   static async open(duplex: Duplex, options: WaitOptions = {}): Promise<QmpClient> {
     const limits = { timeoutMs: DEFAULT_TIMEOUT_MS, ...options };
     const lines = new JsonLines(duplex);
@@ -125,7 +135,8 @@ export class QmpClient implements AsyncDisposable {
    *
    * @param command A name from QEMU's QMP reference.
    * @param args Its arguments.
-   * @param options The limit, 10 s unless told.
+   * @param options The limit, 10 s unless told. Reaching it does not undo the command.
+   * @returns What QEMU gives, of the form that its reference says; nothing checks that it is a `T`.
    * @throws {QmpError} when QEMU refuses.
    * @throws {HotbootError} when the monitor closes or does not answer in time.
    */
@@ -147,6 +158,9 @@ export class QmpClient implements AsyncDisposable {
   /**
    * The next event that `matches`. Ask before running the command that causes it: what came earlier is gone.
    *
+   * @param matches Whether it is the one.
+   * @param what What is waited for, for the error's message.
+   * @param options The limit; none unless told.
    * @throws {HotbootError} when the monitor closes or the limit (none unless told) passes first.
    */
   waitForEvent(matches: (event: QmpEvent) => boolean, what: string, options: WaitOptions = {}): Promise<QmpEvent> {

@@ -41,21 +41,23 @@ export interface ZstdOptions {
  * 3.1), each with its content's size and a checksum, so that several cores can work on them both ways. A file that is
  * at the target is replaced at the end and not before; when anything fails it stays, and nothing else does.
  *
- * Needs read permission for the file and write permission for the target's directory.
+ * Needs read permission for the file, and read and write permission for the target's directory.
  *
  * @param from The file to compress. It stays as it is.
  * @param to The compressed file's path. It gets mode 0600.
+ * @param options The level, and who is told how far it is.
  * @throws {ZstdError} when the file cannot be read, changes meanwhile, or the target cannot be written.
  * @throws The signal's reason when it is aborted.
  *
  * @example
  * ```ts
  * import { compressFile } from "@hotboot/hotboot";
+ * import { assert } from "@std/assert";
  *
  * const path = await Deno.makeTempFile();
  * await Deno.truncate(path, 2 ** 20);
  * await compressFile(path, `${path}.zst`);
- * console.log((await Deno.stat(`${path}.zst`)).size < 1000); // true
+ * assert((await Deno.stat(`${path}.zst`)).size < 1000);
  * ```
  */
 export async function compressFile(from: string, to: string, options: ZstdOptions = {}): Promise<void> {
@@ -94,7 +96,7 @@ export async function compressFile(from: string, to: string, options: ZstdOption
  *
  * Memory does not depend on the file's size, but on the window of its frames, which may be 128 MiB.
  *
- * Needs read permission for the file and write permission for the target's directory.
+ * Needs read permission for the file, and read and write permission for the target's directory.
  *
  * @param from The compressed file. It stays as it is.
  * @param to The decompressed file's path. It gets mode 0600.
@@ -106,12 +108,13 @@ export async function compressFile(from: string, to: string, options: ZstdOption
  * @example
  * ```ts
  * import { compressFile, decompressFile } from "@hotboot/hotboot";
+ * import { assertEquals } from "@std/assert";
  *
  * const path = await Deno.makeTempFile();
  * await Deno.writeTextFile(path, "hello");
  * await compressFile(path, `${path}.zst`);
  * await decompressFile(`${path}.zst`, path, { maxBytes: 5 });
- * console.log(await Deno.readTextFile(path)); // hello
+ * assertEquals(await Deno.readTextFile(path), "hello");
  * ```
  */
 export async function decompressFile(

@@ -7,7 +7,7 @@
 
 import { HotbootError } from "../error.ts";
 
-/** zstd data, or a file of it, that cannot be made or read; the message says why. */
+/** zstd data, or a file of it, that cannot be made or read; the message, of one line, says why. */
 export class ZstdError extends HotbootError {
   /** The class's name, for logs. */
   override name = "ZstdError";

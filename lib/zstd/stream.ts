@@ -30,15 +30,19 @@ export interface ZstdDecompressStreamOptions {
  * Compresses a stream into frames of 4 MiB (RFC 8878, 3.1), each with its content's size and a checksum. It holds the
  * bytes of one frame, on one core: `compressFile` uses several.
  *
+ * Needs no permissions.
+ *
+ * @param options The level.
  * @returns What to pipe through.
  * @throws {ZstdError} when there is no such level.
  *
  * @example
  * ```ts
  * import { zstdCompressStream, zstdDecompressStream } from "@hotboot/hotboot";
+ * import { assertEquals } from "@std/assert";
  *
  * const text = new Blob(["hello"]).stream().pipeThrough(zstdCompressStream()).pipeThrough(zstdDecompressStream());
- * console.log(await new Response(text).text()); // hello
+ * assertEquals(await new Response(text).text(), "hello");
  * ```
  */
 export function zstdCompressStream(options: ZstdCompressStreamOptions = {}): TransformStream<Uint8Array, Uint8Array> {
@@ -73,19 +77,24 @@ export function zstdCompressStream(options: ZstdCompressStreamOptions = {}): Tra
  * Decompresses a stream of frames of any length (RFC 8878), made by anything. It holds a mebibyte or two, and the
  * frames' window, which may be 128 MiB.
  *
- * @returns What to pipe through. Its readable side fails with a `ZstdError` when the data is damaged, truncated, followed
- * by something else, needs a window of more than 128 MiB or a dictionary, or becomes more than `maxBytes`; all that
- * came before is what it should be, as far as each frame has a checksum that has been reached.
+ * Needs no permissions.
+ *
+ * @param options How many bytes it may become.
+ * @returns What to pipe through.
+ * @throws {ZstdError} (through the readable side) when the data is damaged, truncated, followed by something else, needs a
+ * window of more than 128 MiB or a dictionary, or becomes more than `maxBytes`; all that came before is what it should be,
+ * as far as each frame has a checksum that has been reached.
  *
  * @example
  * ```ts
- * import { zstdDecompressStream } from "@hotboot/hotboot";
+ * import { compressFile, zstdDecompressStream } from "@hotboot/hotboot";
+ * import { assertEquals } from "@std/assert";
  *
- * async function textOf(path: string): Promise<string> {
- *   const file = await Deno.open(path);
- *   return await new Response(file.readable.pipeThrough(zstdDecompressStream({ maxBytes: 1e6 }))).text();
- * }
- * console.log(typeof textOf);
+ * const path = await Deno.makeTempFile();
+ * await Deno.writeTextFile(path, "hello");
+ * await compressFile(path, path);
+ * const { readable } = await Deno.open(path);
+ * assertEquals(await new Response(readable.pipeThrough(zstdDecompressStream({ maxBytes: 1e6 }))).text(), "hello");
  * ```
  */
 export function zstdDecompressStream(

@@ -5,6 +5,7 @@ import { readIso } from "../../lib/iso/read.ts";
 import { scanFiles } from "../../lib/iso/scan.ts";
 import { buildTree } from "../../lib/iso/tree.ts";
 import { createIso, writeIso } from "../../lib/iso/write.ts";
+import { isAtLeast } from "../../lib/permissions/outer.ts";
 
 const SECTOR = 2048;
 const DATE = new Date("2026-01-02T03:04:05Z");
@@ -332,8 +333,10 @@ Deno.test("iso: files on disk: an image is not put into itself, and names that a
     }
     assertEquals((await scanFiles([output], output)).length, 1); // but it is, where that is asked for by name
 
-    await shell("touch $'bad\\xff'");
-    await assertRejects(() => scanFiles([directory]), IsoError, "its name is not UTF-8");
+    if (isAtLeast(Deno.version.deno, 2, 8)) { // before, Deno passes over it when it lists a directory
+      await shell("touch $'bad\\xff'");
+      await assertRejects(() => scanFiles([directory]), IsoError, "its name is not UTF-8");
+    }
     await shell("rm bad*; ln -s $'to\\xff' link");
     await assertRejects(() => scanFiles([directory]), IsoError, 'link": what this link points to cannot be read');
   } finally {

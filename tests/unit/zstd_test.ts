@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { concat } from "@std/bytes/concat";
+import { isAtLeast } from "../../lib/permissions/outer.ts";
 import { openEngine, type ZstdEngineName } from "../../lib/zstd/engine.ts";
 import { compressFile, decompressFile } from "../../lib/zstd/file.ts";
 import { readHeader, ZstdError } from "../../lib/zstd/frame.ts";
@@ -10,7 +11,9 @@ import { ContentChecksum, contentChecksum } from "../../lib/zstd/xxh64.ts";
 import { random } from "./random.ts";
 import { withDirectory as inDirectory } from "./temporary.ts";
 
-const ENGINES: ZstdEngineName[] = ["native", "wasm"];
+/** Before, Deno's own does not write what it is asked to about a frame. */
+const HAS_NATIVE = isAtLeast(Deno.version.deno, 2, 7);
+const ENGINES: ZstdEngineName[] = HAS_NATIVE ? ["native", "wasm"] : ["wasm"];
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
@@ -326,14 +329,15 @@ Deno.test("zstd: what cannot be opened or replaced is named", () =>
 Deno.test("zstd: the native engine is taken where there is one; both describe their frames in full", async () => {
   const bytes = memory(200 * KIB);
   const names = [];
-  for (const engine of [await openEngine(), await openEngine("native"), await openEngine("wasm")]) {
+  for (const engine of [await openEngine(), ...await Promise.all(ENGINES.map(openEngine))]) {
     names.push(engine.constructor.name);
     const frame = engine.compress(bytes, 1);
     assertEquals(readHeader(frame, true)!.contentSize, bytes.length);
     assertEquals(frame.slice(-4), new Uint8Array(Uint32Array.of(contentChecksum(bytes)).buffer));
     assertSame(engine.decompress(frame, bytes.length), bytes);
   }
-  assertEquals(names, ["NativeEngine", "NativeEngine", "WasmEngine"]);
+  assertEquals(names, HAS_NATIVE ? ["NativeEngine", "NativeEngine", "WasmEngine"] : ["WasmEngine", "WasmEngine"]);
+  if (!HAS_NATIVE) await assertRejects(() => openEngine("native"), ZstdError, "no zstd of its own");
 });
 
 Deno.test("zstd: the checksum is XXH64's low half", () => {

@@ -1,0 +1,105 @@
+/** What users of the library may rely on, whatever is added to it: its documentation, and that it keeps to itself. */
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { importArguments, ROOT } from "../../dev/deno.ts";
+import { HotbootError } from "../../lib/error.ts";
+import * as library from "../../mod.ts";
+import { withDirectory } from "./temporary.ts";
+
+/** What `deno doc` says of an export. */
+interface Documented {
+  kind: string;
+  jsDoc?: { doc?: string; tags?: { kind: string; name?: string; doc?: string }[] };
+  /** Of a function, in the words of Deno 2.8 and of 2.6. */
+  def?: Callable;
+  functionDef?: Callable;
+}
+
+interface Callable {
+  params?: { name?: string; left?: { name?: string } }[];
+  returnType?: { repr: string };
+}
+
+async function deno(args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args, cwd: ROOT }).output();
+  assertEquals(code, 0, new TextDecoder().decode(stderr));
+  return new TextDecoder().decode(stdout);
+}
+
+const imports = await importArguments();
+
+/** The exports that are there at run time: functions and classes. */
+const exported = Object.entries(library) as [string, { prototype?: unknown }][];
+
+async function documentation(): Promise<Map<string, Documented>> {
+  const { version, nodes } = JSON.parse(await deno(["doc", "--json", ...imports, "mod.ts"]));
+  if (version === 1) return new Map(nodes.map((node: Documented & { name: string }) => [node.name, node]));
+  const [{ symbols }] = Object.values(nodes) as { symbols: { name: string; declarations: Documented[] }[] }[];
+  return new Map(symbols.map(({ name, declarations }) => [name, declarations[0]]));
+}
+
+Deno.test("library: each function and class says what it takes, gives, throws and needs, with an example", async () => {
+  const documented = await documentation();
+  assert(exported.length > 30, `there are only ${exported.length} exports`);
+  const missing: string[] = [];
+  for (const [name, value] of exported) {
+    const { jsDoc, kind, def, functionDef } = documented.get(name)!;
+    const { doc = "", tags = [] } = jsDoc ?? {};
+    const has = (kind: string) => tags.some((tag) => tag.kind === kind && (tag.doc ?? "") !== "");
+    const demand = (what: string, isThere: boolean) => void (isThere || missing.push(`${name}: ${what}`));
+    demand("a description", doc !== "");
+    if (value.prototype instanceof Error) continue;
+    demand("an @example", has("example"));
+    demand("its permissions", /Needs .*permission/s.test(doc));
+    if (kind !== "function") continue;
+    const { params, returnType } = (def ?? functionDef)!;
+    for (const { name = undefined, left } of params ?? []) {
+      const parameter = name ?? left?.name;
+      demand(`@param ${parameter}`, tags.some((tag) => tag.kind === "param" && tag.name === parameter && !!tag.doc));
+    }
+    demand("@returns", returnType?.repr === "void" || isPromiseOfVoid(returnType) || has("return"));
+    // What needs permissions meets the world outside, and that can fail.
+    demand("@throws", /Needs no permissions/.test(doc) || has("throws"));
+  }
+  assertEquals(missing, []);
+});
+
+function isPromiseOfVoid(type: unknown): boolean {
+  return /"Promise"/.test(JSON.stringify(type)) && /"void"/.test(JSON.stringify(type));
+}
+
+Deno.test("library: no module of it is the command line's, prints, ends the program or reads its arguments", async () => {
+  const graph: { modules: { local?: string }[] } = JSON.parse(await deno(["info", "--json", ...imports, "mod.ts"]));
+  const own = graph.modules.flatMap(({ local }) => local?.startsWith(ROOT) ? [local.slice(ROOT.length)] : [])
+    .filter((path) => !path.startsWith("node_modules/"));
+  assert(own.includes("lib/emulator/continue.ts") && own.includes("lib/zstd/worker.ts"), own.join(" "));
+  assertEquals(own.filter((path) => /^lib\/(?:commands|permissions|ui)\/|^cli\.ts$/.test(path)), []);
+  const found: string[] = [];
+  for (const path of own.filter((path) => path.endsWith(".ts"))) {
+    const code = (await Deno.readTextFile(ROOT + path)).replaceAll(/\/\*.*?\*\//gs, ""); // the examples print
+    const uses = code.match(
+      /\bDeno\.(?:exit|exitCode|args|stdin|stdout|stderr|mainModule)\b|\bconsole\.|\b(?:alert|confirm|prompt)\(/g,
+    );
+    found.push(...(uses ?? []).map((use) => `${path}: ${use}`));
+  }
+  assertEquals(found, []);
+});
+
+Deno.test("library: importing it needs no permissions and does nothing", () =>
+  withDirectory(async (directory) => {
+    const main = `${directory}/main.ts`;
+    await Deno.writeTextFile(main, `import ${JSON.stringify(new URL("../../mod.ts", import.meta.url).href)};`);
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "--quiet", "--no-prompt", "--no-check", `--config=${ROOT}deno.json`, ...imports, main],
+    }).output();
+    assertEquals([code, new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr)], [0, ""]);
+  }));
+
+Deno.test("library: its errors are HotbootErrors under their own names", () => {
+  const errors = exported.filter(([, { prototype }]) => prototype instanceof Error);
+  assert(errors.length >= 4);
+  for (const [name, { prototype }] of errors) {
+    assert(prototype === HotbootError.prototype || prototype instanceof HotbootError, name);
+    assertMatch(name, /Error$/);
+  }
+});

@@ -1,0 +1,55 @@
+/** What the workflows must hold to, so that nobody else's code or words decide what is published. */
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { parse } from "@std/yaml/parse";
+import { ROOT } from "../../dev/deno.ts";
+
+interface Workflow {
+  on: Record<string, unknown>;
+  permissions: Record<string, string>;
+  jobs: Record<string, Job>;
+}
+
+interface Job {
+  uses?: string;
+  permissions?: Record<string, string>;
+  "timeout-minutes"?: number;
+  steps?: { uses?: string; run?: string; with?: Record<string, unknown> }[];
+}
+
+const DIRECTORY = `${ROOT}.github/workflows`;
+
+/** What may write, and what for. */
+const WRITERS: Record<string, string[]> = {
+  "release.yml release": ["contents", "id-token", "attestations"],
+  "release.yml jsr": ["id-token"],
+};
+
+Deno.test("workflows: actions are pinned, permissions are the least, and no expression is a part of a script", async () => {
+  const files = Array.from(Deno.readDirSync(DIRECTORY), ({ name }) => name).sort();
+  assert(files.includes("release.yml") && files.includes("test.yml"));
+  for (const file of files) {
+    const text = await Deno.readTextFile(`${DIRECTORY}/${file}`);
+    const { on, permissions, jobs } = parse(text) as Workflow;
+    assert(!("pull_request_target" in on), `${file}: strangers' code would run with this repository's permissions`);
+    assertEquals(writable(permissions), [], `${file}: for all jobs`);
+    for (const [name, job] of Object.entries(jobs)) {
+      const where = `${file} ${name}`;
+      assertEquals(writable(job.permissions), WRITERS[where] ?? [], where);
+      if (job.uses) assertMatch(job.uses, /^\.\//, where);
+      else assert(job["timeout-minutes"]! <= 120, where);
+      for (const { uses, run, with: inputs } of job.steps ?? []) {
+        // A script gets what it is told as variables: as a part of its text, a branch's name would be a command.
+        if (run) assert(!run.includes("${{"), `${where}: ${run}`);
+        if (!uses) continue;
+        assertMatch(uses, /^[\w-]+\/[\w-]+@[0-9a-f]{40}$/, where);
+        assertMatch(text, new RegExp(`${uses} # v\\d+\\.\\d+\\.\\d+\n`), where);
+        if (uses.startsWith("actions/checkout@")) assertEquals(inputs?.["persist-credentials"], false, where);
+      }
+    }
+  }
+});
+
+function writable(permissions: Record<string, string> = {}): string[] {
+  return Object.keys(permissions).filter((scope) => !["read", "none"].includes(permissions[scope]));
+}
