@@ -7,7 +7,8 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { outerFlags } from "../lib/permissions/outer.ts";
-import { BUNDLE, bundle, DIST, succeed } from "./bundle.ts";
+import { bundle, DIST, succeed } from "./bundle.ts";
+import { ROOT } from "./deno.ts";
 
 const TARGETS = [
   "x86_64-unknown-linux-gnu",
@@ -18,29 +19,37 @@ const TARGETS = [
 /** The recipes of the profiles that are built in. */
 const RECIPES = ["qemu/demo", "qemu/common.sh", "qemu/make_disk.sh"];
 
-const { target, _: [rest] } = parseArgs(Deno.args, { string: ["target"] });
-if (rest !== undefined || (target !== undefined && !TARGETS.includes(target))) {
-  console.error(`hotboot: build takes --target, one of ${TARGETS.join(", ")}`);
-  Deno.exit(2);
-}
-const compiler = Deno.env.get("DENO_COMPILE") || Deno.execPath();
-const runtime = Deno.env.get("DENORT_BIN");
-const output = `${DIST}hotboot${target ? `-${target}` : ""}`;
-await bundle(compiler);
-if (runtime) console.error(`hotboot: the runtime is DENORT_BIN's, ${runtime}; nothing is downloaded`);
-else console.error("hotboot: Deno may download its runtime now; where it cannot, DENORT_BIN names one");
-await succeed(compiler, [
-  "compile",
-  ...["-q", "--no-check", "--no-config", "--no-remote", "--no-npm"],
-  ...outerFlags(await versionOf(compiler)),
-  ...RECIPES.map((path) => `--include=${path}`),
-  ...(target ? [`--target=${target}`] : []),
-  `--output=${output}`,
-  BUNDLE,
-]);
-console.log(output);
+/** The Deno that compiles. */
+const COMPILER = Deno.env.get("DENO_COMPILE") || Deno.execPath();
 
-async function versionOf(deno: string): Promise<string> {
-  const { stdout } = await new Deno.Command(deno, { args: ["--version"] }).output();
-  return new TextDecoder().decode(stdout).match(/^deno (\S+)/)![1];
+/** Compiles a program into a binary with the outer ring's permissions. */
+export async function compile(entry: string, output: string, target?: string): Promise<void> {
+  const bundled = `${DIST}minified.js`;
+  await bundle({ deno: COMPILER, entry, output: bundled, minify: true });
+  const { stdout } = await new Deno.Command(COMPILER, { args: ["--version"] }).output();
+  const version = new TextDecoder().decode(stdout).match(/^deno (\S+)/)![1];
+  await succeed(COMPILER, [
+    "compile",
+    ...["-q", "--no-check", "--no-config", "--no-remote", "--no-npm"],
+    ...outerFlags(version),
+    ...RECIPES.map((path) => `--include=${path}`),
+    ...(target ? [`--target=${target}`] : []),
+    `--output=${output}`,
+    bundled,
+  ]);
+  await Deno.remove(bundled);
+}
+
+if (import.meta.main) {
+  const { target, _: [rest] } = parseArgs(Deno.args, { string: ["target"] });
+  if (rest !== undefined || (target !== undefined && !TARGETS.includes(target))) {
+    console.error(`hotboot: build takes --target, one of ${TARGETS.join(", ")}`);
+    Deno.exit(2);
+  }
+  const output = `${DIST}hotboot${target ? `-${target}` : ""}`;
+  const runtime = Deno.env.get("DENORT_BIN");
+  if (runtime) console.error(`hotboot: the runtime is DENORT_BIN's, ${runtime}; nothing is downloaded`);
+  else console.error("hotboot: Deno may download its runtime now; where it cannot, DENORT_BIN names one");
+  await compile(`${ROOT}cli.ts`, output, target);
+  console.log(output);
 }

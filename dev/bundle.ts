@@ -18,8 +18,21 @@ function replacement(commit: string): string {
   ].join("\n");
 }
 
-/** Makes it, with this Deno or the one that is named. */
-export async function bundle(deno = Deno.execPath()): Promise<void> {
+/** How to make one file of a program. */
+export interface BundleOptions {
+  /** The Deno that does it; this one unless told. */
+  deno?: string;
+  /** The program; hotboot unless told. */
+  entry?: string;
+  /** Where it goes. */
+  output?: string;
+  /** Made for machines alone, which read it sooner. */
+  minify?: boolean;
+}
+
+/** Makes it. */
+export async function bundle(options: BundleOptions = {}): Promise<void> {
+  const { deno = Deno.execPath(), entry = `${ROOT}cli.ts`, output = BUNDLE, minify = false } = options;
   await Deno.mkdir(DIST, { recursive: true });
   await Deno.writeTextFile(`${DIST}bundle.ts`, replacement(await commit()));
   const [map = `${ROOT}deno.json`] = (await importArguments()).map((argument) =>
@@ -31,8 +44,8 @@ export async function bundle(deno = Deno.execPath()): Promise<void> {
   }
   imports[`${new URL(`file://${ROOT}lib/bundle.ts`)}`] = `${new URL(`file://${DIST}bundle.ts`)}`;
   await Deno.writeTextFile(`${DIST}imports.json`, JSON.stringify({ imports }));
-  const arguments_ = ["bundle", "-q", `--import-map=${DIST}imports.json`, "--platform=deno", `--output=${BUNDLE}`];
-  await succeed(deno, [...arguments_, `${ROOT}cli.ts`]);
+  const how = ["-q", `--import-map=${DIST}imports.json`, "--platform=deno", ...minify ? ["--minify"] : []];
+  await succeed(deno, ["bundle", ...how, `--output=${output}`, entry]);
   for (const name of ["bundle.ts", "imports.json"]) await Deno.remove(`${DIST}${name}`);
 }
 

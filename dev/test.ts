@@ -81,6 +81,10 @@ outcomes.push(await examples());
 outcomes.push(await test(["-A", "tests/unit"]));
 if (!unitOnly) {
   await install(TESTS);
+  if (Deno.env.has("DENORT_BIN")) { // then a binary can be made without the network, and it is what users have
+    outcomes.push(await check(["task", "build"]));
+    Deno.env.set("HOTBOOT_TEST_BINARY", `${ROOT}dist/hotboot`);
+  }
   outcomes.push(await test(["-A", "tests/e2e"]));
 }
 

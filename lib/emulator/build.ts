@@ -1,7 +1,6 @@
 /** Building an image with the profile's recipe. */
 
 import { encodeHex } from "@std/encoding/hex";
-import { fromFileUrl } from "@std/path/from-file-url";
 import { TextLineStream } from "@std/streams/text-line-stream";
 import { HotbootError } from "../error.ts";
 import { onPath } from "../on_path.ts";
@@ -9,7 +8,7 @@ import type { Emulator } from "./emulator.ts";
 import { requireUnused } from "./in_use.ts";
 import { lockImage } from "./image_store.ts";
 import { type Image, type ImagePart, readImage, sha256File } from "./image.ts";
-import { scriptPath } from "./recipe.ts";
+import { recipePath, scriptPath } from "./recipe.ts";
 import { type NewFiles, putInPlace, removeLeftovers, temporaryPath } from "./image_store.ts";
 
 /** How to build. */
@@ -157,10 +156,6 @@ async function recipeDigest(emulator: Emulator, inputs: string[]): Promise<strin
   for (const input of inputs) await visit(recipePath(emulator, input), input);
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(lines.join("\n")));
   return encodeHex(new Uint8Array(digest));
-}
-
-function recipePath(emulator: Emulator, relative: string): string {
-  return fromFileUrl(new URL(relative, emulator.profileUrl)).replace(/\/$/, "");
 }
 
 async function forEachLine(stream: ReadableStream<Uint8Array>, use: (line: string) => void): Promise<void> {

@@ -1,9 +1,9 @@
 /** From a row of the table to what exactly it stands for here and now. */
 
-import { fromFileUrl } from "@std/path/from-file-url";
 import type { Emulator } from "../emulator/emulator.ts";
 import { readImageRecord } from "../emulator/image.ts";
 import { channelsOf, instanceNames, readInstance } from "../emulator/instance.ts";
+import { recipePath } from "../emulator/recipe.ts";
 import { HotbootError } from "../error.ts";
 import { onPath } from "../on_path.ts";
 import { replacedPaths } from "../replace.ts";
@@ -85,10 +85,10 @@ async function holds(condition: Condition, { emulator, switches }: Situation): P
 }
 
 /** The files that the recipe is made of. */
-function recipe({ profile, profileUrl }: Emulator): string[] {
-  if (profileUrl.protocol !== "file:") return [];
-  const inputs = profile.image.build?.inputs ?? [];
-  return inputs.map((input) => fromFileUrl(new URL(input, profileUrl)).replace(/\/$/, ""));
+function recipe(emulator: Emulator): string[] {
+  const { profile, profileUrl } = emulator;
+  if (profileUrl.protocol !== "file:") return []; // the command says what that means
+  return profile.image.build?.inputs.map((input) => recipePath(emulator, input)) ?? [];
 }
 
 /** The services' ports, as the profile has them and as a running instance was started with them. */

@@ -14,6 +14,7 @@ const SUBJECTS: Record<string, () => Promise<{ bench: Bench }>> = {
   zstd: () => import("./zstd.ts"),
   release: () => import("./release.ts"),
   demo: () => import("./demo.ts"),
+  binary: () => import("./binary.ts"),
   "cold-cache": () => import("./cold_cache.ts"),
 };
 

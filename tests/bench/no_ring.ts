@@ -1,0 +1,14 @@
+/** hotboot without its inner ring, to measure what that adds. Not a program for use. */
+
+import { readArguments } from "../../lib/commands/command.ts";
+import { findCommand } from "../../lib/commands/verbs.ts";
+import { work } from "../../lib/commands/work.ts";
+import { openEmulator } from "../../lib/emulator/emulator.ts";
+
+const [name, ...rest] = Deno.args;
+const args = readArguments(name, await findCommand(name), rest);
+const { profile, home } = args.values;
+const emulator = await openEmulator({ profile, home });
+const { signal } = new AbortController();
+const found = { profile: emulator.profile, url: emulator.profileUrl.href, home: emulator.home.root };
+Deno.exit(await work({ command: name, args, emulator: found }, { signal, symlink: Deno.symlink }));

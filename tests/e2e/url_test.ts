@@ -1,0 +1,66 @@
+/** hotboot as it is run from a URL: the one file that a release has, and the sources as they are. */
+
+import { assertEquals, assertMatch } from "@std/assert";
+import { bundle } from "../../dev/bundle.ts";
+import { importArguments, ROOT } from "../../dev/deno.ts";
+import config from "../../deno.json" with { type: "json" };
+import { assertCode, GuestHome, type Run } from "./harness.ts";
+
+/** A checkout as any server of files would serve it. */
+function serveCheckout(): Deno.HttpServer<Deno.NetAddr> {
+  return Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async ({ url }) => {
+    const { pathname } = new URL(url);
+    const type = { ts: "application/typescript", js: "text/javascript", json: "application/json" };
+    const headers = { "content-type": type[pathname.split(".").at(-1) as keyof typeof type] ?? "text/plain" };
+    return await Deno.readFile(ROOT + pathname.slice(1)).then(
+      (bytes) => new Response(bytes, { headers }),
+      () => new Response(null, { status: 404 }),
+    );
+  });
+}
+
+Deno.test("run from a URL, as one file and as sources", async (t) => {
+  await bundle();
+  await using server = serveCheckout();
+  await using micro = await GuestHome.make();
+  const origin = `http://127.0.0.1:${server.addr.port}`;
+  // The sources' bare imports are those of deno.json, which is an import map too.
+  const [map = `${ROOT}deno.json`] = (await importArguments()).map((argument) => argument.replace("--import-map=", ""));
+  const sources = [`--import-map=${origin}/${map.slice(ROOT.length)}`, `${origin}/cli.ts`];
+
+  for (const [name, program] of [["hotboot.js", [`${origin}/dist/hotboot.js`]], ["cli.ts", sources]] as const) {
+    const run = async (...args: string[]): Promise<Run> => {
+      const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+        args: ["run", "-q", "-A", "--no-prompt", "--unstable-worker-options", ...program, ...args],
+        cwd: micro.directory, // where no deno.json is
+      }).output();
+      const [out, error] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
+      return { code, stdout: out, stderr: error };
+    };
+    await t.step(`${name}: --version`, async () => {
+      const { code, stdout } = await run("--version");
+      assertEquals(code, 0);
+      assertMatch(stdout, new RegExp(`^hotboot ${RegExp.escape(config.version)}( \\([0-9a-f]{12}\\+?\\))?\\n$`));
+    });
+    await t.step(`${name}: iso create`, async () => {
+      assertCode(await run("iso", "create", "-o", "made.iso", "--label", "URL", micro.profile), 0);
+      const { stdout } = await run("iso", "ls", "--json", "made.iso");
+      assertEquals(JSON.parse(stdout).label, "URL");
+    });
+    await t.step(`${name}: start`, async () => {
+      const started = await run(...micro.arguments("start", "--json"));
+      assertCode(started, 0);
+      assertEquals(JSON.parse(started.stdout).origin, "resume");
+      assertCode(await run(...micro.arguments("snapshot export", "made.tar.zst")), 0); // on several threads
+      assertCode(await run(...micro.arguments("stop", "--discard")), 0);
+    });
+  }
+  await t.step("a recipe that is at a URL cannot be run there, which is said", async () => {
+    const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "-q", "-A", "--no-prompt", "--unstable-worker-options", ...sources, "build", "--home", micro.home],
+      cwd: micro.directory,
+    }).output();
+    assertEquals(code, 1);
+    assertMatch(new TextDecoder().decode(stderr), /^hotboot: the recipe of 'demo' is at http[^\n]*: [^\n]*\n$/);
+  });
+});
