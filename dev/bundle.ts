@@ -14,6 +14,7 @@ function replacement(commit: string): string {
   return [
     `export const COMMIT = ${JSON.stringify(commit)};`,
     "export const ZSTD_WORKER = new URL(import.meta.url);",
+    "export const CODE = ZSTD_WORKER;",
     `export const GUESTS = new URL("../qemu/", import.meta.url);`,
   ].join("\n");
 }

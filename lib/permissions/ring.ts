@@ -5,7 +5,7 @@
  * Source: Deno's documentation, "Workers", "Specifying worker permissions".
  */
 
-import { ZSTD_WORKER } from "../bundle.ts";
+import { CODE } from "../bundle.ts";
 import type { Arguments } from "../commands/command.ts";
 import { HotbootError, messageOf } from "../error.ts";
 import type { Token } from "../release/token.ts";
@@ -41,7 +41,7 @@ export function workerPermissions(grants: Grants, module: URL): Deno.PermissionO
   const net = grants.net.filter((peer) => takesSockets || !peer.startsWith("unix:"));
   const isFile = module.protocol === "file:";
   return {
-    read: orNone([...grants.read, ...grants.write, ...isFile ? [decodeURIComponent(ZSTD_WORKER.pathname)] : []]),
+    read: orNone([...grants.read, ...grants.write, ...isFile ? [decodeURIComponent(CODE.pathname)] : []]),
     write: orNone(grants.write),
     net: orNone(net),
     run: orNone(grants.run),

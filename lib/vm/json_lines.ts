@@ -11,6 +11,8 @@ export interface Duplex {
   readable: ReadableStream<Uint8Array>;
   /** What the other side gets. */
   writable: WritableStream<Uint8Array>;
+  /** Tells the other side that no more comes, where that can be told apart from the end of both directions. */
+  closeWrite?(): Promise<void>;
 }
 
 /** Precedes the answer to `guest-sync-delimited`, and never occurs in JSON text (it is no UTF-8). */
@@ -22,9 +24,11 @@ export class JsonLines {
   #reader: ReadableStreamDefaultReader<Uint8Array>;
   #writer: WritableStreamDefaultWriter<Uint8Array>;
   #chunks: Uint8Array[] = [];
+  #duplex: Duplex;
 
   /** Takes over both directions of `duplex`. */
   constructor(duplex: Duplex) {
+    this.#duplex = duplex;
     this.#reader = duplex.readable.getReader();
     this.#writer = duplex.writable.getWriter();
   }
@@ -55,6 +59,8 @@ export class JsonLines {
 
   /** Ends both directions; a read under way gives `undefined`. */
   async close(): Promise<void> {
+    // Deno 2.8 keeps a socket open on which a read is under way: the other side has to end that.
+    await this.#duplex.closeWrite?.().catch(() => {});
     await Promise.allSettled([this.#reader.cancel(), this.#writer.close()]);
   }
 
