@@ -1,0 +1,24 @@
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { HotbootError } from "../../lib/error.ts";
+import { findFirmware } from "../../lib/vm/firmware.ts";
+
+const only = (...paths: string[]) => (path: string) => Promise.resolve(paths.includes(path));
+
+Deno.test("firmware: QEMU's own comes first, from beside the program, then that of a package", async () => {
+  const cellar = "/opt/homebrew/Cellar/qemu/9.2.0";
+  const qemu = `${cellar}/bin/qemu-system-aarch64`;
+  const own = `${cellar}/share/qemu/edk2-aarch64-code.fd`;
+  const linked = "/opt/homebrew/share/qemu/edk2-aarch64-code.fd";
+  const debian = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd";
+  const padded = "/usr/share/AAVMF/AAVMF_CODE.fd";
+  assertEquals(await findFirmware(qemu, only(padded, debian, linked, own)), own);
+  assertEquals(await findFirmware(qemu, only(padded, debian, linked)), linked);
+  assertEquals(await findFirmware(qemu, only(padded, debian)), debian);
+  assertEquals(await findFirmware(qemu, only(padded)), padded);
+});
+
+Deno.test("firmware: where there is none, the error says why it is needed and what to install", async () => {
+  const error = await assertRejects(() => findFirmware("/usr/bin/qemu-system-aarch64", only()), HotbootError);
+  assertMatch(error.message, /boots by itself.*UEFI.*apt install qemu-efi-aarch64.*brew install qemu/);
+  assertEquals(error.message.includes("\n"), false);
+});
