@@ -8,8 +8,8 @@ export interface Needed {
   apt: string;
 }
 
-/** On amd64, for the tests of arm64 guests. */
-const ARM64_QEMU: Needed[] = [
+/** For the tests of arm64 guests. */
+const ARM64: Needed[] = [
   { what: "qemu-system-aarch64", apt: "qemu-system-arm" },
   { what: "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd", apt: "qemu-efi-aarch64" },
   { what: "mformat", apt: "mtools" },
@@ -37,7 +37,7 @@ export const TESTS: Needed[] = [
   { what: "xorriso", apt: "xorriso" },
   { what: "bsdtar", apt: "libarchive-tools" },
   { what: "zip", apt: "zip" },
-  ...ARM64_QEMU,
+  ...ARM64,
 ];
 
 /** For the benchmarks. */
