@@ -26,8 +26,13 @@ function shareDirectories(qemu: string): string[] {
   return [...new Set([beside, "/opt/homebrew/share/qemu", "/usr/local/share/qemu", "/usr/share/qemu"])];
 }
 
+/** Where it is looked for, as absolute paths; the first that is there is taken. @param qemu As for {@linkcode findFirmware}. */
+export function firmwarePlaces(qemu: string): string[] {
+  return [...shareDirectories(qemu).map((directory) => `${directory}/${OF_QEMU}`), ...OF_PACKAGES];
+}
+
 /**
- * The absolute path of UEFI firmware for arm64.
+ * The absolute path of UEFI firmware for arm64. Needs read permission for where it may be.
  *
  * @param qemu The absolute path of the QEMU that is to load it, which may have it beside itself.
  * @param isFile Whether a file is there.
@@ -37,8 +42,7 @@ export async function findFirmware(
   qemu: string,
   isFile: (path: string) => Promise<boolean> = hasFile,
 ): Promise<string> {
-  const places = [...shareDirectories(qemu).map((directory) => `${directory}/${OF_QEMU}`), ...OF_PACKAGES];
-  for (const path of places) if (await isFile(path)) return path;
+  for (const path of firmwarePlaces(qemu)) if (await isFile(path)) return path;
   throw new HotbootError(
     "the image boots by itself, for which an arm64 guest needs UEFI firmware, and there is none here: " +
       "install it ('apt install qemu-efi-aarch64', 'dnf install edk2-aarch64', or 'brew install qemu' on macOS)",

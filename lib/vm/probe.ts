@@ -107,11 +107,7 @@ async function askQemu(
       return { program, accelerator, cpuModel, passedOver: failures.join("; "), ...answer };
     } catch (error) {
       options.signal?.throwIfAborted();
-      const why = messageOf(error).replaceAll("\n", "; ");
-      if (why.startsWith("unsupported machine type")) {
-        throw new HotbootError(`${program} is no QEMU for ${arch} guests: name another with HOTBOOT_QEMU, or unset it`);
-      }
-      failures.push(`${accelerator}: ${why}`);
+      failures.push(`${accelerator}: ${messageOf(error).replaceAll("\n", "; ")}`);
     }
   }
   throw new HotbootError(`${program} does not start here (${failures.join("; ")})`);
