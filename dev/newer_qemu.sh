@@ -1,17 +1,21 @@
 #!/usr/bin/env bash
-# newer_qemu.sh: prints the path of a QEMU from the distribution's backports, unpacked into a cache beside the system's
-# own, which is not touched. For the tests, which must hold on both.
+# newer_qemu.sh [ARCH]: prints the path of a QEMU for guests of that architecture (the host's, unless told) from the
+# distribution's backports, unpacked into a cache beside the system's own, which is not touched. For the tests, which must
+# hold on both.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../qemu/common.sh"
 
 need apt-get apt
-case $(dpkg --print-architecture) in
+host=$(dpkg --print-architecture)
+arch=${1:-$host}
+case $arch in
   amd64) package=qemu-system-x86 program=qemu-system-x86_64 ;;
   arm64) package=qemu-system-arm program=qemu-system-aarch64 ;;
-  *) fail "there is no newer QEMU for $(dpkg --print-architecture) here" ;;
+  *) fail "there is no newer QEMU for $arch here" ;;
 esac
 suite=$(debian_suite)-backports
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/hotboot-tests/qemu-$suite
+[[ $arch == "$host" ]] || cache+=-$arch
 path=$cache/root/usr/bin/hotboot-test-qemu
 
 if [[ ! -x $path ]]; then

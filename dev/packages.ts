@@ -8,6 +8,13 @@ export interface Needed {
   apt: string;
 }
 
+/** For the tests of arm64 guests. */
+const ARM64: Needed[] = [
+  { what: "qemu-system-aarch64", apt: "qemu-system-arm" },
+  { what: "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd", apt: "qemu-efi-aarch64" },
+  { what: "mformat", apt: "mtools" },
+];
+
 const QEMU: Needed[] = [{ what: "qemu-system-x86_64", apt: "qemu-system-x86" }];
 
 /** What the recipes of the images need. */
@@ -30,6 +37,7 @@ export const TESTS: Needed[] = [
   { what: "xorriso", apt: "xorriso" },
   { what: "bsdtar", apt: "libarchive-tools" },
   { what: "zip", apt: "zip" },
+  ...ARM64,
 ];
 
 /** For the benchmarks. */

@@ -2,7 +2,9 @@
 
 import { HotbootError, messageOf } from "../error.ts";
 import type { Identity } from "../snapshot/manifest.ts";
-import { deviceArguments, type Machine, type Memory, qemuArguments } from "../vm/machine.ts";
+import { HOST_ARCH } from "../vm/arch.ts";
+import { findFirmware } from "../vm/firmware.ts";
+import { deviceArguments, type Machine, type Memory, qemuArguments, withConsole } from "../vm/machine.ts";
 import type { QemuFacts } from "../vm/probe.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 import { QemuProcess } from "../vm/process.ts";
@@ -45,6 +47,8 @@ export interface Setup {
   qemu: QemuFacts;
   /** The image in place. */
   image: Image;
+  /** The firmware that the image's boot loader needs, if it needs any. */
+  firmware?: string;
   /** The config disk that goes with the profile, if there is one. */
   config?: { image: Uint8Array; sha256: string };
 }
@@ -55,7 +59,12 @@ export async function makeSetup(emulator: Emulator): Promise<Setup> {
   const config = await makeConfigDisk(emulator);
   const qemu = await qemuFacts(emulator);
   const image = await obtainImage(emulator);
-  return { qemu, image, ...(config && { config }) };
+  const { arch, report } = emulator;
+  const firmware = arch === "arm64" && !image.paths.kernel ? await findFirmware(qemu.program) : undefined;
+  if (arch !== HOST_ARCH) {
+    report.warn(`the ${arch} guest's CPUs are emulated, since this host is ${HOST_ARCH}: it is many times slower here`);
+  }
+  return { qemu, image, ...(firmware && { firmware }), ...(config && { config }) };
 }
 
 /** A QEMU that was started for this instance, and what was written about it. */
@@ -102,17 +111,19 @@ export function machineIdentity(emulator: Emulator, setup: Setup): Identity {
 }
 
 /** The machine of this emulator with `disk` in it. */
-function describeMachine(emulator: Emulator, { qemu, image, config }: Setup, disk: string): Machine {
-  const { machine, ports } = emulator.profile;
+function describeMachine(emulator: Emulator, setup: Setup, disk: string): Machine {
+  const { qemu, image, firmware, config } = setup;
+  const { arch, profile: { machine, ports } } = emulator;
   const { kernel, initrd } = image.paths;
   return {
-    arch: emulator.arch,
+    arch,
     machineType: qemu.machineType,
     accelerator: qemu.accelerator,
     cpuModel: qemu.cpuModel,
     memoryMiB: machine.memory,
     cpus: machine.cpus,
-    ...(kernel && { kernel: { path: kernel, initrd, append: machine.append ?? "" } }),
+    ...(kernel && { kernel: { path: kernel, initrd, append: withConsole(arch, machine.append) } }),
+    ...(firmware && { firmware }),
     disk,
     ...(config && { configDisk: instancePath(emulator, "config") }),
     forwards: Object.values(ports),

@@ -7,6 +7,7 @@ import { recipePath } from "../emulator/recipe.ts";
 import { HotbootError } from "../error.ts";
 import { onPath } from "../on_path.ts";
 import { replacedPaths } from "../replace.ts";
+import { firmwarePlaces } from "../vm/firmware.ts";
 import { qemuProgram } from "../vm/probe.ts";
 import { type Condition, type Program, type Row, TABLE } from "./table.ts";
 
@@ -53,6 +54,7 @@ async function addRow(grants: Grants, row: Row, situation: Situation): Promise<v
     if (word === "home") return [emulator!.home.root];
     if (word === "cache") return [emulator!.home.cache];
     if (word === "recipe") return recipe(emulator!);
+    if (word === "firmware") return await firmware(emulator!);
     if (word === "programs") return await programs(["qemu", "bash"]);
     return named(word);
   };
@@ -89,6 +91,12 @@ function recipe(emulator: Emulator): string[] {
   const { profile, profileUrl } = emulator;
   if (profileUrl.protocol !== "file:") return []; // the command says what that means
   return profile.image.build?.inputs.map((input) => recipePath(emulator, input)) ?? [];
+}
+
+/** Where there may be some for the guest; amd64 has its own. */
+async function firmware({ arch }: Emulator): Promise<string[]> {
+  const qemu = arch === "arm64" ? await onPath(qemuProgram(arch)) : undefined;
+  return qemu ? firmwarePlaces(qemu) : [];
 }
 
 /** The services' ports, as the profile has them and as a running instance was started with them. */

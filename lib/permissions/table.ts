@@ -1,7 +1,7 @@
 /** What each command may touch, and nothing else: the inner ring. `grants.ts` says what the words stand for. */
 
 /** A file or directory, with what is below it: hotboot's own, or what the command line names, by the word of its help. */
-type Place = "home" | "cache" | "recipe" | "programs" | "IMAGE" | "DIR" | "FILE" | "PATH…";
+type Place = "home" | "cache" | "recipe" | "firmware" | "programs" | "IMAGE" | "DIR" | "FILE" | "PATH…";
 
 /** Who is talked to: the guest's services and QEMU's sockets on this machine, and hosts elsewhere. */
 type Peer = "services" | "qemu" | "github";
@@ -39,7 +39,7 @@ export interface Row {
 const ASK: Row = { run: ["qemu"], env: ["PATH", "HOTBOOT_ACCEL"] };
 /** To judge a snapshot: the host may have gone down before all of it was on the disk. */
 const JUDGE: Row = { ...ASK, sys: ["osUptime"] };
-const BOOT: Row = { write: ["home"], net: ["services", "qemu"], ...JUDGE };
+const BOOT: Row = { read: ["firmware"], write: ["home"], net: ["services", "qemu"], ...JUDGE };
 const BUILD: Row = { read: ["recipe"], write: ["home"], net: ["qemu"], run: ["bash"], env: ["PATH"] };
 const PULL: Row = { write: ["home"], net: ["github", "qemu"], env: ["HOTBOOT_GITHUB_API"], sys: ["statfs"] };
 /** `start` and `capture` get an image by themselves, as the profile says. */

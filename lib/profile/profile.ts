@@ -114,7 +114,7 @@ export interface Profile {
     memory: number;
     /** Virtual CPUs. */
     cpus: number;
-    /** The kernel's command line, where the image has a kernel beside its disk. */
+    /** The kernel's command line, where the image has a kernel beside its disk; the serial console is added unless it has a `console=`. */
     append?: string;
   };
   /** The services' ports, by name. */

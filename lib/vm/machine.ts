@@ -44,6 +44,8 @@ export interface Machine {
   cpus: number;
   /** The kernel to boot directly; none: the disk's own boot loader. */
   kernel?: { path: string; initrd?: string; append: string };
+  /** UEFI firmware that starts that boot loader, where the machine type brings none. */
+  firmware?: string;
   /** The disk, qcow2. */
   disk: string;
   /** A second disk, raw and read-only. */
@@ -73,11 +75,23 @@ export function option(head: string, values: Record<string, string | number | un
   return [head, ...rest].filter((part) => part !== "").join(",");
 }
 
+/** What Linux calls the machine's serial port. */
+const SERIAL_CONSOLE: Record<Arch, string> = { amd64: "ttyS0", arm64: "ttyAMA0" };
+
+/** A kernel's command line on which the console is the serial port, unless it names one itself. */
+export function withConsole(arch: Arch, append = ""): string {
+  return /(^|\s)console=/.test(append) ? append : `console=${SERIAL_CONSOLE[arch]} ${append}`.trim();
+}
+
+/** What the interrupt controller that an arm64 machine has unless told (GICv2) can serve. */
+const GICV2_CPUS = 8;
+
 /** The machine without its devices, as QEMU arguments. */
 function baseArguments(machine: Machine): string[] {
+  const gic = machine.arch === "arm64" && machine.cpus > GICV2_CPUS ? 3 : undefined;
   return [
     // The versioned name: an alias such as q35 means another machine in the next QEMU.
-    ...["-machine", option(machine.machineType, { "memory-backend": "ram" })],
+    ...["-machine", option(machine.machineType, { "gic-version": gic, "memory-backend": "ram" })],
     ...["-accel", machine.accelerator === "tcg" ? "tcg,thread=multi" : machine.accelerator],
     ...["-cpu", machine.cpuModel],
     ...["-m", `${machine.memoryMiB}M`],
@@ -110,7 +124,7 @@ export function deviceArguments(machine: Machine): string[] {
 
 /** The whole command line of a launch, without the program. */
 export function qemuArguments(machine: Machine, launch: Launch): string[] {
-  const { kernel } = machine;
+  const { kernel, firmware } = machine;
   const { channels } = launch;
   return [
     ...["-name", option("", { guest: launch.name })],
@@ -120,6 +134,8 @@ export function qemuArguments(machine: Machine, launch: Launch): string[] {
     ...["-object", memoryArgument(machine.memoryMiB, launch.memory)],
     ...(kernel ? ["-kernel", kernel.path, "-append", kernel.append] : []),
     ...(kernel?.initrd ? ["-initrd", kernel.initrd] : []),
+    // UEFI waits 5 s for a key, or as long as it is told to show a menu.
+    ...(firmware ? ["-bios", firmware, "-boot", "menu=on,splash-time=0"] : []),
     // discard: what the guest trims does not stay in the overlay, which a snapshot keeps.
     ...["-drive", option("", { id: "disk", if: "none", format: "qcow2", discard: "unmap", file: machine.disk })],
     ...(machine.configDisk

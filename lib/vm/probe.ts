@@ -19,7 +19,7 @@ export interface QemuFacts {
   machineTypes: string[];
   /** The accelerator that works: `kvm`, `hvf` or `tcg`. */
   accelerator: string;
-  /** The CPU model that goes with it. */
+  /** The CPU model that goes with it, and its properties: `max,pauth-impdef=on`. */
   cpuModel: string;
   /** The CPU's features as QEMU sees them, as a digest: with kvm and hvf they are the host's. */
   cpuFeatures: string;
@@ -31,6 +31,11 @@ const PROGRAMS: Record<Arch, { program: string; machine: string; apt: string }> 
   amd64: { program: "qemu-system-x86_64", machine: "q35", apt: "qemu-system-x86" },
   arm64: { program: "qemu-system-aarch64", machine: "virt", apt: "qemu-system-arm" },
 };
+/**
+ * All that QEMU can emulate. Pointers' authentication codes, which Linux for arm64 makes at each call, take most of the
+ * time when they are computed as the architecture recommends; those of QEMU's own kind are cheap.
+ */
+const EMULATED_CPU: Record<Arch, string> = { amd64: "max", arm64: "max,pauth-impdef=on" };
 /** A hardware accelerator that did not work is tried again after this long; a group or module may have been added. */
 const RETRY_AFTER_MS = 24 * 3600 * 1000;
 
@@ -75,7 +80,7 @@ export async function probeQemu(
   } catch {
     // none yet, or not readable: ask
   }
-  const facts = await askQemu(program, machineType, accelerator ? [accelerator] : candidates(arch), options);
+  const facts = await askQemu(program, arch, machineType, accelerator ? [accelerator] : candidates(arch), options);
   const temporary = `${cacheFile}.${crypto.randomUUID()}`;
   await Deno.writeTextFile(temporary, JSON.stringify({ key, time: Date.now(), facts }), { mode: 0o600 });
   await Deno.rename(temporary, cacheFile);
@@ -89,22 +94,29 @@ function candidates(arch: Arch): string[] {
 
 async function askQemu(
   program: string,
+  arch: Arch,
   machine: string,
   accelerators: string[],
   options: WaitOptions,
 ): Promise<QemuFacts> {
   const failures: string[] = [];
   for (const accelerator of accelerators) {
-    const cpuModel = accelerator === "tcg" ? "max" : "host";
+    const cpuModel = accelerator === "tcg" ? EMULATED_CPU[arch] : "host";
     try {
       const answer = await askWith(program, machine, accelerator, cpuModel, { timeoutMs: 20_000, ...options });
       return { program, accelerator, cpuModel, passedOver: failures.join("; "), ...answer };
     } catch (error) {
       options.signal?.throwIfAborted();
-      failures.push(`${accelerator}: ${messageOf(error)}`);
+      failures.push(`${accelerator}: ${messageOf(error).replaceAll("\n", "; ")}`);
     }
   }
   throw new HotbootError(`${program} does not start here (${failures.join("; ")})`);
+}
+
+/** A CPU as `-cpu` takes it, as the monitor does. */
+function cpuModelOf(text: string): { name: string; props: Record<string, boolean> } {
+  const [name, ...properties] = text.split(",");
+  return { name, props: Object.fromEntries(properties.map((each) => [each.split("=")[0], each.endsWith("=on")])) };
 }
 
 /**
@@ -132,7 +144,7 @@ async function askWith(program: string, machine: string, accelerator: string, cp
     const machineTypes = machines.map(({ name }) => name).filter((name) => name.startsWith(kind));
     const features = await qmp.execute<{ model: { props: Record<string, unknown> } }>(
       "query-cpu-model-expansion",
-      { type: "full", model: { name: cpuModel } },
+      { type: "full", model: cpuModelOf(cpuModel) },
       limits,
     );
     const text = Object.entries(features.model.props).map((entry) => entry.join("=")).sort().join();

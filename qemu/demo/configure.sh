@@ -17,7 +17,7 @@ in_guest systemctl -q mask nginx.service postgresql.service
 # Nothing that an emulator does not need runs, or keeps its boot waiting.
 in_guest systemctl -q mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
   e2scrub_reap.service fstrim.timer systemd-networkd-wait-online.service systemd-timesyncd.service \
-  serial-getty@ttyS0.service getty@tty1.service systemd-pstore.service systemd-update-utmp.service
+  serial-getty@ttyS0.service serial-getty@ttyAMA0.service getty@tty1.service systemd-pstore.service systemd-update-utmp.service
 in_guest useradd --system --no-create-home --home-dir /nonexistent demo
 
 echo "step make the database"

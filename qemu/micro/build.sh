@@ -34,7 +34,9 @@ cp -a "$here/guest/." "$initrd"
 cp "$root/bin/busybox" "$initrd/bin"
 cp "$root/usr/sbin/qemu-ga" "$initrd/usr/sbin"
 # The loader and the libraries that the agent was linked with, by name, as the packages that it depends on have them.
-libraries=$(cd "$root" && find lib usr/lib lib64 \( -name '*.so' -o -name '*.so.*' \) -not -type d)
+directories=(lib usr/lib)
+[[ ! -d $root/lib64 ]] || directories+=(lib64) # where amd64's loader is named
+libraries=$(cd "$root" && find "${directories[@]}" \( -name '*.so' -o -name '*.so.*' \) -not -type d)
 while read -r file; do
   mkdir -p "$initrd/$(dirname "$file")"
   cp -a "$root/$file" "$initrd/$file"

@@ -2,24 +2,29 @@
  * What the end-to-end tests share: homes of their own for a guest, and hotboot as its users run it, in a
  * process of its own.
  *
- * HOTBOOT_TEST_QEMU names another QEMU than the system's; HOTBOOT_TEST_BINARY a compiled hotboot, instead of the source.
+ * HOTBOOT_TEST_QEMU names another QEMU than the system's, for guests of the host's architecture; HOTBOOT_TEST_BINARY a
+ * compiled hotboot, instead of the source.
  */
 
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path/from-file-url";
 import { importArguments } from "../../dev/deno.ts";
+import { IMAGE_PARTS } from "../../lib/emulator/image.ts";
 import type { InstanceRecord } from "../../lib/emulator/instance.ts";
 import type { StartResult } from "../../lib/emulator/start.ts";
 import type { Profile } from "../../lib/profile/profile.ts";
+import type { Arch } from "../../lib/vm/arch.ts";
+import { qemuProgram } from "../../lib/vm/probe.ts";
 
 const ROOT = fromFileUrl(new URL("../../", import.meta.url));
-export const ARCH = Deno.build.arch === "aarch64" ? "arm64" : "amd64";
+export const ARCH: Arch = Deno.build.arch === "aarch64" ? "arm64" : "amd64";
 /** How hotboot is run: its program and first arguments. */
 const BINARY = Deno.env.get("HOTBOOT_TEST_BINARY");
 const HOTBOOT = BINARY ? [BINARY] : [
   Deno.execPath(),
   ...["run", "-A", "-q", "--no-prompt", "--unstable-worker-options", ...await importArguments(), `${ROOT}cli.ts`],
 ];
+const TEST_QEMU = Deno.env.get("HOTBOOT_TEST_QEMU");
 
 /** Where images are kept from one run of the tests to the next; `build` makes them anew when their recipes change. */
 export const CACHE = `${Deno.env.get("XDG_CACHE_HOME") || `${Deno.env.get("HOME")}/.cache`}/hotboot-tests`;
@@ -39,28 +44,33 @@ export interface RunOptions {
   openStdin?: boolean;
 }
 
-/** The QEMU that the tests run on. */
-const QEMU = Deno.env.get("HOTBOOT_TEST_QEMU") ||
-  (ARCH === "arm64" ? "qemu-system-aarch64" : "qemu-system-x86_64");
+/** The QEMUs that the tests run on: paths, or names to look up. */
+const QEMU: Record<Arch, string> = {
+  amd64: qemuProgram("amd64"),
+  arm64: qemuProgram("arm64"),
+  ...(TEST_QEMU && { [ARCH]: TEST_QEMU }),
+};
 
-let newer: Promise<string> | undefined;
+const newer = new Map<Arch, Promise<string>>();
 
 /** A QEMU of 9.0 or later, from the distribution's backports, whatever the others run on. */
-export function newerQemu(): Promise<string> {
-  return newer ??= (async () => {
-    const { code, stdout } = await new Deno.Command("bash", { args: [`${ROOT}dev/newer_qemu.sh`], stderr: "inherit" })
-      .output();
+export function newerQemu(arch = ARCH): Promise<string> {
+  const unpack = async () => {
+    const args = [`${ROOT}dev/newer_qemu.sh`, arch];
+    const { code, stdout } = await new Deno.Command("bash", { args, stderr: "inherit" }).output();
     assertEquals(code, 0, "there is no newer QEMU");
     return new TextDecoder().decode(stdout).trim();
-  })();
+  };
+  if (!newer.has(arch)) newer.set(arch, unpack());
+  return newer.get(arch)!;
 }
 
 /** The environment in which `program` is the QEMU on `PATH`, whatever its name. */
-export function qemuEnv(program: string): Record<string, string> {
+export function qemuEnv(program: string, arch = ARCH): Record<string, string> {
   const directory = `${CACHE}/qemu/${encodeURIComponent(program)}`;
   Deno.mkdirSync(directory, { recursive: true });
   try {
-    Deno.symlinkSync(program, `${directory}/qemu-system-${ARCH === "arm64" ? "aarch64" : "x86_64"}`);
+    Deno.symlinkSync(program, `${directory}/${qemuProgram(arch)}`);
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
   }
@@ -71,7 +81,7 @@ export function qemuEnv(program: string): Record<string, string> {
 export function spawnHotboot(args: string[], options: RunOptions = {}): Deno.ChildProcess {
   return new Deno.Command(HOTBOOT[0], {
     args: [...HOTBOOT.slice(1), ...args],
-    env: { ...(QEMU.includes("/") && qemuEnv(QEMU)), ...options.env },
+    env: { ...(TEST_QEMU && qemuEnv(TEST_QEMU)), ...options.env },
     cwd: options.cwd,
     stdin: options.stdin || options.openStdin ? "piped" : "null",
     stdout: "piped",
@@ -100,15 +110,24 @@ export function assertCode(run: Run, code: number): void {
 
 const built = new Map<string, Promise<void>>();
 
-async function build(guest: string): Promise<void> {
-  const profile = `${ROOT}qemu/${guest}/profile.json`;
-  assertCode(await hotboot(["build", "--home", CACHE, "--profile", profile]), 0);
+/** Where a guest's profile and recipe are. */
+function recipeOf(guest: string): string {
+  return guest === "efi" ? `${ROOT}tests/e2e/efi` : `${ROOT}qemu/${guest}`;
+}
+
+async function build(guest: string, arch: Arch): Promise<void> {
+  const profile = `${recipeOf(guest)}/profile.json`;
+  assertCode(await hotboot(["build", "--home", CACHE, "--profile", profile, "--arch", arch]), 0);
 }
 
 /** What a test may change in a guest's profile, and where its home is to be. */
 export interface GuestOptions {
   /** `micro` unless told. */
-  guest?: "micro" | "demo";
+  guest?: "micro" | "demo" | "efi";
+  /** Its architecture; the host's unless told. */
+  arch?: Arch;
+  /** The path of a QEMU instead of the one that the tests run on. */
+  qemu?: string;
   /** MiB. */
   memory?: number;
   /** Further health checks, on its first port. */
@@ -124,8 +143,9 @@ export interface GuestOptions {
 /** A home with a guest's image, and a profile with ports that are free. */
 export class GuestHome implements AsyncDisposable {
   readonly guest: string;
+  readonly arch: Arch;
   /** The QEMU that it runs on: a path, or a name to look up. */
-  readonly qemu = QEMU;
+  readonly qemu: string;
   readonly directory: string;
   readonly home: string;
   readonly profile: string;
@@ -137,6 +157,8 @@ export class GuestHome implements AsyncDisposable {
 
   private constructor(guest: string, directory: string, original: Profile, options: GuestOptions) {
     this.guest = guest;
+    this.arch = options.arch ?? ARCH;
+    this.qemu = options.qemu ?? QEMU[this.arch];
     this.directory = directory;
     this.home = `${directory}/${options.name ?? "home"}`;
     this.profile = `${directory}/${guest}.json`;
@@ -146,17 +168,21 @@ export class GuestHome implements AsyncDisposable {
   }
 
   static async make(options: GuestOptions = {}): Promise<GuestHome> {
-    const { guest = "micro", parent } = options;
-    if (!built.has(guest)) built.set(guest, build(guest));
-    await built.get(guest);
+    const { guest = "micro", arch = ARCH, parent } = options;
+    const key = `${guest}-${arch}`;
+    if (!built.has(key)) built.set(key, build(guest, arch));
+    await built.get(key);
     const directory = await Deno.makeTempDir({ dir: parent, prefix: "hotboot-test-" });
-    const original = JSON.parse(await Deno.readTextFile(`${ROOT}qemu/${guest}/profile.json`));
+    const original = JSON.parse(await Deno.readTextFile(`${recipeOf(guest)}/profile.json`));
     const made = new GuestHome(guest, directory, original, options);
     await made.writeProfile();
-    const [from, to] = [`${CACHE}/images/${guest}-${ARCH}`, `${made.home}/images/${guest}-${ARCH}`];
+    const [from, to] = [`${CACHE}/images/${key}`, `${made.home}/images/${key}`];
     await Deno.mkdir(`${made.home}/images`, { recursive: true });
-    for (const end of [".qcow2", ".kernel", ".initrd"]) await Deno.symlink(`${from}${end}`, `${to}${end}`);
     await Deno.copyFile(`${from}.json`, `${to}.json`);
+    const { files } = JSON.parse(await Deno.readTextFile(`${from}.json`));
+    for (const [part, end] of Object.entries(IMAGE_PARTS)) {
+      if (files[part]) await Deno.symlink(`${from}${end}`, `${to}${end}`);
+    }
     return made;
   }
 
@@ -172,7 +198,7 @@ export class GuestHome implements AsyncDisposable {
     const [first] = Object.keys(ports);
     const hostPorts = { ...this.ports, ...(changes.port && { [first]: changes.port }) };
     const { build } = this.original.image;
-    const inRecipe = (path: string) => `${ROOT}qemu/${this.guest}/${path}`;
+    const inRecipe = (path: string) => `${recipeOf(this.guest)}/${path}`;
     const profile = {
       ...structuredClone(this.original),
       $schema: undefined,
@@ -191,7 +217,14 @@ export class GuestHome implements AsyncDisposable {
   arguments(verb: string, ...args: string[]): string[] {
     const end = args.indexOf("--");
     const [before, after] = end < 0 ? [args, []] : [args.slice(0, end), args.slice(end)];
-    return [...verb.split(" "), "--home", this.home, "--profile", this.profile, ...before, ...after];
+    const common = [
+      "--home",
+      this.home,
+      "--profile",
+      this.profile,
+      ...(this.arch === ARCH ? [] : ["--arch", this.arch]),
+    ];
+    return [...verb.split(" "), ...common, ...before, ...after];
   }
 
   /** Runs hotboot on this home. */
@@ -211,7 +244,8 @@ export class GuestHome implements AsyncDisposable {
 
   /** What this home's hotboot starts is known by a variable that it inherits. */
   #marked(options: RunOptions): RunOptions {
-    return { ...options, env: { ...options.env, HOTBOOT_TEST_HOME: this.directory } };
+    const qemu = this.qemu.includes("/") && qemuEnv(this.qemu, this.arch);
+    return { ...options, env: { ...qemu, ...options.env, HOTBOOT_TEST_HOME: this.directory } };
   }
 
   /** The same, for a run that must succeed; gives what it printed. */
@@ -249,7 +283,7 @@ export class GuestHome implements AsyncDisposable {
 
   /** The directory of the only snapshot. */
   async snapshot(): Promise<string> {
-    const directory = `${this.home}/snapshots/${this.guest}-${ARCH}`;
+    const directory = `${this.home}/snapshots/${this.guest}-${this.arch}`;
     const names = (await Array.fromAsync(Deno.readDir(directory))).map(({ name }) => name);
     assertEquals(names.length, 1, names.join());
     return `${directory}/${names[0]}`;

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { type Launch, type Machine, option, qemuArguments } from "../../lib/vm/machine.ts";
+import { type Launch, type Machine, option, qemuArguments, withConsole } from "../../lib/vm/machine.ts";
 
 const MACHINE: Machine = {
   arch: "amd64",
@@ -96,4 +96,28 @@ Deno.test("arguments: only amd64 has a vmgenid, which is an ACPI device of the P
   const devices = (arch: Machine["arch"]) => values(qemuArguments({ ...MACHINE, arch }, LAUNCH), "-device");
   assert(devices("amd64").includes("vmgenid,guid=auto"));
   assert(!devices("arm64").some((device) => device.startsWith("vmgenid")));
+});
+
+Deno.test("arguments: the console is the machine's serial port, unless the profile names one", () => {
+  assertEquals(withConsole("amd64", "quiet"), "console=ttyS0 quiet");
+  assertEquals(withConsole("arm64", "quiet"), "console=ttyAMA0 quiet");
+  assertEquals(withConsole("arm64"), "console=ttyAMA0");
+  assertEquals(withConsole("arm64", "quiet console=hvc0"), "quiet console=hvc0");
+  assertEquals(withConsole("amd64", "netconsole=off"), "console=ttyS0 netconsole=off");
+});
+
+Deno.test("arguments: firmware is loaded where there is one, and waits for no key", () => {
+  assertEquals(values(qemuArguments(MACHINE, LAUNCH), "-bios"), []);
+  const { kernel: _, ...bootable } = { ...MACHINE, arch: "arm64" as const, firmware: "/f/QEMU_EFI.fd" };
+  const args = qemuArguments(bootable, LAUNCH);
+  assertEquals(values(args, "-bios"), ["/f/QEMU_EFI.fd"]);
+  assertEquals(values(args, "-boot"), ["menu=on,splash-time=0"]);
+});
+
+Deno.test("arguments: more CPUs than an arm64 machine's interrupt controller serves get the next one", () => {
+  const machine = (arch: Machine["arch"], cpus: number) =>
+    values(qemuArguments({ ...MACHINE, arch, cpus, machineType: "m" }, LAUNCH), "-machine");
+  assertEquals(machine("arm64", 8), ["m,memory-backend=ram"]);
+  assertEquals(machine("arm64", 9), ["m,gic-version=3,memory-backend=ram"]);
+  assertEquals(machine("amd64", 9), ["m,memory-backend=ram"]);
 });
