@@ -93,6 +93,8 @@ export function machineIdentity(emulator: Emulator, setup: Setup): Identity {
     "memory": `${machine.memoryMiB} MiB`,
     "number of CPUs": String(machine.cpus),
     "device layout": deviceArguments(machine).join(" "),
+    // A guest that asks is told no router in a restricted network, and what it has connected to is out of reach.
+    "network": emulator.profile.machine.network ?? "open",
     [IMAGE_DISK]: files.disk.sha256,
     "image's kernel": files.kernel?.sha256 ?? "none",
     "image's initrd": files.initrd?.sha256 ?? "none",
@@ -116,6 +118,7 @@ function describeMachine(emulator: Emulator, { qemu, image, config }: Setup, dis
     disk,
     ...(config && { configDisk: instancePath(emulator, "config") }),
     forwards: Object.values(ports),
+    restricted: machine.network === "restricted",
   };
 }
 
