@@ -146,6 +146,7 @@ export async function launch(
   };
   await writeInstance(emulator, record);
   if (setup.config) await Deno.writeFile(instancePath(emulator, "config"), setup.config.image, { mode: 0o600 });
+  await Deno.writeFile(channels.serialLog, new Uint8Array(), { mode: 0o600 }); // QEMU would let others read it
   const args = qemuArguments(describeMachine(emulator, setup, run.disk), {
     name: machineName(emulator.instance),
     uuid: record.uuid,
@@ -157,6 +158,7 @@ export async function launch(
   let qemu: QemuProcess | undefined;
   try {
     qemu = await QemuProcess.launch(setup.qemu.program, args, channels.monitor, { signal: emulator.signal });
+    await Promise.all([channels.monitor, channels.agent].map((path) => Deno.chmod(path, 0o600)));
     await requireUnchanged(emulator, setup, qemu);
     record.pid = qemu.pid;
     const launched = qemu;

@@ -154,7 +154,7 @@ export class GuestHome implements AsyncDisposable {
     const made = new GuestHome(guest, directory, original, options);
     await made.writeProfile();
     const [from, to] = [`${CACHE}/images/${guest}-${ARCH}`, `${made.home}/images/${guest}-${ARCH}`];
-    await Deno.mkdir(`${made.home}/images`, { recursive: true });
+    await Deno.mkdir(`${made.home}/images`, { recursive: true, mode: 0o700 });
     for (const end of [".qcow2", ".kernel", ".initrd"]) await Deno.symlink(`${from}${end}`, `${to}${end}`);
     await Deno.copyFile(`${from}.json`, `${to}.json`);
     return made;
