@@ -26,12 +26,10 @@ const COMPILER = Deno.env.get("DENO_COMPILE") || Deno.execPath();
 export async function compile(entry: string, output: string, target?: string): Promise<void> {
   const bundled = `${DIST}minified.js`;
   await bundle({ deno: COMPILER, entry, output: bundled, minify: true });
-  const { stdout } = await new Deno.Command(COMPILER, { args: ["--version"] }).output();
-  const version = new TextDecoder().decode(stdout).match(/^deno (\S+)/)![1];
   await succeed(COMPILER, [
     "compile",
     ...["-q", "--no-check", "--no-config", "--no-remote", "--no-npm"],
-    ...outerFlags(version),
+    ...outerFlags(),
     ...RECIPES.map((path) => `--include=${path}`),
     ...(target ? [`--target=${target}`] : []),
     `--output=${output}`,

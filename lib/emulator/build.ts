@@ -83,9 +83,9 @@ export async function build(emulator: Emulator, options: BuildOptions = {}): Pro
 
 /**
  * Runs a script, and ends all that it has started when it is ended itself. Deno lets only those end a process group who
- * may run everything.
+ * may run everything. The image is not to depend on which permissions new files have here.
  */
-const IN_A_GROUP = `trap 'trap "" TERM; kill -TERM -- -$$' TERM; bash "$0" "$@" & wait $!`;
+const IN_A_GROUP = `umask 022; trap 'trap "" TERM; kill -TERM -- -$$' TERM; bash "$0" "$@" & wait $!`;
 
 /** Runs the script in a process group of its own, so that ending it ends whatever it has started. */
 async function runRecipe(emulator: Emulator, script: string, output: string): Promise<void> {
@@ -130,7 +130,9 @@ async function describeOutput(emulator: Emulator, output: string): Promise<NewFi
   for (const part of parts) {
     const path = `${output}/${OUTPUTS[part]}`;
     const isThere = await Deno.stat(path).then(() => true, () => false);
-    if (isThere) made.push([part, { path, sha256: await sha256File(path, emulator.signal) }]);
+    if (!isThere) continue;
+    await Deno.chmod(path, 0o600);
+    made.push([part, { path, sha256: await sha256File(path, emulator.signal) }]);
   }
   const files = Object.fromEntries(made) as Partial<NewFiles>;
   if (!files.disk) throw new HotbootError(`the recipe of '${emulator.profile.name}' left no ${OUTPUTS.disk}`);

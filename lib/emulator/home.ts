@@ -49,15 +49,27 @@ export class Home {
     return `/tmp/hotboot-${encodeHex(new Uint8Array(digest)).slice(0, 16)}`;
   }
 
-  /**
-   * Makes the directory with the short name, which must belong to the home's owner: it is among directories of everybody's.
-   */
+  /** Makes the directory with the short name. @throws {HotbootError} as {@linkcode hasShortDirectory} does. */
   async shortDirectory(path: string): Promise<void> {
-    await privateDirectory(path);
-    const [found, home] = await Promise.all([Deno.lstat(path), Deno.lstat(this.root)]);
-    if (!found.isDirectory || found.uid !== home.uid) {
-      throw new HotbootError(`${path}, for sockets, belongs to somebody else: remove it, or shorten the home's path`);
-    }
+    await Deno.mkdir(path, { mode: 0o700 }).catch((error) => {
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    });
+    await this.hasShortDirectory(path);
+    await privateDirectory(path); // only now: through a link of somebody else's, it would close whatever that names
+  }
+
+  /**
+   * Whether the directory with the short name is there. Among directories of everybody's, somebody else may have made it.
+   *
+   * @throws {HotbootError} when it does not belong to the home's owner.
+   */
+  async hasShortDirectory(path: string): Promise<boolean> {
+    const [found, home] = await Promise.all([ifThere(Deno.lstat(path)), ifThere(Deno.stat(this.root))]);
+    if (!found || !home) return false;
+    if (found.isDirectory && found.uid === home.uid) return true;
+    throw new HotbootError(
+      `${path}, for sockets, was made by somebody else: have it removed, or shorten the home's path`,
+    );
   }
 }
 
@@ -81,6 +93,13 @@ export async function privateDirectory(path: string): Promise<void> {
   } catch (error) {
     throw new HotbootError(`${path} cannot be made or used (${messageOf(error)}): say where else with --home`);
   }
+}
+
+async function ifThere<T>(found: Promise<T>): Promise<T | undefined> {
+  return await found.catch((error) => {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  });
 }
 
 /** Writes a file of the user's own in one step: readers see the old content or the new, never a part. */

@@ -138,10 +138,13 @@ export interface RunningInstance extends AsyncDisposable {
 /**
  * The instance, when its QEMU runs. The sockets' directory is closed to others, and still whoever answers there is asked
  * who it is: it must have the uuid that was written down or, where that was lost, the instance's name.
+ *
+ * @throws {HotbootError} when it hangs, or that directory is somebody else's, whom nothing is to be told.
  */
 export async function findRunning(emulator: Emulator): Promise<RunningInstance | undefined> {
-  const { instance, signal } = emulator;
-  const [record, { monitor }] = await Promise.all([readInstance(emulator), channelsOf(emulator)]);
+  const { home, instance, signal } = emulator;
+  const [record, { directory, monitor }] = await Promise.all([readInstance(emulator), channelsOf(emulator)]);
+  if (directory !== home.instance(instance) && !await home.hasShortDirectory(directory)) return undefined;
   const qmp = await attach(monitor, record ? { uuid: record.uuid } : { name: machineName(instance) }, { signal }).catch(
     (error) => {
       if (!(error instanceof HotbootError)) throw error;

@@ -102,6 +102,8 @@ export function machineIdentity(emulator: Emulator, setup: Setup): Identity {
     "memory": `${machine.memoryMiB} MiB`,
     "number of CPUs": String(machine.cpus),
     "device layout": deviceArguments(machine).join(" "),
+    // A guest that asks is told no router in a restricted network, and what it has connected to is out of reach.
+    "network": emulator.profile.machine.network ?? "open",
     [IMAGE_DISK]: files.disk.sha256,
     "image's kernel": files.kernel?.sha256 ?? "none",
     "image's initrd": files.initrd?.sha256 ?? "none",
@@ -127,6 +129,7 @@ function describeMachine(emulator: Emulator, setup: Setup, disk: string): Machin
     disk,
     ...(config && { configDisk: instancePath(emulator, "config") }),
     forwards: Object.values(ports),
+    restricted: machine.network === "restricted",
   };
 }
 
@@ -154,6 +157,7 @@ export async function launch(
   };
   await writeInstance(emulator, record);
   if (setup.config) await Deno.writeFile(instancePath(emulator, "config"), setup.config.image, { mode: 0o600 });
+  await Deno.writeFile(channels.serialLog, new Uint8Array(), { mode: 0o600 }); // QEMU would let others read it
   const args = qemuArguments(describeMachine(emulator, setup, run.disk), {
     name: machineName(emulator.instance),
     uuid: record.uuid,
@@ -165,6 +169,7 @@ export async function launch(
   let qemu: QemuProcess | undefined;
   try {
     qemu = await QemuProcess.launch(setup.qemu.program, args, channels.monitor, { signal: emulator.signal });
+    await Promise.all([channels.monitor, channels.agent].map((path) => Deno.chmod(path, 0o600)));
     await requireUnchanged(emulator, setup, qemu);
     record.pid = qemu.pid;
     const launched = qemu;

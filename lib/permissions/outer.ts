@@ -12,18 +12,14 @@ export const OUTER_RING = {
   // Guests; recipes of images; GitHub's token.
   run: ["qemu-system-x86_64", "qemu-system-aarch64", "bash", "gh"],
   env: ["PATH", "HOME", "HOTBOOT_*", "EMULATOR_*", "GITHUB_TOKEN", "GH_TOKEN"],
-  // How much room a disk has, how long the host has been up, and which files others may read.
-  sys: ["statfs", "osUptime", "umask"],
+  // How much room a disk has, and how long the host has been up.
+  sys: ["statfs", "osUptime"],
 };
 
-/**
- * The same as flags of a Deno of this version. Nothing is asked for on the terminal, and no library of another language
- * is loaded.
- */
-export function outerFlags(version: string): string[] {
-  const known = (name: string) => name !== "umask" || isAtLeast(version, 2, 9); // before, it needs no permission
+/** The same as Deno's flags. Nothing is asked for on the terminal, and no library of another language is loaded. */
+export function outerFlags(): string[] {
   const grants = Object.entries(OUTER_RING).map(([name, list]) =>
-    list.length > 0 ? `--allow-${name}=${list.filter(known).join(",")}` : `--allow-${name}`
+    list.length > 0 ? `--allow-${name}=${list.join(",")}` : `--allow-${name}`
   );
   return ["--no-prompt", "--unstable-worker-options", ...grants];
 }

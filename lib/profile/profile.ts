@@ -116,6 +116,11 @@ export interface Profile {
     cpus: number;
     /** The kernel's command line, where the image has a kernel beside its disk; the serial console is added unless it has a `console=`. */
     append?: string;
+    /**
+     * What the guest reaches beside its ports: `open`, unless told, all that the host's user does; `restricted`, neither
+     * the host nor anything beyond it.
+     */
+    network?: "open" | "restricted";
   };
   /** The services' ports, by name. */
   ports: Record<string, Port>;

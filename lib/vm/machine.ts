@@ -52,6 +52,8 @@ export interface Machine {
   configDisk?: string;
   /** TCP forwards from the host's 127.0.0.1 into the guest. */
   forwards: { host: number; guest: number }[];
+  /** Whether the guest reaches nothing: the forwards are all that leads in, and nothing leads out. */
+  restricted: boolean;
 }
 
 /** What differs from one launch of a machine to the next, and the guest must not notice. */
@@ -164,5 +166,5 @@ function memoryArgument(memoryMiB: number, memory: Memory): string {
 
 function netdevArgument(machine: Machine): string {
   const forwards = machine.forwards.map(({ host, guest }) => `hostfwd=tcp:127.0.0.1:${host}-:${guest}`);
-  return ["user,id=net", ...forwards].join(",");
+  return ["user,id=net", ...(machine.restricted ? ["restrict=on"] : []), ...forwards].join(",");
 }

@@ -177,7 +177,7 @@ export class GuestHome implements AsyncDisposable {
     const made = new GuestHome(guest, directory, original, options);
     await made.writeProfile();
     const [from, to] = [`${CACHE}/images/${key}`, `${made.home}/images/${key}`];
-    await Deno.mkdir(`${made.home}/images`, { recursive: true });
+    await Deno.mkdir(`${made.home}/images`, { recursive: true, mode: 0o700 });
     await Deno.copyFile(`${from}.json`, `${to}.json`);
     const { files } = JSON.parse(await Deno.readTextFile(`${from}.json`));
     for (const [part, end] of Object.entries(IMAGE_PARTS)) {

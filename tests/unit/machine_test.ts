@@ -11,6 +11,7 @@ const MACHINE: Machine = {
   kernel: { path: "/i/k", initrd: "/i/r", append: "console=ttyS0 a,b" },
   disk: "/h/disk.qcow2",
   forwards: [{ host: 20000, guest: 80 }, { host: 20001, guest: 443 }],
+  restricted: false,
 };
 
 const LAUNCH: Launch = {
@@ -60,6 +61,16 @@ Deno.test("arguments: all three kinds of memory are the same backend to the mach
 Deno.test("arguments: forwards listen on the loopback address only", () => {
   const [netdev] = values(qemuArguments(MACHINE, LAUNCH), "-netdev");
   assertEquals(netdev, "user,id=net,hostfwd=tcp:127.0.0.1:20000-:80,hostfwd=tcp:127.0.0.1:20001-:443");
+});
+
+Deno.test("arguments: a restricted network leads nowhere but through the same forwards, and has the same devices", () => {
+  const restricted = qemuArguments({ ...MACHINE, restricted: true }, LAUNCH);
+  const [netdev] = values(restricted, "-netdev");
+  assertEquals(
+    netdev,
+    "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:20000-:80,hostfwd=tcp:127.0.0.1:20001-:443",
+  );
+  assertEquals(values(restricted, "-device"), values(qemuArguments(MACHINE, LAUNCH), "-device"));
 });
 
 Deno.test("arguments: cold boot and resume have the same devices, and only a resume waits for state", () => {

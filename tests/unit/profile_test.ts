@@ -33,6 +33,7 @@ Deno.test("profile: what is wrong is named by its path", () => {
     [changed(["machine", "memory"], "1G"), /: machine\.memory: /],
     [changed(["machine", "memory"], 8), /: machine\.memory: /],
     [changed(["machine", "cpus"], 1.5), /: machine\.cpus: /],
+    [changed(["machine", "network"], "closed"), /: machine\.network: .*"restricted"/],
     [changed(["ports", "web", "host"], 70000), /: ports\.web\.host: /],
     [changed(["ports", "web", "guest"]), /: ports\.web: .*"guest"/],
     [changed(["health"], []), /: health: /],
