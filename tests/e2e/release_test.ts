@@ -49,7 +49,13 @@ class PullHome implements AsyncDisposable {
   env: Record<string, string>;
 
   private constructor(readonly directory: string) {
-    this.env = { HOTBOOT_GITHUB_API: this.github.api, GITHUB_TOKEN: "", GH_TOKEN: "", PATH: `${directory}/bin` };
+    this.env = {
+      HOTBOOT_GITHUB_API: this.github.api,
+      HOTBOOT_DOWNLOAD_HOSTS: new URL(this.github.storage.origin).host,
+      GITHUB_TOKEN: "",
+      GH_TOKEN: "",
+      PATH: `${directory}/bin`,
+    };
   }
 
   static async make(assets: Record<string, string> = { disk: "emulator-{arch}.qcow2" }): Promise<PullHome> {
@@ -124,6 +130,15 @@ Deno.test("pull: a release's image, told when it is there already, and pulled ag
   const [first, second] = [disk(5 * MIB, 1), disk(5 * MIB, 2)];
   github.release("emulator-dev-latest", [{ name, bytes: first }, { name: "other", bytes: second }]);
 
+  await t.step("from a host that is not named, nothing is fetched", async () => {
+    const { HOTBOOT_DOWNLOAD_HOSTS: host } = pull.env;
+    pull.env.HOTBOOT_DOWNLOAD_HOSTS = "example.com";
+    const run = await pull.pull();
+    assertCode(run, 1);
+    assertMatch(run.stderr, new RegExp(`\nhotboot: ${host} is no host that hotboot may talk to[^\n]*\n$`));
+    assertEquals(github.storage.seen.length, 0);
+    pull.env.HOTBOOT_DOWNLOAD_HOSTS = host;
+  });
   await t.step("it is downloaded and put in place", async () => {
     const run = await pull.pull();
     assertCode(run, 0);
