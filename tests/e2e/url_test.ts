@@ -3,6 +3,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { bundle } from "../../dev/bundle.ts";
 import { importArguments, ROOT } from "../../dev/deno.ts";
+import { outerFlags } from "../../lib/permissions/outer.ts";
 import config from "../../deno.json" with { type: "json" };
 import { assertCode, GuestHome, type Run } from "./harness.ts";
 
@@ -28,10 +29,15 @@ Deno.test("run from a URL, as one file and as sources", async (t) => {
   const [map = `${ROOT}deno.json`] = (await importArguments()).map((argument) => argument.replace("--import-map=", ""));
   const sources = [`--import-map=${origin}/${map.slice(ROOT.length)}`, `${origin}/cli.ts`];
 
-  for (const [name, program] of [["hotboot.js", [`${origin}/dist/hotboot.js`]], ["cli.ts", sources]] as const) {
+  const all = ["-A", "--no-prompt", "--unstable-worker-options"];
+  const programs = [["hotboot.js", [...outerFlags(), `${origin}/dist/hotboot.js`]], ["cli.ts", [
+    ...all,
+    ...sources,
+  ]]] as const;
+  for (const [name, program] of programs) {
     const run = async (...args: string[]): Promise<Run> => {
       const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-        args: ["run", "-q", "-A", "--no-prompt", "--unstable-worker-options", ...program, ...args],
+        args: ["run", "-q", ...program, ...args],
         cwd: micro.directory, // where no deno.json is
       }).output();
       const [out, error] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
@@ -57,7 +63,7 @@ Deno.test("run from a URL, as one file and as sources", async (t) => {
   }
   await t.step("a recipe that is at a URL cannot be run there, which is said", async () => {
     const { code, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "-q", "-A", "--no-prompt", "--unstable-worker-options", ...sources, "build", "--home", micro.home],
+      args: ["run", "-q", ...all, ...sources, "build", "--home", micro.home],
       cwd: micro.directory,
     }).output();
     assertEquals(code, 1);
