@@ -104,4 +104,6 @@ async function main(args: string[]): Promise<number> {
 const thread = threadName();
 if (thread === RING_NAME) {
   serveRing(async (work, services) => (await import("./lib/commands/work.ts")).work(work, services));
-} else if (thread === undefined && import.meta.main) Deno.exit(await main(Deno.args));
+} else if (thread !== undefined) {
+  await import("./lib/zstd/worker.ts"); // as one file, this is also the module of the threads that compress
+} else if (import.meta.main) Deno.exit(await main(Deno.args));
