@@ -65,8 +65,7 @@ export async function runInRing(
   signal: AbortSignal,
   linksBelow?: string,
 ): Promise<number> {
-  const deno = { permissions: workerPermissions(grants, module) };
-  const worker = new Worker(module, { type: "module", name: RING_NAME, deno } as WorkerOptions);
+  const worker = startWorker(module, grants, work.command);
   const send = (message: ToRing) => worker.postMessage(message);
   const abort = () => send({ kind: "abort", reason: messageOf(signal.reason) });
   try {
@@ -90,6 +89,18 @@ export async function runInRing(
   } finally {
     signal.removeEventListener("abort", abort);
     worker.terminate();
+  }
+}
+
+function startWorker(module: URL, grants: Grants, command: string): Worker {
+  const deno = { permissions: workerPermissions(grants, module) };
+  try {
+    return new Worker(module, { type: "module", name: RING_NAME, deno } as WorkerOptions);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    throw new HotbootError(
+      `deno was started with less than '${command}' needs ('hotboot permissions ${command}'): give it the flags that README has`,
+    );
   }
 }
 

@@ -61,6 +61,18 @@ Deno.test("run from a URL, as one file and as sources", async (t) => {
       assertCode(await run(...micro.arguments("stop", "--discard")), 0);
     });
   }
+  await t.step("with fewer permissions than the command needs, that is said", async () => {
+    const flags = outerFlags().filter((flag) => flag !== "--allow-write");
+    const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "-q", ...flags, `${origin}/dist/hotboot.js`, "iso", "create", "-o", "less.iso", micro.profile],
+      cwd: micro.directory,
+    }).output();
+    assertEquals(code, 1);
+    assertMatch(
+      new TextDecoder().decode(stderr),
+      /^(Info [^\n]*\n)*hotboot: deno was started with less than 'iso create' needs [^\n]*\n$/,
+    );
+  });
   await t.step("a recipe that is at a URL cannot be run there, which is said", async () => {
     const { code, stderr } = await new Deno.Command(Deno.execPath(), {
       args: ["run", "-q", ...all, ...sources, "build", "--home", micro.home],
