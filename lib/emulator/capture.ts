@@ -2,7 +2,7 @@
 
 import { HotbootError, messageOf } from "../error.ts";
 import { engineOf } from "../snapshot/engine.ts";
-import { difference, type Engine, type GuestState, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
+import { type Engine, type GuestState, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
 import {
   commitSnapshot,
   newestSnapshot,
@@ -15,13 +15,14 @@ import {
 } from "../snapshot/store.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 import { type Emulator, imageKey, lockInstance, lockSnapshots } from "./emulator.ts";
-import { backingPath } from "./home.ts";
+import { backingPath, privateDirectory } from "./home.ts";
 import { usersOfSnapshots } from "./in_use.ts";
 import { findRunningOrClear } from "./instance.ts";
 import { becomeHealthy, identityOf, launch, makeSetup, requireFreePorts, type Setup, whileAlive } from "./launch.ts";
 import { readKept } from "./kept.ts";
 import { quiesce } from "./quiesce.ts";
 import { type Phase, Timeline } from "./timeline.ts";
+import { manifestFault } from "./usable.ts";
 
 /** How to capture. */
 export interface CaptureOptions {
@@ -80,10 +81,8 @@ export async function capture(emulator: Emulator, options: CaptureOptions = {}):
   const timeline = new Timeline();
   if (!options.force) {
     const existing = await newestSnapshot(emulator.home.snapshots(imageKey(emulator))).catch(() => undefined);
-    const wanted = options.engine ?? emulator.profile.engine;
-    const isRight = existing && (wanted === undefined || existing.manifest.engine === wanted);
-    if (isRight && difference(existing.manifest, identityOf(emulator, setup)) === undefined) {
-      return { snapshot: existing.manifest.id, captured: false, timeline: [] };
+    if (existing && await manifestFault(emulator, setup, existing.manifest, options.engine) === undefined) {
+      return { snapshot: existing.manifest.id, captured: false, timeline: timeline.phases };
     }
   }
   const snapshot = await captureStopped(emulator, setup, timeline, options.engine);
@@ -102,7 +101,6 @@ export async function captureStopped(
   const directory = home.snapshots(imageKey(emulator));
   requireFreePorts(emulator);
   using _lock = await lockSnapshots(emulator);
-  await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
   await removeLeftovers(directory);
 
   const engine = await chooseEngine(emulator, setup, wanted);
@@ -192,6 +190,7 @@ async function removeOthers(emulator: Emulator, directory: string, keep: string)
 }
 
 async function removeLeftovers(directory: string): Promise<void> {
+  await privateDirectory(directory);
   for await (const { name } of Deno.readDir(directory)) {
     if (name.startsWith(TEMPORARY_PREFIX)) await Deno.remove(`${directory}/${name}`, { recursive: true });
   }

@@ -40,7 +40,7 @@ export async function resume(
   const secrets = newSecrets(profile, options.noRotation);
   const engine = await engineOf(manifest.engine);
   const memory = engine.memory(directory, "resume");
-  const context = { socket: "", threads: profile.machine.cpus, onProgress: report.progress };
+  const context = { threads: profile.machine.cpus, onProgress: report.progress };
   const opened = openState(snapshot, engine, context, signal); // while QEMU starts
   opened.catch(() => {});
   const launched = await timeline.phase(
@@ -80,7 +80,7 @@ export async function resume(
 async function openState(
   { directory, manifest }: Snapshot,
   engine: SnapshotEngine,
-  context: EngineContext,
+  context: Omit<EngineContext, "socket">,
   signal: AbortSignal,
 ): Promise<Load> {
   const wrong = await wrongContent(directory, manifest);

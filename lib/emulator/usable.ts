@@ -54,6 +54,17 @@ export function machineFault(emulator: Emulator, setup: Setup, manifest: Manifes
   return difference(manifest, anyVersion(identityOf(emulator, setup), manifest));
 }
 
+/** Why a snapshot cannot be resumed here, as far as its manifest tells. */
+export async function manifestFault(
+  emulator: Emulator,
+  setup: Setup,
+  manifest: Manifest,
+  wanted?: Engine,
+): Promise<string | undefined> {
+  return await engineFault(emulator, setup, manifest, wanted) ??
+    machineFault(emulator, await asCaptured(emulator, setup, manifest), manifest);
+}
+
 /** What is wrong with the snapshot's files, as far as their sizes and some of their pages tell. */
 export async function fileFault(directory: string, manifest: Manifest): Promise<string | undefined> {
   return await wrongSize(directory, manifest) ?? await wrongContent(directory, manifest);
@@ -84,8 +95,7 @@ export async function judgeOf(emulator: Emulator): Promise<(manifest: Manifest) 
     return () => Promise.resolve({ state: "unknown", why: messageOf(error) });
   }
   return async (manifest) => {
-    const why = await engineFault(emulator, setup, manifest) ??
-      machineFault(emulator, await asCaptured(emulator, setup, manifest), manifest);
+    const why = await manifestFault(emulator, setup, manifest);
     return why === undefined ? { state: "usable" } : { state: "unusable", why };
   };
 }

@@ -32,7 +32,12 @@ export interface SnapshotEngine {
   /** Does what takes time once QEMU has ended; gives what is to be recorded of the cache, if there is one. */
   finish(directory: string, context: EngineContext, signal: AbortSignal): Promise<Fingerprint | undefined>;
   /** Gets ready, while QEMU starts, to load. */
-  open(directory: string, manifest: Manifest, context: EngineContext, signal: AbortSignal): Promise<Load>;
+  open(
+    directory: string,
+    manifest: Manifest,
+    context: Omit<EngineContext, "socket">,
+    signal: AbortSignal,
+  ): Promise<Load>;
 }
 
 /** The engine of that name. Modules are loaded as they are needed: a resume has no time for the others. */
