@@ -83,7 +83,9 @@ export type { Origin } from "./lib/emulator/instance.ts";
 export type { Phase } from "./lib/emulator/timeline.ts";
 export { envPort } from "./lib/profile/env.ts";
 export type {
+  BaseImage,
   Build,
+  CloudInit,
   ConfigDisk,
   FrozenUnit,
   HealthCheck,
@@ -93,6 +95,7 @@ export type {
   Profile,
   ReleaseSource,
   Rotation,
+  ScriptRecipe,
 } from "./lib/profile/profile.ts";
 export type { Engine, Identity } from "./lib/snapshot/manifest.ts";
 export type { ProofCheck } from "./lib/secrets/proof.ts";

@@ -17,7 +17,7 @@ const TARGETS = [
   "aarch64-apple-darwin",
 ];
 /** The recipes of the profiles that are built in. */
-const RECIPES = ["qemu/demo", "qemu/common.sh", "qemu/make_disk.sh"];
+const RECIPES = ["qemu/demo", "qemu/common.sh", "qemu/make_disk.sh", "qemu/shared"];
 
 /** The Deno that compiles. */
 const COMPILER = Deno.env.get("DENO_COMPILE") || Deno.execPath();

@@ -29,7 +29,11 @@ export class HotbootError extends Error {
 
 /** The one-line text of whatever was thrown. */
 export function messageOf(error: unknown): string {
-  const text = (error instanceof Error ? error.message : String(error)).trim().replaceAll(/\s*\n\s*/g, "; ");
-  // deno-lint-ignore no-control-regex -- other programs' words may hold what a terminal obeys
+  return printable((error instanceof Error ? error.message : String(error)).trim().replaceAll(/\s*\n\s*/g, "; "));
+}
+
+/** Other programs' words without what a terminal would obey. */
+export function printable(text: string): string {
+  // deno-lint-ignore no-control-regex -- those are what is taken out
   return text.replaceAll(/\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x1f\x7f]/g, "");
 }

@@ -81,6 +81,33 @@ debootstrap_debian() {
   fi
 }
 
+# Of mmdebstrap's options: no more than what is asked for, no questions, and nothing that only people read.
+small_debian=(
+  --aptopt='APT::Install-Recommends "false"'
+  --dpkgopt=force-confdef --dpkgopt=force-confold
+  --dpkgopt='path-exclude=/usr/share/doc/*'
+  --dpkgopt='path-exclude=/usr/share/man/*'
+  --dpkgopt='path-exclude=/usr/share/locale/*'
+)
+
+# comma_separated WORD…
+comma_separated() {
+  local IFS=,
+  echo "$*"
+}
+
+# pack_trees ARCHIVE DIRECTORY…: what is in the directories, one over the other, as it is to lie in the guest's root:
+# owners, modes and times are the guest's, whoever has checked the directories out.
+pack_trees() {
+  local archive=$1 directory
+  shift
+  tar --create --file="$archive" --files-from=/dev/null
+  for directory in "$@"; do
+    tar --append --file="$archive" --directory="$directory" --sort=name \
+      --owner=0 --group=0 --mode=u=rwX,go=rX --mtime="@$SOURCE_DATE_EPOCH" .
+  done
+}
+
 # The same input gives the same files as far as it is for us: mmdebstrap, cpio and tar honour the first, mke2fs the second.
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-1750000000}
 export E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH

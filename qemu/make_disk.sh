@@ -1,25 +1,31 @@
 #!/usr/bin/env bash
-# make_disk.sh SIZE ROOT: called by mmdebstrap with the guest's tree. Leaves in ROOT/hotboot: the kernel, the initrd, and
-# the tree as a compressed qcow2 disk of SIZE.
+# make_disk.sh SIZE ROOT [ARCH]: called by mmdebstrap with the guest's tree. Leaves in ROOT/hotboot the tree as a
+# compressed qcow2 disk of SIZE and, beside it, the kernel and the initrd; with ARCH these stay in the tree, and the disk
+# boots by itself.
 set -euo pipefail
-size=$1 root=$2
+size=$1 root=$2 arch=${3:-}
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root"/var/cache/apt/archives/*.deb "$root"/var/log/*.log "$root"/tmp/*
-kernel=$(readlink -f "$root"/boot/vmlinuz-*)
-initrd=$(readlink -f "$root"/boot/initrd.img-*)
 aside=$(mktemp -d "$root.XXXXXX")
-mkdir "$aside/tree"
+mkdir "$aside/tree" "$aside/out"
 # The tree alone, without the /proc, /sys and /dev that mmdebstrap has mounted into it.
 mount --bind "$root" "$aside/tree"
 trap 'umount "$aside/tree"; rm -rf "$aside"' EXIT
-mv "$kernel" "$aside/kernel"
-mv "$initrd" "$aside/initrd"
 
-echo "step make the disk"
-# Fixed ids, so that the same tree gives the same disk; hash_seed orders directories.
-mke2fs -q -t ext4 -d "$aside/tree" -L root -U 686f7462-6f6f-4d74-8d69-63726f000002 \
-  -E hash_seed=686f7462-6f6f-4d74-8d69-63726f000003 "$aside/disk.raw" "$size" >&2
-echo "step compress the disk"
-qemu-img convert -c -f raw -O qcow2 -o compression_type=zstd "$aside/disk.raw" "$aside/disk.qcow2"
+start=0 # where the file system begins, in MiB
+if [[ -n $arch ]]; then
+  start=$(bash "$(dirname "${BASH_SOURCE[0]}")/boot_loader.sh" "$arch" "$root" "$aside/disk.raw" "$size")
+else
+  mv "$(readlink -f "$root"/boot/vmlinuz-*)" "$aside/out/kernel"
+  mv "$(readlink -f "$root"/boot/initrd.img-*)" "$aside/out/initrd"
+fi
+
+step "make the disk"
+# Fixed ids, so that the same tree gives the same disk; hash_seed orders directories. A boot loader may not know the
+# newest features.
+mke2fs -q -t ext4 -d "$aside/tree" -L root -U 686f7462-6f6f-4d74-8d69-63726f000002 -O ^metadata_csum_seed \
+  -E "offset=$((start << 20)),hash_seed=686f7462-6f6f-4d74-8d69-63726f000003" "$aside/disk.raw" "$size" >&2
+step "compress the disk"
+qemu-img convert -c -f raw -O qcow2 -o compression_type=zstd "$aside/disk.raw" "$aside/out/disk.qcow2"
 rm "$aside/disk.raw"
-mkdir "$root/hotboot"
-mv "$aside"/{kernel,initrd,disk.qcow2} "$root/hotboot"
+mv "$aside/out" "$root/hotboot"

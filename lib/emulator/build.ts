@@ -1,15 +1,14 @@
 /** Building an image with the profile's recipe. */
 
-import { encodeHex } from "@std/encoding/hex";
-import { TextLineStream } from "@std/streams/text-line-stream";
 import { HotbootError } from "../error.ts";
-import { onPath } from "../on_path.ts";
+import type { Build } from "../profile/profile.ts";
 import type { Emulator } from "./emulator.ts";
 import { requireUnused } from "./in_use.ts";
 import { lockImage } from "./image_store.ts";
 import { type Image, type ImagePart, readImage, sha256File } from "./image.ts";
-import { recipePath, scriptPath } from "./recipe.ts";
 import { type NewFiles, putInPlace, removeLeftovers, temporaryPath } from "./image_store.ts";
+import { scriptDigest } from "./recipe.ts";
+import { runScript } from "./script.ts";
 
 /** How to build. */
 export interface BuildOptions {
@@ -31,11 +30,14 @@ const OUTPUTS: Record<ImagePart, string> = { disk: "disk.qcow2", kernel: "kernel
 /**
  * Builds the emulator's image, unless its recipe has not changed since it was built.
  *
- * The recipe runs as a `bash` script with the user's permissions. The earlier image stays until the new one is whole.
+ * A recipe that is a script runs in `bash`, with the user's permissions. cloud-init runs in the machine, which is booted
+ * once; what that prints and reports stays in the home, in `instances/build-NAME-ARCH`. The earlier image stays until the
+ * new one is whole.
  *
  * Needs run permission for `bash`, and env permission for `PATH` and read permission for its directories, to find it; read
  * permission for the recipe's files; read and write permission for the home; net permission for the sockets of instances.
- * `bash` itself is bound by none of these.
+ * `bash` itself is bound by none of these. For cloud-init it needs what {@linkcode start} needs and, where the base image
+ * is downloaded, net permission for its host and those that this redirects to; `bash` only where a script makes it.
  *
  * @param emulator Which, from {@linkcode openEmulator}.
  * @param options Whether to build in any case.
@@ -59,7 +61,7 @@ export async function build(emulator: Emulator, options: BuildOptions = {}): Pro
   using _lock = await lockImage(emulator);
   await removeLeftovers(emulator);
 
-  const recipe = await recipeDigest(emulator, steps.inputs);
+  const recipe = await prepare(emulator, steps);
   // A damaged one is replaced when that is asked for.
   const image = await readImage(emulator).catch((error) => {
     if (options.force) return undefined;
@@ -67,59 +69,31 @@ export async function build(emulator: Emulator, options: BuildOptions = {}): Pro
   });
   if (!options.force) {
     const origin = image?.record.origin;
-    if (image && origin?.kind === "build" && origin.recipe === recipe) return { image, built: false };
+    if (image && origin?.kind === "build" && origin.recipe === recipe.digest) return { image, built: false };
   }
   await requireUnused(emulator, image);
   const output = temporaryPath(emulator);
   await Deno.mkdir(output, { mode: 0o700 });
   try {
-    await runRecipe(emulator, await scriptPath(emulator, output), output);
+    await recipe.run(output);
     const made = await describeOutput(emulator, output);
-    return { image: await putInPlace(emulator, made, { kind: "build", recipe }), built: true };
+    return { image: await putInPlace(emulator, made, { kind: "build", recipe: recipe.digest }), built: true };
   } finally {
     await Deno.remove(output, { recursive: true }).catch(() => {});
   }
 }
 
-/**
- * Runs a script, and ends all that it has started when it is ended itself. Deno lets only those end a process group who
- * may run everything. The image is not to depend on which permissions new files have here.
- */
-const IN_A_GROUP = `umask 022; trap 'trap "" TERM; kill -TERM -- -$$' TERM; bash "$0" "$@" & wait $!`;
-
-/** Runs the script in a process group of its own, so that ending it ends whatever it has started. */
-async function runRecipe(emulator: Emulator, script: string, output: string): Promise<void> {
-  const { profile, report, signal } = emulator;
-  const bash = await onPath("bash");
-  if (!bash) throw new HotbootError("bash, which runs the recipe, is not on PATH: install it");
-  const child = new Deno.Command(bash, {
-    args: ["-c", IN_A_GROUP, script, output, emulator.arch],
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-    detached: true,
-  }).spawn();
-  const onAbort = () => child.kill("SIGTERM");
-  signal.addEventListener("abort", onAbort, { once: true });
-  try {
-    signal.throwIfAborted();
-    let lastWords = "";
-    const hear = (line: string) => { // on either stream: tools that call back into the recipe may join them
-      const step = line.match(/^step (.+)/)?.[1];
-      if (step) return report.step(step);
-      if (line.trim() !== "") lastWords = line.trim();
-      report.detail(line);
-    };
-    await Promise.all([forEachLine(child.stdout, hear), forEachLine(child.stderr, hear)]);
-    const { code } = await child.status;
-    signal.throwIfAborted();
-    if (code !== 0) {
-      throw new HotbootError(`building the image of '${profile.name}' failed (exit code ${code}): ${lastWords}`);
-    }
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-    await child.status;
+/** The recipe: a digest of everything that decides what it makes, and how to make it in a directory. */
+async function prepare(
+  emulator: Emulator,
+  steps: Build,
+): Promise<{ digest: string; run: (output: string) => Promise<void> }> {
+  if ("script" in steps) {
+    return { digest: await scriptDigest(emulator, steps), run: (output) => runScript(emulator, steps, output) };
   }
+  const { cloudInitDigest, provision } = await import("./provision.ts");
+  const digest = await cloudInitDigest(emulator, steps.cloudInit);
+  return { digest, run: (output) => provision(emulator, steps.cloudInit, digest, `${output}/${OUTPUTS.disk}`) };
 }
 
 /** The files that the recipe has left, checked and on the disk itself. */
@@ -137,31 +111,4 @@ async function describeOutput(emulator: Emulator, output: string): Promise<NewFi
   const files = Object.fromEntries(made) as Partial<NewFiles>;
   if (!files.disk) throw new HotbootError(`the recipe of '${emulator.profile.name}' left no ${OUTPUTS.disk}`);
   return { ...files, disk: files.disk };
-}
-
-/** A digest of everything that decides what the recipe makes. */
-async function recipeDigest(emulator: Emulator, inputs: string[]): Promise<string> {
-  const lines: string[] = [emulator.arch];
-  const visit = async (path: string, name: string) => {
-    const stat = await Deno.lstat(path).catch(() => {
-      throw new HotbootError(`the recipe of '${emulator.profile.name}' names ${name}, which is not there`);
-    });
-    if (stat.isDirectory) {
-      const names = (await Array.fromAsync(Deno.readDir(path))).map((entry) => entry.name).sort();
-      for (const entry of names) await visit(`${path}/${entry}`, `${name}/${entry}`);
-    } else if (stat.isFile) {
-      lines.push(`${name} ${(stat.mode ?? 0) & 0o111 ? "x" : "-"} ${await sha256File(path, emulator.signal)}`);
-    } else {
-      lines.push(`${name} -> ${await Deno.readLink(path)}`);
-    }
-  };
-  for (const input of inputs) await visit(recipePath(emulator, input), input);
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(lines.join("\n")));
-  return encodeHex(new Uint8Array(digest));
-}
-
-async function forEachLine(stream: ReadableStream<Uint8Array>, use: (line: string) => void): Promise<void> {
-  const text = stream.pipeThrough(new TextDecoderStream());
-  const lines: ReadableStream<string> = text.pipeThrough(new TextLineStream());
-  for await (const line of lines) use(line);
 }

@@ -6,7 +6,7 @@ import type { Channels } from "../vm/machine.ts";
 import { attach } from "../vm/process.ts";
 import type { QmpClient } from "../vm/qmp.ts";
 import { within } from "../wait.ts";
-import { type Emulator, isInstanceLocked } from "./emulator.ts";
+import { type Emulator, imageKey, isInstanceLocked } from "./emulator.ts";
 import { privateDirectory, writeJson } from "./home.ts";
 
 /** How a running instance came to be: booted, from a snapshot, or from where it was suspended. */
@@ -51,6 +51,11 @@ const FILES = {
 /** The path of one of an instance's files. */
 export function instancePath(emulator: Emulator, file: keyof typeof FILES): string {
   return `${emulator.home.instance(emulator.instance)}/${FILES[file]}`;
+}
+
+/** The instance in which the emulator's image is made, by cloud-init: who looks at instances sees its console, too. */
+export function builderOf(emulator: Emulator): Emulator {
+  return { ...emulator, instance: `build-${imageKey(emulator)}` };
 }
 
 /** What QEMU names an instance's machine. */

@@ -60,11 +60,20 @@ export async function makeSetup(emulator: Emulator): Promise<Setup> {
   const qemu = await qemuFacts(emulator);
   const image = await obtainImage(emulator);
   const { arch, report } = emulator;
-  const firmware = arch === "arm64" && !image.paths.kernel ? await findFirmware(qemu.program) : undefined;
+  const firmware = await firmwareFor(emulator, image, qemu);
   if (arch !== HOST_ARCH) {
     report.warn(`the ${arch} guest's CPUs are emulated, since this host is ${HOST_ARCH}: it is many times slower here`);
   }
   return { qemu, image, ...(firmware && { firmware }), ...(config && { config }) };
+}
+
+/** The firmware that an image's boot loader needs, if it needs any. @throws {HotbootError} when it is not installed. */
+export async function firmwareFor(
+  { arch }: Emulator,
+  image: Pick<Image, "paths">,
+  qemu: QemuFacts,
+): Promise<string | undefined> {
+  return arch === "arm64" && !image.paths.kernel ? await findFirmware(qemu.program) : undefined;
 }
 
 /** A QEMU that was started for this instance, and what was written about it. */
@@ -113,7 +122,11 @@ export function machineIdentity(emulator: Emulator, setup: Setup): Identity {
 }
 
 /** The machine of this emulator with `disk` in it. */
-function describeMachine(emulator: Emulator, setup: Setup, disk: string): Machine {
+export function describeMachine(
+  emulator: Emulator,
+  setup: Omit<Setup, "image"> & { image: Pick<Image, "paths"> },
+  disk: string,
+): Machine {
   const { qemu, image, firmware, config } = setup;
   const { arch, profile: { machine, ports } } = emulator;
   const { kernel, initrd } = image.paths;
@@ -226,15 +239,18 @@ export async function becomeHealthy(
 /**
  * Does `work` with the emulator, and no longer than QEMU lives and can use its disk: then its end is the reason.
  * Returns, or throws, only when `work` has ended.
+ *
+ * @param until What the work is done for, as the end of "QEMU ended before …".
  */
 export async function whileAlive(
   emulator: Emulator,
-  { qemu }: Launched,
+  { qemu }: Pick<Launched, "qemu">,
   work: (emulator: Emulator) => Promise<unknown>,
+  until = "the guest was healthy",
 ): Promise<void> {
   const over = new AbortController();
   const ended = qemu.exited.then(async () => {
-    throw new HotbootError(`QEMU ended before the guest was healthy: ${await qemu.reason()}`);
+    throw new HotbootError(`QEMU ended before ${until}: ${await qemu.reason()}`);
   });
   ended.catch(() => {});
   const failing = qemu.qmp.waitForEvent(

@@ -1,9 +1,15 @@
-/** Where a profile's recipe is; also when that is inside the compiled program, where no other program can read it. */
+/**
+ * A profile's recipe: where its files are, also when that is inside the compiled program, where no other program can read
+ * them; and a digest of what is in them.
+ */
 
+import { encodeHex } from "@std/encoding/hex";
 import { fromFileUrl } from "@std/path/from-file-url";
 import { GUESTS } from "../bundle.ts";
 import { HotbootError } from "../error.ts";
+import type { ScriptRecipe } from "../profile/profile.ts";
 import type { Emulator } from "./emulator.ts";
+import { sha256File } from "./image.ts";
 
 /** The absolute path of one of the recipe's files, as the profile names it. */
 export function recipePath({ profile, profileUrl }: Emulator, relative: string): string {
@@ -18,16 +24,71 @@ export function recipePath({ profile, profileUrl }: Emulator, relative: string):
  * Where the recipe's script is: where the profile says or, when that is inside the program, below `directory`, where the
  * recipe's files are written.
  */
-export async function scriptPath(emulator: Emulator, directory: string): Promise<string> {
-  const { profile, profileUrl } = emulator;
-  const { script, inputs } = profile.image.build!;
-  if (!Deno.build.standalone || !profileUrl.href.startsWith(GUESTS.href)) return recipePath(emulator, script);
+export async function scriptPath(
+  emulator: Emulator,
+  { script, inputs }: ScriptRecipe,
+  directory: string,
+): Promise<string> {
+  if (!isInProgram(emulator)) return recipePath(emulator, script);
   const [from, to] = [fromFileUrl(GUESTS), `${directory}/recipe/`];
   for (const input of inputs) {
     const path = recipePath(emulator, input);
     await copy(path, to + path.slice(from.length));
   }
   return to + recipePath(emulator, script).slice(from.length);
+}
+
+/** Whether the recipe is inside the compiled program. */
+function isInProgram({ profileUrl }: Emulator): boolean {
+  return Deno.build.standalone && profileUrl.href.startsWith(GUESTS.href);
+}
+
+/** Whether a file of the recipe can be run. Inside the program modes are not kept, but programs begin with "#!". */
+export async function isProgram(emulator: Emulator, path: string, mode: number | null): Promise<boolean> {
+  if (!isInProgram(emulator)) return ((mode ?? 0) & 0o111) !== 0;
+  const head = new Uint8Array(2);
+  using file = await Deno.open(path);
+  await file.read(head);
+  return isScript(head);
+}
+
+function isScript(bytes: Uint8Array): boolean {
+  return bytes[0] === 0x23 && bytes[1] === 0x21;
+}
+
+/** What all runs of a script depend on, as a digest. */
+export async function scriptDigest(emulator: Emulator, { inputs }: ScriptRecipe): Promise<string> {
+  return await digestOfLines([emulator.arch, ...await describeFiles(emulator, inputs)]);
+}
+
+/** SHA-256, in hex, of the lines in their order. */
+export async function digestOfLines(lines: string[]): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(lines.join("\n")));
+  return encodeHex(new Uint8Array(digest));
+}
+
+/**
+ * What the profile names, and what is below that: a line for each file, with its path, whether it can be run, and its
+ * content's digest.
+ */
+export async function describeFiles(emulator: Emulator, paths: string[]): Promise<string[]> {
+  const lines: string[] = [];
+  const visit = async (path: string, name: string) => {
+    const stat = await Deno.lstat(path).catch(() => {
+      throw new HotbootError(`the recipe of '${emulator.profile.name}' names ${name}, which is not there`);
+    });
+    if (stat.isDirectory) {
+      const names = (await Array.fromAsync(Deno.readDir(path))).map((entry) => entry.name).sort();
+      for (const entry of names) await visit(`${path}/${entry}`, `${name}/${entry}`);
+    } else if (stat.isFile) {
+      const mode = await isProgram(emulator, path, stat.mode) ? "x" : "-";
+      lines.push(`${name} ${mode} ${await sha256File(path, emulator.signal)}`);
+    } else {
+      lines.push(`${name} -> ${await Deno.readLink(path)}`);
+    }
+  };
+  for (const path of paths) await visit(recipePath(emulator, path), path);
+  return lines;
 }
 
 async function copy(from: string, to: string): Promise<void> {
@@ -37,7 +98,6 @@ async function copy(from: string, to: string): Promise<void> {
   else if (isSymlink) throw new Error(`${from} is a link, which a recipe inside the program cannot have`);
   else {
     const bytes = await Deno.readFile(from);
-    const isProgram = bytes[0] === 0x23 && bytes[1] === 0x21; // "#!": modes are not kept inside the program
-    await Deno.writeFile(to, bytes, { mode: isProgram ? 0o755 : 0o644 });
+    await Deno.writeFile(to, bytes, { mode: isScript(bytes) ? 0o755 : 0o644 });
   }
 }

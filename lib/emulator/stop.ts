@@ -3,7 +3,7 @@
 import { HotbootError, messageOf } from "../error.ts";
 import type { GuestState } from "../snapshot/manifest.ts";
 import { saveState } from "../snapshot/migration.ts";
-import { GuestAgent, GuestAgentError } from "../vm/guest_agent.ts";
+import { GuestAgent } from "../vm/guest_agent.ts";
 import type { QmpClient } from "../vm/qmp.ts";
 import { within } from "../wait.ts";
 import { type Emulator, lockInstance } from "./emulator.ts";
@@ -157,11 +157,7 @@ async function shutDown(emulator: Emulator, { qmp }: RunningInstance, record: In
   await writeKept(emulator, { ...keptOf(record), how: "shut down" });
   try {
     await using agent = await GuestAgent.connect((await channelsOf(emulator)).agent, { signal });
-    // It answers only when it fails: where there is no logind, for one, to tell the users that it does not have.
-    const failed = await agent.execute("guest-shutdown", { mode: "powerdown" }, { signal, timeoutMs: 5000 }).catch(
-      (error) => error instanceof GuestAgentError,
-    );
-    if (failed) await agent.spawn({ path: "/bin/sh", args: ["-c", "poweroff"] });
+    await agent.powerDown({ signal });
   } catch (error) {
     signal.throwIfAborted();
     report.detail(`the guest agent: ${messageOf(error)}`);

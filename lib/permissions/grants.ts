@@ -2,10 +2,11 @@
 
 import type { Emulator } from "../emulator/emulator.ts";
 import { readImageRecord } from "../emulator/image.ts";
-import { channelsOf, instanceNames, readInstance } from "../emulator/instance.ts";
+import { builderOf, channelsOf, instanceNames, readInstance } from "../emulator/instance.ts";
 import { recipePath } from "../emulator/recipe.ts";
 import { HotbootError } from "../error.ts";
 import { onPath } from "../on_path.ts";
+import type { CloudInit, ScriptRecipe } from "../profile/profile.ts";
 import { replacedPaths } from "../replace.ts";
 import { firmwarePlaces } from "../vm/firmware.ts";
 import { qemuProgram } from "../vm/probe.ts";
@@ -69,6 +70,7 @@ async function addRow(grants: Grants, row: Row, situation: Situation): Promise<v
     }
   }
   if (row.net?.includes("github")) grants.net.push(...gitHubHosts());
+  if (row.net?.includes("base image")) grants.net.push(...baseHosts(emulator!));
   const found = await programs(row.run ?? []); // of one that is missing the command says so, when it needs it
   grants.run.push(...found);
   grants.read.push(...found);
@@ -81,6 +83,12 @@ async function addRow(grants: Grants, row: Row, situation: Situation): Promise<v
 
 async function holds(condition: Condition, { emulator, switches }: Situation): Promise<boolean> {
   if (condition === "unless --skip-snapshot") return !switches.has("skip-snapshot");
+  const { script, cloudInit } = recipeOf(emulator!);
+  if (condition === "to have a script make it") return script !== undefined;
+  if (condition === "to have cloud-init make it") return cloudInit !== undefined;
+  if (condition === "to download what cloud-init makes it from") {
+    return cloudInit !== undefined && "url" in cloudInit.base;
+  }
   if (await readImageRecord(emulator!).catch(() => true)) return false;
   const isPublished = emulator!.profile.image.release !== undefined;
   return condition === "to pull an image where there is none" ? isPublished : !isPublished;
@@ -88,9 +96,29 @@ async function holds(condition: Condition, { emulator, switches }: Situation): P
 
 /** The files that the recipe is made of. */
 function recipe(emulator: Emulator): string[] {
-  const { profile, profileUrl } = emulator;
-  if (profileUrl.protocol !== "file:") return []; // the command says what that means
-  return profile.image.build?.inputs.map((input) => recipePath(emulator, input)) ?? [];
+  if (emulator.profileUrl.protocol !== "file:") return []; // the command says what that means
+  const { script, cloudInit } = recipeOf(emulator);
+  const paths = [...script?.inputs ?? []];
+  if (cloudInit) paths.push(cloudInit.userData, ...cloudInit.bundle?.paths ?? []);
+  if (cloudInit && "file" in cloudInit.base) paths.push(cloudInit.base.file.replaceAll("{arch}", emulator.arch));
+  return paths.map((path) => recipePath(emulator, path));
+}
+
+/** What the recipe has of each kind: cloud-init's may begin with a script. */
+function recipeOf({ profile }: Emulator): { script?: ScriptRecipe; cloudInit?: CloudInit } {
+  const { build } = profile.image;
+  if (!build) return {};
+  if ("script" in build) return { script: build };
+  const { cloudInit } = build;
+  return { cloudInit, ...("script" in cloudInit.base && { script: cloudInit.base }) };
+}
+
+/** Where the base image is, and where that may redirect to. */
+function baseHosts(emulator: Emulator): string[] {
+  const { base } = recipeOf(emulator).cloudInit!;
+  return "url" in base
+    ? [hostAndPort(base.url.replaceAll("{arch}", emulator.arch), "image.build.cloudInit.base.url"), ...moreHosts()]
+    : [];
 }
 
 /** Where there may be some for the guest; amd64 has its own. */
@@ -114,7 +142,7 @@ async function services(emulator: Emulator): Promise<string[]> {
  * the home's path is too long for sockets, their directories too.
  */
 async function sockets(emulator: Emulator): Promise<string[]> {
-  const names = new Set([emulator.instance, ...await instanceNames(emulator)]);
+  const names = new Set([emulator.instance, builderOf(emulator).instance, ...await instanceNames(emulator)]);
   const all = await Promise.all([...names].map((instance) => channelsOf({ ...emulator, instance })));
   const own = all.filter(({ directory }) => !directory.startsWith(`${emulator.home.root}/`));
   return own.flatMap(({ directory }) => directory).concat(
@@ -124,12 +152,17 @@ async function sockets(emulator: Emulator): Promise<string[]> {
 
 function gitHubHosts(): string[] {
   const api = Deno.env.get("HOTBOOT_GITHUB_API");
-  const more = (Deno.env.get("HOTBOOT_DOWNLOAD_HOSTS") ?? "").split(",").map((host) => host.trim());
-  return [...api ? [hostAndPort(api)] : GITHUB, ...more.filter((host) => host !== "")];
+  return [...api ? [hostAndPort(api, "HOTBOOT_GITHUB_API")] : GITHUB, ...moreHosts()];
 }
 
-function hostAndPort(text: string): string {
+/** The hosts that the user adds to those that are known. */
+function moreHosts(): string[] {
+  const hosts = (Deno.env.get("HOTBOOT_DOWNLOAD_HOSTS") ?? "").split(",").map((host) => host.trim());
+  return hosts.filter((host) => host !== "");
+}
+
+function hostAndPort(text: string, what: string): string {
   const url = URL.parse(text);
-  if (!url) throw new HotbootError(`HOTBOOT_GITHUB_API is '${text}', which is no address: unset it, or correct it`);
+  if (!url) throw new HotbootError(`${what} is '${text}', which is no address: unset it, or correct it`);
   return `${url.hostname}:${url.port || (url.protocol === "http:" ? 80 : 443)}`;
 }

@@ -4,7 +4,7 @@
 type Place = "home" | "cache" | "recipe" | "firmware" | "programs" | "IMAGE" | "DIR" | "FILE" | "PATH…";
 
 /** Who is talked to: the guest's services and QEMU's sockets on this machine, and hosts elsewhere. */
-type Peer = "services" | "qemu" | "github";
+type Peer = "services" | "qemu" | "github" | "base image";
 
 /** A program on `PATH`. */
 export type Program = "qemu" | "bash";
@@ -13,7 +13,10 @@ export type Program = "qemu" | "bash";
 export type Condition =
   | "unless --skip-snapshot"
   | "to pull an image where there is none"
-  | "to build an image where there is none";
+  | "to build an image where there is none"
+  | "to have a script make it"
+  | "to have cloud-init make it"
+  | "to download what cloud-init makes it from";
 
 /** What a command may touch. */
 export interface Row {
@@ -40,7 +43,17 @@ const ASK: Row = { run: ["qemu"], env: ["PATH", "HOTBOOT_ACCEL"] };
 /** To judge a snapshot: the host may have gone down before all of it was on the disk. */
 const JUDGE: Row = { ...ASK, sys: ["osUptime"] };
 const BOOT: Row = { read: ["firmware"], write: ["home"], net: ["services", "qemu"], ...JUDGE };
-const BUILD: Row = { read: ["recipe"], write: ["home"], net: ["qemu"], run: ["bash"], env: ["PATH"] };
+const BUILD: Row = {
+  read: ["recipe"],
+  write: ["home"],
+  net: ["qemu"],
+  env: ["PATH"],
+  more: {
+    "to have a script make it": { run: ["bash"] },
+    "to have cloud-init make it": { read: ["firmware"], ...ASK },
+    "to download what cloud-init makes it from": { net: ["base image"], sys: ["statfs"] },
+  },
+};
 const PULL: Row = { write: ["home"], net: ["github", "qemu"], env: ["HOTBOOT_GITHUB_API"], sys: ["statfs"] };
 /** `start` and `capture` get an image by themselves, as the profile says. */
 const OBTAIN: Row["more"] = {

@@ -25,6 +25,13 @@ export function parseProfile(text: string, origin: string): Profile {
 
   const raw = value as Omit<Profile, "timeouts"> & { timeouts?: Partial<Profile["timeouts"]> };
   const profile: Profile = { ...raw, timeouts: { boot: 240, resume: 45, ...raw.timeouts } };
+  const { build } = profile.image;
+  if (build) {
+    requireOne(build, ["script", "cloudInit"], `profile ${origin}: image.build`);
+    if ("cloudInit" in build) {
+      requireOne(build.cloudInit.base, ["url", "file", "script"], `profile ${origin}: image.build.cloudInit.base`);
+    }
+  }
   for (const [index, check] of profile.health.entries()) {
     if (!Object.hasOwn(profile.ports, check.port)) {
       throw new HotbootError(`profile ${origin}: health[${index}].port: there is no port '${check.port}'`);
@@ -52,6 +59,12 @@ export function parseProfile(text: string, origin: string): Profile {
     owners.set(host, name);
   }
   return profile;
+}
+
+/** @throws {HotbootError} unless exactly one of the fields is there. */
+function requireOne(value: object, fields: string[], what: string): void {
+  if (fields.filter((field) => field in value).length === 1) return;
+  throw new HotbootError(`${what}: has one of ${fields.map((field) => `"${field}"`).join(", ")}, and only one`);
 }
 
 /** The innermost error, as `machine.memory: …`: the outer ones only say that something within is wrong. */

@@ -12,6 +12,7 @@ import { HotbootError } from "../error.ts";
 import type { Engine } from "../snapshot/manifest.ts";
 import type { ProofCheck } from "../secrets/proof.ts";
 import type { SecretSpec } from "../secrets/secrets.ts";
+import type { Arch } from "../vm/arch.ts";
 
 /** A service's port. */
 export interface Port {
@@ -33,13 +34,49 @@ export interface HealthCheck {
   status?: number;
 }
 
-/** How an image is built from a recipe. */
-export interface Build {
+/** A script that makes a disk. */
+export interface ScriptRecipe {
   /** A bash script, called with an output directory and an architecture; relative to the profile. */
   script: string;
   /** The files and directories that decide what comes out, the script among them; relative to the profile. */
   inputs: string[];
 }
+
+/**
+ * The disk that an image is made from: a qcow2 disk that boots by its own boot loader and has cloud-init, such as
+ * distributions publish. In `url` and `file` `{arch}` stands for the architecture: `amd64`, `arm64`.
+ */
+export type BaseImage =
+  /** A published one, with its SHA-256 in hex for each architecture. */
+  | { url: string; sha256: Partial<Record<Arch, string>> }
+  /** One that is there, relative to the profile. */
+  | { file: string }
+  /** One that a script makes, as `disk.qcow2` in its output directory. */
+  | ScriptRecipe;
+
+/** How cloud-init makes an image from another: the machine is booted once, and its disk is kept. */
+export interface CloudInit {
+  /** What it begins with. */
+  base: BaseImage;
+  /** The size of the image's disk, in MiB; at least that of the base. */
+  disk: number;
+  /** cloud-init's user-data, relative to the profile. */
+  userData: string;
+  /** A read-only disk with files for the guest, which it finds by the label. */
+  bundle?: {
+    /** Its volume label; at most 32 ASCII characters. */
+    label: string;
+    /** Files, and directories whose contents go to the disk's root; relative to the profile. */
+    paths: string[];
+  };
+  /** How long all of it may take, in seconds; half an hour unless told. */
+  timeout?: number;
+  /** How long the guest may show no sign of life, in seconds; 300 unless told. */
+  silence?: number;
+}
+
+/** How an image is built on this machine: by a script, or by cloud-init in the machine itself. */
+export type Build = ScriptRecipe | { cloudInit: CloudInit };
 
 /** Where an image is published. In all names `{arch}` stands for the architecture: `amd64`, `arm64`. */
 export interface ReleaseSource {

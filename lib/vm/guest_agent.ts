@@ -268,6 +268,15 @@ export class GuestAgent implements AsyncDisposable {
     await this.execute("guest-file-close", { handle }, options);
   }
 
+  /** Has the guest power itself off, and does not wait for it. */
+  async powerDown(options: WaitOptions = {}): Promise<void> {
+    // It answers only when it fails: where there is no logind, for one, to tell the users that it does not have.
+    const failed = await this.execute("guest-shutdown", { mode: "powerdown" }, { timeoutMs: 5000, ...options }).catch(
+      (error) => error instanceof GuestAgentError,
+    );
+    if (failed) await this.spawn({ path: "/bin/sh", args: ["-c", "poweroff"] }, false, options);
+  }
+
   /** Ends the connection; the agent goes on. */
   async close(): Promise<void> {
     await this.#lines.close();

@@ -54,6 +54,13 @@ export interface Machine {
   forwards: { host: number; guest: number }[];
   /** Whether the guest reaches nothing: the forwards are all that leads in, and nothing leads out. */
   restricted: boolean;
+  /** What it has while its image is made and not afterwards; all other devices are where they will be then. */
+  provisioning?: {
+    /** Further disks, raw and read-only. */
+    disks: string[];
+    /** The file that gets what the guest writes to its port `hotboot.progress`. */
+    progressLog: string;
+  };
 }
 
 /** What differs from one launch of a machine to the next, and the guest must not notice. */
@@ -121,12 +128,14 @@ export function deviceArguments(machine: Machine): string[] {
     // An empty slot: what cannot be saved with a machine is plugged in here afterwards.
     ...["-device", "pcie-root-port,id=spare,chassis=1,slot=1"],
     ...["-serial", "chardev:serial"],
+    ...(machine.provisioning?.disks ?? []).flatMap((_, index) => ["-device", `virtio-blk-pci,drive=extra${index}`]),
+    ...(machine.provisioning ? ["-device", "virtserialport,chardev=progress,name=hotboot.progress"] : []),
   ];
 }
 
 /** The whole command line of a launch, without the program. */
 export function qemuArguments(machine: Machine, launch: Launch): string[] {
-  const { kernel, firmware } = machine;
+  const { kernel, firmware, provisioning } = machine;
   const { channels } = launch;
   return [
     ...["-name", option("", { guest: launch.name })],
@@ -140,9 +149,9 @@ export function qemuArguments(machine: Machine, launch: Launch): string[] {
     ...(firmware ? ["-bios", firmware, "-boot", "menu=on,splash-time=0"] : []),
     // discard: what the guest trims does not stay in the overlay, which a snapshot keeps.
     ...["-drive", option("", { id: "disk", if: "none", format: "qcow2", discard: "unmap", file: machine.disk })],
-    ...(machine.configDisk
-      ? ["-drive", option("", { id: "config", if: "none", format: "raw", readonly: "on", file: machine.configDisk })]
-      : []),
+    ...(machine.configDisk ? ["-drive", readOnlyDrive("config", machine.configDisk)] : []),
+    ...(provisioning?.disks ?? []).flatMap((disk, index) => ["-drive", readOnlyDrive(`extra${index}`, disk)]),
+    ...(provisioning ? ["-chardev", option("file", { id: "progress", path: provisioning.progressLog })] : []),
     ...["-netdev", netdevArgument(machine)],
     ...["-chardev", option("file", { id: "serial", path: channels.serialLog })],
     ...["-chardev", option("socket", { id: "agent", server: "on", wait: "off", path: channels.agent })],
@@ -155,6 +164,10 @@ export function qemuArguments(machine: Machine, launch: Launch): string[] {
     // -S: the guest runs when `cont` says so, not at the moment its state is in.
     ...(launch.incoming ? ["-S", "-incoming", "defer"] : []),
   ];
+}
+
+function readOnlyDrive(id: string, file: string): string {
+  return option("", { id, if: "none", format: "raw", readonly: "on", file });
 }
 
 function memoryArgument(memoryMiB: number, memory: Memory): string {

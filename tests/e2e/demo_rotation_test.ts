@@ -147,16 +147,16 @@ Deno.test("demo: the services have new secrets after each start, and after each 
       /PostgreSQL: cannot execute UPDATE in a read-only transaction\n.*the old secrets stay in effect\n$/,
     );
     await demo.exec("psql", "-qc", "SET default_transaction_read_only = off; ALTER SYSTEM RESET ALL", "stack")
-      .catch(() => demo.exec("sh", "-c", "rm /var/lib/demo-database/postgresql.auto.conf"));
-    await demo.exec("systemctl", "restart", "demo-database");
+      .catch(() => demo.exec("sh", "-c", "rm /var/lib/database/postgresql.auto.conf"));
+    await demo.exec("systemctl", "restart", "database");
     await demo.exec("sh", "-c", "until psql -qAtc 'SELECT 1' stack >/dev/null 2>&1; do sleep 0.1; done");
     await assertInEffect(demo, values, other);
 
-    await demo.exec("systemctl", "stop", "demo-database");
+    await demo.exec("systemctl", "stop", "database");
     const down = await rotate(demo, payload(other));
     assertCode(down, 1);
     assertMatch(down.stderr, /PostgreSQL cannot be reached: [^\n]*\n.*the old secrets stay in effect\n$/);
-    await demo.exec("systemctl", "start", "demo-database");
+    await demo.exec("systemctl", "start", "database");
     await demo.exec("sh", "-c", "until psql -qAtc 'SELECT 1' stack >/dev/null 2>&1; do sleep 0.1; done");
     await assertInEffect(demo, values, other);
     assertEquals(await demo.exec("sh", "-c", "ls -A /srv/rotation"), "");

@@ -68,7 +68,7 @@ Deno.test("demo: a database, a backend, a dashboard and a cron worker come back 
     assertEquals(await query(`SELECT string_agg("text", ',') FROM "Note"`), "second session");
     assertMatch(await query("CHECKPOINT; SELECT pg_is_in_recovery()"), /f/);
     assertEquals(
-      await demo.exec("sh", "-c", "journalctl -q -u demo-database | grep -ciE 'panic|corrupt' || true"),
+      await demo.exec("sh", "-c", "journalctl -q -u database | grep -ciE 'panic|corrupt' || true"),
       "0\n",
     );
   });

@@ -8,11 +8,12 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path/from-file-url";
+import { resolve } from "@std/path/resolve";
 import { importArguments } from "../../dev/deno.ts";
 import { IMAGE_PARTS } from "../../lib/emulator/image.ts";
 import type { InstanceRecord } from "../../lib/emulator/instance.ts";
 import type { StartResult } from "../../lib/emulator/start.ts";
-import type { Profile } from "../../lib/profile/profile.ts";
+import type { Build, Profile, ScriptRecipe } from "../../lib/profile/profile.ts";
 import type { Arch } from "../../lib/vm/arch.ts";
 import { qemuProgram } from "../../lib/vm/probe.ts";
 
@@ -45,7 +46,7 @@ export interface RunOptions {
 }
 
 /** The QEMUs that the tests run on: paths, or names to look up. */
-const QEMU: Record<Arch, string> = {
+export const QEMU: Record<Arch, string> = {
   amd64: qemuProgram("amd64"),
   arm64: qemuProgram("arm64"),
   ...(TEST_QEMU && { [ARCH]: TEST_QEMU }),
@@ -110,20 +111,40 @@ export function assertCode(run: Run, code: number): void {
 
 const built = new Map<string, Promise<void>>();
 
-/** Where a guest's profile and recipe are. */
-function recipeOf(guest: string): string {
-  return guest === "efi" ? `${ROOT}tests/e2e/efi` : `${ROOT}qemu/${guest}`;
+async function build(guest: Guest, arch: Arch): Promise<void> {
+  const args = ["--home", CACHE, "--profile", PROFILES[guest], "--arch", arch];
+  assertCode(await hotboot(["build", ...args]), 0);
 }
 
-async function build(guest: string, arch: Arch): Promise<void> {
-  const profile = `${recipeOf(guest)}/profile.json`;
-  assertCode(await hotboot(["build", "--home", CACHE, "--profile", profile, "--arch", arch]), 0);
+/** The guests of the tests. */
+const PROFILES = {
+  micro: `${ROOT}qemu/micro/profile.json`,
+  demo: `${ROOT}qemu/demo/profile.json`,
+  efi: `${ROOT}tests/e2e/efi/profile.json`,
+  "stack-like": `${ROOT}tests/e2e/stack_like.json`,
+};
+type Guest = keyof typeof PROFILES;
+
+/** The recipe with absolute paths instead of those that are relative to the profile. */
+export function absoluteRecipe(guest: Guest, recipe: Build): Build {
+  const path = (relative: string) => resolve(PROFILES[guest], "..", relative);
+  const script = ({ script, inputs }: ScriptRecipe) => ({ script: path(script), inputs: inputs.map(path) });
+  if ("script" in recipe) return script(recipe);
+  const { base, userData, bundle } = recipe.cloudInit;
+  return {
+    cloudInit: {
+      ...recipe.cloudInit,
+      base: "script" in base ? script(base) : base,
+      userData: path(userData),
+      ...(bundle && { bundle: { ...bundle, paths: bundle.paths.map(path) } }),
+    },
+  };
 }
 
 /** What a test may change in a guest's profile, and where its home is to be. */
 export interface GuestOptions {
   /** `micro` unless told. */
-  guest?: "micro" | "demo" | "efi";
+  guest?: Guest;
   /** Its architecture; the host's unless told. */
   arch?: Arch;
   /** The path of a QEMU instead of the one that the tests run on. */
@@ -142,7 +163,7 @@ export interface GuestOptions {
 
 /** A home with a guest's image, and a profile with ports that are free. */
 export class GuestHome implements AsyncDisposable {
-  readonly guest: string;
+  readonly guest: Guest;
   readonly arch: Arch;
   /** The QEMU that it runs on: a path, or a name to look up. */
   readonly qemu: string;
@@ -155,7 +176,7 @@ export class GuestHome implements AsyncDisposable {
   readonly ports: Record<string, number>;
   readonly #options: GuestOptions;
 
-  private constructor(guest: string, directory: string, original: Profile, options: GuestOptions) {
+  private constructor(guest: Guest, directory: string, original: Profile, options: GuestOptions) {
     this.guest = guest;
     this.arch = options.arch ?? ARCH;
     this.qemu = options.qemu ?? QEMU[this.arch];
@@ -173,7 +194,7 @@ export class GuestHome implements AsyncDisposable {
     if (!built.has(key)) built.set(key, build(guest, arch));
     await built.get(key);
     const directory = await Deno.makeTempDir({ dir: parent, prefix: "hotboot-test-" });
-    const original = JSON.parse(await Deno.readTextFile(`${recipeOf(guest)}/profile.json`));
+    const original = JSON.parse(await Deno.readTextFile(PROFILES[guest]));
     const made = new GuestHome(guest, directory, original, options);
     await made.writeProfile();
     const [from, to] = [`${CACHE}/images/${key}`, `${made.home}/images/${key}`];
@@ -197,12 +218,10 @@ export class GuestHome implements AsyncDisposable {
     const { machine, ports, health } = this.original;
     const [first] = Object.keys(ports);
     const hostPorts = { ...this.ports, ...(changes.port && { [first]: changes.port }) };
-    const { build } = this.original.image;
-    const inRecipe = (path: string) => `${recipeOf(this.guest)}/${path}`;
     const profile = {
       ...structuredClone(this.original),
       $schema: undefined,
-      image: { build: { script: inRecipe(build!.script), inputs: build!.inputs.map(inRecipe) } },
+      image: { build: absoluteRecipe(this.guest, this.original.image.build!) },
       machine: { ...machine, memory: changes.memory ?? memory ?? machine.memory },
       ports: Object.fromEntries(
         Object.entries(ports).map(([name, { guest }]) => [name, { guest, host: hostPorts[name] }]),

@@ -30,6 +30,10 @@ const BUILD = ["read recipe", "write home", "connect sockets", "run bash", "read
 /** What each may, said once more and independently of the table; a condition follows the name. */
 const MAY: Record<string, string[]> = {
   "build": BUILD,
+  "build, by cloud-init": [
+    ...["read recipe", "write home", "connect sockets", "connect base image", "ask statfs"],
+    ...["run qemu", "read PATH", "read HOTBOOT_ACCEL"],
+  ],
   "pull": [...PULL, ...BOOT],
   "pull --skip-snapshot": PULL,
   "list-releases": ["connect github", "read HOTBOOT_GITHUB_API"],
@@ -112,15 +116,18 @@ class World implements Disposable {
   }
 
   /** The profile that commands are given, with a release or a recipe. */
-  profile(isPublished: boolean): string {
-    const path = `${this.directory}/recipe/${isPublished}.json`;
-    const build = { script: "build.sh", inputs: ["build.sh"] };
+  profile(kind: "script" | "cloud-init" | "release"): string {
+    const path = `${this.directory}/recipe/${kind}.json`;
+    const base = { url: "https://base.example.com/{arch}.qcow2", sha256: { amd64: "0".repeat(64) } };
+    const build = kind === "script"
+      ? { script: "build.sh", inputs: ["build.sh"] }
+      : { cloudInit: { base, disk: 1024, userData: "build.sh" } };
     const release = { repository: "acme/shop", tag: "v1", assets: { disk: "shop.qcow2" } };
     Deno.writeTextFileSync(
       path,
       JSON.stringify({
         name: "ring",
-        image: isPublished ? { release } : { build },
+        image: kind === "release" ? { release } : { build },
         machine: { memory: 256, cpus: 1 },
         ports: { web: { guest: 80, host: this.port } },
         health: [{ name: "web", port: "web", path: "/" }],
@@ -147,6 +154,7 @@ class World implements Disposable {
       "connect sockets": [{ kind: "socket", path: `${home}/instances/vm/monitor.sock` }],
       "connect github": ["api.github.com:443", "objects.githubusercontent.com:443", "a.blob.core.windows.net:443"]
         .map((host) => ({ kind: "ask", descriptor: { name: "net", host } })),
+      "connect base image": [{ kind: "ask", descriptor: { name: "net", host: "base.example.com:443" } }],
       "read qemu": [{ kind: "read", path: this.qemu }],
       "read bash": [{ kind: "read", path: this.bash }],
       "run qemu": [{ kind: "run", program: this.qemu }],
@@ -241,7 +249,8 @@ async function prepare(world: World, scenario: string): Promise<{ name: string; 
   };
   const { command } = (await allCommands()).find((each) => each.name === name)!;
   const isPublished = conditions[1] === "published" || name === "pull";
-  const emulator = ["--home", home, "--profile", world.profile(isPublished)];
+  const kind = isPublished ? "release" : conditions[0] === "by cloud-init" ? "cloud-init" : "script";
+  const emulator = ["--home", home, "--profile", world.profile(kind)];
   const line = [
     ...(command.standalone ? [] : emulator),
     ...(scenario.includes("--skip-snapshot") ? ["--skip-snapshot"] : []),

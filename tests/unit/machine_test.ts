@@ -58,6 +58,25 @@ Deno.test("arguments: all three kinds of memory are the same backend to the mach
   );
 });
 
+Deno.test("arguments: what an image is made with comes after all else, which keeps its place", () => {
+  const provisioning = { disks: ["/h/seed,1.iso", "/h/bundle.iso"], progressLog: "/h/progress,log" };
+  const machine = { ...MACHINE, configDisk: "/h/config.iso" };
+  const devices = (args: string[]) => values(args, "-device");
+  const before = qemuArguments(machine, LAUNCH);
+  const args = qemuArguments({ ...machine, provisioning }, LAUNCH);
+  assertEquals(devices(args), [
+    ...devices(before),
+    "virtio-blk-pci,drive=extra0",
+    "virtio-blk-pci,drive=extra1",
+    "virtserialport,chardev=progress,name=hotboot.progress",
+  ]);
+  assertEquals(values(args, "-drive").filter((drive) => drive.includes("id=extra")), [
+    "id=extra0,if=none,format=raw,readonly=on,file=/h/seed,,1.iso",
+    "id=extra1,if=none,format=raw,readonly=on,file=/h/bundle.iso",
+  ]);
+  assert(values(args, "-chardev").includes("file,id=progress,path=/h/progress,,log"));
+});
+
 Deno.test("arguments: forwards listen on the loopback address only", () => {
   const [netdev] = values(qemuArguments(MACHINE, LAUNCH), "-netdev");
   assertEquals(netdev, "user,id=net,hostfwd=tcp:127.0.0.1:20000-:80,hostfwd=tcp:127.0.0.1:20001-:443");

@@ -42,7 +42,8 @@ Deno.test("profile: what is wrong is named by its path", () => {
     [changed(["ports", "api"], { guest: 1, host: micro.ports.web.host }), /: ports\.api\.host: 26880 is also .*'web'$/],
     [changed(["timeouts"], { boot: 0 }), /: timeouts\.boot: /],
     [changed(["image"], {}), /: image: /],
-    [changed(["image"], { build: {} }), /: image\.build: .*"(script|inputs)"/],
+    [changed(["image"], { build: {} }), /: image\.build: has one of "script", "cloudInit", and only one$/],
+    [changed(["image"], { build: { script: "x" } }), /: image\.build: .*"inputs"/],
     [
       changed(["image"], { release: { repository: "x", tag: "t", assets: { disk: "d" } } }),
       /: image\.release\.repository: /,
@@ -62,6 +63,38 @@ Deno.test("profile: what is wrong is named by its path", () => {
     const error = assertThrows(() => parseProfile(text, "x"), HotbootError);
     assertEquals(why.test(error.message) && !error.message.includes("\n"), true, `${text}\n${error.message}`);
   }
+});
+
+Deno.test("profile: a recipe of cloud-init's", () => {
+  const recipe = {
+    base: { url: "https://example.com/{arch}.qcow2", sha256: { amd64: "a".repeat(64) } },
+    disk: 8192,
+    userData: "user-data.yaml",
+    bundle: { label: "BUNDLE", paths: ["guest"] },
+    timeout: 600,
+  };
+  const parse = (cloudInit: object, more = {}) =>
+    parseProfile(changed(["image"], { build: { cloudInit, ...more } }), "x");
+  assertEquals(parse(recipe).image.build, { cloudInit: recipe });
+  for (const base of [{ file: "base.qcow2" }, { script: "make.sh", inputs: ["make.sh"] }]) parse({ ...recipe, base });
+  const refused: [object, RegExp][] = [
+    [{ ...recipe, disk: "8G" }, /: image\.build\.cloudInit\.disk: /],
+    [{ ...recipe, userData: undefined }, /: image\.build\.cloudInit: .*"userData"/],
+    [{ ...recipe, bundle: { label: "B", paths: [] } }, /: image\.build\.cloudInit\.bundle\.paths: /],
+    [{ ...recipe, bundle: { label: "ä", paths: ["x"] } }, /: image\.build\.cloudInit\.bundle\.label: /],
+    [{ ...recipe, base: { url: recipe.base.url } }, /: image\.build\.cloudInit\.base: .*"sha256"/],
+    [{ ...recipe, base: { ...recipe.base, sha256: { amd64: "abc" } } }, /cloudInit\.base\.sha256\.amd64: /],
+    [
+      { ...recipe, base: { ...recipe.base, sha256: { riscv64: "a".repeat(64) } } },
+      /cloudInit\.base\.sha256\.riscv64: /,
+    ],
+    [{ ...recipe, base: { ...recipe.base, url: "ftp://example.com" } }, /: image\.build\.cloudInit\.base\.url: /],
+    [{ ...recipe, base: {} }, /cloudInit\.base: has one of "url", "file", "script", and only one$/],
+    [{ ...recipe, base: { ...recipe.base, file: "x" } }, /cloudInit\.base: has one of .*, and only one$/],
+  ];
+  for (const [cloudInit, why] of refused) assertMatch(assertThrows(() => parse(cloudInit), HotbootError).message, why);
+  const both = { script: "x", inputs: ["x"] };
+  assertMatch(assertThrows(() => parse(recipe, both), HotbootError).message, /: image\.build: has one of .*only one$/);
 });
 
 Deno.test("profile: secrets, their rotation and its proof belong together", () => {

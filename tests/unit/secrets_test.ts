@@ -41,7 +41,7 @@ Deno.test("reseed: the clock's shift is whole seconds down and nanoseconds up, a
 });
 
 Deno.test("the guest's Perl is sound", async () => {
-  const script = fromFileUrl(new URL("../../qemu/demo/guest/usr/local/sbin/rotate-secrets", import.meta.url));
+  const script = fromFileUrl(new URL("../../qemu/shared/services/usr/local/sbin/rotate-secrets", import.meta.url));
   const reseed = reseedCommand("amd64", 0).match(/'-e' '([^]*?)' '228'/)![1];
   for (const args of [[script], ["-e", reseed]]) {
     const { stderr } = await new Deno.Command("perl", { args: ["-Mstrict", "-Mwarnings", "-c", ...args] }).output();

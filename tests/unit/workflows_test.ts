@@ -21,6 +21,7 @@ const DIRECTORY = `${ROOT}.github/workflows`;
 
 /** What may write, and what for. */
 const WRITERS: Record<string, string[]> = {
+  "image.yml publish": ["contents"],
   "release.yml release": ["contents", "id-token", "attestations"],
   "release.yml jsr": ["id-token"],
 };
