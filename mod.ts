@@ -91,6 +91,7 @@ export type {
   LoadedProfile,
   Port,
   Profile,
+  ProfileHome,
   ReleaseSource,
   Rotation,
 } from "./lib/profile/profile.ts";
