@@ -188,7 +188,8 @@ const BUILT_IN: Record<string, () => Promise<{ default: unknown }>> = {
 export async function loadProfile(nameOrPath: string): Promise<LoadedProfile> {
   if (Object.hasOwn(BUILT_IN, nameOrPath)) {
     const [{ completeProfile }, { default: value }] = await Promise.all([import("./parse.ts"), BUILT_IN[nameOrPath]()]);
-    return { profile: completeProfile(value, nameOrPath), url: new URL(`${nameOrPath}/profile.json`, GUESTS) };
+    const profile = completeProfile(value, nameOrPath, { isTested: true });
+    return { profile, url: new URL(`${nameOrPath}/profile.json`, GUESTS) };
   }
   if (!nameOrPath.includes("/") && !nameOrPath.endsWith(".json")) {
     const known = Object.keys(BUILT_IN).join(", ");

@@ -1,4 +1,6 @@
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { readArguments, withVariables } from "../../lib/commands/command.ts";
+import { command as start } from "../../lib/commands/start.ts";
 import { HotbootError } from "../../lib/error.ts";
 import { findProfile } from "../../lib/profile/find.ts";
 import { parseProfile } from "../../lib/profile/parse.ts";
@@ -74,7 +76,7 @@ Deno.test("variables: they are filled in before anything is checked, and make nu
     config: { label: "microcfg", files: { "a": ["P=${env.PREFIX:-80} ${ports.web.host} $$x ${env.VALUE:-}"] } },
   }, { NAME: "other", PREFIX: "81", VALUE: "${ports.web.guest}" });
   assertEquals(profile.name, "other");
-  assertEquals(profile.ports, { web: { guest: 8180, host: 26880 } });
+  assertEquals(profile.ports, { web: { guest: 8180, host: 26880, variable: "PORT" } });
   assertEquals([profile.machine.memory, profile.machine.cpus, profile.timeouts], [256, 2, { boot: 1.5, resume: 30 }]);
   assertEquals(profile.config!.files.a, ["P=81 ${ports.web.host} $$x $${ports.web.guest}"]);
 });
@@ -175,13 +177,13 @@ Deno.test("stack: it is what its users know, and their variables change it", () 
 });
 
 /** Does something with these variables set, `undefined`: unset. */
-async function withEnvironment(values: Record<string, string | undefined>, use: () => Promise<void>): Promise<void> {
+async function withEnvironment<T>(values: Record<string, string | undefined>, use: () => Promise<T>): Promise<T> {
   const before = Object.keys(values).map((name) => [name, Deno.env.get(name)] as const);
   const set = (name: string, value: string | undefined) =>
     value === undefined ? Deno.env.delete(name) : Deno.env.set(name, value);
   try {
     for (const [name, value] of Object.entries(values)) set(name, value);
-    await use();
+    return await use();
   } finally {
     for (const [name, value] of before) set(name, value);
   }
@@ -206,6 +208,21 @@ Deno.test("home: what is said by hand comes first, then HOTBOOT_HOME, then the p
     assertEquals(await homeOf("demo"), ["/of/hotboot", "/instances/vm"]);
     assertEquals(await homeOf("demo", "/given"), ["/given", "/instances/vm"]);
   }));
+
+Deno.test("options: a variable stands for one that is not given; nothing and 0 are no", async () => {
+  const names = ["EMULATOR_ARCH", "EMULATOR_NO_SNAPSHOT", "EMULATOR_NO_ROTATION"];
+  const read = (args: string[], ...values: string[]) =>
+    withEnvironment(Object.fromEntries(names.map((name, index) => [name, values[index]])), async () => {
+      const all = withVariables(start, readArguments("start", start, args));
+      return await Promise.resolve([all.values.arch, [...all.switches].join()]);
+    });
+  assertEquals(await read([]), [undefined, ""]);
+  assertEquals(await read([], "", "0", ""), [undefined, ""]);
+  assertEquals(await read([], "arm64", "1", "yes"), ["arm64", "cold,no-rotation"]);
+  assertEquals(await read(["--arch", "amd64", "--cold"], "vax", "0", "0"), ["amd64", "cold"]);
+  const { message } = await assertRejects(async () => await read([], "vax"), HotbootError);
+  assertMatch(message, /^EMULATOR_ARCH: Invalid architecture 'vax': use amd64 or arm64$/);
+});
 
 Deno.test("the default profile: the nearest hotboot.json of the same owner, else stack", () =>
   withDirectory(async (temporary) => {
