@@ -1,4 +1,4 @@
-/** Checking a profile's text. A module of its own, because the built-in profiles need none of it. */
+/** Reading a profile: what its file says, with variables filled in, checked and completed. */
 
 import { type OutputUnit, type Schema, Validator } from "@cfworker/json-schema";
 import { HotbootError, messageOf } from "../error.ts";

@@ -4,7 +4,7 @@ import { command as start } from "../../lib/commands/start.ts";
 import { HotbootError } from "../../lib/error.ts";
 import { findProfile } from "../../lib/profile/find.ts";
 import { parseProfile } from "../../lib/profile/parse.ts";
-import type { Profile } from "../../lib/profile/profile.ts";
+import { loadProfile, type Profile } from "../../lib/profile/profile.ts";
 import { fillVariables } from "../../lib/profile/variables.ts";
 import { openEmulator } from "../../lib/emulator/emulator.ts";
 import micro from "../../qemu/micro/profile.json" with { type: "json" };
@@ -174,6 +174,13 @@ Deno.test("stack: it is what its users know, and their variables change it", () 
   assertEquals(both.ports.backend.guest, 9102);
   assertThrows(() => stackWith({ EMULATOR_CPUS: "many" }), HotbootError, "EMULATOR_CPUS is 'many'");
   assertThrows(() => stackWith({ PORT_PREFIX: "x" }), HotbootError, "PORT_PREFIX is 'x', which makes ports.");
+});
+
+Deno.test("stack: as a built-in profile it is checked, too", async () => {
+  for (const port of ["x", "70000", "26700"]) {
+    const loading = () => withEnvironment({ EMULATOR_BACKEND_PORT: port }, () => loadProfile("stack"));
+    await assertRejects(loading, HotbootError, `profile stack: EMULATOR_BACKEND_PORT is '${port}', which is `);
+  }
 });
 
 /** Does something with these variables set, `undefined`: unset. */
