@@ -93,6 +93,7 @@ export type {
   LoadedProfile,
   Port,
   Profile,
+  ProfileHome,
   ReleaseSource,
   Rotation,
   ScriptRecipe,

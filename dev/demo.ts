@@ -25,7 +25,8 @@ try {
   ]));
   console.log();
   for (const [name, url] of Object.entries(urls)) console.log(`${name.padEnd(10)} ${url}`);
-  console.log("\nIt runs on; 'deno task hotboot stop' ends it, 'deno task hotboot start' resumes it.");
+  const [ending, resuming] = ["stop", "start"].map((verb) => `'deno task hotboot ${verb} --profile demo'`);
+  console.log(`\nIt runs on; ${ending} ends it, ${resuming} resumes it.`);
 } catch (error) {
   console.error(`hotboot: ${interrupt.signal.aborted ? "interrupted" : (error as Error).message}`);
   Deno.exit(interrupt.signal.aborted ? 130 : 1);

@@ -6,7 +6,12 @@ import { emulatorOf, ENGINE_FLAG, engineOption } from "./context.ts";
 export const command: Command = {
   about: "Boot the emulator once, wait until it is healthy, and keep the warm moment for 'start' to resume.",
   flags: [
-    { name: "force", short: "f", summary: "capture although a snapshot that can be resumed is there" },
+    {
+      name: "force",
+      short: "f",
+      variable: "EMULATOR_FORCE_CAPTURE",
+      summary: "capture although a snapshot that can be resumed is there",
+    },
     ENGINE_FLAG,
   ],
   async run(context) {

@@ -1,9 +1,10 @@
 /** What a command is, and how its arguments are read. */
 
 import { parseArgs } from "@std/cli/parse-args";
-import { HotbootError } from "../error.ts";
+import { HotbootError, messageOf } from "../error.ts";
 import type { LoadedProfile } from "../profile/profile.ts";
 import type { Token } from "../release/token.ts";
+import { resolveArch } from "../vm/arch.ts";
 
 /** A command line that makes no sense; the exit code is 2. */
 export class UsageError extends HotbootError {
@@ -15,6 +16,10 @@ export interface Flag {
   name: string;
   short?: string;
   value?: string;
+  /** A variable of the environment that stands for the option where that is not given. */
+  variable?: string;
+  /** Throws when the variable's value makes no sense. */
+  check?: (value: string) => unknown;
   summary: string;
 }
 
@@ -65,10 +70,24 @@ export interface CommandContext {
 
 /** The options of commands that work on an emulator. */
 const EMULATOR_FLAGS: Flag[] = [
-  { name: "profile", value: "NAME|FILE", summary: "the emulator: a built-in profile or a JSON file (default: demo)" },
-  { name: "home", value: "DIR", summary: "hotboot's directory (default: $HOTBOOT_HOME, else ~/.hotboot)" },
+  {
+    name: "profile",
+    value: "NAME|FILE",
+    summary: "the emulator: a built-in profile or a JSON file (default: the nearest hotboot.json, else stack)",
+  },
+  {
+    name: "home",
+    value: "DIR",
+    summary: "hotboot's directory (default: $HOTBOOT_HOME, else the profile's, else ~/.hotboot)",
+  },
   { name: "instance", value: "NAME", summary: "the instance (default: vm)" },
-  { name: "arch", value: "ARCH", summary: "the guest's architecture: amd64 or arm64 (default: the host's)" },
+  {
+    name: "arch",
+    value: "ARCH",
+    variable: "EMULATOR_ARCH",
+    check: resolveArch,
+    summary: "the guest's architecture: amd64 or arm64 (default: $EMULATOR_ARCH, else the host's)",
+  },
 ];
 
 /** The options that every command takes. */
@@ -124,6 +143,29 @@ export function readArguments(verb: string, command: Command, raw: string[]): Ar
   return { values, switches, operands };
 }
 
+/**
+ * The same with what the environment says beside them. There, nothing and `0` are no; an option that was given comes first.
+ *
+ * @throws {HotbootError} naming the variable whose value makes no sense.
+ */
+export function withVariables(command: Command, { values, switches, operands }: Arguments): Arguments {
+  const all = { values: { ...values }, switches: new Set(switches), operands };
+  for (const { name, value, variable, check } of allFlags(command)) {
+    const text = variable === undefined ? "" : Deno.env.get(variable) ?? "";
+    if (text === "" || text === "0") continue;
+    if (!value) all.switches.add(name);
+    else if (values[name] === undefined) {
+      try {
+        check?.(text);
+      } catch (error) {
+        throw new HotbootError(`${variable}: ${messageOf(error)}`);
+      }
+      all.values[name] = text;
+    }
+  }
+  return all;
+}
+
 /** The value of a whole number option. @throws {UsageError} when it is none. */
 export function wholeNumber(args: Arguments, name: string): number | undefined {
   const text = args.values[name];
@@ -161,7 +203,8 @@ export function commandHelp(verb: string, command: Command): string {
   const usage = ["Usage: hotboot", verb, "[OPTION…]", command.operands].filter(Boolean).join(" ");
   const rows = allFlags(command).map((flag) => {
     const name = `--${flag.name}${flag.value ? ` ${flag.value}` : ""}`;
-    return `  ${flag.short ? `-${flag.short}, ` : "    "}${name.padEnd(24)} ${flag.summary}`;
+    const also = flag.variable && !flag.value ? `; also ${flag.variable}=1` : "";
+    return `  ${flag.short ? `-${flag.short}, ` : "    "}${name.padEnd(24)} ${flag.summary}${also}`;
   });
   return [usage, "", command.about, "", "Options:", ...rows, ""].join("\n");
 }

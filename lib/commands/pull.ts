@@ -11,7 +11,12 @@ export const command: Command = {
     { name: "tag", value: "TAG", summary: "the release with this tag" },
     { name: "pr", value: "N", summary: "the latest successful build of this pull request" },
     { name: "run", value: "ID", summary: "what this workflow run has built" },
-    { name: "skip-snapshot", summary: "do not capture; the first start does" },
+    { name: "skip-snapshot", variable: "EMULATOR_NO_SNAPSHOT", summary: "do not capture; the first start does" },
+    {
+      name: "force-capture",
+      variable: "EMULATOR_FORCE_CAPTURE",
+      summary: "capture although a snapshot that can be resumed is there",
+    },
     { name: "force", short: "f", summary: "download it although it is there" },
   ],
   async run(context) {
@@ -32,7 +37,7 @@ export const command: Command = {
     });
     const captured = args.switches.has("skip-snapshot")
       ? undefined
-      : await (await import("../emulator/capture.ts")).capture(emulator);
+      : await (await import("../emulator/capture.ts")).capture(emulator, { force: args.switches.has("force-capture") });
     if (args.switches.has("json")) {
       await printJson({ pulled, paths: image.paths, ...image.record, snapshot: captured?.snapshot });
     } else {

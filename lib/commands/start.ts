@@ -8,13 +8,14 @@ export const command: Command = {
     "The first start obtains the image and captures the snapshot. Each start has its own secrets. Prints the services'\n" +
     "addresses; 'hotboot credentials' prints the secrets.",
   flags: [
-    { name: "cold", summary: "boot, and neither use nor make a snapshot" },
+    { name: "cold", variable: "EMULATOR_NO_SNAPSHOT", summary: "boot, and neither use nor make a snapshot" },
     { name: "no-fallback", summary: "fail, instead of booting, when the snapshot cannot be resumed" },
     { name: "no-capture", summary: "make no snapshot where there is none that can be resumed" },
     ENGINE_FLAG,
     {
       name: "no-rotation",
-      summary: "leave the image's placeholders in the place of secrets; also EMULATOR_NO_ROTATION=1",
+      variable: "EMULATOR_NO_ROTATION",
+      summary: "leave the image's placeholders in the place of secrets",
     },
   ],
   async run(context) {
@@ -26,7 +27,7 @@ export const command: Command = {
       noFallback: switches.has("no-fallback"),
       noCapture: switches.has("no-capture"),
       engine: engineOption(context.args),
-      noRotation: switches.has("no-rotation") || !["", "0"].includes(Deno.env.get("EMULATOR_NO_ROTATION") ?? ""),
+      noRotation: switches.has("no-rotation"),
     });
     if (switches.has("json")) return await printJson(result);
     if (!switches.has("quiet")) {

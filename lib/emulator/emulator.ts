@@ -1,6 +1,7 @@
 /** One emulator on this machine: a profile, a home and an instance's name; what every operation starts from. */
 
 import { HotbootError } from "../error.ts";
+import { findProfile } from "../profile/find.ts";
 import { type LoadedProfile, loadProfile, type Profile } from "../profile/profile.ts";
 import type { Token } from "../release/token.ts";
 import { type Arch, HOST_ARCH } from "../vm/arch.ts";
@@ -21,9 +22,12 @@ export interface Reporter {
 
 /** How to open an emulator. */
 export interface EmulatorOptions {
-  /** A built-in profile's name, a profile's path, or one that is loaded; `demo` unless told. */
+  /**
+   * A built-in profile's name, a profile's path, or one that is loaded. Unless told it is the `hotboot.json` in the working
+   * directory or the nearest directory above it, as far as those belong to the working directory's owner; else `stack`.
+   */
   profile?: string | LoadedProfile;
-  /** hotboot's directory; `$HOTBOOT_HOME`, else `~/.hotboot`. */
+  /** hotboot's directory; unless told, `$HOTBOOT_HOME`, else what the profile says, else `~/.hotboot`. */
   home?: string;
   /** The instance's name; `vm` unless told. */
   instance?: string;
@@ -62,13 +66,14 @@ const SILENT: Reporter = { step() {}, detail() {}, warn() {}, progress() {} };
 /**
  * Finds the profile and the home. Nothing is written, and no process is started.
  *
- * Needs read permission for the profile, unless it is a built-in one; env permission for `HOTBOOT_HOME` and `HOME`,
- * unless the home is given.
+ * Needs read permission for the profile, unless it is a built-in one, or, when none is named, for the working directory and
+ * those above it; env permission for `HOTBOOT_HOME` and `HOME`, unless the home is given, and for the variables that the
+ * profile names.
  *
- * @param options What and where, if not the demo as instance `vm` in the user's own home.
+ * @param options What and where, if not the project's profile as instance `vm` in its usual home.
  * @returns What the operations take.
- * @throws {HotbootError} when there is no such profile, it is malformed (the first wrong field is named), the instance's
- * name is none, or nothing says where the home is.
+ * @throws {HotbootError} when there is no such profile, it is malformed (the first wrong field, or the variable that makes
+ * it wrong, is named), the instance's name is none, or nothing says where the home is.
  *
  * @example
  * ```ts
@@ -81,7 +86,7 @@ const SILENT: Reporter = { step() {}, detail() {}, warn() {}, progress() {} };
  * ```
  */
 export async function openEmulator(options: EmulatorOptions = {}): Promise<Emulator> {
-  const { profile: wanted = "demo" } = options;
+  const wanted = options.profile ?? await findProfile();
   const { profile, url } = typeof wanted === "string" ? await loadProfile(wanted) : wanted;
   const instance = options.instance ?? "vm";
   if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(instance)) {
@@ -90,7 +95,7 @@ export async function openEmulator(options: EmulatorOptions = {}): Promise<Emula
   return {
     profile,
     profileUrl: url,
-    home: new Home(await absoluteHome(options.home)),
+    home: new Home(await homeDirectory(profile, options.home), profile.home?.instances),
     instance,
     arch: options.arch ?? HOST_ARCH,
     signal: options.signal ?? new AbortController().signal,
@@ -168,13 +173,14 @@ function instanceLock(instance: string): string {
   return `instance-${instance}`;
 }
 
-async function absoluteHome(given?: string): Promise<string> {
+async function homeDirectory({ home }: Profile, given?: string): Promise<string> {
   const named = given ?? (Deno.env.get("HOTBOOT_HOME") || undefined);
-  if (named !== undefined) {
-    const { resolve } = await import("@std/path/resolve");
-    return resolve(named);
+  const ofProfile = home?.directory ?? "~/.hotboot";
+  if (named === undefined && ofProfile.startsWith("~/")) {
+    const user = Deno.env.get("HOME");
+    if (!user) throw new HotbootError("neither HOTBOOT_HOME nor HOME is set: say where with --home");
+    return user + ofProfile.slice(1).replace(/\/+$/, "");
   }
-  const user = Deno.env.get("HOME");
-  if (!user) throw new HotbootError("neither HOTBOOT_HOME nor HOME is set: say where with --home");
-  return `${user}/.hotboot`;
+  const { resolve } = await import("@std/path/resolve");
+  return resolve(named ?? ofProfile);
 }

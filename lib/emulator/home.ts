@@ -12,10 +12,17 @@ const LONGEST_SOCKET_NAME = "/migration.sock";
 export class Home {
   /** The home itself, absolute. */
   readonly root: string;
+  /** Where its instances lie, one directory each. */
+  readonly instances: string;
 
-  /** The home at `root`, an absolute path; it need not exist yet. */
-  constructor(root: string) {
+  /**
+   * The home at `root`, an absolute path; it need not exist yet.
+   *
+   * @param instances What the directory of its instances is called.
+   */
+  constructor(root: string, instances = "instances") {
     this.root = root;
+    this.instances = `${root}/${instances}`;
   }
 
   /** Where images lie, as `NAME-ARCH.qcow2` and their companions. */
@@ -35,7 +42,7 @@ export class Home {
 
   /** Where an instance's files lie. */
   instance(name: string): string {
-    return `${this.root}/instances/${name}`;
+    return `${this.instances}/${name}`;
   }
 
   /**
@@ -103,10 +110,15 @@ async function ifThere<T>(found: Promise<T>): Promise<T | undefined> {
 }
 
 /** Writes a file of the user's own in one step: readers see the old content or the new, never a part. */
-export async function writeJson(path: string, value: unknown): Promise<void> {
+export async function writePrivate(path: string, text: string): Promise<void> {
   const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.tmp`;
-  await Deno.writeTextFile(temporary, JSON.stringify(value, null, 2) + "\n", { mode: 0o600 });
+  await Deno.writeTextFile(temporary, text, { mode: 0o600 });
   await Deno.rename(temporary, path);
+}
+
+/** The same of a value. */
+export async function writeJson(path: string, value: unknown): Promise<void> {
+  await writePrivate(path, JSON.stringify(value, null, 2) + "\n");
 }
 
 /** Whether another program holds the lock called `name`. Nothing is written. */

@@ -141,5 +141,5 @@ export async function sha256File(
 function damaged(emulator: Emulator, why: string): HotbootError {
   const { name, image } = emulator.profile;
   const how = image.release ? "pull" : "build";
-  return new HotbootError(`the image of '${name}' is damaged: ${why}; run 'hotboot ${how} --profile ${name} --force'`);
+  return new HotbootError(`the image of '${name}' is damaged: ${why}; run 'hotboot ${how} --force' for it`);
 }

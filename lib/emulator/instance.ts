@@ -7,7 +7,8 @@ import { attach } from "../vm/process.ts";
 import type { QmpClient } from "../vm/qmp.ts";
 import { within } from "../wait.ts";
 import { type Emulator, imageKey, isInstanceLocked } from "./emulator.ts";
-import { privateDirectory, writeJson } from "./home.ts";
+import type { Secrets } from "../secrets/secrets.ts";
+import { privateDirectory, writeJson, writePrivate } from "./home.ts";
 
 /** How a running instance came to be: booted, from a snapshot, or from where it was suspended. */
 export type Origin = "cold boot" | "resume" | "continue";
@@ -44,6 +45,7 @@ const FILES = {
   serial: "serial.log",
   timeline: "timeline.json",
   credentials: "credentials.json",
+  secretFiles: "secret_files.json",
   kept: "kept.json",
   state: "memory.state",
 };
@@ -98,7 +100,7 @@ export async function makeChannels(emulator: Emulator): Promise<InstanceChannels
 /** The names of all instances of the emulator's home. */
 export async function instanceNames({ home }: Emulator): Promise<string[]> {
   try {
-    return (await Array.fromAsync(Deno.readDir(`${home.root}/instances`), ({ name }) => name)).sort();
+    return (await Array.fromAsync(Deno.readDir(home.instances), ({ name }) => name)).sort();
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return [];
     throw error;
@@ -218,11 +220,34 @@ export async function powerOff(emulator: Emulator): Promise<boolean> {
 export async function clearInstance(emulator: Emulator): Promise<void> {
   const { directory, monitor, agent, migration } = await channelsOf(emulator);
   const isKept = await exists(instancePath(emulator, "kept"));
+  if (!isKept) await removeSecrets(emulator);
   const ofTheRun = ["config", "timeline", "record"] as const;
-  const files = [...isKept ? [] : ["credentials", "disk", "state"] as const, ...ofTheRun]
+  const files = [...isKept ? [] : ["disk", "state"] as const, ...ofTheRun]
     .map((file) => instancePath(emulator, file));
   for (const path of [monitor, agent, migration, ...files]) await Deno.remove(path).catch(() => {});
   if (directory !== emulator.home.instance(emulator.instance)) await Deno.remove(directory).catch(() => {});
+}
+
+/**
+ * Keeps a run's secrets: all in one file, and those that have a file of their own in that, too. What those files are is
+ * written down first, so that they end with the run whatever becomes of its profile.
+ */
+export async function writeSecrets(emulator: Emulator, secrets: Secrets): Promise<void> {
+  await removeSecrets(emulator); // of the run that this one goes on with
+  const own = (emulator.profile.secrets ?? []).flatMap(({ name, file }) => file ? [{ name, file }] : []);
+  if (own.length > 0) await writeJson(instancePath(emulator, "secretFiles"), own.map(({ file }) => file));
+  const directory = emulator.home.instance(emulator.instance);
+  for (const { name, file } of own) await writePrivate(`${directory}/${file}`, secrets[name]);
+  await writeJson(instancePath(emulator, "credentials"), secrets);
+}
+
+/** Removes what {@linkcode writeSecrets} has written. */
+export async function removeSecrets(emulator: Emulator): Promise<void> {
+  const list = instancePath(emulator, "secretFiles");
+  const files: unknown = await Deno.readTextFile(list).then(JSON.parse).catch(() => []);
+  const own = (Array.isArray(files) ? files : []).filter((file) => /^[\w-]+$/.test(file)); // nothing outside
+  const paths = own.map((file) => `${emulator.home.instance(emulator.instance)}/${file}`);
+  for (const path of [...paths, list, instancePath(emulator, "credentials")]) await Deno.remove(path).catch(() => {});
 }
 
 async function exists(path: string): Promise<boolean> {

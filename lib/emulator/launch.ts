@@ -278,14 +278,15 @@ export async function whileAlive(
 
 /** @throws {HotbootError} naming the first of the profile's ports that cannot be listened on. */
 export function requireFreePorts(emulator: Emulator): void {
-  for (const [name, { host }] of Object.entries(emulator.profile.ports)) {
+  for (const [name, { host, variable }] of Object.entries(emulator.profile.ports)) {
     try {
       Deno.listen({ hostname: "127.0.0.1", port: host }).close();
     } catch (error) {
       const why = error instanceof Deno.errors.AddrInUse
         ? "is taken by another program: end that program"
         : `cannot be listened on (${messageOf(error)}): make that possible`;
-      throw new HotbootError(`port ${host} ('${name}') ${why}, or change ports.${name}.host in the profile`);
+      const change = variable ? `set ${variable} to another` : `change ports.${name}.host in the profile`;
+      throw new HotbootError(`port ${host} ('${name}') ${why}, or ${change}`);
     }
   }
 }

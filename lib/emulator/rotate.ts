@@ -5,8 +5,7 @@ import type { Profile } from "../profile/profile.ts";
 import { proveRotation } from "../secrets/proof.ts";
 import { generateSecrets, type Secrets } from "../secrets/secrets.ts";
 import type { Emulator } from "./emulator.ts";
-import { writeJson } from "./home.ts";
-import { instancePath, type InstanceRecord, requireRunning } from "./instance.ts";
+import { instancePath, type InstanceRecord, removeSecrets, requireRunning, writeSecrets } from "./instance.ts";
 import { readKept } from "./kept.ts";
 import type { Launched } from "./launch.ts";
 import type { Timeline } from "./timeline.ts";
@@ -51,7 +50,7 @@ export async function wakeAndProve(
 export async function keepSecrets(emulator: Emulator, record: InstanceRecord, secrets?: Secrets): Promise<void> {
   if (!emulator.profile.secrets) return;
   record.secrets = secrets ? "rotated" : "placeholders";
-  if (secrets) await writeJson(instancePath(emulator, "credentials"), secrets);
+  await (secrets ? writeSecrets(emulator, secrets) : removeSecrets(emulator));
 }
 
 /**

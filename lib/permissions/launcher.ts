@@ -1,6 +1,6 @@
 /** From a command and its arguments to its run in the ring. */
 
-import type { Arguments, Command } from "../commands/command.ts";
+import { type Arguments, type Command, withVariables } from "../commands/command.ts";
 import { type Emulator, openEmulator } from "../emulator/emulator.ts";
 import type { Token } from "../release/token.ts";
 import { resolveArch } from "../vm/arch.ts";
@@ -37,9 +37,10 @@ export async function launch(
   module: URL,
   name: string,
   command: Command,
-  args: Arguments,
+  given: Arguments,
   signal: AbortSignal,
 ): Promise<number> {
+  const args = withVariables(command, given);
   const situation = await situationOf(command, args);
   const grants: Grants = await grantsOf(name, situation);
   const { emulator } = situation;

@@ -11,7 +11,11 @@ export const OUTER_RING = {
   net: [],
   // Guests; recipes of images; GitHub's token.
   run: ["qemu-system-x86_64", "qemu-system-aarch64", "bash", "gh"],
-  env: ["PATH", "HOME", "HOTBOOT_*", "EMULATOR_*", "GITHUB_TOKEN", "GH_TOKEN"],
+  // A profile's variables: any with these beginnings, and those of the stack profile.
+  env: [
+    ...["PATH", "HOME", "GITHUB_TOKEN", "GH_TOKEN", "HOTBOOT_*", "EMULATOR_*"],
+    ...["STACK_*", "PORT_PREFIX", "NEXT_PUBLIC_STACK_PORT_PREFIX"],
+  ],
   // How much room a disk has, and how long the host has been up.
   sys: ["statfs", "osUptime"],
 };

@@ -67,7 +67,7 @@ export const TABLE: Record<string, Row> = {
   "pull": { ...PULL, more: { "unless --skip-snapshot": BOOT } },
   "list-releases": { net: ["github"], env: PULL.env },
   "capture": { ...BOOT, more: OBTAIN },
-  "start": { ...BOOT, env: [...ASK.env!, "EMULATOR_NO_ROTATION"], more: OBTAIN },
+  "start": { ...BOOT, more: OBTAIN },
   "stop": { write: ["home"], net: ["qemu"] },
   "reset": { write: ["home"], net: ["qemu"] },
   "status": { read: ["home"], net: ["services", "qemu"] },

@@ -1,27 +1,47 @@
-/** Checking a profile's text. A module of its own, because the built-in profiles need none of it. */
+/** Reading a profile: what its file says, with variables filled in, checked and completed. */
 
 import { type OutputUnit, type Schema, Validator } from "@cfworker/json-schema";
 import { HotbootError, messageOf } from "../error.ts";
 import { fill } from "../fill.ts";
 import { secretValue } from "../secrets/proof.ts";
+import { complaint, type FieldSchema, type Filled, fillFields, isNumeric, pathOf } from "./fields.ts";
 import type { Profile } from "./profile.ts";
+import type { ReadVariable } from "./variables.ts";
 import schema from "./schema.json" with { type: "json" };
 
 /**
  * The profile that `text` describes.
  *
  * @param origin What to call it in an error: its path.
+ * @param read Gives the values of variables; those of this program's environment unless told.
  * @throws {HotbootError} with the path of the first field that is wrong.
  */
-export function parseProfile(text: string, origin: string): Profile {
+export function parseProfile(text: string, origin: string, read?: ReadVariable): Profile {
   let value: unknown;
   try {
     value = JSON.parse(text.replace(/^\ufeff/, ""));
   } catch (error) {
     throw new HotbootError(`profile ${origin} is no JSON: ${messageOf(error)}`);
   }
-  const { valid, errors } = new Validator(schema as unknown as Schema, "2020-12", false).validate(value);
-  if (!valid) throw new HotbootError(`profile ${origin}: ${explain(errors)}`);
+  return completeProfile(value, origin, { read });
+}
+
+/**
+ * The same of what is JSON no longer.
+ *
+ * @param options `isTested`: the tests have found it to be what the schema asks for, where no variable is set.
+ */
+export function completeProfile(
+  given: unknown,
+  origin: string,
+  { read, isTested = false }: { read?: ReadVariable; isTested?: boolean } = {},
+): Profile {
+  const wrong = (why: string) => new HotbootError(`profile ${origin}: ${why}`);
+  const { value, filled } = fillIn(given, wrong, read);
+  if (!isTested || filled.size > 0) {
+    const { valid, errors } = new Validator(schema as unknown as Schema, "2020-12", false).validate(value);
+    if (!valid) throw wrong(explain(errors, filled));
+  }
 
   const raw = value as Omit<Profile, "timeouts"> & { timeouts?: Partial<Profile["timeouts"]> };
   const profile: Profile = { ...raw, timeouts: { boot: 240, resume: 45, ...raw.timeouts } };
@@ -34,28 +54,31 @@ export function parseProfile(text: string, origin: string): Profile {
   }
   for (const [index, check] of profile.health.entries()) {
     if (!Object.hasOwn(profile.ports, check.port)) {
-      throw new HotbootError(`profile ${origin}: health[${index}].port: there is no port '${check.port}'`);
+      throw wrong(`health[${index}].port: there is no port '${check.port}'`);
     }
   }
   const { secrets = [], rotation } = profile;
   const values = Object.fromEntries(secrets.map(({ name, placeholder }) => [name, placeholder]));
-  if (Object.keys(values).length < secrets.length) {
-    throw new HotbootError(`profile ${origin}: secrets: two have the same name`);
-  }
+  if (Object.keys(values).length < secrets.length) throw wrong("secrets: two have the same name");
+  const files = secrets.flatMap(({ file }) => file?.toLowerCase() ?? []); // some file systems tell no case
+  if (new Set(files).size < files.length) throw wrong("secrets: two have the same file");
   for (const [index, check] of rotation?.proof.entries() ?? []) {
-    const wrong = (why: string) => new HotbootError(`profile ${origin}: rotation.proof[${index}]: ${why}`);
-    if (!Object.hasOwn(profile.ports, check.port)) throw wrong(`there is no port '${check.port}'`);
+    const place = `rotation.proof[${index}]`;
+    if (!Object.hasOwn(profile.ports, check.port)) throw wrong(`${place}: there is no port '${check.port}'`);
     try {
       const texts = [...Object.values(check.headers ?? {}), ...check.contains ?? [], ...check.excludes ?? []];
       for (const text of texts) fill(text, (variable) => secretValue(variable, values, values));
     } catch (error) {
-      throw wrong(messageOf(error));
+      throw wrong(`${place}: ${messageOf(error)}`);
     }
   }
   const owners = new Map<number, string>();
-  for (const [name, { host }] of Object.entries(profile.ports)) {
+  for (const [name, port] of Object.entries(profile.ports)) {
+    const { host } = port;
+    const [, variable] = String((given as Profile).ports[name].host).match(/\$\{env\.(\w+)/) ?? [];
+    if (variable) port.variable = variable;
     const owner = owners.get(host);
-    if (owner) throw new HotbootError(`profile ${origin}: ports.${name}.host: ${host} is also the port of '${owner}'`);
+    if (owner) throw wrong(sharedPort(host, name, owner, filled));
     owners.set(host, name);
   }
   return profile;
@@ -67,18 +90,36 @@ function requireOne(value: object, fields: string[], what: string): void {
   throw new HotbootError(`${what}: has one of ${fields.map((field) => `"${field}"`).join(", ")}, and only one`);
 }
 
+function fillIn(given: unknown, wrong: (why: string) => HotbootError, read?: ReadVariable) {
+  try {
+    return fillFields(given, schema as FieldSchema, read);
+  } catch (error) {
+    throw wrong(messageOf(error));
+  }
+}
+
+/** Two ports that are the same on the host; a variable that makes them so is named. */
+function sharedPort(host: number, name: string, owner: string, filled: Map<string, Filled>): string {
+  for (const [one, other] of [[name, owner], [owner, name]]) {
+    const at = `#/ports/${one}/host`;
+    const field = filled.get(at);
+    if (field) return complaint(field, at, `which is also the port of '${other}': choose another`);
+  }
+  return `ports.${name}.host: ${host} is also the port of '${owner}'`;
+}
+
 /** The innermost error, as `machine.memory: …`: the outer ones only say that something within is wrong. */
-function explain(errors: OutputUnit[]): string {
-  const innermost = errors.reduce((deepest, error) =>
+function explain(errors: OutputUnit[], filled: Map<string, Filled>): string {
+  const { instanceLocation: at, error } = errors.reduce((deepest, error) =>
     depth(error.instanceLocation) > depth(deepest.instanceLocation) ||
       (error.instanceLocation === deepest.instanceLocation && error.keyword !== "properties")
       ? error
       : deepest
   );
-  const path = innermost.instanceLocation.slice(2).split("/").filter((part) => part !== "")
-    .map((part) => /^\d+$/.test(part) ? `[${part}]` : `.${part.replaceAll("~1", "/").replaceAll("~0", "~")}`)
-    .join("").replace(/^\./, "");
-  return `${path || "the whole file"}: ${innermost.error}`;
+  const field = filled.get(at);
+  return field
+    ? complaint(field, at, isNumeric(field.schema) ? undefined : error)
+    : `${pathOf(at) || "the whole file"}: ${error}`;
 }
 
 function depth(location: string): number {

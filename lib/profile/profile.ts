@@ -20,6 +20,8 @@ export interface Port {
   guest: number;
   /** The port on the host's 127.0.0.1 that leads there. */
   host: number;
+  /** The environment's variable that gives another, where the profile's file names one. */
+  variable?: string;
 }
 
 /** A request that a healthy guest answers. */
@@ -134,10 +136,27 @@ export interface Hooks {
   afterResume?: string[][];
 }
 
-/** What one emulator is. */
+/** Where a profile's emulators live. */
+export interface ProfileHome {
+  /**
+   * The directory, in place of `~/.hotboot`: absolute, `~/…` for one below the user's own, or relative to the working
+   * directory.
+   */
+  directory?: string;
+  /** What the directory of instances is called in it; `instances` unless told. */
+  instances?: string;
+}
+
+/**
+ * What one emulator is. In the texts of a profile's file `${env.NAME}` stands for a variable of the environment, and
+ * `${env.NAME:-text}` for the text where that is not set or empty; `$$` for `$`. Numbers can be given as such texts, too.
+ * All of that has been filled in here.
+ */
 export interface Profile {
   /** Lower-case letters, digits and dashes; names the image and its snapshots. */
   name: string;
+  /** Where its emulators live, if not where all do. */
+  home?: ProfileHome;
   /** Where the image comes from. */
   image: {
     /** The recipe that makes it on this machine. */
@@ -194,17 +213,19 @@ export interface LoadedProfile {
 
 const BUILT_IN: Record<string, () => Promise<{ default: unknown }>> = {
   demo: () => import("../../qemu/demo/profile.json", { with: { type: "json" } }),
+  stack: () => import("../../qemu/stack/profile.json", { with: { type: "json" } }),
 };
 
 /**
- * Finds a profile by the name of a built-in one, or by the path of its file.
+ * Finds a profile by the name of a built-in one, or by the path of its file, and fills the environment's variables in.
  *
  * @param nameOrPath A built-in's name; anything with a slash or ending in `.json` is a path.
  * @throws {HotbootError} when there is no such profile, or naming the first field that is wrong.
  */
 export async function loadProfile(nameOrPath: string): Promise<LoadedProfile> {
   if (Object.hasOwn(BUILT_IN, nameOrPath)) {
-    const profile = (await BUILT_IN[nameOrPath]()).default as Profile;
+    const [{ completeProfile }, { default: value }] = await Promise.all([import("./parse.ts"), BUILT_IN[nameOrPath]()]);
+    const profile = completeProfile(value, nameOrPath, { isTested: true });
     return { profile, url: new URL(`${nameOrPath}/profile.json`, GUESTS) };
   }
   if (!nameOrPath.includes("/") && !nameOrPath.endsWith(".json")) {

@@ -14,6 +14,8 @@ export interface SecretSpec {
   placeholder: string;
   /** Its length before it is written as hexadecimal digits; 32 unless told. */
   bytes?: number;
+  /** The name of a file in the instance's directory that it is also written to, once it is proven; without a dot. */
+  file?: string;
 }
 
 /** The values by their names. */

@@ -506,5 +506,11 @@ Deno.test("pull: the first start pulls, captures and resumes; a new image makes 
     const { pulled, snapshot } = JSON.parse(run.stdout);
     assert(pulled && snapshot);
     assertEquals(JSON.parse((await pull.run("start", "--json", "--no-fallback")).stdout).snapshot, snapshot);
+    assertCode(await pull.run("stop", "--discard"), 0);
+    pull.env.EMULATOR_FORCE_CAPTURE = "1";
+    const again = JSON.parse((await pull.run("pull", "--json")).stdout);
+    assert(!again.pulled && again.snapshot > snapshot, JSON.stringify(again));
+    pull.env.EMULATOR_NO_SNAPSHOT = "1"; // which comes first
+    assertEquals(JSON.parse((await pull.run("pull", "--json")).stdout).snapshot, undefined);
   });
 });

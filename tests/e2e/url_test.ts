@@ -75,7 +75,7 @@ Deno.test("run from a URL, as one file and as sources", async (t) => {
   });
   await t.step("a recipe that is at a URL cannot be run there, which is said", async () => {
     const { code, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "-q", ...all, ...sources, "build", "--home", micro.home],
+      args: ["run", "-q", ...all, ...sources, "build", "--profile", "demo", "--home", micro.home],
       cwd: micro.directory,
     }).output();
     assertEquals(code, 1);

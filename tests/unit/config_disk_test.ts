@@ -6,7 +6,7 @@ import { readIso } from "../../lib/iso/read.ts";
 
 /** The demo with other lines on its config disk. */
 async function emulator(lines: string[], instance = "vm"): Promise<Emulator> {
-  const demo = await openEmulator({ home: "/the/home", instance });
+  const demo = await openEmulator({ profile: "demo", home: "/the/home", instance });
   return { ...demo, profile: { ...demo.profile, config: { label: "DEMOCFG", files: { "runtime.env": lines } } } };
 }
 

@@ -34,6 +34,14 @@ Deno.test("profile: what is wrong is named by its path", () => {
     [changed(["machine", "memory"], 8), /: machine\.memory: /],
     [changed(["machine", "cpus"], 1.5), /: machine\.cpus: /],
     [changed(["machine", "network"], "closed"), /: machine\.network: .*"restricted"/],
+    [changed(["machine", "cpus"], ""), /: machine\.cpus: '' is no number: use an integer from 1 to 255$/],
+    [
+      changed(["ports", "web", "host"], "http"),
+      /: ports\.web\.host: 'http' is no port: use an integer from 1 to 65535$/,
+    ],
+    [changed(["home"], { instances: "cache" }), /: home\.instances: /],
+    [changed(["home"], { instances: "../run" }), /: home\.instances: /],
+    [changed(["home"], {}), /: home: /],
     [changed(["ports", "web", "host"], 70000), /: ports\.web\.host: /],
     [changed(["ports", "web", "guest"]), /: ports\.web: .*"guest"/],
     [changed(["health"], []), /: health: /],
@@ -58,6 +66,7 @@ Deno.test("profile: what is wrong is named by its path", () => {
     ],
     [changed(["config", "files"], {}), /: config\.files: /],
     [changed(["config", "label"], "ä"), /: config\.label: /],
+    [changed(["config", "files", "runtime.env", 0], "a\nb"), /: config\.files\.runtime\.env\[0\]: /],
   ];
   for (const [text, why] of refused) {
     const error = assertThrows(() => parseProfile(text, "x"), HotbootError);
@@ -109,6 +118,12 @@ Deno.test("profile: secrets, their rotation and its proof belong together", () =
     [{ secrets: [...secrets, ...secrets], rotation }, /: secrets: two have the same name$/],
     [{ secrets: [{ ...secrets[0], name: "a-b" }], rotation }, /: secrets\[0\]\.name: /],
     [{ secrets: [{ ...secrets[0], bytes: 8 }], rotation }, /: secrets\[0\]\.bytes: /],
+    [{ secrets: [{ ...secrets[0], file: "instance.json" }], rotation }, /: secrets\[0\]\.file: /],
+    [{ secrets: [{ ...secrets[0], file: "../key" }], rotation }, /: secrets\[0\]\.file: /],
+    [
+      { secrets: [{ ...secrets[0], file: "key" }, { name: "OTHER", placeholder: "x", file: "Key" }], rotation },
+      /: secrets: two have the same file$/,
+    ],
     [{ secrets, rotation: { ...rotation, proof: [] } }, /: rotation\.proof: /],
     [{ secrets, rotation: { ...rotation, command: [] } }, /: rotation\.command: /],
     [
@@ -131,6 +146,8 @@ Deno.test("profile: secrets, their rotation and its proof belong together", () =
 });
 
 Deno.test("profile: the built-in ones are what the schema asks for", async () => {
-  const { profile, url } = await loadProfile("demo");
-  assertEquals(parseProfile(await Deno.readTextFile(url), "demo"), profile);
+  for (const name of ["demo", "stack"]) {
+    const { profile, url } = await loadProfile(name);
+    assertEquals(parseProfile(await Deno.readTextFile(url), name), profile);
+  }
 });

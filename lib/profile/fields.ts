@@ -1,0 +1,128 @@
+/** A profile's fields, as they come from its file: with the environment's variables filled in. */
+
+import { HotbootError, messageOf } from "../error.ts";
+import { fillVariables, type ReadVariable, type Variable } from "./variables.ts";
+
+/** What is used of a JSON Schema here. */
+export interface FieldSchema {
+  $ref?: string;
+  $defs?: Record<string, FieldSchema>;
+  title?: string;
+  type?: string | string[];
+  minimum?: number;
+  maximum?: number;
+  properties?: Record<string, FieldSchema>;
+  additionalProperties?: FieldSchema | boolean;
+  items?: FieldSchema;
+}
+
+/** A text that variables were filled into. */
+export interface Filled {
+  /** What has become of it. */
+  text: string;
+  /** The variables that were set. */
+  variables: Variable[];
+  /** What the field may hold. */
+  schema: FieldSchema;
+}
+
+/** In the schema, of texts that something else is filled into later. */
+const TEMPLATE = "#/$defs/template";
+
+/**
+ * Fills the variables into all texts below `value`, and makes numbers of those that stand in a number's place.
+ *
+ * @returns The new value and, by their JSON pointers, the texts that had variables in them.
+ * @throws {HotbootError} without the profile's name, when that cannot be.
+ */
+export function fillFields(
+  value: unknown,
+  root: FieldSchema,
+  read?: ReadVariable,
+): { value: unknown; filled: Map<string, Filled> } {
+  const filled = new Map<string, Filled>();
+  const visit = (value: unknown, at: string, found: FieldSchema = {}): unknown => {
+    const schema = resolve(root, found);
+    if (Array.isArray(value)) return value.map((each, index) => visit(each, `${at}/${index}`, schema.items));
+    if (typeof value === "object" && value !== null) {
+      return Object.fromEntries(
+        Object.entries(value).map(([name, each]) => [name, visit(each, join(at, name), property(schema, name))]),
+      );
+    }
+    if (typeof value !== "string") return value;
+    const result = fillAt(value, at, found.$ref === TEMPLATE, read);
+    if (result.variables.length > 0) filled.set(at, { text: result.filled, variables: result.variables, schema });
+    return isNumeric(schema) ? numberOf(result.filled, at, filled.get(at), schema) : result.filled;
+  };
+  return { value: visit(value, "#", root), filled };
+}
+
+function fillAt(text: string, at: string, isTemplate: boolean, read?: ReadVariable) {
+  try {
+    return fillVariables(text, isTemplate, read);
+  } catch (error) {
+    throw new HotbootError(`${pathOf(at)}: ${messageOf(error)}`);
+  }
+}
+
+function numberOf(text: string, at: string, filled: Filled | undefined, schema: FieldSchema): number {
+  if (/^(0|[1-9]\d*)(\.\d+)?$/.test(text)) return Number(text);
+  throw new HotbootError(
+    filled
+      ? complaint(filled, at)
+      : `${pathOf(at)}: '${text}' is no ${schema.title ?? "number"}: ${useAnother(schema)}`,
+  );
+}
+
+/**
+ * What is wrong with a field that variables were filled into, by their names.
+ *
+ * @param why Of a number it is that it cannot be this one, unless told. A text may be a secret, and is not shown.
+ */
+export function complaint({ text, variables, schema }: Filled, at: string, why = noSuchNumber(schema, at)): string {
+  if (!isNumeric(schema)) return `${pathOf(at)}, with ${variables.map(({ name }) => name).join(" and ")}: ${why}`;
+  const values = variables.map(({ name, value }) => `${name} is '${value}'`).join(" and ");
+  const makes = text === variables[0].value ? "" : `, which makes ${pathOf(at)} '${text}'`;
+  return `${values}${makes}, ${why}`;
+}
+
+function noSuchNumber(schema: FieldSchema, at: string): string {
+  const { title } = schema;
+  return `which ${title ? `is no ${title}` : `${pathOf(at)} cannot be`}: ${useAnother(schema)}`;
+}
+
+function useAnother({ type, minimum, maximum }: FieldSchema): string {
+  const kind = [type].flat().includes("integer") ? "an integer" : "a number";
+  const range = minimum === undefined
+    ? ""
+    : maximum === undefined
+    ? ` of at least ${minimum}`
+    : ` from ${minimum} to ${maximum}`;
+  return `use ${kind}${range}`;
+}
+
+/** Whether the field holds a number. */
+export function isNumeric({ type }: FieldSchema): boolean {
+  return [type].flat().some((name) => name === "integer" || name === "number");
+}
+
+function resolve(root: FieldSchema, { $ref, ...own }: FieldSchema): FieldSchema {
+  const [, name] = $ref?.match(/^#\/\$defs\/(.+)$/) ?? [];
+  return name === undefined ? own : { ...root.$defs![name], ...own };
+}
+
+function property({ properties = {}, additionalProperties }: FieldSchema, name: string): FieldSchema | undefined {
+  if (Object.hasOwn(properties, name)) return properties[name];
+  return typeof additionalProperties === "object" ? additionalProperties : undefined;
+}
+
+function join(at: string, name: string): string {
+  return `${at}/${name.replaceAll("~", "~0").replaceAll("/", "~1")}`;
+}
+
+/** A JSON pointer, as people write it: `health[0].path`. */
+export function pathOf(pointer: string): string {
+  return pointer.slice(2).split("/").filter((part) => part !== "")
+    .map((part) => /^\d+$/.test(part) ? `[${part}]` : `.${part.replaceAll("~1", "/").replaceAll("~0", "~")}`)
+    .join("").replace(/^\./, "");
+}

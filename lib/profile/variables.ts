@@ -1,0 +1,85 @@
+/** The environment's variables in a profile's texts: `${env.NAME}` and `${env.NAME:-what stands there else}`. */
+
+import { HotbootError } from "../error.ts";
+
+/** A variable that is set, with its value. */
+export interface Variable {
+  /** Its name. */
+  name: string;
+  /** What it holds, which is not nothing. */
+  value: string;
+}
+
+/** Gives a variable's value; `undefined`, or nothing, when it is not set. */
+export type ReadVariable = (name: string) => string | undefined;
+
+type Part = string | { name: string; otherwise?: Part[] };
+
+const TOKEN = /\$\$|\$\{env\.([A-Za-z_]\w*)(\}|:-)|\$\{env\.|\$\{[^}]*\}|\}/g;
+
+/**
+ * The text with the variables' values in it, and `$` in place of `$$`. A value is taken as it is: nothing in it is
+ * filled in again.
+ *
+ * @param isFilledAgain Something else is filled into the result later: that must find `$$` as it was, and no `$` of a
+ * value that would mean something.
+ * @returns The text, and the variables that it was made with.
+ * @throws {HotbootError} when a variable is not set and nothing stands there else.
+ */
+export function fillVariables(
+  text: string,
+  isFilledAgain: boolean,
+  read: ReadVariable = readVariable,
+): { filled: string; variables: Variable[] } {
+  const variables: Variable[] = [];
+  const fill = (parts: Part[]): string =>
+    parts.map((part) => {
+      if (typeof part === "string") return part;
+      const value = read(part.name);
+      if (value) {
+        variables.push({ name: part.name, value });
+        return isFilledAgain ? value.replaceAll("$", "$$$$") : value;
+      }
+      if (part.otherwise) return fill(part.otherwise);
+      throw new HotbootError(`the variable ${part.name} is not set: set it`);
+    }).join("");
+  return { filled: fill(parse(text, 0, false, isFilledAgain).parts), variables };
+}
+
+/** The parts from `start` on, to the end of the text or, `within` a variable, to the brace that closes that. */
+function parse(text: string, start: number, within: boolean, isFilledAgain: boolean): { parts: Part[]; end: number } {
+  const parts: Part[] = [];
+  const token = new RegExp(TOKEN);
+  token.lastIndex = start;
+  let from = start;
+  for (let found; (found = token.exec(text));) {
+    const [whole, name, end] = found;
+    const before = text.slice(from, found.index);
+    if (whole === "}" && within) return { parts: [...parts, before], end: token.lastIndex };
+    if (whole === "${env.") {
+      throw new HotbootError(`'${text.slice(found.index)}' names no variable: write \${env.NAME} or \${env.NAME:-…}`);
+    }
+    if (whole === "$$" && !isFilledAgain) parts.push(`${before}$`);
+    else if (name === undefined) continue; // stays in the text
+    else {
+      const inner = end === ":-" ? parse(text, token.lastIndex, true, isFilledAgain) : undefined;
+      parts.push(before, { name, ...(inner && { otherwise: inner.parts }) });
+      if (inner) token.lastIndex = inner.end;
+    }
+    from = token.lastIndex;
+  }
+  if (within) throw new HotbootError(`'${text}' lacks a closing brace`);
+  return { parts: [...parts, text.slice(from)], end: text.length };
+}
+
+/** A variable of this program's environment. @throws {HotbootError} when the program may not read it. */
+export function readVariable(name: string): string | undefined {
+  try {
+    return Deno.env.get(name);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    throw new HotbootError(
+      `the variable ${name} may not be read: hotboot's binary reads those that begin with EMULATOR_ or HOTBOOT_, another program those of its --allow-env`,
+    );
+  }
+}

@@ -1,0 +1,168 @@
+/** What a profile takes from the environment, and where its emulators live. */
+
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { assertCode, freePort, GuestHome, hotboot, type Run } from "./harness.ts";
+
+Deno.test("a project's hotboot.json, with variables, a home of its own and a secret's file", async (t) => {
+  await using micro = await GuestHome.make({
+    change: (profile) => {
+      profile.home = { directory: "${env.EMULATOR_TEST_HOME:-~/nowhere}", instances: "run" };
+      profile.ports.web.host = "${env.EMULATOR_TEST_PORT:-1}" as unknown as number;
+      profile.secrets = [{ name: "TOKEN", placeholder: "aa", file: "internal-token" }];
+      profile.rotation = {
+        command: [
+          "sh",
+          "-c",
+          "cat >/run/payload; . /run/payload; echo ${env.EMULATOR_TEST_GREETING:-hello} $TOKEN >/www/token",
+        ],
+        proof: [{ name: "the token is served", port: "web", path: "/token", contains: ["hello ${secret.TOKEN}"] }],
+      };
+    },
+  });
+  const directory = `${micro.directory}/project/a/directory/below`;
+  await Deno.mkdir(directory, { recursive: true });
+  await micro.writeProfile({ path: `${micro.directory}/project/hotboot.json` });
+  const env: Record<string, string> = {
+    HOTBOOT_HOME: "",
+    HOTBOOT_TEST_HOME: micro.directory,
+    EMULATOR_TEST_HOME: micro.home,
+    EMULATOR_TEST_PORT: String(micro.port),
+  };
+  const run = (args: string[], more: Record<string, string> = {}): Promise<Run> =>
+    hotboot(args, { cwd: directory, env: { ...env, ...more } });
+  const json = async (args: string[], more?: Record<string, string>) => {
+    const done = await run([...args, "--json"], more);
+    assertCode(done, 0);
+    return JSON.parse(done.stdout);
+  };
+  const instance = `${micro.home}/run/vm`;
+  const file = `${instance}/internal-token`;
+  const written = () => Deno.readTextFile(file).catch(() => undefined);
+  const state = async () => (await json(["status"])).state;
+  let snapshot: string;
+
+  try {
+    await t.step("it is found from a directory below, and started where it says", async () => {
+      const started = await json(["start"]);
+      snapshot = started.snapshot;
+      assertEquals([started.origin, started.urls], ["resume", { web: `http://127.0.0.1:${micro.port}` }]);
+      assertEquals(started.credentials, `${instance}/credentials.json`);
+      const { TOKEN } = await json(["credentials"]);
+      assertEquals(await (await fetch(`${started.urls.web}/token`)).text(), `hello ${TOKEN}\n`);
+      assertEquals(await written(), TOKEN);
+      assertEquals((await Deno.stat(file)).mode! & 0o777, 0o600);
+      const entries = await Array.fromAsync(Deno.readDir(micro.home), ({ name }) => name);
+      assertEquals(entries.sort(), ["cache", "images", "locks", "run", "snapshots"]);
+    });
+
+    await t.step("a suspended one keeps its secret's file, and one that is dropped does not", async () => {
+      const before = await written();
+      assertCode(await run(["stop"]), 0);
+      assertEquals([await state(), await written()], ["suspended", before]);
+      assertEquals((await json(["start"])).origin, "continue");
+      assertEquals(await written(), before);
+      assertCode(await run(["stop"]), 0);
+      assertCode(await run(["stop", "--discard"]), 0);
+      assertEquals(await Array.fromAsync(Deno.readDir(instance), ({ name }) => name), ["serial.log"]);
+    });
+
+    await t.step("nor when its profile knows nothing of that any more", async () => {
+      const TOKEN = (await json(["start", "--no-fallback"])).credentials && await written();
+      assertMatch(TOKEN!, /^[0-9a-f]{64}$/);
+      const other = `${micro.directory}/other.json`;
+      const profile = JSON.parse(await Deno.readTextFile(`${micro.directory}/project/hotboot.json`));
+      delete profile.secrets[0].file;
+      await Deno.writeTextFile(other, JSON.stringify(profile));
+      assertCode(await run(["stop", "--discard", "--profile", other]), 0);
+      assertEquals(await written(), undefined);
+    });
+
+    await t.step("snapshots that an instance stands on stay, wherever the instances are", async () => {
+      assertCode(await run(["start", "--no-fallback"]), 0);
+      const removed = await run(["snapshot", "rm", "--all"]);
+      assertCode(removed, 1);
+      assertMatch(removed.stderr, /stays: instance 'vm' \(running\) stands on it/);
+      assertCode(await run(["reset"]), 0);
+      assertEquals(await Array.fromAsync(Deno.readDir(`${micro.home}/run`)), []);
+    });
+
+    await t.step("EMULATOR_NO_SNAPSHOT boots, EMULATOR_NO_ROTATION leaves the placeholder", async () => {
+      const started = await json(["start"], { EMULATOR_NO_SNAPSHOT: "1", EMULATOR_NO_ROTATION: "1" });
+      assertEquals([started.origin, started.credentials, await written()], ["cold boot", undefined, undefined]);
+      assertCode(await run(["stop", "--discard"]), 0);
+      const off = await json(["start"], { EMULATOR_NO_SNAPSHOT: "0", EMULATOR_NO_ROTATION: "" });
+      assertEquals([off.origin, off.snapshot, (await written())!.length], ["resume", snapshot, 64]);
+      assertCode(await run(["stop", "--discard"]), 0);
+    });
+
+    await t.step("EMULATOR_FORCE_CAPTURE captures anew, and start does not", async () => {
+      assertEquals((await json(["capture"], { EMULATOR_FORCE_CAPTURE: "0" })).captured, false);
+      const forced = await json(["capture"], { EMULATOR_FORCE_CAPTURE: "1" });
+      assert(forced.captured);
+      assertNotEquals(forced.snapshot, snapshot);
+      assertEquals((await json(["start"], { EMULATOR_FORCE_CAPTURE: "1" })).snapshot, forced.snapshot);
+      assertCode(await run(["stop", "--discard"]), 0);
+    });
+
+    await t.step("EMULATOR_ARCH is the architecture, unless another is given", async () => {
+      const other = Deno.build.arch === "aarch64" ? "amd64" : "arm64";
+      assert((await json(["status"])).image);
+      assertEquals((await json(["status"], { EMULATOR_ARCH: other })).image, undefined);
+      const given = ["--arch", Deno.build.arch === "aarch64" ? "arm64" : "amd64"];
+      assert((await json(["status", ...given], { EMULATOR_ARCH: other })).image);
+      const wrong = await run(["status"], { EMULATOR_ARCH: "vax" });
+      assertEquals([wrong.code, wrong.stderr.split(":").slice(0, 2)], [1, ["hotboot", " EMULATOR_ARCH"]]);
+    });
+
+    await t.step(
+      "what a variable holds that makes no sense, and a port that is taken, are said by its name",
+      async () => {
+        const wrong = await run(["status"], { EMULATOR_TEST_PORT: "http" });
+        assertEquals([wrong.code, wrong.stdout], [1, ""]);
+        assertMatch(
+          wrong.stderr,
+          /^hotboot: profile \S+\/hotboot\.json: EMULATOR_TEST_PORT is 'http', which is no port: use [^\n]*\n$/,
+        );
+        using listener = Deno.listen({ hostname: "127.0.0.1", port: freePort() });
+        const taken = await run(["start"], { EMULATOR_TEST_PORT: String(listener.addr.port) });
+        assertCode(taken, 1);
+        assertMatch(
+          taken.stderr,
+          /is taken by another program: end that program, or set EMULATOR_TEST_PORT to another\n$/,
+        );
+      },
+    );
+
+    await t.step("the default home is below the user's own, and HOTBOOT_HOME comes before it", async () => {
+      const home = `${micro.directory}/user`;
+      const at = async (more: Record<string, string>) => {
+        const { write } = (await json(["permissions", "reset"], { HOME: home, ...more })).reset;
+        return write;
+      };
+      assert((await at({ EMULATOR_TEST_HOME: "" })).includes(`${home}/nowhere`));
+      assert((await at({ EMULATOR_TEST_HOME: "", HOTBOOT_HOME: `${home}/other` })).includes(`${home}/other`));
+    });
+  } finally {
+    await run(["stop", "--discard"]);
+  }
+});
+
+Deno.test("without a hotboot.json it is the stack profile, in its own home", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "hotboot-test-" });
+  try {
+    const env = { HOME: directory, HOTBOOT_HOME: "", STACK_EMULATOR_HOME: "", PORT_PREFIX: "92" };
+    const run = await hotboot(["permissions", "start", "--json"], { cwd: directory, env });
+    assertCode(run, 0);
+    const { net, write } = JSON.parse(run.stdout).start;
+    assert(write.includes(`${directory}/.stack/emulator`), String(write));
+    assert(net.includes(`unix:${directory}/.stack/emulator/run/vm/monitor.sock`), String(net));
+    assert(net.includes("127.0.0.1:26700") && net.includes("127.0.0.1:9214"), String(net));
+    const other = await hotboot(["permissions", "start", "--json"], {
+      cwd: directory,
+      env: { ...env, STACK_EMULATOR_HOME: `${directory}/else` },
+    });
+    assert(JSON.parse(other.stdout).start.write.includes(`${directory}/else`), other.stdout);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
