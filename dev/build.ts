@@ -6,9 +6,11 @@
  */
 
 import { parseArgs } from "@std/cli/parse-args";
+import { fromFileUrl } from "@std/path/from-file-url";
 import { outerFlags } from "../lib/permissions/outer.ts";
 import { bundle, DIST, succeed } from "./bundle.ts";
 import { ROOT } from "./deno.ts";
+import demo from "../qemu/demo/profile.json" with { type: "json" };
 
 const TARGETS = [
   "x86_64-unknown-linux-gnu",
@@ -16,8 +18,8 @@ const TARGETS = [
   "x86_64-apple-darwin",
   "aarch64-apple-darwin",
 ];
-/** The recipes of the profiles that are built in. */
-const RECIPES = ["qemu/demo", "qemu/common.sh", "qemu/make_disk.sh", "qemu/shared"];
+/** The recipe of the only profile that is built in and has one. */
+const RECIPE = demo.image.build.inputs.map((input) => fromFileUrl(new URL(`../qemu/demo/${input}`, import.meta.url)));
 
 /** The Deno that compiles. */
 const COMPILER = Deno.env.get("DENO_COMPILE") || Deno.execPath();
@@ -30,7 +32,7 @@ export async function compile(entry: string, output: string, target?: string): P
     "compile",
     ...["-q", "--no-check", "--no-config", "--no-remote", "--no-npm"],
     ...outerFlags(),
-    ...RECIPES.map((path) => `--include=${path}`),
+    ...RECIPE.map((path) => `--include=${path}`),
     ...(target ? [`--target=${target}`] : []),
     `--output=${output}`,
     bundled,
