@@ -1,13 +1,7 @@
 /** What a profile takes from the environment, and where its emulators live. */
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { assertCode, freePort, GuestHome, hotboot, type Run } from "./harness.ts";
-
-/** Where Deno keeps what it has loaded, also for a user with another directory. */
-async function denoDirectory(): Promise<Record<string, string>> {
-  const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).output();
-  return { DENO_DIR: JSON.parse(new TextDecoder().decode(stdout)).denoDir };
-}
+import { assertCode, denoDirectory, freePort, GuestHome, hotboot, type Run } from "./harness.ts";
 
 Deno.test("a project's hotboot.json, with variables, a home of its own and a secret's file", async (t) => {
   await using micro = await GuestHome.make({
