@@ -149,8 +149,8 @@ export interface ProfileHome {
 
 /**
  * What one emulator is. In the texts of a profile's file `${env.NAME}` stands for a variable of the environment, and
- * `${env.NAME:-text}` for the text where that is not set or empty; `$$` for `$`. Numbers can be given as such texts, too.
- * All of that has been filled in here.
+ * `${env.NAME:-text}` for the text where that is not set or empty; `$${env.NAME}` for `${env.NAME}` itself. Numbers can be
+ * given as such texts, too. All of that has been filled in here.
  */
 export interface Profile {
   /** Lower-case letters, digits and dashes; names the image and its snapshots. */

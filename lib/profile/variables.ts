@@ -15,11 +15,15 @@ export type ReadVariable = (name: string) => string | undefined;
 
 type Part = string | { name: string; otherwise?: Part[] };
 
-const TOKEN = /\$\$|\$\{env\.([A-Za-z_]\w*)(\}|:-)|\$\{env\.|\$\{[^}]*\}|\}/g;
+const VARIABLE = String.raw`\$\{env\.([A-Za-z_]\w*)(\}|:-)|\$\{env\.`;
+const OTHERS = String.raw`\$\{[^}]*\}|\}`;
+/** A shell's `$$` is its own: only before a variable it is a dollar. */
+const TOKEN = new RegExp(String.raw`\$\$(?=\{env\.)|${VARIABLE}|${OTHERS}`, "g");
+const TOKEN_FILLED_AGAIN = new RegExp(String.raw`\$\$|${VARIABLE}|${OTHERS}`, "g");
 
 /**
- * The text with the variables' values in it, and `$` in place of `$$`. A value is taken as it is: nothing in it is
- * filled in again.
+ * The text with the variables' values in it, and `${env.NAME}` itself in place of `$${env.NAME}`. A value is taken as it
+ * is: nothing in it is filled in again.
  *
  * @param isFilledAgain Something else is filled into the result later: that must find `$$` as it was, and no `$` of a
  * value that would mean something.
@@ -49,7 +53,7 @@ export function fillVariables(
 /** The parts from `start` on, to the end of the text or, `within` a variable, to the brace that closes that. */
 function parse(text: string, start: number, within: boolean, isFilledAgain: boolean): { parts: Part[]; end: number } {
   const parts: Part[] = [];
-  const token = new RegExp(TOKEN);
+  const token = new RegExp(isFilledAgain ? TOKEN_FILLED_AGAIN : TOKEN);
   token.lastIndex = start;
   let from = start;
   for (let found; (found = token.exec(text));) {

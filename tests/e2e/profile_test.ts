@@ -1,7 +1,7 @@
 /** What a profile takes from the environment, and where its emulators live. */
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { assertCode, freePort, GuestHome, hotboot, type Run } from "./harness.ts";
+import { assertCode, denoDirectory, freePort, GuestHome, hotboot, type Run } from "./harness.ts";
 
 Deno.test("a project's hotboot.json, with variables, a home of its own and a secret's file", async (t) => {
   await using micro = await GuestHome.make({
@@ -23,6 +23,7 @@ Deno.test("a project's hotboot.json, with variables, a home of its own and a sec
   await Deno.mkdir(directory, { recursive: true });
   await micro.writeProfile({ path: `${micro.directory}/project/hotboot.json` });
   const env: Record<string, string> = {
+    ...await denoDirectory(),
     HOTBOOT_HOME: "",
     HOTBOOT_TEST_HOME: micro.directory,
     EMULATOR_TEST_HOME: micro.home,
@@ -150,7 +151,13 @@ Deno.test("a project's hotboot.json, with variables, a home of its own and a sec
 Deno.test("without a hotboot.json it is the stack profile, in its own home", async () => {
   const directory = await Deno.makeTempDir({ prefix: "hotboot-test-" });
   try {
-    const env = { HOME: directory, HOTBOOT_HOME: "", STACK_EMULATOR_HOME: "", PORT_PREFIX: "92" };
+    const env = {
+      ...await denoDirectory(),
+      HOME: directory,
+      HOTBOOT_HOME: "",
+      STACK_EMULATOR_HOME: "",
+      PORT_PREFIX: "92",
+    };
     const run = await hotboot(["permissions", "start", "--json"], { cwd: directory, env });
     assertCode(run, 0);
     const { net, write } = JSON.parse(run.stdout).start;

@@ -1,7 +1,8 @@
-import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { HotbootError } from "../../lib/error.ts";
 import { parseProfile } from "../../lib/profile/parse.ts";
 import { loadProfile } from "../../lib/profile/profile.ts";
+import schema from "../../lib/profile/schema.json" with { type: "json" };
 import micro from "../../qemu/micro/profile.json" with { type: "json" };
 
 const { $schema: _, timeouts: __, ...plain } = micro;
@@ -150,4 +151,15 @@ Deno.test("profile: the built-in ones are what the schema asks for", async () =>
     const { profile, url } = await loadProfile(name);
     assertEquals(parseProfile(await Deno.readTextFile(url), name), profile);
   }
+});
+
+Deno.test("profile: wherever the schema has a number, editors allow a text with a variable", () => {
+  const numbers: unknown[] = [];
+  JSON.stringify(schema, (_, value) => {
+    const types = [value?.type].flat();
+    if (types.includes("integer") || types.includes("number")) numbers.push([types[1], value.pattern]);
+    return value;
+  });
+  assert(numbers.length > 10);
+  assertEquals(numbers, numbers.map(() => ["string", "\\$\\{env\\."]));
 });
