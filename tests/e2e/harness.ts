@@ -116,8 +116,8 @@ async function build(guest: Guest, arch: Arch): Promise<void> {
   assertCode(await hotboot(["build", ...args]), 0);
 }
 
-/** The guests of the tests. */
-const PROFILES = {
+/** The profiles of the tests' guests. */
+export const PROFILES = {
   micro: `${ROOT}qemu/micro/profile.json`,
   demo: `${ROOT}qemu/demo/profile.json`,
   efi: `${ROOT}tests/e2e/efi/profile.json`,
