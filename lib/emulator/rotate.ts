@@ -54,6 +54,19 @@ export async function keepSecrets(emulator: Emulator, record: InstanceRecord, se
   if (secrets) await writeJson(instancePath(emulator, "credentials"), secrets);
 }
 
+/** The secrets that are in effect in an instance with this record: its own, or the image's; none where it has none. */
+export async function secretsInEffect(
+  emulator: Emulator,
+  { secrets }: Pick<InstanceRecord, "secrets">,
+): Promise<Secrets> {
+  if (secrets === "rotated") return await ownSecrets(emulator);
+  return Object.fromEntries((emulator.profile.secrets ?? []).map(({ name, placeholder }) => [name, placeholder]));
+}
+
+async function ownSecrets(emulator: Emulator): Promise<Secrets> {
+  return JSON.parse(await Deno.readTextFile(instancePath(emulator, "credentials")));
+}
+
 /**
  * The secrets of the running or suspended instance, by the names that the profile gives them.
  *
@@ -74,7 +87,7 @@ export async function keepSecrets(emulator: Emulator, record: InstanceRecord, se
 export async function credentials(emulator: Emulator): Promise<Secrets> {
   const { secrets } = await readKept(emulator) ?? await requireRunning(emulator) ?? {};
   const { instance } = emulator;
-  if (secrets === "rotated") return JSON.parse(await Deno.readTextFile(instancePath(emulator, "credentials")));
+  if (secrets === "rotated") return await ownSecrets(emulator);
   throw new HotbootError(
     secrets === "placeholders"
       ? `instance '${instance}' was started without rotation and has the image's placeholders: stop and start it`

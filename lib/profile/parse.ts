@@ -5,6 +5,7 @@ import { HotbootError, messageOf } from "../error.ts";
 import { fill } from "../fill.ts";
 import { secretValue } from "../secrets/proof.ts";
 import type { Profile } from "./profile.ts";
+import { danglingReference } from "./references.ts";
 import schema from "./schema.json" with { type: "json" };
 
 /**
@@ -45,6 +46,8 @@ export function parseProfile(text: string, origin: string): Profile {
       throw wrong(messageOf(error));
     }
   }
+  const dangling = danglingReference(profile);
+  if (dangling) throw new HotbootError(`profile ${origin}: ${dangling}`);
   const owners = new Map<number, string>();
   for (const [name, { host }] of Object.entries(profile.ports)) {
     const owner = owners.get(host);

@@ -78,6 +78,28 @@ export interface Rotation {
   proof: ProofCheck[];
 }
 
+/**
+ * The request by which a service of the guest makes a project of a config file on the host, and tells its keys. In
+ * `headers` and `body` `${secret.NAME}` stands for a secret's value and `${ports.NAME.host}` and `${ports.NAME.guest}`
+ * for a port, `$$` for `$`.
+ */
+export interface ProjectRequest {
+  /** The name of one of the profile's ports. */
+  port: string;
+  /** Path and query. */
+  path: string;
+  /** POST unless told. */
+  method?: string;
+  /** Its header fields; `content-type` is `application/json` unless told. */
+  headers?: Record<string, string>;
+  /** What is sent, as JSON. In it `${config.file}` stands for the file's absolute path. */
+  body?: Record<string, string>;
+  /** The fields of the answer, a JSON object, that are of use. */
+  answer: string[];
+  /** Its limit, in seconds; 30 unless told. */
+  timeout?: number;
+}
+
 /** A systemd unit whose processes are frozen before the capture, so that a resume wakes them when all is ready. */
 export interface FrozenUnit {
   /** Its name: `postgresql.service`. */
@@ -127,6 +149,14 @@ export interface Profile {
   secrets?: SecretSpec[];
   /** How. */
   rotation?: Rotation;
+  /** What makes a project of a config file. */
+  project?: ProjectRequest;
+  /**
+   * The variables that `hotboot run` gives to its command, by their names. In their values `${ports.NAME.host}`,
+   * `${ports.NAME.guest}` and `${secret.NAME}` stand for ports and secrets, `${answer.FIELD}` for what the project
+   * request has given, `$$` for `$`. Without a config file those with an answer in them are left out.
+   */
+  environment?: Record<string, string>;
   /** What must not run after a resume before all of it is unique again. */
   freeze?: FrozenUnit[];
   /** What else is to be done around a capture. */
