@@ -98,6 +98,7 @@ export type {
   ProjectRequest,
   ReleaseSource,
   Rotation,
+  Share,
 } from "./lib/profile/profile.ts";
 export type { Engine, Identity } from "./lib/snapshot/manifest.ts";
 export type { ProofCheck } from "./lib/secrets/proof.ts";

@@ -103,7 +103,7 @@ export function machineIdentity(emulator: Emulator, setup: Setup): Identity {
 
 /** The machine of this emulator with `disk` in it. */
 function describeMachine(emulator: Emulator, { qemu, image, config }: Setup, disk: string): Machine {
-  const { machine, ports } = emulator.profile;
+  const { machine, ports, share } = emulator.profile;
   const { kernel, initrd } = image.paths;
   return {
     arch: emulator.arch,
@@ -116,6 +116,7 @@ function describeMachine(emulator: Emulator, { qemu, image, config }: Setup, dis
     disk,
     ...(config && { configDisk: instancePath(emulator, "config") }),
     forwards: Object.values(ports),
+    ...(share && { share: { path: share.path, readOnly: share.readOnly ?? true } }),
   };
 }
 
@@ -127,7 +128,7 @@ function describeMachine(emulator: Emulator, { qemu, image, config }: Setup, dis
 export async function launch(
   emulator: Emulator,
   setup: Setup,
-  run: { memory: Memory; disk: string; origin: Origin; snapshot?: string },
+  run: { memory: Memory; disk: string; origin: Origin; snapshot?: string; paused?: boolean },
 ): Promise<Launched> {
   const channels = await makeChannels(emulator);
   const ports = Object.entries(emulator.profile.ports).map(([name, { host }]) => [name, host]);
@@ -148,6 +149,7 @@ export async function launch(
     uuid: record.uuid,
     memory: run.memory,
     incoming: run.origin !== "cold boot",
+    paused: run.paused,
     channels,
   });
   emulator.report.detail(`${setup.qemu.program} ${args.join(" ")}`);

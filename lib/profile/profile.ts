@@ -100,6 +100,21 @@ export interface ProjectRequest {
   timeout?: number;
 }
 
+/**
+ * A directory of the host that the guest can use, by 9p. Whatever runs as root in the guest can do there what the user can
+ * who has started hotboot: read, and no more unless told.
+ */
+export interface Share {
+  /** The tag by which the guest finds it. */
+  tag: string;
+  /** Its absolute path on the host. */
+  path: string;
+  /** A program in the guest and its arguments. It mounts what has the tag, and waits for that to be found. */
+  mount: string[];
+  /** False lets the guest change, make and remove files; true unless told. */
+  readOnly?: boolean;
+}
+
 /** A systemd unit whose processes are frozen before the capture, so that a resume wakes them when all is ready. */
 export interface FrozenUnit {
   /** Its name: `postgresql.service`. */
@@ -149,6 +164,8 @@ export interface Profile {
   secrets?: SecretSpec[];
   /** How. */
   rotation?: Rotation;
+  /** What it has of the host's files while it runs. */
+  share?: Share;
   /** What makes a project of a config file. */
   project?: ProjectRequest;
   /**

@@ -8,6 +8,8 @@
  */
 
 import type { Arch } from "./arch.ts";
+import { option } from "./option.ts";
+import { shareArguments, type SharedDirectory, SPARE_SLOT } from "./share.ts";
 
 /** Where the guest's RAM lives. */
 export type Memory =
@@ -50,6 +52,8 @@ export interface Machine {
   configDisk?: string;
   /** TCP forwards from the host's 127.0.0.1 into the guest. */
   forwards: { host: number; guest: number }[];
+  /** What the host shares with the guest, once that is plugged in. */
+  share?: SharedDirectory;
 }
 
 /** What differs from one launch of a machine to the next, and the guest must not notice. */
@@ -62,15 +66,10 @@ export interface Launch {
   memory: Memory;
   /** Wait for device state (`migrate-incoming`) instead of booting. */
   incoming: boolean;
+  /** Wait for `cont` before anything runs. */
+  paused?: boolean;
   /** Sockets and logs. */
   channels: Channels;
-}
-
-/** Names and values as one QEMU option; a comma in a value is doubled, which is QEMU's escape. */
-export function option(head: string, values: Record<string, string | number | undefined>): string {
-  const rest = Object.entries(values).filter(([, value]) => value !== undefined)
-    .map(([key, value]) => `${key}=${String(value).replaceAll(",", ",,")}`);
-  return [head, ...rest].filter((part) => part !== "").join(",");
 }
 
 /** The machine without its devices, as QEMU arguments. */
@@ -103,7 +102,7 @@ export function deviceArguments(machine: Machine): string[] {
     // Tells the guest's kernel that it was resumed, so that it does not repeat its random numbers (Linux 5.18).
     ...(machine.arch === "amd64" ? ["-device", "vmgenid,guid=auto"] : []),
     // An empty slot: what cannot be saved with a machine is plugged in here afterwards.
-    ...["-device", "pcie-root-port,id=spare,chassis=1,slot=1"],
+    ...["-device", `pcie-root-port,id=${SPARE_SLOT},chassis=1,slot=1`],
     ...["-serial", "chardev:serial"],
   ];
 }
@@ -126,6 +125,7 @@ export function qemuArguments(machine: Machine, launch: Launch): string[] {
       ? ["-drive", option("", { id: "config", if: "none", format: "raw", readonly: "on", file: machine.configDisk })]
       : []),
     ...["-netdev", netdevArgument(machine)],
+    ...(machine.share ? shareArguments(machine.share) : []),
     ...["-chardev", option("file", { id: "serial", path: channels.serialLog })],
     ...["-chardev", option("socket", { id: "agent", server: "on", wait: "off", path: channels.agent })],
     ...["-chardev", option("socket", { id: "monitor", server: "on", wait: "off", path: channels.monitor })],
@@ -135,7 +135,8 @@ export function qemuArguments(machine: Machine, launch: Launch): string[] {
       ? ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
       : []),
     // -S: the guest runs when `cont` says so, not at the moment its state is in.
-    ...(launch.incoming ? ["-S", "-incoming", "defer"] : []),
+    ...(launch.incoming || launch.paused ? ["-S"] : []),
+    ...(launch.incoming ? ["-incoming", "defer"] : []),
   ];
 }
 

@@ -135,6 +135,22 @@ Deno.test("profile: a project's request and the environment refer to what there 
   for (const [changes, why] of refused) assertMatch(assertThrows(() => parse(changes), HotbootError).message, why);
 });
 
+Deno.test("profile: what the host shares has a tag, an absolute path and a way to mount it", () => {
+  const share = { tag: "hostfs", path: "/", mount: ["mount-host-fs", "--post-resume"], readOnly: false };
+  const parse = (share: object) => parseProfile(JSON.stringify({ ...plain, share }), "x");
+  assertEquals(parse(share).share, share);
+  const refused: [object, RegExp][] = [
+    [{ ...share, path: "home" }, /: share\.path: /],
+    [{ ...share, path: "/a\u0000" }, /: share\.path: /],
+    [{ ...share, tag: "a b" }, /: share\.tag: /],
+    [{ ...share, tag: "x".repeat(32) }, /: share\.tag: /], // the device has no room for more
+    [{ ...share, mount: [] }, /: share\.mount: /],
+    [{ ...share, readOnly: "no" }, /: share\.readOnly: /],
+    [{ tag: "hostfs", path: "/" }, /: share: .*"mount"/],
+  ];
+  for (const [changed, why] of refused) assertMatch(assertThrows(() => parse(changed), HotbootError).message, why);
+});
+
 Deno.test("profile: the built-in ones are what the schema asks for", async () => {
   const { profile, url } = await loadProfile("demo");
   assertEquals(parseProfile(await Deno.readTextFile(url), "demo"), profile);
