@@ -9,7 +9,7 @@ import { COMMIT } from "./lib/bundle.ts";
 import { type Command, commandHelp, groupHelp, readArguments } from "./lib/commands/command.ts";
 import { OK, reportFailure, USAGE } from "./lib/commands/outcome.ts";
 import { findCommand, loadVerb, VERBS } from "./lib/commands/verbs.ts";
-import { HotbootError } from "./lib/error.ts";
+import { INTERRUPTS, Interrupts } from "./lib/interrupts.ts";
 import { RING_NAME, serveRing, threadName } from "./lib/permissions/ring.ts";
 import { print, printError } from "./lib/ui/console.ts";
 import config from "./deno.json" with { type: "json" };
@@ -44,7 +44,7 @@ interface Progress {
   isVerbose: boolean;
 }
 
-async function run(args: string[], signal: AbortSignal, progress: Progress): Promise<number> {
+async function run(args: string[], interrupts: Interrupts, progress: Progress): Promise<number> {
   const [verb, ...rest] = args;
   if (verb === "--version" || verb === "-V") {
     await print(`hotboot ${config.version}${COMMIT && ` (${COMMIT})`}`);
@@ -59,21 +59,21 @@ async function run(args: string[], signal: AbortSignal, progress: Progress): Pro
     return USAGE;
   }
   const loaded = await loadVerb(verb);
-  if ("run" in loaded) return await runCommand(verb, loaded, rest, signal, progress);
+  if ("run" in loaded) return await runCommand(verb, loaded, rest, interrupts, progress);
 
   const [second, ...others] = rest;
   if (second === undefined || second === "--help" || second === "-h") {
     await (second === undefined ? printError : print)(groupHelp(verb, loaded));
     return second === undefined ? USAGE : OK;
   }
-  return await runCommand(`${verb} ${second}`, await findCommand(`${verb} ${second}`), others, signal, progress);
+  return await runCommand(`${verb} ${second}`, await findCommand(`${verb} ${second}`), others, interrupts, progress);
 }
 
 async function runCommand(
   name: string,
   command: Command,
   args: string[],
-  signal: AbortSignal,
+  interrupts: Interrupts,
   progress: Progress,
 ): Promise<number> {
   const parsed = readArguments(name, command, args);
@@ -84,20 +84,18 @@ async function runCommand(
   Object.assign(progress, { name, isVerbose: parsed.switches.has("verbose") });
   if (!name.startsWith("iso ")) await closeNewFiles(); // its files are not hotboot's
   const { launch } = await import("./lib/permissions/launcher.ts");
-  return await launch(new URL(import.meta.url), name, command, parsed, signal);
+  return await launch(new URL(import.meta.url), name, command, parsed, interrupts);
 }
 
 /** Runs the command line `args` and gives its exit code. */
 async function main(args: string[]): Promise<number> {
-  const interrupt = new AbortController();
-  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    Deno.addSignalListener(name, () => interrupt.abort(new HotbootError(`interrupted by ${name}`)));
-  }
+  const interrupts = new Interrupts();
+  for (const name of INTERRUPTS) Deno.addSignalListener(name, () => interrupts.raise(name));
   const progress: Progress = { isVerbose: false };
   try {
-    return await run(args, interrupt.signal, progress);
+    return await run(args, interrupts, progress);
   } catch (error) {
-    return await reportFailure(error, progress.name, { signal: interrupt.signal, ...progress });
+    return await reportFailure(error, progress.name, { signal: interrupts.signal, ...progress });
   }
 }
 

@@ -5,7 +5,8 @@
  * {@linkcode openEmulator} names one, and the operations take it:
  *
  * - {@linkcode start}, {@linkcode stop}, {@linkcode reset} and {@linkcode status} of an instance; {@linkcode exec},
- *   {@linkcode logs} and {@linkcode credentials} of one that runs;
+ *   {@linkcode logs}, {@linkcode credentials}, {@linkcode openProject} and {@linkcode environment} of one that runs;
+ *   {@linkcode run} of a program while one does;
  * - {@linkcode pull} or {@linkcode build} its image, and {@linkcode capture} the warm snapshot, all of which
  *   {@linkcode start} does where it has to;
  * - {@linkcode listSnapshots}, {@linkcode verifySnapshot}, {@linkcode removeSnapshots}, {@linkcode pruneSnapshots},
@@ -63,6 +64,9 @@ export { credentials } from "./lib/emulator/rotate.ts";
 export { start, type StartOptions, type StartResult } from "./lib/emulator/start.ts";
 export { reset, stop, type StopOptions, type StopResult } from "./lib/emulator/stop.ts";
 export { type Status, status } from "./lib/emulator/status.ts";
+export { openProject, type ProjectAnswer } from "./lib/emulator/project.ts";
+export { environment } from "./lib/emulator/environment.ts";
+export { run, type RunOptions } from "./lib/emulator/run.ts";
 export { type LogOptions, logs } from "./lib/emulator/logs.ts";
 export { exec, type ExecOptions } from "./lib/emulator/exec.ts";
 export {
@@ -94,9 +98,11 @@ export type {
   Port,
   Profile,
   ProfileHome,
+  ProjectRequest,
   ReleaseSource,
   Rotation,
   ScriptRecipe,
+  Share,
 } from "./lib/profile/profile.ts";
 export type { Engine, Identity } from "./lib/snapshot/manifest.ts";
 export type { ProofCheck } from "./lib/secrets/proof.ts";

@@ -25,6 +25,8 @@ export interface GuestRequest {
   /** GET unless told. */
   method?: string;
   headers?: Record<string, string>;
+  /** What is sent behind them. */
+  body?: string;
 }
 
 /** What came back. */
@@ -66,7 +68,7 @@ export async function getAnswer(request: GuestRequest, signal: AbortSignal): Pro
 }
 
 async function exchange<T>(
-  { port, path, method = "GET", headers = {} }: GuestRequest,
+  { port, path, method = "GET", headers = {}, body = "" }: GuestRequest,
   signal: AbortSignal,
   read: (bytes: AsyncIterableIterator<Uint8Array>) => Promise<T>,
 ): Promise<T> {
@@ -77,16 +79,17 @@ async function exchange<T>(
   const abort = () => connection.close(); // ends a read under way
   signal.addEventListener("abort", abort, { once: true });
   try {
+    const content = new TextEncoder().encode(body);
     const lines = [
       `${method} ${path} HTTP/1.1`,
       `Host: 127.0.0.1:${port}`,
       "Accept: */*",
       "Connection: close",
-      ...(method === "GET" ? [] : ["Content-Length: 0"]),
+      ...(method === "GET" && body === "" ? [] : [`Content-Length: ${content.length}`]),
       ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
     ];
-    const bytes = new TextEncoder().encode(lines.join("\r\n") + "\r\n\r\n");
-    await writeAll(connection, bytes);
+    const head = new TextEncoder().encode(lines.join("\r\n") + "\r\n\r\n");
+    await writeAll(connection, concat([head, content]));
     return await read(received(connection));
   } catch (error) {
     signal.throwIfAborted();

@@ -2,6 +2,7 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { HotbootError, messageOf } from "../error.ts";
+import type { Interrupt } from "../interrupts.ts";
 import type { LoadedProfile } from "../profile/profile.ts";
 import type { Token } from "../release/token.ts";
 import { resolveArch } from "../vm/arch.ts";
@@ -60,6 +61,8 @@ export interface CommandContext {
   args: Arguments;
   /** Aborted when the user interrupts. */
   signal: AbortSignal;
+  /** From now on each interrupt goes to `handler`, and none aborts the signal. */
+  takeInterrupts(handler: (name: Interrupt) => void): void;
   /** Makes a symbolic link; see `runInRing`. */
   symlink(target: string, path: string): Promise<void>;
   /** The emulator that the common options name. */

@@ -14,6 +14,7 @@ export const VERBS: Record<string, Verb> = {
   "list-releases": { summary: "list what can be downloaded", load: () => import("./list_releases.ts") },
   capture: { summary: "boot once and keep the warm moment", load: () => import("./capture.ts") },
   start: { summary: "start the emulator, warm", load: () => import("./start.ts") },
+  run: { summary: "run a program while the emulator is up", load: () => import("./run.ts") },
   stop: { summary: "suspend it, or power it off", load: () => import("./stop.ts") },
   reset: { summary: "end it and remove what it has left", load: () => import("./reset.ts") },
   status: { summary: "show what there is and how it does", load: () => import("./status.ts") },

@@ -7,12 +7,14 @@ import { findCommand } from "./verbs.ts";
 
 /** Does it, and gives the exit code. */
 export async function work({ command: name, args, emulator, token }: Work, services: RingServices): Promise<number> {
-  const { signal, symlink } = services;
+  const { interrupts, symlink } = services;
+  const { signal } = interrupts;
   try {
     const command = await findCommand(name);
     return await command.run({
       args,
       signal,
+      takeInterrupts: (handler) => interrupts.takeOver(handler),
       symlink,
       ...(token !== undefined && { token }),
       ...(emulator && {

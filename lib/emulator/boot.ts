@@ -8,6 +8,7 @@ import { forgetMemory, type Kept } from "./kept.ts";
 import { IMAGE_DISK } from "./image.ts";
 import { becomeHealthy, freshDisk, launch, type Setup, whileAlive } from "./launch.ts";
 import { newSecrets, wakeAndProve } from "./rotate.ts";
+import { attachShare } from "./share.ts";
 import { finish, type StartOptions, type StartResult } from "./started.ts";
 import type { Timeline } from "./timeline.ts";
 
@@ -43,11 +44,14 @@ export async function coldBoot(
         memory: { kind: "anonymous" },
         disk,
         origin: "cold boot",
+        paused: true,
         ...(kept && { snapshot: kept.snapshot }),
       }),
   );
   await using _machine = launched;
   const secrets = newSecrets(profile, options.noRotation);
+  await attachShare(emulator, launched.qemu.qmp); // at power-on, so that a directory that is not there is told at once
+  await launched.qemu.qmp.execute("cont", {}, { signal: emulator.signal });
   await whileAlive(emulator, launched, async (emulator) => {
     await becomeHealthy(emulator, launched, timeline, profile.timeouts.boot);
     await wakeAndProve(emulator, launched, { secrets }, timeline);

@@ -5,6 +5,7 @@ import { HotbootError, messageOf } from "../error.ts";
 import { fill } from "../fill.ts";
 import { buildIso } from "../iso/build.ts";
 import type { ConfigDisk } from "../profile/profile.ts";
+import { portValue } from "../profile/references.ts";
 import type { Emulator } from "./emulator.ts";
 
 /** A fixed date: a resumed guest must find the very bytes that it has in its cache. */
@@ -33,7 +34,5 @@ function filesOf({ files }: ConfigDisk, value: (name: string) => string | undefi
 function valueOf({ profile, home, instance }: Emulator, variable: string): string | undefined {
   if (variable === "instance.name") return instance;
   if (variable === "instance.directory") return home.instance(instance);
-  const [, name, side] = variable.match(/^ports\.([^.]+)\.(host|guest)$/) ?? [];
-  if (!name || !Object.hasOwn(profile.ports, name)) return undefined;
-  return String(profile.ports[name][side as "host" | "guest"]);
+  return portValue(profile.ports, variable);
 }

@@ -128,7 +128,7 @@ export function describeMachine(
   disk: string,
 ): Machine {
   const { qemu, image, firmware, config } = setup;
-  const { arch, profile: { machine, ports } } = emulator;
+  const { arch, profile: { machine, ports, share } } = emulator;
   const { kernel, initrd } = image.paths;
   return {
     arch,
@@ -143,6 +143,7 @@ export function describeMachine(
     ...(config && { configDisk: instancePath(emulator, "config") }),
     forwards: Object.values(ports),
     restricted: machine.network === "restricted",
+    ...(share && { share: { path: share.path, readOnly: share.readOnly ?? true } }),
   };
 }
 
@@ -154,7 +155,7 @@ export function describeMachine(
 export async function launch(
   emulator: Emulator,
   setup: Setup,
-  run: { memory: Memory; disk: string; origin: Origin; snapshot?: string },
+  run: { memory: Memory; disk: string; origin: Origin; snapshot?: string; paused?: boolean },
 ): Promise<Launched> {
   const channels = await makeChannels(emulator);
   const ports = Object.entries(emulator.profile.ports).map(([name, { host }]) => [name, host]);
@@ -176,6 +177,7 @@ export async function launch(
     uuid: record.uuid,
     memory: run.memory,
     incoming: run.origin !== "cold boot",
+    paused: run.paused,
     channels,
   });
   emulator.report.detail(`${setup.qemu.program} ${args.join(" ")}`);

@@ -7,6 +7,7 @@ import type { Snapshot } from "../snapshot/store.ts";
 import type { Emulator } from "./emulator.ts";
 import { becomeHealthy, freshDisk, launch, type Setup, whileAlive } from "./launch.ts";
 import { newSecrets, wakeAndProve } from "./rotate.ts";
+import { attachShare } from "./share.ts";
 import { finish, type StartOptions, type StartResult } from "./started.ts";
 import type { Timeline } from "./timeline.ts";
 import { asCaptured, engineFault, machineFault } from "./usable.ts";
@@ -65,6 +66,7 @@ export async function resume(
   });
   await whileAlive(emulator, launched, async (emulator) => {
     const hooks = profile.hooks?.afterResume;
+    await attachShare(emulator, qemu.qmp);
     const resumedAt = Date.now();
     const running = qemu.qmp.execute("cont", {}, { signal }); // the guest runs well before QEMU comes to answer
     await Promise.all([

@@ -53,6 +53,19 @@ export async function keepSecrets(emulator: Emulator, record: InstanceRecord, se
   await (secrets ? writeSecrets(emulator, secrets) : removeSecrets(emulator));
 }
 
+/** The secrets that are in effect in an instance with this record: its own, or the image's; none where it has none. */
+export async function secretsInEffect(
+  emulator: Emulator,
+  { secrets }: Pick<InstanceRecord, "secrets">,
+): Promise<Secrets> {
+  if (secrets === "rotated") return await ownSecrets(emulator);
+  return Object.fromEntries((emulator.profile.secrets ?? []).map(({ name, placeholder }) => [name, placeholder]));
+}
+
+async function ownSecrets(emulator: Emulator): Promise<Secrets> {
+  return JSON.parse(await Deno.readTextFile(instancePath(emulator, "credentials")));
+}
+
 /**
  * The secrets of the running or suspended instance, by the names that the profile gives them.
  *
@@ -73,7 +86,7 @@ export async function keepSecrets(emulator: Emulator, record: InstanceRecord, se
 export async function credentials(emulator: Emulator): Promise<Secrets> {
   const { secrets } = await readKept(emulator) ?? await requireRunning(emulator) ?? {};
   const { instance } = emulator;
-  if (secrets === "rotated") return JSON.parse(await Deno.readTextFile(instancePath(emulator, "credentials")));
+  if (secrets === "rotated") return await ownSecrets(emulator);
   throw new HotbootError(
     secrets === "placeholders"
       ? `instance '${instance}' was started without rotation and has the image's placeholders: stop and start it`

@@ -9,6 +9,7 @@ import { findRunningOrClear, powerOff, unpause } from "./instance.ts";
 import { readKept } from "./kept.ts";
 import { makeSetup, requireFreePorts, type Setup } from "./launch.ts";
 import { resume } from "./resume.ts";
+import { restoreShare } from "./share.ts";
 import { resultOf, type StartOptions, type StartResult } from "./started.ts";
 import { Timeline } from "./timeline.ts";
 
@@ -49,6 +50,7 @@ export async function start(emulator: Emulator, options: StartOptions = {}): Pro
     const { profile } = running;
     if (profile === emulator.profile.name) {
       if (await unpause(emulator)) emulator.report.step("it was paused, and goes on");
+      await restoreShare(emulator);
       return { ...resultOf(emulator, running), timeline: [] };
     }
     throw new HotbootError(

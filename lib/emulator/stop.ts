@@ -18,6 +18,7 @@ import {
 } from "./instance.ts";
 import { forgetKept, type Kept, readKept, sealState, writeKept } from "./kept.ts";
 import { quiesce } from "./quiesce.ts";
+import { detachShare, remountShare } from "./share.ts";
 
 /** How to stop. */
 export interface StopOptions {
@@ -117,8 +118,9 @@ async function suspend(emulator: Emulator, { qmp }: RunningInstance, record: Ins
   const { signal, report } = emulator;
   const { migration } = await channelsOf(emulator);
   await forgetKept(emulator); // of an earlier attempt
-  const sleeping = await sleepingGuest(emulator, qmp);
   try {
+    await detachShare(emulator, qmp);
+    const sleeping = await sleepingGuest(emulator, qmp);
     const guest = await sleeping();
     report.step("save the memory");
     await saveState(qmp, "all", migration, instancePath(emulator, "state"), { signal });
@@ -127,6 +129,9 @@ async function suspend(emulator: Emulator, { qmp }: RunningInstance, record: Ins
   } catch (error) {
     await forgetKept(emulator);
     await qmp.execute("cont");
+    await remountShare({ ...emulator, signal: new AbortController().signal }, qmp).catch((error) => {
+      report.warn(`the guest has not got the host's files any more: ${messageOf(error)}`);
+    });
     signal.throwIfAborted();
     throw new HotbootError(
       `not suspended, and the guest runs on: ${messageOf(error)}; 'hotboot stop --shutdown' keeps only its disk`,

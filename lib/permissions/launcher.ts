@@ -2,6 +2,7 @@
 
 import { type Arguments, type Command, withVariables } from "../commands/command.ts";
 import { type Emulator, openEmulator } from "../emulator/emulator.ts";
+import type { Interrupts } from "../interrupts.ts";
 import type { Token } from "../release/token.ts";
 import { resolveArch } from "../vm/arch.ts";
 import { type Grants, grantsOf, type Situation } from "./grants.ts";
@@ -38,13 +39,13 @@ export async function launch(
   name: string,
   command: Command,
   given: Arguments,
-  signal: AbortSignal,
+  interrupts: Interrupts,
 ): Promise<number> {
   const args = withVariables(command, given);
   const situation = await situationOf(command, args);
   const grants: Grants = await grantsOf(name, situation);
   const { emulator } = situation;
-  const token = await tokenFor(grants, signal);
+  const token = await tokenFor(grants, interrupts.signal);
   const work = {
     command: name,
     args,
@@ -54,7 +55,7 @@ export async function launch(
     ...(token !== undefined && { token }),
   };
   const linksBelow = name === "iso extract" ? grants.write[0] : undefined;
-  return await runInRing(module, grants, work, signal, linksBelow);
+  return await runInRing(module, grants, work, interrupts, linksBelow);
 }
 
 /** Asked for here, so that what talks to GitHub need not run other programs. */

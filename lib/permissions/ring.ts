@@ -8,6 +8,7 @@
 import { CODE } from "../bundle.ts";
 import type { Arguments } from "../commands/command.ts";
 import { HotbootError, messageOf } from "../error.ts";
+import { type Interrupt, Interrupts } from "../interrupts.ts";
 import type { Token } from "../release/token.ts";
 import type { Grants } from "./grants.ts";
 import { isAtLeast } from "./outer.ts";
@@ -27,7 +28,10 @@ export interface Work {
   token?: Token | null;
 }
 
-type ToRing = { kind: "work"; work: Work } | { kind: "abort"; reason: string } | { kind: "linked"; error?: string };
+type ToRing = { kind: "work"; work: Work } | { kind: "interrupt"; name: Interrupt } | {
+  kind: "linked";
+  error?: string;
+};
 type FromRing = { kind: "ready" } | { kind: "exit"; code: number } | { kind: "link"; target: string; path: string };
 
 /** What the launcher itself gives up, once the Worker has what it needs. */
@@ -53,7 +57,8 @@ export function workerPermissions(grants: Grants, module: URL): Deno.PermissionO
 }
 
 /**
- * Has the work done in a Worker of `module`, which must call {@linkcode serveRing}, and gives the exit code.
+ * Has the work done in a Worker of `module`, which must call {@linkcode serveRing}, and gives the exit code. What to
+ * do about interrupts is the command's to decide.
  *
  * @param linksBelow Where it may have symbolic links made: Deno lets only those make any who may read and write
  * everything, so the launcher makes them.
@@ -62,12 +67,11 @@ export async function runInRing(
   module: URL,
   grants: Grants,
   work: Work,
-  signal: AbortSignal,
+  interrupts: Interrupts,
   linksBelow?: string,
 ): Promise<number> {
   const worker = startWorker(module, grants, work.command);
   const send = (message: ToRing) => worker.postMessage(message);
-  const abort = () => send({ kind: "abort", reason: messageOf(signal.reason) });
   try {
     return await new Promise<number>((resolve, reject) => {
       worker.onerror = (event) => {
@@ -80,14 +84,13 @@ export async function runInRing(
           const error = await makeLink(data, linksBelow).then(() => undefined, messageOf);
           return send({ kind: "linked", ...(error !== undefined && { error }) });
         }
+        if (interrupts.signal.aborted) return reject(interrupts.signal.reason);
         giveUp(linksBelow === undefined ? [] : ["read", "write"]);
+        interrupts.takeOver((name) => send({ kind: "interrupt", name }));
         send({ kind: "work", work });
-        signal.addEventListener("abort", abort);
-        if (signal.aborted) abort();
       };
     });
   } finally {
-    signal.removeEventListener("abort", abort);
     worker.terminate();
   }
 }
@@ -118,8 +121,8 @@ async function makeLink({ target, path }: { target: string; path: string }, belo
 
 /** What the program's own thread offers to the command. */
 export interface RingServices {
-  /** Aborted when the user interrupts. */
-  signal: AbortSignal;
+  /** What the user's interrupts do. */
+  interrupts: Interrupts;
   /** Makes a symbolic link. */
   symlink(target: string, path: string): Promise<void>;
 }
@@ -133,7 +136,7 @@ interface Scope {
 /** In the Worker: does the work that comes. `run` gives the exit code. */
 export function serveRing(run: (work: Work, services: RingServices) => Promise<number>): void {
   const scope = globalThis as unknown as Scope;
-  const interrupt = new AbortController();
+  const interrupts = new Interrupts();
   const links: PromiseWithResolvers<void>[] = [];
   const symlink = (target: string, path: string) => {
     const answer = Promise.withResolvers<void>();
@@ -142,12 +145,12 @@ export function serveRing(run: (work: Work, services: RingServices) => Promise<n
     return answer.promise;
   };
   scope.onmessage = async ({ data }) => {
-    if (data.kind === "abort") return interrupt.abort(new HotbootError(data.reason));
+    if (data.kind === "interrupt") return interrupts.raise(data.name);
     if (data.kind === "linked") {
       const answer = links.shift()!;
       return data.error === undefined ? answer.resolve() : answer.reject(new HotbootError(data.error));
     }
-    scope.postMessage({ kind: "exit", code: await run(data.work, { signal: interrupt.signal, symlink }) });
+    scope.postMessage({ kind: "exit", code: await run(data.work, { interrupts, symlink }) });
   };
   scope.postMessage({ kind: "ready" });
 }

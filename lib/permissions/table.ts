@@ -61,13 +61,18 @@ const OBTAIN: Row["more"] = {
   "to build an image where there is none": BUILD,
 };
 
+/** Beside that, the file that a project is made of. */
+const START: Row = { ...BOOT, read: [...BOOT.read!, "FILE"], more: OBTAIN };
+
 /** By the command's name. */
 export const TABLE: Record<string, Row> = {
   "build": BUILD,
   "pull": { ...PULL, more: { "unless --skip-snapshot": BOOT } },
   "list-releases": { net: ["github"], env: PULL.env },
   "capture": { ...BOOT, more: OBTAIN },
-  "start": { ...BOOT, more: OBTAIN },
+  "start": START,
+  // Bash runs the program, which is on its own then: no ring holds it.
+  "run": { ...START, run: [...START.run!, "bash"] },
   "stop": { write: ["home"], net: ["qemu"] },
   "reset": { write: ["home"], net: ["qemu"] },
   "status": { read: ["home"], net: ["services", "qemu"] },

@@ -6,6 +6,7 @@ import { fill } from "../fill.ts";
 import { secretValue } from "../secrets/proof.ts";
 import { complaint, type FieldSchema, type Filled, fillFields, isNumeric, pathOf } from "./fields.ts";
 import type { Profile } from "./profile.ts";
+import { danglingReference } from "./references.ts";
 import type { ReadVariable } from "./variables.ts";
 import schema from "./schema.json" with { type: "json" };
 
@@ -72,6 +73,8 @@ export function completeProfile(
       throw wrong(`${place}: ${messageOf(error)}`);
     }
   }
+  const dangling = danglingReference(profile);
+  if (dangling) throw new HotbootError(`profile ${origin}: ${dangling}`);
   const owners = new Map<number, string>();
   for (const [name, port] of Object.entries(profile.ports)) {
     const { host } = port;

@@ -117,6 +117,43 @@ export interface Rotation {
   proof: ProofCheck[];
 }
 
+/**
+ * The request by which a service of the guest makes a project of a config file on the host, and tells its keys. In
+ * `headers` and `body` `${secret.NAME}` stands for a secret's value and `${ports.NAME.host}` and `${ports.NAME.guest}`
+ * for a port, `$$` for `$`.
+ */
+export interface ProjectRequest {
+  /** The name of one of the profile's ports. */
+  port: string;
+  /** Path and query. */
+  path: string;
+  /** POST unless told. */
+  method?: string;
+  /** Its header fields; `content-type` is `application/json` unless told. */
+  headers?: Record<string, string>;
+  /** What is sent, as JSON. In it `${config.file}` stands for the file's absolute path. */
+  body?: Record<string, string>;
+  /** The fields of the answer, a JSON object, that are of use. */
+  answer: string[];
+  /** Its limit, in seconds; 30 unless told. */
+  timeout?: number;
+}
+
+/**
+ * A directory of the host that the guest can use, by 9p. Whatever runs as root in the guest can do there what the user can
+ * who has started hotboot: read, and no more unless told.
+ */
+export interface Share {
+  /** The tag by which the guest finds it. */
+  tag: string;
+  /** Its absolute path on the host. */
+  path: string;
+  /** A program in the guest and its arguments. It mounts what has the tag, and waits for that to be found. */
+  mount: string[];
+  /** False lets the guest change, make and remove files; true unless told. */
+  readOnly?: boolean;
+}
+
 /** A systemd unit whose processes are frozen before the capture, so that a resume wakes them when all is ready. */
 export interface FrozenUnit {
   /** Its name: `postgresql.service`. */
@@ -188,6 +225,16 @@ export interface Profile {
   secrets?: SecretSpec[];
   /** How. */
   rotation?: Rotation;
+  /** What it has of the host's files while it runs. */
+  share?: Share;
+  /** What makes a project of a config file. */
+  project?: ProjectRequest;
+  /**
+   * The variables that `hotboot run` gives to its command, by their names. In their values `${ports.NAME.host}`,
+   * `${ports.NAME.guest}` and `${secret.NAME}` stand for ports and secrets, `${answer.FIELD}` for what the project
+   * request has given, `$$` for `$`. Without a config file those with an answer in them are left out.
+   */
+  environment?: Record<string, string>;
   /** What must not run after a resume before all of it is unique again. */
   freeze?: FrozenUnit[];
   /** What else is to be done around a capture. */

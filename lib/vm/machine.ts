@@ -8,6 +8,8 @@
  */
 
 import type { Arch } from "./arch.ts";
+import { option } from "./option.ts";
+import { shareArguments, type SharedDirectory, SPARE_SLOT } from "./share.ts";
 
 /** Where the guest's RAM lives. */
 export type Memory =
@@ -61,6 +63,8 @@ export interface Machine {
     /** The file that gets what the guest writes to its port `hotboot.progress`. */
     progressLog: string;
   };
+  /** What the host shares with the guest, once that is plugged in. */
+  share?: SharedDirectory;
 }
 
 /** What differs from one launch of a machine to the next, and the guest must not notice. */
@@ -73,15 +77,10 @@ export interface Launch {
   memory: Memory;
   /** Wait for device state (`migrate-incoming`) instead of booting. */
   incoming: boolean;
+  /** Wait for `cont` before anything runs. */
+  paused?: boolean;
   /** Sockets and logs. */
   channels: Channels;
-}
-
-/** Names and values as one QEMU option; a comma in a value is doubled, which is QEMU's escape. */
-export function option(head: string, values: Record<string, string | number | undefined>): string {
-  const rest = Object.entries(values).filter(([, value]) => value !== undefined)
-    .map(([key, value]) => `${key}=${String(value).replaceAll(",", ",,")}`);
-  return [head, ...rest].filter((part) => part !== "").join(",");
 }
 
 /** What Linux calls the machine's serial port. */
@@ -126,7 +125,7 @@ export function deviceArguments(machine: Machine): string[] {
     // Tells the guest's kernel that it was resumed, so that it does not repeat its random numbers (Linux 5.18).
     ...(machine.arch === "amd64" ? ["-device", "vmgenid,guid=auto"] : []),
     // An empty slot: what cannot be saved with a machine is plugged in here afterwards.
-    ...["-device", "pcie-root-port,id=spare,chassis=1,slot=1"],
+    ...["-device", `pcie-root-port,id=${SPARE_SLOT},chassis=1,slot=1`],
     ...["-serial", "chardev:serial"],
     ...(machine.provisioning?.disks ?? []).flatMap((_, index) => ["-device", `virtio-blk-pci,drive=extra${index}`]),
     ...(machine.provisioning ? ["-device", "virtserialport,chardev=progress,name=hotboot.progress"] : []),
@@ -153,6 +152,7 @@ export function qemuArguments(machine: Machine, launch: Launch): string[] {
     ...(provisioning?.disks ?? []).flatMap((disk, index) => ["-drive", readOnlyDrive(`extra${index}`, disk)]),
     ...(provisioning ? ["-chardev", option("file", { id: "progress", path: provisioning.progressLog })] : []),
     ...["-netdev", netdevArgument(machine)],
+    ...(machine.share ? shareArguments(machine.share) : []),
     ...["-chardev", option("file", { id: "serial", path: channels.serialLog })],
     ...["-chardev", option("socket", { id: "agent", server: "on", wait: "off", path: channels.agent })],
     ...["-chardev", option("socket", { id: "monitor", server: "on", wait: "off", path: channels.monitor })],
@@ -162,7 +162,8 @@ export function qemuArguments(machine: Machine, launch: Launch): string[] {
       ? ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
       : []),
     // -S: the guest runs when `cont` says so, not at the moment its state is in.
-    ...(launch.incoming ? ["-S", "-incoming", "defer"] : []),
+    ...(launch.incoming || launch.paused ? ["-S"] : []),
+    ...(launch.incoming ? ["-incoming", "defer"] : []),
   ];
 }
 

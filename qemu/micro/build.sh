@@ -14,8 +14,8 @@ need cpio cpio
 need mke2fs e2fsprogs
 need qemu-img qemu-utils
 case $arch in
-  amd64) kernel=linux-image-cloud-amd64 ;;
-  arm64) kernel=linux-image-cloud-arm64 ;;
+  amd64) kernel=linux-image-amd64 ;;
+  arm64) kernel=linux-image-arm64 ;;
   *) fail "the micro guest has no recipe for '$arch': use amd64 or arm64" ;;
 esac
 

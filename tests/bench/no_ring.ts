@@ -4,11 +4,13 @@ import { readArguments } from "../../lib/commands/command.ts";
 import { findCommand } from "../../lib/commands/verbs.ts";
 import { work } from "../../lib/commands/work.ts";
 import { openEmulator } from "../../lib/emulator/emulator.ts";
+import { Interrupts } from "../../lib/interrupts.ts";
 
 const [name, ...rest] = Deno.args;
 const args = readArguments(name, await findCommand(name), rest);
 const { profile, home } = args.values;
 const emulator = await openEmulator({ profile, home });
-const { signal } = new AbortController();
 const found = { profile: emulator.profile, url: emulator.profileUrl.href, home: emulator.home.root };
-Deno.exit(await work({ command: name, args, emulator: found }, { signal, symlink: Deno.symlink }));
+Deno.exit(
+  await work({ command: name, args, emulator: found }, { interrupts: new Interrupts(), symlink: Deno.symlink }),
+);

@@ -16,6 +16,7 @@ import type { StartResult } from "../../lib/emulator/start.ts";
 import type { Build, Profile, ScriptRecipe } from "../../lib/profile/profile.ts";
 import type { Arch } from "../../lib/vm/arch.ts";
 import { qemuProgram } from "../../lib/vm/probe.ts";
+import { shellCommand } from "../../lib/vm/shell.ts";
 
 const ROOT = fromFileUrl(new URL("../../", import.meta.url));
 export const ARCH: Arch = Deno.build.arch === "aarch64" ? "arm64" : "amd64";
@@ -80,8 +81,21 @@ export function qemuEnv(program: string, arch = ARCH): Record<string, string> {
 
 /** Starts hotboot, in a process group of its own as a shell does. */
 export function spawnHotboot(args: string[], options: RunOptions = {}): Deno.ChildProcess {
-  return new Deno.Command(HOTBOOT[0], {
-    args: [...HOTBOOT.slice(1), ...args],
+  return spawn([...HOTBOOT, ...args], options);
+}
+
+/** The same on a terminal: standard input is what is typed there, standard output what it shows. */
+export function spawnOnTerminal(args: string[], options: RunOptions = {}): Deno.ChildProcess {
+  const line = shellCommand([...HOTBOOT, ...args]);
+  return spawn(["script", "--quiet", "--return", "--command", `exec ${line}`, "/dev/null"], {
+    ...options,
+    openStdin: true,
+  });
+}
+
+function spawn([program, ...args]: string[], options: RunOptions): Deno.ChildProcess {
+  return new Deno.Command(program, {
+    args,
     env: { ...(TEST_QEMU && qemuEnv(TEST_QEMU)), ...options.env },
     cwd: options.cwd,
     stdin: options.stdin || options.openStdin ? "piped" : "null",
@@ -249,6 +263,11 @@ export class GuestHome implements AsyncDisposable {
   /** Runs hotboot on this home. */
   run(verb: string, args: string[] = [], options: RunOptions = {}): Promise<Run> {
     return hotboot(this.arguments(verb, ...args), this.#marked(options));
+  }
+
+  /** Starts it on a terminal. */
+  spawnOnTerminal(verb: string, ...args: string[]): Deno.ChildProcess {
+    return spawnOnTerminal(this.arguments(verb, ...args), this.#marked({}));
   }
 
   /** Starts it, for a test that does something meanwhile. */

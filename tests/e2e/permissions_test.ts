@@ -43,6 +43,11 @@ const MAY: Record<string, string[]> = {
   "start": BOOT,
   "start, no image": [...BOOT, ...BUILD],
   "start, no image, published": [...BOOT, ...PULL],
+  "start --config-file": [...BOOT, "read FILE"],
+  "run": [...BOOT, "run bash"],
+  "run, no image": [...BOOT, ...BUILD],
+  "run, no image, published": [...BOOT, ...PULL, "run bash"],
+  "run --config-file": [...BOOT, "run bash", "read FILE"],
   "stop": ["write home", "connect sockets"],
   "reset": ["write home", "connect sockets"],
   "status": ["read home", "connect services", "connect sockets"],
@@ -233,13 +238,14 @@ function which(program: string): string {
 
 /** The command of a scenario, with a command line that names the world's files. */
 async function prepare(world: World, scenario: string): Promise<{ name: string; situation: Situation }> {
-  const [name, ...conditions] = scenario.replace(" --skip-snapshot", "").split(", ");
+  const [name, ...conditions] = scenario.replace(/ --[a-z-]+/, "").split(", ");
   const { directory, home } = world;
   const record = `${home}/images/ring-${Deno.build.arch === "aarch64" ? "arm64" : "amd64"}.json`;
   const isThere = conditions[0] !== "no image";
   if (isThere) await Deno.writeTextFile(record, JSON.stringify({ files: { disk: { sha256: "x" } } }));
   else await Deno.remove(record).catch(() => {});
   const operands: Record<string, string[]> = {
+    "run": ["--", "true"],
     "exec": ["--", "true"],
     "snapshot export": [`${directory}/in/file`],
     "snapshot import": [`${directory}/in/file`],
@@ -254,6 +260,7 @@ async function prepare(world: World, scenario: string): Promise<{ name: string; 
   const line = [
     ...(command.standalone ? [] : emulator),
     ...(scenario.includes("--skip-snapshot") ? ["--skip-snapshot"] : []),
+    ...(scenario.includes("--config-file") ? ["--config-file", `${directory}/in/file`] : []),
     ...operands[name] ?? [],
   ];
   const situation = await situationOf(command, readArguments(name, command, line));
@@ -340,13 +347,14 @@ Deno.test("a row that is wider by any word is noticed", async (t) => {
       };
       const whole = { ...situation, named };
       const base = sorted(await grantsOf(name, whole));
+      const mayRead = TABLE[name].read?.includes("FILE") ? [...may, "read FILE"] : may;
       let noticed = 0;
       for (const more of widenings) {
         const row = { ...TABLE[name] };
         for (const [key, list] of Object.entries(more) as ["read", never[]][]) row[key] = [...row[key] ?? [], ...list];
         const grants = await grantsOf(name, whole, row);
         if (sorted(grants) === base) continue; // it has that already
-        const found = await faults(world, may, grants, more.run !== undefined);
+        const found = await faults(world, mayRead, grants, more.run !== undefined);
         assert(found.length > 0, `${JSON.stringify(more)} is not noticed`);
         noticed++;
       }

@@ -1,31 +1,8 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertNotMatch } from "@std/assert";
 import type { Profile } from "../../lib/profile/profile.ts";
 import { sleep } from "../../lib/wait.ts";
-import { assertCode, GuestHome } from "./harness.ts";
-
-const PLACEHOLDER = "00000000000000000000000000000000000000000000000000000000000000aa";
-/** The micro guest serves what is in /www; `/run` is a tmpfs there as elsewhere. */
-const ROTATE = `umask 077; cat >/run/payload; . /run/payload; umask 022; echo "$TOKEN" >/www/token`;
-
-function secretMicro(command: string, change: (profile: Profile) => void = () => {}): Promise<GuestHome> {
-  return GuestHome.make({
-    change: (profile) => {
-      profile.secrets = [{ name: "TOKEN", placeholder: PLACEHOLDER }];
-      profile.rotation = {
-        command: ["sh", "-c", command],
-        timeout: 3,
-        proof: [{
-          name: "the token is served",
-          port: "web",
-          path: "/token",
-          contains: ["${secret.TOKEN}"],
-          excludes: ["${placeholder.TOKEN}"],
-        }],
-      };
-      change(profile);
-    },
-  });
-}
+import { assertCode, type GuestHome } from "./harness.ts";
+import { PLACEHOLDER, ROTATE, secretMicro } from "./secret_micro.ts";
 
 const credentialsOf = async (home: GuestHome) => JSON.parse(await home.succeed("credentials", ["--json"]));
 

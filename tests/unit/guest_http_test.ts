@@ -78,6 +78,20 @@ for (
   });
 }
 
+Deno.test("guest http: what is sent has its length in bytes, whatever the method", async () => {
+  await using server = serve("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+  for (const method of ["POST", "PUT", "GET"]) {
+    await getAnswer({ port: server.port, path: "/", method, headers: { "content-type": "x/y" }, body: "ä\n" }, signal);
+  }
+  await getAnswer({ port: server.port, path: "/" }, signal);
+  const sent = (method: string) =>
+    `${method} / HTTP/1.1\r\nHost: 127.0.0.1:${server.port}\r\nAccept: */*\r\nConnection: close\r\n`;
+  assertEquals(server.asked, [
+    ...["POST", "PUT", "GET"].map((method) => `${sent(method)}Content-Length: 3\r\ncontent-type: x/y\r\n\r\nä\n`),
+    `${sent("GET")}\r\n`,
+  ]);
+});
+
 Deno.test("guest http: two at a time to one port, and an abort ends all", async () => {
   await using server = serve("HTTP/1.1 200 OK\r\n", "\r\n");
   const request = { port: server.port, path: "/" };

@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { type Launch, type Machine, option, qemuArguments, withConsole } from "../../lib/vm/machine.ts";
+import { deviceArguments, type Launch, type Machine, qemuArguments, withConsole } from "../../lib/vm/machine.ts";
+import { option } from "../../lib/vm/option.ts";
 
 const MACHINE: Machine = {
   arch: "amd64",
@@ -34,13 +35,13 @@ Deno.test("arguments: a comma in a value is doubled, and what is undefined is le
 
 Deno.test("arguments: every path may hold commas", () => {
   const path = "/home/a,b";
-  const args = qemuArguments({ ...MACHINE, disk: `${path}/disk` }, {
+  const args = qemuArguments({ ...MACHINE, disk: `${path}/disk`, share: { path: `${path}/`, readOnly: true } }, {
     ...LAUNCH,
     memory: { kind: "shared", path: `${path}/ram` },
     channels: { monitor: `${path}/m`, agent: `${path}/a`, serialLog: `${path}/s` },
   });
   const withPath = args.filter((arg) => arg.includes("/home/"));
-  assertEquals(withPath.length, 5);
+  assertEquals(withPath.length, 6);
   for (const arg of withPath) assert(/=\/home\/a,,b\//.test(arg), arg);
 });
 
@@ -77,6 +78,16 @@ Deno.test("arguments: what an image is made with comes after all else, which kee
   assert(values(args, "-chardev").includes("file,id=progress,path=/h/progress,,log"));
 });
 
+Deno.test("arguments: what the host shares is no device, and read-only unless it is to be written", () => {
+  const share = { path: "/", readOnly: true };
+  assertEquals(deviceArguments({ ...MACHINE, share }), deviceArguments(MACHINE));
+  const given = (readOnly: boolean) =>
+    values(qemuArguments({ ...MACHINE, share: { path: "/", readOnly } }, LAUNCH), "-fsdev");
+  assertEquals(given(true), ["local,id=share,path=/,security_model=none,multidevs=remap,readonly=on"]);
+  assertEquals(given(false), ["local,id=share,path=/,security_model=none,multidevs=remap"]);
+  assertEquals(values(qemuArguments(MACHINE, LAUNCH), "-fsdev"), []);
+});
+
 Deno.test("arguments: forwards listen on the loopback address only", () => {
   const [netdev] = values(qemuArguments(MACHINE, LAUNCH), "-netdev");
   assertEquals(netdev, "user,id=net,hostfwd=tcp:127.0.0.1:20000-:80,hostfwd=tcp:127.0.0.1:20001-:443");
@@ -99,7 +110,8 @@ Deno.test("arguments: cold boot and resume have the same devices, and only a res
   assertEquals(values(cold, "-machine"), ["pc-q35-7.2,memory-backend=ram"]);
   assertEquals(values(cold, "-incoming"), []);
   assertEquals(values(resumed, "-incoming"), ["defer"]);
-  assertEquals([cold.includes("-S"), resumed.includes("-S")], [false, true]);
+  const paused = qemuArguments(MACHINE, { ...LAUNCH, incoming: false, paused: true });
+  assertEquals([cold, resumed, paused].map((args) => args.includes("-S")), [false, true, true]);
 });
 
 Deno.test("arguments: nothing by default, no privileges to gain, a monitor that is ours", () => {

@@ -146,6 +146,61 @@ Deno.test("profile: secrets, their rotation and its proof belong together", () =
   for (const [changes, why] of refused) assertMatch(assertThrows(() => parse(changes), HotbootError).message, why);
 });
 
+Deno.test("profile: a project's request and the environment refer to what there is", () => {
+  const secrets = [{ name: "KEY", placeholder: "x" }];
+  const rotation = { command: ["rotate"], proof: [{ name: "it", port: "web", path: "/" }] };
+  const project = {
+    port: "web",
+    path: "/project?x",
+    headers: { "x-key": "${secret.KEY}" },
+    body: { file: "${config.file}", port: "${ports.web.guest}" },
+    answer: ["id"],
+  };
+  const environment = { URL: "http://127.0.0.1:${ports.web.host}", KEY: "$${secret.KEY}", ID: "${answer.id}" };
+  const parse = (changes: object) =>
+    parseProfile(JSON.stringify({ ...plain, secrets, rotation, project, environment, ...changes }), "x");
+  assertEquals([parse({}).project, parse({}).environment], [project, environment]);
+  const refused: [object, RegExp][] = [
+    [{ project: { ...project, port: "api" } }, /: project\.port: there is no port 'api'$/],
+    [{ project: { ...project, answer: [] } }, /: project\.answer: /],
+    [{ project: { ...project, path: "/a b" } }, /: project\.path: /],
+    [
+      { project: { ...project, headers: { "x-key": "${secret.NONE}" } } },
+      /headers\.x-key: \$\{secret\.NONE\} stands for/,
+    ],
+    // A file's name can hold what ends a header.
+    [{ project: { ...project, headers: { file: "${config.file}" } } }, /headers\.file: \$\{config\.file\} stands for/],
+    [{ project: { ...project, headers: { "x-key": "a\r\nb" } } }, /: project\.headers\.x-key: /],
+    [{ project: { ...project, body: { a: "${placeholder.KEY}" } } }, /body\.a: \$\{placeholder\.KEY\} stands for/],
+    [{ project: { ...project, body: { a: 1 } } }, /: project\.body\.a: /],
+    [{ environment: { ID: "${answer.other}" } }, /: environment\.ID: \$\{answer\.other\} stands for nothing$/],
+    [{ environment, project: undefined }, /: environment\.ID: \$\{answer\.id\} stands for nothing$/],
+    [{ environment: { URL: "${ports.web.both}" } }, /: environment\.URL: \$\{ports\.web\.both\} stands for nothing$/],
+    [{ environment: { A: "${config.file}" } }, /: environment\.A: \$\{config\.file\} stands for nothing$/],
+    [{ environment: { A: "a\u0000" } }, /: environment\.A: /],
+    ...["LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "PATH", "A-B", "1", "A=B", ""].map(
+      (name): [object, RegExp] => [{ environment: { [name]: "x" } }, /: environment/],
+    ),
+  ];
+  for (const [changes, why] of refused) assertMatch(assertThrows(() => parse(changes), HotbootError).message, why);
+});
+
+Deno.test("profile: what the host shares has a tag, an absolute path and a way to mount it", () => {
+  const share = { tag: "hostfs", path: "/", mount: ["mount-host-fs", "--post-resume"], readOnly: false };
+  const parse = (share: object) => parseProfile(JSON.stringify({ ...plain, share }), "x");
+  assertEquals(parse(share).share, share);
+  const refused: [object, RegExp][] = [
+    [{ ...share, path: "home" }, /: share\.path: /],
+    [{ ...share, path: "/a\u0000" }, /: share\.path: /],
+    [{ ...share, tag: "a b" }, /: share\.tag: /],
+    [{ ...share, tag: "x".repeat(32) }, /: share\.tag: /], // the device has no room for more
+    [{ ...share, mount: [] }, /: share\.mount: /],
+    [{ ...share, readOnly: "no" }, /: share\.readOnly: /],
+    [{ tag: "hostfs", path: "/" }, /: share: .*"mount"/],
+  ];
+  for (const [changed, why] of refused) assertMatch(assertThrows(() => parse(changed), HotbootError).message, why);
+});
+
 Deno.test("profile: the built-in ones are what the schema asks for", async () => {
   for (const name of ["demo", "stack"]) {
     const { profile, url } = await loadProfile(name);

@@ -1,0 +1,48 @@
+/** What programs on the host are told of an instance. */
+
+import { fill } from "../fill.ts";
+import type { Emulator } from "./emulator.ts";
+import type { ProjectAnswer } from "./project.ts";
+import { runningValues } from "./values.ts";
+
+/**
+ * The variables that the profile's `environment` gives to programs that use the running instance: its addresses and
+ * secrets.
+ *
+ * Needs read permission for the home and net permission for the instance's sockets.
+ *
+ * @param emulator Which, from {@linkcode openEmulator}.
+ * @param answer What {@linkcode openProject} has given; without it the variables with an answer in them are left out.
+ * @returns The variables' values by their names, secrets among them; empty where the profile has no `environment`.
+ * @throws {HotbootError} when the instance does not run.
+ *
+ * @example
+ * ```ts
+ * import { environment, openEmulator } from "@hotboot/hotboot";
+ *
+ * const env = await environment(await openEmulator({ profile: "./profile.json" }));
+ * const { code } = await new Deno.Command("npm", { args: ["test"], env }).spawn().status;
+ * console.log(code);
+ * ```
+ */
+export async function environment(emulator: Emulator, answer?: ProjectAnswer): Promise<Record<string, string>> {
+  const { value } = await runningValues(emulator);
+  const texts = Object.entries(emulator.profile.environment ?? {})
+    .filter(([, text]) => answer || !needsAnswer(text));
+  const answered = (variable: string) => {
+    const field = variable.replace(/^answer\./, "");
+    return field !== variable && answer && Object.hasOwn(answer, field) ? String(answer[field]) : undefined;
+  };
+  return Object.fromEntries(
+    texts.map(([name, text]) => [name, fill(text, (variable) => answered(variable) ?? value(variable))]),
+  );
+}
+
+function needsAnswer(text: string): boolean {
+  let needs = false;
+  fill(text, (variable) => {
+    needs ||= variable.startsWith("answer.");
+    return "";
+  });
+  return needs;
+}

@@ -1,0 +1,119 @@
+/** A program on the host, with an emulator that is up while it runs. */
+
+import { HotbootError, messageOf } from "../error.ts";
+import { onPath } from "../on_path.ts";
+import type { Emulator } from "./emulator.ts";
+import { environment } from "./environment.ts";
+import { waitHealthy } from "./health.ts";
+import { requireRunning } from "./instance.ts";
+import { openProject, requireConfigFile } from "./project.ts";
+import { start } from "./start.ts";
+import type { StartOptions } from "./started.ts";
+import { stop } from "./stop.ts";
+
+/** What to run, and how to start what it needs. */
+export interface RunOptions extends StartOptions {
+  /** The program, a path or a name on `PATH`, and its arguments. */
+  command: string[];
+  /** A file to make a project of first, as {@linkcode openProject} does; the program is told what came of it. */
+  configFile?: string;
+  /** Called once the program runs, in this program's process group and with its terminal. */
+  onSpawn?: (child: Deno.ChildProcess) => void;
+}
+
+/**
+ * Bash finds the program, and becomes it: a program that may run Bash alone can run any so, and shells' exit codes say
+ * what was wrong. `-p`: what BASH_ENV names is not for this.
+ */
+const EXEC = ["-p", "-c", 'exec -- "$@"', "hotboot"];
+const CHECK = [
+  "-p",
+  "-c",
+  `type -P -- "$1" >/dev/null && exit
+[[ $1 != */* || ! -e $1 ]] || { echo "hotboot: $1 is no program that can be run: chmod +x makes it one" >&2; exit 126; }
+echo "hotboot: there is no program '$1'" >&2
+exit 127`,
+  "hotboot",
+];
+
+/**
+ * Runs a program on this machine while the emulator is up: starts the emulator, unless it runs already; waits until it is
+ * healthy; runs the program with this program's standard streams and environment, to which the profile's `environment`
+ * is added; and suspends the emulator again, if it was started here, so that the next start goes on there.
+ *
+ * Needs what {@linkcode start}, {@linkcode stop} and {@linkcode environment} need, what {@linkcode openProject} needs for
+ * a config file, and run permission for Bash, which is looked for on `PATH`.
+ *
+ * @param emulator Which, from {@linkcode openEmulator}. When its signal aborts, what is under way ends; a program that
+ * runs already gets SIGTERM, and decides. An instance that was started here is suspended in any case.
+ * @param options The program, and how to start the emulator.
+ * @returns The program's exit code; 128 + n when signal n ended it; 127 when there is no such program, 126 when it cannot
+ * be executed. It is looked for before anything is started, and Bash says on standard error what is wrong.
+ * @throws {HotbootError} when the emulator cannot be started or is not healthy, or no project can be made; or cannot be
+ * suspended, when the program went well.
+ * @throws The reason of the emulator's signal, when that aborts before the program runs.
+ *
+ * @example
+ * ```ts
+ * import { openEmulator, run } from "@hotboot/hotboot";
+ *
+ * const code = await run(await openEmulator({ profile: "demo" }), { command: ["npm", "test"] });
+ * console.log(code);
+ * ```
+ */
+export async function run(emulator: Emulator, options: RunOptions): Promise<number> {
+  const { command, configFile, onSpawn, ...starting } = options;
+  if (command.length === 0) throw new HotbootError("no command to run");
+  const bash = await onPath("bash");
+  if (!bash) throw new HotbootError("bash is not on PATH, which finds the command: install it");
+  const { code: unfit } = await spawn(bash, [...CHECK, command[0]]).status;
+  if (unfit !== 0) return unfit;
+  if (configFile !== undefined) await requireConfigFile(emulator, configFile);
+
+  const { origin } = await start(emulator, starting);
+  let code: number | undefined;
+  try {
+    if (!origin) await beHealthy(emulator);
+    const answer = configFile === undefined ? undefined : await openProject(emulator, configFile);
+    const env = await environment(emulator, answer);
+    emulator.signal.throwIfAborted();
+    const child = spawn(bash, [...EXEC, ...command], env);
+    onSpawn?.(child);
+    code = await untilEnd(child, emulator.signal);
+    return code;
+  } finally {
+    if (origin) await suspend(emulator, code === 0);
+  }
+}
+
+function spawn(program: string, args: string[], env: Record<string, string> = {}): Deno.ChildProcess {
+  return new Deno.Command(program, { args, env, stdin: "inherit", stdout: "inherit", stderr: "inherit" }).spawn();
+}
+
+/** One that runs already may be ill, or have been paused. */
+async function beHealthy(emulator: Emulator): Promise<void> {
+  const { profile, report, signal } = emulator;
+  const record = await requireRunning(emulator);
+  const onHealthy = (name: string) => report.detail(`${name} is healthy`);
+  await waitHealthy(profile.health, record?.ports ?? {}, profile.timeouts.resume * 1000, signal, onHealthy);
+}
+
+async function untilEnd(child: Deno.ChildProcess, signal: AbortSignal): Promise<number> {
+  const end = () => child.kill("SIGTERM");
+  signal.addEventListener("abort", end, { once: true });
+  try {
+    return (await child.status).code;
+  } finally {
+    signal.removeEventListener("abort", end);
+  }
+}
+
+/** Whatever has ended the run does not end this. A failure is one of the run only if that has gone well. */
+async function suspend(emulator: Emulator, wentWell: boolean): Promise<void> {
+  try {
+    await stop({ ...emulator, signal: new AbortController().signal });
+  } catch (error) {
+    if (wentWell) throw error;
+    emulator.report.warn(messageOf(error));
+  }
+}

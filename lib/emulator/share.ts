@@ -1,0 +1,90 @@
+/** The host's files in a guest that runs: there when it is up, and gone while it is saved. */
+
+import { HotbootError, messageOf } from "../error.ts";
+import { GuestAgent } from "../vm/guest_agent.ts";
+import type { QmpClient } from "../vm/qmp.ts";
+import { plugShare, sharedTag, unplugShare } from "../vm/share.ts";
+import type { Emulator } from "./emulator.ts";
+import { channelsOf, findRunning } from "./instance.ts";
+import { Timeline } from "./timeline.ts";
+import { wake } from "./wake.ts";
+
+/**
+ * Unmounts what has the tag $1. What is in use for a moment is tried again. Nothing is touched where a container has it
+ * mounted for itself: that would have to be given it back, and only the container could. Mounts that follow others do so
+ * when they go, too (the kernel's documentation, "Shared Subtrees"; proc(5), mountinfo: shared, master).
+ */
+const UNMOUNT = `others() {
+  grep -s " - 9p $1 " /proc/[0-9]*/mountinfo | while read -r file_id _ _ _ at options; do
+    case " $options" in *" shared:"*|*" master:"*) continue;; esac
+    grep -q "^\${file_id#*:} " /proc/self/mountinfo && continue
+    process=\${file_id%/mountinfo:*}
+    read -r name <"$process/comm" && echo "'$name' (process \${process#/proc/}) has them at $at in a container"
+  done | head -n 1
+}
+others=$(others "$1")
+[ -z "$others" ] || { echo "$others" >&2; exit 1; }
+mounts() {
+  while read -r source at type _; do [ "$source $type" != "$1 9p" ] || printf '%b\\n' "$at"; done </proc/mounts
+}
+left=30
+until [ -z "$(mounts "$1")" ]; do
+  mounts "$1" | while IFS= read -r at; do
+    if [ $left -gt 0 ]; then umount "$at" 2>/dev/null; else umount "$at" >&2; fi
+  done
+  [ $left -gt 0 ] || exit 1
+  left=$((left - 1))
+  [ -z "$(mounts "$1")" ] || sleep 0.1
+done`;
+const UNMOUNT_MS = 30_000;
+
+/** Plugs the host's files in, where the profile has some; waking the guest mounts them. */
+export async function attachShare({ profile, signal }: Emulator, qmp: QmpClient): Promise<void> {
+  if (profile.share) await plugShare(qmp, profile.share.tag, { signal });
+}
+
+/** Has a guest that runs have them, whatever came in between, or says why it cannot. */
+export async function restoreShare(emulator: Emulator): Promise<void> {
+  if (!emulator.profile.share) return;
+  await using running = await findRunning(emulator);
+  if (!running || await sharedTag(running.qmp, { signal: emulator.signal }) !== undefined) return;
+  await remountShare(emulator, running.qmp).catch((error) => {
+    emulator.signal.throwIfAborted();
+    emulator.report.warn(
+      `the guest has not got the host's files (${
+        messageOf(error)
+      }): 'hotboot stop' and 'hotboot start' give them to it`,
+    );
+  });
+}
+
+/** Plugs them in and has the guest mount them. */
+export async function remountShare(emulator: Emulator, qmp: QmpClient): Promise<void> {
+  if (!emulator.profile.share) return;
+  await attachShare(emulator, qmp);
+  await wake(emulator, (await channelsOf(emulator)).agent, {}, new Timeline());
+}
+
+/**
+ * Takes them away from the guest, which goes on for that if it was paused.
+ *
+ * @throws {HotbootError} when the guest uses them. They may not be mounted any more.
+ */
+export async function detachShare(emulator: Emulator, qmp: QmpClient): Promise<void> {
+  const { signal, report } = emulator;
+  const tag = await sharedTag(qmp, { signal });
+  if (tag === undefined) return;
+  if (!(await qmp.execute<{ running: boolean }>("query-status", {}, { signal })).running) {
+    report.detail("it was paused, and goes on to unmount the host's files");
+    await qmp.execute("cont", {}, { signal });
+  }
+  await using agent = await GuestAgent.connect((await channelsOf(emulator)).agent, { signal });
+  const { exitCode, stderr } = await agent.exec(
+    { path: "/bin/sh", args: ["-c", UNMOUNT, "sh", tag] },
+    { timeoutMs: UNMOUNT_MS, signal, what: "unmounting the host's files in the guest" },
+  );
+  if (exitCode !== 0) {
+    throw new HotbootError(`the guest uses the host's files: ${new TextDecoder().decode(stderr).trim()}`);
+  }
+  await unplugShare(qmp, { signal });
+}

@@ -1,0 +1,43 @@
+/** What the texts of a profile refer to, beyond what its schema can say. */
+
+import { messageOf } from "../error.ts";
+import { fill } from "../fill.ts";
+import { secretValue } from "../secrets/proof.ts";
+import type { Port, Profile } from "./profile.ts";
+
+/** What `ports.NAME.host` and `ports.NAME.guest` stand for. */
+export function portValue(ports: Record<string, Port>, variable: string): string | undefined {
+  const [, name, side] = variable.match(/^ports\.([^.]+)\.(host|guest)$/) ?? [];
+  return name && Object.hasOwn(ports, name) ? String(ports[name][side as keyof Port]) : undefined;
+}
+
+/** What the project request's own texts and the environment refer to in vain, as `field: why`. */
+export function danglingReference(profile: Profile): string | undefined {
+  const { ports, secrets = [], project, environment = {} } = profile;
+  const placeholders = Object.fromEntries(secrets.map(({ name, placeholder }) => [name, placeholder]));
+  const known = (variable: string) =>
+    portValue(ports, variable) ??
+      (/^placeholder\./.test(variable) ? undefined : secretValue(variable, placeholders, {}));
+  const answers = new Set(project?.answer.map((field) => `answer.${field}`));
+  if (project && !Object.hasOwn(ports, project.port)) return `project.port: there is no port '${project.port}'`;
+  for (const [name, text] of Object.entries(project?.headers ?? {})) {
+    const why = whyUnfilled(text, known);
+    if (why) return `project.headers.${name}: ${why}`;
+  }
+  for (const [name, text] of Object.entries(project?.body ?? {})) {
+    const why = whyUnfilled(text, (variable) => variable === "config.file" ? "" : known(variable));
+    if (why) return `project.body.${name}: ${why}`;
+  }
+  for (const [name, text] of Object.entries(environment)) {
+    const why = whyUnfilled(text, (variable) => answers.has(variable) ? "" : known(variable));
+    if (why) return `environment.${name}: ${why}`;
+  }
+}
+
+function whyUnfilled(text: string, value: (variable: string) => string | undefined): string | undefined {
+  try {
+    fill(text, value);
+  } catch (error) {
+    return messageOf(error);
+  }
+}

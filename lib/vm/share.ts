@@ -1,0 +1,73 @@
+/**
+ * Files of the host in the guest, by 9p. QEMU cannot save a machine that has such a file system mounted, nor one with its
+ * device into one without: the device is plugged into a slot that each machine has, and unplugged before it is saved.
+ *
+ * Source: QEMU's documentation, "9pfs" (wiki, Documentation/9psetup) and "QMP Reference Manual" (device_add,
+ * DEVICE_DELETED, query-migrate).
+ */
+
+import { HotbootError } from "../error.ts";
+import type { WaitOptions } from "../wait.ts";
+import { option } from "./option.ts";
+import type { QmpClient } from "./qmp.ts";
+
+/** A directory of the host that a guest may be given. */
+export interface SharedDirectory {
+  /** Its absolute path. */
+  path: string;
+  /** QEMU lets nothing be changed in it. */
+  readOnly: boolean;
+}
+
+/** The empty slot. */
+export const SPARE_SLOT = "spare";
+const ID = "share";
+/** ACPI's unplugging takes milliseconds. PCIe's own has Linux wait 5 s for a second push of the button. */
+const UNPLUG_MS = 20_000;
+
+/**
+ * What QEMU needs from its start. It is no device: nothing of it is saved.
+ *
+ * `none`: files have the owners and modes that they have on the host, as far as QEMU's user may give them; `mapped-xattr`
+ * would write into the host's files what the guest means, `passthrough` needs root. `remap`: files of several file systems
+ * may have one number.
+ */
+export function shareArguments({ path, readOnly }: SharedDirectory): string[] {
+  const values = { id: ID, path, security_model: "none", multidevs: "remap", ...(readOnly && { readonly: "on" }) };
+  return ["-fsdev", option("local", values)];
+}
+
+/** Plugs the device in, unless it is. The guest need not run yet. */
+export async function plugShare(qmp: QmpClient, tag: string, options: WaitOptions): Promise<void> {
+  if (await sharedTag(qmp, options) !== undefined) return;
+  const device = { driver: "virtio-9p-pci", id: ID, bus: SPARE_SLOT, fsdev: ID, mount_tag: tag };
+  await qmp.execute("device_add", device, options);
+}
+
+/** The tag of the device that is plugged in. */
+export async function sharedTag(qmp: QmpClient, options: WaitOptions): Promise<string | undefined> {
+  const devices = await qmp.execute<{ name: string }[]>("qom-list", { path: "/machine/peripheral" }, options);
+  if (!devices.some(({ name }) => name === ID)) return undefined;
+  return await qmp.execute("qom-get", { path: `/machine/peripheral/${ID}`, property: "mount_tag" }, options);
+}
+
+/** Unplugs the device, which the guest must run for. @throws {HotbootError} when it is mounted somewhere in the guest. */
+export async function unplugShare(qmp: QmpClient, options: WaitOptions): Promise<void> {
+  const { "blocked-reasons": reasons = [] } = await qmp.execute<{ "blocked-reasons"?: string[] }>(
+    "query-migrate",
+    {},
+    options,
+  );
+  if (reasons.some((reason) => reason.includes("VirtFS"))) {
+    throw new HotbootError(
+      "the host's files are still mounted in a container of the guest, or another mount namespace",
+    );
+  }
+  const unplugged = qmp.waitForEvent(
+    ({ event, data }) => event === "DEVICE_DELETED" && data.device === ID,
+    "the guest, which is to give the host's files back,",
+    { timeoutMs: UNPLUG_MS, ...options },
+  );
+  await qmp.execute("device_del", { id: ID }, options);
+  await unplugged;
+}

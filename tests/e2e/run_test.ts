@@ -1,0 +1,244 @@
+/** Programs on the host while the emulator is up, and projects made of config files. */
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import type { Profile } from "../../lib/profile/profile.ts";
+import { sleep } from "../../lib/wait.ts";
+import { assertCode, type GuestHome } from "./harness.ts";
+import { PLACEHOLDER, ROTATE, secretMicro } from "./secret_micro.ts";
+
+function projectMicro(change: (profile: Profile) => void = () => {}): Promise<GuestHome> {
+  return secretMicro(ROTATE, (profile) => {
+    profile.project = {
+      port: "web",
+      path: "/cgi-bin/project",
+      headers: { "x-key": "${secret.TOKEN}" },
+      body: { absolute_file_path: "${config.file}" },
+      answer: ["project_id", "key"],
+    };
+    profile.environment = {
+      API_URL: "http://127.0.0.1:${ports.web.host}",
+      API_TOKEN: "${secret.TOKEN}",
+      PROJECT_ID: "${answer.project_id}",
+      VITE_KEY: "${answer.key}",
+      PRICE: "5$$",
+    };
+    change(profile);
+  });
+}
+
+const stateOf = async (micro: GuestHome) => JSON.parse(await micro.succeed("status", ["--json"])).state;
+const VARIABLES = 'echo "$API_URL|$API_TOKEN|$PROJECT_ID|$VITE_KEY|$PRICE|$OWN"';
+
+/** Reads on until `text` has come. */
+async function until(reader: ReadableStreamDefaultReader<string>, text: string): Promise<string> {
+  let seen = "";
+  while (!seen.includes(text)) seen += (await reader.read()).value ?? assert(false, `it ended: ${seen}`);
+  return seen;
+}
+
+const linesOf = (stream: ReadableStream<Uint8Array>) => stream.pipeThrough(new TextDecoderStream()).getReader();
+
+/** Bash, asking for the guest's health. */
+const ASK_HEALTH =
+  `exec 3<>"/dev/tcp/127.0.0.1/\${API_URL##*:}"; printf 'GET /cgi-bin/health HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3`;
+
+/** Tells its process id and that of hotboot, and each signal at once; ends at SIGTERM, with how many others came. */
+const LISTENER = `$| = 1; my $count = 0;
+for my $name ("INT", "HUP") { $SIG{$name} = sub { $count++; print "$name\\n" }; }
+$SIG{TERM} = sub { print "TERM\\n"; exit 40 + $count };
+print "begun $$ ", getppid, "\\n"; sleep 1 while 1;`;
+
+Deno.test("run: a command has an emulator that is up, and what was started goes on with the next start", async (t) => {
+  await using micro = await projectMicro();
+
+  await t.step("a command that cannot be run starts nothing", async () => {
+    const none = await micro.run("run", ["--", "no-such-program", "--help"]);
+    assertEquals(none, { code: 127, stdout: "", stderr: "hotboot: there is no program 'no-such-program'\n" });
+    const other = await micro.run("run", ["--", micro.profile]);
+    assertEquals([other.code, other.stdout], [126, ""]);
+    assertMatch(other.stderr, /^hotboot: .*micro\.json is no program that can be run: chmod \+x makes it one\n$/);
+    assertCode(await micro.run("run"), 2);
+    assertEquals([await stateOf(micro), await micro.qemuProcesses()], ["stopped", []]);
+  });
+
+  let token = "";
+  await t.step("its environment, input, output and exit code", async () => {
+    const command = ["sh", "-c", `${VARIABLES}; cat; echo "$1" >&2; exit 5`, "sh", "a  'b\""];
+    const stdin = new TextEncoder().encode("typed\n");
+    const run = await micro.run("run", ["--quiet", "--", ...command], { stdin, env: { OWN: "kept" } });
+    assertCode(run, 5);
+    const [url, secret, ...rest] = run.stdout.split("|");
+    assertEquals([url, rest.join("|")], [`http://127.0.0.1:${micro.port}`, "||5$|kept\ntyped\n"]);
+    assertMatch(run.stderr, /^(hotboot: warning: [^\n]*perl[^\n]*\n)?a {2}'b"\n$/);
+    token = secret;
+    assertMatch(token, /^[0-9a-f]{64}$/);
+  });
+
+  await t.step("it was suspended: the next one finds the same guest, however that one ends", async () => {
+    assertEquals([await stateOf(micro), await micro.qemuProcesses()], ["suspended", []]);
+    assertEquals(
+      (await micro.run("run", ["--", "sh", "-c", `test "$API_TOKEN" = ${token} && kill -KILL $$`])).code,
+      137,
+    );
+    assertEquals((await micro.start()).origin, "continue");
+  });
+
+  await t.step("one that runs already is waited for, and runs on", async () => {
+    const before = await micro.record();
+    await micro.exec(
+      "sh",
+      "-c",
+      "mv /www/cgi-bin/health /health; { sleep 2; mv /health /www/cgi-bin/health; } >/dev/null 2>&1 &",
+    );
+    const run = await micro.run("run", [
+      "--",
+      "bash",
+      "-c",
+      ASK_HEALTH,
+    ]);
+    assertCode(run, 0);
+    assertMatch(run.stdout, /"uptime"/);
+    assertEquals(await micro.record(), before);
+    assertEquals(await stateOf(micro), "running");
+  });
+});
+
+Deno.test("run: signals are the command's to decide about", async (t) => {
+  await using micro = await projectMicro();
+
+  await t.step("an interrupted start leaves nothing, and no command has run", async () => {
+    const marker = `${micro.directory}/marker`;
+    const child = micro.spawn("run", "--cold", "--", "touch", marker);
+    while ((await micro.qemuProcesses()).length === 0) await sleep(20);
+    child.kill("SIGTERM");
+    const { code, stderr } = await child.output();
+    assertEquals(code, 130, new TextDecoder().decode(stderr));
+    assertEquals([await stateOf(micro), await micro.qemuProcesses()], ["stopped", []]);
+    assertEquals(await Deno.stat(marker).catch(() => undefined), undefined);
+  });
+
+  await t.step("each is passed on, once, and hotboot waits", async () => {
+    const child = micro.spawn("run", "--", "perl", "-e", LISTENER);
+    const reader = linesOf(child.stdout);
+    await until(reader, "begun");
+    for (const name of ["INT", "HUP", "INT", "TERM"] as const) {
+      child.kill(`SIG${name}`);
+      assertEquals(await until(reader, "\n"), `${name}\n`);
+    }
+    assertEquals((await child.status).code, 43);
+    await reader.cancel();
+    await child.stderr.cancel();
+    assertEquals(await stateOf(micro), "suspended");
+  });
+
+  await t.step(
+    "one that ends the command is in the exit code; one while the guest is saved changes nothing",
+    async () => {
+      const child = micro.spawn("run", "--", "sh", "-c", "echo begun; exec sleep 1000");
+      const [reader, errors] = [linesOf(child.stdout), linesOf(child.stderr)];
+      await until(reader, "begun");
+      child.kill("SIGINT");
+      await until(errors, "save the memory");
+      child.kill("SIGINT");
+      assertEquals((await child.status).code, 130);
+      await Promise.all([reader.cancel(), errors.cancel()]);
+      assertEquals(await stateOf(micro), "suspended");
+    },
+  );
+
+  await t.step("what the terminal has sent to both is not passed on; SIGTERM is", async () => {
+    const child = micro.spawnOnTerminal("run", "--", "perl", "-e", LISTENER);
+    const reader = linesOf(child.stdout);
+    const begun = await until(reader, "begun");
+    const hotboot = Number(begun.match(/begun \d+ (\d+)/)![1]);
+    const keyboard = child.stdin.getWriter();
+    for (let times = 0; times < 5; times++) { // two that come together count once
+      await keyboard.write(new TextEncoder().encode("\x03"));
+      await until(reader, "INT");
+    }
+    Deno.kill(hotboot, "SIGTERM"); // after the other, if that were passed on
+    await until(reader, "TERM");
+    assertEquals((await child.status).code, 45);
+    await Promise.all([reader.cancel(), child.stderr.cancel(), keyboard.close().catch(() => {})]);
+    assertEquals(await stateOf(micro), "suspended");
+  });
+});
+
+Deno.test("--config-file: a project is made of it, and its keys are told", async (t) => {
+  await using micro = await projectMicro();
+  const [file, link] = [`${await Deno.realPath(micro.directory)}/the shop.config.ts`, `${micro.directory}/link.ts`];
+  await Deno.writeTextFile(file, "export {};\n");
+  await Deno.symlink(file, link);
+
+  await t.step("what makes no sense is told before anything is started", async () => {
+    for (
+      const [path, why] of [["nowhere.ts", /^hotboot: there is no config file at nowhere\.ts\n$/], [
+        micro.directory,
+        /is no file\n$/,
+      ]] as const
+    ) {
+      for (const [verb, ...more] of [["start"], ["run", "--", "true"]]) {
+        const run = await micro.run(verb, ["--config-file", path, ...more]);
+        assertCode(run, 1);
+        assertMatch(run.stderr, why);
+      }
+    }
+    const plain = `${micro.directory}/plain.json`;
+    const { project: _, environment: __, ...profile }: Profile = JSON.parse(await Deno.readTextFile(micro.profile));
+    await Deno.writeTextFile(plain, JSON.stringify(profile));
+    const run = await micro.run("start", ["--config-file", file, "--profile", plain]);
+    assertCode(run, 1);
+    assertMatch(run.stderr, /^hotboot: profile 'micro' makes no projects of config files: it has no 'project'\n$/);
+    assertEquals(await micro.qemuProcesses(), []);
+  });
+
+  await t.step("start prints it, and nothing else; resumed, running and gone on with", async () => {
+    const first = await micro.run("start", ["--config-file", "link.ts"], { cwd: micro.directory });
+    assertCode(first, 0);
+    const { TOKEN } = JSON.parse(await micro.succeed("credentials", ["--json"]));
+    assertEquals(JSON.parse(first.stdout), { project_id: file, key: `key of ${TOKEN}` });
+    assert(!first.stderr.includes(TOKEN));
+    assertEquals(await micro.succeed("start", ["--json", "--config-file", link]), first.stdout);
+    await micro.succeed("stop");
+    assertEquals(await micro.succeed("start", ["--config-file", file]), first.stdout);
+    for await (const { name } of Deno.readDir(`${micro.home}/instances/vm`)) {
+      if (!/\.(json|log)$/.test(name) || name === "credentials.json") continue;
+      assert(!(await Deno.readTextFile(`${micro.home}/instances/vm/${name}`)).includes(TOKEN), name);
+    }
+  });
+
+  await t.step("run tells it to the command", async () => {
+    const run = await micro.run("run", ["--quiet", "--config-file", file, "--", "sh", "-c", VARIABLES]);
+    const { TOKEN } = JSON.parse(await micro.succeed("credentials", ["--json"]));
+    assertEquals(run.stdout, `http://127.0.0.1:${micro.port}|${TOKEN}|${file}|key of ${TOKEN}|5$|\n`);
+  });
+
+  await t.step("a refusal is one line without secrets, and the emulator runs on", async () => {
+    const { TOKEN } = JSON.parse(await micro.succeed("credentials", ["--json"]));
+    await micro.exec("sh", "-c", "echo other >/www/token");
+    const start = await micro.run("start", ["--quiet", "--config-file", file]);
+    assertEquals([start.code, start.stdout], [1, ""]);
+    assertMatch(
+      start.stderr,
+      /^hotboot: no project was made of [^\n]*: 'web' answered 403: the key is wrong:; <TOKEN>\n$/,
+    );
+    const run = await micro.run("run", ["--quiet", "--config-file", file, "--", "echo", "run"]);
+    assertEquals([run.code, run.stdout, run.stderr], [1, "", start.stderr]);
+    await micro.exec(
+      "sh",
+      "-c",
+      `echo '${TOKEN}' >/www/token; printf '#!/bin/sh\\nprintf "\\\\r\\\\n{}"\\n' >/www/cgi-bin/project`,
+    );
+    const empty = await micro.run("start", ["--quiet", "--config-file", file]);
+    assertMatch(empty.stderr, /^hotboot: no project was made of [^\n]*: what 'web' answered lacks 'project_id'\n$/);
+    assertEquals(await stateOf(micro), "running");
+    await micro.succeed("stop", ["--discard"]);
+  });
+
+  await t.step("without rotation the placeholder is the key", async () => {
+    const run = await micro.run("run", ["--no-rotation", "--config-file", file, "--", "sh", "-c", "echo $VITE_KEY"]);
+    assertCode(run, 0);
+    assertEquals(run.stdout, `key of ${PLACEHOLDER}\n`);
+    assertMatch(run.stderr, /secrets were NOT rotated/);
+  });
+});

@@ -1,0 +1,31 @@
+/** The micro guest with a secret: the key of its project endpoint, which it also serves. */
+
+import type { Profile } from "../../lib/profile/profile.ts";
+import { GuestHome } from "./harness.ts";
+
+/** What stands in the image in its place. */
+export const PLACEHOLDER = "00000000000000000000000000000000000000000000000000000000000000aa";
+
+/** Rotates it: the guest serves what is in /www; `/run` is a tmpfs there as elsewhere. */
+export const ROTATE = `umask 077; cat >/run/payload; . /run/payload; umask 022; echo "$TOKEN" >/www/token`;
+
+/** A home whose guest rotates with this shell command. */
+export function secretMicro(command: string, change: (profile: Profile) => void = () => {}): Promise<GuestHome> {
+  return GuestHome.make({
+    change: (profile) => {
+      profile.secrets = [{ name: "TOKEN", placeholder: PLACEHOLDER }];
+      profile.rotation = {
+        command: ["sh", "-c", command],
+        timeout: 3,
+        proof: [{
+          name: "the token is served",
+          port: "web",
+          path: "/token",
+          contains: ["${secret.TOKEN}"],
+          excludes: ["${placeholder.TOKEN}"],
+        }],
+      };
+      change(profile);
+    },
+  });
+}

@@ -1,0 +1,184 @@
+/** Files of the host in the guest: there whenever it is up, and in no snapshot's way. */
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import type { Profile } from "../../lib/profile/profile.ts";
+import { QmpClient } from "../../lib/vm/qmp.ts";
+import { assertCode, type GuestHome, newerQemu, qemuEnv } from "./harness.ts";
+import { ROTATE, secretMicro } from "./secret_micro.ts";
+
+/** A guest that has the directory `shared` of its home's directory at /host. */
+async function sharingMicro(change: (profile: Profile) => void = () => {}): Promise<[GuestHome, string]> {
+  const shared = await Deno.makeTempDir({ prefix: "hotboot-test-a,b " });
+  await Deno.writeTextFile(`${shared}/file`, "of the host\n");
+  const micro = await secretMicro(ROTATE, (profile) => {
+    profile.share = { tag: "hostfs", path: shared, mount: ["mount-host-fs"] };
+    change(profile);
+  });
+  return [micro, shared];
+}
+
+const read = (micro: GuestHome) => micro.exec("cat", "/host/file");
+
+/** The devices in QEMU that have names. */
+async function devices(micro: GuestHome): Promise<string[]> {
+  await using qmp = await QmpClient.connect(micro.socket("monitor"));
+  const list = await qmp.execute<{ name: string }[]>("qom-list", { path: "/machine/peripheral" });
+  return list.map(({ name }) => name).filter((name) => name !== "type").sort();
+}
+
+for (const [title, find] of [["the system's QEMU", undefined], ["a newer QEMU", newerQemu]] as const) {
+  Deno.test(`share: on ${title}, captured, resumed, suspended and booted`, async (t) => {
+    const [micro, shared] = await sharingMicro();
+    await using _micro = micro;
+    const env = find ? qemuEnv(await find()) : {};
+    const start = async (...args: string[]) => JSON.parse(await micro.succeed("start", ["--json", ...args], { env }));
+    try {
+      await t.step("captured and resumed", async () => {
+        assertEquals((await start("--no-fallback")).origin, "resume");
+        assertEquals(await read(micro), "of the host\n");
+      });
+      await t.step("read-only, however the guest has mounted it", async () => {
+        const run = await micro.run("exec", ["--", "sh", "-c", "mount -o remount,rw /host; echo x >/host/new"]);
+        assertEquals(run.code, 1);
+        assertMatch(run.stderr, /Read-only file system/);
+        assertEquals(await Deno.stat(`${shared}/new`).catch(() => undefined), undefined);
+      });
+      for (const how of ["once", "twice"]) {
+        await t.step(`suspended and gone on with ${how}, with what the host has changed meanwhile`, async () => {
+          await micro.succeed("stop", [], { env });
+          await Deno.writeTextFile(`${shared}/file`, `changed ${how}\n`);
+          assertEquals((await start()).origin, "continue");
+          assertEquals(await read(micro), `changed ${how}\n`);
+        });
+      }
+      await t.step("shut down and booted", async () => {
+        await micro.succeed("stop", ["--shutdown"], { env });
+        assertEquals((await start()).origin, "cold boot");
+        assertEquals(await read(micro), "changed twice\n");
+        await micro.succeed("stop", [], { env });
+        assertEquals((await start()).origin, "continue");
+        assertEquals(await read(micro), "changed twice\n");
+      });
+      await t.step("resumed once more", async () => {
+        await micro.succeed("stop", ["--discard"], { env });
+        assertEquals((await start("--no-fallback")).origin, "resume");
+        assertEquals(await read(micro), "changed twice\n");
+      });
+    } finally {
+      await Deno.remove(shared, { recursive: true });
+    }
+  });
+}
+
+Deno.test("share: what stands in the way is told, and the guest keeps it", async (t) => {
+  const [micro, shared] = await sharingMicro((profile) => profile.share!.readOnly = false);
+  await using _micro = micro;
+  try {
+    await micro.start();
+
+    await t.step("where it may write, it does", async () => {
+      await micro.exec("sh", "-c", "echo of the guest >/host/new");
+      assertEquals(await Deno.readTextFile(`${shared}/new`), "of the guest\n");
+    });
+
+    await t.step("in use for a moment: waited for", async () => {
+      await micro.exec("sh", "-c", "(cd /host; sleep 1) >/dev/null 2>&1 &");
+      await micro.succeed("stop");
+      await micro.start();
+      assertEquals(await read(micro), "of the host\n");
+    });
+
+    await t.step("in use for long: not suspended, and all is as before", async () => {
+      await micro.exec("sh", "-c", "(cd /host; exec sleep 1000) >/dev/null 2>&1 &");
+      const stop = await micro.run("stop", ["--quiet"]);
+      assertCode(stop, 1);
+      assertMatch(
+        stop.stderr,
+        /^hotboot: not suspended, and the guest runs on: the guest uses the host's files: [^\n]*\/host[^\n]*busy; [^\n]*\n$/,
+      );
+      assertEquals(await read(micro), "of the host\n");
+      await micro.exec("killall", "sleep");
+    });
+
+    await t.step("mounted in another namespace, as in a container: the same", async () => {
+      await micro.exec("sh", "-c", "unshare -m sleep 1000 >/dev/null 2>&1 & sleep 1");
+      const stop = await micro.run("stop", ["--quiet"]);
+      assertCode(stop, 1);
+      assertMatch(
+        stop.stderr,
+        /: the guest uses the host's files: 'sleep' \(process \d+\) has them at \/host in a container; /,
+      );
+      assertEquals(await read(micro), "of the host\n");
+      await micro.exec("killall", "sleep");
+    });
+
+    await t.step("a paused guest goes on for it", async () => {
+      {
+        await using qmp = await QmpClient.connect(micro.socket("monitor"));
+        await qmp.execute("stop");
+      }
+      await micro.succeed("stop");
+      assertEquals((await micro.start()).origin, "continue");
+      assertEquals(await read(micro), "of the host\n");
+    });
+
+    await t.step("taken away by a stop that was killed: the next start gives it back", async () => {
+      await micro.exec("umount", "/host");
+      {
+        await using qmp = await QmpClient.connect(micro.socket("monitor"));
+        const gone = qmp.waitForEvent(({ data }) => data.device === "share", "QEMU", { timeoutMs: 20_000 });
+        await qmp.execute("device_del", { id: "share" });
+        await gone;
+      }
+      assertEquals(await devices(micro), ["spare"]);
+      assertEquals((await micro.start()).origin, undefined);
+      assertEquals(await devices(micro), ["share", "spare"]);
+      assertEquals(await read(micro), "of the host\n");
+    });
+  } finally {
+    await Deno.remove(shared, { recursive: true });
+  }
+});
+
+Deno.test("share: a guest that cannot mount it is not up", async (t) => {
+  let mount = ["sh", "-c", "echo no room for it >&2; exit 3"];
+  const [micro, shared] = await sharingMicro((profile) => profile.share!.mount = mount);
+  await using _micro = micro;
+  try {
+    await t.step("resumed, and booted instead", async () => {
+      const run = await micro.run("start", ["--quiet"]);
+      assertCode(run, 1);
+      const why = "the command that mounts the host's files failed in the guest (exit code 3): no room for it";
+      assert(run.stderr.includes(`hotboot: warning: not resumed: ${why}\n`), run.stderr);
+      assert(run.stderr.endsWith(`hotboot: ${why}\n`), run.stderr);
+      assertEquals(await micro.qemuProcesses(), []);
+    });
+
+    await t.step("one that goes on where it was suspended is, with a warning", async () => {
+      mount = ["mount-host-fs"];
+      await micro.writeProfile();
+      await micro.start();
+      await micro.succeed("stop");
+      mount = ["sh", "-c", "echo no room for it >&2; exit 3"];
+      await micro.writeProfile();
+      const run = await micro.run("start", ["--quiet", "--json"]);
+      assertCode(run, 0);
+      assertEquals(JSON.parse(run.stdout).origin, "continue");
+      assertMatch(
+        run.stderr,
+        /warning: the guest has not got the host's files, or [^\n]*\(exit code 3\): no room for it\n$/,
+      );
+    });
+
+    await t.step("a directory that is not there is named", async () => {
+      await micro.succeed("stop", ["--discard"]);
+      await Deno.remove(shared, { recursive: true });
+      const run = await micro.run("start", ["--quiet", "--cold"]);
+      assertCode(run, 1);
+      assertMatch(run.stderr, /^hotboot: [^\n]*hotboot-test-a,b [^\n]*No such file or directory[^\n]*\n$/);
+      assertEquals((await Deno.stat(`${micro.home}/instances/vm/serial.log`)).size, 0); // before the guest has run
+    });
+  } finally {
+    await Deno.remove(shared, { recursive: true }).catch(() => {});
+  }
+});
