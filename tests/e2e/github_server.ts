@@ -41,7 +41,7 @@ export class GitHubServer implements AsyncDisposable {
   >();
   #pulls = new Map<number, { branch: string; repository: string | null }>();
 
-  constructor() {
+  constructor(readonly repository: string = REPOSITORY) {
     this.#server = Deno.serve(
       { hostname: "127.0.0.1", port: 0, onListen: () => {} },
       (request) => this.#answer(request),
@@ -90,7 +90,7 @@ export class GitHubServer implements AsyncDisposable {
     if (intercepted) return intercepted;
     if (this.isPrivate && authorization !== `Bearer ${TOKEN}`) return notFound();
     const [, repository, rest] = url.pathname.match(/^\/repos\/([^/]+\/[^/]+)\/(.+)$/) ?? [];
-    if (repository !== REPOSITORY) return notFound();
+    if (repository !== this.repository) return notFound();
 
     const tag = rest.match(/^releases\/tags\/(.+)$/)?.[1];
     if (tag) {
@@ -130,7 +130,7 @@ export class GitHubServer implements AsyncDisposable {
           name,
           size_in_bytes: found.size ?? bytes.length,
           digest: await this.#digest(bytes),
-          archive_download_url: `${this.api}/repos/${REPOSITORY}/actions${path}/zip`,
+          archive_download_url: `${this.api}/repos/${this.repository}/actions${path}/zip`,
           expired: found.expired,
           created_at: found.created,
         };
@@ -163,7 +163,7 @@ export class GitHubServer implements AsyncDisposable {
           name,
           size: bytes.length,
           digest: await this.#digest(bytes),
-          url: `${this.api}/repos/${REPOSITORY}${path.replace("/releases/", "/releases/assets/")}`,
+          url: `${this.api}/repos/${this.repository}${path.replace("/releases/", "/releases/assets/")}`,
           updated_at: published,
         };
       })),
