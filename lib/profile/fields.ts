@@ -52,7 +52,10 @@ export function fillFields(
     if (typeof value !== "string") return value;
     const result = fillAt(value, at, found.$ref === TEMPLATE, read);
     if (result.variables.length > 0) filled.set(at, { text: result.filled, variables: result.variables, schema });
-    return isNumeric(schema) ? numberOf(result.filled, at, filled.get(at), schema) : result.filled;
+    if (!isNumeric(schema)) return result.filled;
+    // A number is written as one, unless a variable may change it.
+    const text = value.includes("${env.") ? result.filled : undefined;
+    return numberOf(text, at, filled.get(at), schema, value);
   };
   return { value: visit(value, "#", root), filled };
 }
@@ -65,12 +68,18 @@ function fillAt(text: string, at: string, isTemplate: boolean, read?: ReadVariab
   }
 }
 
-function numberOf(text: string, at: string, filled: Filled | undefined, schema: FieldSchema): number {
-  if (/^(0|[1-9]\d*)(\.\d+)?$/.test(text)) return Number(text);
+function numberOf(
+  text: string | undefined,
+  at: string,
+  filled: Filled | undefined,
+  schema: FieldSchema,
+  value: string,
+): number {
+  if (text !== undefined && /^(0|[1-9]\d*)(\.\d+)?$/.test(text)) return Number(text);
   throw new HotbootError(
     filled
       ? complaint(filled, at)
-      : `${pathOf(at)}: '${text}' is no ${schema.title ?? "number"}: ${useAnother(schema)}`,
+      : `${pathOf(at)}: '${text ?? value}' is no ${schema.title ?? "number"}: ${useAnother(schema)}`,
   );
 }
 

@@ -165,7 +165,7 @@ Deno.test("bad input gets one line that says what, why and what to do", async (t
       assertEquals([help.code, help.stderr], [0, ""]);
       assertMatch(help.stdout, /Usage: hotboot/);
     }
-    assertMatch((await hotboot(["--version"])).stdout, /^hotboot \d+\.\d+\.\d+\n$/);
+    assertMatch((await hotboot(["--version"])).stdout, /^hotboot \d+\.\d+\.\d+( \([0-9a-f]{12}\+?\))?\n$/);
   });
 });
 

@@ -391,7 +391,10 @@ Deno.test("pull: limits, refusals and faults of the API", async (t) => {
     await pull.expectRefusal(pull.run("list-releases", "--repo", "x"), /--repo takes OWNER\/NAME/, 2);
     await pull.expectRefusal(pull.pull("--branch", "a$&b"), /there is no release 'emulator-a\$&b-latest' of/);
     await pull.expectRefusal(pull.pull("--arch", "riscv"), /Invalid architecture 'riscv'/);
-    await pull.expectRefusal(hotboot(["pull", "--home", pull.home]), /profile 'demo' names no release to pull/);
+    await pull.expectRefusal(
+      hotboot(["pull", "--home", pull.home, "--profile", "demo"]),
+      /profile 'demo' names no release to pull/,
+    );
     await pull.expectRefusal(pull.run("build"), /has no recipe to build/);
     const text = await Deno.readTextFile(pull.profile);
     await Deno.writeTextFile(pull.profile, text.replace("emulator-{branch}-latest", "emulator-dev-latest"));

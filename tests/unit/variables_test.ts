@@ -70,7 +70,7 @@ Deno.test("variables: they are filled in before anything is checked, and make nu
   const profile = parsed({
     name: "${env.NAME:-micro}",
     ports: { web: { guest: "${env.PREFIX:-80}80", host: "${env.PORT:-26880}" } },
-    machine: { memory: "${env.RAM:-256}", cpus: "2" },
+    machine: { memory: "${env.RAM:-256}", cpus: "${env.CPUS:-2}" },
     timeouts: { boot: "${env.TIMEOUT:-1.5}", resume: 30 },
     config: { label: "microcfg", files: { "a": ["P=${env.PREFIX:-80} ${ports.web.host} $$x ${env.VALUE:-}"] } },
   }, { NAME: "other", PREFIX: "81", VALUE: "${ports.web.guest}" });
