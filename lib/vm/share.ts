@@ -22,7 +22,7 @@ export interface SharedDirectory {
 /** The empty slot. */
 export const SPARE_SLOT = "spare";
 const ID = "share";
-/** ACPI's unplugging takes milliseconds. PCIe's own has Linux wait 5 s for a second push of the button. */
+/** ACPI's unplugging takes milliseconds. PCIe's own has Linux wait 5 s, in which somebody may change their mind. */
 const UNPLUG_MS = 20_000;
 
 /**
@@ -51,8 +51,8 @@ export async function sharedTag(qmp: QmpClient, options: WaitOptions): Promise<s
   return await qmp.execute("qom-get", { path: `/machine/peripheral/${ID}`, property: "mount_tag" }, options);
 }
 
-/** Unplugs the device, which the guest must run for. @throws {HotbootError} when it is mounted somewhere in the guest. */
-export async function unplugShare(qmp: QmpClient, options: WaitOptions): Promise<void> {
+/** @throws {HotbootError} when it is mounted somewhere in the guest. */
+export async function requireUnmounted(qmp: QmpClient, options: WaitOptions): Promise<void> {
   const { "blocked-reasons": reasons = [] } = await qmp.execute<{ "blocked-reasons"?: string[] }>(
     "query-migrate",
     {},
@@ -63,6 +63,11 @@ export async function unplugShare(qmp: QmpClient, options: WaitOptions): Promise
       "the host's files are still mounted in a container of the guest, or another mount namespace",
     );
   }
+}
+
+/** Unplugs the device, unless the guest has given it back by itself. The guest must run for that. */
+export async function unplugShare(qmp: QmpClient, options: WaitOptions): Promise<void> {
+  if (await sharedTag(qmp, options) === undefined) return;
   const unplugged = qmp.waitForEvent(
     ({ event, data }) => event === "DEVICE_DELETED" && data.device === ID,
     "the guest, which is to give the host's files back,",

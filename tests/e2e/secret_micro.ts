@@ -1,7 +1,7 @@
 /** The micro guest with a secret: the key of its project endpoint, which it also serves. */
 
 import type { Profile } from "../../lib/profile/profile.ts";
-import { GuestHome } from "./harness.ts";
+import { GuestHome, type GuestOptions } from "./harness.ts";
 
 /** What stands in the image in its place. */
 export const PLACEHOLDER = "00000000000000000000000000000000000000000000000000000000000000aa";
@@ -10,8 +10,13 @@ export const PLACEHOLDER = "0000000000000000000000000000000000000000000000000000
 export const ROTATE = `umask 077; cat >/run/payload; . /run/payload; umask 022; echo "$TOKEN" >/www/token`;
 
 /** A home whose guest rotates with this shell command. */
-export function secretMicro(command: string, change: (profile: Profile) => void = () => {}): Promise<GuestHome> {
+export function secretMicro(
+  command: string,
+  change: (profile: Profile) => void = () => {},
+  options: GuestOptions = {},
+): Promise<GuestHome> {
   return GuestHome.make({
+    ...options,
     change: (profile) => {
       profile.secrets = [{ name: "TOKEN", placeholder: PLACEHOLDER }];
       profile.rotation = {

@@ -3,17 +3,20 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Profile } from "../../lib/profile/profile.ts";
 import { QmpClient } from "../../lib/vm/qmp.ts";
-import { assertCode, type GuestHome, newerQemu, qemuEnv } from "./harness.ts";
+import { assertCode, type GuestHome, type GuestOptions, newerQemu } from "./harness.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 
 /** A guest that has the directory `shared` of its home's directory at /host. */
-async function sharingMicro(change: (profile: Profile) => void = () => {}): Promise<[GuestHome, string]> {
+async function sharingMicro(
+  change: (profile: Profile) => void = () => {},
+  options: GuestOptions = {},
+): Promise<[GuestHome, string]> {
   const shared = await Deno.makeTempDir({ prefix: "hotboot-test-a,b " });
   await Deno.writeTextFile(`${shared}/file`, "of the host\n");
   const micro = await secretMicro(ROTATE, (profile) => {
     profile.share = { tag: "hostfs", path: shared, mount: ["mount-host-fs"] };
     change(profile);
-  });
+  }, options);
   return [micro, shared];
 }
 
@@ -26,15 +29,19 @@ async function devices(micro: GuestHome): Promise<string[]> {
   return list.map(({ name }) => name).filter((name) => name !== "type").sort();
 }
 
-for (const [title, find] of [["the system's QEMU", undefined], ["a newer QEMU", newerQemu]] as const) {
+const MACHINES: [title: string, options: () => Promise<GuestOptions> | GuestOptions][] = [
+  ["the system's QEMU", () => ({})],
+  ["a newer QEMU", async () => ({ qemu: await newerQemu() })],
+  ["a machine without ACPI", () => ({ arch: "arm64" })],
+];
+
+for (const [title, options] of MACHINES) {
   Deno.test(`share: on ${title}, captured, resumed, suspended and booted`, async (t) => {
-    const [micro, shared] = await sharingMicro();
+    const [micro, shared] = await sharingMicro(undefined, await options());
     await using _micro = micro;
-    const env = find ? qemuEnv(await find()) : {};
-    const start = async (...args: string[]) => JSON.parse(await micro.succeed("start", ["--json", ...args], { env }));
     try {
       await t.step("captured and resumed", async () => {
-        assertEquals((await start("--no-fallback")).origin, "resume");
+        assertEquals((await micro.start("--no-fallback")).origin, "resume");
         assertEquals(await read(micro), "of the host\n");
       });
       await t.step("read-only, however the guest has mounted it", async () => {
@@ -45,23 +52,23 @@ for (const [title, find] of [["the system's QEMU", undefined], ["a newer QEMU", 
       });
       for (const how of ["once", "twice"]) {
         await t.step(`suspended and gone on with ${how}, with what the host has changed meanwhile`, async () => {
-          await micro.succeed("stop", [], { env });
+          await micro.succeed("stop");
           await Deno.writeTextFile(`${shared}/file`, `changed ${how}\n`);
-          assertEquals((await start()).origin, "continue");
+          assertEquals((await micro.start()).origin, "continue");
           assertEquals(await read(micro), `changed ${how}\n`);
         });
       }
       await t.step("shut down and booted", async () => {
-        await micro.succeed("stop", ["--shutdown"], { env });
-        assertEquals((await start()).origin, "cold boot");
+        await micro.succeed("stop", ["--shutdown"]);
+        assertEquals((await micro.start()).origin, "cold boot");
         assertEquals(await read(micro), "changed twice\n");
-        await micro.succeed("stop", [], { env });
-        assertEquals((await start()).origin, "continue");
+        await micro.succeed("stop");
+        assertEquals((await micro.start()).origin, "continue");
         assertEquals(await read(micro), "changed twice\n");
       });
       await t.step("resumed once more", async () => {
-        await micro.succeed("stop", ["--discard"], { env });
-        assertEquals((await start("--no-fallback")).origin, "resume");
+        await micro.succeed("stop", ["--discard"]);
+        assertEquals((await micro.start("--no-fallback")).origin, "resume");
         assertEquals(await read(micro), "changed twice\n");
       });
     } finally {
