@@ -26,6 +26,10 @@ export async function reportFailure(
 
 /** Deno says: Requires read access to "/etc/shadow", run again with the --allow-read flag. */
 function refused({ message }: Error, name = ""): string {
+  const variable = message.match(/spawn subprocess with (\w+) environment variable/)?.[1];
+  if (variable) {
+    return `${variable} is set, with which Deno lets only those start programs who may start any: unset it ('env -u ${variable} hotboot ${name}')`;
+  }
   const what = message.replace(/^Requires (.*?),? (run again|specify) .*$/s, "$1");
   return `'${name}' was refused ${what}, which is not among its permissions: 'hotboot permissions ${name}' lists those`;
 }

@@ -107,6 +107,7 @@ async function askQemu(
       return { program, accelerator, cpuModel, passedOver: failures.join("; "), ...answer };
     } catch (error) {
       options.signal?.throwIfAborted();
+      if (error instanceof Deno.errors.NotCapable) throw error; // that says nothing about the accelerator
       failures.push(`${accelerator}: ${messageOf(error).replaceAll("\n", "; ")}`);
     }
   }

@@ -103,6 +103,12 @@ Deno.test("bad input gets one line that says what, why and what to do", async (t
     /qemu-system-\w+ does not start here/,
   );
   await refuses(
+    "a variable with which no program can be started",
+    () => micro.run("start", [], { env: { LD_LIBRARY_PATH: "/nowhere" } }),
+    1,
+    /LD_LIBRARY_PATH is set.*env -u LD_LIBRARY_PATH hotboot start/,
+  );
+  await refuses(
     "unknown profile",
     () => hotboot(["start", "--profile", "nope", "--home", micro.home]),
     1,
