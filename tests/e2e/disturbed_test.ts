@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { sleep } from "../../lib/wait.ts";
-import { assertCode, freePort, GuestHome, hotboot, qemuEnv } from "./harness.ts";
+import { assertCode, freePort, GuestHome, hotboot } from "./harness.ts";
 
 async function copyHome(from: string, to: string): Promise<void> {
   const { success } = await new Deno.Command("cp", { args: ["-a", from, to] }).output();
@@ -82,12 +82,7 @@ Deno.test("an image that is built anew while a start is under way is not mixed w
   await using micro = await GuestHome.make();
   await micro.succeed("capture");
   // QEMU behind a wrapper that takes its time, in which the image's description changes.
-  const real =
-    (await new Deno.Command("sh", { args: ["-c", `command -v "$QEMU"`], env: { QEMU: micro.qemu } }).output()).stdout;
-  const wrapper = `${micro.directory}/slow-qemu`;
-  await Deno.writeTextFile(wrapper, `#!/bin/sh\nsleep 1\nexec ${new TextDecoder().decode(real).trim()} "$@"\n`);
-  await Deno.chmod(wrapper, 0o755);
-  const env = qemuEnv(wrapper);
+  const env = await micro.wrappedQemu((qemu) => `sleep 1\nexec ${qemu} "$@"`);
   assertCode(await micro.run("start", ["--no-fallback"], { env }), 0); // the wrapper has been probed now
   await micro.succeed("stop", ["--discard"]);
 

@@ -10,6 +10,7 @@ import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path/from-file-url";
 import { resolve } from "@std/path/resolve";
 import { importArguments } from "../../dev/deno.ts";
+import { onPath } from "../../lib/on_path.ts";
 import { IMAGE_PARTS } from "../../lib/emulator/image.ts";
 import type { InstanceRecord } from "../../lib/emulator/instance.ts";
 import type { StartResult } from "../../lib/emulator/start.ts";
@@ -325,6 +326,15 @@ export class GuestHome implements AsyncDisposable {
     const names = (await Array.fromAsync(Deno.readDir(directory))).map(({ name }) => name);
     assertEquals(names.length, 1, names.join());
     return `${directory}/${names[0]}`;
+  }
+
+  /** The environment in which a shell script stands before this home's QEMU; `script` gets that one's absolute path. */
+  async wrappedQemu(script: (qemu: string) => string): Promise<Record<string, string>> {
+    const real = this.qemu.includes("/") ? this.qemu : await onPath(this.qemu); // by its name it would find the script
+    const wrapper = `${this.directory}/wrapped-qemu`;
+    await Deno.writeTextFile(wrapper, `#!/bin/sh\n${script(real!)}\n`);
+    await Deno.chmod(wrapper, 0o755);
+    return qemuEnv(wrapper, this.arch);
   }
 
   /** The process ids of all QEMUs that this home's hotboot has started. */

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { QmpClient } from "../../lib/vm/qmp.ts";
 import { sleep } from "../../lib/wait.ts";
-import { assertCode, GuestHome, qemuEnv } from "./harness.ts";
+import { assertCode, GuestHome } from "./harness.ts";
 
 const files = (home: GuestHome) =>
   Array.fromAsync(Deno.readDir(`${home.home}/instances/vm`), ({ name }) => name).then((names) => names.sort());
@@ -119,8 +119,12 @@ Deno.test("what is suspended is kept when it cannot go on, and says why", async 
     assertMatch(run.stderr, /instance 'vm' is suspended, which a capture would drop/);
   });
   await t.step("QEMU that ends while it loads has lost nothing", async () => {
-    const start = micro.run("start", ["--quiet"], { env: qemuEnv(await dyingQemu(micro)) });
-    assertCode(await start, 1);
+    const env = await micro.wrappedQemu((qemu) =>
+      `case "$*" in *incoming*) timeout -s KILL 0.1 ${qemu} "$@"; kill -9 $$;; esac\nexec ${qemu} "$@"`
+    );
+    const start = await micro.run("start", ["--quiet"], { env });
+    assertCode(start, 1);
+    assertMatch(start.stderr, /SIGKILL|closed its monitor/);
     assertEquals(await stateOf(micro), "suspended");
   });
   await t.step("its disk can be booted without its memory", async () => {
@@ -129,17 +133,6 @@ Deno.test("what is suspended is kept when it cannot go on, and says why", async 
     assertEquals(await micro.exec("cat", "/data/here"), "disk\n");
   });
 });
-
-/** A QEMU that is killed a moment after it was started. */
-async function dyingQemu({ directory, qemu }: GuestHome): Promise<string> {
-  const path = `${directory}/dying-qemu`;
-  await Deno.writeTextFile(
-    path,
-    `#!/bin/sh\ncase "$*" in *incoming*) timeout -s KILL 0.1 ${qemu} "$@"; kill -9 $$;; esac\nexec ${qemu} "$@"\n`,
-  );
-  await Deno.chmod(path, 0o755);
-  return path;
-}
 
 Deno.test("a suspend that fails, or is interrupted or killed at any moment, loses nothing", async (t) => {
   await using micro = await GuestHome.make();
