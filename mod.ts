@@ -151,6 +151,7 @@ export {
 
 export { GuestAgent, GuestAgentError, type GuestCommand, type GuestResult } from "./lib/vm/guest_agent.ts";
 export type { Duplex } from "./lib/vm/json_lines.ts";
+export type { Hardware, PassedOver } from "./lib/vm/accelerator.ts";
 export { type Arch, resolveArch } from "./lib/vm/arch.ts";
 export { QmpClient, QmpError, type QmpEvent } from "./lib/vm/qmp.ts";
 export type { WaitOptions } from "./lib/wait.ts";

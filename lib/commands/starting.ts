@@ -4,10 +4,16 @@ import type { StartOptions } from "../emulator/started.ts";
 import type { Arguments, Flag } from "./command.ts";
 import { ENGINE_FLAG, engineOption } from "./context.ts";
 
+/** For all that may boot. */
+export const NO_FALLBACK_FLAG: Flag = {
+  name: "no-fallback",
+  summary: "fail, instead of booting (again), when resuming, capturing or hardware acceleration does not work",
+};
+
 /** What they are. */
 export const START_FLAGS: Flag[] = [
   { name: "cold", variable: "EMULATOR_NO_SNAPSHOT", summary: "boot, and neither use nor make a snapshot" },
-  { name: "no-fallback", summary: "fail, instead of booting, when the snapshot cannot be resumed" },
+  NO_FALLBACK_FLAG,
   { name: "no-capture", summary: "make no snapshot where there is none that can be resumed" },
   ENGINE_FLAG,
   {

@@ -1,5 +1,6 @@
 import type { ImageOrigin } from "../emulator/image.ts";
 import type { Status } from "../emulator/status.ts";
+import { describePassedOver } from "../vm/accelerator.ts";
 import { print, printJson } from "../ui/console.ts";
 import type { Command } from "./command.ts";
 import { emulatorOf } from "./context.ts";
@@ -15,7 +16,7 @@ export const command: Command = {
   },
 };
 
-function describe({ profile, instance, state, running, image, snapshot }: Status): [string, string][] {
+function describe({ profile, instance, state, running, acceleration, image, snapshot }: Status): [string, string][] {
   const rows: [string, string][] = [["profile", profile], ["instance", `${instance}, ${state}`]];
   if (running) {
     const how = running.snapshot ? `resumed from ${running.snapshot}` : "booted";
@@ -30,6 +31,10 @@ function describe({ profile, instance, state, running, image, snapshot }: Status
     }
     const health = Object.entries(running.health).map(([name, green]) => `${name} ${green ? "ok" : "not healthy"}`);
     if (health.length > 0) rows.push(["health", health.join(", ")]);
+  }
+  if (acceleration) {
+    const { accelerator, passedOver } = acceleration;
+    rows.push(["QEMU", passedOver ? describePassedOver(passedOver) : `accelerator ${accelerator}`]);
   }
   rows.push(["image", image ? ("error" in image ? image.error : `${image.path}, ${image.created}`) : "none"]);
   if (image && "origin" in image) rows.push(["", originOf(image.origin)]);

@@ -2,11 +2,12 @@
 
 import { HotbootError } from "../error.ts";
 import { difference, type Identity } from "../snapshot/manifest.ts";
+import { bootWithin } from "./acceleration.ts";
 import type { Emulator } from "./emulator.ts";
 import { instancePath } from "./instance.ts";
 import { forgetMemory, type Kept } from "./kept.ts";
 import { IMAGE_DISK } from "./image.ts";
-import { becomeHealthy, freshDisk, launch, type Setup, whileAlive } from "./launch.ts";
+import { becomeHealthyFirst, freshDisk, launch, type Setup, whileAlive } from "./launch.ts";
 import { newSecrets, wakeAndProve } from "./rotate.ts";
 import { attachShare } from "./share.ts";
 import { finish, type StartOptions, type StartResult } from "./started.ts";
@@ -18,6 +19,21 @@ import type { Timeline } from "./timeline.ts";
  * @param kept What the instance has kept: its disk is booted then, and its memory is of no use any more.
  */
 export async function coldBoot(
+  emulator: Emulator,
+  setup: Setup,
+  timeline: Timeline,
+  options: StartOptions,
+  kept?: Kept,
+): Promise<StartResult> {
+  return await bootWithin(
+    emulator,
+    setup.qemu,
+    !options.noFallback,
+    (qemu) => bootOnce(emulator, { ...setup, qemu }, timeline, options, kept),
+  );
+}
+
+async function bootOnce(
   emulator: Emulator,
   setup: Setup,
   timeline: Timeline,
@@ -53,7 +69,7 @@ export async function coldBoot(
   await attachShare(emulator, launched.qemu.qmp); // at power-on, so that a directory that is not there is told at once
   await launched.qemu.qmp.execute("cont", {}, { signal: emulator.signal });
   await whileAlive(emulator, launched, async (emulator) => {
-    await becomeHealthy(emulator, launched, timeline, profile.timeouts.boot);
+    await becomeHealthyFirst(emulator, setup, launched, timeline);
     await wakeAndProve(emulator, launched, { secrets }, timeline);
   });
   return await finish(emulator, launched, timeline, secrets);

@@ -14,11 +14,20 @@ import {
   TEMPORARY_PREFIX,
 } from "../snapshot/store.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
+import { bootWithin } from "./acceleration.ts";
 import { type Emulator, imageKey, lockInstance, lockSnapshots } from "./emulator.ts";
 import { backingPath, privateDirectory } from "./home.ts";
 import { usersOfSnapshots } from "./in_use.ts";
 import { findRunningOrClear } from "./instance.ts";
-import { becomeHealthy, identityOf, launch, makeSetup, requireFreePorts, type Setup, whileAlive } from "./launch.ts";
+import {
+  becomeHealthyFirst,
+  identityOf,
+  launch,
+  makeSetup,
+  requireFreePorts,
+  type Setup,
+  whileAlive,
+} from "./launch.ts";
 import { readKept } from "./kept.ts";
 import { quiesce } from "./quiesce.ts";
 import { type Phase, Timeline } from "./timeline.ts";
@@ -30,6 +39,8 @@ export interface CaptureOptions {
   force?: boolean;
   /** How RAM is to be saved; what the profile says, unless told. */
   engine?: Engine;
+  /** Fail, instead of booting by emulation, when the guest gets nowhere with hardware acceleration. */
+  noFallback?: boolean;
 }
 
 /** What capturing gave. */
@@ -77,7 +88,7 @@ export async function capture(emulator: Emulator, options: CaptureOptions = {}):
       `instance '${emulator.instance}' is ${kept.how}, which a capture would drop: name another --instance, or drop it yourself ('hotboot stop --discard')`,
     );
   }
-  const setup = await makeSetup(emulator);
+  const setup = await makeSetup(emulator, { again: true });
   const timeline = new Timeline();
   if (!options.force) {
     const existing = await newestSnapshot(emulator.home.snapshots(imageKey(emulator))).catch(() => undefined);
@@ -85,18 +96,22 @@ export async function capture(emulator: Emulator, options: CaptureOptions = {}):
       return { snapshot: existing.manifest.id, captured: false, timeline: timeline.phases };
     }
   }
-  const snapshot = await captureStopped(emulator, setup, timeline, options.engine);
+  const { snapshot } = await captureStopped(emulator, setup, timeline, options);
   await timeline.phase("on disk", () => syncSnapshot(snapshot));
   return { snapshot: snapshot.manifest.id, captured: true, timeline: timeline.phases };
 }
 
-/** The same for an instance that is known to be stopped, under its lock; the snapshot is not yet on disk for sure. */
+/**
+ * The same for an instance that is known to be stopped, under its lock; the snapshot is not yet on disk for sure.
+ *
+ * @returns The snapshot, and what it was captured on: where it was booted again, that is no longer `setup`.
+ */
 export async function captureStopped(
   emulator: Emulator,
   setup: Setup,
   timeline: Timeline,
-  wanted?: Engine,
-): Promise<Snapshot> {
+  { engine: wanted, noFallback }: Omit<CaptureOptions, "force">,
+): Promise<{ snapshot: Snapshot; setup: Setup }> {
   const { home, report } = emulator;
   const directory = home.snapshots(imageKey(emulator));
   requireFreePorts(emulator);
@@ -104,17 +119,22 @@ export async function captureStopped(
   await removeLeftovers(directory);
 
   const engine = await chooseEngine(emulator, setup, wanted);
-  const snapshot = await captureWith(engine, emulator, setup, timeline).catch(async (error) => {
-    const other = "mapped-ram";
-    const isHopeless = !(error instanceof EngineError) || engine === other;
-    if (isHopeless || (await engineOf(other)).impossible(setup.qemu.version)) throw error;
-    report.warn(`the engine ${engine} does not work here (${messageOf(error)}): ${other} instead`);
-    return await captureWith(other, emulator, setup, timeline);
+  const captured = await bootWithin(emulator, setup.qemu, !noFallback, async (qemu) => {
+    const booted = { ...setup, qemu };
+    const snapshot = await captureWith(engine, emulator, booted, timeline).catch(async (error) => {
+      const other = "mapped-ram";
+      const isHopeless = !(error instanceof EngineError) || engine === other;
+      if (isHopeless || (await engineOf(other)).impossible(qemu.version)) throw error;
+      report.warn(`the engine ${engine} does not work here (${messageOf(error)}): ${other} instead`);
+      return await captureWith(other, emulator, booted, timeline);
+    });
+    return { snapshot, setup: booted };
   });
+  const { snapshot } = captured;
   await removeOthers(emulator, directory, snapshot.manifest.id).catch((error) => {
     report.warn(`an earlier snapshot stays: ${messageOf(error)}`);
   });
-  return snapshot;
+  return captured;
 }
 
 /** The engine that is wanted, where it can work. */
@@ -153,7 +173,7 @@ async function captureWith(
     const { qemu, channels } = launched;
     let guest: Omit<GuestState, "stoppedAt">;
     await whileAlive(emulator, launched, async (emulator) => {
-      await becomeHealthy(emulator, launched, timeline, profile.timeouts.boot);
+      await becomeHealthyFirst(emulator, setup, launched, timeline);
       guest = await timeline.phase("quiesce", () => quiesce(emulator, channels.agent));
     });
 

@@ -30,7 +30,7 @@ export async function continueSuspended(
     new HotbootError(
       `instance '${emulator.instance}' cannot go on where it was suspended, and is kept: ${why}; 'hotboot start --cold' boots its disk, without what was only in memory; 'hotboot reset' drops it`,
     );
-  setup = await asCaptured(emulator, setup, kept);
+  setup = await asCaptured(emulator, setup, kept, { emulated: true });
   const wrong = difference(kept, anyVersion(machineIdentity(emulator, setup), kept)) ??
     await wrongState(emulator, state);
   if (wrong) throw refusal(wrong);

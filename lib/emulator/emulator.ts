@@ -5,8 +5,7 @@ import { findProfile } from "../profile/find.ts";
 import { type LoadedProfile, loadProfile, type Profile } from "../profile/profile.ts";
 import type { Token } from "../release/token.ts";
 import { type Arch, HOST_ARCH } from "../vm/arch.ts";
-import { findQemu, probeQemu, type QemuFacts } from "../vm/probe.ts";
-import { Home, isLocked, lock, privateDirectory } from "./home.ts";
+import { Home, isLocked, lock } from "./home.ts";
 
 /** Receives what an operation tells while it works, each text as one line. No secret is in it. */
 export interface Reporter {
@@ -108,37 +107,6 @@ export async function openEmulator(options: EmulatorOptions = {}): Promise<Emula
 export function imageKey(emulator: Emulator): string {
   return `${emulator.profile.name}-${emulator.arch}`;
 }
-
-/**
- * QEMU on this machine. Needs read permission for `PATH`'s directories and run permission for QEMU.
- *
- * @param machineType Another machine type than its newest.
- */
-export async function qemuFacts(emulator: Emulator, machineType?: string): Promise<QemuFacts> {
-  const { arch, home, signal } = emulator;
-  const program = await findQemu(arch);
-  await privateDirectory(home.cache);
-  const facts = await probeQemu(
-    program,
-    arch,
-    `${home.cache}/${QEMU_CACHE}${machineType ?? arch}.json`,
-    { accelerator: Deno.env.get("HOTBOOT_ACCEL") || undefined, machineType },
-    { signal },
-  );
-  emulator.report.detail(`QEMU ${facts.version} (${facts.program}), ${facts.machineType}, ${facts.accelerator}`);
-  if (facts.passedOver) emulator.report.detail(`passed over: ${facts.passedOver}`);
-  return facts;
-}
-
-/** Has QEMU asked anew at the next start. */
-export async function forgetQemu({ home }: Emulator): Promise<void> {
-  for await (const { name } of Deno.readDir(home.cache)) {
-    if (name.startsWith(QEMU_CACHE)) await Deno.remove(`${home.cache}/${name}`).catch(() => {});
-  }
-}
-
-/** How the names of the files begin that remember what a QEMU can do. */
-const QEMU_CACHE = "qemu-";
 
 /** Keeps other operations away from this instance until disposed of. */
 export function lockInstance(emulator: Emulator): Promise<Disposable> {

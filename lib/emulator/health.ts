@@ -5,6 +5,9 @@ import { HotbootError, messageOf } from "../error.ts";
 import { getStatus } from "../guest_http.ts";
 import type { HealthCheck } from "../profile/profile.ts";
 
+/** A guest whose health checks have not been answered in time. */
+export class UnhealthyGuest extends HotbootError {}
+
 /** An attempt at a check, on the host's ports. */
 export function healthAttempt(check: HealthCheck, ports: Record<string, number>): Attempt {
   const expected = check.status ?? 200;
@@ -18,7 +21,7 @@ export function healthAttempt(check: HealthCheck, ports: Record<string, number>)
  * Returns when every check has been answered as expected at least once.
  *
  * @param onHealthy Called with the name of each check that turns healthy.
- * @throws {HotbootError} naming the checks that were not, and what they did instead, after `timeoutMs`.
+ * @throws {UnhealthyGuest} naming the checks that were not, and what they did instead, after `timeoutMs`.
  */
 export async function waitHealthy(
   checks: HealthCheck[],
@@ -32,6 +35,6 @@ export async function waitHealthy(
     await attemptAll(attempts, "not healthy", timeoutMs, signal, onHealthy);
   } catch (error) {
     signal.throwIfAborted();
-    throw new HotbootError(`${messageOf(error)}; 'hotboot logs' shows the guest's console`);
+    throw new UnhealthyGuest(`${messageOf(error)}; 'hotboot logs' shows the guest's console`);
   }
 }

@@ -12,7 +12,8 @@ import { shellCommand } from "../vm/shell.ts";
 import { sleep } from "../wait.ts";
 import { makeConfigDisk } from "./config_disk.ts";
 import { backingPath, privateDirectory } from "./home.ts";
-import { type Emulator, forgetQemu, qemuFacts } from "./emulator.ts";
+import { forgetQemu, qemuFacts, unlessStuck } from "./acceleration.ts";
+import type { Emulator } from "./emulator.ts";
 import { waitHealthy } from "./health.ts";
 import { type Image, IMAGE_DISK, readImageRecord } from "./image.ts";
 import {
@@ -53,11 +54,15 @@ export interface Setup {
   config?: { image: Uint8Array; sha256: string };
 }
 
-/** Finds out what all ways of starting need to know; makes the image when there is none. */
-export async function makeSetup(emulator: Emulator): Promise<Setup> {
+/**
+ * Finds out what all ways of starting need to know; makes the image when there is none.
+ *
+ * @param options As for {@linkcode qemuFacts}.
+ */
+export async function makeSetup(emulator: Emulator, options: { again?: boolean } = {}): Promise<Setup> {
   // One after the other: when one fails, nothing of another goes on.
   const config = await makeConfigDisk(emulator);
-  const qemu = await qemuFacts(emulator);
+  const qemu = await qemuFacts(emulator, {}, options);
   const image = await obtainImage(emulator);
   const { arch, report } = emulator;
   const firmware = await firmwareFor(emulator, image, qemu);
@@ -222,6 +227,19 @@ export async function release(emulator: Emulator, { qemu, record }: Launched): P
   record.state = "running";
   await writeInstance(emulator, record);
   await qemu.detach();
+}
+
+/** Waits for the health checks of a guest that boots, as long as it shows any sign of life. */
+export async function becomeHealthyFirst(
+  emulator: Emulator,
+  { qemu }: Setup,
+  launched: Launched,
+  timeline: Timeline,
+): Promise<void> {
+  const { boot } = emulator.profile.timeouts;
+  const { qemu: { qmp }, channels: { serialLog } } = launched;
+  const booting = { qemu, qmp, logs: [serialLog], patienceMs: boot * 1000 };
+  await unlessStuck(emulator, booting, (emulator) => becomeHealthy(emulator, launched, timeline, boot));
 }
 
 /** Waits for the profile's health checks. */

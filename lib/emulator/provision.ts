@@ -8,12 +8,14 @@ import type { CloudInit } from "../profile/profile.ts";
 import { copyCompressed } from "../vm/compress.ts";
 import { GuestAgent } from "../vm/guest_agent.ts";
 import { qemuArguments } from "../vm/machine.ts";
+import type { QemuFacts } from "../vm/probe.ts";
 import { QemuProcess } from "../vm/process.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 import { within } from "../wait.ts";
 import { type Base, findBase } from "./base_image.ts";
 import { makeConfigDisk } from "./config_disk.ts";
-import { type Emulator, lockInstance, qemuFacts } from "./emulator.ts";
+import { bootWithin, qemuFacts, StuckGuest, unlessStuck } from "./acceleration.ts";
+import { type Emulator, lockInstance } from "./emulator.ts";
 import { builderOf, clearInstance, instancePath, machineName, makeChannels, powerOff } from "./instance.ts";
 import { describeMachine, firmwareFor, whileAlive } from "./launch.ts";
 import { watchProvisioning } from "./provisioning.ts";
@@ -61,7 +63,6 @@ export async function cloudInitDigest(emulator: Emulator, recipe: CloudInit): Pr
  * @throws {HotbootError} when the guest does not report that it is done, or its agent does not answer then.
  */
 export async function provision(emulator: Emulator, recipe: CloudInit, digest: string, path: string): Promise<void> {
-  const { profile, report, signal } = emulator;
   const builder = builderOf(emulator);
   using _lock = await lockInstance(builder);
   await powerOff(builder); // what a killed build has left
@@ -71,19 +72,41 @@ export async function provision(emulator: Emulator, recipe: CloudInit, digest: s
   await makeOverlay(emulator, base, recipe, disk);
   const disks = await makeDisks(emulator, recipe, digest, work);
 
+  try {
+    await bootWithin(
+      emulator,
+      await qemuFacts(emulator),
+      true,
+      (qemu) => setUp(emulator, recipe, qemu, disk, disks, path),
+    );
+  } finally {
+    await clearInstance(builder);
+  }
+}
+
+/** Boots `disk`, has cloud-init set it up, and copies what has become of it to `path`. */
+async function setUp(
+  emulator: Emulator,
+  recipe: CloudInit,
+  qemu: QemuFacts,
+  disk: string,
+  disks: string[],
+  path: string,
+): Promise<void> {
+  const { profile, report, signal } = emulator;
+  const builder = builderOf(emulator);
   const channels = await makeChannels(builder);
   const progressLog = `${emulator.home.instance(builder.instance)}/progress.log`;
   // QEMU's own mode for a new file lets others read it.
   for (const log of [channels.serialLog, progressLog]) await Deno.writeFile(log, new Uint8Array(), { mode: 0o600 });
-  const qemu = await qemuFacts(emulator);
   const config = await makeConfigDisk(builder);
   const configDisk = instancePath(builder, "config");
   if (config) await Deno.writeFile(configDisk, config.image, { mode: 0o600 });
   const image = { paths: { disk } };
   const firmware = await firmwareFor(emulator, image, qemu);
-  const machine = describeMachine(builder, { qemu, image, firmware, config }, disk);
+  const described = describeMachine(builder, { qemu, image, firmware, config }, disk);
   // Packages may come from elsewhere, whatever the guest may reach later.
-  const args = qemuArguments({ ...machine, forwards: [], restricted: false, provisioning: { disks, progressLog } }, {
+  const args = qemuArguments({ ...described, forwards: [], restricted: false, provisioning: { disks, progressLog } }, {
     name: machineName(builder.instance),
     uuid: crypto.randomUUID(),
     memory: { kind: "anonymous" },
@@ -93,39 +116,37 @@ export async function provision(emulator: Emulator, recipe: CloudInit, digest: s
   report.detail(`${qemu.program} ${args.join(" ")}`);
   report.step(`boot the base image, to be set up by cloud-init (${profile.machine.memory} MiB, ${qemu.accelerator})`);
   report.detail(`its console is written to ${channels.serialLog}, what it reports to ${progressLog}`);
-  try {
-    await using machine = await QemuProcess.launch(qemu.program, args, channels.monitor, { signal });
-    const { qmp } = machine;
-    await qmp.execute("set-action", { shutdown: "pause" }); // its disk is still of use then
-    const off = qmp.waitForEvent(({ event }) => event === "SHUTDOWN", "QEMU");
-    const limits = {
-      timeoutMs: (recipe.timeout ?? DEFAULT_TIMEOUT_S) * 1000,
-      silenceMs: (recipe.silence ?? DEFAULT_SILENCE_S) * 1000,
-    };
-    await whileAlive(emulator, { qemu: machine }, async (emulator) => {
-      const logs = { serial: channels.serialLog, progress: progressLog };
-      await Promise.race([
-        watchProvisioning(logs, limits, report, emulator.signal),
-        off.then(() => Promise.reject(new HotbootError("the guest has powered itself off before it was done"))),
-      ]).catch((error) => {
-        emulator.signal.throwIfAborted();
-        throw new HotbootError(
-          `cloud-init has not made the image of '${profile.name}': ${
-            messageOf(error)
-          }; all it printed is in ${channels.serialLog} and ${progressLog}`,
-        );
-      });
-      await finish(emulator, channels.agent, off);
-    }, "the image was made");
-    report.step("compress the disk");
-    await copyCompressed(qmp, "disk", path, {
-      signal,
-      onProgress: (done, total) => report.progress("compress the disk", done, total),
+  await using machine = await QemuProcess.launch(qemu.program, args, channels.monitor, { signal });
+  const { qmp } = machine;
+  await qmp.execute("set-action", { shutdown: "pause" }); // its disk is still of use then
+  const off = qmp.waitForEvent(({ event }) => event === "SHUTDOWN", "QEMU");
+  const limits = {
+    timeoutMs: (recipe.timeout ?? DEFAULT_TIMEOUT_S) * 1000,
+    silenceMs: (recipe.silence ?? DEFAULT_SILENCE_S) * 1000,
+  };
+  const logs = { serial: channels.serialLog, progress: progressLog };
+  const booting = { qemu, qmp, logs: Object.values(logs), patienceMs: limits.silenceMs };
+  await whileAlive(emulator, { qemu: machine }, async (emulator) => {
+    await Promise.race([
+      unlessStuck(emulator, booting, ({ signal }) => watchProvisioning(logs, limits, report, signal)),
+      off.then(() => Promise.reject(new HotbootError("the guest has powered itself off before it was done"))),
+    ]).catch((error) => {
+      emulator.signal.throwIfAborted();
+      if (error instanceof StuckGuest) throw error;
+      throw new HotbootError(
+        `cloud-init has not made the image of '${profile.name}': ${
+          messageOf(error)
+        }; all it printed is in ${channels.serialLog} and ${progressLog}`,
+      );
     });
-    await machine.quit();
-  } finally {
-    await clearInstance(builder);
-  }
+    await finish(emulator, channels.agent, off);
+  }, "the image was made");
+  report.step("compress the disk");
+  await copyCompressed(qmp, "disk", path, {
+    signal,
+    onProgress: (done, total) => report.progress("compress the disk", done, total),
+  });
+  await machine.quit();
 }
 
 /** The disk that is written to: the base's content, in the image's size. */

@@ -5,6 +5,7 @@ import { UnusableSnapshot } from "../snapshot/manifest.ts";
 import { newestSnapshot, syncSnapshot } from "../snapshot/store.ts";
 import { coldBoot } from "./boot.ts";
 import { type Emulator, imageKey, lockInstance } from "./emulator.ts";
+import { UnhealthyGuest } from "./health.ts";
 import { findRunningOrClear, powerOff, unpause } from "./instance.ts";
 import { readKept } from "./kept.ts";
 import { makeSetup, requireFreePorts, type Setup } from "./launch.ts";
@@ -99,13 +100,19 @@ async function fastest(
   if (options.noCapture) return await coldBoot(emulator, setup, timeline, options);
   // No snapshot, or one that will never resume: the cold boot that is needed now can as well be captured.
   const { captureStopped } = await import("./capture.ts");
-  const captured = await captureStopped(emulator, setup, timeline, options.engine);
-  const synced = syncSnapshot(captured).then(() => undefined, (error: unknown) => error);
+  const captured = await captureStopped(emulator, setup, timeline, options).catch((error) => {
+    signal.throwIfAborted();
+    if (error instanceof UnhealthyGuest || options.noFallback) throw error; // which would boot no better once more
+    report.warn(`no snapshot was captured: ${messageOf(error)}`);
+  });
+  if (!captured) return await coldBoot(emulator, setup, timeline, options);
+  const { snapshot } = captured;
+  const synced = syncSnapshot(snapshot).then(() => undefined, (error: unknown) => error);
   try {
-    return await resume(emulator, setup, captured, timeline, options);
+    return await resume(emulator, captured.setup, snapshot, timeline, options);
   } catch (error) {
     notResumed(error);
-    return await coldBoot(emulator, setup, timeline, options);
+    return await coldBoot(emulator, captured.setup, timeline, options);
   } finally {
     const error = await synced;
     if (error) report.warn(`the snapshot may not survive a crash of the host: ${messageOf(error)}`);

@@ -14,7 +14,10 @@ import type { Phase, Timeline } from "./timeline.ts";
 export interface StartOptions {
   /** Boot from the image, and neither use nor make a snapshot. */
   cold?: boolean;
-  /** Fail, instead of booting, when a snapshot is there and cannot be resumed. */
+  /**
+   * Fail, instead of booting, when a snapshot is there and cannot be resumed, or none can be captured; and instead of booting
+   * by emulation, when the guest gets nowhere with hardware acceleration.
+   */
   noFallback?: boolean;
   /** Make no snapshot where there is none that can be resumed. */
   noCapture?: boolean;

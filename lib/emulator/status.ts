@@ -4,6 +4,8 @@ import { attemptOnce } from "../attempts.ts";
 import { messageOf } from "../error.ts";
 import type { Engine } from "../snapshot/manifest.ts";
 import { newestSnapshot } from "../snapshot/store.ts";
+import type { PassedOver } from "../vm/accelerator.ts";
+import { knownQemuFacts } from "./acceleration.ts";
 import { type Emulator, imageKey } from "./emulator.ts";
 import { healthAttempt } from "./health.ts";
 import { type ImageRecord, readImage } from "./image.ts";
@@ -41,6 +43,13 @@ export interface Status {
     /** For each health check whether it is green; none where it runs another profile than the emulator's. */
     health: Record<string, boolean>;
   };
+  /** How QEMU runs guests here, as far as an earlier command has found out. */
+  acceleration?: {
+    /** `kvm`, `hvf` or `tcg`, which emulates. */
+    accelerator: string;
+    /** The hardware accelerator that is not used, and why. */
+    passedOver?: PassedOver;
+  };
   /** The image, if there is one, with when it was put in place (ISO 8601); `error` says what is wrong with it. */
   image?: { path: string; created: string; bytes: number; origin: ImageRecord["origin"] } | { error: string };
   /** The newest snapshot, if there is one, with when it was captured (ISO 8601); `error` says why it is of no use. */
@@ -50,7 +59,7 @@ export interface Status {
 /**
  * Looks at the emulator. Nothing is changed and nothing is waited for but the health checks' answers.
  *
- * Needs read permission for the home; for an instance that runs, net permission for its sockets and ports.
+ * Needs read permission for the home, and env permission for `HOTBOOT_ACCEL`; for an instance that runs, net permission for its sockets and ports.
  *
  * @param emulator Which, from {@linkcode openEmulator}.
  * @returns What there is. What is wrong with the image or the snapshot is in it, and nothing is thrown for that.
@@ -65,8 +74,9 @@ export interface Status {
  * ```
  */
 export async function status(emulator: Emulator): Promise<Status> {
-  const [running, image, snapshot] = await Promise.all([
+  const [running, qemu, image, snapshot] = await Promise.all([
     describeRunning(emulator),
+    knownQemuFacts(emulator),
     describeImage(emulator),
     describeSnapshot(emulator),
   ]);
@@ -75,6 +85,7 @@ export async function status(emulator: Emulator): Promise<Status> {
     instance: emulator.instance,
     state: "stopped",
     ...running,
+    ...(qemu && { acceleration: { accelerator: qemu.accelerator, passedOver: qemu.passedOver } }),
     ...(image && { image }),
     ...(snapshot && { snapshot }),
   };

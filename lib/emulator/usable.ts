@@ -11,7 +11,8 @@ import {
   wrongSize,
 } from "../snapshot/manifest.ts";
 import { makeConfigDisk } from "./config_disk.ts";
-import { type Emulator, qemuFacts } from "./emulator.ts";
+import { qemuFacts } from "./acceleration.ts";
+import type { Emulator } from "./emulator.ts";
 import { IMAGE_DISK, readImage } from "./image.ts";
 import { identityOf, type Setup } from "./launch.ts";
 
@@ -28,16 +29,24 @@ export async function engineFault(
   return `it was captured with engine ${engine}, and ${wanted} is wanted`;
 }
 
-/** The same QEMU with the machine type that the snapshot was captured on, if it offers that. */
+/**
+ * The same QEMU with the machine type that it was captured on, if QEMU offers that.
+ *
+ * @param options `emulated`: also with emulation, if it was captured so, although hardware acceleration works by now.
+ */
 export async function asCaptured(
   emulator: Emulator,
   setup: Setup,
   { identity }: Pick<Manifest, "identity">,
+  { emulated }: { emulated?: boolean } = {},
 ): Promise<Setup> {
-  const machineType = identity["machine type"];
   const { qemu } = setup;
-  if (machineType === qemu.machineType || !qemu.machineTypes.includes(machineType)) return setup;
-  return { ...setup, qemu: await qemuFacts(emulator, machineType) };
+  const { "machine type": machineType, accelerator } = identity;
+  const isOther = machineType !== qemu.machineType && qemu.machineTypes.includes(machineType);
+  const toEmulate = emulated && accelerator === "tcg" && qemu.accelerator !== "tcg";
+  if (!isOther && !toEmulate) return setup;
+  const choice = { ...(isOther && { machineType }), ...(toEmulate && { accelerator }) };
+  return { ...setup, qemu: await qemuFacts(emulator, choice) };
 }
 
 /**

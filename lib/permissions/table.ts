@@ -39,10 +39,8 @@ export interface Row {
 }
 
 /** To ask QEMU what it is. */
-const ASK: Row = { run: ["qemu"], env: ["PATH", "HOTBOOT_ACCEL"] };
-/** To judge a snapshot: the host may have gone down before all of it was on the disk. */
-const JUDGE: Row = { ...ASK, sys: ["osUptime"] };
-const BOOT: Row = { read: ["firmware"], write: ["home"], net: ["services", "qemu"], ...JUDGE };
+const ASK: Row = { run: ["qemu"], env: ["PATH", "HOTBOOT_ACCEL"], sys: ["osUptime"] };
+const BOOT: Row = { read: ["firmware"], write: ["home"], net: ["services", "qemu"], ...ASK };
 const BUILD: Row = {
   read: ["recipe"],
   write: ["home"],
@@ -75,16 +73,16 @@ export const TABLE: Record<string, Row> = {
   "run": { ...START, run: [...START.run!, "bash"] },
   "stop": { write: ["home"], net: ["qemu"] },
   "reset": { write: ["home"], net: ["qemu"] },
-  "status": { read: ["home"], net: ["services", "qemu"] },
+  "status": { read: ["home"], net: ["services", "qemu"], env: ["HOTBOOT_ACCEL"] },
   "logs": { read: ["home"] },
   "exec": { read: ["home"], net: ["qemu"] },
   "credentials": { read: ["home"], net: ["qemu"] },
-  "snapshot ls": { read: ["home"], write: ["cache"], net: ["qemu"], ...JUDGE },
+  "snapshot ls": { read: ["home"], write: ["cache"], net: ["qemu"], ...ASK },
   "snapshot rm": { write: ["home"], net: ["qemu"] },
-  "snapshot prune": { write: ["home"], net: ["qemu"], ...JUDGE },
+  "snapshot prune": { write: ["home"], net: ["qemu"], ...ASK },
   "snapshot verify": { write: ["home"], sys: ["osUptime"] },
   "snapshot export": { write: ["home"], replace: ["FILE"], sys: ["osUptime"] },
-  "snapshot import": { write: ["home"], read: ["FILE"], ...JUDGE },
+  "snapshot import": { write: ["home"], read: ["FILE"], ...ASK },
   "iso create": { read: ["PATH…"], replace: ["IMAGE"] },
   "iso ls": { read: ["IMAGE"] },
   "iso extract": { read: ["IMAGE"], write: ["DIR"] },

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { isSameBoot } from "../boot_time.ts";
 import { HotbootError } from "../error.ts";
 import { type Fingerprint, fingerprint, matches } from "./fingerprint.ts";
 
@@ -80,13 +81,6 @@ export interface Manifest {
 const MANIFEST = "manifest.json";
 /** What is longer together is told by what differs in it. */
 const LONGEST_SHOWN = 200;
-/** The clock is corrected now and then, and the boot time computed from it moves along. */
-const BOOT_TIME_SLACK_MS = 60_000;
-
-/** When the host booted, milliseconds since 1970. Needs sys permission for `osUptime`. */
-export function bootTime(): number {
-  return Math.round(Date.now() - Deno.osUptime() * 1000);
-}
 
 /** A snapshot that cannot be resumed, now or later. */
 export class UnusableSnapshot extends HotbootError {
@@ -159,10 +153,8 @@ export function difference(
       ? longDifference(name, was, is)
       : `the ${name} was ${was ?? "not recorded"} and is ${is ?? "none"}`;
   }
-  if (manifest.unsyncedSinceBoot !== undefined) {
-    if (Math.abs(bootTime() - manifest.unsyncedSinceBoot) > BOOT_TIME_SLACK_MS) {
-      return "the host went down before the snapshot was safely on disk";
-    }
+  if (manifest.unsyncedSinceBoot !== undefined && !isSameBoot(manifest.unsyncedSinceBoot)) {
+    return "the host went down before the snapshot was safely on disk";
   }
 }
 

@@ -1,15 +1,8 @@
 /** The snapshots of one image on disk: made aside, put in place whole, found again. */
 
+import { bootTime } from "../boot_time.ts";
 import { fingerprint } from "./fingerprint.ts";
-import {
-  bootTime,
-  describeFiles,
-  FORMAT,
-  type Manifest,
-  readManifest,
-  SNAPSHOT_FILES,
-  writeManifest,
-} from "./manifest.ts";
+import { describeFiles, FORMAT, type Manifest, readManifest, SNAPSHOT_FILES, writeManifest } from "./manifest.ts";
 
 /** A snapshot in its directory. */
 export interface Snapshot {

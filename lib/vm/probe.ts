@@ -1,11 +1,25 @@
 /** Finding QEMU and what it can do here, by asking the program itself. */
 
 import { encodeHex } from "@std/encoding/hex";
+import { bootTime, isSameBoot } from "../boot_time.ts";
 import { HotbootError, messageOf } from "../error.ts";
-import { type Arch, HOST_ARCH } from "./arch.ts";
 import { onPath } from "../on_path.ts";
+import { sleep, type WaitOptions } from "../wait.ts";
+import {
+  type Candidate,
+  type Hardware,
+  measureEmulation,
+  namedAccelerator,
+  type PassedOver,
+  refused,
+  slow,
+  slowdown,
+  type Standard,
+  stuck,
+} from "./accelerator.ts";
+import { accelerationGuest } from "./accelerator_guest.ts";
+import { type Arch, HOST_ARCH } from "./arch.ts";
 import { QmpClient } from "./qmp.ts";
-import type { WaitOptions } from "../wait.ts";
 
 /** What a QEMU program turned out to be and to offer on this host. */
 export interface QemuFacts {
@@ -17,14 +31,24 @@ export interface QemuFacts {
   machineType: string;
   /** All versioned machine types of that kind which it offers, for snapshots of other versions. */
   machineTypes: string[];
-  /** The accelerator that works: `kvm`, `hvf` or `tcg`. */
+  /** The accelerator: `kvm`, `hvf` or `tcg`. */
   accelerator: string;
   /** The CPU model that goes with it, and its properties: `max,pauth-impdef=on`. */
   cpuModel: string;
   /** The CPU's features as QEMU sees them, as a digest: with kvm and hvf they are the host's. */
   cpuFeatures: string;
-  /** Why a faster accelerator was passed over; empty when none was. */
-  passedOver: string;
+  /** The hardware accelerator that was passed over, if one was. */
+  passedOver?: PassedOver;
+  /** How many times slower than emulation the accelerator is that a person has named, if it is. */
+  slowdown?: number;
+}
+
+/** What to use instead of what is best here. */
+export interface Choice {
+  /** `kvm`, `hvf` or `tcg`. */
+  accelerator?: string;
+  /** A versioned machine type, instead of the newest. */
+  machineType?: string;
 }
 
 const PROGRAMS: Record<Arch, { program: string; machine: string; apt: string }> = {
@@ -36,8 +60,18 @@ const PROGRAMS: Record<Arch, { program: string; machine: string; apt: string }> 
  * time when they are computed as the architecture recommends; those of QEMU's own kind are cheap.
  */
 const EMULATED_CPU: Record<Arch, string> = { amd64: "max", arm64: "max,pauth-impdef=on" };
-/** A hardware accelerator that did not work is tried again after this long; a group or module may have been added. */
-const RETRY_AFTER_MS = 24 * 3600 * 1000;
+
+const ASK_MS = 20_000;
+/** From the end of QEMU's monitor to the end of the process. */
+const ENDING_MS = 500;
+/** What was asked by the same command is not asked again. */
+const JUST_NOW_MS = 5000;
+const HOUR_MS = 3600 * 1000;
+/**
+ * For how long it is remembered that hardware was passed over, as long as QEMU's file and the host's boot are the same. A
+ * group or a module may be added at any time; what is slow is so until something else boots.
+ */
+const REMEMBERED_MS: Record<PassedOver["reason"], number> = { refused: HOUR_MS, stuck: 24 * HOUR_MS, slow: Infinity };
 
 /** QEMU's program for a guest architecture: `qemu-system-x86_64`. */
 export function qemuProgram(arch: Arch): string {
@@ -58,60 +92,167 @@ export async function findQemu(arch: Arch): Promise<string> {
   );
 }
 
+/** What is remembered of a QEMU. */
+interface Memory {
+  /** Its file, and what was asked for. */
+  key: string;
+  /** The host's boot time, milliseconds since 1970. */
+  booted: number;
+  /** When it was asked, likewise. */
+  time: number;
+  facts: QemuFacts;
+}
+
+/** How to ask. */
+export interface ProbeOptions extends WaitOptions {
+  /** Ask again where QEMU has refused an accelerator: a boot is at hand, which costs more than the question. */
+  again?: boolean;
+  /** The hardware accelerator that QEMU may have for such a guest; this platform's unless told. */
+  hardware?: Hardware;
+}
+
 /**
- * What `program` can do, remembered in `cacheFile` for as long as the program's file stays the same.
+ * What `program` can do. It is remembered, for as long as its file stays the same and the host is not booted again.
  *
- * @param choice An accelerator to use instead of the fastest that works, and a machine type instead of the newest.
+ * @param cache Where it is remembered, and the path of a file for the guest that accelerators are tried with. Neither need
+ * be there.
+ * @throws {HotbootError} when QEMU does not start.
  */
 export async function probeQemu(
   program: string,
   arch: Arch,
-  cacheFile: string,
-  choice: { accelerator?: string; machineType?: string } = {},
-  options: WaitOptions = {},
+  cache: { facts: string; guest: string },
+  choice: Choice = {},
+  options: ProbeOptions = {},
 ): Promise<QemuFacts> {
-  const { accelerator, machineType = PROGRAMS[arch].machine } = choice;
-  const { size, mtime } = await Deno.stat(program);
-  const key = JSON.stringify([program, size, mtime, arch, accelerator ?? "", machineType]);
-  try {
-    const cached = JSON.parse(await Deno.readTextFile(cacheFile));
-    const expired = cached.facts.passedOver && Date.now() - cached.time > RETRY_AFTER_MS;
-    if (cached.key === key && !expired) return cached.facts;
-  } catch {
-    // none yet, or not readable: ask
-  }
-  const facts = await askQemu(program, arch, machineType, accelerator ? [accelerator] : candidates(arch), options);
-  const temporary = `${cacheFile}.${crypto.randomUUID()}`;
-  await Deno.writeTextFile(temporary, JSON.stringify({ key, time: Date.now(), facts }), { mode: 0o600 });
-  await Deno.rename(temporary, cacheFile);
+  const key = await keyOf(program, arch, choice);
+  const known = await readMemory(cache.facts);
+  if (known?.key === key && isSameBoot(known.booted) && !isStale(known, options.again)) return known.facts;
+  const { hardware = hardwareFor(arch), signal } = options;
+  const facts = await askQemu(program, arch, cache.guest, hardware, choice, { timeoutMs: ASK_MS, signal });
+  await remember(cache.facts, key, facts);
   return facts;
 }
 
-function candidates(arch: Arch): string[] {
-  if (arch !== HOST_ARCH) return ["tcg"];
-  return Deno.build.os === "darwin" ? ["hvf", "tcg"] : ["kvm", "tcg"];
+/** What is remembered, whether or not it would be asked again; `undefined`: nothing. */
+export async function rememberedFacts(factsPath: string): Promise<QemuFacts | undefined> {
+  return (await readMemory(factsPath))?.facts;
 }
 
+/**
+ * Passes over the hardware accelerator that {@linkcode probeQemu} has found, also in the next commands: a guest that was
+ * booted with it got nowhere for so many seconds.
+ *
+ * @returns What QEMU can do by emulation.
+ */
+export async function passOverStuck(
+  program: string,
+  arch: Arch,
+  cache: { facts: string },
+  { accelerator, seconds }: { accelerator: Hardware; seconds: number },
+  choice: Choice = {},
+  options: WaitOptions = {},
+): Promise<QemuFacts> {
+  const facts = await askEmulation(program, arch, choice, { timeoutMs: ASK_MS, ...options });
+  facts.passedOver = stuck(accelerator, seconds);
+  await remember(cache.facts, await keyOf(program, arch, choice), facts);
+  return facts;
+}
+
+function isStale({ time, facts: { passedOver } }: Memory, again = false): boolean {
+  if (!passedOver) return false;
+  const age = Date.now() - time;
+  return age > (again && passedOver.reason === "refused" ? JUST_NOW_MS : REMEMBERED_MS[passedOver.reason]);
+}
+
+async function keyOf(program: string, arch: Arch, { accelerator = "", machineType = "" }: Choice): Promise<string> {
+  const { size, mtime } = await Deno.stat(program);
+  return JSON.stringify([program, size, mtime, arch, accelerator, machineType]);
+}
+
+async function remember(path: string, key: string, facts: QemuFacts): Promise<void> {
+  await writeCache(path, JSON.stringify({ key, booted: bootTime(), time: Date.now(), facts } satisfies Memory));
+}
+
+async function readMemory(path: string): Promise<Memory | undefined> {
+  try {
+    return JSON.parse(await Deno.readTextFile(path));
+  } catch {
+    return undefined; // none yet, or not readable: ask
+  }
+}
+
+async function writeCache(path: string, content: string | Uint8Array): Promise<void> {
+  const temporary = `${path}.${crypto.randomUUID()}`;
+  const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
+  await Deno.writeFile(temporary, bytes, { mode: 0o600 });
+  await Deno.rename(temporary, path);
+}
+
+/** The hardware accelerator that QEMU may have for a guest of this architecture. */
+function hardwareFor(arch: Arch): Hardware | undefined {
+  if (arch !== HOST_ARCH) return undefined;
+  return Deno.build.os === "darwin" ? "hvf" : "kvm";
+}
+
+/** Hardware where it works and is no slower than emulation, else emulation; or what was chosen. */
 async function askQemu(
   program: string,
   arch: Arch,
-  machine: string,
-  accelerators: string[],
+  guestPath: string,
+  hardware: Hardware | undefined,
+  choice: Choice,
   options: WaitOptions,
 ): Promise<QemuFacts> {
-  const failures: string[] = [];
-  for (const accelerator of accelerators) {
-    const cpuModel = accelerator === "tcg" ? EMULATED_CPU[arch] : "host";
+  const named = choice.accelerator === undefined ? undefined : namedAccelerator(choice.accelerator);
+  const emulation = emulationOf(program, arch, choice);
+  const accelerator = named ?? hardware;
+  let passedOver: PassedOver | undefined;
+  if (accelerator !== undefined && accelerator !== "tcg") {
+    const candidate: Candidate = { ...emulation, accelerator, cpuModel: "host" };
     try {
-      const answer = await askWith(program, machine, accelerator, cpuModel, { timeoutMs: 20_000, ...options });
-      return { program, accelerator, cpuModel, passedOver: failures.join("; "), ...answer };
+      const answer = await ask(candidate, options);
+      const factor = await compare(candidate, emulation, guestPath, options.signal);
+      const facts = { program, accelerator, cpuModel: candidate.cpuModel, ...answer };
+      if (factor <= 1) return facts;
+      if (named) return { ...facts, slowdown: factor };
+      passedOver = slow(accelerator as Hardware, factor);
     } catch (error) {
       options.signal?.throwIfAborted();
       if (error instanceof Deno.errors.NotCapable) throw error; // that says nothing about the accelerator
-      failures.push(`${accelerator}: ${messageOf(error).replaceAll("\n", "; ")}`);
+      passedOver = refused(accelerator as Hardware, error);
+      if (named) throw new HotbootError(`HOTBOOT_ACCEL=${named}: ${passedOver.why}; unset it, or ${passedOver.remedy}`);
     }
   }
-  throw new HotbootError(`${program} does not start here (${failures.join("; ")})`);
+  return { ...await askEmulation(program, arch, choice, options), ...(passedOver && { passedOver }) };
+}
+
+function emulationOf(program: string, arch: Arch, { machineType = PROGRAMS[arch].machine }: Choice): Candidate {
+  return { program, arch, machine: machineType, accelerator: "tcg", cpuModel: EMULATED_CPU[arch] };
+}
+
+async function askEmulation(program: string, arch: Arch, choice: Choice, options: WaitOptions): Promise<QemuFacts> {
+  const emulation = emulationOf(program, arch, choice);
+  const { accelerator, cpuModel } = emulation;
+  try {
+    return { program, accelerator, cpuModel, ...await ask(emulation, options) };
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    throw new HotbootError(`${program} does not start here (${messageOf(error)}): reinstall QEMU`);
+  }
+}
+
+/** How many times slower than emulation the candidate works. Where emulation does not do the work, the guest is at fault. */
+async function compare(
+  candidate: Candidate,
+  emulation: Candidate,
+  path: string,
+  signal?: AbortSignal,
+): Promise<number> {
+  await writeCache(path, accelerationGuest(candidate.arch));
+  const standard: Standard | undefined = await measureEmulation(emulation, path, signal);
+  return standard ? await slowdown(candidate, path, standard, signal) : 1;
 }
 
 /** A CPU as `-cpu` takes it, as the monitor does. */
@@ -121,10 +262,10 @@ function cpuModelOf(text: string): { name: string; props: Record<string, boolean
 }
 
 /**
- * Starts QEMU as it will be started for a guest, but for the guest, and asks it: a device file proves nothing. That
- * QEMU has ended when this returns, however it does.
+ * Starts QEMU as it will be started for a guest, but for the guest, and asks it. That QEMU has ended when this returns,
+ * however it does.
  */
-async function askWith(program: string, machine: string, accelerator: string, cpuModel: string, limits: WaitOptions) {
+async function ask({ program, machine, accelerator, cpuModel }: Candidate, limits: WaitOptions) {
   limits.signal?.throwIfAborted();
   const child = new Deno.Command(program, {
     args: [
@@ -143,17 +284,15 @@ async function askWith(program: string, machine: string, accelerator: string, cp
     const machineType = machines.find(({ alias, name }) => alias === machine || name === machine)?.name ?? machine;
     const kind = machineType.replace(/[\d.]+$/, ""); // pc-q35-
     const machineTypes = machines.map(({ name }) => name).filter((name) => name.startsWith(kind));
-    const features = await qmp.execute<{ model: { props: Record<string, unknown> } }>(
-      "query-cpu-model-expansion",
-      { type: "full", model: cpuModelOf(cpuModel) },
-      limits,
+    const digest = await crypto.subtle.digest(
+      "SHA-256",
+      new TextEncoder().encode(await features(qmp, cpuModel, limits)),
     );
-    const text = Object.entries(features.model.props).map((entry) => entry.join("=")).sort().join();
-    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
     await qmp.execute("quit");
     return { version: qmp.version, machineType, machineTypes, cpuFeatures: encodeHex(new Uint8Array(digest)) };
   } catch (error) {
-    const said = (await Promise.race([stderr, Promise.resolve("")])).trim();
+    const hasEnded = await Promise.race([child.status, sleep(ENDING_MS)]) !== undefined; // then it has said why
+    const said = hasEnded ? (await stderr).trim() : "";
     throw said ? new HotbootError(said.replace(/^\S+: /, "")) : error;
   } finally {
     try {
@@ -163,5 +302,31 @@ async function askWith(program: string, machine: string, accelerator: string, cp
     }
     await child.status;
     await stderr.catch(() => {});
+  }
+}
+
+/**
+ * The CPU's features, as a text that is another for another CPU. On Arm, QEMU expands the model `host` only with kvm
+ * (target/arm/arm-qmp-cmds.c), so under hvf the CPU itself is asked which one it is.
+ */
+async function features(qmp: QmpClient, cpuModel: string, limits: WaitOptions): Promise<string> {
+  const text = (properties: Record<string, unknown>) =>
+    Object.entries(properties).map((each) => each.join("=")).sort().join();
+  try {
+    const expanded = await qmp.execute<{ model: { props: Record<string, unknown> } }>(
+      "query-cpu-model-expansion",
+      { type: "full", model: cpuModelOf(cpuModel) },
+      limits,
+    );
+    return text(expanded.model.props);
+  } catch {
+    limits.signal?.throwIfAborted();
+  }
+  try {
+    const [{ "qom-path": path }] = await qmp.execute<{ "qom-path": string }[]>("query-cpus-fast", {}, limits);
+    return text({ midr: await qmp.execute("qom-get", { path, property: "midr" }, limits) });
+  } catch {
+    limits.signal?.throwIfAborted();
+    return "unknown"; // no reason not to use it
   }
 }

@@ -32,7 +32,7 @@ const MAY: Record<string, string[]> = {
   "build": BUILD,
   "build, by cloud-init": [
     ...["read recipe", "write home", "connect sockets", "connect base image", "ask statfs"],
-    ...["run qemu", "read PATH", "read HOTBOOT_ACCEL"],
+    ...["run qemu", "read PATH", "read HOTBOOT_ACCEL", "ask osUptime"],
   ],
   "pull": [...PULL, ...BOOT],
   "pull --skip-snapshot": PULL,
@@ -50,7 +50,7 @@ const MAY: Record<string, string[]> = {
   "run --config-file": [...BOOT, "run bash", "read FILE"],
   "stop": ["write home", "connect sockets"],
   "reset": ["write home", "connect sockets"],
-  "status": ["read home", "connect services", "connect sockets"],
+  "status": ["read home", "connect services", "connect sockets", "read HOTBOOT_ACCEL"],
   "logs": ["read home"],
   "exec": ["read home", "connect sockets"],
   "credentials": ["read home", "connect sockets"],

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { fingerprint, matches } from "../../lib/snapshot/fingerprint.ts";
+import { bootTime } from "../../lib/boot_time.ts";
 import {
-  bootTime,
   difference,
   type Identity,
   type Manifest,

@@ -1,0 +1,207 @@
+/**
+ * Accelerators, on hosts of each kind. What this machine is not is played by a script before QEMU: it answers for kvm as such
+ * hosts do (their words are in tests/unit/accelerator_test.ts), or emulates in kvm's place. How fast a real kvm is, it cannot
+ * show.
+ */
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { measureEmulation } from "../../lib/vm/accelerator.ts";
+import { accelerationGuest } from "../../lib/vm/accelerator_guest.ts";
+import type { Arch } from "../../lib/vm/arch.ts";
+import { onPath } from "../../lib/on_path.ts";
+import { probeQemu } from "../../lib/vm/probe.ts";
+import type { Status } from "../../lib/emulator/status.ts";
+import { assertCode, GuestHome, newerQemu, QEMU } from "./harness.ts";
+
+const MACHINES: Record<Arch, { machine: string; cpuModel: string }> = {
+  amd64: { machine: "q35", cpuModel: "max" },
+  arm64: { machine: "virt", cpuModel: "max,pauth-impdef=on" },
+};
+
+/** With what a script tells the trial of an accelerator from other uses of QEMU. */
+const IS_TRIAL = `case "$*" in *accelerator-*) trial=yes ;; *) trial= ;; esac`;
+/** The command line with emulation in kvm's place. */
+const EMULATE = `
+for arg; do
+  shift
+  case $arg in kvm) arg=tcg ;; host) arg=max ;; esac
+  set -- "$@" "$arg"
+done`;
+
+/** How a script plays a host's kvm; it need not do anything about other accelerators. */
+const HOSTS = {
+  "no device": `echo "Could not access KVM kernel module: No such file or directory" >&2; exit 1`,
+  "no permission": `echo "Could not access KVM kernel module: Permission denied" >&2; exit 1`,
+  "QEMU aborts": `echo "error: failed to set MSR 0x10a to 0x69" >&2; kill -ABRT $$`,
+  "slower than emulation": `[ -z "$trial" ] || sleep 20\n${EMULATE}`,
+};
+
+/** The environment in which QEMU has a kvm as `script` plays it. */
+function hostWith(home: GuestHome, script: string): Promise<Record<string, string>> {
+  return home.wrappedQemu((qemu) => `${IS_TRIAL}\ncase "$*" in *"-accel kvm"*) ${script}\n ;; esac\nexec ${qemu} "$@"`);
+}
+
+/** One whose kvm works: it is emulation, and what is called that is slower (QEMU 7.2: -singlestep). */
+const WORKING = `case "$*" in
+  *"-accel kvm"*) ${EMULATE} ;;
+  *) [ -z "$trial" ] || set -- "$@" -singlestep ;;
+esac`;
+
+Deno.test("the guest does its work on each QEMU and architecture", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "hotboot-accelerator-" });
+  try {
+    for (const arch of ["amd64", "arm64"] as const) {
+      const guest = `${directory}/${arch}`;
+      await Deno.writeFile(guest, accelerationGuest(arch));
+      for (const name of [QEMU[arch], await newerQemu(arch)]) {
+        const program = name.includes("/") ? name : (await onPath(name))!;
+        const candidate = { program, arch, accelerator: "tcg", ...MACHINES[arch] };
+        assert(await measureEmulation(candidate, guest), `${arch}, ${program}`);
+      }
+    }
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+for (const [kind, script] of Object.entries(HOSTS)) {
+  Deno.test(`a host whose kvm is no good (${kind}): its guests are emulated, and that is said with what to do`, async () => {
+    await using micro = await GuestHome.make();
+    const env = await hostWith(micro, script);
+    const run = await micro.run("start", [], { env });
+    assertCode(run, 0);
+    const said = run.stderr.split("\n").filter((line) => line.includes("emulated, without kvm"));
+    assertEquals(said.length, 1, run.stderr);
+    assertMatch(said[0], /^hotboot: the guest's CPUs are emulated, without kvm: .+; .+$/);
+    assertMatch(run.stderr, /cold boot \(\d+ MiB, tcg\)/);
+
+    const { acceleration } = JSON.parse((await micro.run("status", ["--json"], { env })).stdout) as Status;
+    assertEquals(acceleration!.accelerator, "tcg");
+    assertEquals(said[0].includes(acceleration!.passedOver!.why), true, said[0]);
+    assertMatch((await micro.run("status", [], { env })).stdout, /emulated, without kvm: /);
+    // What resumes is not told again.
+    await micro.succeed("stop", ["--discard"]);
+    assertEquals((await micro.run("start", [], { env })).stderr.includes("without kvm"), false);
+  });
+}
+
+Deno.test("a host whose kvm works uses it, and one on which it was refused does so as soon as it works", async () => {
+  await using micro = await GuestHome.make();
+  // One file for both, of one size and date: QEMU seems to be the same one.
+  const disguise = async (env: Record<string, string>) => {
+    const wrapper = `${micro.directory}/wrapped-qemu`;
+    await Deno.writeTextFile(wrapper, (await Deno.readTextFile(wrapper)).padEnd(4096, "\n"));
+    await Deno.utime(wrapper, 0, 0);
+    return env;
+  };
+  const refusing = await disguise(await hostWith(micro, HOSTS["no permission"]));
+  assertCode(await micro.run("start", ["--no-fallback"], { env: refusing }), 0);
+  await micro.succeed("stop");
+  const working = await disguise(
+    await micro.wrappedQemu((qemu) => `${IS_TRIAL}\n${WORKING}\nexec ${qemu} "$@"`),
+  );
+
+  // What was suspended under emulation goes on so.
+  const continued = await micro.run("start", ["--json", "--no-fallback"], { env: working });
+  assertCode(continued, 0);
+  assertEquals(JSON.parse(continued.stdout).origin, "continue");
+  await micro.succeed("stop", ["--discard"]);
+  const captured = await micro.run("capture", [], { env: working });
+  assertCode(captured, 0);
+  assertMatch(captured.stderr, /cold boot \(\d+ MiB, kvm\)/);
+  const resumed = await micro.run("start", ["--json", "--no-fallback"], { env: working });
+  assertEquals(JSON.parse(resumed.stdout).origin, "resume");
+});
+
+Deno.test("HOTBOOT_ACCEL decides, and is told when what it names is slower than emulation, or does not work", async () => {
+  await using micro = await GuestHome.make();
+  const slow = await hostWith(micro, HOSTS["slower than emulation"]);
+  const named = await micro.run("start", ["--cold"], { env: { ...slow, HOTBOOT_ACCEL: "kvm" } });
+  assertCode(named, 0);
+  assertMatch(named.stderr, /warning: HOTBOOT_ACCEL=kvm, which is slower than emulation here: unset it/);
+  assertMatch(named.stderr, /cold boot \(\d+ MiB, kvm\)/);
+  await micro.succeed("stop", ["--discard"]);
+
+  const none = await hostWith(micro, HOSTS["no device"]);
+  const refused = await micro.run("start", ["--cold"], { env: { ...none, HOTBOOT_ACCEL: "kvm" } });
+  assertCode(refused, 1);
+  assertMatch(refused.stderr, /^hotboot: HOTBOOT_ACCEL=kvm: there is no \/dev\/kvm; unset it, or [^\n]+\n$/);
+  const unknown = await micro.run("start", ["--cold"], { env: { ...none, HOTBOOT_ACCEL: "xen" } });
+  assertCode(unknown, 1);
+  assertMatch(unknown.stderr, /^hotboot: HOTBOOT_ACCEL is 'xen': set it to kvm, hvf or tcg, or unset it\n$/);
+});
+
+/** kvm works in the trial, and a guest that is booted with it never runs. */
+const STUCK = `case "$*" in
+  *"-accel kvm"*) ${EMULATE}; [ -n "$trial" ] || set -- "$@" -S ;;
+  *) [ -z "$trial" ] || set -- "$@" -singlestep ;;
+esac`;
+
+Deno.test("a guest that gets nowhere with hardware acceleration is booted again by emulation, which is remembered", async () => {
+  // For half of the time to boot it may show nothing.
+  await using micro = await GuestHome.make({ change: (profile) => profile.timeouts = { boot: 40, resume: 45 } });
+  const env = await micro.wrappedQemu((qemu) => `${IS_TRIAL}\n${STUCK}\nexec ${qemu} "$@"`);
+  const untold = await micro.run("start", ["--no-fallback"], { env });
+  assertCode(untold, 1);
+  assertMatch(untold.stderr, /with kvm, the guest has printed nothing and not used its disk for \d+ s/);
+
+  const run = await micro.run("start", [], { env });
+  assertCode(run, 0);
+  assertMatch(run.stderr, /warning: with kvm, the guest has printed nothing[^\n]*; it is booted again, by emulation/);
+  assertMatch(run.stderr, /cold boot \(\d+ MiB, tcg\)/);
+  assertMatch(
+    (await micro.run("status", [], { env })).stdout,
+    /did nothing for \d+ s; HOTBOOT_ACCEL=kvm tries it again/,
+  );
+  await micro.succeed("stop", ["--discard"]);
+  const again = await micro.run("start", ["--json", "--no-fallback"], { env });
+  assertCode(again, 0);
+  assertEquals(JSON.parse(again.stdout).origin, "resume");
+});
+
+Deno.test("where the first start cannot capture, it boots", async () => {
+  await using micro = await GuestHome.make();
+  const env = await micro.wrappedQemu((qemu) =>
+    `case "$*" in *share=on*) echo "cannot map the file" >&2; exit 1 ;; esac\nexec ${qemu} "$@"`
+  );
+  const refused = await micro.run("start", ["--no-fallback"], { env });
+  assertCode(refused, 1);
+  assertMatch(refused.stderr, /cannot map the file/);
+  const run = await micro.run("start", ["--json"], { env });
+  assertCode(run, 0);
+  assertEquals(JSON.parse(run.stdout).origin, "cold boot");
+  assertMatch(run.stderr, /warning: no snapshot was captured: [^\n]*cannot map the file/);
+});
+
+Deno.test("on Arm, an accelerator that QEMU cannot expand the CPU model of is used all the same", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "hotboot-accelerator-" });
+  try {
+    const real = await onPath("qemu-system-aarch64");
+    const program = `${directory}/qemu-system-aarch64`;
+    const cache = { facts: `${directory}/facts.json`, guest: `${directory}/guest` };
+    const play = async (script: string) => {
+      await Deno.writeTextFile(program, `#!/bin/sh\n${IS_TRIAL}\n${script}\nexec ${real} "$@"\n`);
+      await Deno.chmod(program, 0o755);
+      return await probeQemu(program, "arm64", cache, {}, { hardware: "hvf" });
+    };
+    // As under hvf, QEMU answers the question about 'host' by an error: it has the model with kvm only.
+    const worked = await play(WORKING.replaceAll("kvm", "hvf"));
+    assertEquals([worked.accelerator, worked.cpuModel, worked.passedOver], ["hvf", "host", undefined]);
+
+    const refusals = {
+      "qemu-system-aarch64: -accel hvf: invalid accelerator hvf": /built without/,
+      "qemu-system-aarch64: -accel hvf: Error: ret = HV_DENIED (0xfae94007, at ../accel/hvf/hvf-accel-ops.c:339)":
+        /entitlement/,
+      "qemu-system-aarch64: Property 'host-arm-cpu.sme' not found": /SME/,
+    };
+    for (const [said, why] of Object.entries(refusals)) {
+      const { accelerator, passedOver } = await play(
+        `case "$*" in *"-accel hvf"*) echo "${said}" >&2; exit 1 ;; esac`,
+      );
+      assertEquals(accelerator, "tcg");
+      assertMatch(passedOver!.why, why);
+    }
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
