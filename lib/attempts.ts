@@ -3,22 +3,18 @@
 import { HotbootError, messageOf } from "./error.ts";
 import { sleep } from "./wait.ts";
 
-/** One attempt's limit: a connection that was lost while the guest's network came up is never answered. */
-const ATTEMPT_MS = 3000;
 /** The pause after a failed attempt: short at first, for a resume, and soon long enough not to load a booting guest. */
 const [FIRST_PAUSE_MS, LONGEST_PAUSE_MS] = [5, 200];
 
-/** Does something; gives what is wrong with the outcome, or `undefined`. */
+/** Does something that ends by itself; gives what is wrong with the outcome, or `undefined`. */
 export type Attempt = (signal: AbortSignal) => Promise<string | undefined>;
 
 /** One attempt: undefined when it went well, else why not. */
-export async function attemptOnce(attempt: Attempt, signal?: AbortSignal): Promise<string | undefined> {
-  const limit = AbortSignal.timeout(ATTEMPT_MS);
+export async function attemptOnce(attempt: Attempt, signal: AbortSignal): Promise<string | undefined> {
   try {
-    return await attempt(signal ? AbortSignal.any([signal, limit]) : limit);
+    return await attempt(signal);
   } catch (error) {
-    signal?.throwIfAborted();
-    if (limit.aborted) return `no answer within ${ATTEMPT_MS / 1000} s`;
+    signal.throwIfAborted();
     return messageOf(error);
   }
 }
@@ -38,16 +34,20 @@ export async function attemptAll(
   onPass: (name: string) => void = () => {},
 ): Promise<void> {
   const failures: string[] = [];
-  const end = performance.now() + timeoutMs;
+  const limit = AbortSignal.timeout(timeoutMs);
+  const either = AbortSignal.any([signal, limit]);
   await Promise.all(attempts.map(async ({ name, attempt }) => {
-    for (let pause = FIRST_PAUSE_MS;; pause = Math.min(pause * 1.5, LONGEST_PAUSE_MS)) {
-      const failure = await attemptOnce(attempt, signal);
-      if (failure === undefined) return onPass(name);
-      if (performance.now() > end) {
-        failures.push(`${name} (${failure})`);
-        return;
+    let failure: string | undefined = "no answer";
+    try {
+      for (let pause = FIRST_PAUSE_MS;; pause = Math.min(pause * 1.5, LONGEST_PAUSE_MS)) {
+        failure = await attemptOnce(attempt, either);
+        if (failure === undefined) return onPass(name);
+        await sleep(pause, either);
       }
-      await sleep(pause, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!limit.aborted) throw error;
+      failures.push(`${name} (${failure})`);
     }
   }));
   if (failures.length > 0) throw new HotbootError(`${what} within ${timeoutMs / 1000} s: ${failures.join(", ")}`);

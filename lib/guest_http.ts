@@ -7,6 +7,7 @@
 
 import { concat } from "@std/bytes/concat";
 import { HotbootError } from "./error.ts";
+import { within } from "./wait.ts";
 import { writeAll } from "./write_all.ts";
 
 /**
@@ -14,6 +15,8 @@ import { writeAll } from "./write_all.ts";
  * so that the host's kernel queues two connections, drops what comes then, and tries that again a second later.
  */
 const AT_ONCE = 2;
+/** A connection that was lost while the guest's network came up is never answered. */
+const TIMEOUT_MS = 3000;
 const LONGEST_HEAD = 64 * 1024;
 const LONGEST_BODY = 64 * 1024 * 1024;
 
@@ -27,6 +30,8 @@ export interface GuestRequest {
   headers?: Record<string, string>;
   /** What is sent behind them. */
   body?: string;
+  /** How long the answer may take from when the request has its turn, in milliseconds; 3000 unless told. */
+  timeoutMs?: number;
 }
 
 /** What came back. */
@@ -39,7 +44,7 @@ export interface GuestAnswer {
 /**
  * The status of the answer; its body is not waited for.
  *
- * @throws {HotbootError} when what answers is no HTTP server.
+ * @throws {HotbootError} when what answers is no HTTP server, or does not in time.
  * @throws {Deno.errors.ConnectionRefused | Deno.errors.ConnectionReset} and the like; the signal's reason when it aborts.
  */
 export async function getStatus(request: GuestRequest, signal: AbortSignal): Promise<number> {
@@ -68,17 +73,18 @@ export async function getAnswer(request: GuestRequest, signal: AbortSignal): Pro
 }
 
 async function exchange<T>(
-  { port, path, method = "GET", headers = {}, body = "" }: GuestRequest,
-  signal: AbortSignal,
+  { port, path, method = "GET", headers = {}, body = "", timeoutMs = TIMEOUT_MS }: GuestRequest,
+  outer: AbortSignal,
   read: (bytes: AsyncIterableIterator<Uint8Array>) => Promise<T>,
 ): Promise<T> {
-  signal.throwIfAborted();
-  using _turn = await takeTurn(port);
-  signal.throwIfAborted();
-  using connection = await Deno.connect({ hostname: "127.0.0.1", port });
-  const abort = () => connection.close(); // ends a read under way
-  signal.addEventListener("abort", abort, { once: true });
+  using _turn = await takeTurn(port, outer);
+  const limit = AbortSignal.timeout(timeoutMs);
+  const signal = AbortSignal.any([outer, limit]);
+  let abort = () => {};
   try {
+    using connection = await connect(port, signal);
+    abort = () => connection.close(); // ends a read under way
+    signal.addEventListener("abort", abort, { once: true });
     const content = new TextEncoder().encode(body);
     const lines = [
       `${method} ${path} HTTP/1.1`,
@@ -92,27 +98,44 @@ async function exchange<T>(
     await writeAll(connection, concat([head, content]));
     return await read(received(connection));
   } catch (error) {
-    signal.throwIfAborted();
+    outer.throwIfAborted();
+    if (limit.aborted) throw new HotbootError(`no answer within ${timeoutMs / 1000} s`);
     throw error;
   } finally {
     signal.removeEventListener("abort", abort);
   }
 }
 
+async function connect(port: number, signal: AbortSignal): Promise<Deno.TcpConn> {
+  const connecting = Deno.connect({ hostname: "127.0.0.1", port });
+  try {
+    return await within(connecting, "a connection", { signal });
+  } catch (error) {
+    connecting.then((late) => late.close(), () => {});
+    throw error;
+  }
+}
+
 const underWay = new Map<number, { free: number; waiting: (() => void)[] }>();
 
-async function takeTurn(port: number): Promise<Disposable> {
+async function takeTurn(port: number, signal: AbortSignal): Promise<Disposable> {
+  signal.throwIfAborted();
   if (!underWay.has(port)) underWay.set(port, { free: AT_ONCE, waiting: [] });
   const turns = underWay.get(port)!;
-  if (turns.free > 0) turns.free--;
-  else await new Promise<void>((resolve) => turns.waiting.push(resolve));
-  return {
-    [Symbol.dispose]() {
-      const next = turns.waiting.shift();
-      if (next) next();
-      else turns.free++;
-    },
+  const end = () => {
+    const next = turns.waiting.shift();
+    if (next) next();
+    else turns.free++;
   };
+  if (turns.free > 0) turns.free--;
+  else {
+    const turn = new Promise<void>((resolve) => turns.waiting.push(resolve));
+    await within(turn, "a turn", { signal }).catch((error) => {
+      turn.then(end); // it goes to the next when it comes
+      throw error;
+    });
+  }
+  return { [Symbol.dispose]: end };
 }
 
 async function* received(connection: Deno.Conn): AsyncIterableIterator<Uint8Array> {
@@ -120,21 +143,27 @@ async function* received(connection: Deno.Conn): AsyncIterableIterator<Uint8Arra
   for (let got; (got = await connection.read(buffer)) !== null;) yield buffer.slice(0, got);
 }
 
-/** The status line and the header fields, and what came behind them. */
+/** The final answer's status line and header fields, and what came behind them. */
 async function readHead(
   bytes: AsyncIterableIterator<Uint8Array>,
 ): Promise<{ status: number; headers: string; rest: Uint8Array }> {
   let got: Uint8Array = new Uint8Array();
   while (got.length < LONGEST_HEAD) {
+    const text = new TextDecoder("latin1").decode(got);
+    if (text.includes("\n")) {
+      const status = text.match(/^HTTP\/1\.[01] (\d{3})[ \r\n]/)?.[1];
+      if (!status) break;
+      const end = text.indexOf("\r\n\r\n");
+      if (end >= 0) {
+        const rest = got.slice(end + 4);
+        if (!status.startsWith("1")) return { status: Number(status), headers: text.slice(0, end), rest };
+        got = rest; // RFC 9110, section 15.2: the final answer is still to come
+        continue;
+      }
+    }
     const { value, done } = await bytes.next();
     if (done) throw new HotbootError("it closed the connection without an answer");
     got = concat([got, value]);
-    const text = new TextDecoder("latin1").decode(got);
-    if (!text.includes("\n")) continue;
-    const status = text.match(/^HTTP\/1\.[01] (\d{3})[ \r\n]/)?.[1];
-    if (!status) break;
-    const end = text.indexOf("\r\n\r\n");
-    if (end >= 0) return { status: Number(status), headers: text.slice(0, end), rest: got.slice(end + 4) };
   }
   throw new HotbootError("it does not answer as an HTTP server does");
 }

@@ -8,8 +8,8 @@ import { instancePath } from "./instance.ts";
 import { forgetMemory, type Kept } from "./kept.ts";
 import { IMAGE_DISK } from "./image.ts";
 import { becomeHealthyFirst, freshDisk, launch, type Setup, whileAlive } from "./launch.ts";
-import { newSecrets, wakeAndProve } from "./rotate.ts";
-import { attachShare } from "./share.ts";
+import { checkProof, newSecrets, wakeAndProve } from "./rotate.ts";
+import { giveShare } from "./share.ts";
 import { finish, type StartOptions, type StartResult } from "./started.ts";
 import type { Timeline } from "./timeline.ts";
 
@@ -66,11 +66,12 @@ async function bootOnce(
   );
   await using _machine = launched;
   const secrets = newSecrets(profile, options.noRotation);
-  await attachShare(emulator, launched.qemu.qmp); // at power-on, so that a directory that is not there is told at once
   await launched.qemu.qmp.execute("cont", {}, { signal: emulator.signal });
   await whileAlive(emulator, launched, async (emulator) => {
     await becomeHealthyFirst(emulator, setup, launched, timeline);
-    await wakeAndProve(emulator, launched, { secrets }, timeline);
+    if (!kept && secrets) await checkProof(emulator, launched, timeline);
+    await wakeAndProve(emulator, launched, { secrets }, timeline, profile.timeouts.boot);
+    await giveShare(emulator, launched.qemu.qmp, timeline);
   });
   return await finish(emulator, launched, timeline, secrets);
 }

@@ -30,6 +30,7 @@ import {
 } from "./launch.ts";
 import { readKept } from "./kept.ts";
 import { quiesce } from "./quiesce.ts";
+import { checkProof } from "./rotate.ts";
 import { type Phase, Timeline } from "./timeline.ts";
 import { manifestFault } from "./usable.ts";
 
@@ -174,6 +175,7 @@ async function captureWith(
     let guest: Omit<GuestState, "stoppedAt">;
     await whileAlive(emulator, launched, async (emulator) => {
       await becomeHealthyFirst(emulator, setup, launched, timeline);
+      await checkProof(emulator, launched, timeline);
       guest = await timeline.phase("quiesce", () => quiesce(emulator, channels.agent));
     });
 

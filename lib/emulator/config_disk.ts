@@ -3,7 +3,7 @@
 import { encodeHex } from "@std/encoding/hex";
 import { HotbootError, messageOf } from "../error.ts";
 import { fill } from "../fill.ts";
-import { buildIso } from "../iso/build.ts";
+import { buildIso, type IsoFile } from "../iso/build.ts";
 import type { ConfigDisk } from "../profile/profile.ts";
 import { portValue } from "../profile/references.ts";
 import type { Emulator } from "./emulator.ts";
@@ -15,19 +15,32 @@ const DATE = new Date("2000-01-01T00:00:00Z");
 export async function makeConfigDisk(emulator: Emulator): Promise<{ image: Uint8Array; sha256: string } | undefined> {
   const { config } = emulator.profile;
   if (!config) return undefined;
-  const image = buildIso(config.label, filesOf(config, (name) => valueOf(emulator, name)), DATE);
+  const image = buildIso(config.label, await filesOf(emulator, config), DATE);
   const digest = await crypto.subtle.digest("SHA-256", image.slice());
   return { image, sha256: encodeHex(new Uint8Array(digest)) };
 }
 
-function filesOf({ files }: ConfigDisk, value: (name: string) => string | undefined) {
-  return Object.entries(files).map(([name, lines]) => {
-    try {
-      const filled = lines.map((line) => fill(line, value));
-      return { name, data: new TextEncoder().encode(filled.map((line) => `${line}\n`).join("")) };
-    } catch (error) {
-      throw new HotbootError(`the profile's config.files["${name}"]: ${messageOf(error)}`);
-    }
+function filesOf(emulator: Emulator, { files }: ConfigDisk): Promise<IsoFile[]> {
+  return Promise.all(
+    Object.entries(files).map(async ([name, content]) => {
+      try {
+        const { file = "", lines = [] } = Array.isArray(content) ? { lines: content } : content;
+        return { name, data: file === "" ? filled(emulator, lines) : await copied(file) };
+      } catch (error) {
+        throw new HotbootError(`the profile's config.files["${name}"]: ${messageOf(error)}`);
+      }
+    }),
+  );
+}
+
+function filled(emulator: Emulator, lines: string[]): Uint8Array {
+  const texts = lines.map((line) => fill(line, (variable) => valueOf(emulator, variable)));
+  return new TextEncoder().encode(texts.map((line) => `${line}\n`).join(""));
+}
+
+async function copied(path: string): Promise<Uint8Array> {
+  return await Deno.readFile(path).catch((error) => {
+    throw error instanceof Deno.errors.NotFound ? new HotbootError(`there is no file at ${path}`) : error;
   });
 }
 

@@ -8,7 +8,7 @@ import { writeJson } from "./home.ts";
 import { instancePath } from "./instance.ts";
 import { forgetKept, forgetMemory, type Kept, wrongState } from "./kept.ts";
 import { becomeHealthy, launch, machineIdentity, release, type Setup } from "./launch.ts";
-import { attachShare } from "./share.ts";
+import { restoreShare } from "./share.ts";
 import { describeStart, type StartResult } from "./started.ts";
 import type { Timeline } from "./timeline.ts";
 import { anyVersion, asCaptured } from "./usable.ts";
@@ -47,7 +47,6 @@ export async function continueSuspended(
       throw refusal(`${messageOf(error)} (QEMU: ${await qemu.reason()})`);
     }
   });
-  await attachShare(emulator, qemu.qmp);
   await forgetMemory(emulator, kept); // before the guest writes to the disk
   const resumedAt = Date.now();
   await qemu.qmp.execute("cont", {}, { signal });
@@ -58,10 +57,7 @@ export async function continueSuspended(
     await Promise.all([
       wake(emulator, channels.agent, { guest, resumedAt }, timeline).catch((error) => {
         signal.throwIfAborted();
-        const what = profile.share
-          ? "the guest has not got the host's files, or its clock stands at the time of its suspension"
-          : "the guest's clock still stands at the time of its suspension";
-        report.warn(`${what}: ${messageOf(error)}`);
+        report.warn(`the guest's clock still stands at the time of its suspension: ${messageOf(error)}`);
       }),
       becomeHealthy(emulator, launched, timeline, profile.timeouts.resume),
     ]);
@@ -69,6 +65,7 @@ export async function continueSuspended(
     signal.throwIfAborted();
     throw new HotbootError(`it goes on where it was suspended, but ${messageOf(error)}`);
   }
+  await restoreShare(emulator, timeline);
   await writeJson(instancePath(emulator, "timeline"), timeline.phases);
   return describeStart(emulator, record, timeline);
 }

@@ -94,7 +94,7 @@ export async function openEmulator(options: EmulatorOptions = {}): Promise<Emula
   return {
     profile,
     profileUrl: url,
-    home: new Home(await homeDirectory(profile, options.home), profile.home?.instances),
+    home: new Home(await homeDirectory(profile, options.home), profile.home),
     instance,
     arch: options.arch ?? HOST_ARCH,
     signal: options.signal ?? new AbortController().signal,

@@ -12,7 +12,7 @@ import { runningValues } from "./values.ts";
  * Needs read permission for the home and net permission for the instance's sockets.
  *
  * @param emulator Which, from {@linkcode openEmulator}.
- * @param answer What {@linkcode openProject} has given; without it the variables with an answer in them are left out.
+ * @param answer What {@linkcode openProject} has given; with it those of the profile's `project` are there, too.
  * @returns The variables' values by their names, secrets among them; empty where the profile has no `environment`.
  * @throws {HotbootError} when the instance does not run.
  *
@@ -27,8 +27,8 @@ import { runningValues } from "./values.ts";
  */
 export async function environment(emulator: Emulator, answer?: ProjectAnswer): Promise<Record<string, string>> {
   const { value } = await runningValues(emulator);
-  const texts = Object.entries(emulator.profile.environment ?? {})
-    .filter(([, text]) => answer || !needsAnswer(text));
+  const { environment = {}, project } = emulator.profile;
+  const texts = Object.entries({ ...environment, ...(answer && project?.environment) });
   const answered = (variable: string) => {
     const field = variable.replace(/^answer\./, "");
     return field !== variable && answer && Object.hasOwn(answer, field) ? String(answer[field]) : undefined;
@@ -36,13 +36,4 @@ export async function environment(emulator: Emulator, answer?: ProjectAnswer): P
   return Object.fromEntries(
     texts.map(([name, text]) => [name, fill(text, (variable) => answered(variable) ?? value(variable))]),
   );
-}
-
-function needsAnswer(text: string): boolean {
-  let needs = false;
-  fill(text, (variable) => {
-    needs ||= variable.startsWith("answer.");
-    return "";
-  });
-  return needs;
 }

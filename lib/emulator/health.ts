@@ -5,8 +5,8 @@ import { HotbootError, messageOf } from "../error.ts";
 import { getStatus } from "../guest_http.ts";
 import type { HealthCheck } from "../profile/profile.ts";
 
-/** A guest whose health checks have not been answered in time. */
-export class UnhealthyGuest extends HotbootError {}
+/** A guest that does not do what its profile says: another boot would end the same. */
+export class GuestFault extends HotbootError {}
 
 /** An attempt at a check, on the host's ports. */
 export function healthAttempt(check: HealthCheck, ports: Record<string, number>): Attempt {
@@ -21,7 +21,7 @@ export function healthAttempt(check: HealthCheck, ports: Record<string, number>)
  * Returns when every check has been answered as expected at least once.
  *
  * @param onHealthy Called with the name of each check that turns healthy.
- * @throws {UnhealthyGuest} naming the checks that were not, and what they did instead, after `timeoutMs`.
+ * @throws {GuestFault} naming the checks that were not, and what they did instead, after `timeoutMs`.
  */
 export async function waitHealthy(
   checks: HealthCheck[],
@@ -35,6 +35,6 @@ export async function waitHealthy(
     await attemptAll(attempts, "not healthy", timeoutMs, signal, onHealthy);
   } catch (error) {
     signal.throwIfAborted();
-    throw new UnhealthyGuest(`${messageOf(error)}; 'hotboot logs' shows the guest's console`);
+    throw new GuestFault(`${messageOf(error)}; 'hotboot logs' shows the guest's console`);
   }
 }

@@ -14,20 +14,25 @@ export class Home {
   readonly root: string;
   /** Where its instances lie, one directory each. */
   readonly instances: string;
+  /** Where images lie, as `NAME-ARCH.qcow2` and their companions. */
+  readonly images: string;
 
   /**
    * The home at `root`, an absolute path; it need not exist yet.
    *
-   * @param instances What the directory of its instances is called.
+   * @param places Where instances and images lie: names in it, or absolute paths.
    */
-  constructor(root: string, instances = "instances") {
+  constructor(root: string, places: { instances?: string; images?: string } = {}) {
+    const { instances = "instances", images = "images" } = places;
+    const place = (name: string) => name.startsWith("/") ? name.replace(/\/+$/, "") : `${root}/${name}`;
     this.root = root;
-    this.instances = `${root}/${instances}`;
+    this.instances = place(instances);
+    this.images = place(images);
   }
 
-  /** Where images lie, as `NAME-ARCH.qcow2` and their companions. */
-  get images(): string {
-    return `${this.root}/images`;
+  /** All directories of it. */
+  get places(): string[] {
+    return [this.root, ...[this.instances, this.images].filter((path) => !path.startsWith(`${this.root}/`))];
   }
 
   /** What can be removed at any time. */
@@ -81,10 +86,11 @@ export class Home {
 }
 
 /**
- * How a disk in the directory `from` names the one at `to`, both below the home: relative, so that the home can be moved,
- * or absolute, where a link stands in the way to `from` and `..` would lead elsewhere.
+ * How a disk in the directory `from` names the one at `to`: relative, so that the home can be moved, or absolute, where one
+ * of them is not below the home, or a link stands in the way to `from` and `..` would lead elsewhere.
  */
 export async function backingPath(home: Home, from: string, to: string): Promise<string> {
+  if ([from, to].some((path) => !path.startsWith(`${home.root}/`))) return to;
   const [root, real] = await Promise.all([Deno.realPath(home.root), Deno.realPath(from)]);
   const inside = from.slice(home.root.length);
   if (real !== root + inside) return to;

@@ -26,7 +26,8 @@ export interface NewFile {
 /** Keeps others from putting an image of this emulator in place; makes the directory. */
 export async function lockImage(emulator: Emulator): Promise<Disposable> {
   const { home, profile, report, signal } = emulator;
-  await privateDirectory(home.images);
+  // One that a person has named may be for others, too.
+  await (home.places.includes(home.images) ? Deno.mkdir(home.images, { recursive: true }) : privateDirectory(home.images));
   const onWait = () => report.step(`waiting for another hotboot that works on the image of '${profile.name}'`);
   return await lock(home, imageLock(imageKey(emulator)), onWait, signal);
 }

@@ -1,6 +1,9 @@
 /** An instance on disk: which QEMU it is, where its sockets are, and whether that QEMU still runs. */
 
 import { HotbootError } from "../error.ts";
+import { fill } from "../fill.ts";
+import type { Port } from "../profile/profile.ts";
+import { portValue } from "../profile/references.ts";
 import type { Identity } from "../snapshot/manifest.ts";
 import type { Channels } from "../vm/machine.ts";
 import { attach } from "../vm/process.ts";
@@ -129,9 +132,22 @@ export async function writeInstance(emulator: Emulator, record: InstanceRecord):
   await writeJson(instancePath(emulator, "record"), record);
 }
 
-/** Where the services of an instance with these ports are. */
-export function urlsOf(ports: Record<string, number>): Record<string, string> {
-  return Object.fromEntries(Object.entries(ports).map(([name, port]) => [name, `http://127.0.0.1:${port}`]));
+/** Where the services of an instance are, as its profile says. */
+export function urlsOf({ profile }: Emulator, { ports, profile: name }: InstanceRecord): Record<string, string> {
+  const known = profile.name === name ? profile.ports : {};
+  const now = portsNow(known, ports);
+  const urlOf = (name: string, port: number) => {
+    const url = known[name]?.url;
+    return url ? fill(url, (variable) => portValue(now, variable)) : `http://127.0.0.1:${port}`;
+  };
+  return Object.fromEntries(Object.entries(ports).map(([name, port]) => [name, urlOf(name, port)]));
+}
+
+/** The profile's ports, the host's as they were when the instance was started. */
+export function portsNow(ports: Record<string, Port>, hosts: Record<string, number>): Record<string, Port> {
+  return Object.fromEntries(
+    Object.entries(ports).map(([name, port]) => [name, { ...port, host: hosts[name] ?? port.host }]),
+  );
 }
 
 /** A running instance and a connection to its monitor. */
@@ -213,6 +229,11 @@ export async function powerOff(emulator: Emulator): Promise<boolean> {
   return true;
 }
 
+/** Whether the instance's files are hotboot's: its record, or what it has kept, is there. */
+export async function hasRecord(emulator: Emulator): Promise<boolean> {
+  return await exists(instancePath(emulator, "kept")) || await exists(instancePath(emulator, "record"));
+}
+
 /**
  * Removes what belongs to a run that has ended. The serial log stays, for whoever asks why; so does what is kept for the
  * next start.
@@ -220,6 +241,7 @@ export async function powerOff(emulator: Emulator): Promise<boolean> {
 export async function clearInstance(emulator: Emulator): Promise<void> {
   const { directory, monitor, agent, migration } = await channelsOf(emulator);
   const isKept = await exists(instancePath(emulator, "kept"));
+  if (!await hasRecord(emulator)) return; // what is there is another program's
   if (!isKept) await removeSecrets(emulator);
   const ofTheRun = ["config", "timeline", "record"] as const;
   const files = [...isKept ? [] : ["disk", "state"] as const, ...ofTheRun]

@@ -18,6 +18,7 @@ import { waitHealthy } from "./health.ts";
 import { type Image, IMAGE_DISK, readImageRecord } from "./image.ts";
 import {
   clearInstance,
+  hasRecord,
   type InstanceChannels,
   instancePath,
   type InstanceRecord,
@@ -37,9 +38,19 @@ export async function freshDisk(emulator: Emulator, image: Image, backing: strin
   const path = instancePath(emulator, "disk");
   const directory = emulator.home.instance(emulator.instance);
   await privateDirectory(directory);
+  await setAside(emulator);
   const { virtualSize } = await readQcow2Header(image.paths.disk);
   await createOverlay(path, await backingPath(emulator.home, directory, backing), virtualSize);
   return path;
+}
+
+/** A disk that no record of hotboot's speaks of is another program's, and stays. */
+async function setAside(emulator: Emulator): Promise<void> {
+  if (await hasRecord(emulator)) return;
+  const path = instancePath(emulator, "disk");
+  const aside = `${path}.${new Date().toISOString().replaceAll(/[:.]/g, "-")}`;
+  const moved = await Deno.rename(path, aside).then(() => true, () => false);
+  if (moved) emulator.report.warn(`${path} is not hotboot's: it is kept as ${aside}`);
 }
 
 /** What all ways of starting need to know. */

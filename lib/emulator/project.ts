@@ -51,7 +51,6 @@ export async function openProject(emulator: Emulator, configFile: string): Promi
     );
   const { path, port, method = "POST", headers, body, timeout = DEFAULT_TIMEOUT_S } = request;
   const hasType = Object.keys(headers ?? {}).some((name) => name.toLowerCase() === "content-type");
-  const limit = AbortSignal.timeout(timeout * 1000);
   let answer: GuestAnswer;
   try {
     answer = await getAnswer({
@@ -60,10 +59,11 @@ export async function openProject(emulator: Emulator, configFile: string): Promi
       method,
       headers: { ...(body && !hasType && { "content-type": "application/json" }), ...filled(headers) },
       ...(body && { body: JSON.stringify(filled(body)) }),
-    }, AbortSignal.any([emulator.signal, limit]));
+      timeoutMs: timeout * 1000,
+    }, emulator.signal);
   } catch (error) {
     emulator.signal.throwIfAborted();
-    throw failure(file, limit.aborted ? `'${port}' did not answer within ${timeout} s` : messageOf(error));
+    throw failure(file, `'${port}': ${messageOf(error)}`);
   }
   return readAnswer(answer, request, secrets, file);
 }

@@ -9,10 +9,18 @@ import type { Emulator } from "./emulator.ts";
 import { newEntropy, reseedCommand } from "./reseed.ts";
 
 /**
- * Prints of each unit either `frozen UNIT GROUP` or `running UNIT WHY`. A group is frozen when the kernel says so (its
- * documentation, "Control Group v2": cgroup.freeze, cgroup.events).
+ * Prints of each unit that a name or systemd's pattern $1 stands for either `frozen N UNIT GROUP` or `running N UNIT WHY`,
+ * with the number $2. A group is frozen when the kernel says so (its documentation, "Control Group v2": cgroup.freeze,
+ * cgroup.events).
  */
-const FREEZE = `freeze() {
+const FREEZE = `freeze_all() {
+  case $1 in
+    *[*?[]*) units=$(systemctl list-units --plain --no-legend "$1" 2>/dev/null | cut -d ' ' -f 1) ;;
+    *) units=$1 ;;
+  esac
+  for unit in \${units:-"$1"}; do freeze "$unit" | sed "s/ / $2 /"; done
+}
+freeze() {
   group=$(systemctl show --property=ControlGroup --value "$1" 2>/dev/null) ||
     { echo "running $1 the guest has no systemd"; return; }
   [ -n "$group" ] || { echo "running $1 there is no such unit, or it does not run"; return; }
@@ -72,19 +80,23 @@ async function freezeUnits(
   const frozen: GuestState["frozen"] = [];
   const notFrozen: GuestState["notFrozen"] = [];
   if (units.length === 0) return { frozen, notFrozen };
-  const thawOf = new Map(units.map(({ unit, thaw = "after rotation" }) => [unit, thaw]));
   // Those that others depend on are the last to go, as they are the first to come back.
-  const order = [...thawOf.keys()].toSorted((one, other) => thawOf.get(one)!.localeCompare(thawOf.get(other)!));
-  const script = [FREEZE, ...order.map((unit) => `freeze ${shellCommand([unit])}`)].join("\n");
-  const { stdout } = await agent.exec({ path: "/bin/sh", args: ["-c", script] }, options);
-  const lines = new TextDecoder().decode(stdout).split("\n");
-  for (const [unit, thaw] of thawOf) {
-    const [state, rest] = lines.map((line) => line.split(` ${unit} `)).find((parts) => parts.length > 1) ?? [];
-    if (state === "frozen") frozen.push({ unit, group: rest!, thaw });
-    else notFrozen.push({ unit, why: rest ?? "the guest's shell failed" });
+  const order = units.toSorted(({ thaw: one = AFTER }, { thaw: other = AFTER }) => one.localeCompare(other));
+  const calls = order.map(({ unit }, index) => `freeze_all ${shellCommand([unit])} ${index}`);
+  const { stdout } = await agent.exec({ path: "/bin/sh", args: ["-c", [FREEZE, ...calls].join("\n")] }, options);
+  const lines = new TextDecoder().decode(stdout).split("\n").map((line) => line.match(/^(\w+) (\d+) (\S+) (.*)$/));
+  for (const [index, { unit: name, thaw = AFTER }] of order.entries()) {
+    const own = lines.filter((line) => line !== null && Number(line[2]) === index);
+    if (own.length === 0) notFrozen.push({ unit: name, why: "the guest's shell failed" });
+    for (const [, state, , unit, rest] of own as RegExpMatchArray[]) {
+      if (state === "frozen") frozen.push({ unit, group: rest, thaw });
+      else notFrozen.push({ unit, why: rest });
+    }
   }
   return { frozen, notFrozen };
 }
+
+const AFTER = "after rotation";
 
 /** Whether the guest can do at each resume what is tried here. */
 async function canReseed({ arch, signal, report }: Emulator, agent: GuestAgent): Promise<boolean> {

@@ -5,9 +5,9 @@ import { type EngineContext, engineOf, type Load, type SnapshotEngine } from "..
 import { SNAPSHOT_FILES, UnusableSnapshot, wrongContent, wrongSize } from "../snapshot/manifest.ts";
 import type { Snapshot } from "../snapshot/store.ts";
 import type { Emulator } from "./emulator.ts";
-import { becomeHealthy, freshDisk, launch, type Setup, whileAlive } from "./launch.ts";
+import { freshDisk, launch, type Setup, whileAlive } from "./launch.ts";
 import { newSecrets, wakeAndProve } from "./rotate.ts";
-import { attachShare } from "./share.ts";
+import { giveShare } from "./share.ts";
 import { finish, type StartOptions, type StartResult } from "./started.ts";
 import type { Timeline } from "./timeline.ts";
 import { asCaptured, engineFault, machineFault } from "./usable.ts";
@@ -66,14 +66,19 @@ export async function resume(
   });
   await whileAlive(emulator, launched, async (emulator) => {
     const hooks = profile.hooks?.afterResume;
-    await attachShare(emulator, qemu.qmp);
     const resumedAt = Date.now();
     const running = qemu.qmp.execute("cont", {}, { signal }); // the guest runs well before QEMU comes to answer
     await Promise.all([
       running,
-      wakeAndProve(emulator, launched, { guest: manifest.guest, resumedAt, hooks, secrets }, timeline),
-      becomeHealthy(emulator, launched, timeline, profile.timeouts.resume),
+      wakeAndProve(
+        emulator,
+        launched,
+        { guest: manifest.guest, resumedAt, hooks, secrets },
+        timeline,
+        profile.timeouts.resume,
+      ),
     ]);
+    await giveShare(emulator, qemu.qmp, timeline);
   });
   return await finish(emulator, launched, timeline, secrets);
 }

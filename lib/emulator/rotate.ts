@@ -1,17 +1,25 @@
 /** Every start's own secrets: made, put into the guest, proven there, and kept for the user. */
 
-import { HotbootError } from "../error.ts";
+import { HotbootError, messageOf } from "../error.ts";
 import type { Profile } from "../profile/profile.ts";
-import { proveRotation } from "../secrets/proof.ts";
+import { brokenProof, type Proof, proveChecks, proveRotation } from "../secrets/proof.ts";
 import { generateSecrets, type Secrets } from "../secrets/secrets.ts";
 import type { Emulator } from "./emulator.ts";
-import { instancePath, type InstanceRecord, removeSecrets, requireRunning, writeSecrets } from "./instance.ts";
+import { GuestFault } from "./health.ts";
+import {
+  channelsOf,
+  instancePath,
+  type InstanceRecord,
+  removeSecrets,
+  requireRunning,
+  writeSecrets,
+} from "./instance.ts";
 import { readKept } from "./kept.ts";
-import type { Launched } from "./launch.ts";
-import type { Timeline } from "./timeline.ts";
+import { becomeHealthy, type Launched } from "./launch.ts";
+import { Timeline } from "./timeline.ts";
 import { type Sleeper, wake } from "./wake.ts";
 
-const DEFAULT_TIMEOUT_S = 30;
+const DEFAULT_TIMEOUT_S = 60;
 
 /** New secrets for a start, where the profile has any and the caller wants them. */
 export function newSecrets({ secrets }: Profile, noRotation = false): Secrets | undefined {
@@ -19,31 +27,78 @@ export function newSecrets({ secrets }: Profile, noRotation = false): Secrets | 
 }
 
 /**
- * Wakes the guest with its secrets, and returns when the services have shown that those are in effect.
+ * Wakes the guest with its secrets, and returns when the services have shown that those are in effect, and that they are
+ * healthy: what was so before the rotation may be what it has ended.
  *
+ * @param seconds The limit for the health checks.
  * @throws {HotbootError} when anything of it fails; the guest is of no use then.
  */
 export async function wakeAndProve(
   emulator: Emulator,
-  { channels, record }: Launched,
+  launched: Launched,
   sleeper: Sleeper,
   timeline: Timeline,
+  seconds: number,
 ): Promise<void> {
-  const { profile, report, signal } = emulator;
+  const { profile, report } = emulator;
   const { secrets } = sleeper;
-  await wake(emulator, channels.agent, sleeper, timeline);
-  if (secrets) {
-    const { proof, timeout = DEFAULT_TIMEOUT_S } = profile.rotation!;
-    const onHold = (name: string) => report.detail(`proven: ${name}`);
-    await timeline.phase(
-      "proof",
-      () => proveRotation(proof, profile.secrets!, secrets, record.ports, timeout * 1000, signal, onHold),
-    );
-  } else if (profile.secrets) {
+  const woken = wake(emulator, launched.channels.agent, sleeper, timeline);
+  const healthy = async () => {
+    if (secrets) await woken;
+    await becomeHealthy(emulator, launched, timeline, seconds);
+  };
+  await Promise.all([woken.then(() => secrets && prove(emulator, launched, secrets, timeline)), healthy()]);
+  if (!secrets && profile.secrets) {
     report.warn(
       "secrets were NOT rotated: this instance runs with the image's placeholders, which everybody knows",
     );
   }
+}
+
+async function prove(emulator: Emulator, launched: Launched, secrets: Secrets, timeline: Timeline): Promise<void> {
+  const { report, signal } = emulator;
+  const onHold = (name: string) => report.detail(`proven: ${name}`);
+  await timeline.phase(
+    "proof",
+    () => proveRotation(proofOf(emulator, launched.record), secrets, rotationMs(emulator), signal, onHold),
+  );
+}
+
+/**
+ * Sees to it that the proof of a rotation can fail: to be done with a guest that is healthy and has its placeholders.
+ *
+ * @throws {GuestFault} when it cannot.
+ */
+export async function checkProof(emulator: Emulator, { record }: Launched, timeline: Timeline): Promise<void> {
+  const { profile, signal } = emulator;
+  if (!profile.secrets) return;
+  try {
+    await timeline.phase("placeholders", () => proveChecks(proofOf(emulator, record), rotationMs(emulator), signal));
+  } catch (error) {
+    signal.throwIfAborted();
+    throw new GuestFault(`${messageOf(error)}: correct the profile '${profile.name}'`);
+  }
+}
+
+/** The first check that no longer holds of an instance with secrets of its own: a service has its placeholders back. */
+export async function lostSecrets(emulator: Emulator, record: InstanceRecord): Promise<string | undefined> {
+  if (record.secrets !== "rotated" || !emulator.profile.rotation) return undefined;
+  return await brokenProof(proofOf(emulator, record), await ownSecrets(emulator), emulator.signal);
+}
+
+/** Has the guest's services take the instance's own secrets once more. @throws {HotbootError} when they do not. */
+export async function rotateAgain(emulator: Emulator, record: InstanceRecord): Promise<void> {
+  const secrets = await ownSecrets(emulator);
+  await wake(emulator, (await channelsOf(emulator)).agent, { secrets }, new Timeline());
+  await proveRotation(proofOf(emulator, record), secrets, rotationMs(emulator), emulator.signal);
+}
+
+function proofOf({ profile }: Emulator, { ports }: Pick<InstanceRecord, "ports">): Proof {
+  return { checks: profile.rotation!.proof, specs: profile.secrets!, ports };
+}
+
+function rotationMs({ profile }: Emulator): number {
+  return (profile.rotation!.timeout ?? DEFAULT_TIMEOUT_S) * 1000;
 }
 
 /** Keeps proven secrets where {@linkcode credentials} finds them, for as long as the run lasts. */

@@ -1,13 +1,13 @@
 /** The host's files in a guest that runs: there when it is up, and gone while it is saved. */
 
 import { HotbootError, messageOf } from "../error.ts";
+import type { Share } from "../profile/profile.ts";
 import { GuestAgent } from "../vm/guest_agent.ts";
 import type { QmpClient } from "../vm/qmp.ts";
 import { plugShare, requireUnmounted, sharedTag, unplugShare } from "../vm/share.ts";
 import type { Emulator } from "./emulator.ts";
 import { channelsOf, findRunning } from "./instance.ts";
 import { Timeline } from "./timeline.ts";
-import { wake } from "./wake.ts";
 
 /**
  * Unmounts what has the tag $1. What is in use for a moment is tried again. Nothing is touched where a container has it
@@ -46,17 +46,55 @@ const SWITCH_OFF = `for tag in /sys/bus/virtio/drivers/9pnet_virtio/virtio*/moun
 done`;
 const UNMOUNT_MS = 30_000;
 
-/** Plugs the host's files in, where the profile has some; waking the guest mounts them. */
-export async function attachShare({ profile, signal }: Emulator, qmp: QmpClient): Promise<void> {
-  if (profile.share) await plugShare(qmp, profile.share.tag, { signal });
+/**
+ * Mounts by the guest's own command $@, which may come a moment before the guest has found the device; the last try's words
+ * count.
+ */
+const MOUNT = `left=50
+until said=$("$@" 2>&1 </dev/null); do
+  code=$?
+  left=$((left - 1))
+  [ $left -gt 0 ] || { echo "$said" >&2; exit $code; }
+  sleep 0.2
+done`;
+const MOUNT_MS = 30_000;
+const LONGEST_SHOWN = 500;
+
+/**
+ * Gives the host's files to a guest whose services are up, where the profile shares some: plugs them in, and has the guest
+ * mount them. Not earlier: a guest that finds them while it boots mounts them itself, and a container that is started over
+ * a mount gets one of its own, which nobody can take away again.
+ *
+ * @throws {HotbootError} when there is nothing to share, or the guest cannot mount it, with what it said.
+ */
+export async function giveShare(emulator: Emulator, qmp: QmpClient, timeline = new Timeline()): Promise<void> {
+  const { share } = emulator.profile;
+  if (share) await timeline.phase("share", () => plugAndMount(emulator, qmp, share));
+}
+
+async function plugAndMount(emulator: Emulator, qmp: QmpClient, share: Share): Promise<void> {
+  const { signal } = emulator;
+  await plugShare(qmp, share.tag, { signal });
+  await using agent = await GuestAgent.connect((await channelsOf(emulator)).agent, { signal });
+  const { exitCode, stderr } = await agent.exec(
+    { path: "/bin/sh", args: ["-c", MOUNT, "sh", ...share.mount] },
+    { timeoutMs: MOUNT_MS, signal, what: "mounting the host's files in the guest" },
+  );
+  if (exitCode === 0) return;
+  const said = new TextDecoder().decode(stderr).trim().slice(-LONGEST_SHOWN);
+  throw new HotbootError(
+    `the command that mounts the host's files failed in the guest (exit code ${exitCode}): ${
+      said || "it said nothing"
+    }`,
+  );
 }
 
 /** Has a guest that runs have them, whatever came in between, or says why it cannot. */
-export async function restoreShare(emulator: Emulator): Promise<void> {
+export async function restoreShare(emulator: Emulator, timeline?: Timeline): Promise<void> {
   if (!emulator.profile.share) return;
   await using running = await findRunning(emulator);
   if (!running || await sharedTag(running.qmp, { signal: emulator.signal }) !== undefined) return;
-  await remountShare(emulator, running.qmp).catch((error) => {
+  await giveShare(emulator, running.qmp, timeline).catch((error) => {
     emulator.signal.throwIfAborted();
     emulator.report.warn(
       `the guest has not got the host's files (${
@@ -64,13 +102,6 @@ export async function restoreShare(emulator: Emulator): Promise<void> {
       }): 'hotboot stop' and 'hotboot start' give them to it`,
     );
   });
-}
-
-/** Plugs them in and has the guest mount them. */
-export async function remountShare(emulator: Emulator, qmp: QmpClient): Promise<void> {
-  if (!emulator.profile.share) return;
-  await attachShare(emulator, qmp);
-  await wake(emulator, (await channelsOf(emulator)).agent, {}, new Timeline());
 }
 
 /**

@@ -5,7 +5,7 @@ import { UnusableSnapshot } from "../snapshot/manifest.ts";
 import { newestSnapshot, syncSnapshot } from "../snapshot/store.ts";
 import { coldBoot } from "./boot.ts";
 import { type Emulator, imageKey, lockInstance } from "./emulator.ts";
-import { UnhealthyGuest } from "./health.ts";
+import { GuestFault } from "./health.ts";
 import { findRunningOrClear, powerOff, unpause } from "./instance.ts";
 import { readKept } from "./kept.ts";
 import { makeSetup, requireFreePorts, type Setup } from "./launch.ts";
@@ -102,7 +102,7 @@ async function fastest(
   const { captureStopped } = await import("./capture.ts");
   const captured = await captureStopped(emulator, setup, timeline, options).catch((error) => {
     signal.throwIfAborted();
-    if (error instanceof UnhealthyGuest || options.noFallback) throw error; // which would boot no better once more
+    if (error instanceof GuestFault || options.noFallback) throw error; // which would boot no better once more
     report.warn(`no snapshot was captured: ${messageOf(error)}`);
   });
   if (!captured) return await coldBoot(emulator, setup, timeline, options);

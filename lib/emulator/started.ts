@@ -64,7 +64,8 @@ export function describeStart(emulator: Emulator, record: InstanceRecord, timeli
 /** The same without how. */
 export function resultOf(
   emulator: Emulator,
-  { ports, secrets }: InstanceRecord,
+  record: InstanceRecord,
 ): Pick<StartResult, "urls" | "credentials"> {
-  return { urls: urlsOf(ports), ...(secrets === "rotated" && { credentials: instancePath(emulator, "credentials") }) };
+  const isRotated = record.secrets === "rotated";
+  return { urls: urlsOf(emulator, record), ...(isRotated && { credentials: instancePath(emulator, "credentials") }) };
 }

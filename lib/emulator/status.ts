@@ -115,7 +115,7 @@ async function describeRunning(emulator: Emulator): Promise<Partial<Status>> {
       pid: record.pid,
       snapshot: record.snapshot,
       ...(record.secrets && { secrets: record.secrets }),
-      urls: urlsOf(record.ports),
+      urls: urlsOf(emulator, record),
       health: Object.fromEntries(health),
     },
   };

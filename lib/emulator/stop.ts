@@ -18,7 +18,7 @@ import {
 } from "./instance.ts";
 import { forgetKept, type Kept, readKept, sealState, writeKept } from "./kept.ts";
 import { quiesce } from "./quiesce.ts";
-import { detachShare, remountShare } from "./share.ts";
+import { detachShare, giveShare } from "./share.ts";
 
 /** How to stop. */
 export interface StopOptions {
@@ -129,7 +129,7 @@ async function suspend(emulator: Emulator, { qmp }: RunningInstance, record: Ins
   } catch (error) {
     await forgetKept(emulator);
     await qmp.execute("cont");
-    await remountShare({ ...emulator, signal: new AbortController().signal }, qmp).catch((error) => {
+    await giveShare({ ...emulator, signal: new AbortController().signal }, qmp).catch((error) => {
       report.warn(`the guest has not got the host's files any more: ${messageOf(error)}`);
     });
     signal.throwIfAborted();

@@ -5,7 +5,7 @@ import { portValue } from "../profile/references.ts";
 import { secretValue } from "../secrets/proof.ts";
 import type { Secrets } from "../secrets/secrets.ts";
 import type { Emulator } from "./emulator.ts";
-import { type InstanceRecord, requireRunning } from "./instance.ts";
+import { type InstanceRecord, portsNow, requireRunning } from "./instance.ts";
 import { secretsInEffect } from "./rotate.ts";
 
 /** An instance that runs, and what variables stand for in it. */
@@ -23,13 +23,7 @@ export async function runningValues(emulator: Emulator): Promise<RunningValues> 
   const record = await requireRunning(emulator);
   if (!record) throw new HotbootError(`the instance.json of '${emulator.instance}' is lost: 'hotboot stop' ends it`);
   const secrets = await secretsInEffect(emulator, record);
-  // The host's as they were when it was started.
-  const ports = Object.fromEntries(
-    Object.entries(emulator.profile.ports).map(([name, { guest, host }]) => [
-      name,
-      { guest, host: record.ports[name] ?? host },
-    ]),
-  );
+  const ports = portsNow(emulator.profile.ports, record.ports);
   return {
     record,
     secrets,

@@ -1,4 +1,4 @@
-/** Waking a guest: entropy, clock, the host's files, hooks, rotation and thaw, in this order, by one script of its own shell. */
+/** Waking a guest: entropy, clock, hooks, rotation and thaw, in this order, by one script of its own shell. */
 
 import { HotbootError, messageOf } from "../error.ts";
 import { redact, secretLines, type Secrets } from "../secrets/secrets.ts";
@@ -33,8 +33,6 @@ const PRELUDE = `mark() { read -r up _ </proc/uptime; echo "mark $up $1"; }
 fail() { code=$?; echo "failed $code $1"; exit 1; }
 read -r entropy
 mark begin`;
-/** The step in which the host's files are mounted. */
-const SHARE = "share";
 const LONGEST_SHOWN = 500;
 
 /**
@@ -106,7 +104,6 @@ function stepsOf({ arch, profile }: Emulator, { guest, resumedAt, hooks = [], se
       command: `date -u -s ${shellCommand([`@${(Date.now() / 1000).toFixed(3)}`])} >/dev/null`,
     });
   }
-  if (profile.share) steps.push({ name: SHARE, command: `${shellCommand(profile.share.mount)} </dev/null >&2` });
   thaw("before rotation");
   for (const hook of hooks) {
     steps.push({ name: `hook ${hook[0]}`, command: `${shellCommand(hook)} </dev/null >&2` });
@@ -131,10 +128,6 @@ function record(timeline: Timeline, begin: number, lines: string[]): void {
 
 function explain(lastLine: string, exitCode: number): string {
   const [, code, name] = lastLine.match(/^failed (\d+) (.+)$/) ?? [undefined, exitCode, "the guest's shell"];
-  const commands: Record<string, string> = {
-    rotation: "the rotation command",
-    [SHARE]: "the command that mounts the host's files",
-  };
-  const what = commands[name] ?? `'${name}'`;
+  const what = name === "rotation" ? "the rotation command" : `'${name}'`;
   return `${what} failed in the guest (exit code ${code})`;
 }

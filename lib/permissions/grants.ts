@@ -52,9 +52,10 @@ async function addRow(grants: Grants, row: Row, situation: Situation): Promise<v
   const find = (program: Program) => onPath(program === "qemu" ? qemuProgram(emulator!.arch) : program);
   const programs = async (list: Program[]) => (await Promise.all(list.map(find))).filter((path) => path !== undefined);
   const own = async (word: string): Promise<string[]> => {
-    if (word === "home") return [emulator!.home.root];
+    if (word === "home") return emulator!.home.places;
     if (word === "cache") return [emulator!.home.cache];
     if (word === "recipe") return recipe(emulator!);
+    if (word === "config files") return configFiles(emulator!);
     if (word === "firmware") return await firmware(emulator!);
     if (word === "programs") return await programs(["qemu", "bash"]);
     return named(word);
@@ -104,6 +105,12 @@ function recipe(emulator: Emulator): string[] {
   return paths.map((path) => recipePath(emulator, path));
 }
 
+/** The files that are copied to the config disk. */
+function configFiles({ profile }: Emulator): string[] {
+  const contents = Object.values(profile.config?.files ?? {});
+  return contents.flatMap((content) => "file" in content && content.file !== "" ? [content.file] : []);
+}
+
 /** What the recipe has of each kind: cloud-init's may begin with a script. */
 function recipeOf({ profile }: Emulator): { script?: ScriptRecipe; cloudInit?: CloudInit } {
   const { build } = profile.image;
@@ -144,7 +151,8 @@ async function services(emulator: Emulator): Promise<string[]> {
 async function sockets(emulator: Emulator): Promise<string[]> {
   const names = new Set([emulator.instance, builderOf(emulator).instance, ...await instanceNames(emulator)]);
   const all = await Promise.all([...names].map((instance) => channelsOf({ ...emulator, instance })));
-  const own = all.filter(({ directory }) => !directory.startsWith(`${emulator.home.root}/`));
+  const isInHome = (path: string) => emulator.home.places.some((place) => path.startsWith(`${place}/`));
+  const own = all.filter(({ directory }) => !isInHome(directory));
   return own.flatMap(({ directory }) => directory).concat(
     all.flatMap(({ monitor, agent, migration }) => [monitor, agent, migration]),
   );

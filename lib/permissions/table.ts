@@ -1,7 +1,17 @@
 /** What each command may touch, and nothing else: the inner ring. `grants.ts` says what the words stand for. */
 
 /** A file or directory, with what is below it: hotboot's own, or what the command line names, by the word of its help. */
-type Place = "home" | "cache" | "recipe" | "firmware" | "programs" | "IMAGE" | "DIR" | "FILE" | "PATH…";
+type Place =
+  | "home"
+  | "cache"
+  | "recipe"
+  | "config files"
+  | "firmware"
+  | "programs"
+  | "IMAGE"
+  | "DIR"
+  | "FILE"
+  | "PATH…";
 
 /** Who is talked to: the guest's services and QEMU's sockets on this machine, and hosts elsewhere. */
 type Peer = "services" | "qemu" | "github" | "base image";
@@ -40,7 +50,9 @@ export interface Row {
 
 /** To ask QEMU what it is. */
 const ASK: Row = { run: ["qemu"], env: ["PATH", "HOTBOOT_ACCEL"], sys: ["osUptime"] };
-const BOOT: Row = { read: ["firmware"], write: ["home"], net: ["services", "qemu"], ...ASK };
+/** To judge a snapshot. */
+const JUDGE: Row = { read: ["config files"], ...ASK };
+const BOOT: Row = { ...ASK, read: ["config files", "firmware"], write: ["home"], net: ["services", "qemu"] };
 const BUILD: Row = {
   read: ["recipe"],
   write: ["home"],
@@ -48,7 +60,7 @@ const BUILD: Row = {
   env: ["PATH"],
   more: {
     "to have a script make it": { run: ["bash"] },
-    "to have cloud-init make it": { read: ["firmware"], ...ASK },
+    "to have cloud-init make it": { ...ASK, read: ["config files", "firmware"] },
     "to download what cloud-init makes it from": { net: ["base image"], sys: ["statfs"] },
   },
 };
@@ -77,12 +89,12 @@ export const TABLE: Record<string, Row> = {
   "logs": { read: ["home"] },
   "exec": { read: ["home"], net: ["qemu"] },
   "credentials": { read: ["home"], net: ["qemu"] },
-  "snapshot ls": { read: ["home"], write: ["cache"], net: ["qemu"], ...ASK },
+  "snapshot ls": { ...JUDGE, read: ["home", ...JUDGE.read!], write: ["cache"], net: ["qemu"] },
   "snapshot rm": { write: ["home"], net: ["qemu"] },
-  "snapshot prune": { write: ["home"], net: ["qemu"], ...ASK },
+  "snapshot prune": { write: ["home"], net: ["qemu"], ...JUDGE },
   "snapshot verify": { write: ["home"], sys: ["osUptime"] },
   "snapshot export": { write: ["home"], replace: ["FILE"], sys: ["osUptime"] },
-  "snapshot import": { write: ["home"], read: ["FILE"], ...ASK },
+  "snapshot import": { ...JUDGE, write: ["home"], read: [...JUDGE.read!, "FILE"] },
   "iso create": { read: ["PATH…"], replace: ["IMAGE"] },
   "iso ls": { read: ["IMAGE"] },
   "iso extract": { read: ["IMAGE"], write: ["DIR"] },

@@ -3,7 +3,7 @@
 import { type OutputUnit, type Schema, Validator } from "@cfworker/json-schema";
 import { HotbootError, messageOf } from "../error.ts";
 import { fill } from "../fill.ts";
-import { secretValue } from "../secrets/proof.ts";
+import { secretValue, textsOf } from "../secrets/proof.ts";
 import { complaint, type FieldSchema, type Filled, fillFields, isNumeric, pathOf } from "./fields.ts";
 import type { Profile } from "./profile.ts";
 import { danglingReference } from "./references.ts";
@@ -67,8 +67,7 @@ export function completeProfile(
     const place = `rotation.proof[${index}]`;
     if (!Object.hasOwn(profile.ports, check.port)) throw wrong(`${place}: there is no port '${check.port}'`);
     try {
-      const texts = [...Object.values(check.headers ?? {}), ...check.contains ?? [], ...check.excludes ?? []];
-      for (const text of texts) fill(text, (variable) => secretValue(variable, values, values));
+      for (const text of textsOf(check)) fill(text, (variable) => secretValue(variable, values, values));
     } catch (error) {
       throw wrong(`${place}: ${messageOf(error)}`);
     }

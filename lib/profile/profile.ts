@@ -6,6 +6,7 @@
  * @module
  */
 
+import { resolve } from "@std/path/resolve";
 import { toFileUrl } from "@std/path/to-file-url";
 import { GUESTS } from "../bundle.ts";
 import { HotbootError } from "../error.ts";
@@ -22,6 +23,11 @@ export interface Port {
   host: number;
   /** The environment's variable that gives another, where the profile's file names one. */
   variable?: string;
+  /**
+   * The address that people and browsers are told; `http://127.0.0.1:PORT` unless told. In it `${ports.NAME.host}` stands for
+   * a port, `$$` for `$`.
+   */
+  url?: string;
 }
 
 /** A request that a healthy guest answers. */
@@ -101,17 +107,19 @@ export interface ConfigDisk {
   /** Its volume label, by which the guest finds it; at most 32 ASCII characters. */
   label: string;
   /**
-   * Its files by their names, each as its lines. In them `${ports.NAME.host}` and `${ports.NAME.guest}` stand for a port,
-   * `${instance.name}` and `${instance.directory}` for the instance's name and its directory on the host, `$$` for `$`.
+   * Its files by their names, each as its lines, or as a file that takes the lines' place where it is named: it is copied as
+   * it is. In a profile's file its path is relative to that or, in a built-in profile, to the working directory; here it is
+   * absolute. In lines `${ports.NAME.host}` and `${ports.NAME.guest}` stand for a port, `${instance.name}` and
+   * `${instance.directory}` for the instance's name and its directory on the host, `$$` for `$`.
    */
-  files: Record<string, string[]>;
+  files: Record<string, string[] | { file: string; lines?: string[] }>;
 }
 
 /** How secrets are put into a guest that runs, and how it shows that they took effect. */
 export interface Rotation {
   /** A program in the guest and its arguments. It reads `NAME=value` lines from standard input; exit code 0 is success. */
   command: string[];
-  /** Its limit, and that of the proof, in seconds each; 30 unless told. */
+  /** Its limit, and that of the proof, in seconds each; 60 unless told. */
   timeout?: number;
   /** What must hold afterwards. */
   proof: ProofCheck[];
@@ -137,6 +145,8 @@ export interface ProjectRequest {
   answer: string[];
   /** Its limit, in seconds; 30 unless told. */
   timeout?: number;
+  /** Further variables for `hotboot run --config-file`. In their values `${answer.FIELD}` stands for what the answer has. */
+  environment?: Record<string, string>;
 }
 
 /**
@@ -156,7 +166,7 @@ export interface Share {
 
 /** A systemd unit whose processes are frozen before the capture, so that a resume wakes them when all is ready. */
 export interface FrozenUnit {
-  /** Its name: `postgresql.service`. */
+  /** Its name, `postgresql.service`, or systemd's pattern for several, `docker-*.scope`. */
   unit: string;
   /**
    * When it is thawed: after the rotation unless told, or before, if that needs it. Either way only once the guest's
@@ -180,8 +190,10 @@ export interface ProfileHome {
    * directory.
    */
   directory?: string;
-  /** What the directory of instances is called in it; `instances` unless told. */
+  /** Where instances lie, a directory's name in it or an absolute path; `instances` unless told. */
   instances?: string;
+  /** Where images lie, likewise; `images` unless told. */
+  images?: string;
 }
 
 /**
@@ -231,8 +243,7 @@ export interface Profile {
   project?: ProjectRequest;
   /**
    * The variables that `hotboot run` gives to its command, by their names. In their values `${ports.NAME.host}`,
-   * `${ports.NAME.guest}` and `${secret.NAME}` stand for ports and secrets, `${answer.FIELD}` for what the project
-   * request has given, `$$` for `$`. Without a config file those with an answer in them are left out.
+   * `${ports.NAME.guest}` and `${secret.NAME}` stand for ports and secrets, `$$` for `$`.
    */
   environment?: Record<string, string>;
   /** What must not run after a resume before all of it is unique again. */
@@ -273,6 +284,7 @@ export async function loadProfile(nameOrPath: string): Promise<LoadedProfile> {
   if (Object.hasOwn(BUILT_IN, nameOrPath)) {
     const [{ completeProfile }, { default: value }] = await Promise.all([import("./parse.ts"), BUILT_IN[nameOrPath]()]);
     const profile = completeProfile(value, nameOrPath, { isTested: true });
+    resolveFiles(profile, (file) => resolve(file));
     return { profile, url: new URL(`${nameOrPath}/profile.json`, GUESTS) };
   }
   if (!nameOrPath.includes("/") && !nameOrPath.endsWith(".json")) {
@@ -292,5 +304,14 @@ export async function loadProfile(nameOrPath: string): Promise<LoadedProfile> {
     throw error;
   }
   const { parseProfile } = await import("./parse.ts");
-  return { profile: parseProfile(text, nameOrPath), url: toFileUrl(path) };
+  const profile = parseProfile(text, nameOrPath);
+  resolveFiles(profile, (file) => resolve(path, "..", file));
+  return { profile, url: toFileUrl(path) };
+}
+
+/** Makes the paths of the config disk's files absolute. */
+function resolveFiles({ config }: Profile, absolute: (file: string) => string): void {
+  for (const content of Object.values(config?.files ?? {})) {
+    if ("file" in content && content.file !== "") content.file = absolute(content.file);
+  }
 }

@@ -28,9 +28,17 @@ export function danglingReference(profile: Profile): string | undefined {
     const why = whyUnfilled(text, (variable) => variable === "config.file" ? "" : known(variable));
     if (why) return `project.body.${name}: ${why}`;
   }
-  for (const [name, text] of Object.entries(environment)) {
+  for (const [name, text] of Object.entries(project?.environment ?? {})) {
     const why = whyUnfilled(text, (variable) => answers.has(variable) ? "" : known(variable));
+    if (why) return `project.environment.${name}: ${why}`;
+  }
+  for (const [name, text] of Object.entries(environment)) {
+    const why = whyUnfilled(text, known);
     if (why) return `environment.${name}: ${why}`;
+  }
+  for (const [name, { url = "" }] of Object.entries(ports)) {
+    const why = whyUnfilled(url, (variable) => portValue(ports, variable));
+    if (why) return `ports.${name}.url: ${why}`;
   }
 }
 
