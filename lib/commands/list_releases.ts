@@ -20,7 +20,10 @@ export const command: Command = {
     }
     const github = await openGitHub(emulator);
     const disk = release?.assets.disk.replaceAll("{arch}", emulator.arch);
-    const rows = (await github.releases(from)).map((each) => describe(each, disk));
+    const isOne = tagMatcher(release?.tag);
+    const rows = (await github.releases(from)).filter(({ tag_name }) => isOne(tag_name)).map((each) =>
+      describe(each, disk)
+    );
     if (context.args.switches.has("json")) return await printJson(rows);
     if (rows.length === 0) return emulator.report.step(`${from} has no releases`);
     const size = (bytes?: number) => bytes === undefined ? "no image" : formatBytes(bytes);
@@ -30,6 +33,13 @@ export const command: Command = {
     ));
   },
 };
+
+/** Tells the tags that the profile's pattern stands for, whatever the branch, from those of the repository's other releases. */
+function tagMatcher(pattern = "{branch}"): (tag: string) => boolean {
+  const [before, after] = pattern.split("{branch}");
+  if (after === undefined) return (tag) => tag === before;
+  return (tag) => tag.startsWith(before) && tag.endsWith(after) && tag.length >= before.length + after.length;
+}
 
 /** `bytes` is missing where the release has no image for this architecture. */
 function describe({ tag_name, draft, prerelease, published_at, assets }: Release, disk?: string) {

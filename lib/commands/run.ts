@@ -4,14 +4,15 @@ import { emulatorOf } from "./context.ts";
 import { CONFIG_FILE_FLAG, START_FLAGS, startOptions } from "./starting.ts";
 
 export const command: Command = {
-  operands: "-- CMD [ARG…]",
+  operands: '-- CMD [ARG…] | "LINE"',
   stopsEarly: true,
   about:
     "Run a program on this machine while the emulator is up: start it, unless it runs already, wait until it is\n" +
     "healthy, and run the program with the profile's environment. What was started is suspended afterwards, as by\n" +
     "'hotboot stop': the next start goes on there, with all data. SIGINT, SIGTERM and SIGHUP are the program's to decide\n" +
     "about; hotboot waits for it. The exit code is the program's (128 + n: ended by signal n; 127: there is none; 126: it\n" +
-    "cannot be executed). With --config-file the environment has what came of it, too.",
+    "cannot be executed). With --config-file the environment has what came of it, too. A single operand with a space in it is\n" +
+    'a line for the shell: hotboot run "npm run dev".',
   flags: [...START_FLAGS, CONFIG_FILE_FLAG],
   async run(context) {
     const { run } = await import("../emulator/run.ts");

@@ -6,7 +6,7 @@ import type { Emulator } from "./emulator.ts";
 import { requireUnused } from "./in_use.ts";
 import { lockImage } from "./image_store.ts";
 import { type Image, type ImagePart, readImage, sha256File } from "./image.ts";
-import { type NewFiles, putInPlace, removeLeftovers, temporaryPath } from "./image_store.ts";
+import { type NewFiles, putInPlace, removeLeftovers, requireKnown, temporaryPath } from "./image_store.ts";
 import { scriptDigest } from "./recipe.ts";
 import { runScript } from "./script.ts";
 
@@ -71,6 +71,7 @@ export async function build(emulator: Emulator, options: BuildOptions = {}): Pro
     const origin = image?.record.origin;
     if (image && origin?.kind === "build" && origin.recipe === recipe.digest) return { image, built: false };
   }
+  if (!options.force) await requireKnown(emulator, image);
   await requireUnused(emulator, image);
   const output = temporaryPath(emulator);
   await Deno.mkdir(output, { mode: 0o700 });

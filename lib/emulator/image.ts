@@ -2,6 +2,7 @@
 
 import { encodeHex } from "@std/encoding/hex";
 import { HotbootError } from "../error.ts";
+import { readQcow2Header } from "../vm/qcow2.ts";
 import { type Emulator, imageKey } from "./emulator.ts";
 import { writeJson } from "./home.ts";
 
@@ -33,7 +34,9 @@ export type ImageOrigin =
   /** From a release, of this date. */
   | { kind: "release"; repository: string; tag: string; published: string; version: string }
   /** From what a run of a workflow has left, of this date. */
-  | { kind: "run"; repository: string; run: number; branch?: string; published: string; version: string };
+  | { kind: "run"; repository: string; run: number; branch?: string; published: string; version: string }
+  /** Put there by somebody else than hotboot. */
+  | { kind: "adopted" };
 
 /** An image's description, `NAME-ARCH.json` beside it; written last, so that an image with one is complete. */
 export interface ImageRecord {
@@ -77,7 +80,7 @@ export interface ReadImageOptions {
  * @throws {HotbootError} when a file is not what was put there.
  */
 export async function readImage(emulator: Emulator, { look }: ReadImageOptions = {}): Promise<Image | undefined> {
-  const record = await readImageRecord(emulator);
+  const record = await readImageRecord(emulator) ?? (look === "only" ? undefined : await adopt(emulator));
   if (!record) return undefined;
   const paths: Image["paths"] = { disk: imagePath(emulator, "disk") };
   let touched = false;
@@ -98,6 +101,47 @@ export async function readImage(emulator: Emulator, { look }: ReadImageOptions =
   }
   if (touched) await writeJson(imageRecordPath(emulator), record);
   return { record, paths };
+}
+
+/** Whether a disk lies in the image's place of which hotboot has not written anything: somebody else has put it there. */
+export async function hasUnknownImage(emulator: Emulator): Promise<boolean> {
+  return !await readImageRecord(emulator) && await isThere(imagePath(emulator, "disk"));
+}
+
+/**
+ * Writes down what there is of an image that somebody else has put in place.
+ *
+ * @throws {HotbootError} when its disk is none that can be used.
+ */
+async function adopt(emulator: Emulator): Promise<ImageRecord | undefined> {
+  if (!await isThere(imagePath(emulator, "disk"))) return undefined;
+  await requireOwnDisk(imagePath(emulator, "disk"), `put another image there, or remove it`);
+  emulator.report.step(`take the image over that is at ${imagePath(emulator, "disk")}`);
+  const files: Partial<Record<ImagePart, ImageFile>> = {};
+  for (const part of Object.keys(IMAGE_PARTS) as ImagePart[]) {
+    const path = imagePath(emulator, part);
+    if (!await isThere(path)) continue;
+    files[part] = { ...await sizeAndTimes(path), sha256: await sha256File(path, emulator.signal) };
+  }
+  const record = { origin: { kind: "adopted" }, created: new Date().toISOString(), files } as ImageRecord;
+  await writeJson(imageRecordPath(emulator), record);
+  return record;
+}
+
+/**
+ * A disk that names other files would show the guest whichever of the user's it likes.
+ *
+ * @throws {HotbootError} when it does, or is no qcow2 disk.
+ */
+export async function requireOwnDisk(path: string, remedy: string): Promise<void> {
+  const { needsOthers } = await readQcow2Header(path);
+  if (needsOthers) {
+    throw new HotbootError(`${path} refers to files beside it, which an image's disk must not: ${remedy}`);
+  }
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(({ isFile }) => isFile, () => false);
 }
 
 /** What is written about the image, or `undefined` when there is none. @throws {HotbootError} when it is damaged. */

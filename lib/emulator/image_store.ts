@@ -1,8 +1,10 @@
 /** Putting images in place: whole, or not at all. */
 
+import { HotbootError } from "../error.ts";
 import { type Emulator, imageKey, imageLock } from "./emulator.ts";
 import { lock, privateDirectory, writeJson } from "./home.ts";
 import {
+  hasUnknownImage,
   type Image,
   IMAGE_PARTS,
   type ImageFile,
@@ -27,9 +29,21 @@ export interface NewFile {
 export async function lockImage(emulator: Emulator): Promise<Disposable> {
   const { home, profile, report, signal } = emulator;
   // One that a person has named may be for others, too.
-  await (home.places.includes(home.images) ? Deno.mkdir(home.images, { recursive: true }) : privateDirectory(home.images));
+  await (home.places.includes(home.images)
+    ? Deno.mkdir(home.images, { recursive: true })
+    : privateDirectory(home.images));
   const onWait = () => report.step(`waiting for another hotboot that works on the image of '${profile.name}'`);
   return await lock(home, imageLock(imageKey(emulator)), onWait, signal);
+}
+
+/** @throws {HotbootError} when the image is one that somebody else has put in place, which is not to be replaced unasked. */
+export async function requireKnown(emulator: Emulator, image: Image | undefined): Promise<void> {
+  if (image ? image.record.origin.kind !== "adopted" : !await hasUnknownImage(emulator)) return;
+  throw new HotbootError(
+    `${
+      imagePath(emulator, "disk")
+    } was put there by somebody else than hotboot, and is kept: --force replaces it, 'hotboot start' uses it`,
+  );
 }
 
 /** Renames the files into place. The old description goes first, and the new one comes last. */

@@ -251,16 +251,16 @@ export async function clearInstance(emulator: Emulator): Promise<void> {
 }
 
 /**
- * Keeps a run's secrets: all in one file, and those that have a file of their own in that, too. What those files are is
- * written down first, so that they end with the run whatever becomes of its profile.
+ * Keeps a run's secrets: all in one file, unless they are known to everybody, and those that have a file of their own in that,
+ * too. What those files are is written down first, so that they end with the run whatever becomes of its profile.
  */
-export async function writeSecrets(emulator: Emulator, secrets: Secrets): Promise<void> {
+export async function writeSecrets(emulator: Emulator, secrets: Secrets, areOwn: boolean): Promise<void> {
   await removeSecrets(emulator); // of the run that this one goes on with
   const own = (emulator.profile.secrets ?? []).flatMap(({ name, file }) => file ? [{ name, file }] : []);
   if (own.length > 0) await writeJson(instancePath(emulator, "secretFiles"), own.map(({ file }) => file));
   const directory = emulator.home.instance(emulator.instance);
   for (const { name, file } of own) await writePrivate(`${directory}/${file}`, secrets[name]);
-  await writeJson(instancePath(emulator, "credentials"), secrets);
+  if (areOwn) await writeJson(instancePath(emulator, "credentials"), secrets);
 }
 
 /** Removes what {@linkcode writeSecrets} has written. */

@@ -2,7 +2,6 @@
 
 import { HotbootError } from "../error.ts";
 import type { ReleaseSource } from "../profile/profile.ts";
-import { readQcow2Header } from "../vm/qcow2.ts";
 import { GitHub } from "../release/github.ts";
 import { download } from "../release/download.ts";
 import { findToken } from "../release/token.ts";
@@ -10,9 +9,9 @@ import { unzipOne } from "../release/zip.ts";
 import { type Download, WrongContent } from "../release/options.ts";
 import { type Emulator, imageKey } from "./emulator.ts";
 import { privateDirectory } from "./home.ts";
-import { type Image, type ImageOrigin, type ImagePart, readImage, sha256File } from "./image.ts";
+import { type Image, type ImageOrigin, type ImagePart, readImage, requireOwnDisk, sha256File } from "./image.ts";
 import { requireUnused } from "./in_use.ts";
-import { lockImage, type NewFiles, putInPlace, removeLeftovers, temporaryPath } from "./image_store.ts";
+import { lockImage, type NewFiles, putInPlace, removeLeftovers, requireKnown, temporaryPath } from "./image_store.ts";
 
 /** What to pull, where it is not what the profile says. At most one of branch, tag, pull request and run is named. */
 export interface PullOptions {
@@ -40,7 +39,7 @@ export interface PullResult {
 
 /** What is to be pulled: where from, and each file's download; of a run, an archive with all of them. */
 interface Plan {
-  origin: Exclude<ImageOrigin, { kind: "build" }>;
+  origin: Extract<ImageOrigin, { kind: "release" | "run" }>;
   files?: [ImagePart, Download][];
   archive?: Download;
 }
@@ -83,6 +82,7 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
   if (!options.force && existing && isSame(existing.record.origin, plan.origin)) {
     return { image: existing, pulled: false };
   }
+  if (!options.force) await requireKnown(emulator, existing);
   await requireUnused(emulator, existing);
 
   const directory = `${home.images}/.pull-${imageKey(emulator)}`;
@@ -102,7 +102,7 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
     const files = plan.archive
       ? await unpack(emulator, release, await fetchOne(plan.archive))
       : Object.fromEntries(await eachInTurn(plan.files!, async ([part, what]) => [part, await fetchOne(what)]));
-    await requireOwnDisk(files.disk.path, release.assets.disk.replaceAll("{arch}", emulator.arch));
+    await requirePublishedDisk(files.disk.path);
     const image = await putInPlace(emulator, files as NewFiles, plan.origin);
     await removeAll();
     return { image, pulled: true };
@@ -112,14 +112,10 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
   }
 }
 
-/** A disk that names other files would show the guest whichever of the user's it likes. */
-async function requireOwnDisk(path: string, name: string): Promise<void> {
-  const header = await readQcow2Header(path).catch((error) => {
-    throw error instanceof HotbootError ? new WrongContent(`${name} is no qcow2 disk: pull another image`) : error;
+async function requirePublishedDisk(path: string): Promise<void> {
+  await requireOwnDisk(path, "pull another image").catch((error) => {
+    throw error instanceof HotbootError ? new WrongContent(error.message) : error;
   });
-  if (header.needsOthers) {
-    throw new WrongContent(`${name} refers to files beside it, which a published disk must not: pull another image`);
-  }
 }
 
 /** GitHub, with what the environment says of it. */
@@ -210,8 +206,8 @@ async function unpack(emulator: Emulator, release: ReleaseSource, archive: { pat
   return Object.fromEntries(files) as NewFiles;
 }
 
-function isSame(origin: ImageOrigin, wanted: ImageOrigin): boolean {
-  return origin.kind !== "build" && wanted.kind === origin.kind && origin.version === wanted.version;
+function isSame(origin: ImageOrigin, wanted: Plan["origin"]): boolean {
+  return origin.kind === wanted.kind && origin.version === wanted.version;
 }
 
 async function eachInTurn<T, R>(list: T[], use: (each: T) => Promise<R>): Promise<R[]> {

@@ -2,18 +2,11 @@
 
 import { HotbootError, messageOf } from "../error.ts";
 import type { Profile } from "../profile/profile.ts";
-import { brokenProof, type Proof, proveChecks, proveRotation } from "../secrets/proof.ts";
+import { brokenProof, placeholdersOf, type Proof, proveChecks, proveRotation } from "../secrets/proof.ts";
 import { generateSecrets, type Secrets } from "../secrets/secrets.ts";
 import type { Emulator } from "./emulator.ts";
 import { GuestFault } from "./health.ts";
-import {
-  channelsOf,
-  instancePath,
-  type InstanceRecord,
-  removeSecrets,
-  requireRunning,
-  writeSecrets,
-} from "./instance.ts";
+import { channelsOf, instancePath, type InstanceRecord, requireRunning, writeSecrets } from "./instance.ts";
 import { readKept } from "./kept.ts";
 import { becomeHealthy, type Launched } from "./launch.ts";
 import { Timeline } from "./timeline.ts";
@@ -101,11 +94,11 @@ function rotationMs({ profile }: Emulator): number {
   return (profile.rotation!.timeout ?? DEFAULT_TIMEOUT_S) * 1000;
 }
 
-/** Keeps proven secrets where {@linkcode credentials} finds them, for as long as the run lasts. */
+/** Keeps proven secrets where {@linkcode credentials} finds them, or the placeholders that are in their place, while the run lasts. */
 export async function keepSecrets(emulator: Emulator, record: InstanceRecord, secrets?: Secrets): Promise<void> {
   if (!emulator.profile.secrets) return;
   record.secrets = secrets ? "rotated" : "placeholders";
-  await (secrets ? writeSecrets(emulator, secrets) : removeSecrets(emulator));
+  await writeSecrets(emulator, secrets ?? placeholdersOf(emulator.profile.secrets), secrets !== undefined);
 }
 
 /** The secrets that are in effect in an instance with this record: its own, or the image's; none where it has none. */
@@ -114,7 +107,7 @@ export async function secretsInEffect(
   { secrets }: Pick<InstanceRecord, "secrets">,
 ): Promise<Secrets> {
   if (secrets === "rotated") return await ownSecrets(emulator);
-  return Object.fromEntries((emulator.profile.secrets ?? []).map(({ name, placeholder }) => [name, placeholder]));
+  return placeholdersOf(emulator.profile.secrets ?? []);
 }
 
 async function ownSecrets(emulator: Emulator): Promise<Secrets> {

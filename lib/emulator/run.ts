@@ -4,8 +4,6 @@ import { HotbootError, messageOf } from "../error.ts";
 import { onPath } from "../on_path.ts";
 import type { Emulator } from "./emulator.ts";
 import { environment } from "./environment.ts";
-import { waitHealthy } from "./health.ts";
-import { requireRunning } from "./instance.ts";
 import { openProject, requireConfigFile } from "./project.ts";
 import { start } from "./start.ts";
 import type { StartOptions } from "./started.ts";
@@ -13,7 +11,7 @@ import { stop } from "./stop.ts";
 
 /** What to run, and how to start what it needs. */
 export interface RunOptions extends StartOptions {
-  /** The program, a path or a name on `PATH`, and its arguments. */
+  /** The program, a path or a name on `PATH`, and its arguments; or one line for Bash. */
   command: string[];
   /** A file to make a project of first, as {@linkcode openProject} does; the program is told what came of it. */
   configFile?: string;
@@ -26,6 +24,8 @@ export interface RunOptions extends StartOptions {
  * what was wrong. `-p`: what BASH_ENV names is not for this.
  */
 const EXEC = ["-p", "-c", 'exec -- "$@"', "hotboot"];
+/** A single word with a space in it that is no program is a line for the shell: `hotboot run "npm test"`. */
+const LINE = ["-p", "-c", 'type -P -- "$1" >/dev/null && exec -- "$1"; exec bash -c "$1"', "hotboot"];
 const CHECK = [
   "-p",
   "-c",
@@ -66,18 +66,18 @@ export async function run(emulator: Emulator, options: RunOptions): Promise<numb
   if (command.length === 0) throw new HotbootError("no command to run");
   const bash = await onPath("bash");
   if (!bash) throw new HotbootError("bash is not on PATH, which finds the command: install it");
-  const { code: unfit } = await spawn(bash, [...CHECK, command[0]]).status;
+  const isLine = command.length === 1 && /\s/.test(command[0]);
+  const { code: unfit } = isLine ? { code: 0 } : await spawn(bash, [...CHECK, command[0]]).status;
   if (unfit !== 0) return unfit;
   if (configFile !== undefined) await requireConfigFile(emulator, configFile);
 
   const { origin } = await start(emulator, starting);
   let code: number | undefined;
   try {
-    if (!origin) await beHealthy(emulator);
     const answer = configFile === undefined ? undefined : await openProject(emulator, configFile);
     const env = await environment(emulator, answer);
     emulator.signal.throwIfAborted();
-    const child = spawn(bash, [...EXEC, ...command], env);
+    const child = spawn(bash, [...isLine ? LINE : EXEC, ...command], env);
     onSpawn?.(child);
     code = await untilEnd(child, emulator.signal);
     return code;
@@ -88,14 +88,6 @@ export async function run(emulator: Emulator, options: RunOptions): Promise<numb
 
 function spawn(program: string, args: string[], env: Record<string, string> = {}): Deno.ChildProcess {
   return new Deno.Command(program, { args, env, stdin: "inherit", stdout: "inherit", stderr: "inherit" }).spawn();
-}
-
-/** One that runs already may be ill, or have been paused. */
-async function beHealthy(emulator: Emulator): Promise<void> {
-  const { profile, report, signal } = emulator;
-  const record = await requireRunning(emulator);
-  const onHealthy = (name: string) => report.detail(`${name} is healthy`);
-  await waitHealthy(profile.health, record?.ports ?? {}, profile.timeouts.resume * 1000, signal, onHealthy);
 }
 
 async function untilEnd(child: Deno.ChildProcess, signal: AbortSignal): Promise<number> {

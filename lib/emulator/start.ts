@@ -5,11 +5,12 @@ import { UnusableSnapshot } from "../snapshot/manifest.ts";
 import { newestSnapshot, syncSnapshot } from "../snapshot/store.ts";
 import { coldBoot } from "./boot.ts";
 import { type Emulator, imageKey, lockInstance } from "./emulator.ts";
-import { GuestFault } from "./health.ts";
-import { findRunningOrClear, powerOff, unpause } from "./instance.ts";
+import { GuestFault, waitHealthy } from "./health.ts";
+import { findRunningOrClear, type InstanceRecord, powerOff, unpause } from "./instance.ts";
 import { readKept } from "./kept.ts";
 import { makeSetup, requireFreePorts, type Setup } from "./launch.ts";
 import { resume } from "./resume.ts";
+import { lostSecrets, rotateAgain } from "./rotate.ts";
 import { restoreShare } from "./share.ts";
 import { resultOf, type StartOptions, type StartResult } from "./started.ts";
 import { Timeline } from "./timeline.ts";
@@ -19,7 +20,8 @@ export type { StartOptions, StartResult };
 /**
  * Starts the emulator and returns when all its health checks are green: by resuming its snapshot or, where that is
  * impossible, by a cold boot, after which the reason has been reported. The first start obtains the image and
- * captures a snapshot. QEMU lives on when this program ends. An instance that runs already is left alone.
+ * captures a snapshot. QEMU lives on when this program ends. Of an instance that runs already it is seen that it is healthy,
+ * and has its own secrets and its share.
  *
  * Needs run permission for QEMU, and env permission for `PATH` and `HOTBOOT_ACCEL`, which say where it is and how it is to
  * run; read permission for the directories of `PATH`; net permission for the profile's ports on 127.0.0.1
@@ -51,7 +53,7 @@ export async function start(emulator: Emulator, options: StartOptions = {}): Pro
     const { profile } = running;
     if (profile === emulator.profile.name) {
       if (await unpause(emulator)) emulator.report.step("it was paused, and goes on");
-      await restoreShare(emulator);
+      await beUp(emulator, running);
       return { ...resultOf(emulator, running), timeline: [] };
     }
     throw new HotbootError(
@@ -73,6 +75,19 @@ export async function start(emulator: Emulator, options: StartOptions = {}): Pro
   return options.cold || kept
     ? await coldBoot(emulator, setup, timeline, options, kept)
     : await fastest(emulator, setup, timeline, options);
+}
+
+/** Sees to it that one that runs already is as it would be after a start. */
+async function beUp(emulator: Emulator, record: InstanceRecord): Promise<void> {
+  const { profile, report, signal } = emulator;
+  const onHealthy = (name: string) => report.detail(`${name} is healthy`);
+  await waitHealthy(profile.health, record.ports, profile.timeouts.resume * 1000, signal, onHealthy);
+  const lost = await lostSecrets(emulator, record);
+  if (lost) {
+    report.warn(`its own secrets were no longer in effect, and are put in again: ${lost}`);
+    await rotateAgain(emulator, record);
+  }
+  await restoreShare(emulator);
 }
 
 async function fastest(

@@ -8,8 +8,9 @@ import type { PassedOver } from "../vm/accelerator.ts";
 import { knownQemuFacts } from "./acceleration.ts";
 import { type Emulator, imageKey } from "./emulator.ts";
 import { healthAttempt } from "./health.ts";
-import { type ImageRecord, readImage } from "./image.ts";
+import { hasUnknownImage, imagePath, type ImageRecord, readImage } from "./image.ts";
 import { readKept } from "./kept.ts";
+import { lostSecrets } from "./rotate.ts";
 import { findRunning, isBeingStarted, type Origin, urlsOf } from "./instance.ts";
 
 /** What there is of an emulator. */
@@ -42,6 +43,8 @@ export interface Status {
     urls: Record<string, string>;
     /** For each health check whether it is green; none where it runs another profile than the emulator's. */
     health: Record<string, boolean>;
+    /** Why its own secrets are no longer in effect, where a service has taken its placeholders back. */
+    lostSecrets?: string;
   };
   /** How QEMU runs guests here, as far as an earlier command has found out. */
   acceleration?: {
@@ -106,6 +109,8 @@ async function describeRunning(emulator: Emulator): Promise<Partial<Status>> {
     const failure = running ? await attemptOnce(healthAttempt(check, record.ports), emulator.signal) : "paused";
     return [check.name, failure === undefined] as const;
   }));
+  const isOwn = record.profile === emulator.profile.name;
+  const lost = running && isOwn ? await lostSecrets(emulator, record) : undefined;
   return {
     state: running ? "running" : "paused",
     running: {
@@ -117,6 +122,7 @@ async function describeRunning(emulator: Emulator): Promise<Partial<Status>> {
       ...(record.secrets && { secrets: record.secrets }),
       urls: urlsOf(emulator, record),
       health: Object.fromEntries(health),
+      ...(lost && { lostSecrets: lost }),
     },
   };
 }
@@ -124,6 +130,11 @@ async function describeRunning(emulator: Emulator): Promise<Partial<Status>> {
 async function describeImage(emulator: Emulator): Promise<Status["image"]> {
   try {
     const image = await readImage(emulator, { look: "only" });
+    if (!image && await hasUnknownImage(emulator)) {
+      return {
+        error: `${imagePath(emulator, "disk")}, which hotboot has not put there: 'hotboot start' takes it over`,
+      };
+    }
     if (!image) return undefined;
     const { record, paths } = image;
     const bytes = Object.values(record.files).reduce((sum, { size }) => sum + size, 0);

@@ -90,7 +90,8 @@ export async function brokenProof(proof: Proof, secrets: Secrets, signal: AbortS
   return failures.find((failure) => failure !== undefined);
 }
 
-function placeholdersOf(specs: SecretSpec[]): Secrets {
+/** What is in the image, by the secrets' names. */
+export function placeholdersOf(specs: SecretSpec[]): Secrets {
   return Object.fromEntries(specs.map(({ name, placeholder }) => [name, placeholder]));
 }
 

@@ -14,12 +14,11 @@ function projectMicro(change: (profile: Profile) => void = () => {}): Promise<Gu
       headers: { "x-key": "${secret.TOKEN}" },
       body: { absolute_file_path: "${config.file}" },
       answer: ["project_id", "key"],
+      environment: { PROJECT_ID: "${answer.project_id}", VITE_KEY: "${answer.key}" },
     };
     profile.environment = {
       API_URL: "http://127.0.0.1:${ports.web.host}",
       API_TOKEN: "${secret.TOKEN}",
-      PROJECT_ID: "${answer.project_id}",
-      VITE_KEY: "${answer.key}",
       PRICE: "5$$",
     };
     change(profile);

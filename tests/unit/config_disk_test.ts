@@ -3,6 +3,8 @@ import { makeConfigDisk } from "../../lib/emulator/config_disk.ts";
 import { type Emulator, openEmulator } from "../../lib/emulator/emulator.ts";
 import { HotbootError } from "../../lib/error.ts";
 import { readIso } from "../../lib/iso/read.ts";
+import { loadProfile } from "../../lib/profile/profile.ts";
+import { withDirectory } from "./temporary.ts";
 
 /** The demo with other lines on its config disk. */
 async function emulator(lines: string[], instance = "vm"): Promise<Emulator> {
@@ -42,3 +44,28 @@ Deno.test("config disk: what stands for nothing is named", async () => {
     );
   }
 });
+
+Deno.test("config disk: a file takes the lines' place where one is named", () =>
+  withDirectory(async (directory) => {
+    const contents = async (file: string) => {
+      const { profile, ...demo } = await emulator([]);
+      const config = { label: "DEMOCFG", files: { "base.env": { file, lines: ["A=${ports.backend.host}"] } } };
+      using read = await readIso((await makeConfigDisk({ ...demo, profile: { ...profile, config } }))!.image);
+      const [entry] = await Array.fromAsync(read.entries());
+      return new TextDecoder().decode(await read.bytes(entry));
+    };
+    assertEquals(await contents(""), "A=26801\n");
+    await Deno.writeTextFile(`${directory}/other.env`, "B=$${x} without an end");
+    assertEquals(await contents(`${directory}/other.env`), "B=$${x} without an end");
+    await assertRejects(() => contents(`${directory}/none`), HotbootError, `there is no file at ${directory}/none`);
+  }));
+
+Deno.test("config disk: in a profile's file, paths are relative to that", () =>
+  withDirectory(async (directory) => {
+    const profile = JSON.parse(await Deno.readTextFile(new URL("../../qemu/demo/profile.json", import.meta.url)));
+    profile.config.files["base.env"] = { file: "sub/base.env" };
+    await Deno.writeTextFile(`${directory}/profile.json`, JSON.stringify(profile));
+    const loaded = await loadProfile(`${directory}/profile.json`);
+    const real = await Deno.realPath(directory);
+    assertEquals(loaded.profile.config!.files["base.env"], { file: `${real}/sub/base.env` });
+  }));

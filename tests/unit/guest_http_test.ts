@@ -1,4 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
+import { HotbootError } from "../../lib/error.ts";
 import { getAnswer, getStatus } from "../../lib/guest_http.ts";
 
 /** A server that answers every connection with these pieces, whatever it is asked, and gives what it was asked. */
@@ -103,4 +104,33 @@ Deno.test("guest http: two at a time to one port, and an abort ends all", async 
   abort.abort(new Error("enough"));
   for (const each of requests) await assertRejects(() => each, Error, "enough");
   assertEquals(await getStatus(request, signal), 200);
+});
+
+Deno.test("guest http: what announces the answer is not taken for it", async () => {
+  const early = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 1";
+  await using server = serve(early, "00 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+  assertEquals(await getAnswer({ port: server.port, path: "/" }, signal), { status: 200, body: "ok" });
+  assertEquals(await getStatus({ port: server.port, path: "/" }, signal), 200);
+});
+
+Deno.test("guest http: an answer that does not come in time, and an interruption, end it at any point", async (t) => {
+  const full = Deno.listen({ hostname: "127.0.0.1", port: 0 }); // nobody accepts
+  try {
+    await t.step("nothing is answered", async () => {
+      const request = { port: full.addr.port, path: "/", timeoutMs: 50 };
+      await assertRejects(() => getStatus(request, signal), HotbootError, "no answer within 0.05 s");
+    });
+    await t.step("interrupted, and others wait for their turn", async () => {
+      const end = new AbortController();
+      const request = { port: full.addr.port, path: "/", timeoutMs: 60_000 };
+      const waiting = [1, 2, 3, 4].map(() => assertRejects(() => getStatus(request, end.signal), Error, "enough"));
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      end.abort(new Error("enough"));
+      await Promise.all(waiting);
+      // And the next has its turn.
+      await assertRejects(() => getStatus({ ...request, timeoutMs: 50 }, signal), HotbootError, "no answer within");
+    });
+  } finally {
+    full.close();
+  }
 });

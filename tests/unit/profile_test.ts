@@ -155,8 +155,9 @@ Deno.test("profile: a project's request and the environment refer to what there 
     headers: { "x-key": "${secret.KEY}" },
     body: { file: "${config.file}", port: "${ports.web.guest}" },
     answer: ["id"],
+    environment: { ID: "${answer.id}", URL: "http://localhost:${ports.web.host}" },
   };
-  const environment = { URL: "http://127.0.0.1:${ports.web.host}", KEY: "$${secret.KEY}", ID: "${answer.id}" };
+  const environment = { URL: "http://127.0.0.1:${ports.web.host}", KEY: "$${secret.KEY}" };
   const parse = (changes: object) =>
     parseProfile(JSON.stringify({ ...plain, secrets, rotation, project, environment, ...changes }), "x");
   assertEquals([parse({}).project, parse({}).environment], [project, environment]);
@@ -173,8 +174,16 @@ Deno.test("profile: a project's request and the environment refer to what there 
     [{ project: { ...project, headers: { "x-key": "a\r\nb" } } }, /: project\.headers\.x-key: /],
     [{ project: { ...project, body: { a: "${placeholder.KEY}" } } }, /body\.a: \$\{placeholder\.KEY\} stands for/],
     [{ project: { ...project, body: { a: 1 } } }, /: project\.body\.a: /],
-    [{ environment: { ID: "${answer.other}" } }, /: environment\.ID: \$\{answer\.other\} stands for nothing$/],
-    [{ environment, project: undefined }, /: environment\.ID: \$\{answer\.id\} stands for nothing$/],
+    [
+      { project: { ...project, environment: { ID: "${answer.other}" } } },
+      /: project\.environment\.ID: \$\{answer\.other\} stands for nothing$/,
+    ],
+    [{ project: { ...project, environment: { PATH: "x" } } }, /: project\.environment/],
+    [{ environment: { ID: "${answer.id}" } }, /: environment\.ID: \$\{answer\.id\} stands for nothing$/],
+    [
+      { ports: { web: { guest: 80, host: 8080, url: "http://localhost:${ports.api.host}" } } },
+      /: ports\.web\.url: \$\{ports\.api\.host\} stands for nothing$/,
+    ],
     [{ environment: { URL: "${ports.web.both}" } }, /: environment\.URL: \$\{ports\.web\.both\} stands for nothing$/],
     [{ environment: { A: "${config.file}" } }, /: environment\.A: \$\{config\.file\} stands for nothing$/],
     [{ environment: { A: "a\u0000" } }, /: environment\.A: /],

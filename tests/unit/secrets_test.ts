@@ -1,8 +1,9 @@
-import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { fromFileUrl } from "@std/path/from-file-url";
 import { reseedCommand } from "../../lib/emulator/reseed.ts";
+import { HotbootError } from "../../lib/error.ts";
 import { fill } from "../../lib/fill.ts";
-import { type ProofCheck, proveRotation } from "../../lib/secrets/proof.ts";
+import { brokenProof, type Proof, type ProofCheck, proveChecks, proveRotation } from "../../lib/secrets/proof.ts";
 import { generateSecrets, redact, secretLines } from "../../lib/secrets/secrets.ts";
 import { shellCommand } from "../../lib/vm/shell.ts";
 
@@ -49,8 +50,8 @@ Deno.test("the guest's Perl is sound", async () => {
   }
 });
 
-/** Pages of a dashboard and a backend that takes the key `new`. */
-function serve(): { port: number } & AsyncDisposable {
+/** Pages of a dashboard and a backend that takes this key. */
+function serve(key = "new"): { port: number } & AsyncDisposable {
   const pages: Record<string, string> = {
     "/": `<script type="module" src="/a.js?x=1&amp;y=2"></script><link rel=icon href='missing.png'>
       <link href='style.css'><script src="https://elsewhere.test/b.js"></script>`,
@@ -61,7 +62,7 @@ function serve(): { port: number } & AsyncDisposable {
     const { pathname, search } = new URL(request.url);
     if (pathname === "/key") {
       return new Response(null, {
-        status: request.headers.get("x-key") === "new" && request.method === "PUT" ? 204 : 401,
+        status: request.headers.get("x-key") === key && request.method === "PUT" ? 204 : 401,
       });
     }
     const page = pages[pathname + search];
@@ -70,17 +71,19 @@ function serve(): { port: number } & AsyncDisposable {
   return { port: server.addr.port, [Symbol.asyncDispose]: () => server.shutdown() };
 }
 
+/** A proof of one check of the server's, whose secret was `old` in the image. */
+function proofOf({ port }: { port: number }, check: Partial<ProofCheck>): Proof {
+  return {
+    checks: [{ name: "it", port: "web", path: "/", ...check }],
+    specs: [{ name: "KEY", placeholder: "old" }],
+    ports: { web: port },
+  };
+}
+
 Deno.test("proof: what holds, and what does not, by name and without a secret", async (t) => {
   await using server = serve();
-  const prove = (check: Partial<ProofCheck>, secret = "new") =>
-    proveRotation(
-      [{ name: "it", port: "web", path: "/", ...check }],
-      [{ name: "KEY", placeholder: "old" }],
-      { KEY: secret },
-      { web: server.port },
-      50,
-      AbortSignal.timeout(10_000),
-    );
+  const prove = (check: Partial<ProofCheck>) =>
+    proveRotation(proofOf(server, check), { KEY: "new" }, 500, AbortSignal.timeout(10_000));
   const key = { path: "/key", method: "PUT", headers: { "x-key": "${secret.KEY}" }, status: 204 };
   await t.step("holds", async () => {
     await prove(key);
@@ -98,8 +101,44 @@ Deno.test("proof: what holds, and what does not, by name and without a secret", 
       await assertRejects(
         () => prove(check),
         Error,
-        `the new secrets are not in effect everywhere within 0.05 s: ${why}`,
+        `the new secrets are not in effect everywhere within 0.5 s: ${why}`,
       );
     });
   }
+});
+
+Deno.test("proof: a check that would hold without a rotation is found out, with the placeholders in effect", async (t) => {
+  await using server = serve("old");
+  const check = (check: Partial<ProofCheck>) => proveChecks(proofOf(server, check), 500, AbortSignal.timeout(10_000));
+  const refuses = { path: "/key", method: "PUT", headers: { "x-key": "${placeholder.KEY}" }, status: 401 };
+  const accepts = { ...refuses, headers: { "x-key": "${secret.KEY}" }, status: 204 };
+  await t.step("checks that tell", async () => {
+    await check(refuses);
+    await check(accepts);
+    await check({ scripts: true, excludes: ["left: ${placeholder.KEY}"] });
+  });
+  const useless: [string, Partial<ProofCheck>, string][] = [
+    [
+      "a placeholder that the image does not have",
+      { ...refuses, headers: { "x-key": "not ${placeholder.KEY}" } },
+      "it holds already",
+    ],
+    ["a page that never has it", { excludes: ["left: ${placeholder.KEY}"] }, "it holds already"],
+    ["a secret that is not what lets in", { ...accepts, headers: { "x-key": "not ${secret.KEY}" } }, "status 401"],
+  ];
+  for (const [title, what, why] of useless) {
+    await t.step(title, async () => {
+      const { message } = await assertRejects(() => check(what), HotbootError);
+      assertStringIncludes(message, why);
+    });
+  }
+});
+
+Deno.test("proof: a check that holds no longer is named", async () => {
+  await using server = serve("old");
+  const key = { path: "/key", method: "PUT", headers: { "x-key": "${placeholder.KEY}" }, status: 401 };
+  const signal = AbortSignal.timeout(10_000);
+  assertEquals(await brokenProof(proofOf(server, key), { KEY: "new" }, signal), "it (status 204 instead of 401)");
+  await using rotated = serve("new");
+  assertEquals(await brokenProof(proofOf(rotated, key), { KEY: "new" }, signal), undefined);
 });

@@ -142,7 +142,7 @@ const stackWith = (values: Values) => parseProfile(JSON.stringify(stack), "stack
 
 Deno.test("stack: it is what its users know, and their variables change it", () => {
   const plain = stackWith({});
-  assertEquals(plain.home, { directory: "~/.stack/emulator", instances: "run" });
+  assertEquals(plain.home, { directory: "~/.stack/emulator", instances: "run", images: "images" });
   assertEquals(plain.machine, { memory: 4096, cpus: 4 });
   assertEquals(plain.timeouts, { boot: 240, resume: 45 });
   assertEquals(
@@ -158,17 +158,20 @@ Deno.test("stack: it is what its users know, and their variables change it", () 
     EMULATOR_BACKEND_PORT: "2",
     EMULATOR_MINIO_PORT: "3",
     EMULATOR_INBUCKET_PORT: "4",
+    EMULATOR_RUN_DIR: "/run/dir",
+    EMULATOR_IMAGE_DIR: "/image/dir",
     EMULATOR_READY_TIMEOUT: "100",
     EMULATOR_SNAPSHOT_READY_TIMEOUT: "10",
   });
-  assertEquals(changed.home!.directory, "/work/emulator");
+  assertEquals(changed.home, { directory: "/work/emulator", instances: "/run/dir", images: "/image/dir" });
   assertEquals(changed.machine, { memory: 2048, cpus: 2 });
   assertEquals(changed.timeouts, { boot: 100, resume: 10 });
+  assertEquals(changed.rotation!.timeout, 10);
   assertEquals(
     Object.values(changed.ports).map(({ guest, host }) => [guest, host]),
     [[9201, 1], [9202, 2], [9090, 3], [9001, 4], [9214, 9214]],
   );
-  assertEquals(changed.config!.files["runtime.env"][0], "STACK_EMULATOR_PORT_PREFIX=92");
+  assertEquals((changed.config!.files["runtime.env"] as string[])[0], "STACK_EMULATOR_PORT_PREFIX=92");
   const both = stackWith({ PORT_PREFIX: "91", NEXT_PUBLIC_STACK_PORT_PREFIX: "92" });
   assertEquals(both.ports.backend.guest, 9102);
   assertThrows(() => stackWith({ EMULATOR_CPUS: "many" }), HotbootError, "EMULATOR_CPUS is 'many'");
@@ -195,8 +198,12 @@ async function withEnvironment<T>(values: Record<string, string | undefined>, us
   }
 }
 
+const UNSET = Object.fromEntries(
+  ["HOTBOOT_HOME", "STACK_EMULATOR_HOME", "EMULATOR_RUN_DIR", "EMULATOR_IMAGE_DIR"].map((name) => [name, undefined]),
+);
+
 Deno.test("home: what is said by hand comes first, then HOTBOOT_HOME, then the profile", () =>
-  withEnvironment({ HOTBOOT_HOME: undefined, STACK_EMULATOR_HOME: undefined, HOME: "/users/me" }, async () => {
+  withEnvironment({ ...UNSET, HOME: "/users/me" }, async () => {
     const homeOf = async (profile: string, home?: string) => {
       const emulator = await openEmulator({ profile, home });
       return [emulator.home.root, emulator.home.instance("vm").slice(emulator.home.root.length)];
@@ -213,6 +220,11 @@ Deno.test("home: what is said by hand comes first, then HOTBOOT_HOME, then the p
     assertEquals(await homeOf("stack"), ["/of/hotboot", "/run/vm"]);
     assertEquals(await homeOf("demo"), ["/of/hotboot", "/instances/vm"]);
     assertEquals(await homeOf("demo", "/given"), ["/given", "/instances/vm"]);
+    Deno.env.set("EMULATOR_RUN_DIR", "/run/dir");
+    Deno.env.set("EMULATOR_IMAGE_DIR", "/image/dir");
+    const { home } = await openEmulator({ profile: "stack" });
+    assertEquals([home.root, home.instance("vm"), home.images], ["/of/hotboot", "/run/dir/vm", "/image/dir"]);
+    assertEquals(home.places, ["/of/hotboot", "/run/dir", "/image/dir"]);
   }));
 
 Deno.test("options: a variable stands for one that is not given; nothing and 0 are no", async () => {

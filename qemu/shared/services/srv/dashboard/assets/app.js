@@ -1,4 +1,4 @@
-const publishableClientKey = "00000000000000000000000000000000000000000000000000000000000000ff";
+const publishableClientKey = "00000000000000000000000000000000ffffffffffffffffffffffffffffffff";
 const status = document.querySelector("#project");
 
 const response = await fetch("/api/v1/projects/current", {
