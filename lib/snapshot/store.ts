@@ -1,5 +1,6 @@
 /** The snapshots of one image on disk: made aside, put in place whole, found again. */
 
+import { move } from "@std/fs/move";
 import { fingerprint } from "./fingerprint.ts";
 import {
   bootTime,
@@ -75,7 +76,7 @@ export async function commitSnapshot(
   };
   await writeManifest(prepared, manifest);
   const directory = prepared.replace(/[^/]+$/, id);
-  await Deno.rename(prepared, directory);
+  await move(prepared, directory);
   return { directory, manifest };
 }
 
@@ -98,7 +99,7 @@ export async function adoptSnapshot(prepared: string, manifest: Manifest): Promi
   await syncFiles(prepared, adopted);
   await writeManifest(prepared, adopted);
   const directory = root + adopted.id;
-  await Deno.rename(prepared, directory);
+  await move(prepared, directory);
   return { directory, manifest: adopted };
 }
 

@@ -1,6 +1,7 @@
 /** Finding QEMU and what it can do here, by asking the program itself. */
 
 import { encodeHex } from "@std/encoding/hex";
+import { toText } from "@std/streams/to-text";
 import { HotbootError, messageOf } from "../error.ts";
 import { type Arch, HOST_ARCH } from "./arch.ts";
 import { onPath } from "../on_path.ts";
@@ -136,7 +137,7 @@ async function askWith(program: string, machine: string, accelerator: string, cp
     stderr: "piped",
     detached: true,
   }).spawn();
-  const stderr = new Response(child.stderr).text();
+  const stderr = toText(child.stderr);
   try {
     await using qmp = await QmpClient.open({ readable: child.stdout, writable: child.stdin }, limits);
     const machines = await qmp.execute<{ name: string; alias?: string }[]>("query-machines", {}, limits);
