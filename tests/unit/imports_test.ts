@@ -79,9 +79,9 @@ Deno.test("imports: the lock has a digest of everything that either map can brin
 
 Deno.test("imports: what the lock does not have is refused", () =>
   withDirectory(async (directory) => {
-    const { "@cfworker/json-schema@4.1.6": _, ...rest } = lock.npm;
-    const specifiers = Object.entries(lock.specifiers).filter(([each]) => !each.startsWith("npm:@cfworker/"));
-    const less = { ...lock, specifiers: Object.fromEntries(specifiers), npm: rest };
+    const without = <T>(entries: Record<string, T>) =>
+      Object.fromEntries(Object.entries(entries).filter(([name]) => !name.includes("@cfworker/json-schema@")));
+    const less = { ...lock, specifiers: without(lock.specifiers), npm: without(lock.npm) };
     await Deno.writeTextFile(`${directory}/less.lock`, JSON.stringify(less));
     const cache = async (...args: string[]) => {
       const { code, stderr } = await new Deno.Command(Deno.execPath(), {
