@@ -1,5 +1,6 @@
 /** Making ISO images, against the two programs that are used for it. */
 
+import { ensureDir } from "@std/fs/ensure-dir";
 import { fromFileUrl } from "@std/path/from-file-url";
 import { importArguments } from "../../dev/deno.ts";
 import { assertCode, hotboot } from "../e2e/harness.ts";
@@ -39,7 +40,7 @@ async function makeFiles(root: string, count: number, sizeOf: (at: number) => nu
   for (let at = 0; at < block.length; at += 65536) crypto.getRandomValues(block.subarray(at, at + 65536));
   for (let at = 0; at < count; at++) {
     const directory = `${root}/directory-${Math.floor(at / 200)}`;
-    if (at % 200 === 0) await Deno.mkdir(directory, { recursive: true });
+    if (at % 200 === 0) await ensureDir(directory);
     using file = await Deno.open(`${directory}/file number ${at}.txt`, { write: true, create: true });
     for (let left = Math.floor(sizeOf(at)); left > 0;) left -= await file.write(block.subarray(0, left));
   }

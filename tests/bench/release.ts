@@ -1,5 +1,6 @@
 /** Downloading from nginx, against curl, which checks nothing. */
 
+import { exists } from "@std/fs/exists";
 import { fromFileUrl } from "@std/path/from-file-url";
 import { importArguments } from "../../dev/deno.ts";
 import { freePort } from "../e2e/harness.ts";
@@ -53,7 +54,7 @@ export const bench: Bench = async () => {
 };
 
 async function memoryDirectory(): Promise<string> {
-  const isThere = await Deno.stat("/dev/shm").then(({ isDirectory }) => isDirectory, () => false);
+  const isThere = await exists("/dev/shm");
   return isThere ? "/dev/shm" : "/tmp";
 }
 

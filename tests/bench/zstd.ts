@@ -1,5 +1,7 @@
 /** Compressing what is like a VM's RAM, against the `zstd` tool. */
 
+import { exists } from "@std/fs/exists";
+import { walk } from "@std/fs/walk";
 import { fromFileUrl } from "@std/path/from-file-url";
 import { importArguments } from "../../dev/deno.ts";
 import { random } from "../unit/random.ts";
@@ -13,7 +15,7 @@ const TOUCHED = 2560 * MIB;
 
 export const bench: Bench = async () => {
   // In memory where there is room: a disk that is still busy with the last file would decide.
-  const dir = await Deno.stat("/dev/shm").then(() => "/dev/shm", () => undefined);
+  const dir = await exists("/dev/shm") ? "/dev/shm" : undefined;
   const directory = await Deno.makeTempDir({ dir, prefix: "hotboot-bench-" });
   const [raw, ours, tools, back] = ["raw", "ours.zst", "tools.zst", "back"].map((name) => `${directory}/${name}`);
   try {
@@ -79,7 +81,7 @@ function throughput(name: string, samples: Record<string, number[]>, atLeast?: n
  */
 async function makeMemory(path: string): Promise<void> {
   const next = random(1);
-  const files = filesBelow(["/usr/bin", "/usr/lib", "/usr/share"]);
+  const files = await filesBelow(["/usr/bin", "/usr/lib", "/usr/share"]);
   const makers: Record<string, { share: number; made: number; make: () => Uint8Array }> = {
     files: { share: 0.62, made: 0, make: () => Deno.readFileSync(files[Math.floor(next() * files.length)]) },
     heaps: { share: 0.16, made: 0, make: () => heap(next) },
@@ -106,16 +108,13 @@ async function makeMemory(path: string): Promise<void> {
   }
 }
 
-function filesBelow(directories: string[]): string[] {
+async function filesBelow(directories: string[]): Promise<string[]> {
   const found: string[] = [];
-  const look = (directory: string) => {
-    for (const { name, isDirectory, isFile } of Deno.readDirSync(directory)) {
-      const path = `${directory}/${name}`;
-      if (isDirectory) look(path);
-      else if (isFile && isFitting(Deno.statSync(path).size)) found.push(path);
+  for (const directory of directories) {
+    for await (const { path, isFile } of walk(directory, { includeDirs: false })) {
+      if (isFile && isFitting((await Deno.stat(path)).size)) found.push(path);
     }
-  };
-  for (const directory of directories) look(directory);
+  }
   return found.sort();
 }
 

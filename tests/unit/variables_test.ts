@@ -1,4 +1,5 @@
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { ensureDir } from "@std/fs/ensure-dir";
 import { readArguments, withVariables } from "../../lib/commands/command.ts";
 import { command as start } from "../../lib/commands/start.ts";
 import { HotbootError } from "../../lib/error.ts";
@@ -234,7 +235,7 @@ Deno.test("the default profile: the nearest hotboot.json of the same owner, else
   withDirectory(async (temporary) => {
     const directory = await Deno.realPath(temporary);
     const below = `${directory}/a/b`;
-    await Deno.mkdir(below, { recursive: true });
+    await ensureDir(below);
     const write = (at: string) => Deno.writeTextFile(`${at}/hotboot.json`, JSON.stringify(micro));
     assertEquals(await findProfile(below), "stack");
     await write(directory);
