@@ -53,16 +53,15 @@ const wanted = given.length > 0 ? given.map(String) : Object.keys(SUBJECTS);
 
 await install(BENCHES);
 const figures: Figure[] = [];
-const [skipped, failed]: [string[], string[]] = [[], []];
+const [skipped, failed, missed]: string[][] = [[], [], []];
 const begin = performance.now();
 const queue = wanted.values();
 await Promise.all(Array.from({ length: smoke ? AT_ONCE : 1 }, async () => {
   for (const name of queue) await run(name);
 }));
-const missed = smoke ? [] : figures.filter((figure) => !isMet(figure)).map(({ name }) => name);
-const outcomes = Object.entries({ "skipped": skipped, "failed": failed, "targets missed": missed })
+const outcomes = Object.entries({ skipped, failed, "targets missed": missed })
   .map(([what, names]) => names.length > 0 ? `; ${what}: ${names.join(", ")}` : "");
-console.error(`${wanted.length} subjects in ${since(begin)}${outcomes.join("")}`);
+console.error(`subjects: ${wanted.length} in ${since(begin)}${outcomes.join("")}`);
 if (!smoke) {
   const host = { arch: Deno.build.arch, cpus: navigator.hardwareConcurrency };
   console.log(JSON.stringify({ host, skipped, failed, figures }, null, 2));
@@ -77,14 +76,17 @@ async function run(name: string): Promise<void> {
     const measured = await SUBJECTS[name].measure(scale);
     const none = measured.find(({ value }) => !Number.isFinite(value));
     if (none) throw new Error(`${none.name}: came out as ${none.value}`);
-    if (!smoke) console.error(table(measured));
     figures.push(...measured);
+    if (smoke) return;
+    console.error(table(measured));
+    if (!measured.every(isMet)) missed.push(name);
   } catch (error) {
     const isSkipped = error instanceof Skipped;
     (isSkipped ? skipped : failed).push(name);
     console.error(isSkipped ? `${name} is SKIPPED: ${error.message}` : `${name} FAILED:\n${explain(error)}`);
+  } finally {
+    console.error(`${name}: took ${since(begin)}`);
   }
-  console.error(`${name}: took ${since(begin)}`);
 }
 
 function usage(): string {
