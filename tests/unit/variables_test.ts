@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertFalse, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { ensureDir } from "@std/fs/ensure-dir";
 import { readArguments, withVariables } from "../../lib/commands/command.ts";
 import { command as start } from "../../lib/commands/start.ts";
@@ -195,6 +195,28 @@ async function withEnvironment<T>(values: Record<string, string | undefined>, us
     for (const [name, value] of before) set(name, value);
   }
 }
+
+Deno.test("home: none where Deno opens no files, by its name, by a link, or by where the user's own directory is", () =>
+  withEnvironment({ HOTBOOT_HOME: undefined, HOME: "/dev/shm/me" }, () =>
+    withDirectory(async (directory) => {
+      await Deno.symlink("/dev", `${directory}/link`);
+      const refusal = async (home?: string) =>
+        (await assertRejects(() => openEmulator({ profile: "demo", home }), HotbootError)).message;
+      for (const root of ["/dev", "/proc", "/sys"]) {
+        for (const home of [root, `${root}/`, `${root}/not/there`, `/tmp/..${root}/x`]) {
+          assertMatch(await refusal(home), new RegExp(`^${root}[^ ]* cannot be the home: .*below ${root} .*--home`));
+        }
+      }
+      assertMatch(await refusal(), /^\/dev\/shm\/me\/\.hotboot cannot .*\/dev\/shm is memory/);
+      const linked = await refusal(`${directory}/link/not/there`);
+      assertMatch(linked, /link\/not\/there cannot be the home, since it leads to \/dev\/not\/there: /);
+      assertFalse(linked.includes("/dev/shm"));
+      Deno.env.set("HOTBOOT_HOME", "/sys/x");
+      assertMatch(await refusal(), /^\/sys\/x cannot be the home/);
+      for (const home of ["/device", `${directory}/dev`, `${directory}/not/there`]) {
+        assertEquals((await openEmulator({ profile: "demo", home })).home.root, home);
+      }
+    })));
 
 Deno.test("home: what is said by hand comes first, then HOTBOOT_HOME, then the profile", () =>
   withEnvironment({ HOTBOOT_HOME: undefined, STACK_EMULATOR_HOME: undefined, HOME: "/users/me" }, async () => {
