@@ -8,7 +8,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { fromFileUrl } from "@std/path/from-file-url";
 import { outerFlags } from "../lib/permissions/outer.ts";
-import { bundle, DIST, succeed } from "./bundle.ts";
+import { bundle, DIST, fail, succeed } from "./bundle.ts";
 import { ROOT } from "./deno.ts";
 import demo from "../qemu/demo/profile.json" with { type: "json" };
 
@@ -22,7 +22,7 @@ const TARGETS = [
 const RECIPE = demo.image.build.inputs.map((input) => fromFileUrl(new URL(`../qemu/demo/${input}`, import.meta.url)));
 
 /** The Deno that compiles. */
-const COMPILER = Deno.env.get("DENO_COMPILE") || Deno.execPath();
+export const COMPILER = Deno.env.get("DENO_COMPILE") || Deno.execPath();
 
 /** Compiles a program into a binary with the outer ring's permissions. */
 export async function compile(entry: string, output: string, target?: string): Promise<void> {
@@ -50,6 +50,6 @@ if (import.meta.main) {
   const runtime = Deno.env.get("DENORT_BIN");
   if (runtime) console.error(`hotboot: the runtime is DENORT_BIN's, ${runtime}; nothing is downloaded`);
   else console.error("hotboot: Deno may download its runtime now; where it cannot, DENORT_BIN names one");
-  await compile(`${ROOT}cli.ts`, output, target);
+  await compile(`${ROOT}cli.ts`, output, target).catch(fail);
   console.log(output);
 }

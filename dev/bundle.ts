@@ -50,11 +50,15 @@ export async function bundle(options: BundleOptions = {}): Promise<void> {
   for (const name of ["bundle.ts", "imports.json"]) await Deno.remove(`${DIST}${name}`);
 }
 
-/** Runs a program in the checkout, and ends this one when it fails. */
+/** Runs a program in the checkout. @throws when it fails. */
 export async function succeed(program: string, args: string[]): Promise<void> {
   const { success } = await new Deno.Command(program, { args, cwd: ROOT, stdin: "null" }).spawn().status;
-  if (success) return;
-  console.error(`hotboot: ${program} ${args[0]} failed; it has said why above`);
+  if (!success) throw new Error(`${program} ${args[0]} failed; it has said why above`);
+}
+
+/** Ends this program, after the message of what was thrown. */
+export function fail(error: Error): never {
+  console.error(`hotboot: ${error.message}`);
   Deno.exit(1);
 }
 
@@ -70,6 +74,6 @@ async function commit(): Promise<string> {
 }
 
 if (import.meta.main) {
-  await bundle();
+  await bundle().catch(fail);
   console.log(BUNDLE);
 }

@@ -5,6 +5,12 @@
  *     deno run -A dev/deno.ts SUBCOMMAND ARGS…
  *
  * HOTBOOT_IMPORTS=jsr or =npm decides by hand. What was found out is remembered in `.cache/` for a day.
+ *
+ * `deno.lock` covers both: it has the digests of what JSR gives and of what npm gives. It is frozen, so that Deno refuses
+ * whatever is not in it. Where JSR can be reached, these bring it up to date after a change of versions:
+ *
+ *     deno install --frozen=false
+ *     deno cache --frozen=false --import-map=dev/imports_npm.json cli.ts
  */
 
 /** The checkout's directory, with a slash at the end. */

@@ -1,5 +1,6 @@
 /** Building an image with the profile's recipe. */
 
+import { exists } from "@std/fs/exists";
 import { HotbootError } from "../error.ts";
 import type { Build } from "../profile/profile.ts";
 import type { Emulator } from "./emulator.ts";
@@ -104,8 +105,7 @@ async function describeOutput(emulator: Emulator, output: string): Promise<NewFi
   emulator.report.step("hash the image");
   for (const part of parts) {
     const path = `${output}/${OUTPUTS[part]}`;
-    const isThere = await Deno.stat(path).then(() => true, () => false);
-    if (!isThere) continue;
+    if (!await exists(path, { isFile: true })) continue;
     await Deno.chmod(path, 0o600);
     made.push([part, { path, sha256: await sha256File(path, emulator.signal) }]);
   }

@@ -72,7 +72,7 @@ const SILENT: Reporter = { step() {}, detail() {}, warn() {}, progress() {} };
  * @param options What and where, if not the project's profile as instance `vm` in its usual home.
  * @returns What the operations take.
  * @throws {HotbootError} when there is no such profile, it is malformed (the first wrong field, or the variable that makes
- * it wrong, is named), the instance's name is none, or nothing says where the home is.
+ * it wrong, is named), the instance's name is none, nothing says where the home is, or it lies below `/dev`, `/proc` or `/sys`.
  *
  * @example
  * ```ts
@@ -141,9 +141,26 @@ function instanceLock(instance: string): string {
   return `instance-${instance}`;
 }
 
+/** Where Deno opens files only for programs with all permissions, whatever link leads there: so do 2.6, 2.8 and 2.9. */
+const CLOSED = ["/dev", "/proc", "/sys"];
+
+/** The home's path. @throws {HotbootError} when nothing says where it is, or no command could work there. */
 async function homeDirectory({ home }: Profile, given?: string): Promise<string> {
+  const path = await namedHome(home?.directory ?? "~/.hotboot", given);
+  const real = await followLinks(path);
+  const isBelow = (directory: string) => [path, real].some((each) => `${each}/`.startsWith(`${directory}/`));
+  const closed = CLOSED.find(isBelow);
+  if (closed === undefined) return path;
+  const also = isBelow("/dev/shm") ? " (and /dev/shm is memory: when the host restarts, a snapshot in it is lost)" : "";
+  throw new HotbootError(
+    `${path} cannot be the home${real === path ? "" : `, since it leads to ${real}`}: ` +
+      `Deno opens files below ${closed} only for programs with all permissions, and hotboot's commands do not have those` +
+      `${also}; name another directory with --home or HOTBOOT_HOME`,
+  );
+}
+
+async function namedHome(ofProfile: string, given?: string): Promise<string> {
   const named = given ?? (Deno.env.get("HOTBOOT_HOME") || undefined);
-  const ofProfile = home?.directory ?? "~/.hotboot";
   if (named === undefined && ofProfile.startsWith("~/")) {
     const user = Deno.env.get("HOME");
     if (!user) throw new HotbootError("neither HOTBOOT_HOME nor HOME is set: say where with --home");
@@ -151,4 +168,13 @@ async function homeDirectory({ home }: Profile, given?: string): Promise<string>
   }
   const { resolve } = await import("@std/path/resolve");
   return resolve(named ?? ofProfile);
+}
+
+/** Where a path leads, as far as it is there and may be read; nobody is asked for permission. */
+async function followLinks(path: string): Promise<string> {
+  const { state } = await Deno.permissions.query({ name: "read", path });
+  const real = state === "granted" ? await Deno.realPath(path).catch(() => undefined) : undefined;
+  if (real !== undefined) return real;
+  const end = path.lastIndexOf("/");
+  return end > 0 ? await followLinks(path.slice(0, end)) + path.slice(end) : path;
 }

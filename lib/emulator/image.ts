@@ -1,6 +1,7 @@
 /** Images on disk: what there is, and whether it is still what was put there. */
 
 import { encodeHex } from "@std/encoding/hex";
+import { exists } from "@std/fs/exists";
 import { HotbootError } from "../error.ts";
 import { readQcow2Header } from "../vm/qcow2.ts";
 import { type Emulator, imageKey } from "./emulator.ts";
@@ -105,7 +106,7 @@ export async function readImage(emulator: Emulator, { look }: ReadImageOptions =
 
 /** Whether a disk lies in the image's place of which hotboot has not written anything: somebody else has put it there. */
 export async function hasUnknownImage(emulator: Emulator): Promise<boolean> {
-  return !await readImageRecord(emulator) && await isThere(imagePath(emulator, "disk"));
+  return !await readImageRecord(emulator) && await exists(imagePath(emulator, "disk"), { isFile: true });
 }
 
 /**
@@ -114,13 +115,13 @@ export async function hasUnknownImage(emulator: Emulator): Promise<boolean> {
  * @throws {HotbootError} when its disk is none that can be used.
  */
 async function adopt(emulator: Emulator): Promise<ImageRecord | undefined> {
-  if (!await isThere(imagePath(emulator, "disk"))) return undefined;
+  if (!await exists(imagePath(emulator, "disk"), { isFile: true })) return undefined;
   await requireOwnDisk(imagePath(emulator, "disk"), `put another image there, or remove it`);
   emulator.report.step(`take the image over that is at ${imagePath(emulator, "disk")}`);
   const files: Partial<Record<ImagePart, ImageFile>> = {};
   for (const part of Object.keys(IMAGE_PARTS) as ImagePart[]) {
     const path = imagePath(emulator, part);
-    if (!await isThere(path)) continue;
+    if (!await exists(path, { isFile: true })) continue;
     files[part] = { ...await sizeAndTimes(path), sha256: await sha256File(path, emulator.signal) };
   }
   const record = { origin: { kind: "adopted" }, created: new Date().toISOString(), files } as ImageRecord;
@@ -138,10 +139,6 @@ export async function requireOwnDisk(path: string, remedy: string): Promise<void
   if (needsOthers) {
     throw new HotbootError(`${path} refers to files beside it, which an image's disk must not: ${remedy}`);
   }
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return await Deno.stat(path).then(({ isFile }) => isFile, () => false);
 }
 
 /** What is written about the image, or `undefined` when there is none. @throws {HotbootError} when it is damaged. */

@@ -1,5 +1,6 @@
 /** Putting images in place: whole, or not at all. */
 
+import { ensureDir } from "@std/fs/ensure-dir";
 import { HotbootError } from "../error.ts";
 import { type Emulator, imageKey, imageLock } from "./emulator.ts";
 import { lock, privateDirectory, writeJson } from "./home.ts";
@@ -29,9 +30,7 @@ export interface NewFile {
 export async function lockImage(emulator: Emulator): Promise<Disposable> {
   const { home, profile, report, signal } = emulator;
   // One that a person has named may be for others, too.
-  await (home.places.includes(home.images)
-    ? Deno.mkdir(home.images, { recursive: true })
-    : privateDirectory(home.images));
+  await (home.places.includes(home.images) ? ensureDir(home.images) : privateDirectory(home.images));
   const onWait = () => report.step(`waiting for another hotboot that works on the image of '${profile.name}'`);
   return await lock(home, imageLock(imageKey(emulator)), onWait, signal);
 }

@@ -1,5 +1,6 @@
 /** An instance on disk: which QEMU it is, where its sockets are, and whether that QEMU still runs. */
 
+import { exists } from "@std/fs/exists";
 import { HotbootError } from "../error.ts";
 import { fill } from "../fill.ts";
 import type { Port } from "../profile/profile.ts";
@@ -270,8 +271,4 @@ export async function removeSecrets(emulator: Emulator): Promise<void> {
   const own = (Array.isArray(files) ? files : []).filter((file) => /^[\w-]+$/.test(file)); // nothing outside
   const paths = own.map((file) => `${emulator.home.instance(emulator.instance)}/${file}`);
   for (const path of [...paths, list, instancePath(emulator, "credentials")]) await Deno.remove(path).catch(() => {});
-}
-
-async function exists(path: string): Promise<boolean> {
-  return await Deno.lstat(path).then(() => true, () => false);
 }

@@ -4,6 +4,9 @@
  */
 
 import { encodeHex } from "@std/encoding/hex";
+import { ensureDir } from "@std/fs/ensure-dir";
+import { walk } from "@std/fs/walk";
+import { dirname } from "@std/path/dirname";
 import { fromFileUrl } from "@std/path/from-file-url";
 import { GUESTS } from "../bundle.ts";
 import { HotbootError } from "../error.ts";
@@ -32,8 +35,7 @@ export async function scriptPath(
   if (!isInProgram(emulator)) return recipePath(emulator, script);
   const [from, to] = [fromFileUrl(GUESTS), `${directory}/recipe/`];
   for (const input of inputs) {
-    const path = recipePath(emulator, input);
-    await copy(path, to + path.slice(from.length));
+    for (const path of await filesAt(recipePath(emulator, input))) await copy(path, to + path.slice(from.length));
   }
   return to + recipePath(emulator, script).slice(from.length);
 }
@@ -71,33 +73,37 @@ export async function digestOfLines(lines: string[]): Promise<string> {
  * What the profile names, and what is below that: a line for each file, with its path, whether it can be run, and its
  * content's digest.
  */
-export async function describeFiles(emulator: Emulator, paths: string[]): Promise<string[]> {
+export async function describeFiles(emulator: Emulator, names: string[]): Promise<string[]> {
   const lines: string[] = [];
-  const visit = async (path: string, name: string) => {
-    const stat = await Deno.lstat(path).catch(() => {
+  for (const name of names) {
+    const root = recipePath(emulator, name);
+    const paths = await filesAt(root).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
       throw new HotbootError(`the recipe of '${emulator.profile.name}' names ${name}, which is not there`);
     });
-    if (stat.isDirectory) {
-      const names = (await Array.fromAsync(Deno.readDir(path))).map((entry) => entry.name).sort();
-      for (const entry of names) await visit(`${path}/${entry}`, `${name}/${entry}`);
-    } else if (stat.isFile) {
-      const mode = await isProgram(emulator, path, stat.mode) ? "x" : "-";
-      lines.push(`${name} ${mode} ${await sha256File(path, emulator.signal)}`);
-    } else {
-      lines.push(`${name} -> ${await Deno.readLink(path)}`);
+    for (const path of paths) {
+      const { isFile, mode } = await Deno.lstat(path);
+      const what = isFile
+        ? `${await isProgram(emulator, path, mode) ? "x" : "-"} ${await sha256File(path, emulator.signal)}`
+        : `-> ${await Deno.readLink(path)}`;
+      lines.push(`${name}${path.slice(root.length)} ${what}`);
     }
-  };
-  for (const path of paths) await visit(recipePath(emulator, path), path);
+  }
   return lines;
 }
 
+/** The path of a file or a link; of a directory, those of all files and links below it, sorted name by name. */
+async function filesAt(root: string): Promise<string[]> {
+  if (!(await Deno.lstat(root)).isDirectory) return [root];
+  const paths = await Array.fromAsync(walk(root, { includeDirs: false }), ({ path }) => path.replaceAll("/", "\0"));
+  return paths.sort().map((path) => path.replaceAll("\0", "/"));
+}
+
 async function copy(from: string, to: string): Promise<void> {
-  const { isDirectory, isSymlink } = await Deno.lstat(from);
-  await Deno.mkdir(isDirectory ? to : to.replace(/\/[^/]*$/, ""), { recursive: true });
-  if (isDirectory) { for await (const { name } of Deno.readDir(from)) await copy(`${from}/${name}`, `${to}/${name}`); }
-  else if (isSymlink) throw new Error(`${from} is a link, which a recipe inside the program cannot have`);
-  else {
-    const bytes = await Deno.readFile(from);
-    await Deno.writeFile(to, bytes, { mode: isScript(bytes) ? 0o755 : 0o644 });
+  if ((await Deno.lstat(from)).isSymlink) {
+    throw new Error(`${from} is a link, which a recipe inside the program cannot have`);
   }
+  await ensureDir(dirname(to));
+  const bytes = await Deno.readFile(from);
+  await Deno.writeFile(to, bytes, { mode: isScript(bytes) ? 0o755 : 0o644 });
 }

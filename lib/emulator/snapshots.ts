@@ -4,6 +4,7 @@
  * @module
  */
 
+import { walk } from "@std/fs/walk";
 import { HotbootError, messageOf } from "../error.ts";
 import { difference, type Engine, type Manifest, readManifest, UnusableSnapshot } from "../snapshot/manifest.ts";
 import { recordDigests, removeSnapshot, type Snapshot, snapshotIds } from "../snapshot/store.ts";
@@ -115,14 +116,17 @@ export async function snapshotKeys({ home }: Emulator): Promise<string[]> {
 
 /** What a file, or all that is below a directory, takes on the disk, and the sum of the sizes; `undefined` when it is gone. */
 export async function sizeOnDisk(path: string): Promise<{ bytes: number; apparentBytes: number } | undefined> {
-  const stat = await Deno.lstat(path).catch(() => undefined);
-  if (!stat) return undefined;
-  const sum = { bytes: (stat.blocks ?? Math.ceil(stat.size / 512)) * 512, apparentBytes: stat.isFile ? stat.size : 0 };
-  if (!stat.isDirectory) return sum;
-  for (const { name } of await Array.fromAsync(Deno.readDir(path)).catch(() => [])) {
-    const { bytes, apparentBytes } = await sizeOnDisk(`${path}/${name}`) ?? { bytes: 0, apparentBytes: 0 };
-    sum.bytes += bytes;
-    sum.apparentBytes += apparentBytes;
+  const found = await Deno.lstat(path).catch(() => undefined);
+  if (!found) return undefined;
+  const sum = { bytes: 0, apparentBytes: 0 };
+  try {
+    for await (const each of found.isDirectory ? walk(path) : [{ path }]) {
+      const { blocks, size, isFile } = await Deno.lstat(each.path);
+      sum.bytes += (blocks ?? Math.ceil(size / 512)) * 512;
+      sum.apparentBytes += isFile ? size : 0;
+    }
+  } catch {
+    // it is being removed, or somebody else's: this is what could be seen
   }
   return sum;
 }

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { toBytes } from "@std/streams/to-bytes";
 import {
   FLAG_ASSOCIATED,
   FLAG_DIRECTORY,
@@ -179,7 +180,7 @@ export class IsoImage implements Disposable {
    * @throws {IsoError} when the image ends before it, or what is compressed is damaged.
    */
   async bytes(node: IsoNode): Promise<Uint8Array> {
-    return new Uint8Array(await new Response(this.open(node)).arrayBuffer());
+    return await toBytes(this.open(node));
   }
 
   /** Closes the image's file. */

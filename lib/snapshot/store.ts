@@ -1,6 +1,7 @@
 /** The snapshots of one image on disk: made aside, put in place whole, found again. */
 
 import { bootTime } from "../boot_time.ts";
+import { move } from "@std/fs/move";
 import { fingerprint } from "./fingerprint.ts";
 import { describeFiles, FORMAT, type Manifest, readManifest, SNAPSHOT_FILES, writeManifest } from "./manifest.ts";
 
@@ -68,7 +69,7 @@ export async function commitSnapshot(
   };
   await writeManifest(prepared, manifest);
   const directory = prepared.replace(/[^/]+$/, id);
-  await Deno.rename(prepared, directory);
+  await move(prepared, directory);
   return { directory, manifest };
 }
 
@@ -91,7 +92,7 @@ export async function adoptSnapshot(prepared: string, manifest: Manifest): Promi
   await syncFiles(prepared, adopted);
   await writeManifest(prepared, adopted);
   const directory = root + adopted.id;
-  await Deno.rename(prepared, directory);
+  await move(prepared, directory);
   return { directory, manifest: adopted };
 }
 

@@ -5,6 +5,8 @@
  * bytes were split or joined on the way.
  */
 
+import { concat } from "@std/bytes/concat";
+
 /** A byte stream in both directions; a `Deno.Conn` is one. */
 export interface Duplex {
   /** What the other side sends. */
@@ -51,10 +53,7 @@ export class JsonLines {
   /** Sends one value, with `prefix` (raw bytes) before it. */
   async write(value: unknown, prefix: number[] = []): Promise<void> {
     const text = new TextEncoder().encode(JSON.stringify(value) + "\n");
-    const bytes = new Uint8Array(prefix.length + text.length);
-    bytes.set(prefix);
-    bytes.set(text, prefix.length);
-    await this.#writer.write(bytes);
+    await this.#writer.write(concat([new Uint8Array(prefix), text]));
   }
 
   /** Ends both directions; a read under way gives `undefined`. */
@@ -87,14 +86,7 @@ export class JsonLines {
       }
       parts.push(chunk.subarray(0, at));
       if (at + 1 < chunk.length) this.#chunks.unshift(chunk.subarray(at + 1));
-      if (parts.length === 1) return parts[0];
-      const line = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-      let offset = 0;
-      for (const part of parts) {
-        line.set(part, offset);
-        offset += part.length;
-      }
-      return line;
+      return concat(parts);
     }
   }
 }

@@ -2,6 +2,7 @@
 
 import { encodeHex } from "@std/encoding/hex";
 import { bootTime, isSameBoot } from "../boot_time.ts";
+import { toText } from "@std/streams/to-text";
 import { HotbootError, messageOf } from "../error.ts";
 import { onPath } from "../on_path.ts";
 import { sleep, type WaitOptions } from "../wait.ts";
@@ -277,7 +278,7 @@ async function ask({ program, machine, accelerator, cpuModel }: Candidate, limit
     stderr: "piped",
     detached: true,
   }).spawn();
-  const stderr = new Response(child.stderr).text();
+  const stderr = toText(child.stderr);
   try {
     await using qmp = await QmpClient.open({ readable: child.stdout, writable: child.stdin }, limits);
     const machines = await qmp.execute<{ name: string; alias?: string }[]>("query-machines", {}, limits);

@@ -1,37 +1,119 @@
 /**
- * `deno task bench [SUBJECT…]`: how fast it is. Figures are ratios within one run, or times that have a limit; medians
- * of several runs. A table goes to standard error, JSON to standard output. Exit code 1: a target was missed.
+ * `deno task bench [--smoke] [SUBJECT…]`: how fast it is. Figures are ratios within one run, or times that have a limit;
+ * medians of several runs. Tables go to standard error, JSON to standard output.
+ *
+ * `--smoke` runs everything once, as small as it can be, and judges nothing. Exit code 1: something failed, or, without
+ * `--smoke`, a target was missed.
  */
 
+import { parseArgs } from "@std/cli/parse-args";
 import { BENCHES, install } from "../../dev/packages.ts";
-import { type Bench, type Figure, isMet, table } from "./figure.ts";
+import { bench as binary } from "./binary.ts";
+import { bench as coldCache } from "./cold_cache.ts";
+import { bench as demo } from "./demo.ts";
+import { bench as engines } from "./engines.ts";
+import { type Bench, type Figure, isMet, Skipped, table } from "./figure.ts";
+import { bench as iso } from "./iso.ts";
+import { bench as memory } from "./memory.ts";
+import { bench as release } from "./release.ts";
+import { bench as resume } from "./resume.ts";
+import { bench as zstd } from "./zstd.ts";
 
-const SUBJECTS: Record<string, () => Promise<{ bench: Bench }>> = {
-  resume: () => import("./resume.ts"),
-  memory: () => import("./memory.ts"),
-  engines: () => import("./engines.ts"),
-  iso: () => import("./iso.ts"),
-  zstd: () => import("./zstd.ts"),
-  release: () => import("./release.ts"),
-  demo: () => import("./demo.ts"),
-  binary: () => import("./binary.ts"),
-  "cold-cache": () => import("./cold_cache.ts"),
+const SUBJECTS: Record<string, Bench> = {
+  resume,
+  memory,
+  engines,
+  iso,
+  zstd,
+  release,
+  demo,
+  binary,
+  "cold-cache": coldCache,
 };
 
-const wanted = Deno.args.length > 0 ? Deno.args : Object.keys(SUBJECTS);
-const unknown = wanted.find((name) => !Object.hasOwn(SUBJECTS, name));
-if (unknown) {
-  console.error(`there is no subject '${unknown}': there are ${Object.keys(SUBJECTS).join(", ")}`);
-  Deno.exit(2);
+/** How many subjects run side by side where nothing is judged. */
+const AT_ONCE = 2;
+
+const unknown: string[] = [];
+const { smoke, help, _: given } = parseArgs(Deno.args, {
+  boolean: ["smoke", "help"],
+  alias: { help: "h" },
+  unknown: (arg: string) => {
+    const isKnown = Object.hasOwn(SUBJECTS, arg);
+    if (!isKnown) unknown.push(arg);
+    return isKnown;
+  },
+});
+if (help || unknown.length > 0) {
+  if (!help) console.error(`there is no subject or option '${unknown[0]}'\n`);
+  (help ? console.log : console.error)(usage());
+  Deno.exit(help ? 0 : 2);
 }
+const wanted = given.length > 0 ? given.map(String) : Object.keys(SUBJECTS);
 
 await install(BENCHES);
 const figures: Figure[] = [];
-for (const name of wanted) {
-  console.error(`measuring ${name} …`);
-  const { bench } = await SUBJECTS[name]();
-  figures.push(...await bench());
+const [skipped, failed, missed]: string[][] = [[], [], []];
+const begin = performance.now();
+const queue = wanted.values();
+await Promise.all(Array.from({ length: smoke ? AT_ONCE : 1 }, async () => {
+  for (const name of queue) await run(name);
+}));
+const outcomes = Object.entries({ skipped, failed, "targets missed": missed })
+  .map(([what, names]) => names.length > 0 ? `; ${what}: ${names.join(", ")}` : "");
+console.error(`subjects: ${wanted.length} in ${since(begin)}${outcomes.join("")}`);
+if (!smoke) {
+  const host = { arch: Deno.build.arch, cpus: navigator.hardwareConcurrency };
+  console.log(JSON.stringify({ host, skipped, failed, figures }, null, 2));
 }
-console.error(table(figures));
-console.log(JSON.stringify({ host: { arch: Deno.build.arch, cpus: navigator.hardwareConcurrency }, figures }, null, 2));
-Deno.exit(figures.every(isMet) ? 0 : 1);
+Deno.exit(failed.length + missed.length === 0 ? 0 : 1);
+
+async function run(name: string): Promise<void> {
+  const { about, [smoke ? "smoke" : "full"]: scale } = SUBJECTS[name];
+  console.error(`${name} (${about}): takes ${duration(scale.seconds)}, about`);
+  const begin = performance.now();
+  try {
+    const measured = await SUBJECTS[name].measure(scale);
+    const none = measured.find(({ value }) => !Number.isFinite(value));
+    if (none) throw new Error(`${none.name}: came out as ${none.value}`);
+    figures.push(...measured);
+    if (smoke) return;
+    console.error(table(measured));
+    if (!measured.every(isMet)) missed.push(name);
+  } catch (error) {
+    const isSkipped = error instanceof Skipped;
+    (isSkipped ? skipped : failed).push(name);
+    console.error(isSkipped ? `${name} is SKIPPED: ${error.message}` : `${name} FAILED:\n${explain(error)}`);
+  } finally {
+    console.error(`${name}: took ${since(begin)}`);
+  }
+}
+
+function usage(): string {
+  const rows = Object.entries(SUBJECTS).map(([name, { about, full, smoke }]) =>
+    [name.padEnd(11), duration(full.seconds).padStart(7), duration(smoke.seconds).padStart(7), `  ${about}`].join("  ")
+  );
+  const all = (size: "full" | "smoke", atOnce: number) =>
+    duration(Object.values(SUBJECTS).reduce((sum, bench) => sum + bench[size].seconds / atOnce, 0)).padStart(7);
+  return [
+    "Usage: deno task bench [--smoke] [SUBJECT…]",
+    "",
+    "Measures the subjects, all unless told, and judges their figures. --smoke: runs each once, and judges nothing.",
+    "",
+    `${"SUBJECT".padEnd(11)}    takes  --smoke`,
+    ...rows,
+    `${"all".padEnd(11)}  ${all("full", 1)}  ${all("smoke", AT_ONCE)}`,
+  ].join("\n");
+}
+
+function since(begin: number): string {
+  return duration((performance.now() - begin) / 1000);
+}
+
+function duration(seconds: number): string {
+  return seconds < 90 ? `${seconds.toFixed(0)} s` : `${(seconds / 60).toFixed(1)} min`;
+}
+
+function explain(error: unknown): string {
+  return (error instanceof Error && error.stack) || String(error);
+}

@@ -11,11 +11,11 @@
  * Here the reading costs less than it would in hotboot: it begins when the command does, in a process that is warm.
  */
 
-import { CACHE, GuestHome } from "../e2e/harness.ts";
 import { sleep } from "../../lib/wait.ts";
-import { type Bench, ratio, seconds } from "./figure.ts";
+import { CACHE, GuestHome } from "../e2e/harness.ts";
+import { type Bench, ratio, type Scale, seconds, Skipped } from "./figure.ts";
+import { output } from "./programs.ts";
 
-const RUNS = 7;
 const PAGE = 4096;
 /** How often the mapped pages are looked at, which gives their order. */
 const LOOK_MS = 80;
@@ -28,52 +28,59 @@ const [WARM, DROPPED, BESIDE, AHEAD] = ["warm", "dropped", "read beside", "half 
 /** Bytes of a file, from and up to. */
 type Range = [from: number, to: number];
 
-export const bench: Bench = async () => {
-  const skip = (why: string) => {
-    console.error(`cold-cache is skipped: ${why}`);
-    return [];
-  };
-  if (Deno.build.os !== "linux" || Deno.uid() !== 0) return skip("dropping the page cache needs Linux and root");
-  if (!await dropCaches().then(() => true, () => false)) return skip("/proc/sys/vm/drop_caches cannot be written");
-  // By the images, on a disk; /tmp may be memory itself.
-  await using demo = await GuestHome.make({ guest: "demo", parent: CACHE });
-  if (await output("stat", "-f", "-c", "%T", demo.directory) === "tmpfs") return skip(`${CACHE} is not on a disk`);
+export const bench: Bench<Scale & { guest: "demo" | "micro"; runs: number }> = {
+  about: "what a dropped page cache costs a resume",
+  full: { seconds: 120, guest: "demo", runs: 7 },
+  smoke: { seconds: 20, guest: "micro", runs: 1 },
 
-  await demo.succeed("capture");
-  const snapshot = await demo.snapshot();
-  const ram = `${snapshot}/ram`;
-  const touched = await recordTouched(demo, ram);
-  const mebibytes = touched.reduce((sum, [from, to]) => sum + to - from, 0) / (1 << 20);
-  console.error(`touched until healthy: ${mebibytes.toFixed(0)} of ${demo.original.machine.memory} MiB`);
-
-  const start = () => demo.start("--no-fallback");
-  const ways: Record<string, () => Promise<unknown>> = {
-    [DROPPED]: start,
-    [BESIDE]: () => Promise.all([start(), read(ram, touched).all]),
-    [AHEAD]: async () => {
-      const reading = read(ram, touched);
-      await reading.half;
-      await Promise.all([start(), reading.all]);
-    },
-    [WARM]: start,
-  };
-  const samples: Record<string, number[]> = Object.fromEntries(Object.keys(ways).map((way) => [way, []]));
-  for (let run = 0; run < RUNS; run++) {
-    for (const [way, work] of Object.entries(ways)) {
-      if (way === WARM) await warm([snapshot, `${demo.home}/images`]);
-      else await dropCaches();
-      samples[way].push(await seconds(work));
-      await demo.succeed("stop");
+  async measure({ guest, runs }) {
+    if (Deno.build.os !== "linux" || Deno.uid() !== 0) {
+      throw new Skipped("dropping the page cache needs Linux and root");
     }
-  }
-  const only = (...names: string[]) => Object.fromEntries(names.map((name) => [name, samples[name]]));
-  const figure = (what: string, way: string) =>
-    ratio(`demo: resume ${what} ÷ with a dropped page cache`, only(way, DROPPED), [way, DROPPED], undefined);
-  return [
-    figure("with a warm page cache", WARM),
-    figure("with its touched pages read meanwhile", BESIDE),
-    figure("with half of its touched pages read before, half meanwhile", AHEAD),
-  ];
+    await dropCaches().catch(() => {
+      throw new Skipped("/proc/sys/vm/drop_caches cannot be written");
+    });
+    // By the images, on a disk; /tmp may be memory itself.
+    await using home = await GuestHome.make({ guest, parent: CACHE });
+    const isMemory = await output("stat", "-f", "-c", "%T", home.directory) === "tmpfs";
+    if (isMemory) throw new Skipped(`${CACHE} is not on a disk`);
+
+    await home.succeed("capture");
+    const snapshot = await home.snapshot();
+    const ram = `${snapshot}/ram`;
+    const touched = await recordTouched(home, ram);
+    const mebibytes = touched.reduce((sum, [from, to]) => sum + to - from, 0) / (1 << 20);
+    console.error(`touched until healthy: ${mebibytes.toFixed(0)} of ${home.original.machine.memory} MiB`);
+
+    const start = () => home.start("--no-fallback");
+    const ways: Record<string, () => Promise<unknown>> = {
+      [DROPPED]: start,
+      [BESIDE]: () => Promise.all([start(), read(ram, touched).all]),
+      [AHEAD]: async () => {
+        const reading = read(ram, touched);
+        await reading.half;
+        await Promise.all([start(), reading.all]);
+      },
+      [WARM]: start,
+    };
+    const samples: Record<string, number[]> = Object.fromEntries(Object.keys(ways).map((way) => [way, []]));
+    for (let run = 0; run < runs; run++) {
+      for (const [way, work] of Object.entries(ways)) {
+        if (way === WARM) await warm([snapshot, `${home.home}/images`]);
+        else await dropCaches();
+        samples[way].push(await seconds(work));
+        await home.succeed("stop", ["--discard"]);
+      }
+    }
+    const only = (...names: string[]) => Object.fromEntries(names.map((name) => [name, samples[name]]));
+    const figure = (what: string, way: string) =>
+      ratio(`${guest}: resume ${what} ÷ with a dropped page cache`, only(way, DROPPED), [way, DROPPED], undefined);
+    return [
+      figure("with a warm page cache", WARM),
+      figure("with its touched pages read meanwhile", BESIDE),
+      figure("with half of its touched pages read before, half meanwhile", AHEAD),
+    ];
+  },
 };
 
 /** Has the kernel forget what it holds of files, of all programs; what is not yet on disk stays. */
@@ -92,16 +99,16 @@ async function warm(directories: string[]): Promise<void> {
   }
 }
 
-/** Resumes the demo once; which bytes of its RAM file were mapped until it was healthy, in the order of their touch. */
-async function recordTouched(demo: GuestHome, ram: string): Promise<Range[]> {
+/** Resumes it once; which bytes of its RAM file were mapped until it was healthy, in the order of their touch. */
+async function recordTouched(home: GuestHome, ram: string): Promise<Range[]> {
   let healthy = false;
-  const started = demo.start("--no-fallback").finally(() => healthy = true);
+  const started = home.start("--no-fallback").finally(() => healthy = true);
   started.catch(() => {}); // it is awaited below
   const seen = new Set<number>();
   const touched: Range[] = [];
   for (let last = false; !last;) {
     last = healthy;
-    const [pid] = await demo.qemuProcesses();
+    const [pid] = await home.qemuProcesses();
     for (const page of pid ? await mappedPages(pid, ram).catch(() => []) : []) {
       if (seen.has(page)) continue;
       seen.add(page);
@@ -113,7 +120,7 @@ async function recordTouched(demo: GuestHome, ram: string): Promise<Range[]> {
     if (!last) await sleep(LOOK_MS);
   }
   await started;
-  await demo.succeed("stop");
+  await home.succeed("stop", ["--discard"]);
   return touched;
 }
 
@@ -160,10 +167,4 @@ function read(path: string, ranges: Range[]): { half: Promise<void>; all: Promis
     }
   };
   return { half: half.promise, all: Promise.all(Array.from({ length: READERS }, reader)).then(() => {}) };
-}
-
-async function output(program: string, ...args: string[]): Promise<string> {
-  const { success, stdout } = await new Deno.Command(program, { args, stderr: "inherit" }).output();
-  if (!success) throw new Error(`${program} failed`);
-  return new TextDecoder().decode(stdout).trim();
 }

@@ -1,49 +1,45 @@
 /** What a user of the demo saves: the whole command, from power-on until all services have answered. */
 
 import { GuestHome } from "../e2e/harness.ts";
-import { type Bench, ratio, seconds } from "./figure.ts";
+import { type Bench, ratio, type Scale, seconds } from "./figure.ts";
 
-const RUNS = 5;
 const WAYS = {
   "start --cold": ["--cold"],
   "start": ["--no-fallback"],
   "start --no-rotation": ["--no-fallback", "--no-rotation"],
 };
-
 const SUSPENDED = "stop, start";
 
-async function suspendAndContinue(demo: GuestHome, samples: Record<string, number[]>): Promise<void> {
-  samples[SUSPENDED] ??= [];
-  samples[SUSPENDED].push(
-    await seconds(async () => {
-      await demo.succeed("stop");
-      await demo.start();
-    }),
-  );
-  await demo.succeed("stop", ["--discard"]);
-}
+export const bench: Bench<Scale & { guest: "demo" | "micro"; runs: number }> = {
+  about: "a cold boot against a resume, and against a suspended instance's start",
+  full: { seconds: 210, guest: "demo", runs: 5 },
+  smoke: { seconds: 40, guest: "micro", runs: 1 },
 
-export const bench: Bench = async () => {
-  await using demo = await GuestHome.make({ guest: "demo" });
-  await demo.succeed("capture");
-  const samples: Record<string, number[]> = Object.fromEntries(Object.keys(WAYS).map((way) => [way, []]));
-  for (let run = 0; run < RUNS; run++) {
-    for (const [way, args] of Object.entries(WAYS)) {
-      samples[way].push(await seconds(() => demo.start(...args)));
-      if (way !== "start") await demo.succeed("stop", ["--discard"]);
-      else await suspendAndContinue(demo, samples);
+  async measure({ guest, runs }) {
+    await using home = await GuestHome.make({ guest });
+    await home.succeed("capture");
+    const samples: Record<string, number[]> = Object.fromEntries(
+      [...Object.keys(WAYS), SUSPENDED].map((way) => [way, []]),
+    );
+    for (let run = 0; run < runs; run++) {
+      for (const [way, args] of Object.entries(WAYS)) {
+        samples[way].push(await seconds(() => home.start(...args)));
+        if (way === "start") samples[SUSPENDED].push(await seconds(() => suspendAndContinue(home)));
+        await home.succeed("stop", ["--discard"]);
+      }
     }
-  }
-  return [
-    ratio("demo: cold boot ÷ resume, both with rotation and proof", samples, ["start --cold", "start"], {
-      atLeast: 12,
-    }),
-    ratio("demo: resume with rotation and proof ÷ without", samples, ["start", "start --no-rotation"], { atMost: 2.5 }),
-    ratio("demo: stop and start of a suspended instance ÷ cold boot", samples, [SUSPENDED, "start --cold"], {
-      atMost: 0.15,
-    }),
-    ratio("demo: cold boot ÷ resume without rotation", samples, ["start --cold", "start --no-rotation"], {
-      atLeast: 30,
-    }),
-  ];
+    const figure = (name: string, ways: [string, string], target: { atLeast?: number; atMost?: number }) =>
+      ratio(`${guest}: ${name}`, samples, ways, target);
+    return [
+      figure("cold boot ÷ resume, both with rotation and proof", ["start --cold", "start"], { atLeast: 12 }),
+      figure("resume with rotation and proof ÷ without", ["start", "start --no-rotation"], { atMost: 2.5 }),
+      figure("stop and start of a suspended instance ÷ cold boot", [SUSPENDED, "start --cold"], { atMost: 0.15 }),
+      figure("cold boot ÷ resume without rotation", ["start --cold", "start --no-rotation"], { atLeast: 30 }),
+    ];
+  },
 };
+
+async function suspendAndContinue(home: GuestHome): Promise<void> {
+  await home.succeed("stop");
+  await home.start();
+}

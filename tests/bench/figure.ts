@@ -12,8 +12,26 @@ export interface Figure {
   samples: Record<string, number[]>;
 }
 
-/** Measures one subject. */
-export type Bench = () => Promise<Figure[]>;
+/** How much of a subject is measured. */
+export interface Scale {
+  /** About how long it takes, in seconds, on two CPUs without hardware acceleration. */
+  seconds: number;
+}
+
+/** One subject. */
+export interface Bench<S extends Scale = Scale> {
+  /** What is measured. */
+  about: string;
+  /** What the figures are judged by. */
+  full: S;
+  /** The least that runs all of it. */
+  smoke: S;
+  /** @throws {Skipped} where it cannot be measured. */
+  measure(scale: S): Promise<Figure[]>;
+}
+
+/** Why a subject cannot be measured here. */
+export class Skipped extends Error {}
 
 /** The middle of the values, or the mean of the middle two. */
 export function median(values: number[]): number {

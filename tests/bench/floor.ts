@@ -3,6 +3,8 @@
  * hotboot's in between.
  */
 
+import { sleep } from "../../lib/wait.ts";
+
 /** A resume to repeat: what hotboot ran QEMU with, and what it fed it. */
 export interface Floor {
   program: string;
@@ -14,12 +16,28 @@ export interface Floor {
   healthUrl: string;
 }
 
+/** A QEMU that has given no healthy answer after this time is ended. */
+const LIMIT_MS = 60_000;
+
 /** Resumes and gives the seconds until the first healthy answer; QEMU has ended when this returns. */
 export async function resumeBarely(floor: Floor): Promise<number> {
   const begin = performance.now();
   const qemu = new Deno.Command(floor.program, { args: floor.args, stdout: "null", stderr: "inherit" }).spawn();
+  const kill = () => {
+    try {
+      qemu.kill("SIGKILL");
+    } catch {
+      // it has ended
+    }
+  };
+  const limit = setTimeout(kill, LIMIT_MS);
+  const over = new AbortController();
+  const { signal } = over;
+  const ended = qemu.status.then(({ code }) =>
+    over.abort(new Error(`bare QEMU has ended too soon, with code ${code}`))
+  );
   try {
-    using monitor = await connect(floor.monitor);
+    using monitor = await connect(floor.monitor, signal);
     const messages = read(monitor);
     await monitor.write(new TextEncoder().encode(
       [
@@ -32,7 +50,7 @@ export async function resumeBarely(floor: Floor): Promise<number> {
       ].map((command) => JSON.stringify(command)).join("\n"),
     ));
     {
-      using incoming = await connect(floor.migration);
+      using incoming = await connect(floor.migration, signal);
       for (let at = 0; at < floor.state.length;) at += await incoming.write(floor.state.subarray(at));
     }
     for await (const line of messages) {
@@ -40,22 +58,25 @@ export async function resumeBarely(floor: Floor): Promise<number> {
       if (/"status": "completed"/.test(line)) break;
     }
     await monitor.write(new TextEncoder().encode('{"execute":"cont"}'));
-    while (!await isHealthy(floor.healthUrl)) await pause(5);
+    while (!await isHealthy(floor.healthUrl)) await sleep(5, signal);
     return (performance.now() - begin) / 1000;
+  } catch (error) {
+    throw signal.reason ?? error;
   } finally {
-    qemu.kill("SIGKILL");
-    await qemu.status;
+    kill();
+    await ended;
+    clearTimeout(limit);
     for (const path of [floor.monitor, floor.migration]) await Deno.remove(path).catch(() => {});
   }
 }
 
-async function connect(path: string): Promise<Deno.UnixConn> {
-  for (let tries = 0;; tries++) {
+/** Connects as soon as somebody listens there. */
+async function connect(path: string, signal: AbortSignal): Promise<Deno.UnixConn> {
+  for (;;) {
     try {
       return await Deno.connect({ transport: "unix", path });
-    } catch (error) {
-      if (tries > 10_000) throw error;
-      await pause(1);
+    } catch {
+      await sleep(1, signal);
     }
   }
 }
@@ -78,8 +99,4 @@ async function isHealthy(url: string): Promise<boolean> {
   } catch {
     return false;
   }
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -1,61 +1,52 @@
 /** Downloading from nginx, against curl, which checks nothing. */
 
-import { fromFileUrl } from "@std/path/from-file-url";
-import { importArguments } from "../../dev/deno.ts";
+import { sleep } from "../../lib/wait.ts";
 import { freePort } from "../e2e/harness.ts";
-import { type Bench, median, seconds } from "./figure.ts";
+import { type Bench, median, type Scale, seconds } from "./figure.ts";
+import { memoryDirectory, MIB, output, peakOf, writeNoise } from "./programs.ts";
 
-const RUNS = 9;
-const SIZE = 2 ** 30;
+export const bench: Bench<Scale & { runs: number; /** MiB. */ size: number }> = {
+  about: "downloading, against curl",
+  full: { seconds: 45, runs: 9, size: 1024 },
+  smoke: { seconds: 3, runs: 1, size: 8 },
 
-export const bench: Bench = async () => {
-  const directory = await Deno.makeTempDir({ prefix: "hotboot-bench-" });
-  const port = freePort();
-  const nginx = await serve(directory, port);
-  const url = `http://127.0.0.1:${port}/file`;
-  try {
-    const block = new Uint8Array(2 ** 20);
-    for (let at = 0; at < block.length; at += 65536) crypto.getRandomValues(block.subarray(at, at + 65536));
-    {
-      using file = await Deno.open(`${directory}/file`, { write: true, create: true });
-      for (let left = SIZE; left > 0;) left -= await file.write(block.subarray(0, left));
+  async measure({ runs, size }) {
+    const [from, to] = [await Deno.makeTempDir({ prefix: "hotboot-bench-" }), await memoryDirectory(size * MIB)];
+    const port = freePort();
+    const nginx = await serve(from, port);
+    const url = `http://127.0.0.1:${port}/file`;
+    try {
+      await writeNoise(`${from}/file`, size * MIB);
+      const sha256 = (await output("sha256sum", `${from}/file`)).slice(0, 64);
+      const target = `${to}/file`;
+      const samples: Record<string, number[]> = { curl: [], hotboot: [] };
+      const memory: number[] = [];
+      for (let run = 0; run < runs; run++) {
+        samples.curl.push(await seconds(() => output("curl", "-s", "-o", target, url)));
+        await Deno.remove(target);
+        samples.hotboot.push(await seconds(async () => memory.push(await peakOf("download", url, target, sha256))));
+        for (const path of [target, `${target}.json`]) await Deno.remove(path);
+      }
+      return [{
+        name: `download: ${size} MiB from nginx, throughput with the checksum ÷ curl's without`,
+        unit: "ratio",
+        value: median(samples.curl) / median(samples.hotboot),
+        target: { atLeast: 0.9 },
+        samples,
+      }, {
+        name: "download: peak memory of the process",
+        unit: "MiB",
+        value: median(memory),
+        target: { atMost: 150 },
+        samples: { download: memory },
+      }];
+    } finally {
+      nginx.kill("SIGTERM");
+      await nginx.status;
+      for (const directory of [from, to]) await Deno.remove(directory, { recursive: true });
     }
-    const sha256 = (await output("sha256sum", [`${directory}/file`])).slice(0, 64);
-    const target = `${await memoryDirectory()}/hotboot-bench-${crypto.randomUUID()}`;
-    const script = fromFileUrl(new URL("release_once.ts", import.meta.url));
-    const ours = ["run", "-A", "-q", ...await importArguments(), script, url, target, sha256];
-    const samples: Record<string, number[]> = { curl: [], hotboot: [] };
-    const memory: number[] = [];
-    for (let run = 0; run < RUNS; run++) {
-      samples.curl.push(await seconds(() => output("curl", ["-s", "-o", target, url])));
-      await Deno.remove(target);
-      samples.hotboot.push(await seconds(async () => memory.push(Number(await output(Deno.execPath(), ours)))));
-      for (const path of [target, `${target}.json`]) await Deno.remove(path);
-    }
-    return [{
-      name: "download: 1 GiB from nginx, throughput with the checksum ÷ curl's without",
-      unit: "ratio",
-      value: median(samples.curl) / median(samples.hotboot),
-      target: { atLeast: 0.9 },
-      samples,
-    }, {
-      name: "download: peak memory of the process",
-      unit: "MiB",
-      value: median(memory),
-      target: { atMost: 150 },
-      samples: { "1 GiB": memory },
-    }];
-  } finally {
-    nginx.kill("SIGTERM");
-    await nginx.status;
-    await Deno.remove(directory, { recursive: true });
-  }
+  },
 };
-
-async function memoryDirectory(): Promise<string> {
-  const isThere = await Deno.stat("/dev/shm").then(({ isDirectory }) => isDirectory, () => false);
-  return isThere ? "/dev/shm" : "/tmp";
-}
 
 async function serve(directory: string, port: number): Promise<Deno.ChildProcess> {
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -73,13 +64,7 @@ async function serve(directory: string, port: number): Promise<Deno.ChildProcess
       () => false,
     );
     if (isUp) return nginx;
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await sleep(50);
   }
   throw new Error("nginx does not listen");
-}
-
-async function output(program: string, args: string[]): Promise<string> {
-  const { success, stdout, stderr } = await new Deno.Command(program, { args }).output();
-  if (!success) throw new Error(`${program}: ${new TextDecoder().decode(stderr)}`);
-  return new TextDecoder().decode(stdout);
 }

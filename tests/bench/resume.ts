@@ -1,43 +1,52 @@
-/** What the CLI adds to a resume of the micro guest with 1 GiB. */
+/** What the CLI adds to a resume of the micro guest. */
 
 import { GuestHome } from "../e2e/harness.ts";
-import { type Bench, ratio, seconds } from "./figure.ts";
+import { type Bench, ratio, type Scale, seconds } from "./figure.ts";
 import { type Floor, resumeBarely } from "./floor.ts";
+import { output } from "./programs.ts";
 
-const RUNS = 11;
+export const bench: Bench<Scale & { runs: number; /** MiB. */ memory: number }> = {
+  about: "what the command adds to QEMU's own resume",
+  full: { seconds: 60, runs: 11, memory: 1024 },
+  smoke: { seconds: 15, runs: 1, memory: 256 },
 
-export const bench: Bench = async () => {
-  await using micro = await GuestHome.make({ memory: 1024 });
-  await micro.start();
-  const floor = await floorOf(micro);
-  await micro.succeed("stop", ["--discard"]);
-
-  const samples: Record<string, number[]> = { "hotboot start": [], floor: [] };
-  const pristine = await Deno.readFile(floor.disk);
-  for (let run = 0; run < RUNS; run++) {
-    samples["hotboot start"].push(await seconds(() => micro.start("--no-fallback")));
+  async measure({ runs, memory }) {
+    await using micro = await GuestHome.make({ memory });
+    await micro.start();
+    const floor = await floorOf(micro);
     await micro.succeed("stop", ["--discard"]);
-    await Deno.writeFile(floor.disk, pristine);
-    samples.floor.push(await resumeBarely(floor));
-  }
-  return [ratio("micro, 1 GiB: resume ÷ bare QEMU", samples, ["hotboot start", "floor"], { atMost: 1.5 })];
+
+    const samples: Record<string, number[]> = { "hotboot start": [], floor: [] };
+    const pristine = await Deno.readFile(floor.disk);
+    for (let run = 0; run < runs; run++) {
+      samples["hotboot start"].push(await seconds(() => micro.start("--no-fallback")));
+      await micro.succeed("stop", ["--discard"]);
+      await Deno.writeFile(floor.disk, pristine);
+      samples.floor.push(await resumeBarely(floor));
+    }
+    const name = `micro, ${memory} MiB: resume ÷ bare QEMU`;
+    return [ratio(name, samples, ["hotboot start", "floor"], { atMost: 1.5 })];
+  },
 };
 
-/** The running instance's QEMU, on a disk of its own. */
+/** The running instance's QEMU, with all that it has in its directory in another one, which outlives the instance. */
 async function floorOf(micro: GuestHome): Promise<Floor & { disk: string }> {
-  const record = await micro.record();
-  const [program, ...args] = (await Deno.readTextFile(`/proc/${record.pid}/cmdline`)).split("\0").slice(0, -1);
+  const { pid } = await micro.record();
+  const [from, to] = [`${micro.home}/instances/vm`, `${micro.directory}/floor`];
+  await Deno.mkdir(to);
+  for await (const { name, isFile } of Deno.readDir(from)) {
+    if (isFile) await Deno.copyFile(`${from}/${name}`, `${to}/${name}`);
+  }
   const snapshot = await micro.snapshot();
-  const disk = `${micro.home}/instances/vm/floor.qcow2`;
-  const { success } = await new Deno.Command("qemu-img", {
-    args: ["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", `${snapshot}/disk.qcow2`, disk],
-  }).output();
-  if (!success) throw new Error("qemu-img cannot make an overlay");
+  const disk = `${to}/disk.qcow2`; // without what the instance has written
+  await output("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", `${snapshot}/disk.qcow2`, disk);
+  const commandLine = (await Deno.readTextFile(`/proc/${pid}/cmdline`)).replaceAll(from, to);
+  const [program, ...args] = commandLine.split("\0").slice(0, -1);
   return {
     program,
-    args: args.map((arg) => arg.replace("/vm/disk.qcow2", "/vm/floor.qcow2")),
-    monitor: micro.socket("monitor"),
-    migration: micro.socket("migration"),
+    args,
+    monitor: micro.socket("monitor").replace(from, to),
+    migration: micro.socket("migration").replace(from, to),
     state: await Deno.readFile(`${snapshot}/device.state`),
     healthUrl: `http://127.0.0.1:${micro.port}${micro.original.health[0].path}`,
     disk,

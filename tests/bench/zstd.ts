@@ -1,66 +1,70 @@
 /** Compressing what is like a VM's RAM, against the `zstd` tool. */
 
-import { fromFileUrl } from "@std/path/from-file-url";
-import { importArguments } from "../../dev/deno.ts";
 import { random } from "../unit/random.ts";
-import { type Bench, type Figure, median, seconds } from "./figure.ts";
+import { type Bench, type Figure, median, type Scale, seconds } from "./figure.ts";
+import { memoryDirectory, MIB, output, peakOf } from "./programs.ts";
 
-const RUNS = 7;
-const MIB = 2 ** 20;
 const PAGE = 4096;
-const SIZE = 4096 * MIB;
-const TOUCHED = 2560 * MIB;
 
-export const bench: Bench = async () => {
-  // In memory where there is room: a disk that is still busy with the last file would decide.
-  const dir = await Deno.stat("/dev/shm").then(() => "/dev/shm", () => undefined);
-  const directory = await Deno.makeTempDir({ dir, prefix: "hotboot-bench-" });
-  const [raw, ours, tools, back] = ["raw", "ours.zst", "tools.zst", "back"].map((name) => `${directory}/${name}`);
-  try {
-    await makeMemory(raw);
-    const script = fromFileUrl(new URL("zstd_once.ts", import.meta.url));
-    const hotboot = async (...args: string[]) =>
-      Number(await output(Deno.execPath(), ["run", "-A", "-q", ...await importArguments(), script, ...args]));
-    const memory: Record<string, number[]> = { compress: [], decompress: [], "decompress the tool's": [] };
-    const packing: Record<string, number[]> = { zstd: [], hotboot: [] };
-    const unpacking: Record<string, number[]> = { zstd: [], hotboot: [] };
-    const unpackingTools: Record<string, number[]> = { zstd: [], hotboot: [] };
-    const unpack = async (from: string, samples: Record<string, number[]>, peaks: number[]) => {
-      samples.zstd.push(await seconds(() => output("zstd", ["-q", "-d", from, "-o", back])));
-      await Deno.remove(back);
-      samples.hotboot.push(await seconds(async () => peaks.push(await hotboot("decompress", from, back))));
-      await Deno.remove(back);
-    };
-    for (let run = 0; run < RUNS; run++) {
-      for (const path of [ours, tools]) await Deno.remove(path).catch(() => {});
-      packing.zstd.push(await seconds(() => output("zstd", ["-q", "-1", "-T0", raw, "-o", tools])));
-      packing.hotboot.push(await seconds(async () => memory.compress.push(await hotboot("compress", raw, ours))));
-      await unpack(ours, unpacking, memory.decompress);
-      await unpack(tools, unpackingTools, memory["decompress the tool's"]);
+interface Sizes extends Scale {
+  runs: number;
+  /** MiB of RAM. */
+  size: number;
+  /** MiB of it that have been written to. */
+  touched: number;
+}
+
+export const bench: Bench<Sizes> = {
+  about: "compressing what is like a VM's RAM, against zstd",
+  full: { seconds: 120, runs: 5, size: 2048, touched: 1280 },
+  smoke: { seconds: 5, runs: 1, size: 64, touched: 40 },
+
+  async measure({ runs, size, touched }) {
+    const directory = await memoryDirectory(3 * touched * MIB); // the RAM, it again, and it compressed by each of the two
+    const [raw, ours, tools, back] = ["raw", "ours.zst", "tools.zst", "back"].map((name) => `${directory}/${name}`);
+    try {
+      await makeMemory(raw, size * MIB, touched * MIB);
+      const memory: Record<string, number[]> = { compress: [], decompress: [], "decompress the tool's": [] };
+      const packing: Record<string, number[]> = { zstd: [], hotboot: [] };
+      const unpacking: Record<string, number[]> = { zstd: [], hotboot: [] };
+      const unpackingTools: Record<string, number[]> = { zstd: [], hotboot: [] };
+      const unpack = async (from: string, samples: Record<string, number[]>, peaks: number[]) => {
+        samples.zstd.push(await seconds(() => output("zstd", "-q", "-d", from, "-o", back)));
+        await Deno.remove(back);
+        samples.hotboot.push(await seconds(async () => peaks.push(await peakOf("decompress", from, back))));
+        await Deno.remove(back);
+      };
+      for (let run = 0; run < runs; run++) {
+        for (const path of [ours, tools]) await Deno.remove(path).catch(() => {});
+        packing.zstd.push(await seconds(() => output("zstd", "-q", "-1", "-T0", raw, "-o", tools)));
+        packing.hotboot.push(await seconds(async () => memory.compress.push(await peakOf("compress", raw, ours))));
+        await unpack(ours, unpacking, memory.decompress);
+        await unpack(tools, unpackingTools, memory["decompress the tool's"]);
+      }
+      const sizes = { hotboot: [(await Deno.stat(ours)).size / MIB], zstd: [(await Deno.stat(tools)).size / MIB] };
+      return [
+        throughput(`zstd: compressing ${size} MiB of RAM, throughput ÷ \`zstd -1 -T0\`'s`, packing, 0.8),
+        throughput("zstd: decompressing that, throughput ÷ `zstd -d`'s", unpacking, 1),
+        throughput("zstd: decompressing the tool's single frame, throughput ÷ `zstd -d`'s", unpackingTools),
+        {
+          name: "zstd: peak memory of the process",
+          unit: "MiB",
+          value: Math.max(...Object.values(memory).flat()),
+          target: { atMost: 200 },
+          samples: memory,
+        },
+        {
+          name: "zstd: size ÷ that of `zstd -1`",
+          unit: "ratio",
+          value: median(sizes.hotboot) / median(sizes.zstd),
+          target: { atMost: 1.05 },
+          samples: {},
+        },
+      ];
+    } finally {
+      await Deno.remove(directory, { recursive: true });
     }
-    const sizes = { hotboot: [(await Deno.stat(ours)).size / MIB], zstd: [(await Deno.stat(tools)).size / MIB] };
-    return [
-      throughput("zstd: compressing 4 GiB of RAM, throughput ÷ `zstd -1 -T0`'s", packing, 0.8),
-      throughput("zstd: decompressing that, throughput ÷ `zstd -d`'s", unpacking, 1),
-      throughput("zstd: decompressing the tool's single frame, throughput ÷ `zstd -d`'s", unpackingTools),
-      {
-        name: "zstd: peak memory of the process",
-        unit: "MiB",
-        value: Math.max(...Object.values(memory).flat()),
-        target: { atMost: 200 },
-        samples: memory,
-      },
-      {
-        name: "zstd: size ÷ that of `zstd -1`",
-        unit: "ratio",
-        value: median(sizes.hotboot) / median(sizes.zstd),
-        target: { atMost: 1.05 },
-        samples: {},
-      },
-    ];
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+  },
 };
 
 function throughput(name: string, samples: Record<string, number[]>, atLeast?: number): Figure {
@@ -77,7 +81,7 @@ function throughput(name: string, samples: Record<string, number[]>, atLeast?: n
  * A file as a VM's RAM is: programs, libraries and texts of this machine as a page cache has them, heaps of pointers,
  * what does not compress, pages of zeros; and holes between these, where nothing has been.
  */
-async function makeMemory(path: string): Promise<void> {
+async function makeMemory(path: string, size: number, touched: number): Promise<void> {
   const next = random(1);
   const files = filesBelow(["/usr/bin", "/usr/lib", "/usr/share"]);
   const makers: Record<string, { share: number; made: number; make: () => Uint8Array }> = {
@@ -87,17 +91,17 @@ async function makeMemory(path: string): Promise<void> {
     noise: { share: 0.08, made: 0, make: () => noise(PAGE * Math.ceil(next() * 16)) },
   };
   using file = await Deno.open(path, { write: true, createNew: true });
-  await file.truncate(SIZE);
-  let hole = SIZE - TOUCHED;
+  await file.truncate(size);
+  let hole = size - touched;
   let at = 0;
-  for (let touched = 0; touched < TOUCHED && at < SIZE;) {
+  for (let done = 0; done < touched && at < size;) {
     const kind = Object.values(makers).reduce((a, b) => a.made / a.share <= b.made / b.share ? a : b);
-    const bytes = kind.make().subarray(0, SIZE - at);
+    const bytes = kind.make().subarray(0, size - at);
     kind.made += bytes.length;
     await file.seek(at, Deno.SeekMode.Start);
     for (let written = 0; written < bytes.length;) written += await file.write(bytes.subarray(written));
     const pages = Math.ceil(bytes.length / PAGE) * PAGE;
-    touched += pages;
+    done += pages;
     at += pages;
     if (next() < 0.9) continue;
     const skipped = Math.min(hole, Math.floor(next() * 20 * pages / PAGE) * PAGE);
@@ -138,10 +142,4 @@ function heap(next: () => number): Uint8Array {
 
 function noise(size: number): Uint8Array {
   return crypto.getRandomValues(new Uint8Array(size)); // at most 65536
-}
-
-async function output(program: string, args: string[]): Promise<string> {
-  const { success, stdout, stderr } = await new Deno.Command(program, { args }).output();
-  if (!success) throw new Error(`${program}: ${new TextDecoder().decode(stderr)}`);
-  return new TextDecoder().decode(stdout);
 }

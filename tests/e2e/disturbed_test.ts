@@ -1,6 +1,8 @@
 /** What others do to a home while hotboot works in it, and what it does when much is asked of it at once. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { ensureDir } from "@std/fs/ensure-dir";
+import { toText } from "@std/streams/to-text";
 import { sleep } from "../../lib/wait.ts";
 import { assertCode, freePort, GuestHome, hotboot } from "./harness.ts";
 
@@ -24,7 +26,7 @@ Deno.test("exec whose input never ends can be interrupted", async () => {
   await using micro = await GuestHome.make();
   await micro.start();
   const child = micro.spawnWith({ openStdin: true }, "exec", "--", "true");
-  const output = new Response(child.stderr).text();
+  const output = toText(child.stderr);
   await sleep(1500);
   child.kill("SIGTERM");
   assertEquals((await child.status).code, 130);
@@ -154,7 +156,7 @@ Deno.test("directories that were open to others are closed before a socket is in
 
 Deno.test("a home whose snapshots are on another disk, behind a link, captures and resumes", async () => {
   await using micro = await GuestHome.make();
-  await Deno.mkdir(`${micro.directory}/elsewhere/deep`, { recursive: true });
+  await ensureDir(`${micro.directory}/elsewhere/deep`);
   await Deno.symlink(`${micro.directory}/elsewhere/deep`, `${micro.home}/snapshots`);
   await micro.succeed("capture");
   assertEquals((await micro.start("--no-fallback")).origin, "resume");

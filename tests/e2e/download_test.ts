@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { encodeHex } from "@std/encoding/hex";
+import { toBytes } from "@std/streams/to-bytes";
 import { HotbootError } from "../../lib/error.ts";
 import { download } from "../../lib/release/download.ts";
 import type { Download, DownloadOptions } from "../../lib/release/options.ts";
@@ -241,10 +242,9 @@ Deno.test("download: without a digest, what does not tell versions apart is not 
 
 Deno.test("download: compressed on the way, or longer than the file is to be: neither is taken for it", async () => {
   await using setting = await Setting.make(MIB, { digest: false });
-  const packed = await new Response(
+  const packed = await toBytes(
     new Blob([setting.bytes.slice()]).stream().pipeThrough(new CompressionStream("gzip")),
-  )
-    .bytes();
+  );
   setting.server.files.set("/file", { bytes: packed, etag: '"packed"' });
   setting.server.options.fault = () => ({ headers: { "content-encoding": "gzip" } });
   await setting.expectError(/sent image\.qcow2 in another form \(gzip\)/, {}, { size: undefined });

@@ -1,4 +1,6 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { copy } from "@std/fs/copy";
+import { toText } from "@std/streams/to-text";
 import { QmpClient } from "../../lib/vm/qmp.ts";
 import { sleep } from "../../lib/wait.ts";
 import { assertCode, GuestHome, hotboot, qemuEnv, type Run } from "./harness.ts";
@@ -19,17 +21,14 @@ Deno.test("a snapshot that is not what was captured is named, and never resumed"
   await micro.succeed("capture");
   const directory = await micro.snapshot();
   const aside = `${micro.directory}/aside`;
-  await Deno.mkdir(aside);
-  for (const name of ["manifest.json", "ram", "device.state", "disk.qcow2"]) {
-    await Deno.copyFile(`${directory}/${name}`, `${aside}/${name}`);
-  }
+  await copy(directory, aside);
   /** Runs `damage`, expects a refusal, and puts everything back. */
   const refuses = (title: string, damage: () => Promise<unknown>, why: RegExp) =>
     t.step(title, async () => {
       await damage();
       assertRefused(await micro.run("start", ["--no-fallback", "--quiet"]), 1, why);
       assertEquals(await micro.qemuProcesses(), []);
-      for await (const { name } of Deno.readDir(aside)) await Deno.copyFile(`${aside}/${name}`, `${directory}/${name}`);
+      await copy(aside, directory, { overwrite: true });
     });
   const damage = async (name: string) => {
     const bytes = await Deno.readFile(`${directory}/${name}`);
@@ -229,7 +228,7 @@ Deno.test("an interrupt at any moment leaves no process and nothing that a later
   /** Interrupts `verb` after `ms`; gives its exit code. */
   const interrupt = async (ms: number, signal: Deno.Signal, verb: string, ...args: string[]) => {
     const child = micro.spawn(verb, ...args);
-    const output = Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+    const output = Promise.all([toText(child.stdout), toText(child.stderr)]);
     await sleep(ms);
     try {
       child.kill(signal);

@@ -9,6 +9,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path/from-file-url";
 import { resolve } from "@std/path/resolve";
+import { toText } from "@std/streams/to-text";
 import { importArguments } from "../../dev/deno.ts";
 import { onPath } from "../../lib/on_path.ts";
 import { IMAGE_PARTS } from "../../lib/emulator/image.ts";
@@ -112,8 +113,8 @@ export async function hotboot(args: string[], options: RunOptions = {}): Promise
   const fed = options.stdin && new Response(options.stdin.slice()).body!.pipeTo(child.stdin).catch(() => {});
   const [{ code }, stdout, stderr] = await Promise.all([
     child.status,
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
+    toText(child.stdout),
+    toText(child.stderr),
     fed,
   ]);
   return { code, stdout, stderr };

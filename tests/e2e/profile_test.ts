@@ -1,6 +1,7 @@
 /** What a profile takes from the environment, and where its emulators live. */
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { ensureDir } from "@std/fs/ensure-dir";
 import { assertCode, denoDirectory, freePort, GuestHome, hotboot, type Run } from "./harness.ts";
 
 Deno.test("a project's hotboot.json, with variables, a home of its own and a secret's file", async (t) => {
@@ -20,7 +21,7 @@ Deno.test("a project's hotboot.json, with variables, a home of its own and a sec
     },
   });
   const directory = `${micro.directory}/project/a/directory/below`;
-  await Deno.mkdir(directory, { recursive: true });
+  await ensureDir(directory);
   await micro.writeProfile({ path: `${micro.directory}/project/hotboot.json` });
   const env: Record<string, string> = {
     ...await denoDirectory(),

@@ -1,6 +1,7 @@
 /** Pulling where something is in the way, and listing what could be pulled. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { toText } from "@std/streams/to-text";
 import { sleep } from "../../lib/wait.ts";
 import { ARCH, assertCode, hotboot, spawnHotboot } from "./harness.ts";
 import { disk, MIB, PullHome } from "./pull_home.ts";
@@ -85,7 +86,7 @@ Deno.test("pull: an interrupt, a kill and a broken connection cost only what had
     await t.step(signal, async () => {
       const before = github.storage.seen.length;
       const child = spawnHotboot(pull.arguments("pull", "--skip-snapshot"), { env: pull.env });
-      const output = Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+      const output = Promise.all([toText(child.stdout), toText(child.stderr)]);
       while (github.storage.seen.length === before) await sleep(20);
       await sleep(1300);
       child.kill(signal);

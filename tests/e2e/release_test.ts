@@ -1,6 +1,10 @@
 /** Pulling images from a server that behaves as GitHub does. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { ensureDir } from "@std/fs/ensure-dir";
+import { exists } from "@std/fs/exists";
+import { dirname } from "@std/path/dirname";
+import { toText } from "@std/streams/to-text";
 import { sleep } from "../../lib/wait.ts";
 import { REPOSITORY, TOKEN } from "./github_server.ts";
 import { ARCH, assertCode, CACHE, GuestHome, type Run, spawnHotboot } from "./harness.ts";
@@ -11,7 +15,7 @@ async function zip(files: Record<string, Uint8Array>): Promise<Uint8Array> {
   const directory = await Deno.makeTempDir();
   try {
     for (const [name, bytes] of Object.entries(files)) {
-      await Deno.mkdir(`${directory}/${name}`.replace(/\/[^/]*$/, ""), { recursive: true });
+      await ensureDir(dirname(`${directory}/${name}`));
       await Deno.writeFile(`${directory}/${name}`, bytes);
     }
     const { success } = await new Deno.Command("zip", {
@@ -239,8 +243,7 @@ Deno.test("pull: the token comes from the environment or from gh, and is shown n
     const at = `${pull.directory}/gh`;
     await Deno.writeTextFile(`${pull.directory}/bin/gh`, `#!/bin/sh\n: > ${at}-begins\n/bin/sleep 5\n: > ${at}-ends\n`);
     const child = spawnHotboot(pull.arguments("pull", "--force"), { env: pull.env });
-    const output = Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
-    const exists = (path: string) => Deno.stat(path).then(() => true, () => false);
+    const output = Promise.all([toText(child.stdout), toText(child.stderr)]);
     while (!await exists(`${at}-begins`)) await sleep(20);
     child.kill("SIGINT");
     assertEquals((await child.status).code, 130, (await output).join());

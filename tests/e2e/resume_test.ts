@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { toText } from "@std/streams/to-text";
 import { GuestAgent } from "../../lib/vm/guest_agent.ts";
 import { QmpClient } from "../../lib/vm/qmp.ts";
 import { sleep } from "../../lib/wait.ts";
@@ -8,7 +9,7 @@ Deno.test("a file written after boot and before capture is on the resumed disk, 
   // The capture waits for a page that the test makes when it has written its file.
   await using micro = await GuestHome.make({ checks: [{ name: "ready", path: "/ready" }] });
   const capture = micro.spawn("capture");
-  const output = Promise.all([new Response(capture.stdout).text(), new Response(capture.stderr).text()]);
+  const output = Promise.all([toText(capture.stdout), toText(capture.stderr)]);
   while (!await micro.health().then(() => true, () => false)) await sleep(50);
 
   const content = new Uint8Array(3 << 20);

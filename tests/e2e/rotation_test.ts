@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertNotMatch } from "@std/assert";
+import { exists } from "@std/fs/exists";
 import type { Profile } from "../../lib/profile/profile.ts";
 import { sleep } from "../../lib/wait.ts";
 import { assertCode, type GuestHome } from "./harness.ts";
@@ -28,7 +29,7 @@ Deno.test("rotation: each start has its own secret, which 'credentials' shows wh
       assertEquals(JSON.parse(await micro.succeed("status", ["--json"])).running.secrets, "rotated");
       assertEquals(JSON.parse(await micro.succeed("start", ["--json"])).credentials, file); // it runs already
       await micro.succeed("stop", ["--discard"]);
-      assertEquals(await Deno.stat(file).catch(() => undefined), undefined);
+      assert(!await exists(file));
       assertMatch((await micro.run("credentials")).stderr, /does not run: 'hotboot start' starts it/);
     });
   }

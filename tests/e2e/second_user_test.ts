@@ -4,6 +4,7 @@
  */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { walk } from "@std/fs/walk";
 import { Home } from "../../lib/emulator/home.ts";
 import { HotbootError, openEmulator, start } from "../../mod.ts";
 import { assertCode, GuestHome, type GuestOptions, newerQemu, qemuEnv } from "./harness.ts";
@@ -73,12 +74,8 @@ async function reachable(paths: string[]): Promise<string[]> {
 
 /** Everything below a directory, found as its owner. */
 async function below(directory: string): Promise<string[]> {
-  const found: string[] = [];
-  for await (const { name, isDirectory } of Deno.readDir(directory)) {
-    const path = `${directory}/${name}`;
-    found.push(path, ...isDirectory ? await below(path) : []);
-  }
-  return found;
+  const [, ...paths] = await Array.fromAsync(walk(directory), ({ path }) => path);
+  return paths;
 }
 
 /** Those that would be open to others if they were alone. */

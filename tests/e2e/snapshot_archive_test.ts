@@ -1,4 +1,6 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { ensureDir } from "@std/fs/ensure-dir";
+import { toText } from "@std/streams/to-text";
 import { tarEnd, tarHeader } from "../../lib/snapshot/tar.ts";
 import { ARCH, assertCode, GuestHome, type GuestOptions, newerQemu, qemuEnv } from "./harness.ts";
 import { assertRefused, idOf, json, list, namesIn, tool } from "./snapshots.ts";
@@ -70,7 +72,7 @@ Deno.test("a snapshot that was exported resumes in another home, with what was i
   });
   await t.step("behind a link in the home's path, where '..' leads elsewhere", async () => {
     await using other = await make();
-    await Deno.mkdir(`${other.directory}/far/away`, { recursive: true });
+    await ensureDir(`${other.directory}/far/away`);
     await Deno.symlink(`${other.directory}/far/away`, `${other.home}/snapshots`);
     await other.succeed("snapshot import", [file]);
     await json(other, "verify");
@@ -130,7 +132,7 @@ Deno.test("a snapshot that was exported resumes in another home, with what was i
     const root = `${other.home}/snapshots/micro-${ARCH}`;
     while ((await namesIn(root)).length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
     child.kill("SIGINT");
-    const outputs = [child.stdout, child.stderr].map((stream) => new Response(stream).text());
+    const outputs = [child.stdout, child.stderr].map(toText);
     const [{ code }] = await Promise.all([child.status, ...outputs]);
     writer.close().catch(() => {});
     assertEquals([code, await namesIn(root)], [130, []]);

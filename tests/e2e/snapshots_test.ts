@@ -1,4 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { ensureDir } from "@std/fs/ensure-dir";
+import { exists } from "@std/fs/exists";
 import { openEmulator } from "../../lib/emulator/emulator.ts";
 import { lock } from "../../lib/emulator/home.ts";
 import type { PruneResult } from "../../lib/emulator/prune.ts";
@@ -129,7 +131,7 @@ Deno.test("prune removes what is stale and what crashes have left, and nothing t
   const probe = `${micro.home}/cache/qemu-${ARCH}.json.${uuid}`;
   const pulling = `${micro.home}/images/.pull-micro-${ARCH}`;
   for (const path of [capturing, otherCapturing, image, pulling]) {
-    await Deno.mkdir(path, { recursive: true });
+    await ensureDir(path);
     await Deno.writeFile(`${path}/ram`, new Uint8Array(1 << 20).fill(1));
   }
   for (const path of [record, young, probe]) await Deno.writeTextFile(path, "{");
@@ -157,7 +159,7 @@ Deno.test("prune removes what is stale and what crashes have left, and nothing t
   });
   await t.step("then it goes, and the rest stays", async () => {
     assertMatch(await micro.succeed("snapshot prune"), /removed .*is older than .*\n(removed .*\n)*freed \d+ MB\n$/);
-    for (const path of expected) assertEquals(await Deno.lstat(path).then(() => true, () => false), false, path);
+    for (const path of expected) assert(!await exists(path), path);
     for (const path of [young, `${pulling}/ram`, `${logs}/serial.log`, directory]) await Deno.lstat(path);
     assertEquals(await micro.succeed("snapshot prune"), "freed 0 B\n");
     assertEquals((await list(micro)).map(({ id }) => id), [id]);

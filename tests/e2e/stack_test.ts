@@ -1,6 +1,7 @@
 /** The built-in stack profile, as its users call it, on the guest that stands in for the stack. */
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { exists } from "@std/fs/exists";
 import { GitHubServer } from "./github_server.ts";
 import { ARCH, assertCode, freePort, GuestHome, hotboot } from "./harness.ts";
 
@@ -71,7 +72,7 @@ Deno.test("stack: its image is captured, resumed and rotated where and how its u
       assertEquals((await Deno.stat(file)).mode! & 0o777, 0o600);
       assertEquals((await json(["credentials"]))[`${PREFIX}PUBLISHABLE_CLIENT_KEY`], before);
       assertCode(await run(["stop", "--discard"]), 0);
-      assertEquals(await Deno.stat(file).catch(() => undefined), undefined);
+      assert(!await exists(file));
       assertEquals((await json(["start", "--no-fallback"])).origin, "resume");
       assertNotEquals(await Deno.readTextFile(file), before);
       assertCode(await run(["stop", "--discard"]), 0);
@@ -131,7 +132,7 @@ Deno.test("stack: its image is captured, resumed and rotated where and how its u
       const started = await run(["start", "--no-fallback"], { EMULATOR_NO_ROTATION: "1" });
       assertCode(started, 0);
       assertMatch(started.stderr, /secrets were NOT rotated/);
-      assertEquals(await Deno.stat(file).catch(() => undefined), undefined);
+      assert(!await exists(file));
       const headers = { "x-stack-publishable-client-key": `${"0".repeat(62)}ff` };
       const current = await fetch(`http://127.0.0.1:${ports.backend}/api/v1/projects/current`, { headers });
       assertEquals((await current.json()).id, "internal");

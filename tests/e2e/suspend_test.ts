@@ -1,4 +1,6 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { copy } from "@std/fs/copy";
+import { ensureDir } from "@std/fs/ensure-dir";
 import { QmpClient } from "../../lib/vm/qmp.ts";
 import { sleep } from "../../lib/wait.ts";
 import { assertCode, GuestHome } from "./harness.ts";
@@ -85,8 +87,7 @@ Deno.test("what is suspended is kept when it cannot go on, and says why", async 
   await micro.succeed("stop");
   const directory = `${micro.home}/instances/vm`;
   const aside = `${micro.directory}/aside`;
-  await Deno.mkdir(aside);
-  for (const name of KEPT) await Deno.copyFile(`${directory}/${name}`, `${aside}/${name}`);
+  await copy(directory, aside);
   const refuses = (title: string, damage: () => Promise<unknown>, why: RegExp) =>
     t.step(title, async () => {
       await damage();
@@ -96,7 +97,7 @@ Deno.test("what is suspended is kept when it cannot go on, and says why", async 
       assertMatch(run.stderr, /^hotboot: [^\n]*\n$/);
       assertEquals(await micro.qemuProcesses(), []);
       assertEquals(await stateOf(micro), "suspended");
-      for (const name of KEPT) await Deno.copyFile(`${aside}/${name}`, `${directory}/${name}`);
+      await copy(aside, directory, { overwrite: true });
     });
   const state = `${directory}/memory.state`;
   await refuses(
@@ -141,7 +142,7 @@ Deno.test("a suspend that fails, or is interrupted or killed at any moment, lose
   const alive = async () => assertEquals(await micro.exec("cat", "/run/here", "/data/here"), "memory\ndisk\n");
 
   await t.step("no room for the memory", async () => {
-    await Deno.mkdir(`${micro.home}/instances/vm/memory.state/x`, { recursive: true });
+    await ensureDir(`${micro.home}/instances/vm/memory.state/x`);
     const run = await micro.run("stop");
     assertCode(run, 1);
     assertMatch(

@@ -1,6 +1,8 @@
 /** Random trees of files, and the state of a tree on disk as text that can be compared. */
 
 import { encodeHex } from "@std/encoding/hex";
+import { ensureDir } from "@std/fs/ensure-dir";
+import { walk } from "@std/fs/walk";
 import { random } from "../unit/random.ts";
 
 /** What a random tree may have. */
@@ -39,7 +41,7 @@ export async function makeTree(root: string, { seed, count, depth, largest }: Tr
     }
   };
   const times: [string, number][] = [];
-  await Deno.mkdir(root, { recursive: true });
+  await ensureDir(root);
   for (let made = 0; made < count;) {
     const parent = pick(directories);
     const path = `${parent.path}/${name()}`;
@@ -81,23 +83,20 @@ export interface DescribeOptions {
 export async function describeTree(root: string, options: DescribeOptions = {}): Promise<string[]> {
   const { modes = true, times = true, links = true } = options;
   const lines: string[] = [];
-  const visit = async (path: string) => {
-    for await (const entry of Deno.readDir(`${root}/${path}`)) {
-      const inner = path === "" ? entry.name : `${path}/${entry.name}`;
-      const info = await Deno.lstat(`${root}/${inner}`);
-      const mode = modes ? ` ${(info.mode! & 0o7777).toString(8)}` : "";
-      const time = times ? ` ${Math.floor(info.mtime!.getTime() / 1000)}` : "";
-      if (info.isSymlink) {
-        if (links) lines.push(`${inner} -> ${await Deno.readLink(`${root}/${inner}`)}`);
-      } else if (info.isDirectory) {
-        lines.push(`${inner}/${mode}`);
-        await visit(inner);
-      } else {
-        const digest = await crypto.subtle.digest("SHA-256", await Deno.readFile(`${root}/${inner}`));
-        lines.push(`${inner} ${info.size} ${encodeHex(new Uint8Array(digest))}${mode}${time}`);
-      }
+  for await (const { path } of walk(root)) {
+    if (path === root) continue;
+    const inner = path.slice(root.length + 1);
+    const info = await Deno.lstat(path);
+    const mode = modes ? ` ${(info.mode! & 0o7777).toString(8)}` : "";
+    const time = times ? ` ${Math.floor(info.mtime!.getTime() / 1000)}` : "";
+    if (info.isSymlink) {
+      if (links) lines.push(`${inner} -> ${await Deno.readLink(path)}`);
+    } else if (info.isDirectory) {
+      lines.push(`${inner}/${mode}`);
+    } else {
+      const digest = await crypto.subtle.digest("SHA-256", await Deno.readFile(path));
+      lines.push(`${inner} ${info.size} ${encodeHex(new Uint8Array(digest))}${mode}${time}`);
     }
-  };
-  await visit("");
+  }
   return lines.sort();
 }

@@ -1,4 +1,6 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
+import { ensureDir } from "@std/fs/ensure-dir";
+import { dirname } from "@std/path/dirname";
 import { toFileUrl } from "@std/path/to-file-url";
 import { findBase } from "../../lib/emulator/base_image.ts";
 import { type Emulator, openEmulator, type Reporter } from "../../lib/emulator/emulator.ts";
@@ -19,7 +21,7 @@ async function emulatorIn(directory: string, change: (profile: Profile) => void 
 }
 
 async function write(path: string, text: string, mode = 0o644): Promise<string> {
-  await Deno.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true });
+  await ensureDir(dirname(path));
   await Deno.writeTextFile(path, text);
   await Deno.chmod(path, mode);
   return path;

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { toBytes } from "@std/streams/to-bytes";
 import { buildIso } from "../../lib/iso/build.ts";
 import { type IsoEntry, IsoError } from "../../lib/iso/entry.ts";
 import { extractIso } from "../../lib/iso/extract.ts";
@@ -23,7 +24,7 @@ const TREE: IsoEntry[] = [
 
 async function image(entries = TREE): Promise<Uint8Array> {
   const options = { label: "cidata", date: new Date("2026-01-02T03:04:05Z") };
-  return new Uint8Array(await new Response(createIso(entries, options)).arrayBuffer());
+  return await toBytes(createIso(entries, options));
 }
 
 /** All that an image says, with the files' content. */
@@ -276,10 +277,8 @@ Deno.test("iso: a long time that is not specified is none", async () => {
 });
 
 Deno.test("iso: files compressed with zisofs are inflated, and damaged ones are refused", async () => {
-  const deflated = async (bytes: Uint8Array<ArrayBuffer>) => {
-    const stream = new Response(bytes).body!.pipeThrough(new CompressionStream("deflate"));
-    return new Uint8Array(await new Response(stream).arrayBuffer());
-  };
+  const deflated = (bytes: Uint8Array<ArrayBuffer>) =>
+    toBytes(new Blob([bytes]).stream().pipeThrough(new CompressionStream("deflate")));
   const block = 2 ** 15;
   const first = new Uint8Array(block).map((_, at) => at % 251);
   const last = encode("the end");

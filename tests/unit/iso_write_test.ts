@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { toBytes } from "@std/streams/to-bytes";
 import { type IsoEntry, IsoError, type IsoOptions } from "../../lib/iso/entry.ts";
 import { layOut } from "../../lib/iso/layout.ts";
 import { readIso } from "../../lib/iso/read.ts";
@@ -13,7 +14,7 @@ const encode = (text: string) => new TextEncoder().encode(text);
 const file = (path: string, text = path): IsoEntry => ({ kind: "file", path, content: encode(text) });
 
 async function image(entries: IsoEntry[], options: IsoOptions = {}): Promise<Uint8Array> {
-  return new Uint8Array(await new Response(createIso(entries, { date: DATE, ...options })).arrayBuffer());
+  return await toBytes(createIso(entries, { date: DATE, ...options }));
 }
 
 /** A path table's rows, read independently of the writer. */

@@ -1,7 +1,9 @@
 /** The package that JSR gets, as `deno publish` would make it: complete, with nothing else in it, and of explicit types. */
 
 import { assert, assertEquals } from "@std/assert";
-import { cp } from "node:fs/promises";
+import { copy } from "@std/fs/copy";
+import { ensureDir } from "@std/fs/ensure-dir";
+import { walk } from "@std/fs/walk";
 import { importArguments, ROOT } from "../../dev/deno.ts";
 import { withDirectory } from "./temporary.ts";
 
@@ -9,18 +11,24 @@ import { withDirectory } from "./temporary.ts";
 const NOT_SOURCES = new Set([".git", ".cache", "dist", "node_modules"]);
 
 /** A dry run of publishing a copy of this checkout, with imports from where they can be had here, and types checked before. */
-async function publish(copy: string): Promise<{ code: number; output: string }> {
-  await cp(ROOT, copy, { recursive: true, filter: (path) => !NOT_SOURCES.has(path.slice(ROOT.length)) });
+async function publish(checkout: string): Promise<{ code: number; output: string }> {
+  await ensureDir(checkout);
+  for await (const { name } of Deno.readDir(ROOT)) {
+    if (!NOT_SOURCES.has(name)) await copy(`${ROOT}${name}`, `${checkout}/${name}`);
+  }
   const [importMap] = await importArguments();
   if (importMap) {
     const { imports } = JSON.parse(await Deno.readTextFile(importMap.replace(/^--import-map=/, "")));
     delete imports["@hotboot/hotboot"]; // the copy itself
-    const config = JSON.parse(await Deno.readTextFile(`${copy}/deno.json`));
-    await Deno.writeTextFile(`${copy}/deno.json`, JSON.stringify({ ...config, imports }));
+    // What is published may import nothing of dev/, which is not.
+    await Deno.rename(`${checkout}/dev/std_fs.ts`, `${checkout}/lib/std_fs.ts`);
+    for (const name of Object.keys(imports)) if (imports[name] === "./std_fs.ts") imports[name] = "./lib/std_fs.ts";
+    const config = JSON.parse(await Deno.readTextFile(`${checkout}/deno.json`));
+    await Deno.writeTextFile(`${checkout}/deno.json`, JSON.stringify({ ...config, imports, lock: false }));
   }
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["publish", "--dry-run", "--allow-dirty", "--no-check"],
-    cwd: copy,
+    cwd: checkout,
     env: { NO_COLOR: "1" },
   }).output();
   return { code, output: new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr) };
@@ -28,10 +36,10 @@ async function publish(copy: string): Promise<{ code: number; output: string }> 
 
 Deno.test("package: publishing it would succeed, with all that it needs and nothing else", () =>
   withDirectory(async (directory) => {
-    const copy = `${await Deno.realPath(directory)}/package`;
-    const { code, output } = await publish(copy); // which also refuses public types that have to be inferred
+    const checkout = `${await Deno.realPath(directory)}/package`;
+    const { code, output } = await publish(checkout); // which also refuses public types that have to be inferred
     assertEquals(code, 0, output);
-    const published = Array.from(output.matchAll(/file:\/\/(\S+) \(/g), ([, path]) => path.slice(copy.length + 1));
+    const published = Array.from(output.matchAll(/file:\/\/(\S+) \(/g), ([, path]) => path.slice(checkout.length + 1));
     assert(published.length > 100, output);
 
     assertEquals(published.filter((path) => !/^(?:lib|qemu)\/|^(?:cli|mod)\.ts$|^deno\.json$|^[A-Z]+/.test(path)), []);
@@ -43,11 +51,6 @@ Deno.test("package: publishing it would succeed, with all that it needs and noth
     assertEquals(sources.filter((path) => !published.includes(path)), []); // the recipes too
   }));
 
-async function filesBelow(directory: string): Promise<string[]> {
-  const found: string[] = [];
-  for await (const { name, isDirectory } of Deno.readDir(ROOT + directory)) {
-    if (isDirectory) found.push(...await filesBelow(`${directory}/${name}`));
-    else found.push(`${directory}/${name}`);
-  }
-  return found;
+function filesBelow(directory: string): Promise<string[]> {
+  return Array.fromAsync(walk(ROOT + directory, { includeDirs: false }), ({ path }) => path.slice(ROOT.length));
 }

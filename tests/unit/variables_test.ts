@@ -1,4 +1,5 @@
-import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertFalse, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { ensureDir } from "@std/fs/ensure-dir";
 import { readArguments, withVariables } from "../../lib/commands/command.ts";
 import { command as start } from "../../lib/commands/start.ts";
 import { HotbootError } from "../../lib/error.ts";
@@ -202,6 +203,28 @@ const UNSET = Object.fromEntries(
   ["HOTBOOT_HOME", "STACK_EMULATOR_HOME", "EMULATOR_RUN_DIR", "EMULATOR_IMAGE_DIR"].map((name) => [name, undefined]),
 );
 
+Deno.test("home: none where Deno opens no files, by its name, by a link, or by where the user's own directory is", () =>
+  withEnvironment({ HOTBOOT_HOME: undefined, HOME: "/dev/shm/me" }, () =>
+    withDirectory(async (directory) => {
+      await Deno.symlink("/dev", `${directory}/link`);
+      const refusal = async (home?: string) =>
+        (await assertRejects(() => openEmulator({ profile: "demo", home }), HotbootError)).message;
+      for (const root of ["/dev", "/proc", "/sys"]) {
+        for (const home of [root, `${root}/`, `${root}/not/there`, `/tmp/..${root}/x`]) {
+          assertMatch(await refusal(home), new RegExp(`^${root}[^ ]* cannot be the home: .*below ${root} .*--home`));
+        }
+      }
+      assertMatch(await refusal(), /^\/dev\/shm\/me\/\.hotboot cannot .*\/dev\/shm is memory/);
+      const linked = await refusal(`${directory}/link/not/there`);
+      assertMatch(linked, /link\/not\/there cannot be the home, since it leads to \/dev\/not\/there: /);
+      assertFalse(linked.includes("/dev/shm"));
+      Deno.env.set("HOTBOOT_HOME", "/sys/x");
+      assertMatch(await refusal(), /^\/sys\/x cannot be the home/);
+      for (const home of ["/device", `${directory}/dev`, `${directory}/not/there`]) {
+        assertEquals((await openEmulator({ profile: "demo", home })).home.root, home);
+      }
+    })));
+
 Deno.test("home: what is said by hand comes first, then HOTBOOT_HOME, then the profile", () =>
   withEnvironment({ ...UNSET, HOME: "/users/me" }, async () => {
     const homeOf = async (profile: string, home?: string) => {
@@ -246,7 +269,7 @@ Deno.test("the default profile: the nearest hotboot.json of the same owner, else
   withDirectory(async (temporary) => {
     const directory = await Deno.realPath(temporary);
     const below = `${directory}/a/b`;
-    await Deno.mkdir(below, { recursive: true });
+    await ensureDir(below);
     const write = (at: string) => Deno.writeTextFile(`${at}/hotboot.json`, JSON.stringify(micro));
     assertEquals(await findProfile(below), "stack");
     await write(directory);

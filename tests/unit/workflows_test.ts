@@ -6,6 +6,7 @@ import { ROOT } from "../../dev/deno.ts";
 
 interface Workflow {
   on: Record<string, unknown>;
+  env?: Record<string, unknown>;
   permissions: Record<string, string>;
   jobs: Record<string, Job>;
 }
@@ -49,6 +50,20 @@ Deno.test("workflows: actions are pinned, permissions are the least, and no expr
       }
     }
   }
+});
+
+Deno.test("workflows: a release is made of what the lock lists", async () => {
+  const { env, jobs } = parse(await Deno.readTextFile(`${DIRECTORY}/release.yml`)) as Workflow;
+  assertEquals(env?.HOTBOOT_IMPORTS, "jsr"); // of which the other import map has stand-ins
+  const made: string[] = [];
+  for (const [name, { steps = [] }] of Object.entries(jobs)) {
+    if (!steps.some(({ uses }) => uses?.startsWith("denoland/setup-deno@"))) continue;
+    const [first, ...later] = steps.flatMap(({ run }) => run?.startsWith("deno ") ? [run] : []);
+    assertEquals(first, "deno install --frozen", name); // the tasks find all that they need then
+    for (const run of later) assertMatch(run, /^deno (task |.* --frozen$)/, name);
+    made.push(name);
+  }
+  assertEquals(made, ["binary", "bundle", "jsr"]);
 });
 
 function writable(permissions: Record<string, string> = {}): string[] {

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { concat } from "@std/bytes/concat";
+import { toBytes } from "@std/streams/to-bytes";
 import { isAtLeast } from "../../lib/permissions/outer.ts";
 import { openEngine, type ZstdEngineName } from "../../lib/zstd/engine.ts";
 import { compressFile, decompressFile } from "../../lib/zstd/file.ts";
@@ -58,7 +59,7 @@ async function through(bytes: Uint8Array, stream: TransformStream<Uint8Array, Ui
     for (let at = 0; at < bytes.length; at += 100_000) yield bytes.slice(at, at + 100_000);
   };
   const out = ReadableStream.from(chunks()).pipeThrough(stream);
-  return new Uint8Array(await new Response(out as ReadableStream<Uint8Array<ArrayBuffer>>).arrayBuffer());
+  return await toBytes(out);
 }
 
 /** assertEquals says too much of long ones. */
