@@ -5,13 +5,13 @@
  * @module
  */
 
-import { COMMIT } from "./lib/bundle.ts";
-import { type Command, commandHelp, groupHelp, readArguments } from "./lib/commands/command.ts";
-import { OK, reportFailure, USAGE } from "./lib/commands/outcome.ts";
-import { findCommand, loadVerb, VERBS } from "./lib/commands/verbs.ts";
-import { INTERRUPTS, Interrupts } from "./lib/interrupts.ts";
-import { RING_NAME, serveRing, threadName } from "./lib/permissions/ring.ts";
-import { print, printError } from "./lib/ui/console.ts";
+import { COMMIT } from "./lib/base/bundle.ts";
+import { type Command, commandHelp, groupHelp, readArguments } from "./lib/cli/commands/command.ts";
+import { OK, reportFailure, USAGE } from "./lib/cli/commands/outcome.ts";
+import { findCommand, loadVerb, VERBS } from "./lib/cli/commands/verbs.ts";
+import { INTERRUPTS, Interrupts } from "./lib/cli/interrupts.ts";
+import { RING_NAME, serveRing, threadName } from "./lib/cli/permissions/ring.ts";
+import { print, printError } from "./lib/cli/ui/console.ts";
 import config from "./deno.json" with { type: "json" };
 
 function help(): string {
@@ -83,7 +83,7 @@ async function runCommand(
   }
   Object.assign(progress, { name, isVerbose: parsed.switches.has("verbose") });
   if (!name.startsWith("iso ")) await closeNewFiles(); // its files are not hotboot's
-  const { launch } = await import("./lib/permissions/launcher.ts");
+  const { launch } = await import("./lib/cli/permissions/launcher.ts");
   return await launch(new URL(import.meta.url), name, command, parsed, interrupts);
 }
 
@@ -101,7 +101,7 @@ async function main(args: string[]): Promise<number> {
 
 const thread = threadName();
 if (thread === RING_NAME) {
-  serveRing(async (work, services) => (await import("./lib/commands/work.ts")).work(work, services));
+  serveRing(async (work, services) => (await import("./lib/cli/commands/work.ts")).work(work, services));
 } else if (thread !== undefined) {
   await import("./lib/zstd/worker.ts"); // as one file, this is also the module of the threads that compress
 } else if (import.meta.main) Deno.exit(await main(Deno.args));

@@ -54,13 +54,13 @@
  * @module
  */
 
-export { HotbootError } from "./lib/error.ts";
+export { HotbootError } from "./lib/base/error.ts";
 
-export { type Emulator, type EmulatorOptions, openEmulator, type Reporter } from "./lib/emulator/emulator.ts";
-export { build, type BuildOptions, type BuildResult } from "./lib/emulator/build.ts";
+export { type Emulator, type EmulatorOptions, openEmulator, type Reporter } from "./lib/instance/emulator.ts";
+export { build, type BuildOptions, type BuildResult } from "./lib/image/build.ts";
 export { capture, type CaptureOptions, type CaptureResult } from "./lib/emulator/capture.ts";
-export { pull, type PullOptions, type PullResult } from "./lib/emulator/pull.ts";
-export { credentials } from "./lib/emulator/rotate.ts";
+export { pull, type PullOptions, type PullResult } from "./lib/image/pull.ts";
+export { credentials } from "./lib/guest/rotate.ts";
 export { start, type StartOptions, type StartResult } from "./lib/emulator/start.ts";
 export { reset, stop, type StopOptions, type StopResult } from "./lib/emulator/stop.ts";
 export { type Status, status } from "./lib/emulator/status.ts";
@@ -68,7 +68,7 @@ export { openProject, type ProjectAnswer } from "./lib/emulator/project.ts";
 export { environment } from "./lib/emulator/environment.ts";
 export { run, type RunOptions } from "./lib/emulator/run.ts";
 export { type LogOptions, logs } from "./lib/emulator/logs.ts";
-export { exec, type ExecOptions } from "./lib/emulator/exec.ts";
+export { exec, type ExecOptions } from "./lib/guest/exec.ts";
 export {
   listSnapshots,
   type RemoveOptions,
@@ -80,11 +80,11 @@ export {
 export { type Pruned, type PruneResult, pruneSnapshots } from "./lib/emulator/prune.ts";
 export { type ExportResult, exportSnapshot } from "./lib/emulator/export.ts";
 export { type ImportOptions, type ImportResult, importSnapshot } from "./lib/emulator/import.ts";
-export type { SnapshotUser } from "./lib/emulator/in_use.ts";
-export type { Home } from "./lib/emulator/home.ts";
-export type { Image, ImageFile, ImageOrigin, ImagePart, ImageRecord } from "./lib/emulator/image.ts";
-export type { Origin } from "./lib/emulator/instance.ts";
-export type { Phase } from "./lib/emulator/timeline.ts";
+export type { SnapshotUser } from "./lib/instance/users.ts";
+export type { Home } from "./lib/instance/home.ts";
+export type { Image, ImageFile, ImageOrigin, ImagePart, ImageRecord } from "./lib/image/image.ts";
+export type { Origin } from "./lib/instance/instance.ts";
+export type { Phase } from "./lib/base/timeline.ts";
 export { envPort } from "./lib/profile/env.ts";
 export type {
   BaseImage,
@@ -105,8 +105,8 @@ export type {
   Share,
 } from "./lib/profile/profile.ts";
 export type { Engine, Identity } from "./lib/snapshot/manifest.ts";
-export type { ProofCheck } from "./lib/secrets/proof.ts";
-export type { Secrets, SecretSpec } from "./lib/secrets/secrets.ts";
+export type { ProofCheck } from "./lib/guest/proof.ts";
+export type { Secrets, SecretSpec } from "./lib/profile/secrets.ts";
 
 export { buildIso, type IsoFile } from "./lib/iso/build.ts";
 export {
@@ -154,4 +154,4 @@ export type { Duplex } from "./lib/vm/json_lines.ts";
 export type { Hardware, PassedOver } from "./lib/vm/accelerator.ts";
 export { type Arch, resolveArch } from "./lib/vm/arch.ts";
 export { QmpClient, QmpError, type QmpEvent } from "./lib/vm/qmp.ts";
-export type { WaitOptions } from "./lib/wait.ts";
+export type { WaitOptions } from "./lib/base/wait.ts";

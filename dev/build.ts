@@ -7,7 +7,7 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { fromFileUrl } from "@std/path/from-file-url";
-import { outerFlags } from "../lib/permissions/outer.ts";
+import { outerFlags } from "../lib/cli/permissions/outer.ts";
 import { bundle, DIST, fail, succeed } from "./bundle.ts";
 import { ROOT } from "./deno.ts";
 import demo from "../qemu/demo/profile.json" with { type: "json" };

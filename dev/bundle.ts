@@ -9,7 +9,7 @@ export const DIST = `${ROOT}dist/`;
 /** The program as one file. */
 export const BUNDLE = `${DIST}hotboot.js`;
 
-/** What takes the place of `lib/bundle.ts`. */
+/** What takes the place of `lib/base/bundle.ts`. */
 function replacement(commit: string): string {
   return [
     `export const COMMIT = ${JSON.stringify(commit)};`,
@@ -43,7 +43,7 @@ export async function bundle(options: BundleOptions = {}): Promise<void> {
   for (const [name, target] of Object.entries<string>(imports)) {
     if (target.startsWith(".")) imports[name] = new URL(target, `file://${map}`).href;
   }
-  imports[`${new URL(`file://${ROOT}lib/bundle.ts`)}`] = `${new URL(`file://${DIST}bundle.ts`)}`;
+  imports[`${new URL(`file://${ROOT}lib/base/bundle.ts`)}`] = `${new URL(`file://${DIST}bundle.ts`)}`;
   await Deno.writeTextFile(`${DIST}imports.json`, JSON.stringify({ imports }));
   const how = ["-q", `--import-map=${DIST}imports.json`, "--platform=deno", ...minify ? ["--minify"] : []];
   await succeed(deno, ["bundle", ...how, `--output=${output}`, entry]);

@@ -1,9 +1,9 @@
 /** `deno task demo`: from nothing to a warm emulator, and where the time of a cold boot and of a resume goes. */
 
 import { capture, openEmulator, start, stop } from "@hotboot/hotboot";
-import { build } from "../lib/emulator/build.ts";
-import { consoleReporter } from "../lib/ui/console.ts";
-import { renderTimelines } from "../lib/ui/timeline.ts";
+import { build } from "../lib/image/build.ts";
+import { consoleReporter } from "../lib/cli/ui/console.ts";
+import { renderTimelines } from "../lib/cli/ui/timeline.ts";
 import { DEMO, install } from "./packages.ts";
 
 await install(DEMO);

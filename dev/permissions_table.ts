@@ -4,7 +4,7 @@
  *     deno run -A dev/permissions_table.ts
  */
 
-import { type Row, TABLE } from "../lib/permissions/table.ts";
+import { type Row, TABLE } from "../lib/cli/permissions/table.ts";
 import { ROOT } from "./deno.ts";
 
 const TITLES = ["command", "reads", "reads and writes", "connects to", "runs", "variables"];

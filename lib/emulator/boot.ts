@@ -1,17 +1,17 @@
 /** Booting: from the image, or from the disk that an instance has kept. */
 
-import { HotbootError } from "../error.ts";
+import { HotbootError } from "../base/error.ts";
 import { difference, type Identity } from "../snapshot/manifest.ts";
-import { bootWithin } from "./acceleration.ts";
-import type { Emulator } from "./emulator.ts";
-import { instancePath } from "./instance.ts";
-import { forgetMemory, type Kept } from "./kept.ts";
-import { IMAGE_DISK } from "./image.ts";
+import { bootWithin } from "../instance/acceleration.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import { instancePath } from "../instance/instance.ts";
+import { forgetMemory, type Kept } from "../instance/kept.ts";
+import { IMAGE_DISK } from "../image/image.ts";
 import { becomeHealthyFirst, freshDisk, launch, type Setup, whileAlive } from "./launch.ts";
-import { checkProof, newSecrets, wakeAndProve } from "./rotate.ts";
-import { giveShare } from "./share.ts";
+import { checkProof, newSecrets, wakeAndProve } from "../guest/rotate.ts";
+import { giveShare } from "../guest/share.ts";
 import { finish, type StartOptions, type StartResult } from "./started.ts";
-import type { Timeline } from "./timeline.ts";
+import type { Timeline } from "../base/timeline.ts";
 
 /**
  * Boots and returns when all health checks are green and the new secrets are proven.

@@ -1,6 +1,6 @@
 /** Booting an emulator once and keeping the warm moment. */
 
-import { HotbootError, messageOf } from "../error.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
 import { engineOf } from "../snapshot/engine.ts";
 import { type Engine, type GuestState, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
 import {
@@ -14,11 +14,11 @@ import {
   TEMPORARY_PREFIX,
 } from "../snapshot/store.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
-import { bootWithin } from "./acceleration.ts";
-import { type Emulator, imageKey, lockInstance, lockSnapshots } from "./emulator.ts";
-import { backingPath, privateDirectory } from "./home.ts";
-import { usersOfSnapshots } from "./in_use.ts";
-import { findRunningOrClear } from "./instance.ts";
+import { bootWithin } from "../instance/acceleration.ts";
+import { type Emulator, imageKey, lockInstance, lockSnapshots } from "../instance/emulator.ts";
+import { backingPath, privateDirectory } from "../instance/home.ts";
+import { usersOfSnapshots } from "../instance/users.ts";
+import { findRunningOrClear } from "../instance/instance.ts";
 import {
   becomeHealthyFirst,
   identityOf,
@@ -28,10 +28,10 @@ import {
   type Setup,
   whileAlive,
 } from "./launch.ts";
-import { readKept } from "./kept.ts";
-import { quiesce } from "./quiesce.ts";
-import { checkProof } from "./rotate.ts";
-import { type Phase, Timeline } from "./timeline.ts";
+import { readKept } from "../instance/kept.ts";
+import { quiesce } from "../guest/quiesce.ts";
+import { checkProof } from "../guest/rotate.ts";
+import { type Phase, Timeline } from "../base/timeline.ts";
 import { manifestFault } from "./usable.ts";
 
 /** How to capture. */

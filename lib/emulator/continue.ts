@@ -1,18 +1,18 @@
 /** Going on where an instance was suspended. */
 
-import { HotbootError, messageOf } from "../error.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
 import { difference } from "../snapshot/manifest.ts";
 import { loadState } from "../snapshot/migration.ts";
-import type { Emulator } from "./emulator.ts";
-import { writeJson } from "./home.ts";
-import { instancePath } from "./instance.ts";
-import { forgetKept, forgetMemory, type Kept, wrongState } from "./kept.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import { writeJson } from "../instance/home.ts";
+import { instancePath } from "../instance/instance.ts";
+import { forgetKept, forgetMemory, type Kept, wrongState } from "../instance/kept.ts";
 import { becomeHealthy, launch, machineIdentity, release, type Setup } from "./launch.ts";
-import { restoreShare } from "./share.ts";
+import { restoreShare } from "../guest/share.ts";
 import { describeStart, type StartResult } from "./started.ts";
-import type { Timeline } from "./timeline.ts";
+import type { Timeline } from "../base/timeline.ts";
 import { anyVersion, asCaptured } from "./usable.ts";
-import { wake } from "./wake.ts";
+import { wake } from "../guest/wake.ts";
 
 /**
  * Goes on where the instance was suspended. Until its guest runs, everything is kept as it was; from then on it is the

@@ -1,7 +1,7 @@
 /** What programs on the host are told of an instance. */
 
-import { fill } from "../fill.ts";
-import type { Emulator } from "./emulator.ts";
+import { fill } from "../base/fill.ts";
+import type { Emulator } from "../instance/emulator.ts";
 import type { ProjectAnswer } from "./project.ts";
 import { runningValues } from "./values.ts";
 

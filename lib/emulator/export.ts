@@ -4,13 +4,13 @@
  * @module
  */
 
-import { HotbootError, messageOf } from "../error.ts";
-import { replaceFile } from "../replace.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
+import { replaceFile } from "../base/replace.ts";
 import { archiveChunks, contentSize, type SealedManifest } from "../snapshot/archive.ts";
 import { zstdCompressStream } from "../zstd/stream.ts";
-import type { Emulator } from "./emulator.ts";
+import type { Emulator } from "../instance/emulator.ts";
 import { findSnapshot, verifySnapshot } from "./snapshots.ts";
-import { writeAll } from "../write_all.ts";
+import { writeAll } from "../base/write_all.ts";
 
 /** What exporting gave. */
 export interface ExportResult {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { HotbootError, messageOf } from "../error.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
 import { StreamReader } from "../iso/content.ts";
 import { contentSize, readArchivedManifest, type SealedManifest, unpackFiles } from "../snapshot/archive.ts";
 import { SNAPSHOT_FILES, wrongSize } from "../snapshot/manifest.ts";
@@ -12,9 +12,9 @@ import { adoptSnapshot, prepareSnapshot, type Snapshot } from "../snapshot/store
 import { TarReader } from "../snapshot/tar.ts";
 import { setBackingFile } from "../vm/qcow2.ts";
 import { zstdDecompressStream } from "../zstd/stream.ts";
-import { type Emulator, imageKey, lockSnapshots } from "./emulator.ts";
-import { backingPath } from "./home.ts";
-import { imagePath, sha256File } from "./image.ts";
+import { type Emulator, imageKey, lockSnapshots } from "../instance/emulator.ts";
+import { backingPath } from "../instance/home.ts";
+import { imagePath, sha256File } from "../image/image.ts";
 import { judgeOf } from "./usable.ts";
 
 /** How to import. */

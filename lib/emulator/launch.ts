@@ -1,6 +1,6 @@
 /** Starting QEMU for an instance, in each of the three ways: fresh, to be captured, and from a snapshot. */
 
-import { HotbootError, messageOf } from "../error.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
 import type { Identity } from "../snapshot/manifest.ts";
 import { HOST_ARCH } from "../vm/arch.ts";
 import { findFirmware } from "../vm/firmware.ts";
@@ -9,13 +9,13 @@ import type { QemuFacts } from "../vm/probe.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 import { QemuProcess } from "../vm/process.ts";
 import { shellCommand } from "../vm/shell.ts";
-import { sleep } from "../wait.ts";
-import { makeConfigDisk } from "./config_disk.ts";
-import { backingPath, privateDirectory } from "./home.ts";
-import { forgetQemu, qemuFacts, unlessStuck } from "./acceleration.ts";
-import type { Emulator } from "./emulator.ts";
-import { waitHealthy } from "./health.ts";
-import { type Image, IMAGE_DISK, readImageRecord } from "./image.ts";
+import { sleep } from "../base/wait.ts";
+import { makeConfigDisk } from "../instance/config_disk.ts";
+import { backingPath, privateDirectory } from "../instance/home.ts";
+import { forgetQemu, qemuFacts, unlessStuck } from "../instance/acceleration.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import { waitHealthy } from "../guest/health.ts";
+import { type Image, IMAGE_DISK, readImageRecord } from "../image/image.ts";
 import {
   clearInstance,
   hasRecord,
@@ -26,9 +26,9 @@ import {
   makeChannels,
   type Origin,
   writeInstance,
-} from "./instance.ts";
-import { obtainImage } from "./obtain.ts";
-import type { Timeline } from "./timeline.ts";
+} from "../instance/instance.ts";
+import { obtainImage } from "../image/obtain.ts";
+import type { Timeline } from "../base/timeline.ts";
 
 /** How long the end of a QEMU that has closed its channels may take. */
 const NOTICE_MS = 200;

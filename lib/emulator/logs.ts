@@ -1,9 +1,9 @@
 /** The guest's serial console, which QEMU writes to a file. */
 
-import { HotbootError } from "../error.ts";
-import { sleep } from "../wait.ts";
-import type { Emulator } from "./emulator.ts";
-import { instancePath } from "./instance.ts";
+import { HotbootError } from "../base/error.ts";
+import { sleep } from "../base/wait.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import { instancePath } from "../instance/instance.ts";
 
 /** What to show of the console. */
 export interface LogOptions {

@@ -1,11 +1,11 @@
 /** From a config file on the host to a project in the guest's services, and its keys. */
 
-import { HotbootError, messageOf } from "../error.ts";
-import { fill } from "../fill.ts";
-import { getAnswer, type GuestAnswer } from "../guest_http.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
+import { fill } from "../base/fill.ts";
+import { getAnswer, type GuestAnswer } from "../guest/http.ts";
 import type { ProjectRequest } from "../profile/profile.ts";
-import { redact, type Secrets } from "../secrets/secrets.ts";
-import type { Emulator } from "./emulator.ts";
+import { redact, type Secrets } from "../profile/secrets.ts";
+import type { Emulator } from "../instance/emulator.ts";
 import { runningValues } from "./values.ts";
 
 /** What a service has answered of a project, by the names of the answer's fields. Some of it is secret. */

@@ -5,8 +5,8 @@
  */
 
 import { TEMPORARY_PREFIX } from "../snapshot/store.ts";
-import { type Emulator, imageKey, imageLock, snapshotsLock } from "./emulator.ts";
-import { isLocked, tryLock } from "./home.ts";
+import { type Emulator, imageKey, imageLock, snapshotsLock } from "../instance/emulator.ts";
+import { isLocked, tryLock } from "../instance/home.ts";
 import { listSnapshots, removeSnapshots, sizeOnDisk, snapshotKeys } from "./snapshots.ts";
 
 /** Something that was removed, or would be. */

@@ -1,15 +1,15 @@
 /** Resuming a snapshot. */
 
-import { HotbootError, messageOf } from "../error.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
 import { type EngineContext, engineOf, type Load, type SnapshotEngine } from "../snapshot/engine.ts";
 import { SNAPSHOT_FILES, UnusableSnapshot, wrongContent, wrongSize } from "../snapshot/manifest.ts";
 import type { Snapshot } from "../snapshot/store.ts";
-import type { Emulator } from "./emulator.ts";
+import type { Emulator } from "../instance/emulator.ts";
 import { freshDisk, launch, type Setup, whileAlive } from "./launch.ts";
-import { newSecrets, wakeAndProve } from "./rotate.ts";
-import { giveShare } from "./share.ts";
+import { newSecrets, wakeAndProve } from "../guest/rotate.ts";
+import { giveShare } from "../guest/share.ts";
 import { finish, type StartOptions, type StartResult } from "./started.ts";
-import type { Timeline } from "./timeline.ts";
+import type { Timeline } from "../base/timeline.ts";
 import { asCaptured, engineFault, machineFault } from "./usable.ts";
 
 /**

@@ -1,8 +1,8 @@
 /** A program on the host, with an emulator that is up while it runs. */
 
-import { HotbootError, messageOf } from "../error.ts";
-import { onPath } from "../on_path.ts";
-import type { Emulator } from "./emulator.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
+import { onPath } from "../base/on_path.ts";
+import type { Emulator } from "../instance/emulator.ts";
 import { environment } from "./environment.ts";
 import { openProject, requireConfigFile } from "./project.ts";
 import { start } from "./start.ts";

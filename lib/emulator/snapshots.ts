@@ -5,13 +5,13 @@
  */
 
 import { walk } from "@std/fs/walk";
-import { HotbootError, messageOf } from "../error.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
 import { difference, type Engine, type Manifest, readManifest, UnusableSnapshot } from "../snapshot/manifest.ts";
 import { recordDigests, removeSnapshot, type Snapshot, snapshotIds } from "../snapshot/store.ts";
 import { type Arch, resolveArch } from "../vm/arch.ts";
-import { type Emulator, imageKey } from "./emulator.ts";
-import { sha256File } from "./image.ts";
-import { type SnapshotUser, usersOfSnapshots } from "./in_use.ts";
+import { type Emulator, imageKey } from "../instance/emulator.ts";
+import { sha256File } from "../image/image.ts";
+import { type SnapshotUser, usersOfSnapshots } from "../instance/users.ts";
 import { fileFault, judgeOf, type Verdict } from "./usable.ts";
 
 /** A snapshot as it is listed. */

@@ -1,19 +1,19 @@
 /** Bringing an emulator up, the fastest way that is right. */
 
-import { HotbootError, messageOf } from "../error.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
 import { UnusableSnapshot } from "../snapshot/manifest.ts";
 import { newestSnapshot, syncSnapshot } from "../snapshot/store.ts";
 import { coldBoot } from "./boot.ts";
-import { type Emulator, imageKey, lockInstance } from "./emulator.ts";
-import { GuestFault, waitHealthy } from "./health.ts";
-import { findRunningOrClear, type InstanceRecord, powerOff, unpause } from "./instance.ts";
-import { readKept } from "./kept.ts";
+import { type Emulator, imageKey, lockInstance } from "../instance/emulator.ts";
+import { GuestFault, waitHealthy } from "../guest/health.ts";
+import { findRunningOrClear, type InstanceRecord, powerOff, unpause } from "../instance/instance.ts";
+import { readKept } from "../instance/kept.ts";
 import { makeSetup, requireFreePorts, type Setup } from "./launch.ts";
 import { resume } from "./resume.ts";
-import { lostSecrets, rotateAgain } from "./rotate.ts";
-import { restoreShare } from "./share.ts";
+import { lostSecrets, rotateAgain } from "../guest/rotate.ts";
+import { restoreShare } from "../guest/share.ts";
 import { resultOf, type StartOptions, type StartResult } from "./started.ts";
-import { Timeline } from "./timeline.ts";
+import { Timeline } from "../base/timeline.ts";
 
 export type { StartOptions, StartResult };
 

@@ -1,14 +1,14 @@
 /** A start's options, its end, and what it gives. */
 
-import type { Secrets } from "../secrets/secrets.ts";
+import type { Secrets } from "../profile/secrets.ts";
 import type { Engine } from "../snapshot/manifest.ts";
-import type { Emulator } from "./emulator.ts";
-import { writeJson } from "./home.ts";
-import { instancePath, type InstanceRecord, type Origin, urlsOf } from "./instance.ts";
-import { forgetKept } from "./kept.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import { writeJson } from "../instance/home.ts";
+import { instancePath, type InstanceRecord, type Origin, urlsOf } from "../instance/instance.ts";
+import { forgetKept } from "../instance/kept.ts";
 import { type Launched, release } from "./launch.ts";
-import { keepSecrets } from "./rotate.ts";
-import type { Phase, Timeline } from "./timeline.ts";
+import { keepSecrets } from "../guest/rotate.ts";
+import type { Phase, Timeline } from "../base/timeline.ts";
 
 /** How to start. */
 export interface StartOptions {

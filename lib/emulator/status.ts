@@ -1,17 +1,17 @@
 /** What there is of an emulator, and how it does. */
 
-import { attemptOnce } from "../attempts.ts";
-import { messageOf } from "../error.ts";
+import { attemptOnce } from "../base/attempts.ts";
+import { messageOf } from "../base/error.ts";
 import type { Engine } from "../snapshot/manifest.ts";
 import { newestSnapshot } from "../snapshot/store.ts";
 import type { PassedOver } from "../vm/accelerator.ts";
-import { knownQemuFacts } from "./acceleration.ts";
-import { type Emulator, imageKey } from "./emulator.ts";
-import { healthAttempt } from "./health.ts";
-import { hasUnknownImage, imagePath, type ImageRecord, readImage } from "./image.ts";
-import { readKept } from "./kept.ts";
-import { lostSecrets } from "./rotate.ts";
-import { findRunning, isBeingStarted, type Origin, urlsOf } from "./instance.ts";
+import { knownQemuFacts } from "../instance/acceleration.ts";
+import { type Emulator, imageKey } from "../instance/emulator.ts";
+import { healthAttempt } from "../guest/health.ts";
+import { hasUnknownImage, imagePath, type ImageRecord, readImage } from "../image/image.ts";
+import { readKept } from "../instance/kept.ts";
+import { lostSecrets } from "../guest/rotate.ts";
+import { findRunning, isBeingStarted, type Origin, urlsOf } from "../instance/instance.ts";
 
 /** What there is of an emulator. */
 export interface Status {

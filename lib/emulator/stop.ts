@@ -1,12 +1,12 @@
 /** Ending an instance: suspended, shut down, or dropped. */
 
-import { HotbootError, messageOf } from "../error.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
 import type { GuestState } from "../snapshot/manifest.ts";
 import { saveState } from "../snapshot/migration.ts";
 import { GuestAgent } from "../vm/guest_agent.ts";
 import type { QmpClient } from "../vm/qmp.ts";
-import { within } from "../wait.ts";
-import { type Emulator, lockInstance } from "./emulator.ts";
+import { within } from "../base/wait.ts";
+import { type Emulator, lockInstance } from "../instance/emulator.ts";
 import {
   channelsOf,
   clearInstance,
@@ -15,10 +15,10 @@ import {
   type InstanceRecord,
   powerOff,
   type RunningInstance,
-} from "./instance.ts";
-import { forgetKept, type Kept, readKept, sealState, writeKept } from "./kept.ts";
-import { quiesce } from "./quiesce.ts";
-import { detachShare, giveShare } from "./share.ts";
+} from "../instance/instance.ts";
+import { forgetKept, type Kept, readKept, sealState, writeKept } from "../instance/kept.ts";
+import { quiesce } from "../guest/quiesce.ts";
+import { detachShare, giveShare } from "../guest/share.ts";
 
 /** How to stop. */
 export interface StopOptions {

@@ -1,6 +1,6 @@
 /** Whether a snapshot can be resumed here: the one answer of those who resume, and of those who only look. */
 
-import { messageOf } from "../error.ts";
+import { messageOf } from "../base/error.ts";
 import { engineOf } from "../snapshot/engine.ts";
 import {
   difference,
@@ -10,10 +10,10 @@ import {
   wrongContent,
   wrongSize,
 } from "../snapshot/manifest.ts";
-import { makeConfigDisk } from "./config_disk.ts";
-import { qemuFacts } from "./acceleration.ts";
-import type { Emulator } from "./emulator.ts";
-import { IMAGE_DISK, readImage } from "./image.ts";
+import { makeConfigDisk } from "../instance/config_disk.ts";
+import { qemuFacts } from "../instance/acceleration.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import { IMAGE_DISK, readImage } from "../image/image.ts";
 import { identityOf, type Setup } from "./launch.ts";
 
 /** Why its engine is not the right one, because it cannot work here or another one is wanted that can. */

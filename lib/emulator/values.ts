@@ -1,12 +1,12 @@
 /** What the profile's variables stand for while an instance runs. */
 
-import { HotbootError } from "../error.ts";
+import { HotbootError } from "../base/error.ts";
 import { portValue } from "../profile/references.ts";
-import { secretValue } from "../secrets/proof.ts";
-import type { Secrets } from "../secrets/secrets.ts";
-import type { Emulator } from "./emulator.ts";
-import { type InstanceRecord, portsNow, requireRunning } from "./instance.ts";
-import { secretsInEffect } from "./rotate.ts";
+import { secretValue } from "../guest/proof.ts";
+import type { Secrets } from "../profile/secrets.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import { type InstanceRecord, portsNow, requireRunning } from "../instance/instance.ts";
+import { secretsInEffect } from "../guest/rotate.ts";
 
 /** An instance that runs, and what variables stand for in it. */
 export interface RunningValues {

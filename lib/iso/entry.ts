@@ -1,6 +1,6 @@
 /** What goes into an image, as callers say it. */
 
-import { HotbootError } from "../error.ts";
+import { HotbootError } from "../base/error.ts";
 
 /** An image that cannot be made or read; the message names the entry, or the place in the image, and why. */
 export class IsoError extends HotbootError {

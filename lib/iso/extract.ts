@@ -1,6 +1,6 @@
 /** An image's contents as files on disk. */
 
-import { messageOf } from "../error.ts";
+import { messageOf } from "../base/error.ts";
 import { IsoError, shown } from "./entry.ts";
 import type { IsoImage, IsoNode, IsoViewName } from "./read.ts";
 

@@ -1,6 +1,6 @@
 /** Files on disk as entries of an image. */
 
-import { messageOf } from "../error.ts";
+import { messageOf } from "../base/error.ts";
 import { type IsoEntry, IsoError, shown } from "./entry.ts";
 
 /**

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { HotbootError } from "../error.ts";
+import { HotbootError } from "../base/error.ts";
 
 /**
  * A TCP port from an environment variable.

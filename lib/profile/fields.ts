@@ -1,6 +1,6 @@
 /** A profile's fields, as they come from its file: with the environment's variables filled in. */
 
-import { HotbootError, messageOf } from "../error.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
 import { fillVariables, type ReadVariable, type Variable } from "./variables.ts";
 
 /** What is used of a JSON Schema here. */

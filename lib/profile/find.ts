@@ -1,6 +1,6 @@
 /** The profile that is meant where none is named. */
 
-import { HotbootError } from "../error.ts";
+import { HotbootError } from "../base/error.ts";
 
 /** Its name in a project's directory. */
 export const PROJECT_PROFILE = "hotboot.json";

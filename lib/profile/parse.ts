@@ -1,9 +1,9 @@
 /** Reading a profile: what its file says, with variables filled in, checked and completed. */
 
 import { type OutputUnit, type Schema, Validator } from "@cfworker/json-schema";
-import { HotbootError, messageOf } from "../error.ts";
-import { fill } from "../fill.ts";
-import { secretValue, textsOf } from "../secrets/proof.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
+import { fill } from "../base/fill.ts";
+import { secretValue, textsOf } from "../guest/proof.ts";
 import { complaint, type FieldSchema, type Filled, fillFields, isNumeric, pathOf } from "./fields.ts";
 import type { Profile } from "./profile.ts";
 import { danglingReference } from "./references.ts";

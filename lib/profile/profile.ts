@@ -8,11 +8,11 @@
 
 import { resolve } from "@std/path/resolve";
 import { toFileUrl } from "@std/path/to-file-url";
-import { GUESTS } from "../bundle.ts";
-import { HotbootError } from "../error.ts";
+import { GUESTS } from "../base/bundle.ts";
+import { HotbootError } from "../base/error.ts";
 import type { Engine } from "../snapshot/manifest.ts";
-import type { ProofCheck } from "../secrets/proof.ts";
-import type { SecretSpec } from "../secrets/secrets.ts";
+import type { ProofCheck } from "../guest/proof.ts";
+import type { SecretSpec } from "./secrets.ts";
 import type { Arch } from "../vm/arch.ts";
 
 /** A service's port. */

@@ -1,8 +1,8 @@
 /** What the texts of a profile refer to, beyond what its schema can say. */
 
-import { messageOf } from "../error.ts";
-import { fill } from "../fill.ts";
-import { secretValue } from "../secrets/proof.ts";
+import { messageOf } from "../base/error.ts";
+import { fill } from "../base/fill.ts";
+import { secretValue } from "../guest/proof.ts";
 import type { Port, Profile } from "./profile.ts";
 
 /** What `ports.NAME.host` and `ports.NAME.guest` stand for. */

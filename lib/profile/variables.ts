@@ -1,6 +1,6 @@
 /** The environment's variables in a profile's texts: `${env.NAME}` and `${env.NAME:-what stands there else}`. */
 
-import { HotbootError } from "../error.ts";
+import { HotbootError } from "../base/error.ts";
 
 /** A variable that is set, with its value. */
 export interface Variable {

@@ -6,8 +6,8 @@
  * @module
  */
 
-import { HotbootError } from "../error.ts";
-import { sleep } from "../wait.ts";
+import { HotbootError } from "../base/error.ts";
+import { sleep } from "../base/wait.ts";
 import { getPatiently, type HttpRequest, isUsedUp, retryAfter, type RetryOptions } from "./http.ts";
 
 /** A file of a release. */

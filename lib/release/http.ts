@@ -4,8 +4,8 @@
  * Source: RFC 9110 (HTTP semantics): 15.4 redirects, 10.2.3 Retry-After.
  */
 
-import { HotbootError, messageOf } from "../error.ts";
-import { sleep } from "../wait.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
+import { sleep } from "../base/wait.ts";
 
 /** When and how long to try again. */
 export interface RetryOptions {

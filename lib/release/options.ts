@@ -1,6 +1,6 @@
 /** What to download, and how. */
 
-import { HotbootError } from "../error.ts";
+import { HotbootError } from "../base/error.ts";
 import type { HttpRequest, RetryOptions } from "./http.ts";
 
 /** What to download, and what it must be. */

@@ -1,7 +1,7 @@
 /** Room on a disk, looked at before it is needed. */
 
 import { statfs } from "node:fs/promises";
-import { HotbootError } from "../error.ts";
+import { HotbootError } from "../base/error.ts";
 import { formatBytes } from "./format.ts";
 
 /** What must stay free for others. */

@@ -1,6 +1,6 @@
 /** Finding a token for GitHub. */
 
-import { within } from "../wait.ts";
+import { within } from "../base/wait.ts";
 
 /** A token, and where it is from. */
 export interface Token {

@@ -5,15 +5,15 @@
  * Source: RFC 9110, 14 (range requests) and 13.1.5 (If-Range).
  */
 
-import { HotbootError, messageOf } from "../error.ts";
-import { sleep } from "../wait.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
+import { sleep } from "../base/wait.ts";
 import { FileDigest } from "./digest.ts";
 import { formatBytes } from "./format.ts";
 import { get, hostOf, pauseBefore, TransientError } from "./http.ts";
 import { type Download, type DownloadOptions, WrongContent } from "./options.ts";
 import type { PartFile, Range } from "./part_file.ts";
 import { requireRoom } from "./room.ts";
-import { writeAll } from "../write_all.ts";
+import { writeAll } from "../base/write_all.ts";
 
 /** What is written at once; and how much where connections break. */
 const BUFFER = 4 * 1024 * 1024;

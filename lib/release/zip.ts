@@ -1,7 +1,7 @@
 /** Taking one file out of a zip archive on disk, in constant memory. */
 
 import { type FileEntry, ZipReader } from "@zip.js/zip.js/lib/zip-core-reader.js";
-import { HotbootError, messageOf } from "../error.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
 import { WrongContent } from "./options.ts";
 import { requireRoom } from "./room.ts";
 

@@ -4,7 +4,7 @@
  */
 
 import { createHash } from "node:crypto"; // Web Crypto cannot hash a stream
-import { HotbootError, messageOf } from "../error.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
 import { writeSparse } from "../zstd/sparse.ts";
 import type { Fingerprint } from "./fingerprint.ts";
 import { ENGINE_FILES, malformed, type Manifest } from "./manifest.ts";

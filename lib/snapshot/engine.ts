@@ -2,7 +2,7 @@
 
 import type { Memory } from "../vm/machine.ts";
 import type { QmpClient } from "../vm/qmp.ts";
-import type { WaitOptions } from "../wait.ts";
+import type { WaitOptions } from "../base/wait.ts";
 import type { Fingerprint } from "./fingerprint.ts";
 import type { Engine, Manifest } from "./manifest.ts";
 

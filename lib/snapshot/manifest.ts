@@ -4,8 +4,8 @@
  * @module
  */
 
-import { isSameBoot } from "../boot_time.ts";
-import { HotbootError } from "../error.ts";
+import { isSameBoot } from "../base/boot_time.ts";
+import { HotbootError } from "../base/error.ts";
 import { type Fingerprint, fingerprint, matches } from "./fingerprint.ts";
 
 /** How RAM is saved and restored; what the engines are is in their modules. */

@@ -8,7 +8,7 @@
  */
 
 import type { QmpClient } from "../vm/qmp.ts";
-import { sleep, type WaitOptions } from "../wait.ts";
+import { sleep, type WaitOptions } from "../base/wait.ts";
 import { compressFile, decompressFile } from "../zstd/file.ts";
 import type { SnapshotEngine } from "./engine.ts";
 import { type Fingerprint, fingerprint, matches } from "./fingerprint.ts";

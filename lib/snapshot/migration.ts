@@ -6,10 +6,10 @@
  * (docs/system/vm-templating.rst).
  */
 
-import { HotbootError } from "../error.ts";
+import { HotbootError } from "../base/error.ts";
 import type { QmpClient, QmpEvent } from "../vm/qmp.ts";
-import { type WaitOptions, within } from "../wait.ts";
-import { writeAll } from "../write_all.ts";
+import { type WaitOptions, within } from "../base/wait.ts";
+import { writeAll } from "../base/write_all.ts";
 
 /**
  * What is moved: `devices` leaves out memory that is a shared file (the capability `x-ignore-shared`), which is the

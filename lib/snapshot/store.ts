@@ -1,6 +1,6 @@
 /** The snapshots of one image on disk: made aside, put in place whole, found again. */
 
-import { bootTime } from "../boot_time.ts";
+import { bootTime } from "../base/boot_time.ts";
 import { move } from "@std/fs/move";
 import { fingerprint } from "./fingerprint.ts";
 import { describeFiles, FORMAT, type Manifest, readManifest, SNAPSHOT_FILES, writeManifest } from "./manifest.ts";

@@ -5,7 +5,7 @@
  * Source: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Header Block".
  */
 
-import { HotbootError } from "../error.ts";
+import { HotbootError } from "../base/error.ts";
 
 const BLOCK = 512;
 /** The largest size that the ustar header's eleven octal digits can say. */

@@ -4,8 +4,8 @@
  * emulation.
  */
 
-import { HotbootError, messageOf } from "../error.ts";
-import { sleep } from "../wait.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
+import { sleep } from "../base/wait.ts";
 import { guestArguments, MARKS, OUTPUT } from "./accelerator_guest.ts";
 import type { Arch } from "./arch.ts";
 

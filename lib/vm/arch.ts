@@ -4,7 +4,7 @@
  * @module
  */
 
-import { HotbootError } from "../error.ts";
+import { HotbootError } from "../base/error.ts";
 
 /** A guest's processor architecture. */
 export type Arch = "amd64" | "arm64";

@@ -5,9 +5,9 @@
  * Source: QEMU's documentation, "QEMU QMP Reference Manual": "Block devices", "Background jobs".
  */
 
-import { HotbootError } from "../error.ts";
+import { HotbootError } from "../base/error.ts";
 import type { QmpClient } from "./qmp.ts";
-import { sleep } from "../wait.ts";
+import { sleep } from "../base/wait.ts";
 
 /** How to copy. */
 export interface CopyOptions {

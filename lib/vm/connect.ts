@@ -1,7 +1,7 @@
 /** Connecting to QEMU's unix sockets. */
 
-import { HotbootError } from "../error.ts";
-import { sleep, type WaitOptions } from "../wait.ts";
+import { HotbootError } from "../base/error.ts";
+import { sleep, type WaitOptions } from "../base/wait.ts";
 
 const RETRY_INTERVAL_MS = 20;
 const DEFAULT_TIMEOUT_MS = 10_000;

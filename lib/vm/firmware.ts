@@ -6,7 +6,7 @@
  * at each boot, so the firmware starts what UEFI calls the default boot path, `\EFI\BOOT\BOOTAA64.EFI`.
  */
 
-import { HotbootError } from "../error.ts";
+import { HotbootError } from "../base/error.ts";
 
 /** What it is called in the directory that QEMU's own data lies in. */
 const OF_QEMU = "edk2-aarch64-code.fd";

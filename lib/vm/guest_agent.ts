@@ -6,11 +6,11 @@
  * @module
  */
 
-import { HotbootError } from "../error.ts";
+import { HotbootError } from "../base/error.ts";
 import { decodeBase64, encodeBase64 } from "@std/encoding/base64";
 import { connectUnix } from "./connect.ts";
 import { DELIMITER, type Duplex, JsonLines } from "./json_lines.ts";
-import { sleep, type WaitOptions, within } from "../wait.ts";
+import { sleep, type WaitOptions, within } from "../base/wait.ts";
 
 /** A program to run in the guest. */
 export interface GuestCommand {

@@ -1,11 +1,11 @@
 /** Finding QEMU and what it can do here, by asking the program itself. */
 
 import { encodeHex } from "@std/encoding/hex";
-import { bootTime, isSameBoot } from "../boot_time.ts";
+import { bootTime, isSameBoot } from "../base/boot_time.ts";
 import { toText } from "@std/streams/to-text";
-import { HotbootError, messageOf } from "../error.ts";
-import { onPath } from "../on_path.ts";
-import { sleep, type WaitOptions } from "../wait.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
+import { onPath } from "../base/on_path.ts";
+import { sleep, type WaitOptions } from "../base/wait.ts";
 import {
   type Candidate,
   type Hardware,

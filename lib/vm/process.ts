@@ -1,8 +1,8 @@
 /** QEMU as a process: started in a session of its own, and known by its uuid afterwards. */
 
-import { HotbootError } from "../error.ts";
+import { HotbootError } from "../base/error.ts";
 import { QmpClient } from "./qmp.ts";
-import { sleep, type WaitOptions, within } from "../wait.ts";
+import { sleep, type WaitOptions, within } from "../base/wait.ts";
 
 const STDERR_LIMIT = 64 * 1024;
 const EXIT_TIMEOUT_MS = 10_000;

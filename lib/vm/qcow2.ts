@@ -4,8 +4,8 @@
  * Source: QEMU's documentation, "The QCOW2 image format" (docs/interop/qcow2.rst).
  */
 
-import { HotbootError } from "../error.ts";
-import { writeAll } from "../write_all.ts";
+import { HotbootError } from "../base/error.ts";
+import { writeAll } from "../base/write_all.ts";
 
 const MAGIC = 0x514649fb; // "QFI" and 0xfb
 const CLUSTER_BITS = 16; // QEMU's default: 64 KiB

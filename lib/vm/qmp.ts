@@ -6,10 +6,10 @@
  * @module
  */
 
-import { HotbootError } from "../error.ts";
+import { HotbootError } from "../base/error.ts";
 import { connectUnix } from "./connect.ts";
 import { type Duplex, JsonLines } from "./json_lines.ts";
-import { type WaitOptions, within } from "../wait.ts";
+import { type WaitOptions, within } from "../base/wait.ts";
 
 /** Something QEMU tells without being asked. */
 export interface QmpEvent {

@@ -6,8 +6,8 @@
  * DEVICE_DELETED, query-migrate).
  */
 
-import { HotbootError } from "../error.ts";
-import type { WaitOptions } from "../wait.ts";
+import { HotbootError } from "../base/error.ts";
+import type { WaitOptions } from "../base/wait.ts";
 import { option } from "./option.ts";
 import type { QmpClient } from "./qmp.ts";
 

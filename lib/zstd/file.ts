@@ -4,17 +4,17 @@
  * @module
  */
 
-import { messageOf } from "../error.ts";
+import { messageOf } from "../base/error.ts";
 import { decodeFrame } from "./decode.ts";
 import { type Engine, free, LEVEL, openEngine, requireLevel, type ZstdEngineName } from "./engine.ts";
 import { truncated, ZstdError } from "./frame.ts";
 import { Input } from "./input.ts";
 import { type Extent, FRAME } from "./jobs.ts";
 import { Pool } from "./pool.ts";
-import { replaceFile } from "../replace.ts";
+import { replaceFile } from "../base/replace.ts";
 import { cannotWrite } from "./sparse.ts";
 import { Writer } from "./writer.ts";
-import { writeAll } from "../write_all.ts";
+import { writeAll } from "../base/write_all.ts";
 
 /** For each so many bytes of compressed data a thread may be worth its start. */
 const WORTHWHILE = 256 * 1024;

@@ -5,7 +5,7 @@
  * Source: RFC 8878, by its section numbers.
  */
 
-import { HotbootError } from "../error.ts";
+import { HotbootError } from "../base/error.ts";
 
 /** zstd data, or a file of it, that cannot be made or read; the message, of one line, says why. */
 export class ZstdError extends HotbootError {

@@ -3,7 +3,7 @@
 import * as zlib from "node:zlib";
 import { compressBound, type Decoder, type Engine, free } from "./engine.ts";
 import { damaged, WINDOW_LIMIT } from "./frame.ts";
-import { messageOf } from "../error.ts";
+import { messageOf } from "../base/error.ts";
 
 /** What the streaming decoder gives at once. */
 const OUTPUT = 512 * 1024;

@@ -1,6 +1,6 @@
 /** Several threads for jobs, or none: then this one does them. */
 
-import { ZSTD_WORKER } from "../bundle.ts";
+import { ZSTD_WORKER } from "../base/bundle.ts";
 import type { Extent, Job, Setup } from "./jobs.ts";
 import { type Reply, type Request, Responder, WORKER_NAME } from "./worker.ts";
 import { ZstdError } from "./frame.ts";

@@ -1,6 +1,6 @@
 /** Writing without the zeros: what is not written of a new file is a hole, which takes no room on the disk. */
 
-import { messageOf } from "../error.ts";
+import { messageOf } from "../base/error.ts";
 import { ZstdError } from "./frame.ts";
 
 /** What is looked at as a whole: a page of memory, and a block of most file systems. */

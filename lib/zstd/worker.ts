@@ -1,6 +1,6 @@
 /** A thread that does jobs: what is said to it and what it answers. */
 
-import { messageOf } from "../error.ts";
+import { messageOf } from "../base/error.ts";
 import { ZstdError } from "./frame.ts";
 import { type Extent, type Job, Jobs, type Setup } from "./jobs.ts";
 

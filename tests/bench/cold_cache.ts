@@ -11,7 +11,7 @@
  * Here the reading costs less than it would in hotboot: it begins when the command does, in a process that is warm.
  */
 
-import { sleep } from "../../lib/wait.ts";
+import { sleep } from "../../lib/base/wait.ts";
 import { CACHE, GuestHome } from "../e2e/harness.ts";
 import { type Bench, ratio, type Scale, seconds, Skipped } from "./figure.ts";
 import { output } from "./programs.ts";

@@ -3,7 +3,7 @@
  * hotboot's in between.
  */
 
-import { sleep } from "../../lib/wait.ts";
+import { sleep } from "../../lib/base/wait.ts";
 
 /** A resume to repeat: what hotboot ran QEMU with, and what it fed it. */
 export interface Floor {

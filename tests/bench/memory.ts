@@ -1,9 +1,9 @@
 /** That neither capture nor resume takes longer with more RAM. */
 
 import type { StartResult } from "../../lib/emulator/start.ts";
-import type { Phase } from "../../lib/emulator/timeline.ts";
+import type { Phase } from "../../lib/base/timeline.ts";
 import { GuestAgent } from "../../lib/vm/guest_agent.ts";
-import { sleep } from "../../lib/wait.ts";
+import { sleep } from "../../lib/base/wait.ts";
 import { GuestHome } from "../e2e/harness.ts";
 import { type Bench, median, ratio, type Scale } from "./figure.ts";
 

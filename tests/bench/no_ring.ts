@@ -1,10 +1,10 @@
 /** hotboot without its inner ring, to measure what that adds. Not a program for use. */
 
-import { readArguments } from "../../lib/commands/command.ts";
-import { findCommand } from "../../lib/commands/verbs.ts";
-import { work } from "../../lib/commands/work.ts";
-import { openEmulator } from "../../lib/emulator/emulator.ts";
-import { Interrupts } from "../../lib/interrupts.ts";
+import { readArguments } from "../../lib/cli/commands/command.ts";
+import { findCommand } from "../../lib/cli/commands/verbs.ts";
+import { work } from "../../lib/cli/commands/work.ts";
+import { openEmulator } from "../../lib/instance/emulator.ts";
+import { Interrupts } from "../../lib/cli/interrupts.ts";
 
 const [name, ...rest] = Deno.args;
 const args = readArguments(name, await findCommand(name), rest);

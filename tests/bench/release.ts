@@ -1,6 +1,6 @@
 /** Downloading from nginx, against curl, which checks nothing. */
 
-import { sleep } from "../../lib/wait.ts";
+import { sleep } from "../../lib/base/wait.ts";
 import { freePort } from "../e2e/harness.ts";
 import { type Bench, median, type Scale, seconds } from "./figure.ts";
 import { memoryDirectory, MIB, output, peakOf, writeNoise } from "./programs.ts";

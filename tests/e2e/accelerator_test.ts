@@ -8,7 +8,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { measureEmulation } from "../../lib/vm/accelerator.ts";
 import { accelerationGuest } from "../../lib/vm/accelerator_guest.ts";
 import type { Arch } from "../../lib/vm/arch.ts";
-import { onPath } from "../../lib/on_path.ts";
+import { onPath } from "../../lib/base/on_path.ts";
 import { probeQemu } from "../../lib/vm/probe.ts";
 import type { Status } from "../../lib/emulator/status.ts";
 import { assertCode, GuestHome, newerQemu, QEMU } from "./harness.ts";

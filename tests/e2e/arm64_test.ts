@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { sleep } from "../../lib/wait.ts";
+import { sleep } from "../../lib/base/wait.ts";
 import { ARCH, assertCode, GuestHome, newerQemu, qemuEnv } from "./harness.ts";
 
 const arch = "arm64";

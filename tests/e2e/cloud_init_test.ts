@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import type { Build, CloudInit, Profile } from "../../lib/profile/profile.ts";
 import { readQcow2Header } from "../../lib/vm/qcow2.ts";
-import { sleep } from "../../lib/wait.ts";
+import { sleep } from "../../lib/base/wait.ts";
 import { ARCH, assertCode, CACHE, GuestHome, hotboot, PROFILES } from "./harness.ts";
 
 const PREFIX = "STACK_SEED_INTERNAL_PROJECT_";

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { HotbootError } from "../../lib/error.ts";
+import { HotbootError } from "../../lib/base/error.ts";
 import { copyCompressed } from "../../lib/vm/compress.ts";
 import { QemuProcess } from "../../lib/vm/process.ts";
 import { createOverlay } from "../../lib/vm/qcow2.ts";

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { sleep } from "../../lib/wait.ts";
+import { sleep } from "../../lib/base/wait.ts";
 import { GuestHome } from "./harness.ts";
 
 Deno.test("demo: a database, a backend, a dashboard and a cron worker come back warm", async (t) => {

@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { ensureDir } from "@std/fs/ensure-dir";
 import { toText } from "@std/streams/to-text";
-import { sleep } from "../../lib/wait.ts";
+import { sleep } from "../../lib/base/wait.ts";
 import { assertCode, freePort, GuestHome, hotboot } from "./harness.ts";
 
 async function copyHome(from: string, to: string): Promise<void> {

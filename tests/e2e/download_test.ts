@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { encodeHex } from "@std/encoding/hex";
 import { toBytes } from "@std/streams/to-bytes";
-import { HotbootError } from "../../lib/error.ts";
+import { HotbootError } from "../../lib/base/error.ts";
 import { download } from "../../lib/release/download.ts";
 import type { Download, DownloadOptions } from "../../lib/release/options.ts";
 import { random } from "../unit/random.ts";

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { sleep } from "../../lib/wait.ts";
+import { sleep } from "../../lib/base/wait.ts";
 import { assertCode, GuestHome } from "./harness.ts";
 
 Deno.test("programs in the guest", async (t) => {

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert"
 import { copy } from "@std/fs/copy";
 import { toText } from "@std/streams/to-text";
 import { QmpClient } from "../../lib/vm/qmp.ts";
-import { sleep } from "../../lib/wait.ts";
+import { sleep } from "../../lib/base/wait.ts";
 import { assertCode, GuestHome, hotboot, qemuEnv, type Run } from "./harness.ts";
 
 /** One line on standard error, nothing on standard output. */

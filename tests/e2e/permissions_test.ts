@@ -4,13 +4,13 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { allCommands } from "../../lib/commands/verbs.ts";
-import { readArguments } from "../../lib/commands/command.ts";
-import { type Grants, grantsOf, type Situation } from "../../lib/permissions/grants.ts";
-import { situationOf } from "../../lib/permissions/launcher.ts";
-import { isAtLeast } from "../../lib/permissions/outer.ts";
-import { workerPermissions } from "../../lib/permissions/ring.ts";
-import { type Row, TABLE } from "../../lib/permissions/table.ts";
+import { allCommands } from "../../lib/cli/commands/verbs.ts";
+import { readArguments } from "../../lib/cli/commands/command.ts";
+import { type Grants, grantsOf, type Situation } from "../../lib/cli/permissions/grants.ts";
+import { situationOf } from "../../lib/cli/permissions/launcher.ts";
+import { isAtLeast } from "../../lib/cli/permissions/outer.ts";
+import { workerPermissions } from "../../lib/cli/permissions/ring.ts";
+import { type Row, TABLE } from "../../lib/cli/permissions/table.ts";
 import { freePort } from "./harness.ts";
 import type { Attempt, Outcome } from "./ring_probe.ts";
 

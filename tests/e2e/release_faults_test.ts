@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { toText } from "@std/streams/to-text";
-import { sleep } from "../../lib/wait.ts";
+import { sleep } from "../../lib/base/wait.ts";
 import { ARCH, assertCode, hotboot, spawnHotboot } from "./harness.ts";
 import { disk, MIB, PullHome } from "./pull_home.ts";
 

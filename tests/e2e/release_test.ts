@@ -5,7 +5,7 @@ import { ensureDir } from "@std/fs/ensure-dir";
 import { exists } from "@std/fs/exists";
 import { dirname } from "@std/path/dirname";
 import { toText } from "@std/streams/to-text";
-import { sleep } from "../../lib/wait.ts";
+import { sleep } from "../../lib/base/wait.ts";
 import { REPOSITORY, TOKEN } from "./github_server.ts";
 import { ARCH, assertCode, CACHE, GuestHome, type Run, spawnHotboot } from "./harness.ts";
 import { disk, MIB, PullHome } from "./pull_home.ts";

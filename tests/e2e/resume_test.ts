@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert"
 import { toText } from "@std/streams/to-text";
 import { GuestAgent } from "../../lib/vm/guest_agent.ts";
 import { QmpClient } from "../../lib/vm/qmp.ts";
-import { sleep } from "../../lib/wait.ts";
+import { sleep } from "../../lib/base/wait.ts";
 import { GuestHome } from "./harness.ts";
 
 Deno.test("a file written after boot and before capture is on the resumed disk, read with a cold page cache", async () => {

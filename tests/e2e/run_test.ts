@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { exists } from "@std/fs/exists";
 import type { Profile } from "../../lib/profile/profile.ts";
-import { sleep } from "../../lib/wait.ts";
+import { sleep } from "../../lib/base/wait.ts";
 import { assertCode, type GuestHome } from "./harness.ts";
 import { PLACEHOLDER, ROTATE, secretMicro } from "./secret_micro.ts";
 

@@ -5,7 +5,7 @@
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { walk } from "@std/fs/walk";
-import { Home } from "../../lib/emulator/home.ts";
+import { Home } from "../../lib/instance/home.ts";
 import { HotbootError, openEmulator, start } from "../../mod.ts";
 import { assertCode, GuestHome, type GuestOptions, newerQemu, qemuEnv } from "./harness.ts";
 

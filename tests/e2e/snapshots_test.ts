@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { ensureDir } from "@std/fs/ensure-dir";
 import { exists } from "@std/fs/exists";
-import { openEmulator } from "../../lib/emulator/emulator.ts";
-import { lock } from "../../lib/emulator/home.ts";
+import { openEmulator } from "../../lib/instance/emulator.ts";
+import { lock } from "../../lib/instance/home.ts";
 import type { PruneResult } from "../../lib/emulator/prune.ts";
 import { ARCH, GuestHome } from "./harness.ts";
 import { assertRefused, idOf, json, list, namesIn, tool } from "./snapshots.ts";

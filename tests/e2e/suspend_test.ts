@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert"
 import { copy } from "@std/fs/copy";
 import { ensureDir } from "@std/fs/ensure-dir";
 import { QmpClient } from "../../lib/vm/qmp.ts";
-import { sleep } from "../../lib/wait.ts";
+import { sleep } from "../../lib/base/wait.ts";
 import { assertCode, GuestHome } from "./harness.ts";
 
 const files = (home: GuestHome) =>

@@ -3,7 +3,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { bundle } from "../../dev/bundle.ts";
 import { importArguments, ROOT } from "../../dev/deno.ts";
-import { outerFlags } from "../../lib/permissions/outer.ts";
+import { outerFlags } from "../../lib/cli/permissions/outer.ts";
 import config from "../../deno.json" with { type: "json" };
 import { assertCode, GuestHome, type Run } from "./harness.ts";
 

@@ -2,13 +2,13 @@ import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects, asse
 import { ensureDir } from "@std/fs/ensure-dir";
 import { dirname } from "@std/path/dirname";
 import { toFileUrl } from "@std/path/to-file-url";
-import { findBase } from "../../lib/emulator/base_image.ts";
-import { type Emulator, openEmulator, type Reporter } from "../../lib/emulator/emulator.ts";
-import { sha256File } from "../../lib/emulator/image.ts";
-import { cloudInitDigest } from "../../lib/emulator/provision.ts";
-import { LineTail, Provisioning } from "../../lib/emulator/provisioning.ts";
-import { seedFiles } from "../../lib/emulator/seed_disk.ts";
-import { HotbootError } from "../../lib/error.ts";
+import { findBase } from "../../lib/image/base_image.ts";
+import { type Emulator, openEmulator, type Reporter } from "../../lib/instance/emulator.ts";
+import { sha256File } from "../../lib/image/image.ts";
+import { cloudInitDigest } from "../../lib/image/provision.ts";
+import { LineTail, Provisioning } from "../../lib/image/provisioning.ts";
+import { seedFiles } from "../../lib/image/seed_disk.ts";
+import { HotbootError } from "../../lib/base/error.ts";
 import type { BaseImage, CloudInit, Profile } from "../../lib/profile/profile.ts";
 import { withDirectory } from "./temporary.ts";
 

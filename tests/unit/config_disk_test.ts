@@ -1,7 +1,7 @@
 import { assertEquals, assertNotEquals, assertRejects } from "@std/assert";
-import { makeConfigDisk } from "../../lib/emulator/config_disk.ts";
-import { type Emulator, openEmulator } from "../../lib/emulator/emulator.ts";
-import { HotbootError } from "../../lib/error.ts";
+import { makeConfigDisk } from "../../lib/instance/config_disk.ts";
+import { type Emulator, openEmulator } from "../../lib/instance/emulator.ts";
+import { HotbootError } from "../../lib/base/error.ts";
 import { readIso } from "../../lib/iso/read.ts";
 import { loadProfile } from "../../lib/profile/profile.ts";
 import { withDirectory } from "./temporary.ts";

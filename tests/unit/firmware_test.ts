@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { HotbootError } from "../../lib/error.ts";
-import { openEmulator } from "../../lib/emulator/emulator.ts";
-import { grantsOf } from "../../lib/permissions/grants.ts";
+import { HotbootError } from "../../lib/base/error.ts";
+import { openEmulator } from "../../lib/instance/emulator.ts";
+import { grantsOf } from "../../lib/cli/permissions/grants.ts";
 import { findFirmware, firmwarePlaces } from "../../lib/vm/firmware.ts";
 
 const only = (...paths: string[]) => (path: string) => Promise.resolve(paths.includes(path));

@@ -1,12 +1,12 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
-import { HotbootError } from "../../lib/error.ts";
+import { HotbootError } from "../../lib/base/error.ts";
 import { envPort } from "../../lib/profile/env.ts";
 import { formatBytes, formatDuration, renderProgressLine } from "../../lib/release/format.ts";
 import { GitHub } from "../../lib/release/github.ts";
 import { get, retryAfter } from "../../lib/release/http.ts";
-import { consoleReporter, printError } from "../../lib/ui/console.ts";
-import { ProgressLine } from "../../lib/ui/progress.ts";
-import { renderTable } from "../../lib/ui/table.ts";
+import { consoleReporter, printError } from "../../lib/cli/ui/console.ts";
+import { ProgressLine } from "../../lib/cli/ui/progress.ts";
+import { renderTable } from "../../lib/cli/ui/table.ts";
 import { HOST_ARCH, resolveArch } from "../../lib/vm/arch.ts";
 
 Deno.test("format: bytes", () => {

@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { HotbootError } from "../../lib/error.ts";
+import { HotbootError } from "../../lib/base/error.ts";
 import { GuestAgent } from "../../lib/vm/guest_agent.ts";
 import { type FakePeer, fakePeer } from "./duplex.ts";
 

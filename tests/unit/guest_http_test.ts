@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { HotbootError } from "../../lib/error.ts";
-import { getAnswer, getStatus } from "../../lib/guest_http.ts";
+import { HotbootError } from "../../lib/base/error.ts";
+import { getAnswer, getStatus } from "../../lib/guest/http.ts";
 
 /** A server that answers every connection with these pieces, whatever it is asked, and gives what it was asked. */
 function serve(...pieces: string[]) {

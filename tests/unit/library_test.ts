@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { importArguments, ROOT } from "../../dev/deno.ts";
-import { HotbootError } from "../../lib/error.ts";
+import { HotbootError } from "../../lib/base/error.ts";
 import * as library from "../../mod.ts";
 import { withDirectory } from "./temporary.ts";
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { fingerprint, matches } from "../../lib/snapshot/fingerprint.ts";
-import { bootTime } from "../../lib/boot_time.ts";
+import { bootTime } from "../../lib/base/boot_time.ts";
 import {
   difference,
   type Identity,

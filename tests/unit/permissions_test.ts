@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path/from-file-url";
 import { permissionRows } from "../../dev/permissions_table.ts";
-import { isAtLeast, outerFlags } from "../../lib/permissions/outer.ts";
+import { isAtLeast, outerFlags } from "../../lib/cli/permissions/outer.ts";
 
 Deno.test("permissions: README has the table as it is", async () => {
   const rows = permissionRows().map((cells) => cells.join(" | "));

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
-import { HotbootError } from "../../lib/error.ts";
+import { HotbootError } from "../../lib/base/error.ts";
 import { parseProfile } from "../../lib/profile/parse.ts";
 import { loadProfile } from "../../lib/profile/profile.ts";
 import schema from "../../lib/profile/schema.json" with { type: "json" };

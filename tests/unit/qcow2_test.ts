@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { HotbootError } from "../../lib/error.ts";
+import { HotbootError } from "../../lib/base/error.ts";
 import { createOverlay, readQcow2Header, setBackingFile } from "../../lib/vm/qcow2.ts";
 
 Deno.test("qcow2: an overlay's header says what it was made with", async () => {

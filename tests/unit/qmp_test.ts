@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { HotbootError } from "../../lib/error.ts";
+import { HotbootError } from "../../lib/base/error.ts";
 import { QmpClient, QmpError } from "../../lib/vm/qmp.ts";
 import { fakePeer } from "./duplex.ts";
 

@@ -1,10 +1,10 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { fromFileUrl } from "@std/path/from-file-url";
-import { reseedCommand } from "../../lib/emulator/reseed.ts";
-import { HotbootError } from "../../lib/error.ts";
-import { fill } from "../../lib/fill.ts";
-import { brokenProof, type Proof, type ProofCheck, proveChecks, proveRotation } from "../../lib/secrets/proof.ts";
-import { generateSecrets, redact, secretLines } from "../../lib/secrets/secrets.ts";
+import { reseedCommand } from "../../lib/guest/reseed.ts";
+import { HotbootError } from "../../lib/base/error.ts";
+import { fill } from "../../lib/base/fill.ts";
+import { brokenProof, type Proof, type ProofCheck, proveChecks, proveRotation } from "../../lib/guest/proof.ts";
+import { generateSecrets, redact, secretLines } from "../../lib/profile/secrets.ts";
 import { shellCommand } from "../../lib/vm/shell.ts";
 
 Deno.test("secrets: new each time, as long as asked for, in hexadecimal digits", () => {

@@ -1,13 +1,13 @@
 import { assertEquals, assertFalse, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { ensureDir } from "@std/fs/ensure-dir";
-import { readArguments, withVariables } from "../../lib/commands/command.ts";
-import { command as start } from "../../lib/commands/start.ts";
-import { HotbootError } from "../../lib/error.ts";
+import { readArguments, withVariables } from "../../lib/cli/commands/command.ts";
+import { command as start } from "../../lib/cli/commands/start.ts";
+import { HotbootError } from "../../lib/base/error.ts";
 import { findProfile } from "../../lib/profile/find.ts";
 import { parseProfile } from "../../lib/profile/parse.ts";
 import { loadProfile, type Profile } from "../../lib/profile/profile.ts";
 import { fillVariables } from "../../lib/profile/variables.ts";
-import { openEmulator } from "../../lib/emulator/emulator.ts";
+import { openEmulator } from "../../lib/instance/emulator.ts";
 import micro from "../../qemu/micro/profile.json" with { type: "json" };
 import stack from "../../qemu/stack/profile.json" with { type: "json" };
 import { withDirectory } from "./temporary.ts";

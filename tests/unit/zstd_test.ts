@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { concat } from "@std/bytes/concat";
 import { toBytes } from "@std/streams/to-bytes";
-import { isAtLeast } from "../../lib/permissions/outer.ts";
+import { isAtLeast } from "../../lib/cli/permissions/outer.ts";
 import { openEngine, type ZstdEngineName } from "../../lib/zstd/engine.ts";
 import { compressFile, decompressFile } from "../../lib/zstd/file.ts";
 import { readHeader, ZstdError } from "../../lib/zstd/frame.ts";

@@ -1,0 +1,34 @@
+import { print, printError, printJson } from "../ui/console.ts";
+import { renderTimelines } from "../ui/timeline.ts";
+import type { Command } from "./command.ts";
+import { emulatorOf, ENGINE_FLAG, engineOption } from "./context.ts";
+import { NO_FALLBACK_FLAG } from "./starting.ts";
+
+export const command: Command = {
+  about: "Boot the emulator once, wait until it is healthy, and keep the warm moment for 'start' to resume.",
+  flags: [
+    {
+      name: "force",
+      short: "f",
+      variable: "EMULATOR_FORCE_CAPTURE",
+      summary: "capture although a snapshot that can be resumed is there",
+    },
+    ENGINE_FLAG,
+    NO_FALLBACK_FLAG,
+  ],
+  async run(context) {
+    const { capture } = await import("../../emulator/capture.ts");
+    const emulator = await emulatorOf(context);
+    const { switches } = context.args;
+    const { snapshot, captured, timeline } = await capture(emulator, {
+      force: switches.has("force"),
+      engine: engineOption(context.args),
+      noFallback: switches.has("no-fallback"),
+    });
+    if (switches.has("json")) return await printJson({ snapshot, captured, timeline });
+    if (captured && !switches.has("quiet")) {
+      await printError(renderTimelines([{ title: "captured in", phases: timeline }]));
+    }
+    await print(captured ? snapshot : `${snapshot} (up to date)`);
+  },
+};

@@ -1,0 +1,213 @@
+/** What a command is, and how its arguments are read. */
+
+import { parseArgs } from "@std/cli/parse-args";
+import { HotbootError, messageOf } from "../../base/error.ts";
+import type { Interrupt } from "../interrupts.ts";
+import type { LoadedProfile } from "../../profile/profile.ts";
+import type { Token } from "../../release/token.ts";
+import { resolveArch } from "../../vm/arch.ts";
+
+/** A command line that makes no sense; the exit code is 2. */
+export class UsageError extends HotbootError {
+  override name = "UsageError";
+}
+
+/** An option: with a value, whose name is `value`, or a switch. */
+export interface Flag {
+  name: string;
+  short?: string;
+  value?: string;
+  /** A variable of the environment that stands for the option where that is not given. */
+  variable?: string;
+  /** Throws when the variable's value makes no sense. */
+  check?: (value: string) => unknown;
+  summary: string;
+}
+
+/** Arguments, read by a command's flags. */
+export interface Arguments {
+  /** The value of each option that was given. */
+  values: Record<string, string>;
+  /** The switches that were given. */
+  switches: Set<string>;
+  /** What is no option. */
+  operands: string[];
+}
+
+/** One verb. */
+export interface Command {
+  /** What follows the verb, beside the options: `IMAGE DIR`; none: nothing does. */
+  operands?: string;
+  /** The first operand ends the options: what follows is a program's, and may look like options. */
+  stopsEarly?: boolean;
+  /** It does not work on an emulator, and has none of the options that name one. */
+  standalone?: boolean;
+  /** What it does, in sentences. */
+  about: string;
+  flags: Flag[];
+  /** Does it. The exit code is what it gives, 0 for nothing. */
+  run(context: CommandContext): Promise<number | void>;
+}
+
+/** A verb that is several: `iso create`, `iso ls`. */
+export interface CommandGroup {
+  /** What they have in common, in a sentence. */
+  about: string;
+  commands: Record<string, Command>;
+}
+
+/** What a command works with. */
+export interface CommandContext {
+  args: Arguments;
+  /** Aborted when the user interrupts. */
+  signal: AbortSignal;
+  /** From now on each interrupt goes to `handler`, and none aborts the signal. */
+  takeInterrupts(handler: (name: Interrupt) => void): void;
+  /** Makes a symbolic link; see `runInRing`. */
+  symlink(target: string, path: string): Promise<void>;
+  /** The emulator that the common options name. */
+  emulator?: { profile: LoadedProfile; home: string };
+  /** A token for GitHub; `null`: there is none. */
+  token?: Token | null;
+}
+
+/** The options of commands that work on an emulator. */
+const EMULATOR_FLAGS: Flag[] = [
+  {
+    name: "profile",
+    value: "NAME|FILE",
+    summary: "the emulator: a built-in profile or a JSON file (default: the nearest hotboot.json, else stack)",
+  },
+  {
+    name: "home",
+    value: "DIR",
+    summary: "hotboot's directory (default: $HOTBOOT_HOME, else the profile's, else ~/.hotboot)",
+  },
+  { name: "instance", value: "NAME", summary: "the instance (default: vm)" },
+  {
+    name: "arch",
+    value: "ARCH",
+    variable: "EMULATOR_ARCH",
+    check: resolveArch,
+    summary: "the guest's architecture: amd64 or arm64 (default: $EMULATOR_ARCH, else the host's)",
+  },
+];
+
+/** The options that every command takes. */
+const COMMON_FLAGS: Flag[] = [
+  { name: "json", summary: "print the result as JSON" },
+  { name: "quiet", short: "q", summary: "print nothing but results and errors" },
+  { name: "verbose", short: "v", summary: "tell each detail on standard error" },
+  { name: "help", short: "h", summary: "show this help" },
+];
+
+function allFlags(command: Command): Flag[] {
+  return [...command.flags, ...(command.standalone ? [] : EMULATOR_FLAGS), ...COMMON_FLAGS];
+}
+
+/** Reads a command's arguments. @throws {UsageError} for an option that it does not have, or lacks its value. */
+export function readArguments(verb: string, command: Command, raw: string[]): Arguments {
+  const flags = allFlags(command);
+  const hint = `see 'hotboot ${verb} --help'`;
+  const parsed = parseArgs(raw, {
+    // "_": operands stay text, 007 too.
+    string: ["_", ...flags.filter((flag) => flag.value).map((flag) => flag.name)],
+    boolean: flags.filter((flag) => !flag.value).map((flag) => flag.name),
+    alias: Object.fromEntries(flags.filter((flag) => flag.short).map((flag) => [flag.short!, flag.name])),
+    stopEarly: command.stopsEarly ?? false,
+    "--": true,
+    unknown: (arg: string) => {
+      if (arg.startsWith("-") && arg !== "-") {
+        throw new UsageError(`${verb} has no option ${arg.split("=")[0]}: ${hint}`);
+      }
+    },
+  }) as Record<string, unknown> & { _: string[]; "--": string[] };
+
+  const end = raw.findIndex((arg) => arg === "--" || arg === parsed._[0]);
+  const beforeOperands = end < 0 ? raw : raw.slice(0, end);
+  const values: Record<string, string> = {};
+  const switches = new Set<string>();
+  for (const { name, value } of flags) {
+    const given = [parsed[name]].flat().at(-1);
+    if (!value && beforeOperands.some((arg) => arg.startsWith(`--${name}=`))) {
+      throw new UsageError(`--${name} takes no value: ${hint}`);
+    }
+    if (value && given === "") throw new UsageError(`--${name} needs a value (${value}): ${hint}`);
+    if (value && given !== undefined) values[name] = String(given);
+    if (!value && given === true) switches.add(name);
+  }
+  // The first `--` ends the options; where operands have begun already, it is one of them.
+  const operands = [...parsed._, ...(parsed._.length > 0 && raw.includes("--") ? ["--"] : []), ...parsed["--"]].map(
+    String,
+  );
+  if (!command.operands && operands.length > 0) {
+    throw new UsageError(`${verb} takes no '${operands[0]}': ${hint}`);
+  }
+  return { values, switches, operands };
+}
+
+/**
+ * The same with what the environment says beside them. There, nothing and `0` are no; an option that was given comes first.
+ *
+ * @throws {HotbootError} naming the variable whose value makes no sense.
+ */
+export function withVariables(command: Command, { values, switches, operands }: Arguments): Arguments {
+  const all = { values: { ...values }, switches: new Set(switches), operands };
+  for (const { name, value, variable, check } of allFlags(command)) {
+    const text = variable === undefined ? "" : Deno.env.get(variable) ?? "";
+    if (text === "" || text === "0") continue;
+    if (!value) all.switches.add(name);
+    else if (values[name] === undefined) {
+      try {
+        check?.(text);
+      } catch (error) {
+        throw new HotbootError(`${variable}: ${messageOf(error)}`);
+      }
+      all.values[name] = text;
+    }
+  }
+  return all;
+}
+
+/** The value of a whole number option. @throws {UsageError} when it is none. */
+export function wholeNumber(args: Arguments, name: string): number | undefined {
+  const text = args.values[name];
+  if (text === undefined) return undefined;
+  if (!/^\d{1,15}$/.test(text)) throw new UsageError(`--${name} takes a whole number, not '${text}'`);
+  return Number(text);
+}
+
+/** The value of `--repo`. @throws {UsageError} when it is no repository's name. */
+export function repository(args: Arguments): string | undefined {
+  const { repo } = args.values;
+  if (repo === undefined || /^[\w.-]+\/[\w.-]+$/.test(repo)) return repo;
+  throw new UsageError(`--repo takes OWNER/NAME, not '${repo}'`);
+}
+
+/** The text of `hotboot VERB --help` for a verb that is several. */
+export function groupHelp(verb: string, { about, commands }: CommandGroup): string {
+  const rows = Object.entries(commands).map(([name, command]) =>
+    `  ${name.padEnd(10)} ${command.about.split(/[.\n]/)[0]}`
+  );
+  return [
+    `Usage: hotboot ${verb} COMMAND [OPTION…]`,
+    "",
+    about,
+    "",
+    ...rows,
+    "",
+    `'hotboot ${verb} COMMAND --help' shows a command's options.`,
+    "",
+  ].join("\n");
+}
+
+/** The text of `hotboot VERB --help`. */
+export function commandHelp(verb: string, command: Command): string {
+  const usage = ["Usage: hotboot", verb, "[OPTION…]", command.operands].filter(Boolean).join(" ");
+  const rows = allFlags(command).map((flag) => {
+    const name = `--${flag.name}${flag.value ? ` ${flag.value}` : ""}`;
+    const also = flag.variable && !flag.value ? `; also ${flag.variable}=1` : "";
+    return `  ${flag.short ? `-${flag.short}, ` : "    "}${name.padEnd(24)} ${flag.summary}${also}`;
+  });
+  return [usage, "", command.about, "", "Options:", ...rows, ""].join("\n");
+}

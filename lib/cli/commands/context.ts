@@ -1,0 +1,34 @@
+/** From a command's arguments to an emulator. */
+
+import type { Emulator } from "../../instance/emulator.ts";
+import { resolveArch } from "../../vm/arch.ts";
+import type { Engine } from "../../snapshot/manifest.ts";
+import { type Arguments, type CommandContext, type Flag, UsageError } from "./command.ts";
+import { reporterOf } from "./reporter.ts";
+
+/** The emulator that the common options name. */
+export async function emulatorOf(context: CommandContext): Promise<Emulator> {
+  const { openEmulator } = await import("../../instance/emulator.ts");
+  const { signal, token, emulator, args: { values: { instance, arch } } } = context;
+  return await openEmulator({
+    ...emulator,
+    instance,
+    arch: resolveArch(arch),
+    signal,
+    token,
+    report: reporterOf(context),
+  });
+}
+
+/** For commands that may capture. */
+export const ENGINE_FLAG: Flag = {
+  name: "engine",
+  value: "NAME",
+  summary: "how RAM is saved: instant or mapped-ram (default: the profile's, else instant)",
+};
+
+/** Its value. @throws {UsageError} when it names no engine. */
+export function engineOption({ values: { engine } }: Arguments): Engine | undefined {
+  if (engine === undefined || engine === "instant" || engine === "mapped-ram") return engine;
+  throw new UsageError(`--engine is instant or mapped-ram, not '${engine}'`);
+}

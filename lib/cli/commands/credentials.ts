@@ -1,0 +1,18 @@
+import { secretLines } from "../../profile/secrets.ts";
+import { print, printJson } from "../ui/console.ts";
+import { renderTable } from "../ui/table.ts";
+import type { Command } from "./command.ts";
+import { emulatorOf } from "./context.ts";
+
+export const command: Command = {
+  about: "Print the secrets of the running instance, which are its own and end with it.",
+  flags: [{ name: "env", summary: "print them as NAME=value lines" }],
+  async run(context) {
+    const { credentials } = await import("../../guest/rotate.ts");
+    const secrets = await credentials(await emulatorOf(context));
+    const { switches } = context.args;
+    if (switches.has("json")) await printJson(secrets);
+    else if (switches.has("env")) await print(secretLines(secrets).trimEnd());
+    else await print(renderTable(["secret", "value"], Object.entries(secrets)));
+  },
+};

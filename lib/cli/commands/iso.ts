@@ -1,0 +1,121 @@
+import type { IsoNode, IsoViewName } from "../../iso/read.ts";
+import { print, printJson } from "../ui/console.ts";
+import { type CommandContext, type CommandGroup, type Flag, UsageError } from "./command.ts";
+import { reporterOf } from "./reporter.ts";
+
+const VIEW: Flag = { name: "view", value: "VIEW", summary: "rock-ridge, joliet or iso9660 (default: the richest)" };
+
+export const command: CommandGroup = {
+  about: "Make, list and unpack ISO 9660 images.",
+  commands: {
+    create: {
+      operands: "PATH…",
+      standalone: true,
+      about:
+        "Make an image with Joliet and Rock Ridge. A directory's contents go to its root, and a file goes there by its\n" +
+        "own name. What an earlier run left at IMAGE is not put in.",
+      flags: [
+        { name: "output", short: "o", value: "IMAGE", summary: "the image's path" },
+        { name: "label", value: "TEXT", summary: "the volume's label, by which it is found; at most 32 bytes" },
+        { name: "date", value: "DATE", summary: "the volume's date, ISO 8601 (default: now)" },
+        { name: "no-joliet", summary: "without Joliet: names that differ in case only are possible" },
+        { name: "no-rock-ridge", summary: "without Rock Ridge: no modes, owners and symbolic links" },
+      ],
+      run: create,
+    },
+    ls: {
+      operands: "IMAGE",
+      standalone: true,
+      about: "List what is in an image.",
+      flags: [VIEW],
+      run: list,
+    },
+    extract: {
+      operands: "IMAGE DIR",
+      standalone: true,
+      about: "Write what is in an image below a directory, and nothing outside it.",
+      flags: [VIEW],
+      run: extract,
+    },
+  },
+};
+
+async function create(context: CommandContext): Promise<void> {
+  const { args, signal } = context;
+  const { output, label = "", date } = args.values;
+  if (!output) throw new UsageError("iso create needs -o IMAGE: see 'hotboot iso create --help'");
+  if (args.operands.length === 0) throw new UsageError("iso create needs a PATH: see 'hotboot iso create --help'");
+  const time = date === undefined ? new Date() : new Date(date);
+  if (Number.isNaN(time.getTime())) throw new UsageError(`--date takes an ISO 8601 date, not '${date}'`);
+  const [{ scanFiles }, { writeIso }] = await Promise.all([import("../../iso/scan.ts"), import("../../iso/write.ts")]);
+  const report = reporterOf(context);
+  const entries = await scanFiles(args.operands, output);
+  const size = await writeIso(output, entries, {
+    label,
+    date: time,
+    joliet: !args.switches.has("no-joliet"),
+    rockRidge: !args.switches.has("no-rock-ridge"),
+    signal,
+    onWarning: report.warn,
+  });
+  if (args.switches.has("json")) await printJson({ image: output, label, size, entries: entries.length });
+  else report.step(`${output}: ${entries.length} entries, ${size} bytes`);
+}
+
+async function list({ args }: CommandContext): Promise<void> {
+  const [path, ...more] = args.operands;
+  if (path === undefined || more.length > 0) {
+    throw new UsageError("iso ls takes one IMAGE: see 'hotboot iso ls --help'");
+  }
+  const view = viewOf(args.values.view);
+  const { readIso } = await import("../../iso/read.ts");
+  using image = await readIso(path);
+  const nodes = image.entries(view);
+  if (args.switches.has("json")) {
+    const entries = [];
+    for await (const { sections: _, ...node } of nodes) entries.push(node);
+    return await printJson({ label: image.label, views: image.views, entries });
+  }
+  for await (const node of nodes) await print(row(node));
+}
+
+async function extract(context: CommandContext): Promise<void> {
+  const { args, signal, symlink } = context;
+  const [path, directory, ...more] = args.operands;
+  if (directory === undefined || more.length > 0) {
+    throw new UsageError("iso extract takes an IMAGE and a DIR: see 'hotboot iso extract --help'");
+  }
+  const [{ readIso }, { extractIso }] = await Promise.all([
+    import("../../iso/read.ts"),
+    import("../../iso/extract.ts"),
+  ]);
+  const report = reporterOf(context);
+  const view = viewOf(args.values.view);
+  using image = await readIso(path);
+  const count = await extractIso(image, directory, { view, signal, symlink, onWarning: report.warn });
+  if (args.switches.has("json")) await printJson({ directory, entries: count });
+  else report.step(`${count} entries written to ${directory}`);
+}
+
+function viewOf(name: string | undefined): IsoViewName | undefined {
+  if (name === undefined || name === "rock-ridge" || name === "joliet" || name === "iso9660") return name;
+  throw new UsageError(`--view takes rock-ridge, joliet or iso9660, not '${name}'`);
+}
+
+const LETTERS = { file: "-", directory: "d", symlink: "l", other: "?" };
+
+/** A line as `ls -l` has it. */
+function row({ path, kind, size, mode, uid = 0, gid = 0, mtime, target }: IsoNode): string {
+  const bits = mode === undefined ? "---------" : Array.from("rwxrwxrwx", (letter, at) => (
+    mode & (1 << (8 - at)) ? letter : "-"
+  )).join("");
+  const time = mtime ? mtime.toISOString().slice(0, 19).replace("T", " ") : "-".padEnd(19);
+  const link = target === undefined ? "" : ` -> ${printable(target)}`;
+  return `${LETTERS[kind]}${bits} ${uid} ${gid} ${String(size).padStart(12)} ${time} ${printable(path)}${link}`;
+}
+
+/** An image's names may hold anything, and a terminal obeys some of it. */
+function printable(text: string): string {
+  // deno-lint-ignore no-control-regex -- those are what is looked for
+  return /[\x00-\x1f\x7f-\x9f]/.test(text) ? JSON.stringify(text).replaceAll(/[\x7f-\x9f]/g, "?") : text;
+}

@@ -1,0 +1,35 @@
+/** How a command ends: what is printed of an error, and the exit code. */
+
+import { messageOf } from "../../base/error.ts";
+import { printError } from "../ui/console.ts";
+import { UsageError } from "./command.ts";
+
+/** The exit codes that scripts can rely on. */
+export const [OK, FAILURE, USAGE, INTERRUPTED] = [0, 1, 2, 130];
+
+/** Prints why the command `name` has failed, in one line, and gives the exit code. */
+export async function reportFailure(
+  error: unknown,
+  name: string | undefined,
+  { signal, isVerbose }: { signal: AbortSignal; isVerbose: boolean },
+): Promise<number> {
+  if (signal.aborted) {
+    await printError("hotboot: interrupted");
+    return INTERRUPTED;
+  }
+  if (error instanceof Deno.errors.BrokenPipe) return OK; // the reader has seen enough: hotboot logs | head
+  const text = error instanceof Deno.errors.NotCapable ? refused(error, name) : messageOf(error);
+  await printError(`hotboot: ${text}`);
+  if (isVerbose) await printError(String((error as Error)?.stack));
+  return error instanceof UsageError ? USAGE : FAILURE;
+}
+
+/** Deno says: Requires read access to "/etc/shadow", run again with the --allow-read flag. */
+function refused({ message }: Error, name = ""): string {
+  const variable = message.match(/spawn subprocess with (\w+) environment variable/)?.[1];
+  if (variable) {
+    return `${variable} is set, with which Deno lets only those start programs who may start any: unset it ('env -u ${variable} hotboot ${name}')`;
+  }
+  const what = message.replace(/^Requires (.*?),? (run again|specify) .*$/s, "$1");
+  return `'${name}' was refused ${what}, which is not among its permissions: 'hotboot permissions ${name}' lists those`;
+}

@@ -1,0 +1,49 @@
+import { print, printJson } from "../ui/console.ts";
+import { type Command, repository, UsageError, wholeNumber } from "./command.ts";
+import { emulatorOf } from "./context.ts";
+
+export const command: Command = {
+  about: "Download the profile's image, unless it is there, and capture a snapshot of it.\n" +
+    "A broken or interrupted download goes on where it was.",
+  flags: [
+    { name: "repo", value: "OWNER/NAME", summary: "the GitHub repository (default: the profile's)" },
+    { name: "branch", value: "NAME", summary: "the branch whose release it is (default: the profile's)" },
+    { name: "tag", value: "TAG", summary: "the release with this tag" },
+    { name: "pr", value: "N", summary: "the latest successful build of this pull request" },
+    { name: "run", value: "ID", summary: "what this workflow run has built" },
+    { name: "skip-snapshot", variable: "EMULATOR_NO_SNAPSHOT", summary: "do not capture; the first start does" },
+    {
+      name: "force-capture",
+      variable: "EMULATOR_FORCE_CAPTURE",
+      summary: "capture although a snapshot that can be resumed is there",
+    },
+    { name: "force", short: "f", summary: "download it although it is there" },
+  ],
+  async run(context) {
+    const { pull } = await import("../../image/pull.ts");
+    const { args } = context;
+    const { branch, tag } = args.values;
+    const which = ["branch", "tag", "pr", "run"].filter((name) => args.values[name] !== undefined);
+    if (which.length > 1) throw new UsageError(`--${which[0]} and --${which[1]} name two images: choose one`);
+    const repo = repository(args);
+    const emulator = await emulatorOf(context);
+    const { image, pulled } = await pull(emulator, {
+      repository: repo,
+      branch,
+      tag,
+      pullRequest: wholeNumber(args, "pr"),
+      run: wholeNumber(args, "run"),
+      force: args.switches.has("force"),
+    });
+    const captured = args.switches.has("skip-snapshot")
+      ? undefined
+      : await (await import("../../emulator/capture.ts")).capture(emulator, {
+        force: args.switches.has("force-capture"),
+      });
+    if (args.switches.has("json")) {
+      await printJson({ pulled, paths: image.paths, ...image.record, snapshot: captured?.snapshot });
+    } else {
+      await print(pulled ? image.paths.disk : `${image.paths.disk} (already up to date)`);
+    }
+  },
+};

@@ -1,0 +1,65 @@
+import type { ImageOrigin } from "../../image/image.ts";
+import type { Status } from "../../emulator/status.ts";
+import { describePassedOver } from "../../vm/accelerator.ts";
+import { print, printJson } from "../ui/console.ts";
+import type { Command } from "./command.ts";
+import { emulatorOf } from "./context.ts";
+import { FAILURE, OK } from "./outcome.ts";
+
+export const command: Command = {
+  about:
+    "Show the instance, its services' health, the image and the snapshot. The exit code is 0 when it runs and all of it\n" +
+    "is healthy, else 1.",
+  flags: [],
+  async run(context) {
+    const { status } = await import("../../emulator/status.ts");
+    const result = await status(await emulatorOf(context));
+    if (context.args.switches.has("json")) await printJson(result);
+    else await print(describe(result).map(([name, text]) => `${name.padEnd(10)} ${text}`).join("\n"));
+    return isUp(result) ? OK : FAILURE;
+  },
+};
+
+/** Whether it runs, with all of it healthy and its secrets in effect. */
+function isUp({ state, running }: Status): boolean {
+  return state === "running" && running!.lostSecrets === undefined && Object.values(running!.health).every(Boolean);
+}
+
+function describe({ profile, instance, state, running, acceleration, image, snapshot }: Status): [string, string][] {
+  const rows: [string, string][] = [["profile", profile], ["instance", `${instance}, ${state}`]];
+  if (running) {
+    const how = running.snapshot ? `resumed from ${running.snapshot}` : "booted";
+    if (running.profile !== profile) rows.push(["", `as profile '${running.profile}'`]);
+    rows.push(["started", `${running.started}, ${how}`]);
+    for (const [name, url] of Object.entries(running.urls)) rows.push([name, url]);
+    if (running.secrets) {
+      rows.push([
+        "secrets",
+        running.lostSecrets
+          ? `not its own any more: ${running.lostSecrets}; 'hotboot start' puts them in again`
+          : running.secrets === "rotated"
+          ? "its own"
+          : "the image's placeholders, which everybody knows",
+      ]);
+    }
+    const health = Object.entries(running.health).map(([name, green]) => `${name} ${green ? "ok" : "not healthy"}`);
+    if (health.length > 0) rows.push(["health", health.join(", ")]);
+  }
+  if (acceleration) {
+    const { accelerator, passedOver } = acceleration;
+    rows.push(["QEMU", passedOver ? describePassedOver(passedOver) : `accelerator ${accelerator}`]);
+  }
+  rows.push(["image", image ? ("error" in image ? image.error : `${image.path}, ${image.created}`) : "none"]);
+  if (image && "origin" in image) rows.push(["", originOf(image.origin)]);
+  rows.push(["snapshot", snapshot ? ("error" in snapshot ? snapshot.error : snapshot.id) : "none"]);
+  return rows;
+}
+
+function originOf(origin: ImageOrigin): string {
+  if (origin.kind === "adopted") return "put there by somebody else";
+  if (origin.kind === "build") return `built here, recipe ${origin.recipe.slice(0, 12)}`;
+  const which = origin.kind === "release"
+    ? `release ${origin.tag}`
+    : `run ${origin.run}${origin.branch ? ` (branch ${origin.branch})` : ""}`;
+  return `${which} of ${origin.repository}, ${origin.published}, ${origin.version}`;
+}

@@ -1,0 +1,30 @@
+/** A command's work, in its Worker. */
+
+import type { Profile } from "../../profile/profile.ts";
+import type { RingServices, Work } from "../permissions/ring.ts";
+import { OK, reportFailure } from "./outcome.ts";
+import { findCommand } from "./verbs.ts";
+
+/** Does it, and gives the exit code. */
+export async function work({ command: name, args, emulator, token }: Work, services: RingServices): Promise<number> {
+  const { interrupts, symlink } = services;
+  const { signal } = interrupts;
+  try {
+    const command = await findCommand(name);
+    return await command.run({
+      args,
+      signal,
+      takeInterrupts: (handler) => interrupts.takeOver(handler),
+      symlink,
+      ...(token !== undefined && { token }),
+      ...(emulator && {
+        emulator: {
+          profile: { profile: emulator.profile as Profile, url: new URL(emulator.url) },
+          home: emulator.home,
+        },
+      }),
+    }) ?? OK;
+  } catch (error) {
+    return await reportFailure(error, name, { signal, isVerbose: args.switches.has("verbose") });
+  }
+}

@@ -1,0 +1,176 @@
+/** From a row of the table to what exactly it stands for here and now. */
+
+import type { Emulator } from "../../instance/emulator.ts";
+import { readImageRecord } from "../../image/image.ts";
+import { builderOf, channelsOf, instanceNames, readInstance } from "../../instance/instance.ts";
+import { recipePath } from "../../image/recipe.ts";
+import { HotbootError } from "../../base/error.ts";
+import { onPath } from "../../base/on_path.ts";
+import type { CloudInit, ScriptRecipe } from "../../profile/profile.ts";
+import { replacedPaths } from "../../base/replace.ts";
+import { firmwarePlaces } from "../../vm/firmware.ts";
+import { qemuProgram } from "../../vm/probe.ts";
+import { type Condition, type Program, type Row, TABLE } from "./table.ts";
+
+/** What a command may touch, exactly: paths with all below them, `host:port`, `unix:/path`, programs, variables. */
+export interface Grants {
+  read: string[];
+  write: string[];
+  net: string[];
+  run: string[];
+  env: string[];
+  sys: string[];
+}
+
+/** What the words of a row stand for. */
+export interface Situation {
+  /** The emulator that the command works on; none for those that do not. */
+  emulator?: Emulator;
+  /** What the command line names, by the word of its help: `IMAGE`, `PATH…`. */
+  named(word: string): string[];
+  /** The switches that were given. */
+  switches: Set<string>;
+}
+
+/** GitHub's API, and where it redirects to: to the files of releases and to those of workflow runs. */
+const GITHUB = ["api.github.com:443", "*.githubusercontent.com:443", "*.blob.core.windows.net:443"];
+
+/** What the command `name` is granted by its row of the table. @throws {HotbootError} when a setting that decides it makes no sense. */
+export async function grantsOf(name: string, situation: Situation, row: Row = TABLE[name]): Promise<Grants> {
+  const grants: Grants = { read: [], write: [], net: [], run: [], env: [], sys: [] };
+  await addRow(grants, row, situation);
+  for (const key of Object.keys(grants) as (keyof Grants)[]) grants[key] = [...new Set(grants[key])];
+  const isCovered = (path: string, by: string[]) => by.some((other) => path.startsWith(`${other}/`));
+  grants.write = grants.write.filter((path) => !isCovered(path, grants.write));
+  const { write } = grants;
+  grants.read = grants.read.filter((path) => !write.includes(path) && !isCovered(path, [...grants.read, ...write]));
+  return grants;
+}
+
+async function addRow(grants: Grants, row: Row, situation: Situation): Promise<void> {
+  const { emulator, named } = situation;
+  const find = (program: Program) => onPath(program === "qemu" ? qemuProgram(emulator!.arch) : program);
+  const programs = async (list: Program[]) => (await Promise.all(list.map(find))).filter((path) => path !== undefined);
+  const own = async (word: string): Promise<string[]> => {
+    if (word === "home") return emulator!.home.places;
+    if (word === "cache") return [emulator!.home.cache];
+    if (word === "recipe") return recipe(emulator!);
+    if (word === "config files") return configFiles(emulator!);
+    if (word === "firmware") return await firmware(emulator!);
+    if (word === "programs") return await programs(["qemu", "bash"]);
+    return named(word);
+  };
+  for (const word of row.read ?? []) grants.read.push(...await own(word));
+  for (const word of row.write ?? []) grants.write.push(...await own(word));
+  for (const path of (row.replace ?? []).flatMap(named)) grants.write.push(...await replacedPaths(path));
+  if (row.net?.includes("services")) grants.net.push(...await services(emulator!));
+  if (row.net?.includes("qemu")) {
+    for (const path of await sockets(emulator!)) {
+      grants.net.push(`unix:${path}`);
+      grants.write.push(path);
+    }
+  }
+  if (row.net?.includes("github")) grants.net.push(...gitHubHosts());
+  if (row.net?.includes("base image")) grants.net.push(...baseHosts(emulator!));
+  const found = await programs(row.run ?? []); // of one that is missing the command says so, when it needs it
+  grants.run.push(...found);
+  grants.read.push(...found);
+  grants.env.push(...row.env ?? []);
+  grants.sys.push(...row.sys ?? []);
+  for (const [condition, addition] of Object.entries(row.more ?? {})) {
+    if (await holds(condition as Condition, situation)) await addRow(grants, addition, situation);
+  }
+}
+
+async function holds(condition: Condition, { emulator, switches }: Situation): Promise<boolean> {
+  if (condition === "unless --skip-snapshot") return !switches.has("skip-snapshot");
+  const { script, cloudInit } = recipeOf(emulator!);
+  if (condition === "to have a script make it") return script !== undefined;
+  if (condition === "to have cloud-init make it") return cloudInit !== undefined;
+  if (condition === "to download what cloud-init makes it from") {
+    return cloudInit !== undefined && "url" in cloudInit.base;
+  }
+  if (await readImageRecord(emulator!).catch(() => true)) return false;
+  const isPublished = emulator!.profile.image.release !== undefined;
+  return condition === "to pull an image where there is none" ? isPublished : !isPublished;
+}
+
+/** The files that the recipe is made of. */
+function recipe(emulator: Emulator): string[] {
+  if (emulator.profileUrl.protocol !== "file:") return []; // the command says what that means
+  const { script, cloudInit } = recipeOf(emulator);
+  const paths = [...script?.inputs ?? []];
+  if (cloudInit) paths.push(cloudInit.userData, ...cloudInit.bundle?.paths ?? []);
+  if (cloudInit && "file" in cloudInit.base) paths.push(cloudInit.base.file.replaceAll("{arch}", emulator.arch));
+  return paths.map((path) => recipePath(emulator, path));
+}
+
+/** The files that are copied to the config disk. */
+function configFiles({ profile }: Emulator): string[] {
+  const contents = Object.values(profile.config?.files ?? {});
+  return contents.flatMap((content) => "file" in content && content.file !== "" ? [content.file] : []);
+}
+
+/** What the recipe has of each kind: cloud-init's may begin with a script. */
+function recipeOf({ profile }: Emulator): { script?: ScriptRecipe; cloudInit?: CloudInit } {
+  const { build } = profile.image;
+  if (!build) return {};
+  if ("script" in build) return { script: build };
+  const { cloudInit } = build;
+  return { cloudInit, ...("script" in cloudInit.base && { script: cloudInit.base }) };
+}
+
+/** Where the base image is, and where that may redirect to. */
+function baseHosts(emulator: Emulator): string[] {
+  const { base } = recipeOf(emulator).cloudInit!;
+  return "url" in base
+    ? [hostAndPort(base.url.replaceAll("{arch}", emulator.arch), "image.build.cloudInit.base.url"), ...moreHosts()]
+    : [];
+}
+
+/** Where there may be some for the guest; amd64 has its own. */
+async function firmware({ arch }: Emulator): Promise<string[]> {
+  const qemu = arch === "arm64" ? await onPath(qemuProgram(arch)) : undefined;
+  return qemu ? firmwarePlaces(qemu) : [];
+}
+
+/** The services' ports, as the profile has them and as a running instance was started with them. */
+async function services(emulator: Emulator): Promise<string[]> {
+  const record = await readInstance(emulator);
+  const ports = [
+    ...Object.values(emulator.profile.ports).map(({ host }) => host),
+    ...Object.values(record?.ports ?? {}),
+  ];
+  return ports.map((port) => `127.0.0.1:${port}`);
+}
+
+/**
+ * The sockets of all of the home's instances: before anything is removed, each is asked whether it stands on that. Where
+ * the home's path is too long for sockets, their directories too.
+ */
+async function sockets(emulator: Emulator): Promise<string[]> {
+  const names = new Set([emulator.instance, builderOf(emulator).instance, ...await instanceNames(emulator)]);
+  const all = await Promise.all([...names].map((instance) => channelsOf({ ...emulator, instance })));
+  const isInHome = (path: string) => emulator.home.places.some((place) => path.startsWith(`${place}/`));
+  const own = all.filter(({ directory }) => !isInHome(directory));
+  return own.flatMap(({ directory }) => directory).concat(
+    all.flatMap(({ monitor, agent, migration }) => [monitor, agent, migration]),
+  );
+}
+
+function gitHubHosts(): string[] {
+  const api = Deno.env.get("HOTBOOT_GITHUB_API");
+  return [...api ? [hostAndPort(api, "HOTBOOT_GITHUB_API")] : GITHUB, ...moreHosts()];
+}
+
+/** The hosts that the user adds to those that are known. */
+function moreHosts(): string[] {
+  const hosts = (Deno.env.get("HOTBOOT_DOWNLOAD_HOSTS") ?? "").split(",").map((host) => host.trim());
+  return hosts.filter((host) => host !== "");
+}
+
+function hostAndPort(text: string, what: string): string {
+  const url = URL.parse(text);
+  if (!url) throw new HotbootError(`${what} is '${text}', which is no address: unset it, or correct it`);
+  return `${url.hostname}:${url.port || (url.protocol === "http:" ? 80 : 443)}`;
+}

@@ -1,0 +1,66 @@
+/** From a command and its arguments to its run in the ring. */
+
+import { type Arguments, type Command, withVariables } from "../commands/command.ts";
+import { type Emulator, openEmulator } from "../../instance/emulator.ts";
+import type { Interrupts } from "../interrupts.ts";
+import type { Token } from "../../release/token.ts";
+import { resolveArch } from "../../vm/arch.ts";
+import { type Grants, grantsOf, type Situation } from "./grants.ts";
+import { runInRing } from "./ring.ts";
+
+/** What the words of the command's row stand for, with these arguments. */
+export async function situationOf(command: Command, args: Arguments): Promise<Situation & { emulator?: Emulator }> {
+  const { profile, home, instance, arch } = args.values;
+  return {
+    ...(!command.standalone && {
+      emulator: await openEmulator({ profile, home, instance, arch: resolveArch(arch) }),
+    }),
+    named: (word) => named(command, args, word),
+    switches: args.switches,
+  };
+}
+
+/** What the command line names by a word of the command's help; `-` is a stream, which needs no permission. */
+function named({ operands = "", flags }: Command, args: Arguments, word: string): string[] {
+  const flag = flags.find(({ value }) => value === word);
+  const words = operands.split(" "); // optional ones come first: "[ID] FILE"
+  if (!flag && !words.includes(word)) return [];
+  const given = flag
+    ? [args.values[flag.name]]
+    : word.endsWith("…")
+    ? args.operands
+    : [args.operands.at(words.indexOf(word) - words.length)];
+  return given.filter((path): path is string => path !== undefined && path !== "-");
+}
+
+/** Runs the command in its ring and gives the exit code. `module` is the program's own. */
+export async function launch(
+  module: URL,
+  name: string,
+  command: Command,
+  given: Arguments,
+  interrupts: Interrupts,
+): Promise<number> {
+  const args = withVariables(command, given);
+  const situation = await situationOf(command, args);
+  const grants: Grants = await grantsOf(name, situation);
+  const { emulator } = situation;
+  const token = await tokenFor(grants, interrupts.signal);
+  const work = {
+    command: name,
+    args,
+    ...(emulator && {
+      emulator: { profile: emulator.profile, url: emulator.profileUrl.href, home: emulator.home.root },
+    }),
+    ...(token !== undefined && { token }),
+  };
+  const linksBelow = name === "iso extract" ? grants.write[0] : undefined;
+  return await runInRing(module, grants, work, interrupts, linksBelow);
+}
+
+/** Asked for here, so that what talks to GitHub need not run other programs. */
+async function tokenFor({ env }: Grants, signal: AbortSignal): Promise<Token | null | undefined> {
+  if (!env.includes("HOTBOOT_GITHUB_API")) return undefined; // it does not talk to GitHub
+  const { findToken } = await import("../../release/token.ts");
+  return await findToken(Deno.env.get("HOTBOOT_GITHUB_API"), signal) ?? null;
+}

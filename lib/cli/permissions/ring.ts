@@ -1,0 +1,161 @@
+/**
+ * The inner ring: a command runs in a Worker that has its grants and nothing else, and the launcher that has started it
+ * gives up its own permissions.
+ *
+ * Source: Deno's documentation, "Workers", "Specifying worker permissions".
+ */
+
+import { CODE } from "../../base/bundle.ts";
+import type { Arguments } from "../commands/command.ts";
+import { HotbootError, messageOf } from "../../base/error.ts";
+import { type Interrupt, Interrupts } from "../interrupts.ts";
+import type { Token } from "../../release/token.ts";
+import type { Grants } from "./grants.ts";
+import { isAtLeast } from "./outer.ts";
+
+/** The name of the Worker, by which the program knows what it is. */
+export const RING_NAME = "hotboot-command";
+
+/** What is to be done in the ring. */
+export interface Work {
+  /** The command: `start`, `iso create`. */
+  command: string;
+  /** Its arguments. */
+  args: Arguments;
+  /** The emulator, as the launcher has found it: its profile, that one's address, and the home. */
+  emulator?: { profile: unknown; url: string; home: string };
+  /** A token for GitHub; `null`: there is none. */
+  token?: Token | null;
+}
+
+type ToRing = { kind: "work"; work: Work } | { kind: "interrupt"; name: Interrupt } | {
+  kind: "linked";
+  error?: string;
+};
+type FromRing = { kind: "ready" } | { kind: "exit"; code: number } | { kind: "link"; target: string; path: string };
+
+/** What the launcher itself gives up, once the Worker has what it needs. */
+const ALL = ["read", "write", "net", "run", "env", "sys", "ffi", "import"] as const;
+
+/** A Worker's permissions. `module` is the program's own, which may be anywhere. */
+export function workerPermissions(grants: Grants, module: URL): Deno.PermissionOptionsObject {
+  const orNone = (list: string[]) => list.length > 0 ? list : false;
+  // Before 2.9 a socket's path must be one that can be read and written, and "unix:" is no host.
+  const takesSockets = isAtLeast(Deno.version.deno, 2, 9);
+  const net = grants.net.filter((peer) => takesSockets || !peer.startsWith("unix:"));
+  const isFile = module.protocol === "file:";
+  return {
+    read: orNone([...grants.read, ...grants.write, ...isFile ? [decodeURIComponent(CODE.pathname)] : []]),
+    write: orNone(grants.write),
+    net: orNone(net),
+    run: orNone(grants.run),
+    env: orNone(grants.env),
+    sys: orNone(grants.sys) as Deno.PermissionOptionsObject["sys"],
+    import: isFile ? false : [module.host],
+    ffi: false,
+  };
+}
+
+/**
+ * Has the work done in a Worker of `module`, which must call {@linkcode serveRing}, and gives the exit code. What to
+ * do about interrupts is the command's to decide.
+ *
+ * @param linksBelow Where it may have symbolic links made: Deno lets only those make any who may read and write
+ * everything, so the launcher makes them.
+ */
+export async function runInRing(
+  module: URL,
+  grants: Grants,
+  work: Work,
+  interrupts: Interrupts,
+  linksBelow?: string,
+): Promise<number> {
+  const worker = startWorker(module, grants, work.command);
+  const send = (message: ToRing) => worker.postMessage(message);
+  try {
+    return await new Promise<number>((resolve, reject) => {
+      worker.onerror = (event) => {
+        event.preventDefault();
+        reject(new Error(event.message));
+      };
+      worker.onmessage = async ({ data }: MessageEvent<FromRing>) => {
+        if (data.kind === "exit") return resolve(data.code);
+        if (data.kind === "link") {
+          const error = await makeLink(data, linksBelow).then(() => undefined, messageOf);
+          return send({ kind: "linked", ...(error !== undefined && { error }) });
+        }
+        if (interrupts.signal.aborted) return reject(interrupts.signal.reason);
+        giveUp(linksBelow === undefined ? [] : ["read", "write"]);
+        interrupts.takeOver((name) => send({ kind: "interrupt", name }));
+        send({ kind: "work", work });
+      };
+    });
+  } finally {
+    worker.terminate();
+  }
+}
+
+function startWorker(module: URL, grants: Grants, command: string): Worker {
+  const deno = { permissions: workerPermissions(grants, module) };
+  try {
+    return new Worker(module, { type: "module", name: RING_NAME, deno } as WorkerOptions);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    throw new HotbootError(
+      `deno was started with less than '${command}' needs ('hotboot permissions ${command}'): give it the flags that README has`,
+    );
+  }
+}
+
+/** Only now: until a Worker runs, its modules are loaded with the permissions of the thread that has started it. */
+function giveUp(except: string[]): void {
+  for (const name of ALL) if (!except.includes(name)) Deno.permissions.revokeSync({ name });
+}
+
+async function makeLink({ target, path }: { target: string; path: string }, below?: string): Promise<void> {
+  if (below === undefined) throw new HotbootError("this command makes no symbolic links");
+  const [root, parent] = await Promise.all([Deno.realPath(below), Deno.realPath(path.replace(/[^/]*$/, ""))]);
+  if (parent !== root && !parent.startsWith(`${root}/`)) throw new HotbootError(`${path} is not below ${below}`);
+  await Deno.symlink(target, path);
+}
+
+/** What the program's own thread offers to the command. */
+export interface RingServices {
+  /** What the user's interrupts do. */
+  interrupts: Interrupts;
+  /** Makes a symbolic link. */
+  symlink(target: string, path: string): Promise<void>;
+}
+
+interface Scope {
+  name?: string;
+  postMessage(message: FromRing): void;
+  onmessage: (event: MessageEvent<ToRing>) => void;
+}
+
+/** In the Worker: does the work that comes. `run` gives the exit code. */
+export function serveRing(run: (work: Work, services: RingServices) => Promise<number>): void {
+  const scope = globalThis as unknown as Scope;
+  const interrupts = new Interrupts();
+  const links: PromiseWithResolvers<void>[] = [];
+  const symlink = (target: string, path: string) => {
+    const answer = Promise.withResolvers<void>();
+    links.push(answer);
+    scope.postMessage({ kind: "link", target, path });
+    return answer.promise;
+  };
+  scope.onmessage = async ({ data }) => {
+    if (data.kind === "interrupt") return interrupts.raise(data.name);
+    if (data.kind === "linked") {
+      const answer = links.shift()!;
+      return data.error === undefined ? answer.resolve() : answer.reject(new HotbootError(data.error));
+    }
+    scope.postMessage({ kind: "exit", code: await run(data.work, { interrupts, symlink }) });
+  };
+  scope.postMessage({ kind: "ready" });
+}
+
+/** Which thread this is: a Worker's name, or `undefined` for the program's own. */
+export function threadName(): string | undefined {
+  return "WorkerGlobalScope" in globalThis ? (globalThis as unknown as Scope).name ?? "" : undefined;
+}

@@ -1,0 +1,182 @@
+/**
+ * HTTP requests to the guest's forwarded ports.
+ *
+ * Not `fetch`: that goes through the proxy that HTTP_PROXY names, even to this host, and takes longer to get ready than
+ * the guest takes to answer.
+ */
+
+import { concat } from "@std/bytes/concat";
+import { HotbootError } from "../base/error.ts";
+import { within } from "../base/wait.ts";
+import { writeAll } from "../base/write_all.ts";
+
+/**
+ * How many requests to one port are under way. QEMU's user network listens with a backlog of 1 (libslirp's tcpx_listen),
+ * so that the host's kernel queues two connections, drops what comes then, and tries that again a second later.
+ */
+const AT_ONCE = 2;
+/** A connection that was lost while the guest's network came up is never answered. */
+const TIMEOUT_MS = 3000;
+const LONGEST_HEAD = 64 * 1024;
+const LONGEST_BODY = 64 * 1024 * 1024;
+
+/** A request to 127.0.0.1. */
+export interface GuestRequest {
+  port: number;
+  /** Path and query. */
+  path: string;
+  /** GET unless told. */
+  method?: string;
+  headers?: Record<string, string>;
+  /** What is sent behind them. */
+  body?: string;
+  /** How long the answer may take from when the request has its turn, in milliseconds; 3000 unless told. */
+  timeoutMs?: number;
+}
+
+/** What came back. */
+export interface GuestAnswer {
+  status: number;
+  /** As UTF-8. */
+  body: string;
+}
+
+/**
+ * The status of the answer; its body is not waited for.
+ *
+ * @throws {HotbootError} when what answers is no HTTP server, or does not in time.
+ * @throws {Deno.errors.ConnectionRefused | Deno.errors.ConnectionReset} and the like; the signal's reason when it aborts.
+ */
+export async function getStatus(request: GuestRequest, signal: AbortSignal): Promise<number> {
+  return await exchange(request, signal, async (bytes) => (await readHead(bytes)).status);
+}
+
+/** The whole answer. Throws the same. */
+export async function getAnswer(request: GuestRequest, signal: AbortSignal): Promise<GuestAnswer> {
+  return await exchange(request, signal, async (bytes) => {
+    const { status, headers, rest } = await readHead(bytes);
+    const isChunked = /^transfer-encoding:.*\bchunked\s*$/im.test(headers);
+    const length = Number(headers.match(/^content-length:\s*(\d+)\s*$/im)?.[1] ?? NaN);
+    const parts = [rest];
+    let got = rest.length;
+    while (isChunked || !(got >= length)) { // it need not close the connection, though asked to
+      const { value, done } = await bytes.next();
+      if (done) break;
+      parts.push(value);
+      got += value.length;
+      if (got > LONGEST_BODY) throw new HotbootError(`its answer is longer than ${LONGEST_BODY} bytes`);
+    }
+    if (!isChunked && got < length) throw new HotbootError(`its answer ended after ${got} of ${length} bytes`);
+    const body = isChunked ? joinChunks(concat(parts)) : concat(parts);
+    return { status, body: new TextDecoder().decode(body) };
+  });
+}
+
+async function exchange<T>(
+  { port, path, method = "GET", headers = {}, body = "", timeoutMs = TIMEOUT_MS }: GuestRequest,
+  outer: AbortSignal,
+  read: (bytes: AsyncIterableIterator<Uint8Array>) => Promise<T>,
+): Promise<T> {
+  using _turn = await takeTurn(port, outer);
+  const limit = AbortSignal.timeout(timeoutMs);
+  const signal = AbortSignal.any([outer, limit]);
+  let abort = () => {};
+  try {
+    using connection = await connect(port, signal);
+    abort = () => connection.close(); // ends a read under way
+    signal.addEventListener("abort", abort, { once: true });
+    const content = new TextEncoder().encode(body);
+    const lines = [
+      `${method} ${path} HTTP/1.1`,
+      `Host: 127.0.0.1:${port}`,
+      "Accept: */*",
+      "Connection: close",
+      ...(method === "GET" && body === "" ? [] : [`Content-Length: ${content.length}`]),
+      ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
+    ];
+    const head = new TextEncoder().encode(lines.join("\r\n") + "\r\n\r\n");
+    await writeAll(connection, concat([head, content]));
+    return await read(received(connection));
+  } catch (error) {
+    outer.throwIfAborted();
+    if (limit.aborted) throw new HotbootError(`no answer within ${timeoutMs / 1000} s`);
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+async function connect(port: number, signal: AbortSignal): Promise<Deno.TcpConn> {
+  const connecting = Deno.connect({ hostname: "127.0.0.1", port });
+  try {
+    return await within(connecting, "a connection", { signal });
+  } catch (error) {
+    connecting.then((late) => late.close(), () => {});
+    throw error;
+  }
+}
+
+const underWay = new Map<number, { free: number; waiting: (() => void)[] }>();
+
+async function takeTurn(port: number, signal: AbortSignal): Promise<Disposable> {
+  signal.throwIfAborted();
+  if (!underWay.has(port)) underWay.set(port, { free: AT_ONCE, waiting: [] });
+  const turns = underWay.get(port)!;
+  const end = () => {
+    const next = turns.waiting.shift();
+    if (next) next();
+    else turns.free++;
+  };
+  if (turns.free > 0) turns.free--;
+  else {
+    const turn = new Promise<void>((resolve) => turns.waiting.push(resolve));
+    await within(turn, "a turn", { signal }).catch((error) => {
+      turn.then(end); // it goes to the next when it comes
+      throw error;
+    });
+  }
+  return { [Symbol.dispose]: end };
+}
+
+async function* received(connection: Deno.Conn): AsyncIterableIterator<Uint8Array> {
+  const buffer = new Uint8Array(64 * 1024);
+  for (let got; (got = await connection.read(buffer)) !== null;) yield buffer.slice(0, got);
+}
+
+/** The final answer's status line and header fields, and what came behind them. */
+async function readHead(
+  bytes: AsyncIterableIterator<Uint8Array>,
+): Promise<{ status: number; headers: string; rest: Uint8Array }> {
+  let got: Uint8Array = new Uint8Array();
+  while (got.length < LONGEST_HEAD) {
+    const text = new TextDecoder("latin1").decode(got);
+    if (text.includes("\n")) {
+      const status = text.match(/^HTTP\/1\.[01] (\d{3})[ \r\n]/)?.[1];
+      if (!status) break;
+      const end = text.indexOf("\r\n\r\n");
+      if (end >= 0) {
+        const rest = got.slice(end + 4);
+        if (!status.startsWith("1")) return { status: Number(status), headers: text.slice(0, end), rest };
+        got = rest; // RFC 9110, section 15.2: the final answer is still to come
+        continue;
+      }
+    }
+    const { value, done } = await bytes.next();
+    if (done) throw new HotbootError("it closed the connection without an answer");
+    got = concat([got, value]);
+  }
+  throw new HotbootError("it does not answer as an HTTP server does");
+}
+
+/** Source: RFC 9112, section 7.1. */
+function joinChunks(bytes: Uint8Array): Uint8Array {
+  const parts: Uint8Array[] = [];
+  for (let at = 0;;) {
+    const end = bytes.indexOf(0x0a, at);
+    const size = parseInt(new TextDecoder().decode(bytes.subarray(at, end)), 16);
+    if (end < 0 || !(end + 1 + size <= bytes.length)) throw new HotbootError("its answer ended within a chunk");
+    if (size === 0) return concat(parts);
+    parts.push(bytes.subarray(end + 1, end + 1 + size));
+    at = end + 1 + size + "\r\n".length;
+  }
+}

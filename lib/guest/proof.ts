@@ -1,0 +1,146 @@
+/** The proof of a rotation: what the services answer to the old values and to the new ones. */
+
+import { attemptAll, attemptOnce } from "../base/attempts.ts";
+import { fill } from "../base/fill.ts";
+import { getAnswer } from "./http.ts";
+import type { Secrets, SecretSpec } from "../profile/secrets.ts";
+
+/**
+ * A request, and what the answer to it must be. In `headers`, `contains` and `excludes` `${secret.NAME}` stands for a
+ * secret's new value and `${placeholder.NAME}` for what is in the image, `$$` for `$`.
+ */
+export interface ProofCheck {
+  /** What it shows, for people. */
+  name: string;
+  /** The name of one of the profile's ports. */
+  port: string;
+  /** Path and query. */
+  path: string;
+  /** GET unless told. */
+  method?: string;
+  /** Its header fields. */
+  headers?: Record<string, string>;
+  /** The status expected; 200 unless told. */
+  status?: number;
+  /** Ask also for all scripts and style sheets that the page has from the same port; what follows is about all. */
+  scripts?: boolean;
+  /** What must be in what is served. */
+  contains?: string[];
+  /** What must be nowhere in it. */
+  excludes?: string[];
+}
+
+/** What a proof is made with. */
+export interface Proof {
+  /** The checks. */
+  checks: ProofCheck[];
+  /** What is in the image. */
+  specs: SecretSpec[];
+  /** The host's ports by name. */
+  ports: Record<string, number>;
+}
+
+/**
+ * Returns when every check has held once.
+ *
+ * @param onHold Called with the name of each that has held.
+ * @throws {HotbootError} naming those that did not hold within `timeoutMs`. No secret is in it.
+ */
+export async function proveRotation(
+  proof: Proof,
+  secrets: Secrets,
+  timeoutMs: number,
+  signal: AbortSignal,
+  onHold: (name: string) => void = () => {},
+): Promise<void> {
+  const attempts = proof.checks.map((check) => ({
+    name: check.name,
+    attempt: (signal: AbortSignal) => failureOf(check, proof, secrets, signal),
+  }));
+  await attemptAll(attempts, "the new secrets are not in effect everywhere", timeoutMs, signal, onHold);
+}
+
+/**
+ * Returns when it has been seen of each check that it can fail: with the placeholders in effect, those about placeholders do
+ * not hold, and those about secrets hold for them. A check that cannot fail proves nothing.
+ *
+ * @throws {HotbootError} naming those that were otherwise for `timeoutMs`.
+ */
+export async function proveChecks(proof: Proof, timeoutMs: number, signal: AbortSignal): Promise<void> {
+  const placeholders = placeholdersOf(proof.specs);
+  const attempts = proof.checks.map((check) => ({
+    name: check.name,
+    attempt: async (signal: AbortSignal) => {
+      const failure = await failureOf(check, proof, placeholders, signal);
+      if (!textsOf(check).some((text) => text.includes("${placeholder."))) return failure;
+      return failure === undefined ? "it holds already, so the placeholder is not what the image has" : undefined;
+    },
+  }));
+  const what = "the image's placeholders are not in effect, or the proof in the profile's 'rotation' cannot tell";
+  await attemptAll(attempts, what, timeoutMs, signal);
+}
+
+/** The first check that does not hold now, and why; `undefined`: all do. Those that look at scripts are left out. */
+export async function brokenProof(proof: Proof, secrets: Secrets, signal: AbortSignal): Promise<string | undefined> {
+  const checks = proof.checks.filter(({ scripts }) => !scripts);
+  const failures = await Promise.all(checks.map(async (check) => {
+    const failure = await attemptOnce((signal) => failureOf(check, proof, secrets, signal), signal);
+    return failure === undefined ? undefined : `${check.name} (${failure})`;
+  }));
+  return failures.find((failure) => failure !== undefined);
+}
+
+/** What is in the image, by the secrets' names. */
+export function placeholdersOf(specs: SecretSpec[]): Secrets {
+  return Object.fromEntries(specs.map(({ name, placeholder }) => [name, placeholder]));
+}
+
+/** All texts of a check that something is filled into. */
+export function textsOf({ headers = {}, contains = [], excludes = [] }: ProofCheck): string[] {
+  return [...Object.values(headers), ...contains, ...excludes];
+}
+
+/** What `secret.NAME` and `placeholder.NAME` stand for. */
+export function secretValue(variable: string, secrets: Secrets, placeholders: Secrets): string | undefined {
+  const [, kind, name] = variable.match(/^(secret|placeholder)\.(.+)$/) ?? [];
+  const values = kind === "secret" ? secrets : placeholders;
+  return kind && Object.hasOwn(values, name) ? values[name] : undefined;
+}
+
+async function failureOf(
+  check: ProofCheck,
+  { specs, ports }: Proof,
+  secrets: Secrets,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const placeholders = placeholdersOf(specs);
+  const filled = (text: string) => fill(text, (variable) => secretValue(variable, secrets, placeholders));
+  const { path, method, status: expected = 200, contains = [], excludes = [] } = check;
+  const port = ports[check.port];
+  const headers = Object.fromEntries(
+    Object.entries(check.headers ?? {}).map(([name, value]) => [name, filled(value)]),
+  );
+  const { status, body } = await getAnswer({ port, path, method, headers }, signal);
+  if (status !== expected) return `status ${status} instead of ${expected}`;
+  const scripts = check.scripts ? [...scriptsOf(body, port, path)] : [];
+  const answers = await Promise.all(scripts.map((path) => getAnswer({ port, path, headers }, signal)));
+  const missing = answers.findIndex(({ status }) => status !== 200);
+  if (missing >= 0) return `status ${answers[missing].status} instead of 200 for ${scripts[missing]}`;
+  const served = [body, ...answers.map(({ body }) => body)];
+  for (const text of contains) if (!served.some((each) => each.includes(filled(text)))) return `it lacks ${text}`;
+  for (const text of excludes) if (served.some((each) => each.includes(filled(text)))) return `it still has ${text}`;
+}
+
+/** The paths of the scripts and style sheets of a page that come from its own origin. */
+function scriptsOf(page: string, port: number, path: string): Set<string> {
+  const base = new URL(path, `http://127.0.0.1:${port}`);
+  const paths = new Set<string>();
+  for (const [element, address] of page.matchAll(/<(?:script|link)\b[^>]*?\s(?:src|href)\s*=\s*["']([^"']+)["']/gi)) {
+    const url = URL.parse(address.replaceAll("&amp;", "&"), base);
+    if (url?.origin !== base.origin) continue;
+    if (!element.toLowerCase().startsWith("<link") || /\.(?:js|css)$/.test(url.pathname)) {
+      paths.add(url.pathname + url.search);
+    }
+  }
+  return paths;
+}

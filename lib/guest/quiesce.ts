@@ -1,0 +1,134 @@
+/** Getting a healthy guest ready for its capture. */
+
+import { HotbootError, messageOf } from "../base/error.ts";
+import type { FrozenUnit } from "../profile/profile.ts";
+import type { GuestState } from "../snapshot/manifest.ts";
+import { GuestAgent } from "../vm/guest_agent.ts";
+import { shellCommand } from "../vm/shell.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import { newEntropy, reseedCommand } from "./reseed.ts";
+
+/**
+ * Prints of each unit that a name or systemd's pattern $1 stands for either `frozen N UNIT GROUP` or `running N UNIT WHY`,
+ * with the number $2. A group is frozen when the kernel says so (its documentation, "Control Group v2": cgroup.freeze,
+ * cgroup.events).
+ */
+const FREEZE = `freeze_all() {
+  case $1 in
+    *[*?[]*) units=$(systemctl list-units --plain --no-legend "$1" 2>/dev/null | cut -d ' ' -f 1) ;;
+    *) units=$1 ;;
+  esac
+  for unit in \${units:-"$1"}; do freeze "$unit" | sed "s/ / $2 /"; done
+}
+freeze() {
+  group=$(systemctl show --property=ControlGroup --value "$1" 2>/dev/null) ||
+    { echo "running $1 the guest has no systemd"; return; }
+  [ -n "$group" ] || { echo "running $1 there is no such unit, or it does not run"; return; }
+  case "$(cat /proc/self/cgroup)" in *"::$group"|*"::$group/"*)
+    echo "running $1 the guest agent is in it"; return;;
+  esac
+  path=/sys/fs/cgroup$group
+  [ -w "$path/cgroup.freeze" ] || { echo "running $1 the guest has no control groups that freeze (version 2)"; return; }
+  echo 1 >"$path/cgroup.freeze"
+  left=100
+  until grep -q '^frozen 1' "$path/cgroup.events"; do
+    left=$((left - 1))
+    [ $left -gt 0 ] || { echo 0 >"$path/cgroup.freeze"; echo "running $1 its processes do not freeze"; return; }
+    sleep 0.1
+  done
+  echo "frozen $1 $group"
+}`;
+
+/**
+ * Runs the profile's hooks, freezes its units, and finds out what will wake this guest.
+ *
+ * @returns What the snapshot is to record. What could not be done is in it, and has been told.
+ * @throws {HotbootError} when a hook fails.
+ */
+export async function quiesce(emulator: Emulator, agentPath: string): Promise<Omit<GuestState, "stoppedAt">> {
+  const { profile, signal, report } = emulator;
+  const { freeze = [], hooks: { beforeCapture = [] } = {} } = profile;
+  let agent: GuestAgent;
+  try {
+    agent = await GuestAgent.connect(agentPath, { signal });
+  } catch (error) {
+    signal.throwIfAborted();
+    if (beforeCapture.length > 0) throw error;
+    report.detail(`the guest agent: ${messageOf(error)}`);
+    const notFrozen = freeze.map(({ unit }) => ({ unit, why: "the guest has no agent" }));
+    return warned(emulator, { clock: "nothing", clockOffsetMs: 0, reseeds: false, frozen: [], notFrozen });
+  }
+  await using _agent = agent;
+  const options = { timeoutMs: profile.timeouts.boot * 1000, signal };
+  for (const hook of beforeCapture) {
+    const { exitCode, stderr } = await agent.exec({ path: "/bin/sh", args: ["-c", shellCommand(hook)] }, options);
+    if (exitCode === 0) continue;
+    const said = new TextDecoder().decode(stderr).trim();
+    throw new HotbootError(`the profile's hook before the capture, '${hook.join(" ")}', failed (${exitCode}): ${said}`);
+  }
+  const { frozen, notFrozen } = await freezeUnits(agent, freeze, options);
+  const reseeds = await canReseed(emulator, agent);
+  const clock = reseeds ? "shift" : await agent.setTimeWithDate(undefined, { signal }) ? "date" : "agent";
+  return warned(emulator, { clock, clockOffsetMs: await clockOffset(agent, signal), reseeds, frozen, notFrozen });
+}
+
+async function freezeUnits(
+  agent: GuestAgent,
+  units: FrozenUnit[],
+  options: { timeoutMs: number; signal: AbortSignal },
+): Promise<Pick<GuestState, "frozen" | "notFrozen">> {
+  const frozen: GuestState["frozen"] = [];
+  const notFrozen: GuestState["notFrozen"] = [];
+  if (units.length === 0) return { frozen, notFrozen };
+  // Those that others depend on are the last to go, as they are the first to come back.
+  const order = units.toSorted(({ thaw: one = AFTER }, { thaw: other = AFTER }) => one.localeCompare(other));
+  const calls = order.map(({ unit }, index) => `freeze_all ${shellCommand([unit])} ${index}`);
+  const { stdout } = await agent.exec({ path: "/bin/sh", args: ["-c", [FREEZE, ...calls].join("\n")] }, options);
+  const lines = new TextDecoder().decode(stdout).split("\n").map((line) => line.match(/^(\w+) (\d+) (\S+) (.*)$/));
+  for (const [index, { unit: name, thaw = AFTER }] of order.entries()) {
+    const own = lines.filter((line) => line !== null && Number(line[2]) === index);
+    if (own.length === 0) notFrozen.push({ unit: name, why: "the guest's shell failed" });
+    for (const [, state, , unit, rest] of own as RegExpMatchArray[]) {
+      if (state === "frozen") frozen.push({ unit, group: rest, thaw });
+      else notFrozen.push({ unit, why: rest });
+    }
+  }
+  return { frozen, notFrozen };
+}
+
+const AFTER = "after rotation";
+
+/** Whether the guest can do at each resume what is tried here. */
+async function canReseed({ arch, signal, report }: Emulator, agent: GuestAgent): Promise<boolean> {
+  const script = `read -r entropy; ${reseedCommand(arch, 0)}`;
+  const input = new TextEncoder().encode(`${newEntropy()}\n`);
+  const { exitCode, stderr } = await agent.exec({ path: "/bin/sh", args: ["-c", script], input }, { signal });
+  if (exitCode !== 0) report.detail(`the guest cannot reseed its kernel: ${new TextDecoder().decode(stderr).trim()}`);
+  return exitCode === 0;
+}
+
+/** How far the guest's clock is ahead of the host's, in milliseconds. */
+async function clockOffset(agent: GuestAgent, signal: AbortSignal): Promise<number> {
+  const before = Date.now();
+  const nanoseconds = await agent.execute<number>("guest-get-time", {}, { signal });
+  return nanoseconds / 1e6 - (before + Date.now()) / 2;
+}
+
+function warned(emulator: Emulator, state: Omit<GuestState, "stoppedAt">): Omit<GuestState, "stoppedAt"> {
+  for (const gap of gapsOf(state)) emulator.report.detail(gap);
+  return state;
+}
+
+/** What a resume of such a guest cannot guarantee, in sentences. */
+export function gapsOf({ frozen, notFrozen, reseeds }: Pick<GuestState, "frozen" | "notFrozen" | "reseeds">): string[] {
+  const gaps = notFrozen.map(({ unit, why }) =>
+    `${unit} could not be frozen for the capture (${why}): after a resume it may run for a moment with the clock, the random numbers and the secrets of the capture`
+  );
+  if (!reseeds) {
+    const who = frozen.length > 0 ? "what is thawed" : "the guest";
+    gaps.push(
+      `the guest has no perl that could reseed its kernel: the first random numbers of ${who} may be those of another resume`,
+    );
+  }
+  return gaps;
+}

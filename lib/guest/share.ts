@@ -1,0 +1,132 @@
+/** The host's files in a guest that runs: there when it is up, and gone while it is saved. */
+
+import { HotbootError, messageOf } from "../base/error.ts";
+import type { Share } from "../profile/profile.ts";
+import { GuestAgent } from "../vm/guest_agent.ts";
+import type { QmpClient } from "../vm/qmp.ts";
+import { plugShare, requireUnmounted, sharedTag, unplugShare } from "../vm/share.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import { channelsOf, findRunning } from "../instance/instance.ts";
+import { Timeline } from "../base/timeline.ts";
+
+/**
+ * Unmounts what has the tag $1. What is in use for a moment is tried again. Nothing is touched where a container has it
+ * mounted for itself: that would have to be given it back, and only the container could. Mounts that follow others do so
+ * when they go, too (the kernel's documentation, "Shared Subtrees"; proc(5), mountinfo: shared, master).
+ */
+const UNMOUNT = `others() {
+  grep -s " - 9p $1 " /proc/[0-9]*/mountinfo | while read -r file_id _ _ _ at options; do
+    case " $options" in *" shared:"*|*" master:"*) continue;; esac
+    grep -q "^\${file_id#*:} " /proc/self/mountinfo && continue
+    process=\${file_id%/mountinfo:*}
+    read -r name <"$process/comm" && echo "'$name' (process \${process#/proc/}) has them at $at in a container"
+  done | head -n 1
+}
+others=$(others "$1")
+[ -z "$others" ] || { echo "$others" >&2; exit 1; }
+mounts() {
+  while read -r source at type _; do [ "$source $type" != "$1 9p" ] || printf '%b\\n' "$at"; done </proc/mounts
+}
+left=30
+until [ -z "$(mounts "$1")" ]; do
+  mounts "$1" | while IFS= read -r at; do
+    if [ $left -gt 0 ]; then umount "$at" 2>/dev/null; else umount "$at" >&2; fi
+  done
+  [ $left -gt 0 ] || exit 1
+  left=$((left - 1))
+  [ -z "$(mounts "$1")" ] || sleep 0.1
+done`;
+/** Switches off the slot of the device with the tag $1, by which it is unplugged at once. */
+const SWITCH_OFF = `for tag in /sys/bus/virtio/drivers/9pnet_virtio/virtio*/mount_tag; do
+  [ "$(tr -d '\\0' <"$tag")" = "$1" ] || continue
+  device=$(readlink -f "\${tag%/*}/..")
+  for slot in /sys/bus/pci/slots/*; do
+    [ "\${device##*/}" != "$(cat "$slot/address").0" ] || echo 0 >"$slot/power"
+  done
+done`;
+const UNMOUNT_MS = 30_000;
+
+/**
+ * Mounts by the guest's own command $@, which may come a moment before the guest has found the device; the last try's words
+ * count.
+ */
+const MOUNT = `left=50
+until said=$("$@" 2>&1 </dev/null); do
+  code=$?
+  left=$((left - 1))
+  [ $left -gt 0 ] || { echo "$said" >&2; exit $code; }
+  sleep 0.2
+done`;
+const MOUNT_MS = 30_000;
+const LONGEST_SHOWN = 500;
+
+/**
+ * Gives the host's files to a guest whose services are up, where the profile shares some: plugs them in, and has the guest
+ * mount them. Not earlier: a guest that finds them while it boots mounts them itself, and a container that is started over
+ * a mount gets one of its own, which nobody can take away again.
+ *
+ * @throws {HotbootError} when there is nothing to share, or the guest cannot mount it, with what it said.
+ */
+export async function giveShare(emulator: Emulator, qmp: QmpClient, timeline = new Timeline()): Promise<void> {
+  const { share } = emulator.profile;
+  if (share) await timeline.phase("share", () => plugAndMount(emulator, qmp, share));
+}
+
+async function plugAndMount(emulator: Emulator, qmp: QmpClient, share: Share): Promise<void> {
+  const { signal } = emulator;
+  await plugShare(qmp, share.tag, { signal });
+  await using agent = await GuestAgent.connect((await channelsOf(emulator)).agent, { signal });
+  const { exitCode, stderr } = await agent.exec(
+    { path: "/bin/sh", args: ["-c", MOUNT, "sh", ...share.mount] },
+    { timeoutMs: MOUNT_MS, signal, what: "mounting the host's files in the guest" },
+  );
+  if (exitCode === 0) return;
+  const said = new TextDecoder().decode(stderr).trim().slice(-LONGEST_SHOWN);
+  throw new HotbootError(
+    `the command that mounts the host's files failed in the guest (exit code ${exitCode}): ${
+      said || "it said nothing"
+    }`,
+  );
+}
+
+/** Has a guest that runs have them, whatever came in between, or says why it cannot. */
+export async function restoreShare(emulator: Emulator, timeline?: Timeline): Promise<void> {
+  if (!emulator.profile.share) return;
+  await using running = await findRunning(emulator);
+  if (!running || await sharedTag(running.qmp, { signal: emulator.signal }) !== undefined) return;
+  await giveShare(emulator, running.qmp, timeline).catch((error) => {
+    emulator.signal.throwIfAborted();
+    emulator.report.warn(
+      `the guest has not got the host's files (${
+        messageOf(error)
+      }): 'hotboot stop' and 'hotboot start' give them to it`,
+    );
+  });
+}
+
+/**
+ * Takes them away from the guest, which goes on for that if it was paused.
+ *
+ * @throws {HotbootError} when the guest uses them. They may not be mounted any more.
+ */
+export async function detachShare(emulator: Emulator, qmp: QmpClient): Promise<void> {
+  const { arch, signal, report } = emulator;
+  const tag = await sharedTag(qmp, { signal });
+  if (tag === undefined) return;
+  if (!(await qmp.execute<{ running: boolean }>("query-status", {}, { signal })).running) {
+    report.detail("it was paused, and goes on to unmount the host's files");
+    await qmp.execute("cont", {}, { signal });
+  }
+  await using agent = await GuestAgent.connect((await channelsOf(emulator)).agent, { signal });
+  const { exitCode, stderr } = await agent.exec(
+    { path: "/bin/sh", args: ["-c", UNMOUNT, "sh", tag] },
+    { timeoutMs: UNMOUNT_MS, signal, what: "unmounting the host's files in the guest" },
+  );
+  if (exitCode !== 0) {
+    throw new HotbootError(`the guest uses the host's files: ${new TextDecoder().decode(stderr).trim()}`);
+  }
+  await requireUnmounted(qmp, { signal });
+  // Where there is no ACPI for it, the guest is quicker by itself.
+  if (arch === "arm64") await agent.exec({ path: "/bin/sh", args: ["-c", SWITCH_OFF, "sh", tag] }, { signal });
+  await unplugShare(qmp, { signal });
+}

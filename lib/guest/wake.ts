@@ -1,0 +1,133 @@
+/** Waking a guest: entropy, clock, hooks, rotation and thaw, in this order, by one script of its own shell. */
+
+import { HotbootError, messageOf } from "../base/error.ts";
+import { redact, secretLines, type Secrets } from "../profile/secrets.ts";
+import type { GuestState } from "../snapshot/manifest.ts";
+import { GuestAgent } from "../vm/guest_agent.ts";
+import { shellCommand } from "../vm/shell.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import { gapsOf } from "./quiesce.ts";
+import { newEntropy, reseedCommand } from "./reseed.ts";
+import type { Timeline } from "../base/timeline.ts";
+
+/** What wakes. */
+export interface Sleeper {
+  /** How it was captured; none: it was booted, and only its secrets are to be rotated. */
+  guest?: GuestState;
+  /** When its CPUs were started after that, by the host's clock: milliseconds since 1970. */
+  resumedAt?: number;
+  /** Commands to run in it, once its kernel is awake. */
+  hooks?: string[][];
+  /** The new values; none: those that are there stay. */
+  secrets?: Secrets;
+}
+
+/** One step of the script. */
+interface Step {
+  name: string;
+  command: string;
+}
+
+/** The script's own words: the guest's uptime when a step has ended, or the exit code with which one has failed. */
+const PRELUDE = `mark() { read -r up _ </proc/uptime; echo "mark $up $1"; }
+fail() { code=$?; echo "failed $code $1"; exit 1; }
+read -r entropy
+mark begin`;
+const LONGEST_SHOWN = 500;
+
+/**
+ * Wakes the guest, and returns when it has been done.
+ *
+ * Secrets and entropy go over the agent's channel and a pipe, and nowhere else.
+ *
+ * @throws {HotbootError} when a step fails or takes too long, with what the guest said and none of the secrets. What
+ * was to be thawed after it is still frozen then.
+ */
+export async function wake(
+  emulator: Emulator,
+  agentPath: string,
+  sleeper: Sleeper,
+  timeline: Timeline,
+): Promise<void> {
+  const { profile, signal, report } = emulator;
+  const { guest, secrets } = sleeper;
+  const steps = stepsOf(emulator, sleeper);
+  if (guest && (guest.frozen.length > 0 || guest.notFrozen.length > 0 || secrets)) gapsOf(guest).forEach(report.warn);
+  const begin = timeline.elapsed();
+  try {
+    await using agent = await GuestAgent.connect(agentPath, { signal });
+    if (guest?.clock === "agent") await agent.setTime(undefined, { signal });
+    if (steps.length === 0) return;
+    const script = [
+      PRELUDE,
+      ...steps.map(({ name, command }) => {
+        const label = shellCommand([name]);
+        return `${command} || fail ${label}\nmark ${label}`;
+      }),
+    ].join("\n");
+    const input = new TextEncoder().encode(`${newEntropy()}\n${secrets ? secretLines(secrets) : ""}`);
+    const seconds = (secrets && profile.rotation?.timeout) ?? profile.timeouts.resume;
+    const result = await agent.exec(
+      { path: "/bin/sh", args: ["-c", script], input },
+      { timeoutMs: seconds * 1000, signal, what: secrets ? "the rotation" : "waking the guest" },
+    );
+    const lines = new TextDecoder().decode(result.stdout).trim().split("\n");
+    record(timeline, begin, lines);
+    if (result.exitCode === 0) return;
+    const said = redact(new TextDecoder().decode(result.stderr), secrets ?? {}).trim().slice(-LONGEST_SHOWN);
+    throw new HotbootError(`${explain(lines.at(-1)!, result.exitCode)}: ${said || "it said nothing"}`);
+  } catch (error) {
+    signal.throwIfAborted();
+    if (secrets || steps.length > 0) throw error;
+    report.warn(`the guest's clock still stands at the time of its capture: ${messageOf(error)}`);
+  }
+}
+
+function stepsOf({ arch, profile }: Emulator, { guest, resumedAt, hooks = [], secrets }: Sleeper): Step[] {
+  const steps: Step[] = [];
+  const thaw = (when: string) => {
+    for (const { unit, group } of guest?.frozen.filter((each) => each.thaw === when) ?? []) {
+      const file = shellCommand([`/sys/fs/cgroup${group}/cgroup.freeze`]);
+      steps.push({ name: `thaw ${unit}`, command: `echo 0 >${file}` });
+    }
+  };
+  if (guest?.reseeds && resumedAt) {
+    const shiftMs = resumedAt - guest.stoppedAt - guest.clockOffsetMs;
+    steps.push({ name: "entropy and clock", command: reseedCommand(arch, shiftMs) });
+  } else if (guest && guest.clock !== "nothing") {
+    // Better than nothing: it is mixed in, and used when the kernel comes to notice its new generation id.
+    steps.push({ name: "entropy", command: `printf %s "$entropy" >/dev/urandom` });
+  }
+  if (guest?.clock === "date") {
+    steps.push({
+      name: "clock",
+      command: `date -u -s ${shellCommand([`@${(Date.now() / 1000).toFixed(3)}`])} >/dev/null`,
+    });
+  }
+  thaw("before rotation");
+  for (const hook of hooks) {
+    steps.push({ name: `hook ${hook[0]}`, command: `${shellCommand(hook)} </dev/null >&2` });
+  }
+  if (secrets) steps.push({ name: "rotation", command: `${shellCommand(profile.rotation!.command)} >&2` });
+  thaw("after rotation");
+  return steps;
+}
+
+/** The guest's own times as phases that end when its answer came; a unit's thaw is too short to be one. */
+function record(timeline: Timeline, begin: number, lines: string[]): void {
+  const marks = lines.map((line) => line.match(/^mark (\S+) (.+)$/)).filter((match) => match !== null)
+    .map(([, uptime, name]) => ({ at: Number(uptime) * 1000, name }));
+  const end = timeline.elapsed();
+  const last = marks.at(-1)?.at ?? 0;
+  const onHost = (at: number) => Math.max(begin, end - (last - at));
+  for (const [index, { at, name }] of marks.entries()) {
+    if (index === 0) timeline.record("agent", begin, onHost(at));
+    else if (!name.startsWith("thaw ")) timeline.record(name, onHost(marks[index - 1].at), onHost(at));
+  }
+}
+
+function explain(lastLine: string, exitCode: number): string {
+  const [, code, name] = lastLine.match(/^failed (\d+) (.+)$/) ?? [undefined, exitCode, "the guest's shell"];
+  const what = name === "rotation" ? "the rotation command" : `'${name}'`;
+  return `${what} failed in the guest (exit code ${code})`;
+}

@@ -1,0 +1,84 @@
+/** The disk that cloud-init makes an image from: having it at hand, and knowing it from others. */
+
+import { HotbootError } from "../base/error.ts";
+import type { BaseImage } from "../profile/profile.ts";
+import { download } from "../release/download.ts";
+import { type Emulator, imageKey } from "../instance/emulator.ts";
+import { privateDirectory } from "../instance/home.ts";
+import { sha256File } from "./image.ts";
+import { recipePath, scriptDigest } from "./recipe.ts";
+import { runScript } from "./script.ts";
+
+/** A base image by what is in it, and how to have it. */
+export interface Base {
+  /** What tells it from every other one: its SHA-256, or the digest of the script that makes it. */
+  digest: string;
+  /** The path of the disk, which is got where it is not there yet. To be asked for under the image's lock. */
+  obtain(): Promise<string>;
+}
+
+/** The profile's base image. @throws {HotbootError} when there is none for the architecture. */
+export async function findBase(emulator: Emulator, base: BaseImage): Promise<Base> {
+  const { arch, profile, signal } = emulator;
+  if ("file" in base) {
+    const path = recipePath(emulator, base.file.replaceAll("{arch}", arch));
+    const digest = await sha256File(path, signal).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      throw new HotbootError(`the base image of '${profile.name}' is not at ${path}: put it there`);
+    });
+    return { digest, obtain: () => Promise.resolve(path) };
+  }
+  if ("url" in base) {
+    const digest = base.sha256[arch];
+    if (digest === undefined) {
+      const others = Object.keys(base.sha256).join(", ");
+      throw new HotbootError(`profile '${profile.name}' has no base image for ${arch}, only for ${others}`);
+    }
+    return { digest, obtain: () => fromCache(emulator, digest, (path) => fetchBase(emulator, base.url, digest, path)) };
+  }
+  const digest = await scriptDigest(emulator, base);
+  const make = async (path: string) => {
+    const output = `${path}.out`;
+    await Deno.mkdir(output, { mode: 0o700 });
+    await runScript(emulator, base, output);
+    await Deno.rename(`${output}/disk.qcow2`, path).catch(() => {
+      throw new HotbootError(`${base.script} left no disk.qcow2`);
+    });
+    await Deno.remove(output, { recursive: true });
+  };
+  return { digest, obtain: () => fromCache(emulator, digest, make) };
+}
+
+/** The path of the base with this digest, made by `make` where it is not there; no other one of this image's is kept. */
+async function fromCache(emulator: Emulator, digest: string, make: (path: string) => Promise<void>): Promise<string> {
+  const { cache } = emulator.home;
+  await privateDirectory(cache);
+  const prefix = `base-${imageKey(emulator)}-`;
+  const name = `${prefix}${digest}`;
+  const path = `${cache}/${name}.qcow2`;
+  const there = await Array.fromAsync(Deno.readDir(cache));
+  for (const entry of there) {
+    // Of this one, only what a broken download has left is of use: see download().
+    const isUseful = [".qcow2", ".part", ".part.json"].some((end) => entry.name === name + end);
+    const isOurs = entry.name.startsWith(prefix) && /^[0-9a-f]{64}\./.test(entry.name.slice(prefix.length));
+    if (isOurs && !isUseful) await Deno.remove(`${cache}/${entry.name}`, { recursive: true });
+  }
+  if (there.some((entry) => entry.name === `${name}.qcow2`)) return path;
+  const part = `${cache}/${name}.part`;
+  await make(part);
+  await Deno.chmod(part, 0o600);
+  await Deno.rename(part, path);
+  return path;
+}
+
+async function fetchBase(emulator: Emulator, pattern: string, sha256: string, path: string): Promise<void> {
+  const { arch, report, signal } = emulator;
+  const url = pattern.replaceAll("{arch}", arch);
+  const name = url.split("/").at(-1)!.replace(/\?.*/, "");
+  report.step(`download the base image ${url}`);
+  await download(path, { name, sha256, request: { url } }, {
+    signal,
+    onProgress: (done, total) => report.progress(name, done, total),
+    onTrouble: report.warn,
+  });
+}

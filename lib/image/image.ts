@@ -1,0 +1,186 @@
+/** Images on disk: what there is, and whether it is still what was put there. */
+
+import { encodeHex } from "@std/encoding/hex";
+import { exists } from "@std/fs/exists";
+import { HotbootError } from "../base/error.ts";
+import { readQcow2Header } from "../vm/qcow2.ts";
+import { type Emulator, imageKey } from "../instance/emulator.ts";
+import { writeJson } from "../instance/home.ts";
+
+/** What the digest of the image's disk is called in an identity. */
+export const IMAGE_DISK = "image's disk";
+
+/** One of an image's files. */
+export type ImagePart = "disk" | "kernel" | "initrd";
+
+/** How their names end. */
+export const IMAGE_PARTS: Record<ImagePart, string> = { disk: ".qcow2", kernel: ".kernel", initrd: ".initrd" };
+
+/** What an image's file looked like when it was put in place. */
+export interface ImageFile {
+  /** Bytes. */
+  size: number;
+  /** When it was last written, milliseconds since 1970. */
+  mtime: number;
+  /** When it was last touched in any way, likewise; no program can set this one. */
+  ctime: number;
+  /** SHA-256 of all of it, in hex. */
+  sha256: string;
+}
+
+/** Where an image came from. */
+export type ImageOrigin =
+  /** Built here, by the recipe with this digest. */
+  | { kind: "build"; recipe: string }
+  /** From a release, of this date. */
+  | { kind: "release"; repository: string; tag: string; published: string; version: string }
+  /** From what a run of a workflow has left, of this date. */
+  | { kind: "run"; repository: string; run: number; branch?: string; published: string; version: string }
+  /** Put there by somebody else than hotboot. */
+  | { kind: "adopted" };
+
+/** An image's description, `NAME-ARCH.json` beside it; written last, so that an image with one is complete. */
+export interface ImageRecord {
+  /** Where it came from. */
+  origin: ImageOrigin;
+  /** When it was put in place, ISO 8601. */
+  created: string;
+  /** Its files. */
+  files: { disk: ImageFile } & Partial<Record<ImagePart, ImageFile>>;
+}
+
+/** An image that is in place and what it was. */
+export interface Image {
+  /** Its description. */
+  record: ImageRecord;
+  /** The absolute paths of its files. */
+  paths: { disk: string } & Partial<Record<ImagePart, string>>;
+}
+
+/** The path of one part of the emulator's image. */
+export function imagePath(emulator: Emulator, part: ImagePart): string {
+  return `${emulator.home.images}/${imageKey(emulator)}${IMAGE_PARTS[part]}`;
+}
+
+/** The path of the image's description. */
+export function imageRecordPath(emulator: Emulator): string {
+  return `${emulator.home.images}/${imageKey(emulator)}.json`;
+}
+
+/** How closely to look at an image. */
+export interface ReadImageOptions {
+  /** `only`: change nothing and hash nothing, so that other content of the same size may go unnoticed. */
+  look?: "only";
+}
+
+/**
+ * The emulator's image, or `undefined` when there is none.
+ *
+ * A file whose times have changed is hashed again: it may have been copied along with the home, or exchanged.
+ *
+ * @throws {HotbootError} when a file is not what was put there.
+ */
+export async function readImage(emulator: Emulator, { look }: ReadImageOptions = {}): Promise<Image | undefined> {
+  const record = await readImageRecord(emulator) ?? (look === "only" ? undefined : await adopt(emulator));
+  if (!record) return undefined;
+  const paths: Image["paths"] = { disk: imagePath(emulator, "disk") };
+  let touched = false;
+  for (const [part, file] of Object.entries(record.files) as [ImagePart, ImageFile][]) {
+    const path = paths[part] = imagePath(emulator, part);
+    const times = await sizeAndTimes(path).catch((error) => {
+      throw error instanceof Deno.errors.NotFound ? damaged(emulator, `its ${part} is missing`) : error;
+    });
+    if (times.size !== file.size) {
+      throw damaged(emulator, `its ${part} has ${times.size} bytes instead of ${file.size}`);
+    }
+    if (look === "only" || (times.mtime === file.mtime && times.ctime === file.ctime)) continue;
+    if (await sha256File(path, emulator.signal) !== file.sha256) {
+      throw damaged(emulator, `its ${part} has other content than was put there`);
+    }
+    Object.assign(file, times);
+    touched = true;
+  }
+  if (touched) await writeJson(imageRecordPath(emulator), record);
+  return { record, paths };
+}
+
+/** Whether a disk lies in the image's place of which hotboot has not written anything: somebody else has put it there. */
+export async function hasUnknownImage(emulator: Emulator): Promise<boolean> {
+  return !await readImageRecord(emulator) && await exists(imagePath(emulator, "disk"), { isFile: true });
+}
+
+/**
+ * Writes down what there is of an image that somebody else has put in place.
+ *
+ * @throws {HotbootError} when its disk is none that can be used.
+ */
+async function adopt(emulator: Emulator): Promise<ImageRecord | undefined> {
+  if (!await exists(imagePath(emulator, "disk"), { isFile: true })) return undefined;
+  await requireOwnDisk(imagePath(emulator, "disk"), `put another image there, or remove it`);
+  emulator.report.step(`take the image over that is at ${imagePath(emulator, "disk")}`);
+  const files: Partial<Record<ImagePart, ImageFile>> = {};
+  for (const part of Object.keys(IMAGE_PARTS) as ImagePart[]) {
+    const path = imagePath(emulator, part);
+    if (!await exists(path, { isFile: true })) continue;
+    files[part] = { ...await sizeAndTimes(path), sha256: await sha256File(path, emulator.signal) };
+  }
+  const record = { origin: { kind: "adopted" }, created: new Date().toISOString(), files } as ImageRecord;
+  await writeJson(imageRecordPath(emulator), record);
+  return record;
+}
+
+/**
+ * A disk that names other files would show the guest whichever of the user's it likes.
+ *
+ * @throws {HotbootError} when it does, or is no qcow2 disk.
+ */
+export async function requireOwnDisk(path: string, remedy: string): Promise<void> {
+  const { needsOthers } = await readQcow2Header(path);
+  if (needsOthers) {
+    throw new HotbootError(`${path} refers to files beside it, which an image's disk must not: ${remedy}`);
+  }
+}
+
+/** What is written about the image, or `undefined` when there is none. @throws {HotbootError} when it is damaged. */
+export async function readImageRecord(emulator: Emulator): Promise<ImageRecord | undefined> {
+  let record: ImageRecord;
+  try {
+    record = JSON.parse(await Deno.readTextFile(imageRecordPath(emulator)));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    if (error instanceof SyntaxError) throw damaged(emulator, "its description is no JSON");
+    throw error;
+  }
+  if (typeof record?.files?.disk?.sha256 !== "string") throw damaged(emulator, "its description lists no disk");
+  return record;
+}
+
+/** What a file looks like without reading it. */
+export async function sizeAndTimes(path: string): Promise<Omit<ImageFile, "sha256">> {
+  const { size, mtime, ctime } = await Deno.stat(path);
+  return { size, mtime: mtime?.getTime() ?? 0, ctime: ctime?.getTime() ?? 0 };
+}
+
+/** SHA-256 of a file of any size, in hex. @param onBytes Told how many more have been read, again and again. */
+export async function sha256File(
+  path: string,
+  signal?: AbortSignal,
+  onBytes: (count: number) => void = () => {},
+): Promise<string> {
+  const { createHash } = await import("node:crypto"); // Web Crypto cannot hash a stream
+  const hash = createHash("sha256");
+  using file = await Deno.open(path);
+  const buffer = new Uint8Array(1 << 20);
+  for (let read; (read = await file.read(buffer)) !== null;) {
+    signal?.throwIfAborted();
+    hash.update(buffer.subarray(0, read));
+    onBytes(read);
+  }
+  return encodeHex(new Uint8Array(hash.digest()));
+}
+
+function damaged(emulator: Emulator, why: string): HotbootError {
+  const { name, image } = emulator.profile;
+  const how = image.release ? "pull" : "build";
+  return new HotbootError(`the image of '${name}' is damaged: ${why}; run 'hotboot ${how} --force' for it`);
+}

@@ -1,0 +1,216 @@
+/** Making an image from another one, by booting it once and having cloud-init set it up. */
+
+import { HotbootError, messageOf } from "../base/error.ts";
+import type { IsoEntry } from "../iso/entry.ts";
+import { scanFiles } from "../iso/scan.ts";
+import { writeIso } from "../iso/write.ts";
+import type { CloudInit } from "../profile/profile.ts";
+import { copyCompressed } from "../vm/compress.ts";
+import { GuestAgent } from "../vm/guest_agent.ts";
+import { qemuArguments } from "../vm/machine.ts";
+import type { QemuFacts } from "../vm/probe.ts";
+import { QemuProcess } from "../vm/process.ts";
+import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
+import { within } from "../base/wait.ts";
+import { type Base, findBase } from "./base_image.ts";
+import { makeConfigDisk } from "../instance/config_disk.ts";
+import { bootWithin, qemuFacts, StuckGuest, unlessStuck } from "../instance/acceleration.ts";
+import { type Emulator, lockInstance } from "../instance/emulator.ts";
+import { builderOf, clearInstance, instancePath, machineName, makeChannels, powerOff } from "../instance/instance.ts";
+import { describeMachine, firmwareFor, whileAlive } from "../emulator/launch.ts";
+import { watchProvisioning } from "./provisioning.ts";
+import { describeFiles, digestOfLines, isProgram, recipePath } from "./recipe.ts";
+import { REPORTER, SEED_LABEL, seedFiles } from "./seed_disk.ts";
+
+const MIB = 1024 * 1024;
+const DEFAULT_TIMEOUT_S = 1800;
+const DEFAULT_SILENCE_S = 300;
+const AGENT_MS = 60_000;
+const FINISH_MS = 300_000;
+const SHUTDOWN_MS = 120_000;
+
+/** All files on the disks that are made for cloud-init have this date: the same recipe makes the same disks. */
+const DATE = new Date("2000-01-01T00:00:00Z");
+
+/**
+ * What is done in the guest at last: cloud-init is never to run again, nor to leave what it was told; each machine is to
+ * have an id of its own; and what is free is to take no room in the image.
+ */
+const FINISH = `set -e
+touch /etc/cloud/cloud-init.disabled
+rm -rf /var/lib/cloud/instance /var/lib/cloud/instances /var/log/cloud-init.log /var/log/cloud-init-output.log
+: >/etc/machine-id
+sync
+fstrim --all || fstrim /
+`;
+
+/** A digest of everything that decides what the recipe makes. */
+export async function cloudInitDigest(emulator: Emulator, recipe: CloudInit): Promise<string> {
+  const { arch, profile } = emulator;
+  const { userData, bundle } = recipe;
+  const base = await findBase(emulator, recipe.base);
+  return await digestOfLines([
+    arch,
+    base.digest,
+    JSON.stringify([profile.name, recipe.disk, userData, bundle, profile.secrets ?? [], REPORTER, FINISH]),
+    ...await describeFiles(emulator, [userData, ...bundle?.paths ?? []]),
+  ]);
+}
+
+/**
+ * Makes the image's disk at `path`, in a directory of this run's own.
+ *
+ * @throws {HotbootError} when the guest does not report that it is done, or its agent does not answer then.
+ */
+export async function provision(emulator: Emulator, recipe: CloudInit, digest: string, path: string): Promise<void> {
+  const builder = builderOf(emulator);
+  using _lock = await lockInstance(builder);
+  await powerOff(builder); // what a killed build has left
+  const base = await findBase(emulator, recipe.base);
+  const work = path.slice(0, path.lastIndexOf("/"));
+  const disk = `${work}/overlay.qcow2`;
+  await makeOverlay(emulator, base, recipe, disk);
+  const disks = await makeDisks(emulator, recipe, digest, work);
+
+  try {
+    await bootWithin(
+      emulator,
+      await qemuFacts(emulator),
+      true,
+      (qemu) => setUp(emulator, recipe, qemu, disk, disks, path),
+    );
+  } finally {
+    await clearInstance(builder);
+  }
+}
+
+/** Boots `disk`, has cloud-init set it up, and copies what has become of it to `path`. */
+async function setUp(
+  emulator: Emulator,
+  recipe: CloudInit,
+  qemu: QemuFacts,
+  disk: string,
+  disks: string[],
+  path: string,
+): Promise<void> {
+  const { profile, report, signal } = emulator;
+  const builder = builderOf(emulator);
+  const channels = await makeChannels(builder);
+  const progressLog = `${emulator.home.instance(builder.instance)}/progress.log`;
+  // QEMU's own mode for a new file lets others read it.
+  for (const log of [channels.serialLog, progressLog]) await Deno.writeFile(log, new Uint8Array(), { mode: 0o600 });
+  const config = await makeConfigDisk(builder);
+  const configDisk = instancePath(builder, "config");
+  if (config) await Deno.writeFile(configDisk, config.image, { mode: 0o600 });
+  const image = { paths: { disk } };
+  const firmware = await firmwareFor(emulator, image, qemu);
+  const described = describeMachine(builder, { qemu, image, firmware, config }, disk);
+  // Packages may come from elsewhere, whatever the guest may reach later.
+  const args = qemuArguments({ ...described, forwards: [], restricted: false, provisioning: { disks, progressLog } }, {
+    name: machineName(builder.instance),
+    uuid: crypto.randomUUID(),
+    memory: { kind: "anonymous" },
+    incoming: false,
+    channels,
+  });
+  report.detail(`${qemu.program} ${args.join(" ")}`);
+  report.step(`boot the base image, to be set up by cloud-init (${profile.machine.memory} MiB, ${qemu.accelerator})`);
+  report.detail(`its console is written to ${channels.serialLog}, what it reports to ${progressLog}`);
+  await using machine = await QemuProcess.launch(qemu.program, args, channels.monitor, { signal });
+  const { qmp } = machine;
+  await qmp.execute("set-action", { shutdown: "pause" }); // its disk is still of use then
+  const off = qmp.waitForEvent(({ event }) => event === "SHUTDOWN", "QEMU");
+  const limits = {
+    timeoutMs: (recipe.timeout ?? DEFAULT_TIMEOUT_S) * 1000,
+    silenceMs: (recipe.silence ?? DEFAULT_SILENCE_S) * 1000,
+  };
+  const logs = { serial: channels.serialLog, progress: progressLog };
+  const booting = { qemu, qmp, logs: Object.values(logs), patienceMs: limits.silenceMs };
+  await whileAlive(emulator, { qemu: machine }, async (emulator) => {
+    await Promise.race([
+      unlessStuck(emulator, booting, ({ signal }) => watchProvisioning(logs, limits, report, signal)),
+      off.then(() => Promise.reject(new HotbootError("the guest has powered itself off before it was done"))),
+    ]).catch((error) => {
+      emulator.signal.throwIfAborted();
+      if (error instanceof StuckGuest) throw error;
+      throw new HotbootError(
+        `cloud-init has not made the image of '${profile.name}': ${
+          messageOf(error)
+        }; all it printed is in ${channels.serialLog} and ${progressLog}`,
+      );
+    });
+    await finish(emulator, channels.agent, off);
+  }, "the image was made");
+  report.step("compress the disk");
+  await copyCompressed(qmp, "disk", path, {
+    signal,
+    onProgress: (done, total) => report.progress("compress the disk", done, total),
+  });
+  await machine.quit();
+}
+
+/** The disk that is written to: the base's content, in the image's size. */
+async function makeOverlay(emulator: Emulator, base: Base, { disk }: CloudInit, path: string): Promise<void> {
+  const { profile } = emulator;
+  const basePath = await base.obtain();
+  const { virtualSize, needsOthers } = await readQcow2Header(basePath);
+  if (needsOthers) {
+    throw new HotbootError(`the base image of '${profile.name}' refers to files beside it: use one that is whole`);
+  }
+  if (virtualSize > disk * MIB) {
+    const least = Math.ceil(virtualSize / MIB);
+    throw new HotbootError(
+      `image.build.cloudInit.disk of '${profile.name}' is ${disk} MiB, and its base image has ${least}: say at least that`,
+    );
+  }
+  await createOverlay(path, basePath, disk * MIB);
+}
+
+/** The disks that only this machine has: the one for cloud-init, and the bundle. */
+async function makeDisks(emulator: Emulator, recipe: CloudInit, digest: string, work: string): Promise<string[]> {
+  const { profile, signal, report } = emulator;
+  const { bundle } = recipe;
+  const seed = seedFiles({
+    instanceId: `hotboot-${digest.slice(0, 16)}`,
+    hostname: profile.name,
+    userData: await Deno.readTextFile(recipePath(emulator, recipe.userData)),
+    secrets: profile.secrets ?? [],
+  });
+  const options = { date: DATE, signal, onWarning: report.detail };
+  await writeIso(`${work}/seed.iso`, seed, { ...options, label: SEED_LABEL });
+  if (!bundle) return [`${work}/seed.iso`];
+  const entries = await scanFiles(bundle.paths.map((path) => recipePath(emulator, path)));
+  const forGuest: IsoEntry[] = [];
+  for (const entry of entries) forGuest.push(await asInGuest(emulator, entry));
+  await writeIso(`${work}/bundle.iso`, forGuest, { ...options, label: bundle.label, depth: 64 });
+  return [`${work}/seed.iso`, `${work}/bundle.iso`];
+}
+
+/** What is to be in the guest whoever has it here: root's, for all to read, and of no special date. */
+async function asInGuest(emulator: Emulator, entry: IsoEntry): Promise<IsoEntry> {
+  const file = entry.kind === "file" ? (entry.content as { path: string }).path : undefined;
+  const isForAll = file === undefined || await isProgram(emulator, file, entry.mode ?? null);
+  return { ...entry, uid: 0, gid: 0, mtime: DATE, mode: isForAll ? 0o755 : 0o644 };
+}
+
+/** The last steps in the guest, by its agent, which an image must have; returns when it has powered itself off. */
+async function finish({ signal, report }: Emulator, agentPath: string, off: Promise<unknown>): Promise<void> {
+  report.step("trim the disk and power off");
+  const agent = await GuestAgent.connect(agentPath, { timeoutMs: AGENT_MS, signal }).catch((error) => {
+    signal.throwIfAborted();
+    throw new HotbootError(
+      `the image has no guest agent (${messageOf(error)}): have the user data install and enable qemu-guest-agent`,
+    );
+  });
+  {
+    await using _ = agent;
+    const what = "the guest's last steps";
+    const command = { path: "/bin/sh", args: ["-c", FINISH] };
+    const { exitCode, stderr } = await agent.exec(command, { timeoutMs: FINISH_MS, signal, what });
+    if (exitCode !== 0) {
+      throw new HotbootError(`${what} failed (exit code ${exitCode}): ${new TextDecoder().decode(stderr)}`);
+    }
+    await agent.powerDown({ signal });
+  }
+  await within(off, "the guest's shutdown", { timeoutMs: SHUTDOWN_MS, signal });
+}

@@ -1,0 +1,154 @@
+/** Watching a machine while cloud-init sets it up: what it prints, what it reports, and whether it is alive. */
+
+import { HotbootError, printable } from "../base/error.ts";
+import { sleep } from "../base/wait.ts";
+import type { Reporter } from "../instance/emulator.ts";
+
+/** How many of the guest's last lines are shown when it fails. */
+const LAST_LINES = 20;
+const POLL_MS = 200;
+/** How often those who wait are told that it goes on, when nothing else is to be told. */
+const HEARTBEAT_MS = 30_000;
+
+/** Limits, in milliseconds. */
+export interface Limits {
+  /** For all of it. */
+  timeoutMs: number;
+  /** Without a sign of life. */
+  silenceMs: number;
+}
+
+/** The lines of a file that is being written to, as they come. */
+export class LineTail {
+  #path: string;
+  #position = 0;
+  #rest = "";
+  #decoder = new TextDecoder();
+
+  /** @param path The file; it may not be there yet. */
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** The lines that have been ended since the last call, as a terminal can show them. */
+  async lines(): Promise<string[]> {
+    const bytes = await this.#newBytes();
+    const lines = (this.#rest + this.#decoder.decode(bytes, { stream: true })).split("\n");
+    this.#rest = lines.pop()!;
+    return lines.map(printable).filter((line) => line !== "");
+  }
+
+  async #newBytes(): Promise<Uint8Array> {
+    try {
+      using file = await Deno.open(this.#path);
+      await file.seek(this.#position, Deno.SeekMode.Start);
+      const { size } = await file.stat();
+      const bytes = new Uint8Array(Math.max(0, size - this.#position));
+      let got = 0;
+      for (let read; got < bytes.length && (read = await file.read(bytes.subarray(got))) !== null;) got += read;
+      this.#position += got;
+      return bytes.subarray(0, got);
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return new Uint8Array();
+      throw error;
+    }
+  }
+}
+
+/** What the guest says on its two ways, and what follows from it. */
+export class Provisioning {
+  /** What is shown when it fails: the last that cloud-init's programs have printed or, before those, the console. */
+  get lastLines(): string[] {
+    return this.#output.length > 0 ? this.#output : this.#console;
+  }
+
+  /** Whether cloud-init has ended, and well. */
+  isDone = false;
+
+  #report: Reporter;
+  #limits: Limits;
+  #console: string[] = [];
+  #output: string[] = [];
+  #started: number;
+  #alive: number;
+  #told: number;
+
+  /** @param now The time, in milliseconds from any moment. */
+  constructor(report: Reporter, limits: Limits, now: number) {
+    this.#report = report;
+    this.#limits = limits;
+    this.#started = this.#alive = this.#told = now;
+  }
+
+  /** Takes a line of the console. */
+  hearConsole(line: string, now: number): void {
+    this.#alive = now;
+    this.#keep(this.#console, line);
+  }
+
+  /** Takes a line of the progress file. @throws {HotbootError} when it says that it has failed. */
+  hearProgress(line: string, now: number): void {
+    this.#alive = now;
+    const [, verb, text = ""] = line.match(/^(\S+)\s*(.*)$/) ?? [];
+    if (verb === "step") {
+      this.#report.step(text);
+      this.#told = now;
+    } else if (verb === "output") {
+      if (text.startsWith("step ")) this.hearProgress(text, now); // as a recipe's script says it
+      else this.#keep(this.#output, text);
+    } else if (verb === "failed") {
+      throw new HotbootError(text || "it gave no reason");
+    } else if (verb === "done") {
+      this.isDone = true;
+    }
+  }
+
+  /** To be called again and again. @throws {HotbootError} when a limit has passed. */
+  check(now: number): void {
+    const { timeoutMs, silenceMs } = this.#limits;
+    if (now - this.#started > timeoutMs) throw new HotbootError(`it was not done within ${timeoutMs / 1000} s`);
+    if (now - this.#alive > silenceMs) throw new HotbootError(`it has shown no sign of life for ${silenceMs / 1000} s`);
+    if (now - this.#told < HEARTBEAT_MS) return;
+    this.#told = now;
+    const last = this.lastLines.at(-1);
+    const seconds = Math.round((now - this.#started) / 1000);
+    this.#report.step(`cloud-init has been at work for ${seconds} s${last ? `; last: ${last}` : ""}`);
+  }
+
+  #keep(lines: string[], line: string): void {
+    if (line === "") return;
+    this.#report.detail(line);
+    lines.push(line);
+    if (lines.length > LAST_LINES) lines.shift();
+  }
+}
+
+/**
+ * Returns when the guest has reported that cloud-init has done its work.
+ *
+ * @throws {HotbootError} when it has failed, or a limit has passed; the guest's last lines have been told then.
+ */
+export async function watchProvisioning(
+  paths: { serial: string; progress: string },
+  limits: Limits,
+  report: Reporter,
+  signal: AbortSignal,
+): Promise<void> {
+  const [serial, progress] = [new LineTail(paths.serial), new LineTail(paths.progress)];
+  const provisioning = new Provisioning(report, limits, performance.now());
+  try {
+    while (true) {
+      for (const line of await serial.lines()) provisioning.hearConsole(line, performance.now());
+      for (const line of await progress.lines()) provisioning.hearProgress(line, performance.now());
+      if (provisioning.isDone) return;
+      provisioning.check(performance.now());
+      await sleep(POLL_MS, signal);
+    }
+  } catch (error) {
+    const { lastLines } = provisioning;
+    if (lastLines.length > 0 && error instanceof HotbootError) {
+      report.warn(["the guest's last lines:", ...lastLines].join("\n  "));
+    }
+    throw error;
+  }
+}

@@ -1,0 +1,217 @@
+/** Getting an image from where it is published. */
+
+import { HotbootError } from "../base/error.ts";
+import type { ReleaseSource } from "../profile/profile.ts";
+import { GitHub } from "../release/github.ts";
+import { download } from "../release/download.ts";
+import { findToken } from "../release/token.ts";
+import { unzipOne } from "../release/zip.ts";
+import { type Download, WrongContent } from "../release/options.ts";
+import { type Emulator, imageKey } from "../instance/emulator.ts";
+import { privateDirectory } from "../instance/home.ts";
+import { type Image, type ImageOrigin, type ImagePart, readImage, requireOwnDisk, sha256File } from "./image.ts";
+import { requireUnused } from "../instance/users.ts";
+import { lockImage, type NewFiles, putInPlace, removeLeftovers, requireKnown, temporaryPath } from "./store.ts";
+
+/** What to pull, where it is not what the profile says. At most one of branch, tag, pull request and run is named. */
+export interface PullOptions {
+  /** `owner/name`. */
+  repository?: string;
+  /** The branch whose release it is. */
+  branch?: string;
+  /** The release's tag. */
+  tag?: string;
+  /** The pull request whose latest successful build it is. */
+  pullRequest?: number;
+  /** The workflow run that has built it. */
+  run?: number;
+  /** Pull it although it is there. */
+  force?: boolean;
+}
+
+/** What pulling gave. */
+export interface PullResult {
+  /** The image. */
+  image: Image;
+  /** False when it was there already. */
+  pulled: boolean;
+}
+
+/** What is to be pulled: where from, and each file's download; of a run, an archive with all of them. */
+interface Plan {
+  origin: Extract<ImageOrigin, { kind: "release" | "run" }>;
+  files?: [ImagePart, Download][];
+  archive?: Download;
+}
+
+/**
+ * Downloads the emulator's image, unless it is there. A broken download goes on where it was, in this run and the next.
+ * The earlier image, and a snapshot of it, are of use until the new one is in place.
+ *
+ * Needs net permission for GitHub and the hosts that it redirects to; env permission for `GITHUB_TOKEN`, `GH_TOKEN` and
+ * `HOTBOOT_GITHUB_API`; run permission for `gh`, without which it is not asked for a token (neither is it, nor are the
+ * first two variables read, where the emulator has one); read and write permission for
+ * the home; sys permission for `statfs`; net permission for the sockets of instances.
+ *
+ * @param emulator Which, from {@linkcode openEmulator}.
+ * @param options What, where it is not what the profile says.
+ * @returns The image, and whether it was downloaded now.
+ * @throws {HotbootError} when the profile names no release, an instance stands on the present image, or the new one cannot
+ * be had or is not what was published.
+ * @throws The reason of the emulator's signal, when that aborts. What has come is kept for the next attempt.
+ *
+ * @example
+ * ```ts
+ * import { openEmulator, pull } from "@hotboot/hotboot";
+ *
+ * const emulator = await openEmulator({ profile: "./shop.json" });
+ * const { image, pulled } = await pull(emulator, { pullRequest: 42 });
+ * console.log(pulled ? "pulled" : "there already", image.paths.disk);
+ * ```
+ */
+export async function pull(emulator: Emulator, options: PullOptions = {}): Promise<PullResult> {
+  const { home, profile, report, signal } = emulator;
+  const { release } = profile.image;
+  if (!release) {
+    throw new HotbootError(`profile '${profile.name}' names no release to pull: 'hotboot build' makes its image`);
+  }
+  using _lock = await lockImage(emulator);
+  await removeLeftovers(emulator);
+  const plan = await makePlan(emulator, release, options);
+  const existing = await readImage(emulator).catch(() => undefined); // a damaged one is replaced
+  if (!options.force && existing && isSame(existing.record.origin, plan.origin)) {
+    return { image: existing, pulled: false };
+  }
+  if (!options.force) await requireKnown(emulator, existing);
+  await requireUnused(emulator, existing);
+
+  const directory = `${home.images}/.pull-${imageKey(emulator)}`;
+  await privateDirectory(directory);
+  const fetchOne = async (what: Download) => {
+    report.step(`pull ${what.name} from ${plan.origin.repository}`);
+    const path = `${directory}/${what.name}`;
+    const { sha256 } = await download(path, what, {
+      signal,
+      onProgress: (done, total) => report.progress(what.name, done, total),
+      onTrouble: report.warn,
+    });
+    return { path, sha256 };
+  };
+  const removeAll = () => Deno.remove(directory, { recursive: true }).catch(() => {});
+  try {
+    const files = plan.archive
+      ? await unpack(emulator, release, await fetchOne(plan.archive))
+      : Object.fromEntries(await eachInTurn(plan.files!, async ([part, what]) => [part, await fetchOne(what)]));
+    await requirePublishedDisk(files.disk.path);
+    const image = await putInPlace(emulator, files as NewFiles, plan.origin);
+    await removeAll();
+    return { image, pulled: true };
+  } catch (error) {
+    if (error instanceof WrongContent) await removeAll(); // the next attempt is not to find it
+    throw error;
+  }
+}
+
+async function requirePublishedDisk(path: string): Promise<void> {
+  await requireOwnDisk(path, "pull another image").catch((error) => {
+    throw error instanceof HotbootError ? new WrongContent(error.message) : error;
+  });
+}
+
+/** GitHub, with what the environment says of it. */
+export async function openGitHub({ signal, token: given }: Emulator): Promise<GitHub> {
+  const api = Deno.env.get("HOTBOOT_GITHUB_API") || undefined;
+  const token = given === undefined ? await findToken(api, signal) : given;
+  return new GitHub({ signal, ...(api && { api }), ...(token && { token }) });
+}
+
+async function makePlan(emulator: Emulator, release: ReleaseSource, options: PullOptions): Promise<Plan> {
+  const github = await openGitHub(emulator);
+  const repository = options.repository ?? release.repository;
+  if (options.pullRequest !== undefined || options.run !== undefined) {
+    return await planRun(emulator, github, release, repository, options);
+  }
+  const { branch = release.branch ?? "main" } = options;
+  if (options.branch !== undefined && !release.tag.includes("{branch}")) {
+    throw new HotbootError(
+      `profile '${emulator.profile.name}' has one release for all branches: name another with --tag`,
+    );
+  }
+  const tag = options.tag ?? release.tag.replaceAll("{branch}", () => branch); // in a text, $ would have a meaning
+  const found = await github.release(repository, tag);
+  const files = Object.entries(release.assets).map(([part, pattern]): [ImagePart, Download] => {
+    const name = pattern.replaceAll("{arch}", emulator.arch);
+    const asset = found.assets.find((each) => each.name === name);
+    if (!asset) {
+      const there = found.assets.map((each) => each.name).join(", ") || "nothing";
+      throw new HotbootError(`release '${tag}' of ${repository} has no ${name}: there is ${there}`);
+    }
+    const sha256 = asset.digest?.match(/^sha256:([0-9a-f]{64})$/)?.[1];
+    return [part as ImagePart, {
+      name,
+      size: asset.size,
+      version: `${asset.url} ${asset.updated_at}`,
+      ...(sha256 && { sha256 }),
+      request: github.bytesRequest(asset.url),
+      explain: (response) => github.explain(response, `${name} of release '${tag}' of ${repository}`),
+    }];
+  });
+  const version = files.map(([, { sha256, version }]) => sha256 ?? version).join(" ");
+  return { origin: { kind: "release", repository, tag, published: found.published_at ?? "", version }, files };
+}
+
+async function planRun(
+  { arch, profile }: Emulator,
+  github: GitHub,
+  release: ReleaseSource,
+  repository: string,
+  { pullRequest, run }: PullOptions,
+): Promise<Plan> {
+  const { workflow } = release;
+  const name = release.artifact?.replaceAll("{arch}", arch);
+  if (!name || !workflow) {
+    throw new HotbootError(
+      `profile '${profile.name}' says neither by which workflow nor as what artifact images are built`,
+    );
+  }
+  const found = run === undefined ? await github.runOfPullRequest(repository, pullRequest!, workflow) : undefined;
+  const id = run ?? found!.id;
+  const artifact = await github.artifact(repository, id, name);
+  const sha256 = artifact.digest?.match(/^sha256:([0-9a-f]{64})$/)?.[1];
+  const branch = found?.head_branch ?? undefined;
+  const version = sha256 ?? String(artifact.id);
+  return {
+    origin: { kind: "run", repository, run: id, ...(branch && { branch }), published: artifact.created_at, version },
+    archive: {
+      name: `${name}.zip`,
+      version: artifact.archive_download_url,
+      // Without a digest it is an old one, whose size is that of the files in it.
+      ...(sha256 && { sha256, size: artifact.size_in_bytes }),
+      request: github.bytesRequest(artifact.archive_download_url),
+      explain: (response) => github.explain(response, `artifact '${name}' of run ${id} of ${repository}`),
+    },
+  };
+}
+
+/** Takes the image's files out of an artifact's archive. */
+async function unpack(emulator: Emulator, release: ReleaseSource, archive: { path: string }): Promise<NewFiles> {
+  const { arch, report, signal } = emulator;
+  const files = await eachInTurn(Object.entries(release.assets), async ([part, pattern]) => {
+    const name = pattern.replaceAll("{arch}", arch);
+    report.step(`unpack ${name}`);
+    const path = temporaryPath(emulator);
+    await unzipOne(archive.path, name, path, signal);
+    return [part, { path, sha256: await sha256File(path, signal) }] as const;
+  });
+  return Object.fromEntries(files) as NewFiles;
+}
+
+function isSame(origin: ImageOrigin, wanted: Plan["origin"]): boolean {
+  return origin.kind === wanted.kind && origin.version === wanted.version;
+}
+
+async function eachInTurn<T, R>(list: T[], use: (each: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  for (const each of list) results.push(await use(each));
+  return results;
+}

@@ -1,0 +1,109 @@
+/**
+ * A profile's recipe: where its files are, also when that is inside the compiled program, where no other program can read
+ * them; and a digest of what is in them.
+ */
+
+import { encodeHex } from "@std/encoding/hex";
+import { ensureDir } from "@std/fs/ensure-dir";
+import { walk } from "@std/fs/walk";
+import { dirname } from "@std/path/dirname";
+import { fromFileUrl } from "@std/path/from-file-url";
+import { GUESTS } from "../base/bundle.ts";
+import { HotbootError } from "../base/error.ts";
+import type { ScriptRecipe } from "../profile/profile.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import { sha256File } from "./image.ts";
+
+/** The absolute path of one of the recipe's files, as the profile names it. */
+export function recipePath({ profile, profileUrl }: Emulator, relative: string): string {
+  const url = new URL(relative, profileUrl);
+  if (url.protocol === "file:") return fromFileUrl(url).replace(/\/$/, "");
+  throw new HotbootError(
+    `the recipe of '${profile.name}' is at ${url.origin}, where it cannot be run: use a checkout, or the binary`,
+  );
+}
+
+/**
+ * Where the recipe's script is: where the profile says or, when that is inside the program, below `directory`, where the
+ * recipe's files are written.
+ */
+export async function scriptPath(
+  emulator: Emulator,
+  { script, inputs }: ScriptRecipe,
+  directory: string,
+): Promise<string> {
+  if (!isInProgram(emulator)) return recipePath(emulator, script);
+  const [from, to] = [fromFileUrl(GUESTS), `${directory}/recipe/`];
+  for (const input of inputs) {
+    for (const path of await filesAt(recipePath(emulator, input))) await copy(path, to + path.slice(from.length));
+  }
+  return to + recipePath(emulator, script).slice(from.length);
+}
+
+/** Whether the recipe is inside the compiled program. */
+function isInProgram({ profileUrl }: Emulator): boolean {
+  return Deno.build.standalone && profileUrl.href.startsWith(GUESTS.href);
+}
+
+/** Whether a file of the recipe can be run. Inside the program modes are not kept, but programs begin with "#!". */
+export async function isProgram(emulator: Emulator, path: string, mode: number | null): Promise<boolean> {
+  if (!isInProgram(emulator)) return ((mode ?? 0) & 0o111) !== 0;
+  const head = new Uint8Array(2);
+  using file = await Deno.open(path);
+  await file.read(head);
+  return isScript(head);
+}
+
+function isScript(bytes: Uint8Array): boolean {
+  return bytes[0] === 0x23 && bytes[1] === 0x21;
+}
+
+/** What all runs of a script depend on, as a digest. */
+export async function scriptDigest(emulator: Emulator, { inputs }: ScriptRecipe): Promise<string> {
+  return await digestOfLines([emulator.arch, ...await describeFiles(emulator, inputs)]);
+}
+
+/** SHA-256, in hex, of the lines in their order. */
+export async function digestOfLines(lines: string[]): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(lines.join("\n")));
+  return encodeHex(new Uint8Array(digest));
+}
+
+/**
+ * What the profile names, and what is below that: a line for each file, with its path, whether it can be run, and its
+ * content's digest.
+ */
+export async function describeFiles(emulator: Emulator, names: string[]): Promise<string[]> {
+  const lines: string[] = [];
+  for (const name of names) {
+    const root = recipePath(emulator, name);
+    const paths = await filesAt(root).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      throw new HotbootError(`the recipe of '${emulator.profile.name}' names ${name}, which is not there`);
+    });
+    for (const path of paths) {
+      const { isFile, mode } = await Deno.lstat(path);
+      const what = isFile
+        ? `${await isProgram(emulator, path, mode) ? "x" : "-"} ${await sha256File(path, emulator.signal)}`
+        : `-> ${await Deno.readLink(path)}`;
+      lines.push(`${name}${path.slice(root.length)} ${what}`);
+    }
+  }
+  return lines;
+}
+
+/** The path of a file or a link; of a directory, those of all files and links below it, sorted name by name. */
+async function filesAt(root: string): Promise<string[]> {
+  if (!(await Deno.lstat(root)).isDirectory) return [root];
+  const paths = await Array.fromAsync(walk(root, { includeDirs: false }), ({ path }) => path.replaceAll("/", "\0"));
+  return paths.sort().map((path) => path.replaceAll("\0", "/"));
+}
+
+async function copy(from: string, to: string): Promise<void> {
+  if ((await Deno.lstat(from)).isSymlink) {
+    throw new Error(`${from} is a link, which a recipe inside the program cannot have`);
+  }
+  await ensureDir(dirname(to));
+  const bytes = await Deno.readFile(from);
+  await Deno.writeFile(to, bytes, { mode: isScript(bytes) ? 0o755 : 0o644 });
+}

@@ -1,0 +1,61 @@
+/** Running a recipe that is a script. */
+
+import { TextLineStream } from "@std/streams/text-line-stream";
+import { HotbootError } from "../base/error.ts";
+import { onPath } from "../base/on_path.ts";
+import type { ScriptRecipe } from "../profile/profile.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import { scriptPath } from "./recipe.ts";
+
+/**
+ * Runs a script, and ends all that it has started when it is ended itself. Deno lets only those end a process group who
+ * may run everything. The image is not to depend on which permissions new files have here.
+ */
+const IN_A_GROUP = `umask 022; trap 'trap "" TERM; kill -TERM -- -$$' TERM; bash "$0" "$@" & wait $!`;
+
+/**
+ * Runs the script, which leaves what it makes in the directory `output`, in a process group of its own, so that ending it ends
+ * whatever it has started.
+ *
+ * @throws {HotbootError} when it fails, with its last words.
+ */
+export async function runScript(emulator: Emulator, recipe: ScriptRecipe, output: string): Promise<void> {
+  const { profile, report, signal } = emulator;
+  const bash = await onPath("bash");
+  if (!bash) throw new HotbootError("bash, which runs the recipe, is not on PATH: install it");
+  const script = await scriptPath(emulator, recipe, output);
+  const child = new Deno.Command(bash, {
+    args: ["-c", IN_A_GROUP, script, output, emulator.arch],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    detached: true,
+  }).spawn();
+  const onAbort = () => child.kill("SIGTERM");
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    signal.throwIfAborted();
+    let lastWords = "";
+    const hear = (line: string) => { // on either stream: tools that call back into the recipe may join them
+      const step = line.match(/^step (.+)/)?.[1];
+      if (step) return report.step(step);
+      if (line.trim() !== "") lastWords = line.trim();
+      report.detail(line);
+    };
+    await Promise.all([forEachLine(child.stdout, hear), forEachLine(child.stderr, hear)]);
+    const { code } = await child.status;
+    signal.throwIfAborted();
+    if (code !== 0) {
+      throw new HotbootError(`building the image of '${profile.name}' failed (exit code ${code}): ${lastWords}`);
+    }
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+    await child.status;
+  }
+}
+
+async function forEachLine(stream: ReadableStream<Uint8Array>, use: (line: string) => void): Promise<void> {
+  const text = stream.pipeThrough(new TextDecoderStream());
+  const lines: ReadableStream<string> = text.pipeThrough(new TextLineStream());
+  for await (const line of lines) use(line);
+}

@@ -1,0 +1,86 @@
+/** Putting images in place: whole, or not at all. */
+
+import { ensureDir } from "@std/fs/ensure-dir";
+import { HotbootError } from "../base/error.ts";
+import { type Emulator, imageKey, imageLock } from "../instance/emulator.ts";
+import { lock, privateDirectory, writeJson } from "../instance/home.ts";
+import {
+  hasUnknownImage,
+  type Image,
+  IMAGE_PARTS,
+  type ImageFile,
+  type ImageOrigin,
+  type ImagePart,
+  imagePath,
+  imageRecordPath,
+  readImage,
+  sizeAndTimes,
+} from "./image.ts";
+
+/** Files that are to become an image, with their digests. They are on the same disk as the home's images. */
+export type NewFiles = { disk: NewFile } & Partial<Record<ImagePart, NewFile>>;
+
+/** One of them. */
+export interface NewFile {
+  path: string;
+  sha256: string;
+}
+
+/** Keeps others from putting an image of this emulator in place; makes the directory. */
+export async function lockImage(emulator: Emulator): Promise<Disposable> {
+  const { home, profile, report, signal } = emulator;
+  // One that a person has named may be for others, too.
+  await (home.places.includes(home.images) ? ensureDir(home.images) : privateDirectory(home.images));
+  const onWait = () => report.step(`waiting for another hotboot that works on the image of '${profile.name}'`);
+  return await lock(home, imageLock(imageKey(emulator)), onWait, signal);
+}
+
+/** @throws {HotbootError} when the image is one that somebody else has put in place, which is not to be replaced unasked. */
+export async function requireKnown(emulator: Emulator, image: Image | undefined): Promise<void> {
+  if (image ? image.record.origin.kind !== "adopted" : !await hasUnknownImage(emulator)) return;
+  throw new HotbootError(
+    `${
+      imagePath(emulator, "disk")
+    } was put there by somebody else than hotboot, and is kept: --force replaces it, 'hotboot start' uses it`,
+  );
+}
+
+/** Renames the files into place. The old description goes first, and the new one comes last. */
+export async function putInPlace(emulator: Emulator, made: NewFiles, origin: ImageOrigin): Promise<Image> {
+  for (const { path } of Object.values(made)) {
+    using file = await Deno.open(path, { read: true, write: true });
+    await file.sync();
+  }
+  await Deno.remove(imageRecordPath(emulator)).catch(() => {});
+  const files: Partial<Record<ImagePart, ImageFile>> = {};
+  for (const part of Object.keys(IMAGE_PARTS) as ImagePart[]) {
+    const path = imagePath(emulator, part);
+    const file = made[part];
+    if (file) {
+      await Deno.rename(file.path, path);
+      files[part] = { ...await sizeAndTimes(path), sha256: file.sha256 };
+    } else {
+      await Deno.remove(path).catch(() => {});
+    }
+  }
+  await writeJson(imageRecordPath(emulator), { origin, created: new Date().toISOString(), files });
+  return (await readImage(emulator))!;
+}
+
+/** A path beside the images that the next hotboot removes, if this one does not. */
+export function temporaryPath(emulator: Emulator): string {
+  return `${emulator.home.images}/${temporaryPrefix(emulator)}${crypto.randomUUID()}`;
+}
+
+/** Removes what was killed half-way; the image's lock says that nothing is under way. */
+export async function removeLeftovers(emulator: Emulator): Promise<void> {
+  for await (const { name } of Deno.readDir(emulator.home.images)) {
+    if (name.startsWith(temporaryPrefix(emulator))) {
+      await Deno.remove(`${emulator.home.images}/${name}`, { recursive: true });
+    }
+  }
+}
+
+function temporaryPrefix(emulator: Emulator): string {
+  return `.tmp-${imageKey(emulator)}-`;
+}
