@@ -5,12 +5,12 @@
  */
 
 import { HotbootError, messageOf } from "../base/error.ts";
-import { replaceFile } from "../base/replace.ts";
+import { replaceFile } from "../base/files.ts";
 import { archiveChunks, contentSize, type SealedManifest } from "../snapshot/archive.ts";
 import { zstdCompressStream } from "../zstd/stream.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { findSnapshot, verifySnapshot } from "./snapshots.ts";
-import { writeAll } from "../base/write_all.ts";
+import { writeAll } from "../base/io.ts";
 
 /** What exporting gave. */
 export interface ExportResult {

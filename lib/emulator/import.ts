@@ -4,6 +4,7 @@
  * @module
  */
 
+import { sha256File } from "../base/hash.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
 import { StreamReader } from "../iso/content.ts";
 import { contentSize, readArchivedManifest, type SealedManifest, unpackFiles } from "../snapshot/archive.ts";
@@ -14,7 +15,7 @@ import { setBackingFile } from "../vm/qcow2.ts";
 import { zstdDecompressStream } from "../zstd/stream.ts";
 import { type Emulator, imageKey, lockSnapshots } from "../instance/emulator.ts";
 import { backingPath } from "../instance/home.ts";
-import { imagePath, sha256File } from "../image/image.ts";
+import { imagePath } from "../image/image.ts";
 import { judgeOf } from "./usable.ts";
 
 /** How to import. */

@@ -1,6 +1,7 @@
 /** The guest's serial console, which QEMU writes to a file. */
 
 import { HotbootError } from "../base/error.ts";
+import { pieces, readAt } from "../base/io.ts";
 import { sleep } from "../base/wait.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { instancePath } from "../instance/instance.ts";
@@ -43,7 +44,7 @@ export async function* logs(emulator: Emulator, options: LogOptions = {}): Async
     let inode = (await file.stat()).ino;
     await file.seek(await startOfLastLines(file, options.lines), Deno.SeekMode.Start);
     while (true) {
-      yield* rest(file);
+      for await (const piece of pieces(file, BLOCK)) yield piece.slice();
       if (!options.follow) return;
       await sleep(FOLLOW_INTERVAL_MS, emulator.signal);
       const now = await Deno.stat(path).catch(() => undefined);
@@ -68,11 +69,6 @@ async function openLog(path: string): Promise<Deno.FsFile> {
   }
 }
 
-async function* rest(file: Deno.FsFile): AsyncGenerator<Uint8Array> {
-  const buffer = new Uint8Array(BLOCK);
-  for (let read; (read = await file.read(buffer)) !== null;) yield buffer.slice(0, read);
-}
-
 /** Where the last `lines` lines begin, found from the end, so that a long log costs no more than a short one. */
 async function startOfLastLines(file: Deno.FsFile, lines = Infinity): Promise<number> {
   const { size } = await file.stat();
@@ -82,11 +78,7 @@ async function startOfLastLines(file: Deno.FsFile, lines = Infinity): Promise<nu
   let newlines = 0;
   for (let end = size; end > 0; end -= Math.min(end, BLOCK)) {
     const start = Math.max(0, end - BLOCK);
-    await file.seek(start, Deno.SeekMode.Start);
-    let got = 0;
-    for (let read; got < end - start && (read = await file.read(buffer.subarray(got, end - start))) !== null;) {
-      got += read;
-    }
+    const got = await readAt(file, start, buffer.subarray(0, end - start));
     for (let at = got - 1; at >= 0; at--) {
       const isLast = start + at === size - 1; // the newline that ends the last line begins no further one
       if (buffer[at] === NEWLINE && !isLast && ++newlines === lines) return start + at + 1;

@@ -10,7 +10,7 @@ import { difference, type Engine, type Manifest, readManifest, UnusableSnapshot 
 import { recordDigests, removeSnapshot, type Snapshot, snapshotIds } from "../snapshot/store.ts";
 import { type Arch, resolveArch } from "../vm/arch.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
-import { sha256File } from "../image/image.ts";
+import { sha256File } from "../base/hash.ts";
 import { type SnapshotUser, usersOfSnapshots } from "../instance/users.ts";
 import { fileFault, judgeOf, type Verdict } from "./usable.ts";
 

@@ -8,7 +8,8 @@
 import { concat } from "@std/bytes/concat";
 import { HotbootError } from "../base/error.ts";
 import { within } from "../base/wait.ts";
-import { writeAll } from "../base/write_all.ts";
+import { pieces, writeAll } from "../base/io.ts";
+import { Turns } from "../base/turns.ts";
 
 /**
  * How many requests to one port are under way. QEMU's user network listens with a backlog of 1 (libslirp's tcpx_listen),
@@ -62,7 +63,7 @@ export async function getAnswer(request: GuestRequest, signal: AbortSignal): Pro
     while (isChunked || !(got >= length)) { // it need not close the connection, though asked to
       const { value, done } = await bytes.next();
       if (done) break;
-      parts.push(value);
+      parts.push(value.slice());
       got += value.length;
       if (got > LONGEST_BODY) throw new HotbootError(`its answer is longer than ${LONGEST_BODY} bytes`);
     }
@@ -75,9 +76,9 @@ export async function getAnswer(request: GuestRequest, signal: AbortSignal): Pro
 async function exchange<T>(
   { port, path, method = "GET", headers = {}, body = "", timeoutMs = TIMEOUT_MS }: GuestRequest,
   outer: AbortSignal,
-  read: (bytes: AsyncIterableIterator<Uint8Array>) => Promise<T>,
+  read: (bytes: AsyncGenerator<Uint8Array>) => Promise<T>,
 ): Promise<T> {
-  using _turn = await takeTurn(port, outer);
+  using _turn = await turnsAt(port).take(outer);
   const limit = AbortSignal.timeout(timeoutMs);
   const signal = AbortSignal.any([outer, limit]);
   let abort = () => {};
@@ -96,7 +97,7 @@ async function exchange<T>(
     ];
     const head = new TextEncoder().encode(lines.join("\r\n") + "\r\n\r\n");
     await writeAll(connection, concat([head, content]));
-    return await read(received(connection));
+    return await read(pieces(connection, 64 * 1024));
   } catch (error) {
     outer.throwIfAborted();
     if (limit.aborted) throw new HotbootError(`no answer within ${timeoutMs / 1000} s`);
@@ -116,36 +117,16 @@ async function connect(port: number, signal: AbortSignal): Promise<Deno.TcpConn>
   }
 }
 
-const underWay = new Map<number, { free: number; waiting: (() => void)[] }>();
+const turns = new Map<number, Turns>();
 
-async function takeTurn(port: number, signal: AbortSignal): Promise<Disposable> {
-  signal.throwIfAborted();
-  if (!underWay.has(port)) underWay.set(port, { free: AT_ONCE, waiting: [] });
-  const turns = underWay.get(port)!;
-  const end = () => {
-    const next = turns.waiting.shift();
-    if (next) next();
-    else turns.free++;
-  };
-  if (turns.free > 0) turns.free--;
-  else {
-    const turn = new Promise<void>((resolve) => turns.waiting.push(resolve));
-    await within(turn, "a turn", { signal }).catch((error) => {
-      turn.then(end); // it goes to the next when it comes
-      throw error;
-    });
-  }
-  return { [Symbol.dispose]: end };
-}
-
-async function* received(connection: Deno.Conn): AsyncIterableIterator<Uint8Array> {
-  const buffer = new Uint8Array(64 * 1024);
-  for (let got; (got = await connection.read(buffer)) !== null;) yield buffer.slice(0, got);
+function turnsAt(port: number): Turns {
+  if (!turns.has(port)) turns.set(port, new Turns(AT_ONCE));
+  return turns.get(port)!;
 }
 
 /** The final answer's status line and header fields, and what came behind them. */
 async function readHead(
-  bytes: AsyncIterableIterator<Uint8Array>,
+  bytes: AsyncGenerator<Uint8Array>,
 ): Promise<{ status: number; headers: string; rest: Uint8Array }> {
   let got: Uint8Array = new Uint8Array();
   while (got.length < LONGEST_HEAD) {
@@ -163,7 +144,7 @@ async function readHead(
     }
     const { value, done } = await bytes.next();
     if (done) throw new HotbootError("it closed the connection without an answer");
-    got = concat([got, value]);
+    got = concat([got, value]); // a copy: the piece is gone with the next
   }
   throw new HotbootError("it does not answer as an HTTP server does");
 }

@@ -5,7 +5,7 @@ import type { BaseImage } from "../profile/profile.ts";
 import { download } from "../release/download.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { privateDirectory } from "../instance/home.ts";
-import { sha256File } from "./image.ts";
+import { sha256File } from "../base/hash.ts";
 import { recipePath, scriptDigest } from "./recipe.ts";
 import { runScript } from "./script.ts";
 

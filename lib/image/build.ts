@@ -1,12 +1,13 @@
 /** Building an image with the profile's recipe. */
 
+import { sha256File } from "../base/hash.ts";
 import { exists } from "@std/fs/exists";
 import { HotbootError } from "../base/error.ts";
 import type { Build } from "../profile/profile.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { requireUnused } from "../instance/users.ts";
 import { lockImage } from "./store.ts";
-import { type Image, type ImagePart, readImage, sha256File } from "./image.ts";
+import { type Image, type ImagePart, readImage } from "./image.ts";
 import { type NewFiles, putInPlace, removeLeftovers, requireKnown, temporaryPath } from "./store.ts";
 import { scriptDigest } from "./recipe.ts";
 import { runScript } from "./script.ts";

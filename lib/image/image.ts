@@ -1,8 +1,8 @@
 /** Images on disk: what there is, and whether it is still what was put there. */
 
-import { encodeHex } from "@std/encoding/hex";
 import { exists } from "@std/fs/exists";
 import { HotbootError } from "../base/error.ts";
+import { sha256File } from "../base/hash.ts";
 import { readQcow2Header } from "../vm/qcow2.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { writeJson } from "../instance/home.ts";
@@ -159,24 +159,6 @@ export async function readImageRecord(emulator: Emulator): Promise<ImageRecord |
 export async function sizeAndTimes(path: string): Promise<Omit<ImageFile, "sha256">> {
   const { size, mtime, ctime } = await Deno.stat(path);
   return { size, mtime: mtime?.getTime() ?? 0, ctime: ctime?.getTime() ?? 0 };
-}
-
-/** SHA-256 of a file of any size, in hex. @param onBytes Told how many more have been read, again and again. */
-export async function sha256File(
-  path: string,
-  signal?: AbortSignal,
-  onBytes: (count: number) => void = () => {},
-): Promise<string> {
-  const { createHash } = await import("node:crypto"); // Web Crypto cannot hash a stream
-  const hash = createHash("sha256");
-  using file = await Deno.open(path);
-  const buffer = new Uint8Array(1 << 20);
-  for (let read; (read = await file.read(buffer)) !== null;) {
-    signal?.throwIfAborted();
-    hash.update(buffer.subarray(0, read));
-    onBytes(read);
-  }
-  return encodeHex(new Uint8Array(hash.digest()));
 }
 
 function damaged(emulator: Emulator, why: string): HotbootError {

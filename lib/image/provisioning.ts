@@ -1,6 +1,7 @@
 /** Watching a machine while cloud-init sets it up: what it prints, what it reports, and whether it is alive. */
 
 import { HotbootError, printable } from "../base/error.ts";
+import { readAt } from "../base/io.ts";
 import { sleep } from "../base/wait.ts";
 import type { Reporter } from "../instance/emulator.ts";
 
@@ -41,11 +42,9 @@ export class LineTail {
   async #newBytes(): Promise<Uint8Array> {
     try {
       using file = await Deno.open(this.#path);
-      await file.seek(this.#position, Deno.SeekMode.Start);
       const { size } = await file.stat();
       const bytes = new Uint8Array(Math.max(0, size - this.#position));
-      let got = 0;
-      for (let read; got < bytes.length && (read = await file.read(bytes.subarray(got))) !== null;) got += read;
+      const got = await readAt(file, this.#position, bytes);
       this.#position += got;
       return bytes.subarray(0, got);
     } catch (error) {

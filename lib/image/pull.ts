@@ -1,5 +1,6 @@
 /** Getting an image from where it is published. */
 
+import { sha256File } from "../base/hash.ts";
 import { HotbootError } from "../base/error.ts";
 import type { ReleaseSource } from "../profile/profile.ts";
 import { GitHub } from "../release/github.ts";
@@ -9,7 +10,7 @@ import { unzipOne } from "../release/zip.ts";
 import { type Download, WrongContent } from "../release/options.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { privateDirectory } from "../instance/home.ts";
-import { type Image, type ImageOrigin, type ImagePart, readImage, requireOwnDisk, sha256File } from "./image.ts";
+import { type Image, type ImageOrigin, type ImagePart, readImage, requireOwnDisk } from "./image.ts";
 import { requireUnused } from "../instance/users.ts";
 import { lockImage, type NewFiles, putInPlace, removeLeftovers, requireKnown, temporaryPath } from "./store.ts";
 

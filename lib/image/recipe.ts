@@ -3,7 +3,6 @@
  * them; and a digest of what is in them.
  */
 
-import { encodeHex } from "@std/encoding/hex";
 import { ensureDir } from "@std/fs/ensure-dir";
 import { walk } from "@std/fs/walk";
 import { dirname } from "@std/path/dirname";
@@ -12,7 +11,7 @@ import { GUESTS } from "../base/bundle.ts";
 import { HotbootError } from "../base/error.ts";
 import type { ScriptRecipe } from "../profile/profile.ts";
 import type { Emulator } from "../instance/emulator.ts";
-import { sha256File } from "./image.ts";
+import { sha256, sha256File } from "../base/hash.ts";
 
 /** The absolute path of one of the recipe's files, as the profile names it. */
 export function recipePath({ profile, profileUrl }: Emulator, relative: string): string {
@@ -65,8 +64,7 @@ export async function scriptDigest(emulator: Emulator, { inputs }: ScriptRecipe)
 
 /** SHA-256, in hex, of the lines in their order. */
 export async function digestOfLines(lines: string[]): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(lines.join("\n")));
-  return encodeHex(new Uint8Array(digest));
+  return await sha256(lines.join("\n"));
 }
 
 /**

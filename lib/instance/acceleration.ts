@@ -1,35 +1,19 @@
 /** The accelerator that an emulator's guest runs with: which it is, what is said of it, and what happens when it is no good. */
 
-import { HotbootError } from "../base/error.ts";
 import { describePassedOver, type Hardware } from "../vm/accelerator.ts";
 import type { Arch } from "../vm/arch.ts";
 import { findQemu, passOverStuck, probeQemu, type QemuFacts, rememberedFacts } from "../vm/probe.ts";
-import type { QmpClient } from "../vm/qmp.ts";
-import { sleep } from "../base/wait.ts";
 import type { Emulator } from "./emulator.ts";
 import { type Home, privateDirectory } from "./home.ts";
+import { StuckGuest } from "./watch.ts";
 
 /** How the names of the files begin that remember what a QEMU can do. */
 const QEMU_CACHE = "qemu-";
-/** A guest that boots and shows nothing for so long gets nowhere. */
-const STUCK_MS = 60_000;
-const LOOK_MS = 1000;
 
 /** Another machine type than QEMU's newest, or another accelerator than what is best here. */
 export interface QemuChoice {
   machineType?: string;
   accelerator?: string;
-}
-
-/** A guest that has got nowhere. */
-export class StuckGuest extends HotbootError {
-  /** For how long it has shown nothing. */
-  readonly seconds: number;
-
-  constructor(seconds: number, accelerator: string) {
-    super(`with ${accelerator}, the guest has printed nothing and not used its disk for ${seconds} s`);
-    this.seconds = seconds;
-  }
 }
 
 /**
@@ -63,11 +47,6 @@ export async function forgetQemu({ home }: Emulator): Promise<void> {
   for await (const { name } of Deno.readDir(home.cache)) {
     if (name.startsWith(QEMU_CACHE)) await Deno.remove(`${home.cache}/${name}`).catch(() => {});
   }
-}
-
-/** Whether a person has named the accelerator. */
-function isNamed(): boolean {
-  return Boolean(Deno.env.get("HOTBOOT_ACCEL"));
 }
 
 function withVariable({ machineType, accelerator = Deno.env.get("HOTBOOT_ACCEL") || undefined }: QemuChoice) {
@@ -109,56 +88,5 @@ export async function bootWithin<T>(
     const cache = { facts: factsPath(home, arch, {}) };
     const stuck = { accelerator: accelerator as Hardware, seconds: error.seconds };
     return await boot(await passOverStuck(qemu.program, arch, cache, stuck, {}, { signal }));
-  }
-}
-
-/** A machine that boots. */
-export interface Booting {
-  /** The QEMU that it runs in. */
-  qemu: QemuFacts;
-  /** Its monitor. */
-  qmp: QmpClient;
-  /** The files that it writes its texts to. */
-  logs: string[];
-  /** How long all of the boot may take, in milliseconds. */
-  patienceMs: number;
-}
-
-/**
- * Does `work`, and no longer than the guest shows any sign of life: new text, or use of its disk. Without hardware
- * acceleration nothing is watched, since a guest is slow then and not stuck; nor with one that a person has named.
- *
- * @throws {StuckGuest} when it shows none for a minute, or half of its time where that is less; whatever `work` throws.
- */
-export async function unlessStuck(
-  emulator: Emulator,
-  booting: Booting,
-  work: (emulator: Emulator) => Promise<unknown>,
-): Promise<void> {
-  if (booting.qemu.accelerator === "tcg" || isNamed()) return void await work(emulator);
-  const over = new AbortController();
-  const watched = { ...emulator, signal: AbortSignal.any([emulator.signal, over.signal]) };
-  const working = work(watched);
-  try {
-    await Promise.race([working, watchForStuck(watched.signal, booting)]);
-  } finally {
-    over.abort();
-    await working.catch(() => {});
-  }
-}
-
-async function watchForStuck(signal: AbortSignal, { qemu, qmp, logs, patienceMs }: Booting): Promise<never> {
-  const limitMs = Math.min(STUCK_MS, patienceMs / 2);
-  let last = "";
-  let since = performance.now();
-  while (true) {
-    const sizes = await Promise.all(logs.map(async (path) => (await Deno.stat(path)).size));
-    const disks = await qmp.execute<{ stats: Record<string, unknown> }[]>("query-blockstats", {}, { signal });
-    const operations = disks.map(({ stats }) => [stats.rd_operations, stats.wr_operations]);
-    const now = JSON.stringify([sizes, operations]);
-    if (now !== last) [last, since] = [now, performance.now()];
-    const quietMs = performance.now() - since;
-    if (quietMs > limitMs) throw new StuckGuest(Math.round(quietMs / 1000), qemu.accelerator);
-    await sleep(Math.min(LOOK_MS, limitMs / 4), signal);
   }
 }

@@ -1,7 +1,7 @@
 /** The disk by which the host tells the guest what only the host knows. */
 
-import { encodeHex } from "@std/encoding/hex";
 import { HotbootError, messageOf } from "../base/error.ts";
+import { sha256 } from "../base/hash.ts";
 import { fill } from "../base/fill.ts";
 import { buildIso, type IsoFile } from "../iso/build.ts";
 import type { ConfigDisk } from "../profile/profile.ts";
@@ -16,8 +16,7 @@ export async function makeConfigDisk(emulator: Emulator): Promise<{ image: Uint8
   const { config } = emulator.profile;
   if (!config) return undefined;
   const image = buildIso(config.label, await filesOf(emulator, config), DATE);
-  const digest = await crypto.subtle.digest("SHA-256", image.slice());
-  return { image, sha256: encodeHex(new Uint8Array(digest)) };
+  return { image, sha256: await sha256(image) };
 }
 
 function filesOf(emulator: Emulator, { files }: ConfigDisk): Promise<IsoFile[]> {

@@ -28,7 +28,7 @@ export interface EmulatorOptions {
   profile?: string | LoadedProfile;
   /** hotboot's directory; unless told, `$HOTBOOT_HOME`, else what the profile says, else `~/.hotboot`. */
   home?: string;
-  /** The instance's name; `vm` unless told. */
+  /** The instance's name; the profile's own unless told, which is what the profile says, else the profile's name. */
   instance?: string;
   /** The guest's architecture; the host's unless told. */
   arch?: Arch;
@@ -69,7 +69,7 @@ const SILENT: Reporter = { step() {}, detail() {}, warn() {}, progress() {} };
  * those above it; env permission for `HOTBOOT_HOME` and `HOME`, unless the home is given, and for the variables that the
  * profile names.
  *
- * @param options What and where, if not the project's profile as instance `vm` in its usual home.
+ * @param options What and where, if not the project's profile as its own instance in its usual home.
  * @returns What the operations take.
  * @throws {HotbootError} when there is no such profile, it is malformed (the first wrong field, or the variable that makes
  * it wrong, is named), the instance's name is none, nothing says where the home is, or it lies below `/dev`, `/proc` or `/sys`.
@@ -87,14 +87,15 @@ const SILENT: Reporter = { step() {}, detail() {}, warn() {}, progress() {} };
 export async function openEmulator(options: EmulatorOptions = {}): Promise<Emulator> {
   const wanted = options.profile ?? await findProfile();
   const { profile, url } = typeof wanted === "string" ? await loadProfile(wanted) : wanted;
-  const instance = options.instance ?? "vm";
+  const home = new Home(await homeDirectory(profile, options.home), profile.home);
+  const instance = options.instance ?? await defaultInstance(profile, home);
   if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(instance)) {
     throw new HotbootError(`'${instance}' is no name for an instance: use lower-case letters, digits and dashes`);
   }
   return {
     profile,
     profileUrl: url,
-    home: new Home(await homeDirectory(profile, options.home), profile.home),
+    home,
     instance,
     arch: options.arch ?? HOST_ARCH,
     signal: options.signal ?? new AbortController().signal,
@@ -103,48 +104,31 @@ export async function openEmulator(options: EmulatorOptions = {}): Promise<Emula
   };
 }
 
+/**
+ * The profile's own instance: no command acts on another profile's machine. In version 0.1 that of all profiles was `vm`,
+ * which stays the instance of the profile that it was started with.
+ */
+async function defaultInstance({ name, home: { instance = name } = {} }: Profile, home: Home): Promise<string> {
+  const { state } = await Deno.permissions.query({ name: "read", path: home.instances });
+  if (state !== "granted" || instance === OLD_DEFAULT) return instance;
+  for (const file of ["kept.json", "instance.json"]) {
+    const text = await Deno.readTextFile(`${home.instance(OLD_DEFAULT)}/${file}`).catch(() => "");
+    try {
+      if (JSON.parse(text).profile === name) return OLD_DEFAULT;
+    } catch {
+      // nothing there, or damaged
+    }
+  }
+  return instance;
+}
+
+const OLD_DEFAULT = "vm";
+
 /** What images and snapshots of this emulator are called: `demo-amd64`. */
 export function imageKey(emulator: Emulator): string {
   return `${emulator.profile.name}-${emulator.arch}`;
 }
 
-/** Keeps other operations away from this instance until disposed of. */
-export function lockInstance(emulator: Emulator): Promise<Disposable> {
-  const { home, instance, report, signal } = emulator;
-  const onWait = () => report.step(`waiting for another hotboot that works on instance '${instance}'`);
-  return lock(home, instanceLock(instance), onWait, signal);
-}
-
-/** Whether another operation works on this instance. */
-export function isInstanceLocked({ home, instance }: Emulator): Promise<boolean> {
-  return isLocked(home, instanceLock(instance));
-}
-
-/** Keeps others from making a snapshot of this emulator until disposed of. */
-export function lockSnapshots(emulator: Emulator): Promise<Disposable> {
-  const { home, profile, report, signal } = emulator;
-  const onWait = () => report.step(`waiting for another hotboot that makes a snapshot of '${profile.name}'`);
-  return lock(home, snapshotsLock(imageKey(emulator)), onWait, signal);
-}
-
-/** The lock of those who make snapshots of this image. */
-export function snapshotsLock(key: string): string {
-  return `snapshots-${key}`;
-}
-
-/** The lock of those who put an image of this name in place. */
-export function imageLock(key: string): string {
-  return `image-${key}`;
-}
-
-function instanceLock(instance: string): string {
-  return `instance-${instance}`;
-}
-
-/** Where Deno opens files only for programs with all permissions, whatever link leads there: so do 2.6, 2.8 and 2.9. */
-const CLOSED = ["/dev", "/proc", "/sys"];
-
-/** The home's path. @throws {HotbootError} when nothing says where it is, or no command could work there. */
 async function homeDirectory({ home }: Profile, given?: string): Promise<string> {
   const path = await namedHome(home?.directory ?? "~/.hotboot", given);
   const real = await followLinks(path);
@@ -160,14 +144,14 @@ async function homeDirectory({ home }: Profile, given?: string): Promise<string>
 }
 
 async function namedHome(ofProfile: string, given?: string): Promise<string> {
-  const named = given ?? (Deno.env.get("HOTBOOT_HOME") || undefined);
-  if (named === undefined && ofProfile.startsWith("~/")) {
+  const named = given ?? (Deno.env.get("HOTBOOT_HOME") || ofProfile);
+  if (named.startsWith("~/")) {
     const user = Deno.env.get("HOME");
-    if (!user) throw new HotbootError("neither HOTBOOT_HOME nor HOME is set: say where with --home");
-    return user + ofProfile.slice(1).replace(/\/+$/, "");
+    if (!user) throw new HotbootError("HOME is not set, so ~ has no meaning: say where with --home");
+    return user + named.slice(1).replace(/\/+$/, "");
   }
   const { resolve } = await import("@std/path/resolve");
-  return resolve(named ?? ofProfile);
+  return resolve(named);
 }
 
 /** Where a path leads, as far as it is there and may be read; nobody is asked for permission. */

@@ -1,8 +1,7 @@
 /** hotboot's directory on the user's machine: where each thing lies, and who may touch it. */
 
-import { encodeHex } from "@std/encoding/hex";
 import { HotbootError, messageOf } from "../base/error.ts";
-import { sleep } from "../base/wait.ts";
+import { sha256 } from "../base/hash.ts";
 
 /** What a unix socket's path may have in bytes, without the final NUL: unix(7); macOS has less. */
 const SOCKET_PATH_LIMIT = Deno.build.os === "darwin" ? 103 : 107;
@@ -57,8 +56,7 @@ export class Home {
   async sockets(name: string): Promise<string> {
     const directory = this.instance(name);
     if (new TextEncoder().encode(directory + LONGEST_SOCKET_NAME).length <= SOCKET_PATH_LIMIT) return directory;
-    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(directory));
-    return `/tmp/hotboot-${encodeHex(new Uint8Array(digest)).slice(0, 16)}`;
+    return `/tmp/hotboot-${(await sha256(directory)).slice(0, 16)}`;
   }
 
   /** Makes the directory with the short name. @throws {HotbootError} as {@linkcode hasShortDirectory} does. */
@@ -113,73 +111,4 @@ async function ifThere<T>(found: Promise<T>): Promise<T | undefined> {
     if (error instanceof Deno.errors.NotFound) return undefined;
     throw error;
   });
-}
-
-/** Writes a file of the user's own in one step: readers see the old content or the new, never a part. */
-export async function writePrivate(path: string, text: string): Promise<void> {
-  const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.tmp`;
-  await Deno.writeTextFile(temporary, text, { mode: 0o600 });
-  await Deno.rename(temporary, path);
-}
-
-/** The same of a value. */
-export async function writeJson(path: string, value: unknown): Promise<void> {
-  await writePrivate(path, JSON.stringify(value, null, 2) + "\n");
-}
-
-/** Whether another program holds the lock called `name`. Nothing is written. */
-export async function isLocked(home: Home, name: string): Promise<boolean> {
-  try {
-    using held = await holdNow(await Deno.open(`${home.root}/locks/${name}`));
-    return held === undefined;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
-
-/**
- * Holds the lock called `name` until it is disposed of or the program ends, however it ends.
- *
- * @param onWait Called once when another program holds it, before waiting.
- */
-export async function lock(
-  home: Home,
-  name: string,
-  onWait: () => void,
-  signal?: AbortSignal,
-): Promise<Disposable> {
-  for (let waited = false;; waited = true) {
-    const held = await tryLock(home, name);
-    if (held) return held;
-    if (!waited) onWait();
-    await sleep(100, signal);
-  }
-}
-
-/** The same without waiting; `undefined` when another program holds it. */
-export async function tryLock(home: Home, name: string): Promise<Disposable | undefined> {
-  await privateDirectory(`${home.root}/locks`);
-  const file = await Deno.open(`${home.root}/locks/${name}`, { create: true, write: true, mode: 0o600 });
-  return await holdNow(file);
-}
-
-/** How long taking a free lock takes at the most, where the runtime can only wait for it. */
-const LOCKING_MS = 100;
-
-/** The file with its lock held, or `undefined`, and then it is closed, when another program holds that. */
-async function holdNow(file: Deno.FsFile): Promise<Deno.FsFile | undefined> {
-  if (typeof file.tryLock === "function") {
-    if (await file.tryLock(true)) return file;
-    file.close();
-    return undefined;
-  }
-  let isWanted = true; // Deno 2.6 can only wait
-  const locking = file.lock(true).then(() => {
-    if (isWanted) return file;
-    file.close();
-  });
-  const held = await Promise.race([locking, sleep(LOCKING_MS)]);
-  isWanted = held !== undefined;
-  return held ?? undefined;
 }

@@ -1,66 +1,64 @@
-/** Which instances stand on which snapshots and images: on their disks, and those that run also on a snapshot's RAM. */
+/** Which instances use which snapshots and images: their disks are on top of them, and those that run use the RAM, too. */
 
 import { HotbootError } from "../base/error.ts";
 import type { Identity } from "../snapshot/manifest.ts";
 import type { Emulator } from "./emulator.ts";
-import { type Image, IMAGE_DISK } from "../image/image.ts";
-import { findRunning, instanceNames, isBeingStarted, readInstance } from "./instance.ts";
-import { readKept } from "./kept.ts";
+import { IMAGE_DISK } from "./identity.ts";
+import { type StateName, stateOf } from "./state.ts";
 
-/** An instance that stands on a snapshot. */
+/** An instance that uses a snapshot. */
 export interface SnapshotUser {
   /** Its name. */
   instance: string;
   /** What it does, or has kept. */
-  state: "starting" | "running" | "suspended" | "shut down";
+  state: StateName;
 }
 
-/** What an instance stands on. */
-interface Footing {
+/** What an instance's files depend on. */
+interface Dependency {
   snapshot?: string;
   identity: Identity;
 }
 
-/** For each snapshot that any instance of this home stands on, by its id, those instances. */
+/** For each snapshot that any instance of this home uses, by its id, those instances. */
 export async function usersOfSnapshots(emulator: Emulator): Promise<Map<string, SnapshotUser[]>> {
   const users = new Map<string, SnapshotUser[]>();
-  for (const { user, footing } of await usersAndFootings(emulator)) {
-    if (footing.snapshot) users.set(footing.snapshot, [...users.get(footing.snapshot) ?? [], user]);
+  for (const { user, on: { snapshot } } of await dependencies(emulator)) {
+    if (snapshot) users.set(snapshot, [...users.get(snapshot) ?? [], user]);
   }
   return users;
 }
 
-/** @throws {HotbootError} when an instance stands on the image, whose disk would be lost with it. */
-export async function requireUnused(emulator: Emulator, image: Image | undefined): Promise<void> {
-  const digest = image?.record.files.disk.sha256;
-  for (const { user, footing } of digest ? await usersAndFootings(emulator) : []) {
-    if (footing.identity[IMAGE_DISK] !== digest) continue;
-    throw new HotbootError(
-      `instance '${user.instance}' is ${user.state} and stands on the present image, which another would replace: drop it first ('hotboot stop --discard')`,
-    );
-  }
+/** @throws {HotbootError} when an instance uses the image with this disk, and would lose its own disk with it. */
+export async function requireUnused(emulator: Emulator, diskDigest: string | undefined): Promise<void> {
+  if (diskDigest === undefined) return;
+  const found = (await dependencies(emulator)).find(({ on }) => on.identity[IMAGE_DISK] === diskDigest);
+  if (!found) return;
+  const { instance, state } = found.user;
+  throw new HotbootError(
+    `instance '${instance}' is ${state} and uses the present image, which another would replace: drop it first ('hotboot stop --discard${
+      instance === emulator.instance ? "" : ` --instance ${instance}`
+    }')`,
+  );
 }
 
-/** All instances of this home that stand on anything. What a crash has left of one does not. */
-async function usersAndFootings(emulator: Emulator): Promise<{ user: SnapshotUser; footing: Footing }[]> {
-  const found: { user: SnapshotUser; footing: Footing }[] = [];
-  for (const name of await instanceNames(emulator)) {
-    const instance = { ...emulator, instance: name };
-    const [record, kept] = await Promise.all([readInstance(instance), readKept(instance).catch(() => undefined)]);
-    const state = record && await runState(instance);
-    if (state) found.push({ user: { instance: name, state }, footing: record! });
-    else if (kept) found.push({ user: { instance: name, state: kept.how }, footing: kept });
+/** All instances of this home that depend on anything. What a crash has left of a start does not. */
+async function dependencies(emulator: Emulator): Promise<{ user: SnapshotUser; on: Dependency }[]> {
+  const found: { user: SnapshotUser; on: Dependency }[] = [];
+  for (const instance of await instanceNames(emulator)) {
+    await using state = await stateOf({ ...emulator, instance });
+    const record = "record" in state ? state.record : undefined;
+    if (record) found.push({ user: { instance, state: state.kind }, on: record });
   }
   return found;
 }
 
-async function runState(instance: Emulator): Promise<"starting" | "running" | undefined> {
-  if (await isBeingStarted(instance)) return "starting";
+/** The names of all instances of the emulator's home. */
+export async function instanceNames({ home }: Emulator): Promise<string[]> {
   try {
-    await using running = await findRunning(instance);
-    return running && "running";
-  } catch {
-    instance.signal.throwIfAborted();
-    return "running"; // a QEMU that hangs has its files open
+    return (await Array.fromAsync(Deno.readDir(home.instances), ({ name }) => name)).sort();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
   }
 }

@@ -1,5 +1,7 @@
 /** Where an image's bytes come from. */
 
+import { readAt } from "../base/io.ts";
+import { Turns } from "../base/turns.ts";
 import { IsoError, shown } from "./entry.ts";
 
 /** Bytes that can be read at any place. */
@@ -38,22 +40,15 @@ export async function fileSource(path: string): Promise<IsoSource> {
     file.close();
     throw new IsoError(`${path} is a directory, not an image`);
   }
-  let last: Promise<unknown> = Promise.resolve(); // the file has one position, so reads take turns
-  const readNow = async (offset: number, into: Uint8Array) => {
-    await file.seek(offset, Deno.SeekMode.Start);
-    for (let got = 0; got < into.length;) {
-      const count = await file.read(into.subarray(got));
-      if (count === null) throw new IsoError(`${path} became shorter while it was read`);
-      got += count;
-    }
-  };
+  const turns = new Turns(); // the file has one position
   return {
     size,
-    read(offset, into) {
-      const turn = last.then(() => readNow(offset, into));
-      last = turn.catch(() => {});
-      return turn;
-    },
+    read: (offset, into) =>
+      turns.run(async () => {
+        if (await readAt(file, offset, into) < into.length) {
+          throw new IsoError(`${path} became shorter while it was read`);
+        }
+      }),
     close: () => file.close(),
   };
 }

@@ -9,8 +9,8 @@ import { SECTOR, sectorsFor } from "./ecma119.ts";
 import { type IsoContent, type IsoEntry, IsoError, type IsoOptions } from "./entry.ts";
 import { type Layout, layOut } from "./layout.ts";
 import { buildTree, type FileNode } from "./tree.ts";
-import { replaceFile } from "../base/replace.ts";
-import { writeAll } from "../base/write_all.ts";
+import { replaceFile } from "../base/files.ts";
+import { writeAll } from "../base/io.ts";
 
 const LONGEST_LABEL = 32;
 /** One piece of an image: large enough that a system call is cheap, small enough to have a few at a time. */

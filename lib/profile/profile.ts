@@ -194,6 +194,8 @@ export interface ProfileHome {
   instances?: string;
   /** Where images lie, likewise; `images` unless told. */
   images?: string;
+  /** What the profile's own instance is called; as the profile unless told. */
+  instance?: string;
 }
 
 /**

@@ -111,11 +111,7 @@ export class PartFile {
   async save(): Promise<void> {
     this.#saved = performance.now();
     const text = JSON.stringify(this.#state);
-    this.#saving = this.#saving.catch(() => {}).then(async () => {
-      const temporary = `${this.path}.json.tmp`;
-      await Deno.writeTextFile(temporary, text, { mode: 0o600 });
-      await Deno.rename(temporary, `${this.path}.json`);
-    });
+    this.#saving = writeWhole(`${this.path}.json`, text);
     await this.#saving;
   }
 

@@ -13,7 +13,7 @@ import { get, hostOf, pauseBefore, TransientError } from "./http.ts";
 import { type Download, type DownloadOptions, WrongContent } from "./options.ts";
 import type { PartFile, Range } from "./part_file.ts";
 import { requireRoom } from "./room.ts";
-import { writeAll } from "../base/write_all.ts";
+import { writeAll } from "../base/io.ts";
 
 /** What is written at once; and how much where connections break. */
 const BUFFER = 4 * 1024 * 1024;

@@ -2,6 +2,8 @@
 
 import { type FileEntry, ZipReader } from "@zip.js/zip.js/lib/zip-core-reader.js";
 import { HotbootError, messageOf } from "../base/error.ts";
+import { readAt } from "../base/io.ts";
+import { Turns } from "../base/turns.ts";
 import { WrongContent } from "./options.ts";
 import { requireRoom } from "./room.ts";
 
@@ -49,7 +51,7 @@ function fileName(path: string): string {
 class RandomAccess {
   readonly size: number;
   #file: Deno.FsFile;
-  #last: Promise<unknown> = Promise.resolve();
+  #turns = new Turns();
 
   constructor(file: Deno.FsFile, size: number) {
     this.#file = file;
@@ -75,17 +77,10 @@ class RandomAccess {
 
   /** Reads take turns, because the file has one position. */
   readUint8Array(index: number, length: number): Promise<Uint8Array> {
-    const turn = this.#last.then(async () => {
+    return this.#turns.run(async () => {
       const bytes = new Uint8Array(Math.max(0, Math.min(length, this.size - index)));
-      await this.#file.seek(index, Deno.SeekMode.Start);
-      for (let got = 0; got < bytes.length;) {
-        const read = await this.#file.read(bytes.subarray(got));
-        if (read === null) throw new HotbootError("the archive became shorter");
-        got += read;
-      }
+      if (await readAt(this.#file, index, bytes) < bytes.length) throw new HotbootError("the archive became shorter");
       return bytes;
     });
-    this.#last = turn.catch(() => {});
-    return turn;
   }
 }

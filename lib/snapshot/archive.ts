@@ -5,6 +5,7 @@
 
 import { createHash } from "node:crypto"; // Web Crypto cannot hash a stream
 import { HotbootError, messageOf } from "../base/error.ts";
+import { pieces } from "../base/io.ts";
 import { writeSparse } from "../zstd/sparse.ts";
 import type { Fingerprint } from "./fingerprint.ts";
 import { ENGINE_FILES, malformed, type Manifest } from "./manifest.ts";
@@ -98,7 +99,10 @@ export async function readArchivedManifest(tar: TarReader): Promise<SealedManife
   if (member.size > LONGEST_MANIFEST) throw unsound("its manifest is too long");
   const bytes = new Uint8Array(member.size);
   let used = 0;
-  for (let got; (got = await tar.read(bytes.subarray(used))) !== null;) used += got;
+  for await (const piece of pieces(tar)) {
+    bytes.set(piece, used);
+    used += piece.length;
+  }
   let manifest: Manifest;
   try {
     manifest = JSON.parse(new TextDecoder().decode(bytes));
@@ -175,14 +179,12 @@ export async function unpackFiles(
 async function unpackOne(tar: TarReader, path: string, size: number, onBytes: OnBytes): Promise<string> {
   using file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
   const hash = createHash("sha256");
-  const buffer = new Uint8Array(CHUNK);
   let offset = 0;
-  for (let got; (got = await tar.read(buffer)) !== null;) {
-    const part = buffer.subarray(0, got);
+  for await (const part of pieces(tar, CHUNK)) {
     hash.update(part);
     writeSparse(file, part, offset);
-    offset += got;
-    onBytes(got);
+    offset += part.length;
+    onBytes(part.length);
   }
   await file.truncate(size).catch((error) => {
     throw new HotbootError(`${path} cannot be made ${size} bytes long (${messageOf(error)}): use another disk`);

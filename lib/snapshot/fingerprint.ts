@@ -5,7 +5,8 @@
  * files differ in their sampled pages; one flipped bit may hide between them.
  */
 
-import { encodeHex } from "@std/encoding/hex";
+import { readAt } from "../base/io.ts";
+import { sha256 } from "../base/hash.ts";
 
 /** A file's size in bytes and its sampled digest. */
 export interface Fingerprint {
@@ -63,12 +64,8 @@ async function digest(path: string, pages: number[], length: number): Promise<st
   using file = await Deno.open(path);
   const bytes = new Uint8Array(pages.length * length);
   for (const [index, page] of pages.entries()) {
-    const into = bytes.subarray(index * length, (index + 1) * length);
-    await file.seek(page * PAGE, Deno.SeekMode.Start);
-    for (let got = 0, read: number | null; got < into.length; got += read) {
-      read = await file.read(into.subarray(got));
-      if (read === null) break; // it is shorter than it was: the digest tells
-    }
+    // One that is shorter than it was has another digest.
+    await readAt(file, page * PAGE, bytes.subarray(index * length, (index + 1) * length));
   }
-  return encodeHex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));
+  return await sha256(bytes);
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { writeJson } from "../base/files.ts";
 import { isSameBoot } from "../base/boot_time.ts";
 import { HotbootError } from "../base/error.ts";
 import { type Fingerprint, fingerprint, matches } from "./fingerprint.ts";
@@ -136,9 +137,7 @@ export function malformed(manifest: Manifest): string | undefined {
 
 /** Writes it in one step, in place of an earlier one. */
 export async function writeManifest(directory: string, manifest: Manifest): Promise<void> {
-  const temporary = `${directory}/.${MANIFEST}.tmp`;
-  await Deno.writeTextFile(temporary, JSON.stringify(manifest, null, 2) + "\n", { mode: 0o600 });
-  await Deno.rename(temporary, `${directory}/${MANIFEST}`);
+  await writeJson(`${directory}/${MANIFEST}`, manifest);
 }
 
 /** The first reason why a snapshot cannot be resumed on a machine with `identity`, or `undefined`. */

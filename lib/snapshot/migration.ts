@@ -9,7 +9,7 @@
 import { HotbootError } from "../base/error.ts";
 import type { QmpClient, QmpEvent } from "../vm/qmp.ts";
 import { type WaitOptions, within } from "../base/wait.ts";
-import { writeAll } from "../base/write_all.ts";
+import { pieces, writeAll } from "../base/io.ts";
 
 /**
  * What is moved: `devices` leaves out memory that is a shared file (the capability `x-ignore-shared`), which is the
@@ -20,7 +20,6 @@ export type What = "devices" | "all";
 const TIMEOUT_MS = 30_000;
 /** RAM may take as long as its disk does; a machine that makes no progress at all shows in its process. */
 export const RAM_TIMEOUT_MS = 600_000;
-const CHUNK_BYTES = 1 << 20;
 /** QEMU holds back to 128 MiB/s unless told otherwise, out of regard for a network. */
 export const UNLIMITED = 2 ** 50;
 
@@ -116,12 +115,10 @@ export async function requireCompleted(qmp: QmpClient, { data }: QmpEvent): Prom
 async function copyToFile(connection: Deno.Conn, path: string): Promise<void> {
   using _connection = connection;
   using file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
-  const buffer = new Uint8Array(CHUNK_BYTES);
-  for (let got; (got = await connection.read(buffer)) !== null;) await writeAll(file, buffer.subarray(0, got));
+  for await (const piece of pieces(connection)) await writeAll(file, piece);
 }
 
 async function copyFromFile(path: string, connection: Deno.Conn): Promise<void> {
   using file = await Deno.open(path);
-  const buffer = new Uint8Array(CHUNK_BYTES);
-  for (let got; (got = await file.read(buffer)) !== null;) await writeAll(connection, buffer.subarray(0, got));
+  for await (const piece of pieces(file)) await writeAll(connection, piece);
 }

@@ -8,6 +8,7 @@
 
 import { HotbootError } from "../base/error.ts";
 import { decodeBase64, encodeBase64 } from "@std/encoding/base64";
+import { Turns } from "../base/turns.ts";
 import { connectUnix } from "./connect.ts";
 import { DELIMITER, type Duplex, JsonLines } from "./json_lines.ts";
 import { sleep, type WaitOptions, within } from "../base/wait.ts";
@@ -85,7 +86,7 @@ const CHUNK_BYTES = 256 * 1024;
  */
 export class GuestAgent implements AsyncDisposable {
   #lines: JsonLines;
-  #last: Promise<unknown> = Promise.resolve();
+  #turns = new Turns();
 
   private constructor(lines: JsonLines) {
     this.#lines = lines;
@@ -133,14 +134,13 @@ export class GuestAgent implements AsyncDisposable {
    * @throws {HotbootError} when it goes away or does not answer in time; the connection is of no more use then.
    */
   async execute<T = unknown>(command: string, args: object = {}, options: WaitOptions = {}): Promise<T> {
-    const turn = this.#last.then(async () => {
+    const turn = this.#turns.run(async () => {
       const sent = await this.#lines.write({ execute: command, arguments: args }).then(() => true, () => false);
       const reply = sent && await this.#lines.read() as { return?: T; error?: { desc: string } } | undefined;
       if (!reply) throw new HotbootError(`the guest agent went away during '${command}'`);
       if (reply.error) throw new GuestAgentError(command, reply.error.desc);
       return reply.return as T;
     });
-    this.#last = turn.catch(() => {});
     const limits = { timeoutMs: DEFAULT_TIMEOUT_MS, ...options };
     return await within(turn, `the guest agent ('${command}')`, limits);
   }

@@ -1,9 +1,10 @@
 /** Finding QEMU and what it can do here, by asking the program itself. */
 
-import { encodeHex } from "@std/encoding/hex";
 import { bootTime, isSameBoot } from "../base/boot_time.ts";
 import { toText } from "@std/streams/to-text";
 import { HotbootError, messageOf } from "../base/error.ts";
+import { writeJson, writeWhole } from "../base/files.ts";
+import { sha256 } from "../base/hash.ts";
 import { onPath } from "../base/on_path.ts";
 import { sleep, type WaitOptions } from "../base/wait.ts";
 import {
@@ -172,7 +173,7 @@ async function keyOf(program: string, arch: Arch, { accelerator = "", machineTyp
 }
 
 async function remember(path: string, key: string, facts: QemuFacts): Promise<void> {
-  await writeCache(path, JSON.stringify({ key, booted: bootTime(), time: Date.now(), facts } satisfies Memory));
+  await writeJson(path, { key, booted: bootTime(), time: Date.now(), facts } satisfies Memory);
 }
 
 async function readMemory(path: string): Promise<Memory | undefined> {
@@ -181,13 +182,6 @@ async function readMemory(path: string): Promise<Memory | undefined> {
   } catch {
     return undefined; // none yet, or not readable: ask
   }
-}
-
-async function writeCache(path: string, content: string | Uint8Array): Promise<void> {
-  const temporary = `${path}.${crypto.randomUUID()}`;
-  const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
-  await Deno.writeFile(temporary, bytes, { mode: 0o600 });
-  await Deno.rename(temporary, path);
 }
 
 /** The hardware accelerator that QEMU may have for a guest of this architecture. */
@@ -251,7 +245,7 @@ async function compare(
   path: string,
   signal?: AbortSignal,
 ): Promise<number> {
-  await writeCache(path, accelerationGuest(candidate.arch));
+  await writeWhole(path, accelerationGuest(candidate.arch));
   const standard: Standard | undefined = await measureEmulation(emulation, path, signal);
   return standard ? await slowdown(candidate, path, standard, signal) : 1;
 }
@@ -285,12 +279,9 @@ async function ask({ program, machine, accelerator, cpuModel }: Candidate, limit
     const machineType = machines.find(({ alias, name }) => alias === machine || name === machine)?.name ?? machine;
     const kind = machineType.replace(/[\d.]+$/, ""); // pc-q35-
     const machineTypes = machines.map(({ name }) => name).filter((name) => name.startsWith(kind));
-    const digest = await crypto.subtle.digest(
-      "SHA-256",
-      new TextEncoder().encode(await features(qmp, cpuModel, limits)),
-    );
+    const cpuFeatures = await sha256(await features(qmp, cpuModel, limits));
     await qmp.execute("quit");
-    return { version: qmp.version, machineType, machineTypes, cpuFeatures: encodeHex(new Uint8Array(digest)) };
+    return { version: qmp.version, machineType, machineTypes, cpuFeatures };
   } catch (error) {
     const hasEnded = await Promise.race([child.status, sleep(ENDING_MS)]) !== undefined; // then it has said why
     const said = hasEnded ? (await stderr).trim() : "";

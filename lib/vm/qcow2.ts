@@ -5,7 +5,7 @@
  */
 
 import { HotbootError } from "../base/error.ts";
-import { writeAll } from "../base/write_all.ts";
+import { readFull, writeAll } from "../base/io.ts";
 
 const MAGIC = 0x514649fb; // "QFI" and 0xfb
 const CLUSTER_BITS = 16; // QEMU's default: 64 KiB
@@ -40,7 +40,7 @@ export async function readQcow2Header(path: string): Promise<Qcow2Header> {
   const head = new Uint8Array(4096);
   try {
     using file = await Deno.open(path);
-    await file.read(head);
+    await readFull(file, head);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) throw new HotbootError(`no disk at ${path}`);
     throw error;
@@ -112,8 +112,7 @@ export async function setBackingFile(path: string, backingFile: string): Promise
   const damaged = (why: string) => new HotbootError(`${path.split("/").at(-1)} is no overlay of hotboot's: ${why}`);
   using file = await Deno.open(path, { read: true, write: true });
   const head = new Uint8Array(HEAD_BYTES);
-  let length = 0;
-  for (let got; length < head.length && (got = await file.read(head.subarray(length))) !== null;) length += got;
+  const length = await readFull(file, head);
   const view = new DataView(head.buffer);
   const version = view.getUint32(4);
   if (view.getUint32(0) !== MAGIC || (version !== 2 && version !== 3)) throw damaged("it is no qcow2 disk");

@@ -11,10 +11,10 @@ import { truncated, ZstdError } from "./frame.ts";
 import { Input } from "./input.ts";
 import { type Extent, FRAME } from "./jobs.ts";
 import { Pool } from "./pool.ts";
-import { replaceFile } from "../base/replace.ts";
+import { replaceFile } from "../base/files.ts";
 import { cannotWrite } from "./sparse.ts";
 import { Writer } from "./writer.ts";
-import { writeAll } from "../base/write_all.ts";
+import { writeAll } from "../base/io.ts";
 
 /** For each so many bytes of compressed data a thread may be worth its start. */
 const WORTHWHILE = 256 * 1024;

@@ -7,7 +7,7 @@ import { recipePath } from "../../image/recipe.ts";
 import { HotbootError } from "../../base/error.ts";
 import { onPath } from "../../base/on_path.ts";
 import type { CloudInit, ScriptRecipe } from "../../profile/profile.ts";
-import { replacedPaths } from "../../base/replace.ts";
+import { replacedPaths } from "../../base/files.ts";
 import { firmwarePlaces } from "../../vm/firmware.ts";
 import { qemuProgram } from "../../vm/probe.ts";
 import { type Condition, type Program, type Row, TABLE } from "./table.ts";

@@ -2,7 +2,7 @@
 
 import type { Reporter } from "../../instance/emulator.ts";
 import { ProgressLine } from "./progress.ts";
-import { writeAll } from "../../base/write_all.ts";
+import { writeAll } from "../../base/io.ts";
 
 /** Prints bytes, or a text and a newline, on standard output. */
 export async function print(what: string | Uint8Array): Promise<void> {

@@ -1,0 +1,27 @@
+/** SHA-256 of what is too large for memory. */
+
+import { encodeHex } from "@std/encoding/hex";
+import { pieces } from "./io.ts";
+
+/** SHA-256 of a file of any size, in hex. @param onBytes Told how many more have been read, again and again. */
+export async function sha256File(
+  path: string,
+  signal?: AbortSignal,
+  onBytes: (count: number) => void = () => {},
+): Promise<string> {
+  const { createHash } = await import("node:crypto"); // Web Crypto cannot hash a stream; a resume needs neither
+  const hash = createHash("sha256");
+  using file = await Deno.open(path);
+  for await (const piece of pieces(file)) {
+    signal?.throwIfAborted();
+    hash.update(piece);
+    onBytes(piece.length);
+  }
+  return hash.digest("hex");
+}
+
+/** SHA-256 of a text or bytes, in hex. */
+export async function sha256(content: string | Uint8Array): Promise<string> {
+  const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content.slice();
+  return encodeHex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));
+}

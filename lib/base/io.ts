@@ -1,0 +1,34 @@
+/** Reads and writes that may do less than they are asked for. */
+
+/** What fills some of `into` and gives how much; `null` at the end. */
+export interface Source {
+  read(into: Uint8Array): Promise<number | null> | number | null;
+}
+
+/** Fills `into`, unless the source ends before, and gives how much of it is filled. */
+export async function readFull(source: Source, into: Uint8Array): Promise<number> {
+  let got = 0;
+  while (got < into.length) {
+    const read = await source.read(into.subarray(got));
+    if (read === null) break;
+    got += read;
+  }
+  return got;
+}
+
+/** The same for a file, from `offset` on. */
+export async function readAt(file: Deno.FsFile, offset: number, into: Uint8Array): Promise<number> {
+  await file.seek(offset, Deno.SeekMode.Start);
+  return await readFull(file, into);
+}
+
+/** What is left of the source, in pieces of at most `size` bytes. Each is gone when the next one is asked for. */
+export async function* pieces(source: Source, size = 1 << 20): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  const buffer = new Uint8Array(size);
+  for (let read; (read = await source.read(buffer)) !== null;) yield buffer.subarray(0, read);
+}
+
+/** Writes all of `bytes`. Throws what `to` does. */
+export async function writeAll(to: { write(bytes: Uint8Array): Promise<number> }, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += await to.write(bytes.subarray(at));
+}

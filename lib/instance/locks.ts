@@ -1,0 +1,108 @@
+/** Locks between commands. They are file locks, so they end with whoever holds them, however that ends. */
+
+import { HotbootError } from "../base/error.ts";
+import { sleep } from "../base/wait.ts";
+import { type Emulator, imageKey } from "./emulator.ts";
+import { type Home, privateDirectory } from "./home.ts";
+
+/** How long taking a free lock takes at the most, where the runtime can only wait for it. */
+const LOCKING_MS = 100;
+const LOOK_MS = 100;
+
+/** Keeps other operations away from this instance until disposed of. */
+export function lockInstance(emulator: Emulator): Promise<Disposable> {
+  const { home, instance, report, signal } = emulator;
+  const onWait = () => report.step(`waiting for another hotboot that works on instance '${instance}'`);
+  return lock(home, instanceLock(instance), onWait, signal);
+}
+
+/** Whether another operation works on this instance. */
+export function isInstanceLocked({ home, instance }: Emulator): Promise<boolean> {
+  return isLocked(home, instanceLock(instance));
+}
+
+/** Keeps others from making a snapshot of this emulator until disposed of. */
+export function lockSnapshots(emulator: Emulator): Promise<Disposable> {
+  const { home, profile, report, signal } = emulator;
+  const onWait = () => report.step(`waiting for another hotboot that makes a snapshot of '${profile.name}'`);
+  return lock(home, snapshotsLock(imageKey(emulator)), onWait, signal);
+}
+
+/** Keeps others from putting an image of this emulator in place until disposed of. */
+export function lockImage(emulator: Emulator): Promise<Disposable> {
+  const { home, profile, report, signal } = emulator;
+  const onWait = () => report.step(`waiting for another hotboot that works on the image of '${profile.name}'`);
+  return lock(home, imageLock(imageKey(emulator)), onWait, signal);
+}
+
+/** The lock of those who make snapshots of this image. */
+export function snapshotsLock(key: string): string {
+  return `snapshots-${key}`;
+}
+
+/** The lock of those who put an image of this name in place. */
+export function imageLock(key: string): string {
+  return `image-${key}`;
+}
+
+function instanceLock(instance: string): string {
+  return `instance-${instance}`;
+}
+
+/** Whether another program holds the lock called `name`. Nothing is written. */
+export async function isLocked(home: Home, name: string): Promise<boolean> {
+  try {
+    using held = await holdNow(await Deno.open(lockPath(home, name)));
+    return held === undefined;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+/**
+ * Holds the lock called `name` until it is disposed of or the program ends.
+ *
+ * @param onWait Called once when another program holds it, before waiting.
+ */
+async function lock(home: Home, name: string, onWait: () => void, signal: AbortSignal): Promise<Disposable> {
+  for (let waited = false;; waited = true) {
+    const held = await tryLock(home, name);
+    if (held) return held;
+    if (!waited) onWait();
+    await sleep(LOOK_MS, signal);
+  }
+}
+
+/** The same without waiting; `undefined` when another program holds it. */
+export async function tryLock(home: Home, name: string): Promise<Disposable | undefined> {
+  await privateDirectory(`${home.root}/locks`);
+  const file = await Deno.open(lockPath(home, name), { create: true, write: true, mode: 0o600 });
+  return await holdNow(file);
+}
+
+function lockPath(home: Home, name: string): string {
+  return `${home.root}/locks/${name}`;
+}
+
+/** The file with its lock held, or `undefined`, and then it is closed, when another program holds that. */
+async function holdNow(file: Deno.FsFile): Promise<Deno.FsFile | undefined> {
+  try {
+    if (typeof file.tryLock === "function") {
+      if (await file.tryLock(true)) return file;
+      file.close();
+      return undefined;
+    }
+  } catch (error) {
+    file.close();
+    throw new HotbootError(`the file system of hotboot's home has no file locks (${error}): say where else with --home`);
+  }
+  let isWanted = true; // Deno 2.6 can only wait
+  const locking = file.lock(true).then(() => {
+    if (isWanted) return file;
+    file.close();
+  });
+  const held = await Promise.race([locking, sleep(LOCKING_MS)]);
+  isWanted = held !== undefined;
+  return held ?? undefined;
+}

@@ -1,0 +1,121 @@
+/** Watching a machine while something is done with it: whether QEMU lives, and whether its guest gets anywhere. */
+
+import { HotbootError } from "../base/error.ts";
+import { sleep } from "../base/wait.ts";
+import type { QemuProcess } from "../vm/process.ts";
+import type { QemuFacts } from "../vm/probe.ts";
+import type { QmpClient } from "../vm/qmp.ts";
+import type { Emulator } from "./emulator.ts";
+
+/** How long the end of a QEMU that has closed its channels may take. */
+const NOTICE_MS = 200;
+/** A guest that boots and shows nothing for so long gets nowhere. */
+const STUCK_MS = 60_000;
+const LOOK_MS = 1000;
+
+/**
+ * Does `work` with the emulator, and no longer than QEMU lives and can use its disk: then its end is the reason.
+ * Returns, or throws, only when `work` has ended.
+ *
+ * @param until What the work is done for, as the end of "QEMU ended before …".
+ */
+export async function whileAlive(
+  emulator: Emulator,
+  qemu: QemuProcess,
+  work: (emulator: Emulator) => Promise<unknown>,
+  until = "the guest was healthy",
+): Promise<void> {
+  const over = new AbortController();
+  const ended = qemu.exited.then(async () => {
+    throw new HotbootError(`QEMU ended before ${until}: ${await qemu.reason()}`);
+  });
+  ended.catch(() => {});
+  const failing = qemu.qmp.waitForEvent(
+    ({ event, data }) => event === "BLOCK_IO_ERROR" && data.action !== "ignore",
+    "the guest's disk",
+  ).then(({ data }) => {
+    throw new HotbootError(
+      `the guest's disk cannot be ${data.operation === "read" ? "read" : "written"}: ${data.reason}`,
+    );
+  }, () => new Promise<never>(() => {})); // the monitor has closed: the end of the process says why
+  failing.catch(() => {});
+  const working = work({ ...emulator, signal: AbortSignal.any([emulator.signal, over.signal]) });
+  try {
+    await Promise.race([working, ended, failing]);
+  } catch (error) {
+    emulator.signal.throwIfAborted();
+    // A channel that was closed is noticed before the end of the process that closed it.
+    await Promise.race([ended, sleep(NOTICE_MS)]);
+    throw error;
+  } finally {
+    over.abort();
+    await working.catch(() => {});
+  }
+}
+
+/** A guest that has got nowhere. */
+export class StuckGuest extends HotbootError {
+  /** For how long it has shown nothing. */
+  readonly seconds: number;
+
+  constructor(seconds: number, accelerator: string) {
+    super(`with ${accelerator}, the guest has printed nothing and not used its disk for ${seconds} s`);
+    this.seconds = seconds;
+  }
+}
+
+/** A machine that boots. */
+export interface Booting {
+  /** The QEMU that it runs in. */
+  qemu: QemuFacts;
+  /** Its monitor. */
+  qmp: QmpClient;
+  /** The files that it writes its texts to. */
+  logs: string[];
+  /** How long all of the boot may take, in milliseconds. */
+  patienceMs: number;
+}
+
+/**
+ * Does `work`, and no longer than the guest shows any sign of life: new text, or use of its disk. Without hardware
+ * acceleration nothing is watched, since a guest is slow then and not stuck; nor with one that a person has named.
+ *
+ * @throws {StuckGuest} when it shows none for a minute, or half of its time where that is less; whatever `work` throws.
+ */
+export async function unlessStuck(
+  emulator: Emulator,
+  booting: Booting,
+  work: (emulator: Emulator) => Promise<unknown>,
+): Promise<void> {
+  if (booting.qemu.accelerator === "tcg" || isAcceleratorNamed()) return void await work(emulator);
+  const over = new AbortController();
+  const watched = { ...emulator, signal: AbortSignal.any([emulator.signal, over.signal]) };
+  const working = work(watched);
+  try {
+    await Promise.race([working, watchForStuck(watched.signal, booting)]);
+  } finally {
+    over.abort();
+    await working.catch(() => {});
+  }
+}
+
+async function watchForStuck(signal: AbortSignal, { qemu, qmp, logs, patienceMs }: Booting): Promise<never> {
+  const limitMs = Math.min(STUCK_MS, patienceMs / 2);
+  let last = "";
+  let since = performance.now();
+  while (true) {
+    const sizes = await Promise.all(logs.map(async (path) => (await Deno.stat(path)).size));
+    const disks = await qmp.execute<{ stats: Record<string, unknown> }[]>("query-blockstats", {}, { signal });
+    const operations = disks.map(({ stats }) => [stats.rd_operations, stats.wr_operations]);
+    const now = JSON.stringify([sizes, operations]);
+    if (now !== last) [last, since] = [now, performance.now()];
+    const quietMs = performance.now() - since;
+    if (quietMs > limitMs) throw new StuckGuest(Math.round(quietMs / 1000), qemu.accelerator);
+    await sleep(Math.min(LOOK_MS, limitMs / 4), signal);
+  }
+}
+
+/** Whether a person has named the accelerator. */
+export function isAcceleratorNamed(): boolean {
+  return Boolean(Deno.env.get("HOTBOOT_ACCEL"));
+}
