@@ -82,8 +82,10 @@ export { type ExportResult, exportSnapshot } from "./lib/emulator/export.ts";
 export { type ImportOptions, type ImportResult, importSnapshot } from "./lib/emulator/import.ts";
 export type { SnapshotUser } from "./lib/instance/users.ts";
 export type { Home } from "./lib/instance/home.ts";
-export type { Image, ImageFile, ImageOrigin, ImagePart, ImageRecord } from "./lib/image/image.ts";
-export type { Origin } from "./lib/instance/instance.ts";
+export type { Image, ImageFile, ImageOrigin, ImageRecord } from "./lib/image/image.ts";
+export type { ImagePart, ImagePaths } from "./lib/instance/machine.ts";
+export type { Ending, Origin } from "./lib/instance/record.ts";
+export type { StateName } from "./lib/instance/state.ts";
 export type { Phase } from "./lib/base/timeline.ts";
 export { envPort } from "./lib/profile/env.ts";
 export type {
@@ -98,6 +100,7 @@ export type {
   Port,
   Profile,
   ProfileHome,
+  ProofCheck,
   ProjectRequest,
   ReleaseSource,
   Rotation,
@@ -105,7 +108,6 @@ export type {
   Share,
 } from "./lib/profile/profile.ts";
 export type { Engine, Identity } from "./lib/snapshot/manifest.ts";
-export type { ProofCheck } from "./lib/guest/proof.ts";
 export type { Secrets, SecretSpec } from "./lib/profile/secrets.ts";
 
 export { buildIso, type IsoFile } from "./lib/iso/build.ts";
@@ -126,7 +128,7 @@ export type { IsoSource } from "./lib/iso/source.ts";
 export { createIso, writeIso } from "./lib/iso/write.ts";
 
 export { download } from "./lib/release/download.ts";
-export { formatBytes, formatDuration, renderProgressLine } from "./lib/release/format.ts";
+export { formatBytes, formatDuration, renderProgressLine } from "./lib/base/format.ts";
 export {
   type Artifact,
   GitHub,

@@ -32,3 +32,26 @@ export async function* pieces(source: Source, size = 1 << 20): AsyncGenerator<Ui
 export async function writeAll(to: { write(bytes: Uint8Array): Promise<number> }, bytes: Uint8Array): Promise<void> {
   for (let at = 0; at < bytes.length;) at += await to.write(bytes.subarray(at));
 }
+
+/** Reads a stream into buffers. */
+export class StreamReader implements Source {
+  #reader: ReadableStreamDefaultReader<Uint8Array>;
+  #left: Uint8Array = new Uint8Array();
+  constructor(stream: ReadableStream<Uint8Array>) {
+    this.#reader = stream.getReader();
+  }
+  async read(into: Uint8Array): Promise<number | null> {
+    while (this.#left.length === 0) {
+      const { done, value } = await this.#reader.read();
+      if (done) return null;
+      this.#left = value;
+    }
+    const part = this.#left.subarray(0, into.length);
+    into.set(part);
+    this.#left = this.#left.subarray(part.length);
+    return part.length;
+  }
+  async close(): Promise<void> {
+    await this.#reader.cancel();
+  }
+}

@@ -1,35 +1,39 @@
 /** Booting: from the image, or from the disk that an instance has kept. */
 
 import { HotbootError } from "../base/error.ts";
-import { difference, type Identity } from "../snapshot/manifest.ts";
-import { bootWithin } from "../instance/acceleration.ts";
-import type { Emulator } from "../instance/emulator.ts";
-import { instancePath } from "../instance/instance.ts";
-import { forgetMemory, type Kept } from "../instance/kept.ts";
-import { IMAGE_DISK } from "../image/image.ts";
-import { becomeHealthyFirst, freshDisk, launch, type Setup, whileAlive } from "./launch.ts";
+import type { Timeline } from "../base/timeline.ts";
+import { becomeHealthy } from "../guest/health.ts";
 import { checkProof, newSecrets, wakeAndProve } from "../guest/rotate.ts";
 import { giveShare } from "../guest/share.ts";
-import { finish, type StartOptions, type StartResult } from "./started.ts";
-import type { Timeline } from "../base/timeline.ts";
+import { bootWithin } from "../instance/acceleration.ts";
+import { instancePath } from "../instance/channels.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import { dropMemory } from "../instance/files.ts";
+import { IMAGE_DISK } from "../instance/identity.ts";
+import type { Setup } from "../instance/machine.ts";
+import type { InstanceRecord } from "../instance/record.ts";
+import { unlessStuck, whileAlive } from "../instance/watch.ts";
+import { difference, type Identity } from "../snapshot/manifest.ts";
+import { forgetMemory, freshDisk, launch, type Launched } from "./launch.ts";
+import { finish, type StartOptions, type StartResult } from "./start_result.ts";
 
 /**
  * Boots and returns when all health checks are green and the new secrets are proven.
  *
- * @param kept What the instance has kept: its disk is booted then, and its memory is of no use any more.
+ * @param before What the instance has kept: its disk is booted then, and its memory is of no use any more.
  */
 export async function coldBoot(
   emulator: Emulator,
   setup: Setup,
   timeline: Timeline,
   options: StartOptions,
-  kept?: Kept,
+  before?: InstanceRecord,
 ): Promise<StartResult> {
   return await bootWithin(
     emulator,
     setup.qemu,
     !options.noFallback,
-    (qemu) => bootOnce(emulator, { ...setup, qemu }, timeline, options, kept),
+    (qemu) => bootOnce(emulator, { ...setup, qemu }, timeline, options, before),
   );
 }
 
@@ -38,21 +42,12 @@ async function bootOnce(
   setup: Setup,
   timeline: Timeline,
   options: StartOptions,
-  kept?: Kept,
+  before?: InstanceRecord,
 ): Promise<StartResult> {
-  const { profile, report } = emulator;
-  let disk: string;
-  if (kept) {
-    const different = diskDifference(kept, setup);
-    if (different) {
-      throw new HotbootError(`the disk that instance '${emulator.instance}' has kept cannot be used: ${different}`);
-    }
-    await forgetMemory(emulator, kept);
-    disk = instancePath(emulator, "disk");
-  } else {
-    disk = await freshDisk(emulator, setup.image, setup.image.paths.disk);
-  }
-  report.step(`cold boot${kept ? " of its own disk" : ""} (${profile.machine.memory} MiB, ${setup.qemu.accelerator})`);
+  const { profile, report, signal } = emulator;
+  if (before) requireSameImage(emulator, before, setup);
+  const disk = before ? instancePath(emulator, "disk") : await freshDisk(emulator, setup.image, setup.image.paths.disk);
+  report.step(`cold boot${before ? " of its own disk" : ""} (${profile.machine.memory} MiB, ${setup.qemu.accelerator})`);
   const launched = await timeline.phase(
     "process",
     () =>
@@ -61,23 +56,41 @@ async function bootOnce(
         disk,
         origin: "cold boot",
         paused: true,
-        ...(kept && { snapshot: kept.snapshot }),
+        ...(before && { before, snapshot: before.snapshot }),
       }),
   );
   await using _machine = launched;
+  const { qemu, record } = launched;
   const secrets = newSecrets(profile, options.noRotation);
-  await launched.qemu.qmp.execute("cont", {}, { signal: emulator.signal });
-  await whileAlive(emulator, launched, async (emulator) => {
+  if (before) await forgetMemory(emulator, launched);
+  await qemu.qmp.execute("cont", {}, { signal });
+  await whileAlive(emulator, qemu, async (emulator) => {
     await becomeHealthyFirst(emulator, setup, launched, timeline);
-    if (!kept && secrets) await checkProof(emulator, launched, timeline);
-    await wakeAndProve(emulator, launched, { secrets }, timeline, profile.timeouts.boot);
-    await giveShare(emulator, launched.qemu.qmp, timeline);
+    if (!before && secrets) await checkProof(emulator, record, timeline);
+    await wakeAndProve(emulator, record, { secrets }, timeline, profile.timeouts.boot);
+    await giveShare(emulator, qemu.qmp, timeline);
   });
-  return await finish(emulator, launched, timeline, secrets);
+  const result = await finish(emulator, launched, timeline, secrets);
+  await dropMemory(emulator);
+  return result;
 }
 
-/** Why a kept disk cannot be used: it stands on an image that is no longer there. */
-function diskDifference(kept: Kept, { image }: Setup): string | undefined {
+/** Waits for the health checks of a guest that boots, as long as it shows any sign of life. */
+export async function becomeHealthyFirst(
+  emulator: Emulator,
+  { qemu }: Setup,
+  launched: Launched,
+  timeline: Timeline,
+): Promise<void> {
+  const { boot } = emulator.profile.timeouts;
+  const { record, channels: { serialLog } } = launched;
+  const booting = { qemu, qmp: launched.qemu.qmp, logs: [serialLog], patienceMs: boot * 1000 };
+  await unlessStuck(emulator, booting, (emulator) => becomeHealthy(emulator, record.ports, boot, timeline));
+}
+
+/** @throws {HotbootError} when a kept disk cannot be used: it is on top of an image that is no longer there. */
+function requireSameImage({ instance }: Emulator, before: InstanceRecord, { image }: Setup): void {
   const only = (identity: Identity) => ({ identity: { [IMAGE_DISK]: identity[IMAGE_DISK] } });
-  return difference(only(kept.identity), { [IMAGE_DISK]: image.record.files.disk.sha256 });
+  const different = difference(only(before.identity), { [IMAGE_DISK]: image.record.files.disk.sha256 });
+  if (different) throw new HotbootError(`the disk that instance '${instance}' has kept cannot be used: ${different}`);
 }

@@ -1,11 +1,23 @@
 /** Booting an emulator once and keeping the warm moment. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
-import { engineOf } from "../snapshot/engine.ts";
-import { type Engine, type GuestState, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
+import { type Phase, Timeline } from "../base/timeline.ts";
+import { quiesce } from "../guest/quiesce.ts";
+import { checkProof } from "../guest/rotate.ts";
+import { bootWithin } from "../instance/acceleration.ts";
+import { type Emulator, imageKey } from "../instance/emulator.ts";
+import { dropInstance } from "../instance/files.ts";
+import { backingPath, privateDirectory } from "../instance/home.ts";
+import { identityOf } from "../instance/identity.ts";
+import { lockInstance, lockSnapshots } from "../instance/locks.ts";
+import type { Setup } from "../instance/machine.ts";
+import { refusal, settledState } from "../instance/state.ts";
+import { usersOfSnapshots } from "../instance/users.ts";
+import { whileAlive } from "../instance/watch.ts";
+import { engineOf } from "../snapshot/engines.ts";
+import { type Engine, type GuestState, type Identity, readManifest, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
 import {
   commitSnapshot,
-  newestSnapshot,
   prepareSnapshot,
   removeSnapshot,
   type Snapshot,
@@ -14,25 +26,10 @@ import {
   TEMPORARY_PREFIX,
 } from "../snapshot/store.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
-import { bootWithin } from "../instance/acceleration.ts";
-import { type Emulator, imageKey, lockInstance, lockSnapshots } from "../instance/emulator.ts";
-import { backingPath, privateDirectory } from "../instance/home.ts";
-import { usersOfSnapshots } from "../instance/users.ts";
-import { findRunningOrClear } from "../instance/instance.ts";
-import {
-  becomeHealthyFirst,
-  identityOf,
-  launch,
-  makeSetup,
-  requireFreePorts,
-  type Setup,
-  whileAlive,
-} from "./launch.ts";
-import { readKept } from "../instance/kept.ts";
-import { quiesce } from "../guest/quiesce.ts";
-import { checkProof } from "../guest/rotate.ts";
-import { type Phase, Timeline } from "../base/timeline.ts";
-import { manifestFault } from "./usable.ts";
+import { becomeHealthyFirst } from "./boot.ts";
+import { findFitting } from "./compatibility.ts";
+import { launch, makeSetup } from "./launch.ts";
+import { requireFreePorts } from "./ports.ts";
 
 /** How to capture. */
 export interface CaptureOptions {
@@ -66,7 +63,7 @@ class EngineError extends HotbootError {}
  * @param emulator Which, from {@linkcode openEmulator}.
  * @param options Whether to capture in any case, and how RAM is saved.
  * @returns The snapshot, and whether it was captured now.
- * @throws {HotbootError} when the instance runs or keeps a session, a port is taken, there is no QEMU or image, or the
+ * @throws {HotbootError} when the instance runs or has kept its disk, a port is taken, there is no QEMU or image, or the
  * guest does not become healthy within the profile's `timeouts.boot`. Earlier snapshots stay then.
  * @throws The reason of the emulator's signal, when that aborts. The machine is ended and nothing is left of the capture.
  *
@@ -80,22 +77,21 @@ class EngineError extends HotbootError {}
  */
 export async function capture(emulator: Emulator, options: CaptureOptions = {}): Promise<CaptureResult> {
   using _lock = await lockInstance(emulator);
-  if (await findRunningOrClear(emulator)) {
-    throw new HotbootError(`instance '${emulator.instance}' runs: stop it first ('hotboot stop')`);
-  }
-  const kept = await readKept(emulator);
-  if (kept) {
-    throw new HotbootError(
-      `instance '${emulator.instance}' is ${kept.how}, which a capture would drop: name another --instance, or drop it yourself ('hotboot stop --discard')`,
-    );
+  {
+    await using state = await settledState(emulator);
+    if (state.kind === "running" || state.kind === "paused") throw refusal(emulator, state);
+    if (state.kind !== "stopped") {
+      throw new HotbootError(
+        `instance '${emulator.instance}' is ${state.kind}, which a capture would drop: name another --instance, or drop it yourself ('hotboot stop --discard')`,
+      );
+    }
+    await dropInstance(emulator); // what a start that was killed has left
   }
   const setup = await makeSetup(emulator, { again: true });
   const timeline = new Timeline();
   if (!options.force) {
-    const existing = await newestSnapshot(emulator.home.snapshots(imageKey(emulator))).catch(() => undefined);
-    if (existing && await manifestFault(emulator, setup, existing.manifest, options.engine) === undefined) {
-      return { snapshot: existing.manifest.id, captured: false, timeline: timeline.phases };
-    }
+    const existing = await findFitting(emulator, setup, options.engine).catch(() => undefined);
+    if (existing) return { snapshot: existing.manifest.id, captured: false, timeline: timeline.phases };
   }
   const { snapshot } = await captureStopped(emulator, setup, timeline, options);
   await timeline.phase("on disk", () => syncSnapshot(snapshot));
@@ -115,7 +111,7 @@ export async function captureStopped(
 ): Promise<{ snapshot: Snapshot; setup: Setup }> {
   const { home, report } = emulator;
   const directory = home.snapshots(imageKey(emulator));
-  requireFreePorts(emulator);
+  await requireFreePorts(emulator);
   using _lock = await lockSnapshots(emulator);
   await removeLeftovers(directory);
 
@@ -132,7 +128,7 @@ export async function captureStopped(
     return { snapshot, setup: booted };
   });
   const { snapshot } = captured;
-  await removeOthers(emulator, directory, snapshot.manifest.id).catch((error) => {
+  await removeOthers(emulator, directory, snapshot).catch((error) => {
     report.warn(`an earlier snapshot stays: ${messageOf(error)}`);
   });
   return captured;
@@ -173,10 +169,10 @@ async function captureWith(
     await using _machine = launched;
     const { qemu, channels } = launched;
     let guest: Omit<GuestState, "stoppedAt">;
-    await whileAlive(emulator, launched, async (emulator) => {
+    await whileAlive(emulator, qemu, async (emulator) => {
       await becomeHealthyFirst(emulator, setup, launched, timeline);
-      await checkProof(emulator, launched, timeline);
-      guest = await timeline.phase("quiesce", () => quiesce(emulator, channels.agent));
+      await checkProof(emulator, launched.record, timeline);
+      guest = await timeline.phase("quiesce", () => quiesce(emulator));
     });
 
     report.step("capture");
@@ -203,12 +199,38 @@ async function captureWith(
   }
 }
 
-/** Only the newest snapshot is of use; one that an instance still runs on goes when that has ended. */
-async function removeOthers(emulator: Emulator, directory: string, keep: string): Promise<void> {
+/**
+ * Of snapshots of one setting only the newest is of use, and of other settings those that were captured last: who goes back
+ * and forth between two sizes of memory need not capture each time. One that an instance uses stays in any case.
+ */
+async function removeOthers(emulator: Emulator, directory: string, { manifest }: Snapshot): Promise<void> {
   const inUse = await usersOfSnapshots(emulator);
-  for (const id of await snapshotIds(directory)) {
-    if (id !== keep && !inUse.has(id)) await removeSnapshot(`${directory}/${id}`);
+  let others = 0;
+  for (const id of (await snapshotIds(directory)).toReversed()) {
+    if (id === manifest.id || inUse.has(id)) continue;
+    const identity = await readManifest(`${directory}/${id}`).then(({ identity }) => identity, () => undefined);
+    const isForOthers = identity !== undefined && isOfOtherSettings(identity, manifest.identity);
+    if (isForOthers && ++others <= MOST_OTHERS) continue;
+    await removeSnapshot(`${directory}/${id}`);
   }
+}
+
+const MOST_OTHERS = 2;
+/** What a person chooses, and may choose again; all else of an identity is the machine's, or the image's. */
+const SETTINGS = [
+  "memory",
+  "number of CPUs",
+  "network",
+  "config disk",
+  "frozen units",
+  "commands before the capture",
+  "accelerator",
+];
+
+/** Whether one could be resumed again after a change of settings, which is all that it differs in. */
+function isOfOtherSettings(one: Identity, other: Identity): boolean {
+  const differing = Object.keys({ ...one, ...other }).filter((name) => one[name] !== other[name]);
+  return differing.length > 0 && differing.every((name) => SETTINGS.includes(name));
 }
 
 async function removeLeftovers(directory: string): Promise<void> {

@@ -1,65 +1,75 @@
 /** Going on where an instance was suspended. */
 
+import { writeJson } from "../base/files.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
-import { difference } from "../snapshot/manifest.ts";
-import { loadState } from "../snapshot/migration.ts";
-import type { Emulator } from "../instance/emulator.ts";
-import { writeJson } from "../instance/home.ts";
-import { instancePath } from "../instance/instance.ts";
-import { forgetKept, forgetMemory, type Kept, wrongState } from "../instance/kept.ts";
-import { becomeHealthy, launch, machineIdentity, release, type Setup } from "./launch.ts";
-import { restoreShare } from "../guest/share.ts";
-import { describeStart, type StartResult } from "./started.ts";
 import type { Timeline } from "../base/timeline.ts";
-import { anyVersion, asCaptured } from "./usable.ts";
+import { rightClock } from "../guest/clock.ts";
+import { becomeHealthy } from "../guest/health.ts";
+import { restoreShare } from "../guest/share.ts";
 import { wake } from "../guest/wake.ts";
+import { instancePath } from "../instance/channels.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import { dropMemory, wrongMemory } from "../instance/files.ts";
+import { machineIdentity } from "../instance/identity.ts";
+import type { Setup } from "../instance/machine.ts";
+import { type InstanceRecord, writeRecord } from "../instance/record.ts";
+import { type GuestState, difference } from "../snapshot/manifest.ts";
+import { loadState } from "../snapshot/migration.ts";
+import { anyVersion, asCaptured } from "./compatibility.ts";
+import { forgetMemory, handOver, launch } from "./launch.ts";
+import { describeStart, type StartResult } from "./start_result.ts";
 
 /**
  * Goes on where the instance was suspended. Until its guest runs, everything is kept as it was; from then on it is the
  * user's, and is not ended for being slow or ill.
+ *
+ * @param before The record of an instance that has its memory.
  */
 export async function continueSuspended(
   emulator: Emulator,
   setup: Setup,
-  kept: Kept,
+  before: InstanceRecord,
   timeline: Timeline,
 ): Promise<StartResult> {
   const { profile, report, signal } = emulator;
-  const { guest, state } = kept.memory!;
-  const refusal = (why: string) =>
+  const { guest, state } = before.memory!;
+  const cannot = (why: string) =>
     new HotbootError(
-      `instance '${emulator.instance}' cannot go on where it was suspended, and is kept: ${why}; 'hotboot start --cold' boots its disk, without what was only in memory; 'hotboot reset' drops it`,
+      `instance '${emulator.instance}' cannot go on where it was suspended, and is kept: ${why}; change that back and start again, or boot its disk, without what was only in memory ('hotboot start --cold')`,
     );
-  setup = await asCaptured(emulator, setup, kept, { emulated: true });
-  const wrong = difference(kept, anyVersion(machineIdentity(emulator, setup), kept)) ??
-    await wrongState(emulator, state);
-  if (wrong) throw refusal(wrong);
+  setup = await asCaptured(emulator, setup, before, { emulated: true });
+  const wrong = difference(before, anyVersion(machineIdentity(emulator, setup), before)) ??
+    await wrongMemory(emulator, state);
+  if (wrong) throw cannot(wrong);
   report.step("go on where it was suspended");
-  const run = { memory: { kind: "anonymous" }, disk: instancePath(emulator, "disk"), origin: "continue" } as const;
-  const launched = await timeline.phase("process", () => launch(emulator, setup, { ...run, snapshot: kept.snapshot }));
+  const launched = await timeline.phase("process", () =>
+    launch(emulator, setup, {
+      memory: { kind: "anonymous" },
+      disk: instancePath(emulator, "disk"),
+      origin: "continue",
+      snapshot: before.snapshot,
+      before,
+    }));
   await using _machine = launched;
   const { qemu, channels, record } = launched;
   await timeline.phase("incoming", async () => {
     try {
-      await loadState(qemu.qmp, "all", channels.migration, { path: instancePath(emulator, "state") }, { signal });
+      await loadState(qemu.qmp, "all", channels.migration, { path: instancePath(emulator, "memory") }, { signal });
     } catch (error) {
       signal.throwIfAborted();
-      throw refusal(`${messageOf(error)} (QEMU: ${await qemu.reason()})`);
+      throw cannot(`${messageOf(error)} (QEMU: ${await qemu.reason()})`);
     }
   });
-  await forgetMemory(emulator, kept); // before the guest writes to the disk
+  record.phase = "running"; // whatever becomes of this hotboot from here on, the guest is to go on
+  await forgetMemory(emulator, launched);
   const resumedAt = Date.now();
   await qemu.qmp.execute("cont", {}, { signal });
-  record.secrets = kept.secrets;
-  await release(emulator, launched);
-  await forgetKept(emulator);
+  await handOver(emulator, launched);
+  await dropMemory(emulator);
   try {
     await Promise.all([
-      wake(emulator, channels.agent, { guest, resumedAt }, timeline).catch((error) => {
-        signal.throwIfAborted();
-        report.warn(`the guest's clock still stands at the time of its suspension: ${messageOf(error)}`);
-      }),
-      becomeHealthy(emulator, launched, timeline, profile.timeouts.resume),
+      wakeUp(emulator, guest, resumedAt, timeline),
+      becomeHealthy(emulator, record.ports, profile.timeouts.resume, timeline),
     ]);
   } catch (error) {
     signal.throwIfAborted();
@@ -68,4 +78,14 @@ export async function continueSuspended(
   await restoreShare(emulator, timeline);
   await writeJson(instancePath(emulator, "timeline"), timeline.phases);
   return describeStart(emulator, record, timeline);
+}
+
+/** A guest that could not be asked about its clock when it was suspended is asked now. */
+async function wakeUp(emulator: Emulator, guest: GuestState, resumedAt: number, timeline: Timeline): Promise<void> {
+  if (guest.clock === "nothing") return await rightClock(emulator);
+  await wake(emulator, { guest, resumedAt }, timeline).catch(async (error) => {
+    emulator.signal.throwIfAborted();
+    emulator.report.detail(messageOf(error));
+    await rightClock(emulator);
+  });
 }

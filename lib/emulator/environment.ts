@@ -3,7 +3,7 @@
 import { fill } from "../base/fill.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import type { ProjectAnswer } from "./project.ts";
-import { runningValues } from "./values.ts";
+import { runningValues } from "./running_values.ts";
 
 /**
  * The variables that the profile's `environment` gives to programs that use the running instance: its addresses and

@@ -6,17 +6,18 @@
 
 import { sha256File } from "../base/hash.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
-import { StreamReader } from "../iso/content.ts";
+import { StreamReader } from "../base/io.ts";
 import { contentSize, readArchivedManifest, type SealedManifest, unpackFiles } from "../snapshot/archive.ts";
 import { SNAPSHOT_FILES, wrongSize } from "../snapshot/manifest.ts";
 import { adoptSnapshot, prepareSnapshot, type Snapshot } from "../snapshot/store.ts";
 import { TarReader } from "../snapshot/tar.ts";
 import { setBackingFile } from "../vm/qcow2.ts";
 import { zstdDecompressStream } from "../zstd/stream.ts";
-import { type Emulator, imageKey, lockSnapshots } from "../instance/emulator.ts";
+import { type Emulator, imageKey } from "../instance/emulator.ts";
+import { lockSnapshots } from "../instance/locks.ts";
 import { backingPath } from "../instance/home.ts";
 import { imagePath } from "../image/image.ts";
-import { judgeOf } from "./usable.ts";
+import { judgeOf } from "./compatibility.ts";
 
 /** How to import. */
 export interface ImportOptions {
@@ -115,7 +116,7 @@ async function importFrom(emulator: Emulator, tar: TarReader, { force }: ImportO
     });
     const wrong = await wrongSize(prepared, manifest);
     if (wrong) throw new HotbootError(wrong);
-    await standOnImage(emulator, prepared, manifest);
+    await backByImage(emulator, prepared, manifest);
     snapshot = await adoptSnapshot(prepared, manifest);
   } catch (error) {
     await Deno.remove(prepared, { recursive: true }).catch(() => {});
@@ -125,7 +126,7 @@ async function importFrom(emulator: Emulator, tar: TarReader, { force }: ImportO
 }
 
 /** Wherever the disk's image was, and whatever the archive says: it is the one in this home. */
-async function standOnImage(emulator: Emulator, prepared: string, { files }: SealedManifest): Promise<void> {
+async function backByImage(emulator: Emulator, prepared: string, { files }: SealedManifest): Promise<void> {
   const disk = `${prepared}/${SNAPSHOT_FILES.disk}`;
   const image = await backingPath(emulator.home, prepared, imagePath(emulator, "disk"));
   if (!await setBackingFile(disk, image)) return;

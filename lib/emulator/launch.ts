@@ -1,40 +1,24 @@
-/** Starting QEMU for an instance, in each of the three ways: fresh, to be captured, and from a snapshot. */
+/** Starting QEMU for an instance, in each of the ways: fresh, from its own disk, to be captured, and from saved memory. */
 
-import { HotbootError, messageOf } from "../base/error.ts";
-import type { Identity } from "../snapshot/manifest.ts";
-import { HOST_ARCH } from "../vm/arch.ts";
-import { findFirmware } from "../vm/firmware.ts";
-import { deviceArguments, type Machine, type Memory, qemuArguments, withConsole } from "../vm/machine.ts";
-import type { QemuFacts } from "../vm/probe.ts";
-import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
-import { QemuProcess } from "../vm/process.ts";
-import { shellCommand } from "../vm/shell.ts";
-import { sleep } from "../base/wait.ts";
-import { makeConfigDisk } from "../instance/config_disk.ts";
-import { backingPath, privateDirectory } from "../instance/home.ts";
-import { forgetQemu, qemuFacts, unlessStuck } from "../instance/acceleration.ts";
-import type { Emulator } from "../instance/emulator.ts";
-import { waitHealthy } from "../guest/health.ts";
-import { type Image, IMAGE_DISK, readImageRecord } from "../image/image.ts";
-import {
-  clearInstance,
-  hasRecord,
-  type InstanceChannels,
-  instancePath,
-  type InstanceRecord,
-  machineName,
-  makeChannels,
-  type Origin,
-  writeInstance,
-} from "../instance/instance.ts";
+import { HotbootError } from "../base/error.ts";
 import { obtainImage } from "../image/obtain.ts";
-import type { Timeline } from "../base/timeline.ts";
-
-/** How long the end of a QEMU that has closed its channels may take. */
-const NOTICE_MS = 200;
+import { type Image, readImageRecord } from "../image/image.ts";
+import { forgetQemu, qemuFacts } from "../instance/acceleration.ts";
+import { type InstanceChannels, instancePath, machineName, makeChannels } from "../instance/channels.ts";
+import { makeConfigDisk } from "../instance/config_disk.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import { clearRun, dropInstance } from "../instance/files.ts";
+import { backingPath, privateDirectory } from "../instance/home.ts";
+import { machineIdentity } from "../instance/identity.ts";
+import { describeMachine, firmwareFor, type Setup } from "../instance/machine.ts";
+import { hasRecord, type InstanceRecord, type Origin, profileDigest, writeRecord } from "../instance/record.ts";
+import { HOST_ARCH } from "../vm/arch.ts";
+import { type Memory, qemuArguments } from "../vm/machine.ts";
+import { QemuProcess } from "../vm/process.ts";
+import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 
 /** An empty overlay for this run, on top of `backing`. */
-export async function freshDisk(emulator: Emulator, image: Image, backing: string): Promise<string> {
+export async function freshDisk(emulator: Emulator, image: Pick<Image, "paths">, backing: string): Promise<string> {
   const path = instancePath(emulator, "disk");
   const directory = emulator.home.instance(emulator.instance);
   await privateDirectory(directory);
@@ -53,18 +37,6 @@ async function setAside(emulator: Emulator): Promise<void> {
   if (moved) emulator.report.warn(`${path} is not hotboot's: it is kept as ${aside}`);
 }
 
-/** What all ways of starting need to know. */
-export interface Setup {
-  /** QEMU on this machine. */
-  qemu: QemuFacts;
-  /** The image in place. */
-  image: Image;
-  /** The firmware that the image's boot loader needs, if it needs any. */
-  firmware?: string;
-  /** The config disk that goes with the profile, if there is one. */
-  config?: { image: Uint8Array; sha256: string };
-}
-
 /**
  * Finds out what all ways of starting need to know; makes the image when there is none.
  *
@@ -76,23 +48,33 @@ export async function makeSetup(emulator: Emulator, options: { again?: boolean }
   const qemu = await qemuFacts(emulator, {}, options);
   const image = await obtainImage(emulator);
   const { arch, report } = emulator;
-  const firmware = await firmwareFor(emulator, image, qemu);
+  const firmware = await firmwareFor(arch, image.paths, qemu);
   if (arch !== HOST_ARCH) {
     report.warn(`the ${arch} guest's CPUs are emulated, since this host is ${HOST_ARCH}: it is many times slower here`);
   }
   return { qemu, image, ...(firmware && { firmware }), ...(config && { config }) };
 }
 
-/** The firmware that an image's boot loader needs, if it needs any. @throws {HotbootError} when it is not installed. */
-export async function firmwareFor(
-  { arch }: Emulator,
-  image: Pick<Image, "paths">,
-  qemu: QemuFacts,
-): Promise<string | undefined> {
-  return arch === "arm64" && !image.paths.kernel ? await findFirmware(qemu.program) : undefined;
+/** How QEMU is to be started. */
+export interface Run {
+  /** Where the guest's RAM lives. */
+  memory: Memory;
+  /** The path of the disk that the guest writes. */
+  disk: string;
+  /** What is told of it later. */
+  origin: Origin;
+  /** The snapshot that the disk is on top of. */
+  snapshot?: string;
+  /** Wait for `cont`. */
+  paused?: boolean;
+  /** What the instance was before, and is again when this start fails; none: nothing was kept of it. */
+  before?: InstanceRecord;
 }
 
-/** A QEMU that was started for this instance, and what was written about it. */
+/**
+ * A QEMU that was started for this instance, and what was written about it. Disposing of it ends QEMU and puts back what
+ * there was before, unless the machine has been handed over.
+ */
 export interface Launched extends AsyncDisposable {
   /** The process and its monitor. */
   qemu: QemuProcess;
@@ -100,92 +82,16 @@ export interface Launched extends AsyncDisposable {
   record: InstanceRecord;
   /** Where it is reached. */
   channels: InstanceChannels;
+  /** See {@linkcode Run}. */
+  before?: InstanceRecord;
 }
 
-/** Everything that a snapshot depends on, in a person's words. */
-export function identityOf(emulator: Emulator, setup: Setup): Identity {
-  const { freeze = [], hooks = {} } = emulator.profile;
-  return {
-    ...machineIdentity(emulator, setup),
-    "frozen units": freeze.map(({ unit, thaw = "after rotation" }) => `${unit} until ${thaw}`).join(", ") || "none",
-    "commands before the capture": hooks.beforeCapture?.map(shellCommand).join("; ") || "none",
-  };
-}
-
-/** Of that, what any memory depends on, that of a suspended instance too. */
-export function machineIdentity(emulator: Emulator, setup: Setup): Identity {
-  const { qemu, image, config } = setup;
-  const machine = describeMachine(emulator, setup, "");
-  const { files } = image.record;
-  return {
-    "QEMU version": qemu.version,
-    "machine type": qemu.machineType,
-    "accelerator": qemu.accelerator,
-    "CPU model": qemu.cpuModel,
-    // The host's with hardware acceleration, and that of QEMU's version without.
-    "CPU's features": qemu.cpuFeatures.slice(0, 12),
-    "memory": `${machine.memoryMiB} MiB`,
-    "number of CPUs": String(machine.cpus),
-    "device layout": deviceArguments(machine).join(" "),
-    // A guest that asks is told no router in a restricted network, and what it has connected to is out of reach.
-    "network": emulator.profile.machine.network ?? "open",
-    [IMAGE_DISK]: files.disk.sha256,
-    "image's kernel": files.kernel?.sha256 ?? "none",
-    "image's initrd": files.initrd?.sha256 ?? "none",
-    "kernel command line": machine.kernel?.append ?? "none",
-    "config disk": config?.sha256 ?? "none",
-  };
-}
-
-/** The machine of this emulator with `disk` in it. */
-export function describeMachine(
-  emulator: Emulator,
-  setup: Omit<Setup, "image"> & { image: Pick<Image, "paths"> },
-  disk: string,
-): Machine {
-  const { qemu, image, firmware, config } = setup;
-  const { arch, profile: { machine, ports, share } } = emulator;
-  const { kernel, initrd } = image.paths;
-  return {
-    arch,
-    machineType: qemu.machineType,
-    accelerator: qemu.accelerator,
-    cpuModel: qemu.cpuModel,
-    memoryMiB: machine.memory,
-    cpus: machine.cpus,
-    ...(kernel && { kernel: { path: kernel, initrd, append: withConsole(arch, machine.append) } }),
-    ...(firmware && { firmware }),
-    disk,
-    ...(config && { configDisk: instancePath(emulator, "config") }),
-    forwards: Object.values(ports),
-    restricted: machine.network === "restricted",
-    ...(share && { share: { path: share.path, readOnly: share.readOnly ?? true } }),
-  };
-}
-
-/**
- * Starts QEMU. Disposing of what it gives ends QEMU and removes the run's files, unless it has been detached.
- *
- * @throws {HotbootError} when QEMU does not start; nothing is left behind then.
- */
-export async function launch(
-  emulator: Emulator,
-  setup: Setup,
-  run: { memory: Memory; disk: string; origin: Origin; snapshot?: string; paused?: boolean },
-): Promise<Launched> {
+/** Starts QEMU. @throws {HotbootError} when it does not start; all is as it was before then. */
+export async function launch(emulator: Emulator, setup: Setup, run: Run): Promise<Launched> {
+  const { before } = run;
   const channels = await makeChannels(emulator);
-  const ports = Object.entries(emulator.profile.ports).map(([name, { host }]) => [name, host]);
-  const record: InstanceRecord = {
-    profile: emulator.profile.name,
-    uuid: crypto.randomUUID(),
-    state: "starting",
-    origin: run.origin,
-    snapshot: run.snapshot,
-    started: new Date().toISOString(),
-    ports: Object.fromEntries(ports),
-    identity: machineIdentity(emulator, setup),
-  };
-  await writeInstance(emulator, record);
+  const record = await newRecord(emulator, setup, run);
+  await writeRecord(emulator, record);
   if (setup.config) await Deno.writeFile(instancePath(emulator, "config"), setup.config.image, { mode: 0o600 });
   await Deno.writeFile(channels.serialLog, new Uint8Array(), { mode: 0o600 }); // QEMU would let others read it
   const args = qemuArguments(describeMachine(emulator, setup, run.disk), {
@@ -204,14 +110,45 @@ export async function launch(
     await requireUnchanged(emulator, setup, qemu);
     record.pid = qemu.pid;
     const launched = qemu;
-    return { qemu, record, channels, [Symbol.asyncDispose]: () => dispose(emulator, launched) };
+    const undo = async () => {
+      if (launched.detached) return;
+      await launched.kill();
+      await putBack(emulator, before);
+    };
+    return { qemu, record, channels, ...(before && { before }), [Symbol.asyncDispose]: undo };
   } catch (error) {
     await qemu?.kill();
-    await clearInstance(emulator);
+    await putBack(emulator, before);
     // What was found out about QEMU may hold no longer: an upgrade, a container, a lost /dev/kvm.
     if (!emulator.signal.aborted) await forgetQemu(emulator);
     throw error;
   }
+}
+
+async function newRecord(emulator: Emulator, setup: Setup, { origin, snapshot, before }: Run): Promise<InstanceRecord> {
+  const { profile, arch } = emulator;
+  return {
+    isDiskKept: false,
+    ...before,
+    profile: profile.name,
+    arch,
+    phase: "starting",
+    uuid: crypto.randomUUID(),
+    pid: undefined,
+    isForRun: undefined,
+    origin,
+    snapshot,
+    started: new Date().toISOString(),
+    ports: Object.fromEntries(Object.entries(profile.ports).map(([name, { host }]) => [name, host])),
+    identity: machineIdentity(emulator, setup),
+    profileDigest: await profileDigest(profile),
+  };
+}
+
+async function putBack(emulator: Emulator, before?: InstanceRecord): Promise<void> {
+  if (!before) return await dropInstance(emulator);
+  await writeRecord(emulator, before);
+  await clearRun(emulator);
 }
 
 /** What was found out before QEMU was started must hold for what QEMU has opened. */
@@ -227,97 +164,24 @@ async function requireUnchanged(emulator: Emulator, { qemu: facts, image }: Setu
   }
 }
 
-async function dispose(emulator: Emulator, qemu: QemuProcess): Promise<void> {
-  if (qemu.detached) return;
-  await qemu.kill();
-  await clearInstance(emulator);
-}
-
-/** Lets a healthy instance run on, on its own. */
-export async function release(emulator: Emulator, { qemu, record }: Launched): Promise<void> {
-  record.state = "running";
-  await writeInstance(emulator, record);
-  await qemu.detach();
-}
-
-/** Waits for the health checks of a guest that boots, as long as it shows any sign of life. */
-export async function becomeHealthyFirst(
-  emulator: Emulator,
-  { qemu }: Setup,
-  launched: Launched,
-  timeline: Timeline,
-): Promise<void> {
-  const { boot } = emulator.profile.timeouts;
-  const { qemu: { qmp }, channels: { serialLog } } = launched;
-  const booting = { qemu, qmp, logs: [serialLog], patienceMs: boot * 1000 };
-  await unlessStuck(emulator, booting, (emulator) => becomeHealthy(emulator, launched, timeline, boot));
-}
-
-/** Waits for the profile's health checks. */
-export async function becomeHealthy(
-  { profile, report, signal }: Emulator,
-  { record }: Launched,
-  timeline: Timeline,
-  seconds: number,
-): Promise<void> {
-  const onHealthy = (name: string) => report.detail(`${name} is healthy`);
-  await timeline.phase(
-    "healthy",
-    () => waitHealthy(profile.health, record.ports, seconds * 1000, signal, onHealthy),
-  );
-}
-
 /**
- * Does `work` with the emulator, and no longer than QEMU lives and can use its disk: then its end is the reason.
- * Returns, or throws, only when `work` has ended.
- *
- * @param until What the work is done for, as the end of "QEMU ended before …".
+ * Writes down, on the disk itself, that the instance's memory does not belong to its disk any more: to be done before its
+ * guest runs, which writes to that disk.
  */
-export async function whileAlive(
-  emulator: Emulator,
-  { qemu }: Pick<Launched, "qemu">,
-  work: (emulator: Emulator) => Promise<unknown>,
-  until = "the guest was healthy",
-): Promise<void> {
-  const over = new AbortController();
-  const ended = qemu.exited.then(async () => {
-    throw new HotbootError(`QEMU ended before ${until}: ${await qemu.reason()}`);
-  });
-  ended.catch(() => {});
-  const failing = qemu.qmp.waitForEvent(
-    ({ event, data }) => event === "BLOCK_IO_ERROR" && data.action !== "ignore",
-    "the guest's disk",
-  ).then(({ data }) => {
-    throw new HotbootError(
-      `the guest's disk cannot be ${data.operation === "read" ? "read" : "written"}: ${data.reason}`,
-    );
-  }, () => new Promise<never>(() => {})); // the monitor has closed: the end of the process says why
-  failing.catch(() => {});
-  const working = work({ ...emulator, signal: AbortSignal.any([emulator.signal, over.signal]) });
-  try {
-    await Promise.race([working, ended, failing]);
-  } catch (error) {
-    emulator.signal.throwIfAborted();
-    // A channel that was closed is noticed before the end of the process that closed it.
-    await Promise.race([ended, sleep(NOTICE_MS)]);
-    throw error;
-  } finally {
-    over.abort();
-    await working.catch(() => {});
+export async function forgetMemory(emulator: Emulator, { record, before }: Launched): Promise<void> {
+  for (const each of [record, before]) {
+    if (!each?.memory) continue;
+    delete each.memory;
+    each.ended = { how: "crashed", at: new Date().toISOString() }; // what it is if this start fails
   }
+  await writeRecord(emulator, record, { sync: true });
 }
 
-/** @throws {HotbootError} naming the first of the profile's ports that cannot be listened on. */
-export function requireFreePorts(emulator: Emulator): void {
-  for (const [name, { host, variable }] of Object.entries(emulator.profile.ports)) {
-    try {
-      Deno.listen({ hostname: "127.0.0.1", port: host }).close();
-    } catch (error) {
-      const why = error instanceof Deno.errors.AddrInUse
-        ? "is taken by another program: end that program"
-        : `cannot be listened on (${messageOf(error)}): make that possible`;
-      const change = variable ? `set ${variable} to another` : `change ports.${name}.host in the profile`;
-      throw new HotbootError(`port ${host} ('${name}') ${why}, or ${change}`);
-    }
-  }
+/** Lets a guest that is up run on, on its own. From now on its disk is the user's. */
+export async function handOver(emulator: Emulator, { qemu, record }: Launched): Promise<void> {
+  record.phase = "running";
+  record.isDiskKept = true;
+  delete record.ended;
+  await writeRecord(emulator, record);
+  await qemu.detach();
 }

@@ -4,7 +4,7 @@ import { HotbootError } from "../base/error.ts";
 import { pieces, readAt } from "../base/io.ts";
 import { sleep } from "../base/wait.ts";
 import type { Emulator } from "../instance/emulator.ts";
-import { instancePath } from "../instance/instance.ts";
+import { instancePath } from "../instance/channels.ts";
 
 /** What to show of the console. */
 export interface LogOptions {

@@ -6,7 +6,7 @@ import { getAnswer, type GuestAnswer } from "../guest/http.ts";
 import type { ProjectRequest } from "../profile/profile.ts";
 import { redact, type Secrets } from "../profile/secrets.ts";
 import type { Emulator } from "../instance/emulator.ts";
-import { runningValues } from "./values.ts";
+import { runningValues } from "./running_values.ts";
 
 /** What a service has answered of a project, by the names of the answer's fields. Some of it is secret. */
 export type ProjectAnswer = Record<string, string | number | boolean>;

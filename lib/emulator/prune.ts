@@ -5,8 +5,8 @@
  */
 
 import { TEMPORARY_PREFIX } from "../snapshot/store.ts";
-import { type Emulator, imageKey, imageLock, snapshotsLock } from "../instance/emulator.ts";
-import { isLocked, tryLock } from "../instance/home.ts";
+import { type Emulator, imageKey } from "../instance/emulator.ts";
+import { imageLock, isLocked, snapshotsLock, tryLock } from "../instance/locks.ts";
 import { listSnapshots, removeSnapshots, sizeOnDisk, snapshotKeys } from "./snapshots.ts";
 
 /** Something that was removed, or would be. */
@@ -33,7 +33,7 @@ const ABANDONED_MS = 3_600_000;
 /**
  * Removes the emulator's snapshots that are stale, because they cannot be resumed here or are older than the newest that
  * can; and, of all profiles, what commands have left that were killed while they captured, imported, pulled or built. A
- * download that can go on stays, and so does all that an instance stands on, that another command works on, or that
+ * download that can go on stays, and so does all that an instance uses, that another command works on, or that
  * cannot be judged because the image or QEMU is missing.
  *
  * Needs read and write permission for the home, and beside that the same permissions as {@linkcode listSnapshots}.
@@ -74,7 +74,7 @@ async function pruneStale(emulator: Emulator, dryRun: boolean): Promise<Pruned[]
     if (!isOlder && state !== "unusable") continue;
     const [user] = usedBy;
     if (user) {
-      emulator.report.step(`snapshot ${id} stays: instance '${user.instance}' (${user.state}) stands on it`);
+      emulator.report.step(`snapshot ${id} stays: instance '${user.instance}' (${user.state}) uses it`);
       continue;
     }
     if (!dryRun) await removeSnapshots(emulator, { ids: [id] });

@@ -1,19 +1,22 @@
 /** Resuming a snapshot. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
-import { type EngineContext, engineOf, type Load, type SnapshotEngine } from "../snapshot/engine.ts";
-import { SNAPSHOT_FILES, UnusableSnapshot, wrongContent, wrongSize } from "../snapshot/manifest.ts";
-import type { Snapshot } from "../snapshot/store.ts";
-import type { Emulator } from "../instance/emulator.ts";
-import { freshDisk, launch, type Setup, whileAlive } from "./launch.ts";
+import type { Timeline } from "../base/timeline.ts";
 import { newSecrets, wakeAndProve } from "../guest/rotate.ts";
 import { giveShare } from "../guest/share.ts";
-import { finish, type StartOptions, type StartResult } from "./started.ts";
-import type { Timeline } from "../base/timeline.ts";
-import { asCaptured, engineFault, machineFault } from "./usable.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import type { Setup } from "../instance/machine.ts";
+import { whileAlive } from "../instance/watch.ts";
+import type { EngineContext, Load, SnapshotEngine } from "../snapshot/engine.ts";
+import { engineOf } from "../snapshot/engines.ts";
+import { SNAPSHOT_FILES, UnusableSnapshot, wrongContent, wrongSize } from "../snapshot/manifest.ts";
+import type { Snapshot } from "../snapshot/store.ts";
+import { asCaptured } from "./compatibility.ts";
+import { freshDisk, launch } from "./launch.ts";
+import { finish, type StartOptions, type StartResult } from "./start_result.ts";
 
 /**
- * Resumes the snapshot and returns when all health checks are green and its new secrets are proven.
+ * Resumes a snapshot that fits, and returns when all health checks are green and its new secrets are proven.
  *
  * @throws {UnusableSnapshot} when it will never resume here; {HotbootError} when it did not.
  */
@@ -26,13 +29,7 @@ export async function resume(
 ): Promise<StartResult> {
   const { profile, report, signal } = emulator;
   const { directory, manifest } = snapshot;
-  const unfit = await engineFault(emulator, setup, manifest, options.engine);
-  if (unfit) throw new UnusableSnapshot(`snapshot ${manifest.id}: ${unfit}`);
   setup = await asCaptured(emulator, setup, manifest);
-  const version = manifest.identity["QEMU version"];
-  const isTrial = version !== setup.qemu.version;
-  const different = machineFault(emulator, setup, manifest);
-  if (different) throw new UnusableSnapshot(`snapshot ${manifest.id} was captured on another machine: ${different}`);
   const wrong = await wrongSize(directory, manifest);
   if (wrong) throw new UnusableSnapshot(`snapshot ${manifest.id} is damaged: ${wrong}`);
   const disk = await freshDisk(emulator, setup.image, `${directory}/${SNAPSHOT_FILES.disk}`);
@@ -52,7 +49,7 @@ export async function resume(
     throw error;
   });
   await using _machine = launched;
-  const { qemu, channels } = launched;
+  const { qemu, record, channels } = launched;
   const load = await timeline.phase("check", () => opened);
   await timeline.phase("incoming", async () => {
     try {
@@ -60,24 +57,15 @@ export async function resume(
     } catch (error) {
       signal.throwIfAborted();
       const why = `${messageOf(error)} (QEMU: ${await qemu.reason()})`;
-      if (!isTrial) throw new HotbootError(why);
+      const version = manifest.identity["QEMU version"];
+      if (version === setup.qemu.version) throw new HotbootError(why);
       throw new UnusableSnapshot(`QEMU ${setup.qemu.version} does not take what QEMU ${version} has captured: ${why}`);
     }
   });
-  await whileAlive(emulator, launched, async (emulator) => {
-    const hooks = profile.hooks?.afterResume;
-    const resumedAt = Date.now();
+  await whileAlive(emulator, qemu, async (emulator) => {
+    const sleeper = { guest: manifest.guest, resumedAt: Date.now(), hooks: profile.hooks?.afterResume, secrets };
     const running = qemu.qmp.execute("cont", {}, { signal }); // the guest runs well before QEMU comes to answer
-    await Promise.all([
-      running,
-      wakeAndProve(
-        emulator,
-        launched,
-        { guest: manifest.guest, resumedAt, hooks, secrets },
-        timeline,
-        profile.timeouts.resume,
-      ),
-    ]);
+    await Promise.all([running, wakeAndProve(emulator, record, sleeper, timeline, profile.timeouts.resume)]);
     await giveShare(emulator, qemu.qmp, timeline);
   });
   return await finish(emulator, launched, timeline, secrets);

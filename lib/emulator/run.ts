@@ -3,11 +3,13 @@
 import { HotbootError, messageOf } from "../base/error.ts";
 import { onPath } from "../base/on_path.ts";
 import type { Emulator } from "../instance/emulator.ts";
+import { lockInstance, shareRun, tryEndRun } from "../instance/locks.ts";
+import { readRecord } from "../instance/record.ts";
 import { environment } from "./environment.ts";
 import { openProject, requireConfigFile } from "./project.ts";
-import { start } from "./start.ts";
-import type { StartOptions } from "./started.ts";
-import { stop } from "./stop.ts";
+import { startForRun } from "./start.ts";
+import type { StartOptions } from "./start_result.ts";
+import { stopLocked } from "./stop.ts";
 
 /** What to run, and how to start what it needs. */
 export interface RunOptions extends StartOptions {
@@ -39,7 +41,8 @@ exit 127`,
 /**
  * Runs a program on this machine while the emulator is up: starts the emulator, unless it runs already; waits until it is
  * healthy; runs the program with this program's standard streams and environment, to which the profile's `environment`
- * is added; and suspends the emulator again, if it was started here, so that the next start goes on there.
+ * is added; and suspends the emulator again, if it was started here, so that the next start goes on there. Of several that
+ * run at once, the last one to end does that; nobody does when somebody has started it meanwhile, to use it for longer.
  *
  * Needs what {@linkcode start}, {@linkcode stop} and {@linkcode environment} need, what {@linkcode openProject} needs for
  * a config file, and run permission for Bash, which is looked for on `PATH`.
@@ -71,9 +74,10 @@ export async function run(emulator: Emulator, options: RunOptions): Promise<numb
   if (unfit !== 0) return unfit;
   if (configFile !== undefined) await requireConfigFile(emulator, configFile);
 
-  const { origin } = await start(emulator, starting);
+  const sharing = await shareRun(emulator);
   let code: number | undefined;
   try {
+    await startForRun(emulator, starting);
     const answer = configFile === undefined ? undefined : await openProject(emulator, configFile);
     const env = await environment(emulator, answer);
     emulator.signal.throwIfAborted();
@@ -82,7 +86,8 @@ export async function run(emulator: Emulator, options: RunOptions): Promise<numb
     code = await untilEnd(child, emulator.signal);
     return code;
   } finally {
-    if (origin) await suspend(emulator, code === 0);
+    sharing[Symbol.dispose]();
+    await suspendAfterRun(emulator, code === 0);
   }
 }
 
@@ -91,7 +96,13 @@ function spawn(program: string, args: string[], env: Record<string, string> = {}
 }
 
 async function untilEnd(child: Deno.ChildProcess, signal: AbortSignal): Promise<number> {
-  const end = () => child.kill("SIGTERM");
+  const end = () => {
+    try {
+      child.kill("SIGTERM");
+    } catch {
+      // it has ended
+    }
+  };
   signal.addEventListener("abort", end, { once: true });
   try {
     return (await child.status).code;
@@ -100,10 +111,18 @@ async function untilEnd(child: Deno.ChildProcess, signal: AbortSignal): Promise<
   }
 }
 
-/** Whatever has ended the run does not end this. A failure is one of the run only if that has gone well. */
-async function suspend(emulator: Emulator, wentWell: boolean): Promise<void> {
+/**
+ * Suspends what was started for runs, unless another one is still at it. Whatever has ended the run does not end this. A
+ * failure is one of the run only if that has gone well.
+ */
+async function suspendAfterRun(emulator: Emulator, wentWell: boolean): Promise<void> {
+  const own = { ...emulator, signal: new AbortController().signal };
   try {
-    await stop({ ...emulator, signal: new AbortController().signal });
+    using last = await tryEndRun(own);
+    if (!last) return;
+    using _lock = await lockInstance(own);
+    const record = await readRecord(own);
+    if (record && !("damaged" in record) && record.isForRun && record.phase === "running") await stopLocked(own, {});
   } catch (error) {
     if (wentWell) throw error;
     emulator.report.warn(messageOf(error));

@@ -12,7 +12,7 @@ import { type Arch, resolveArch } from "../vm/arch.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { sha256File } from "../base/hash.ts";
 import { type SnapshotUser, usersOfSnapshots } from "../instance/users.ts";
-import { fileFault, judgeOf, type Verdict } from "./usable.ts";
+import { fileFault, judgeOf, type Verdict } from "./compatibility.ts";
 
 /** A snapshot as it is listed. */
 export interface SnapshotInfo {
@@ -30,7 +30,7 @@ export interface SnapshotInfo {
   bytes: number;
   /** The sum of its files' sizes, in bytes: RAM that was never used takes no room. */
   apparentBytes: number;
-  /** The instances that stand on it. */
+  /** The instances that use it. */
   usedBy: SnapshotUser[];
   /**
    * Whether it can be resumed here. `unknown` when that cannot be told: it is of another profile than the emulator's,
@@ -139,6 +139,7 @@ export async function sizeOnDisk(path: string): Promise<{ bytes: number; apparen
  * @throws {HotbootError} when there is none, or several begin like that.
  */
 export function findId(ids: string[], prefix: string | undefined, profile: string): string {
+  if (prefix === "") throw new HotbootError("an id of a snapshot is empty: name the beginning of one");
   const found = prefix === undefined ? ids.slice(-1) : ids.filter((id) => id.startsWith(prefix));
   if (found.length === 1) return found[0];
   if (found.length > 1) {
@@ -168,7 +169,7 @@ export type RemoveOptions = { ids: string[] } | { all: true };
  * @param emulator Which, from {@linkcode openEmulator}.
  * @param options Which.
  * @returns Their ids, and how much room that has given, in bytes.
- * @throws {HotbootError} when there is no such snapshot, several have such an id, or an instance stands on it.
+ * @throws {HotbootError} when there is no such snapshot, several have such an id, or an instance uses it.
  *
  * @example
  * ```ts
@@ -191,7 +192,7 @@ export async function removeSnapshots(
     const [user] = users.get(id) ?? [];
     if (user) {
       throw new HotbootError(
-        `snapshot ${id} stays: instance '${user.instance}' (${user.state}) stands on it; 'hotboot reset --instance ${user.instance}' drops that`,
+        `snapshot ${id} stays: instance '${user.instance}' (${user.state}) uses it; 'hotboot reset --instance ${user.instance}' drops that`,
       );
     }
   }

@@ -1,27 +1,31 @@
 /** Bringing an emulator up, the fastest way that is right. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
-import { UnusableSnapshot } from "../snapshot/manifest.ts";
-import { newestSnapshot, syncSnapshot } from "../snapshot/store.ts";
-import { coldBoot } from "./boot.ts";
-import { type Emulator, imageKey, lockInstance } from "../instance/emulator.ts";
-import { GuestFault, waitHealthy } from "../guest/health.ts";
-import { findRunningOrClear, type InstanceRecord, powerOff, unpause } from "../instance/instance.ts";
-import { readKept } from "../instance/kept.ts";
-import { makeSetup, requireFreePorts, type Setup } from "./launch.ts";
-import { resume } from "./resume.ts";
-import { lostSecrets, rotateAgain } from "../guest/rotate.ts";
-import { restoreShare } from "../guest/share.ts";
-import { resultOf, type StartOptions, type StartResult } from "./started.ts";
 import { Timeline } from "../base/timeline.ts";
+import { GuestFault } from "../guest/health.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import { lockInstance } from "../instance/locks.ts";
+import type { Setup } from "../instance/machine.ts";
+import { readRecord, writeRecord } from "../instance/record.ts";
+import { settledState } from "../instance/state.ts";
+import { UnusableSnapshot } from "../snapshot/manifest.ts";
+import { syncSnapshot } from "../snapshot/store.ts";
+import { coldBoot } from "./boot.ts";
+import { findFitting } from "./compatibility.ts";
+import { makeSetup } from "./launch.ts";
+import { requireFreePorts } from "./ports.ts";
+import { resume } from "./resume.ts";
+import type { StartOptions, StartResult } from "./start_result.ts";
+import { beUp } from "./up.ts";
 
 export type { StartOptions, StartResult };
 
 /**
  * Starts the emulator and returns when all its health checks are green: by resuming its snapshot or, where that is
  * impossible, by a cold boot, after which the reason has been reported. The first start obtains the image and
- * captures a snapshot. QEMU lives on when this program ends. Of an instance that runs already it is seen that it is healthy,
- * and has its own secrets and its share.
+ * captures a snapshot. An instance that was suspended goes on where it was; one that was shut down, or whose QEMU has
+ * ended by itself, boots its own disk. QEMU lives on when this program ends. Of an instance that runs already it is seen that
+ * it is healthy, and has its own secrets and its share.
  *
  * Needs run permission for QEMU, and env permission for `PATH` and `HOTBOOT_ACCEL`, which say where it is and how it is to
  * run; read permission for the directories of `PATH`; net permission for the profile's ports on 127.0.0.1
@@ -32,7 +36,8 @@ export type { StartOptions, StartResult };
  * @param options Which of the ways to take, if not the fastest that is right.
  * @returns Where its services are, how it was started, and where the time went.
  * @throws {HotbootError} when a port is taken, there is no QEMU or image, the instance is of another profile, or the guest
- * does not become healthy within the profile's `timeouts` (seconds), or its new secrets do not take effect.
+ * does not become healthy within the profile's `timeouts` (seconds), or its new secrets do not take effect. What the
+ * instance has kept is still there then.
  * @throws The reason of the emulator's signal, when that aborts. The machine is ended then.
  *
  * @example
@@ -44,59 +49,54 @@ export type { StartOptions, StartResult };
  * ```
  */
 export async function start(emulator: Emulator, options: StartOptions = {}): Promise<StartResult> {
-  const timeline = new Timeline();
   using _lock = await lockInstance(emulator);
-  const kept = await readKept(emulator);
-  if (kept?.how === "suspended") await powerOff(emulator); // its memory has been saved, and then something came in between
-  const running = await findRunningOrClear(emulator);
-  if (running) {
-    const { profile } = running;
-    if (profile === emulator.profile.name) {
-      if (await unpause(emulator)) emulator.report.step("it was paused, and goes on");
-      await beUp(emulator, running);
-      return { ...resultOf(emulator, running), timeline: [] };
-    }
-    throw new HotbootError(
-      `instance '${emulator.instance}' runs profile '${profile}': stop it first ('hotboot stop'), or name another --instance`,
-    );
-  }
-  if (kept && kept.profile !== emulator.profile.name) {
-    throw new HotbootError(
-      `instance '${emulator.instance}' is ${kept.how} and has profile '${kept.profile}': name another --instance, or drop it ('hotboot stop --discard')`,
-    );
-  }
-  requireFreePorts(emulator);
+  const result = await startLocked(emulator, options);
+  if (!result.origin) await markForRun(emulator, false);
+  return result;
+}
 
+/** The same for `run`: what it starts is wanted until the last such command ends. */
+export async function startForRun(emulator: Emulator, options: StartOptions): Promise<StartResult> {
+  using _lock = await lockInstance(emulator);
+  const result = await startLocked(emulator, options);
+  if (result.origin) await markForRun(emulator, true);
+  return result;
+}
+
+async function markForRun(emulator: Emulator, isForRun: boolean): Promise<void> {
+  const record = await readRecord(emulator);
+  if (!record || "damaged" in record || (record.isForRun ?? false) === isForRun) return;
+  await writeRecord(emulator, { ...record, isForRun });
+}
+
+async function startLocked(emulator: Emulator, options: StartOptions): Promise<StartResult> {
+  const timeline = new Timeline();
+  const { report } = emulator;
+  const state = await settledState(emulator);
+  switch (state.kind) {
+    case "running":
+    case "paused":
+      return await beUp(emulator, state);
+    case "stopped":
+      await requireFreePorts(emulator);
+      return await startFresh(emulator, timeline, options);
+    case "crashed":
+      report.warn(`QEMU of instance '${emulator.instance}' has ended by itself: its disk is booted, as after a power cut`);
+  }
+  await requireFreePorts(emulator);
   const setup = await makeSetup(emulator);
-  if (kept?.memory && !options.cold) {
+  const { record } = state;
+  if (state.kind === "suspended" && !options.cold) {
     const { continueSuspended } = await import("./continue.ts");
-    return await continueSuspended(emulator, setup, kept, timeline);
+    return await continueSuspended(emulator, setup, record, timeline);
   }
-  return options.cold || kept
-    ? await coldBoot(emulator, setup, timeline, options, kept)
-    : await fastest(emulator, setup, timeline, options);
+  return await coldBoot(emulator, setup, timeline, options, record);
 }
 
-/** Sees to it that one that runs already is as it would be after a start. */
-async function beUp(emulator: Emulator, record: InstanceRecord): Promise<void> {
-  const { profile, report, signal } = emulator;
-  const onHealthy = (name: string) => report.detail(`${name} is healthy`);
-  await waitHealthy(profile.health, record.ports, profile.timeouts.resume * 1000, signal, onHealthy);
-  const lost = await lostSecrets(emulator, record);
-  if (lost) {
-    report.warn(`its own secrets were no longer in effect, and are put in again: ${lost}`);
-    await rotateAgain(emulator, record);
-  }
-  await restoreShare(emulator);
-}
-
-async function fastest(
-  emulator: Emulator,
-  setup: Setup,
-  timeline: Timeline,
-  options: StartOptions,
-): Promise<StartResult> {
+async function startFresh(emulator: Emulator, timeline: Timeline, options: StartOptions): Promise<StartResult> {
   const { report, signal } = emulator;
+  const setup = await makeSetup(emulator);
+  if (options.cold) return await coldBoot(emulator, setup, timeline, options);
   const notResumed = (error: unknown) => {
     signal.throwIfAborted();
     const reason = `not resumed: ${messageOf(error)}`;
@@ -104,7 +104,7 @@ async function fastest(
     report.warn(reason);
   };
   try {
-    const snapshot = await newestSnapshot(emulator.home.snapshots(imageKey(emulator)));
+    const snapshot = await findFitting(emulator, setup, options.engine);
     if (snapshot) return await resume(emulator, setup, snapshot, timeline, options);
   } catch (error) {
     notResumed(error);
@@ -113,7 +113,18 @@ async function fastest(
     }
   }
   if (options.noCapture) return await coldBoot(emulator, setup, timeline, options);
-  // No snapshot, or one that will never resume: the cold boot that is needed now can as well be captured.
+  return await captureAndResume(emulator, setup, timeline, options, notResumed);
+}
+
+/** There is no snapshot, or none that will ever resume: the cold boot that is needed now can as well be captured. */
+async function captureAndResume(
+  emulator: Emulator,
+  setup: Setup,
+  timeline: Timeline,
+  options: StartOptions,
+  notResumed: (error: unknown) => void,
+): Promise<StartResult> {
+  const { report, signal } = emulator;
   const { captureStopped } = await import("./capture.ts");
   const captured = await captureStopped(emulator, setup, timeline, options).catch((error) => {
     signal.throwIfAborted();

@@ -2,16 +2,17 @@
 
 import { attemptOnce } from "../base/attempts.ts";
 import { messageOf } from "../base/error.ts";
+import { healthAttempt } from "../guest/health.ts";
+import { lostSecrets } from "../guest/rotate.ts";
+import { hasUnknownImage, imagePath, type ImageRecord, readImage } from "../image/image.ts";
+import { knownQemuFacts } from "../instance/acceleration.ts";
+import { type Emulator, imageKey } from "../instance/emulator.ts";
+import type { InstanceRecord, Origin } from "../instance/record.ts";
+import { refusal, type State, type StateName, stateOf, whyPaused } from "../instance/state.ts";
+import { urlsOf } from "../instance/urls.ts";
 import type { Engine } from "../snapshot/manifest.ts";
 import { newestSnapshot } from "../snapshot/store.ts";
 import type { PassedOver } from "../vm/accelerator.ts";
-import { knownQemuFacts } from "../instance/acceleration.ts";
-import { type Emulator, imageKey } from "../instance/emulator.ts";
-import { healthAttempt } from "../guest/health.ts";
-import { hasUnknownImage, imagePath, type ImageRecord, readImage } from "../image/image.ts";
-import { readKept } from "../instance/kept.ts";
-import { lostSecrets } from "../guest/rotate.ts";
-import { findRunning, isBeingStarted, type Origin, urlsOf } from "../instance/instance.ts";
 
 /** What there is of an emulator. */
 export interface Status {
@@ -19,23 +20,26 @@ export interface Status {
   profile: string;
   /** The instance's name. */
   instance: string;
+  /** The profile that the instance is of, by its name, where there is an instance and that is another one. */
+  of?: string;
   /**
-   * A `suspended` one goes on with the next start, and a `shut down` one boots its own disk again. `paused` is a
-   * machine whose CPUs somebody has stopped; `abandoned` what a killed command has left running, which the next start
-   * or stop ends.
+   * A `suspended` one goes on with the next start; one that is `shut down` or `crashed` (its QEMU has ended by itself) boots
+   * its own disk again. `paused` is a machine whose CPUs stand still, `abandoned` what a killed command has left running,
+   * which the next start or stop ends. Of an `unresponsive` one QEMU does not answer; of a `damaged` one what is written down
+   * cannot be understood.
    */
-  state: "stopped" | "suspended" | "shut down" | "starting" | "running" | "paused" | "abandoned";
+  state: StateName;
+  /** What to know of the state, and what to do, where it is none to be content with. */
+  why?: string;
   /** Of an instance that runs. */
   running?: {
-    /** The profile that it was started with, by its name. */
-    profile: string;
     /** How it was started. */
     origin: Origin;
     /** When, ISO 8601. */
     started: string;
     /** QEMU's process id. */
     pid?: number;
-    /** The snapshot that it was resumed from. */
+    /** The snapshot that its disk is on top of. */
     snapshot?: string;
     /** Whether its secrets are its own; absent where the profile has none. */
     secrets?: "rotated" | "placeholders";
@@ -65,8 +69,7 @@ export interface Status {
  * Needs read permission for the home, and env permission for `HOTBOOT_ACCEL`; for an instance that runs, net permission for its sockets and ports.
  *
  * @param emulator Which, from {@linkcode openEmulator}.
- * @returns What there is. What is wrong with the image or the snapshot is in it, and nothing is thrown for that.
- * @throws {HotbootError} when QEMU hangs.
+ * @returns What there is. What is wrong with the instance, the image or the snapshot is in it, and nothing is thrown for that.
  *
  * @example
  * ```ts
@@ -77,8 +80,8 @@ export interface Status {
  * ```
  */
 export async function status(emulator: Emulator): Promise<Status> {
-  const [running, qemu, image, snapshot] = await Promise.all([
-    describeRunning(emulator),
+  const [instance, qemu, image, snapshot] = await Promise.all([
+    describeInstance(emulator),
     knownQemuFacts(emulator),
     describeImage(emulator),
     describeSnapshot(emulator),
@@ -86,44 +89,52 @@ export async function status(emulator: Emulator): Promise<Status> {
   return {
     profile: emulator.profile.name,
     instance: emulator.instance,
-    state: "stopped",
-    ...running,
+    ...instance,
     ...(qemu && { acceleration: { accelerator: qemu.accelerator, passedOver: qemu.passedOver } }),
     ...(image && { image }),
     ...(snapshot && { snapshot }),
   };
 }
 
-async function describeRunning(emulator: Emulator): Promise<Partial<Status>> {
-  if (await isBeingStarted(emulator)) return { state: "starting" };
-  await using found = await findRunning(emulator);
-  if (!found) {
-    const kept = await readKept(emulator);
-    return kept ? { state: kept.how } : {};
-  }
-  const { record, qmp } = found;
-  if (record?.state !== "running") return { state: "abandoned" };
-  const { running } = await qmp.execute<{ running: boolean }>("query-status");
-  const checks = record.profile === emulator.profile.name ? emulator.profile.health : [];
-  const health = await Promise.all(checks.map(async (check) => {
-    const failure = running ? await attemptOnce(healthAttempt(check, record.ports), emulator.signal) : "paused";
+async function describeInstance(emulator: Emulator): Promise<Pick<Status, "state" | "of" | "why" | "running">> {
+  const state = await stateOf(emulator);
+  await state[Symbol.asyncDispose](); // QEMU serves one at a time, and what follows takes a while
+  const record = "record" in state ? state.record : undefined;
+  const why = whyOf(emulator, state);
+  return {
+    state: state.kind,
+    ...(record && record.profile !== emulator.profile.name && { of: record.profile }),
+    ...(why !== undefined && { why }),
+    ...((state.kind === "running" || state.kind === "paused") && {
+      running: await describeRunning(emulator, state.record, state.kind === "running"),
+    }),
+  };
+}
+
+function whyOf(emulator: Emulator, state: State): string | undefined {
+  if (state.kind === "paused") return whyPaused(emulator, state.runState);
+  if (["abandoned", "unresponsive", "damaged"].includes(state.kind)) return messageOf(refusal(emulator, state));
+}
+
+async function describeRunning(
+  emulator: Emulator,
+  record: InstanceRecord,
+  isRunning: boolean,
+): Promise<Status["running"]> {
+  const { profile, signal } = emulator;
+  const isOwn = record.profile === profile.name;
+  const health = await Promise.all((isOwn ? profile.health : []).map(async (check) => {
+    const failure = isRunning ? await attemptOnce(healthAttempt(check, record.ports), signal) : "paused";
     return [check.name, failure === undefined] as const;
   }));
-  const isOwn = record.profile === emulator.profile.name;
-  const lost = running && isOwn ? await lostSecrets(emulator, record) : undefined;
+  const lost = isRunning && isOwn ? await lostSecrets(emulator, record) : undefined;
+  const { origin, started, pid, snapshot, secrets } = record;
   return {
-    state: running ? "running" : "paused",
-    running: {
-      profile: record.profile,
-      origin: record.origin,
-      started: record.started,
-      pid: record.pid,
-      snapshot: record.snapshot,
-      ...(record.secrets && { secrets: record.secrets }),
-      urls: urlsOf(emulator, record),
-      health: Object.fromEntries(health),
-      ...(lost && { lostSecrets: lost }),
-    },
+    ...{ origin, started, pid, snapshot },
+    ...(secrets && { secrets }),
+    urls: urlsOf(emulator, record),
+    health: Object.fromEntries(health),
+    ...(lost && { lostSecrets: lost }),
   };
 }
 

@@ -1,24 +1,19 @@
-/** Ending an instance: suspended, shut down, or dropped. */
+/**
+ * Ending an instance: suspended, shut down, or dropped.
+ *
+ * A suspension that fails, or is interrupted, leaves a guest that runs on: see `suspend.ts`, which undoes it.
+ */
 
-import { HotbootError, messageOf } from "../base/error.ts";
-import type { GuestState } from "../snapshot/manifest.ts";
-import { saveState } from "../snapshot/migration.ts";
-import { GuestAgent } from "../vm/guest_agent.ts";
-import type { QmpClient } from "../vm/qmp.ts";
+import { messageOf } from "../base/error.ts";
 import { within } from "../base/wait.ts";
-import { type Emulator, lockInstance } from "../instance/emulator.ts";
-import {
-  channelsOf,
-  clearInstance,
-  findRunning,
-  instancePath,
-  type InstanceRecord,
-  powerOff,
-  type RunningInstance,
-} from "../instance/instance.ts";
-import { forgetKept, type Kept, readKept, sealState, writeKept } from "../instance/kept.ts";
-import { quiesce } from "../guest/quiesce.ts";
-import { detachShare, giveShare } from "../guest/share.ts";
+import { channelsOf } from "../instance/channels.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import { clearRun, dropInstance, dropMemory } from "../instance/files.ts";
+import { killUnresponsive } from "../instance/kill.ts";
+import { lockInstance } from "../instance/locks.ts";
+import { type Ending, writeRecord } from "../instance/record.ts";
+import { quit, requireOwn, settledState, stateOf, type Up } from "../instance/state.ts";
+import { GuestAgent } from "../vm/guest_agent.ts";
 
 /** How to stop. */
 export interface StopOptions {
@@ -35,7 +30,7 @@ export interface StopResult {
   /** False when the instance did not run. */
   stopped: boolean;
   /** What it keeps for its next start, if anything. */
-  kept?: "suspended" | "shut down";
+  kept?: Ending;
 }
 
 /** A guest that has not shut itself down in this time is switched off. */
@@ -49,7 +44,7 @@ const SHUTDOWN_MS = 60_000;
  * @param emulator Which, from {@linkcode openEmulator}.
  * @param options What is to be kept; all, unless told.
  * @returns Whether it ran, and what it keeps.
- * @throws {HotbootError} when it cannot be suspended (the guest runs on then), or QEMU hangs.
+ * @throws {HotbootError} when it cannot be suspended (the guest runs on then), is of another profile, or QEMU does not answer.
  * @throws The reason of the emulator's signal, when that aborts. The guest runs on then.
  *
  * @example
@@ -61,33 +56,48 @@ const SHUTDOWN_MS = 60_000;
  * ```
  */
 export async function stop(emulator: Emulator, options: StopOptions = {}): Promise<StopResult> {
-  const { how = "suspend" } = options;
   using _lock = await lockInstance(emulator);
-  if (how === "discard") return await discard(emulator);
-  // Its memory has been saved, and then something came in between.
-  if ((await readKept(emulator))?.how === "suspended") await powerOff(emulator);
-  let wasRunning: boolean;
-  {
-    await using running = await findRunning(emulator);
-    wasRunning = running !== undefined;
-    // What never became healthy, or has lost its record, is nothing to go on with.
-    if (running?.record?.state === "running") {
-      await (how === "suspend" ? suspend : shutDown)(emulator, running, running.record);
-    }
+  return await stopLocked(emulator, options);
+}
+
+/** The same for whoever holds the instance's lock. */
+export async function stopLocked(emulator: Emulator, { how = "suspend" }: StopOptions): Promise<StopResult> {
+  await using state = await settledState(emulator);
+  switch (state.kind) {
+    case "stopped":
+      await dropInstance(emulator); // what a start that was killed has left
+      return { stopped: false };
+    case "suspended":
+    case "shut down":
+    case "crashed":
+      if (how === "discard") await dropInstance(emulator);
+      return { stopped: false, ...(how !== "discard" && { kept: state.kind }) };
   }
-  await powerOff(emulator);
-  await clearInstance(emulator);
-  return { stopped: wasRunning, kept: (await readKept(emulator))?.how };
+  const own = { ...emulator, arch: state.record.arch }; // the guest's, whatever --arch says
+  if (how === "discard") {
+    await quit(state.qmp, emulator.signal);
+    await dropInstance(emulator);
+    return { stopped: true };
+  }
+  if (how === "shutdown") await shutDown(own, state);
+  else {
+    const { suspend } = await import("./suspend.ts");
+    await suspend(own, state);
+  }
+  await clearRun(emulator);
+  return { stopped: true, kept: how === "shutdown" ? "shut down" : "suspended" };
 }
 
 /**
- * Drops the instance, and removes all that it has left, its console's log too. Images and snapshots stay.
+ * Drops the instance, and removes all that it has left, its console's log too. Images and snapshots stay. A QEMU that does
+ * not answer is killed.
  *
- * Needs net permission for the instance's sockets, and read and write permission for the home.
+ * Needs net permission for the instance's sockets, and read and write permission for the home; run permission for Bash, for a
+ * QEMU that does not answer.
  *
  * @param emulator Which, from {@linkcode openEmulator}.
  * @returns Whether it ran.
- * @throws {HotbootError} when QEMU hangs.
+ * @throws {HotbootError} when it is of another profile, or a QEMU that does not answer cannot be killed.
  *
  * @example
  * ```ts
@@ -100,82 +110,49 @@ export async function stop(emulator: Emulator, options: StopOptions = {}): Promi
  */
 export async function reset(emulator: Emulator): Promise<StopResult> {
   using _lock = await lockInstance(emulator);
-  const result = await discard(emulator);
+  const stopped = await endAny(emulator);
+  await dropInstance(emulator);
   await Deno.remove(emulator.home.instance(emulator.instance), { recursive: true }).catch((error) => {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   });
-  return result;
-}
-
-async function discard(emulator: Emulator): Promise<StopResult> {
-  const stopped = await powerOff(emulator);
-  await forgetKept(emulator);
-  await clearInstance(emulator);
   return { stopped };
 }
 
-async function suspend(emulator: Emulator, { qmp }: RunningInstance, record: InstanceRecord): Promise<void> {
+/** Ends the instance's QEMU, in whatever state. */
+async function endAny(emulator: Emulator): Promise<boolean> {
+  await using state = await stateOf(emulator, { isOwner: true });
+  requireOwn(emulator, state);
+  if (state.kind === "unresponsive") {
+    await killUnresponsive(emulator, state);
+    return true;
+  }
+  const qmp = "qmp" in state ? state.qmp : undefined;
+  if (qmp) await quit(qmp, emulator.signal);
+  return qmp !== undefined;
+}
+
+async function shutDown(emulator: Emulator, { qmp, record }: Up): Promise<void> {
   const { signal, report } = emulator;
-  const { migration } = await channelsOf(emulator);
-  await forgetKept(emulator); // of an earlier attempt
+  await writeRecord(emulator, { ...record, phase: "stopping" });
   try {
-    await detachShare(emulator, qmp);
-    const sleeping = await sleepingGuest(emulator, qmp);
-    const guest = await sleeping();
-    report.step("save the memory");
-    await saveState(qmp, "all", migration, instancePath(emulator, "state"), { signal });
-    const memory = { guest, state: await sealState(emulator) };
-    await writeKept(emulator, { ...keptOf(record), how: "suspended", memory });
-  } catch (error) {
-    await forgetKept(emulator);
-    await qmp.execute("cont");
-    await giveShare({ ...emulator, signal: new AbortController().signal }, qmp).catch((error) => {
-      report.warn(`the guest has not got the host's files any more: ${messageOf(error)}`);
+    try {
+      await using agent = await GuestAgent.connect((await channelsOf(emulator)).agent, { signal });
+      await agent.powerDown({ signal });
+    } catch (error) {
+      signal.throwIfAborted();
+      report.detail(`the guest agent: ${messageOf(error)}`);
+    }
+    await qmp.execute("system_powerdown").catch(() => {}); // the button, for a guest without an agent
+    await within(qmp.closed, "the guest's shutdown", { timeoutMs: SHUTDOWN_MS, signal }).catch(async (error) => {
+      signal.throwIfAborted();
+      report.warn(`${messageOf(error)}: it is switched off, as when the power goes`);
+      await quit(qmp, signal);
     });
-    signal.throwIfAborted();
-    throw new HotbootError(
-      `not suspended, and the guest runs on: ${messageOf(error)}; 'hotboot stop --shutdown' keeps only its disk`,
-    );
-  }
-}
-
-/** Looks at the guest's clock; what it gives stops the guest, and says what is to be known of it. */
-async function sleepingGuest(emulator: Emulator, qmp: QmpClient): Promise<() => Promise<GuestState>> {
-  const { running, status } = await qmp.execute<{ running: boolean; status: string }>("query-status");
-  if (status === "postmigrate") {
-    await qmp.execute("cont"); // a stop was killed when all had been saved: its disk was given up, and is taken back so
-  } else if (!running) { // somebody has paused it
-    const clock = { clock: "nothing", clockOffsetMs: 0, reseeds: false } as const;
-    return () => Promise.resolve({ ...clock, stoppedAt: Date.now(), frozen: [], notFrozen: [] });
-  }
-  const { agent } = await channelsOf(emulator);
-  const guest = await quiesce({ ...emulator, profile: { ...emulator.profile, freeze: [], hooks: {} } }, agent);
-  return async () => {
-    const stopped = qmp.waitForEvent(({ event }) => event === "STOP", "QEMU ('stop')", { timeoutMs: 10_000 });
-    await qmp.execute("stop"); // also completes and flushes all disk writes
-    return { ...guest, stoppedAt: (await stopped).time };
-  };
-}
-
-async function shutDown(emulator: Emulator, { qmp }: RunningInstance, record: InstanceRecord): Promise<void> {
-  const { signal, report } = emulator;
-  await writeKept(emulator, { ...keptOf(record), how: "shut down" });
-  try {
-    await using agent = await GuestAgent.connect((await channelsOf(emulator)).agent, { signal });
-    await agent.powerDown({ signal });
   } catch (error) {
-    signal.throwIfAborted();
-    report.detail(`the guest agent: ${messageOf(error)}`);
+    await writeRecord(emulator, record); // it runs on
+    throw error;
   }
-  await qmp.execute("system_powerdown").catch(() => {}); // the button, for a guest without an agent
-  try {
-    await within(qmp.closed, "the guest's shutdown", { timeoutMs: SHUTDOWN_MS, signal });
-  } catch (error) {
-    signal.throwIfAborted();
-    report.warn(`${messageOf(error)}: it is switched off, as when the power goes`);
-  }
-}
-
-function keptOf({ profile, snapshot, secrets, identity }: InstanceRecord): Omit<Kept, "how"> {
-  return { profile, snapshot, secrets, identity, stopped: new Date().toISOString() };
+  const ended = { how: "shut down", at: new Date().toISOString() } as const;
+  await writeRecord(emulator, { ...record, phase: "stopped", isDiskKept: true, ended }, { sync: true });
+  await dropMemory(emulator);
 }

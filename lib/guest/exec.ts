@@ -4,7 +4,8 @@ import { HotbootError, messageOf } from "../base/error.ts";
 import { GuestAgent, type GuestResult } from "../vm/guest_agent.ts";
 import { sleep, within } from "../base/wait.ts";
 import type { Emulator } from "../instance/emulator.ts";
-import { channelsOf, requireRunning } from "../instance/instance.ts";
+import { channelsOf } from "../instance/channels.ts";
+import { requireUp } from "../instance/state.ts";
 
 /** A program to run, and what to do with its output. */
 export interface ExecOptions {
@@ -57,7 +58,7 @@ const CLEAN_UP_MS = 3000;
 export async function exec(emulator: Emulator, options: ExecOptions): Promise<number> {
   const { signal } = emulator;
   if (options.command.length === 0) throw new HotbootError("no command to run in the guest");
-  await requireRunning(emulator);
+  await (await requireUp(emulator))[Symbol.asyncDispose]();
   const { agent: agentPath } = await channelsOf(emulator);
   await using channel = new Channel(agentPath, signal);
   const directory = (await shell(await channel.agent(), PREPARE)).trim();

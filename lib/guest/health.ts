@@ -2,8 +2,10 @@
 
 import { type Attempt, attemptAll } from "../base/attempts.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
-import { getStatus } from "./http.ts";
+import { Timeline } from "../base/timeline.ts";
+import type { Emulator } from "../instance/emulator.ts";
 import type { HealthCheck } from "../profile/profile.ts";
+import { getStatus } from "./http.ts";
 
 /** A guest that does not do what its profile says: another boot would end the same. */
 export class GuestFault extends HotbootError {}
@@ -18,21 +20,21 @@ export function healthAttempt(check: HealthCheck, ports: Record<string, number>)
 }
 
 /**
- * Returns when every check has been answered as expected at least once.
+ * Returns when each of the profile's checks has been answered as expected at least once.
  *
- * @param onHealthy Called with the name of each check that turns healthy.
- * @throws {GuestFault} naming the checks that were not, and what they did instead, after `timeoutMs`.
+ * @param ports The host's ports by name.
+ * @throws {GuestFault} naming the checks that were not within `seconds`, and what they did instead.
  */
-export async function waitHealthy(
-  checks: HealthCheck[],
+export async function becomeHealthy(
+  { profile, report, signal }: Emulator,
   ports: Record<string, number>,
-  timeoutMs: number,
-  signal: AbortSignal,
-  onHealthy: (name: string) => void,
+  seconds: number,
+  timeline: Timeline = new Timeline(),
 ): Promise<void> {
-  const attempts = checks.map((check) => ({ name: check.name, attempt: healthAttempt(check, ports) }));
+  const attempts = profile.health.map((check) => ({ name: check.name, attempt: healthAttempt(check, ports) }));
+  const onHealthy = (name: string) => report.detail(`${name} is healthy`);
   try {
-    await attemptAll(attempts, "not healthy", timeoutMs, signal, onHealthy);
+    await timeline.phase("healthy", () => attemptAll(attempts, "not healthy", seconds * 1000, signal, onHealthy));
   } catch (error) {
     signal.throwIfAborted();
     throw new GuestFault(`${messageOf(error)}; 'hotboot logs' shows the guest's console`);

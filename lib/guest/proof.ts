@@ -3,32 +3,9 @@
 import { attemptAll, attemptOnce } from "../base/attempts.ts";
 import { fill } from "../base/fill.ts";
 import { getAnswer } from "./http.ts";
-import type { Secrets, SecretSpec } from "../profile/secrets.ts";
-
-/**
- * A request, and what the answer to it must be. In `headers`, `contains` and `excludes` `${secret.NAME}` stands for a
- * secret's new value and `${placeholder.NAME}` for what is in the image, `$$` for `$`.
- */
-export interface ProofCheck {
-  /** What it shows, for people. */
-  name: string;
-  /** The name of one of the profile's ports. */
-  port: string;
-  /** Path and query. */
-  path: string;
-  /** GET unless told. */
-  method?: string;
-  /** Its header fields. */
-  headers?: Record<string, string>;
-  /** The status expected; 200 unless told. */
-  status?: number;
-  /** Ask also for all scripts and style sheets that the page has from the same port; what follows is about all. */
-  scripts?: boolean;
-  /** What must be in what is served. */
-  contains?: string[];
-  /** What must be nowhere in it. */
-  excludes?: string[];
-}
+import type { ProofCheck } from "../profile/profile.ts";
+import { textsOf } from "../profile/references.ts";
+import { placeholdersOf, type Secrets, type SecretSpec, secretValue } from "../profile/secrets.ts";
 
 /** What a proof is made with. */
 export interface Proof {
@@ -88,23 +65,6 @@ export async function brokenProof(proof: Proof, secrets: Secrets, signal: AbortS
     return failure === undefined ? undefined : `${check.name} (${failure})`;
   }));
   return failures.find((failure) => failure !== undefined);
-}
-
-/** What is in the image, by the secrets' names. */
-export function placeholdersOf(specs: SecretSpec[]): Secrets {
-  return Object.fromEntries(specs.map(({ name, placeholder }) => [name, placeholder]));
-}
-
-/** All texts of a check that something is filled into. */
-export function textsOf({ headers = {}, contains = [], excludes = [] }: ProofCheck): string[] {
-  return [...Object.values(headers), ...contains, ...excludes];
-}
-
-/** What `secret.NAME` and `placeholder.NAME` stand for. */
-export function secretValue(variable: string, secrets: Secrets, placeholders: Secrets): string | undefined {
-  const [, kind, name] = variable.match(/^(secret|placeholder)\.(.+)$/) ?? [];
-  const values = kind === "secret" ? secrets : placeholders;
-  return kind && Object.hasOwn(values, name) ? values[name] : undefined;
 }
 
 async function failureOf(

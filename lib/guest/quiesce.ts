@@ -5,7 +5,9 @@ import type { FrozenUnit } from "../profile/profile.ts";
 import type { GuestState } from "../snapshot/manifest.ts";
 import { GuestAgent } from "../vm/guest_agent.ts";
 import { shellCommand } from "../vm/shell.ts";
+import { channelsOf } from "../instance/channels.ts";
 import type { Emulator } from "../instance/emulator.ts";
+import { clockOffset } from "./clock.ts";
 import { newEntropy, reseedCommand } from "./reseed.ts";
 
 /**
@@ -45,12 +47,12 @@ freeze() {
  * @returns What the snapshot is to record. What could not be done is in it, and has been told.
  * @throws {HotbootError} when a hook fails.
  */
-export async function quiesce(emulator: Emulator, agentPath: string): Promise<Omit<GuestState, "stoppedAt">> {
+export async function quiesce(emulator: Emulator): Promise<Omit<GuestState, "stoppedAt">> {
   const { profile, signal, report } = emulator;
   const { freeze = [], hooks: { beforeCapture = [] } = {} } = profile;
   let agent: GuestAgent;
   try {
-    agent = await GuestAgent.connect(agentPath, { signal });
+    agent = await GuestAgent.connect((await channelsOf(emulator)).agent, { signal });
   } catch (error) {
     signal.throwIfAborted();
     if (beforeCapture.length > 0) throw error;
@@ -105,13 +107,6 @@ async function canReseed({ arch, signal, report }: Emulator, agent: GuestAgent):
   const { exitCode, stderr } = await agent.exec({ path: "/bin/sh", args: ["-c", script], input }, { signal });
   if (exitCode !== 0) report.detail(`the guest cannot reseed its kernel: ${new TextDecoder().decode(stderr).trim()}`);
   return exitCode === 0;
-}
-
-/** How far the guest's clock is ahead of the host's, in milliseconds. */
-async function clockOffset(agent: GuestAgent, signal: AbortSignal): Promise<number> {
-  const before = Date.now();
-  const nanoseconds = await agent.execute<number>("guest-get-time", {}, { signal });
-  return nanoseconds / 1e6 - (before + Date.now()) / 2;
 }
 
 function warned(emulator: Emulator, state: Omit<GuestState, "stoppedAt">): Omit<GuestState, "stoppedAt"> {

@@ -1,15 +1,15 @@
 /** Every start's own secrets: made, put into the guest, proven there, and kept for the user. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
-import type { Profile } from "../profile/profile.ts";
-import { brokenProof, placeholdersOf, type Proof, proveChecks, proveRotation } from "./proof.ts";
-import { generateSecrets, type Secrets } from "../profile/secrets.ts";
-import type { Emulator } from "../instance/emulator.ts";
-import { GuestFault } from "./health.ts";
-import { channelsOf, instancePath, type InstanceRecord, requireRunning, writeSecrets } from "../instance/instance.ts";
-import { readKept } from "../instance/kept.ts";
-import { becomeHealthy, type Launched } from "../emulator/launch.ts";
 import { Timeline } from "../base/timeline.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import { readSecrets, writeSecrets } from "../instance/files.ts";
+import type { InstanceRecord } from "../instance/record.ts";
+import { refusal, requireOwn, stateOf } from "../instance/state.ts";
+import type { Profile } from "../profile/profile.ts";
+import { generateSecrets, placeholdersOf, type Secrets } from "../profile/secrets.ts";
+import { becomeHealthy, GuestFault } from "./health.ts";
+import { brokenProof, type Proof, proveChecks, proveRotation } from "./proof.ts";
 import { type Sleeper, wake } from "./wake.ts";
 
 const DEFAULT_TIMEOUT_S = 60;
@@ -28,32 +28,37 @@ export function newSecrets({ secrets }: Profile, noRotation = false): Secrets | 
  */
 export async function wakeAndProve(
   emulator: Emulator,
-  launched: Launched,
+  { ports, secrets: known }: InstanceRecord,
   sleeper: Sleeper,
   timeline: Timeline,
   seconds: number,
 ): Promise<void> {
   const { profile, report } = emulator;
   const { secrets } = sleeper;
-  const woken = wake(emulator, launched.channels.agent, sleeper, timeline);
+  const woken = wake(emulator, sleeper, timeline);
   const healthy = async () => {
     if (secrets) await woken;
-    await becomeHealthy(emulator, launched, timeline, seconds);
+    await becomeHealthy(emulator, ports, seconds, timeline);
   };
-  await Promise.all([woken.then(() => secrets && prove(emulator, launched, secrets, timeline)), healthy()]);
-  if (!secrets && profile.secrets) {
+  await Promise.all([woken.then(() => secrets && prove(emulator, ports, secrets, timeline)), healthy()]);
+  if (!secrets && profile.secrets && known !== "rotated") {
     report.warn(
       "secrets were NOT rotated: this instance runs with the image's placeholders, which everybody knows",
     );
   }
 }
 
-async function prove(emulator: Emulator, launched: Launched, secrets: Secrets, timeline: Timeline): Promise<void> {
+async function prove(
+  emulator: Emulator,
+  ports: Record<string, number>,
+  secrets: Secrets,
+  timeline: Timeline,
+): Promise<void> {
   const { report, signal } = emulator;
   const onHold = (name: string) => report.detail(`proven: ${name}`);
   await timeline.phase(
     "proof",
-    () => proveRotation(proofOf(emulator, launched.record), secrets, rotationMs(emulator), signal, onHold),
+    () => proveRotation(proofOf(emulator, ports), secrets, rotationMs(emulator), signal, onHold),
   );
 }
 
@@ -62,11 +67,15 @@ async function prove(emulator: Emulator, launched: Launched, secrets: Secrets, t
  *
  * @throws {GuestFault} when it cannot.
  */
-export async function checkProof(emulator: Emulator, { record }: Launched, timeline: Timeline): Promise<void> {
+export async function checkProof(
+  emulator: Emulator,
+  { ports }: Pick<InstanceRecord, "ports">,
+  timeline: Timeline,
+): Promise<void> {
   const { profile, signal } = emulator;
   if (!profile.secrets) return;
   try {
-    await timeline.phase("placeholders", () => proveChecks(proofOf(emulator, record), rotationMs(emulator), signal));
+    await timeline.phase("placeholders", () => proveChecks(proofOf(emulator, ports), rotationMs(emulator), signal));
   } catch (error) {
     signal.throwIfAborted();
     throw new GuestFault(`${messageOf(error)}: correct the profile '${profile.name}'`);
@@ -76,17 +85,17 @@ export async function checkProof(emulator: Emulator, { record }: Launched, timel
 /** The first check that no longer holds of an instance with secrets of its own: a service has its placeholders back. */
 export async function lostSecrets(emulator: Emulator, record: InstanceRecord): Promise<string | undefined> {
   if (record.secrets !== "rotated" || !emulator.profile.rotation) return undefined;
-  return await brokenProof(proofOf(emulator, record), await ownSecrets(emulator), emulator.signal);
+  return await brokenProof(proofOf(emulator, record.ports), await readSecrets(emulator), emulator.signal);
 }
 
 /** Has the guest's services take the instance's own secrets once more. @throws {HotbootError} when they do not. */
 export async function rotateAgain(emulator: Emulator, record: InstanceRecord): Promise<void> {
-  const secrets = await ownSecrets(emulator);
-  await wake(emulator, (await channelsOf(emulator)).agent, { secrets }, new Timeline());
-  await proveRotation(proofOf(emulator, record), secrets, rotationMs(emulator), emulator.signal);
+  const secrets = await readSecrets(emulator);
+  await wake(emulator, { secrets }, new Timeline());
+  await proveRotation(proofOf(emulator, record.ports), secrets, rotationMs(emulator), emulator.signal);
 }
 
-function proofOf({ profile }: Emulator, { ports }: Pick<InstanceRecord, "ports">): Proof {
+function proofOf({ profile }: Emulator, ports: Record<string, number>): Proof {
   return { checks: profile.rotation!.proof, specs: profile.secrets!, ports };
 }
 
@@ -94,9 +103,12 @@ function rotationMs({ profile }: Emulator): number {
   return (profile.rotation!.timeout ?? DEFAULT_TIMEOUT_S) * 1000;
 }
 
-/** Keeps proven secrets where {@linkcode credentials} finds them, or the placeholders that are in their place, while the run lasts. */
+/**
+ * Keeps proven secrets where {@linkcode credentials} finds them, or the placeholders that are in their place, as long as the
+ * instance lasts. One that has secrets of its own and got no new ones keeps those: its disk may know no others.
+ */
 export async function keepSecrets(emulator: Emulator, record: InstanceRecord, secrets?: Secrets): Promise<void> {
-  if (!emulator.profile.secrets) return;
+  if (!emulator.profile.secrets || (!secrets && record.secrets === "rotated")) return;
   record.secrets = secrets ? "rotated" : "placeholders";
   await writeSecrets(emulator, secrets ?? placeholdersOf(emulator.profile.secrets), secrets !== undefined);
 }
@@ -106,22 +118,18 @@ export async function secretsInEffect(
   emulator: Emulator,
   { secrets }: Pick<InstanceRecord, "secrets">,
 ): Promise<Secrets> {
-  if (secrets === "rotated") return await ownSecrets(emulator);
+  if (secrets === "rotated") return await readSecrets(emulator);
   return placeholdersOf(emulator.profile.secrets ?? []);
 }
 
-async function ownSecrets(emulator: Emulator): Promise<Secrets> {
-  return JSON.parse(await Deno.readTextFile(instancePath(emulator, "credentials")));
-}
-
 /**
- * The secrets of the running or suspended instance, by the names that the profile gives them.
+ * The secrets of an instance that runs, or keeps its disk, by the names that the profile gives them.
  *
  * Needs read permission for the home and net permission for the instance's sockets.
  *
  * @param emulator Which, from {@linkcode openEmulator}.
- * @returns The secrets' values; they are valid until the instance is stopped for good.
- * @throws {HotbootError} when it does not run, or has no secrets of its own.
+ * @returns The secrets' values; they are valid until the instance is dropped.
+ * @throws {HotbootError} when there is no such instance, or it has no secrets of its own.
  *
  * @example
  * ```ts
@@ -132,12 +140,29 @@ async function ownSecrets(emulator: Emulator): Promise<Secrets> {
  * ```
  */
 export async function credentials(emulator: Emulator): Promise<Secrets> {
-  const { secrets } = await readKept(emulator) ?? await requireRunning(emulator) ?? {};
+  const secrets = await secretsKind(emulator);
   const { instance } = emulator;
-  if (secrets === "rotated") return await ownSecrets(emulator);
+  if (secrets === "rotated") return await readSecrets(emulator);
   throw new HotbootError(
     secrets === "placeholders"
       ? `instance '${instance}' was started without rotation and has the image's placeholders: stop and start it`
       : `instance '${instance}' has no secrets: its profile names none`,
   );
+}
+
+/** Whether an instance has secrets that hold. @throws {HotbootError} when there is none. */
+async function secretsKind(emulator: Emulator): Promise<InstanceRecord["secrets"]> {
+  await using state = await stateOf(emulator);
+  requireOwn(emulator, state);
+  switch (state.kind) {
+    case "running":
+    case "paused":
+    case "stopping":
+    case "suspended":
+    case "shut down":
+    case "crashed":
+      return state.record.secrets;
+    default:
+      throw refusal(emulator, state);
+  }
 }

@@ -6,7 +6,8 @@ import { GuestAgent } from "../vm/guest_agent.ts";
 import type { QmpClient } from "../vm/qmp.ts";
 import { plugShare, requireUnmounted, sharedTag, unplugShare } from "../vm/share.ts";
 import type { Emulator } from "../instance/emulator.ts";
-import { channelsOf, findRunning } from "../instance/instance.ts";
+import { stateOf } from "../instance/state.ts";
+import { channelsOf } from "../instance/channels.ts";
 import { Timeline } from "../base/timeline.ts";
 
 /**
@@ -89,12 +90,13 @@ async function plugAndMount(emulator: Emulator, qmp: QmpClient, share: Share): P
   );
 }
 
-/** Has a guest that runs have them, whatever came in between, or says why it cannot. */
+/** Has a guest that runs have them, whatever came in between, or says why it cannot. The caller holds the instance's lock. */
 export async function restoreShare(emulator: Emulator, timeline?: Timeline): Promise<void> {
-  if (!emulator.profile.share) return;
-  await using running = await findRunning(emulator);
-  if (!running || await sharedTag(running.qmp, { signal: emulator.signal }) !== undefined) return;
-  await giveShare(emulator, running.qmp, timeline).catch((error) => {
+  const { profile, signal } = emulator;
+  if (!profile.share) return;
+  await using state = await stateOf(emulator, { isOwner: true });
+  if (state.kind !== "running" || await sharedTag(state.qmp, { signal }) !== undefined) return;
+  await giveShare(emulator, state.qmp, timeline).catch((error) => {
     emulator.signal.throwIfAborted();
     emulator.report.warn(
       `the guest has not got the host's files (${

@@ -5,6 +5,7 @@ import { redact, secretLines, type Secrets } from "../profile/secrets.ts";
 import type { GuestState } from "../snapshot/manifest.ts";
 import { GuestAgent } from "../vm/guest_agent.ts";
 import { shellCommand } from "../vm/shell.ts";
+import { channelsOf } from "../instance/channels.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { gapsOf } from "./quiesce.ts";
 import { newEntropy, reseedCommand } from "./reseed.ts";
@@ -43,19 +44,14 @@ const LONGEST_SHOWN = 500;
  * @throws {HotbootError} when a step fails or takes too long, with what the guest said and none of the secrets. What
  * was to be thawed after it is still frozen then.
  */
-export async function wake(
-  emulator: Emulator,
-  agentPath: string,
-  sleeper: Sleeper,
-  timeline: Timeline,
-): Promise<void> {
+export async function wake(emulator: Emulator, sleeper: Sleeper, timeline: Timeline): Promise<void> {
   const { profile, signal, report } = emulator;
   const { guest, secrets } = sleeper;
   const steps = stepsOf(emulator, sleeper);
   if (guest && (guest.frozen.length > 0 || guest.notFrozen.length > 0 || secrets)) gapsOf(guest).forEach(report.warn);
   const begin = timeline.elapsed();
   try {
-    await using agent = await GuestAgent.connect(agentPath, { signal });
+    await using agent = await GuestAgent.connect((await channelsOf(emulator)).agent, { signal });
     if (guest?.clock === "agent") await agent.setTime(undefined, { signal });
     if (steps.length === 0) return;
     const script = [

@@ -6,9 +6,9 @@ import { HotbootError } from "../base/error.ts";
 import type { Build } from "../profile/profile.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { requireUnused } from "../instance/users.ts";
-import { lockImage } from "./store.ts";
-import { type Image, type ImagePart, readImage } from "./image.ts";
-import { type NewFiles, putInPlace, removeLeftovers, requireKnown, temporaryPath } from "./store.ts";
+import type { ImagePart } from "../instance/machine.ts";
+import { type Image, readImage } from "./image.ts";
+import { type NewFiles, openStore, putInPlace, requireKnown, temporaryPath } from "./store.ts";
 import { scriptDigest } from "./recipe.ts";
 import { runScript } from "./script.ts";
 
@@ -44,7 +44,7 @@ const OUTPUTS: Record<ImagePart, string> = { disk: "disk.qcow2", kernel: "kernel
  * @param emulator Which, from {@linkcode openEmulator}.
  * @param options Whether to build in any case.
  * @returns The image, and whether it was built now.
- * @throws {HotbootError} when the profile has no recipe, an instance stands on the present image, or the recipe fails,
+ * @throws {HotbootError} when the profile has no recipe, an instance uses the present image, or the recipe fails,
  * with its last words.
  * @throws The reason of the emulator's signal, when that aborts. What the recipe has started is ended.
  *
@@ -60,12 +60,11 @@ export async function build(emulator: Emulator, options: BuildOptions = {}): Pro
   const { profile } = emulator;
   const { build: steps } = profile.image;
   if (!steps) throw new HotbootError(`profile '${profile.name}' has no recipe to build: 'hotboot pull' gets its image`);
-  using _lock = await lockImage(emulator);
-  await removeLeftovers(emulator);
+  using _lock = await openStore(emulator);
 
   const recipe = await prepare(emulator, steps);
   // A damaged one is replaced when that is asked for.
-  const image = await readImage(emulator).catch((error) => {
+  const image = await readImage(emulator, { isOwner: true }).catch((error) => {
     if (options.force) return undefined;
     throw error;
   });
@@ -74,7 +73,7 @@ export async function build(emulator: Emulator, options: BuildOptions = {}): Pro
     if (image && origin?.kind === "build" && origin.recipe === recipe.digest) return { image, built: false };
   }
   if (!options.force) await requireKnown(emulator, image);
-  await requireUnused(emulator, image);
+  await requireUnused(emulator, image?.record.files.disk.sha256);
   const output = temporaryPath(emulator);
   await Deno.mkdir(output, { mode: 0o700 });
   try {

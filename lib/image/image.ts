@@ -4,14 +4,10 @@ import { exists } from "@std/fs/exists";
 import { HotbootError } from "../base/error.ts";
 import { sha256File } from "../base/hash.ts";
 import { readQcow2Header } from "../vm/qcow2.ts";
+import { writeJson } from "../base/files.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
-import { writeJson } from "../instance/home.ts";
-
-/** What the digest of the image's disk is called in an identity. */
-export const IMAGE_DISK = "image's disk";
-
-/** One of an image's files. */
-export type ImagePart = "disk" | "kernel" | "initrd";
+import { imageLock, tryLock } from "../instance/locks.ts";
+import type { ImagePart, ImagePaths } from "../instance/machine.ts";
 
 /** How their names end. */
 export const IMAGE_PARTS: Record<ImagePart, string> = { disk: ".qcow2", kernel: ".kernel", initrd: ".initrd" };
@@ -54,7 +50,7 @@ export interface Image {
   /** Its description. */
   record: ImageRecord;
   /** The absolute paths of its files. */
-  paths: { disk: string } & Partial<Record<ImagePart, string>>;
+  paths: ImagePaths;
 }
 
 /** The path of one part of the emulator's image. */
@@ -71,6 +67,8 @@ export function imageRecordPath(emulator: Emulator): string {
 export interface ReadImageOptions {
   /** `only`: change nothing and hash nothing, so that other content of the same size may go unnoticed. */
   look?: "only";
+  /** The caller holds the image's lock. */
+  isOwner?: boolean;
 }
 
 /**
@@ -80,8 +78,11 @@ export interface ReadImageOptions {
  *
  * @throws {HotbootError} when a file is not what was put there.
  */
-export async function readImage(emulator: Emulator, { look }: ReadImageOptions = {}): Promise<Image | undefined> {
-  const record = await readImageRecord(emulator) ?? (look === "only" ? undefined : await adopt(emulator));
+export async function readImage(
+  emulator: Emulator,
+  { look, isOwner = false }: ReadImageOptions = {},
+): Promise<Image | undefined> {
+  const record = await readImageRecord(emulator) ?? (look === "only" ? undefined : await adopt(emulator, isOwner));
   if (!record) return undefined;
   const paths: Image["paths"] = { disk: imagePath(emulator, "disk") };
   let touched = false;
@@ -100,8 +101,17 @@ export async function readImage(emulator: Emulator, { look }: ReadImageOptions =
     Object.assign(file, times);
     touched = true;
   }
-  if (touched) await writeJson(imageRecordPath(emulator), record);
+  if (touched) await correctRecord(emulator, record, isOwner);
   return { record, paths };
+}
+
+/** Writes a description down again, unless another command is putting a new image in place: then it is not for that one. */
+async function correctRecord(emulator: Emulator, record: ImageRecord, isOwner: boolean): Promise<void> {
+  using lock = isOwner ? undefined : await tryLock(emulator.home, imageLock(imageKey(emulator)));
+  if (!lock && !isOwner) return;
+  const now = await readImageRecord(emulator).catch(() => undefined);
+  const isSame = now === undefined || now.files.disk.sha256 === record.files.disk.sha256;
+  if (isSame) await writeJson(imageRecordPath(emulator), record);
 }
 
 /** Whether a disk lies in the image's place of which hotboot has not written anything: somebody else has put it there. */
@@ -114,7 +124,7 @@ export async function hasUnknownImage(emulator: Emulator): Promise<boolean> {
  *
  * @throws {HotbootError} when its disk is none that can be used.
  */
-async function adopt(emulator: Emulator): Promise<ImageRecord | undefined> {
+async function adopt(emulator: Emulator, isOwner: boolean): Promise<ImageRecord | undefined> {
   if (!await exists(imagePath(emulator, "disk"), { isFile: true })) return undefined;
   await requireOwnDisk(imagePath(emulator, "disk"), `put another image there, or remove it`);
   emulator.report.step(`take the image over that is at ${imagePath(emulator, "disk")}`);
@@ -125,7 +135,7 @@ async function adopt(emulator: Emulator): Promise<ImageRecord | undefined> {
     files[part] = { ...await sizeAndTimes(path), sha256: await sha256File(path, emulator.signal) };
   }
   const record = { origin: { kind: "adopted" }, created: new Date().toISOString(), files } as ImageRecord;
-  await writeJson(imageRecordPath(emulator), record);
+  await correctRecord(emulator, record, isOwner);
   return record;
 }
 

@@ -14,10 +14,15 @@ import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 import { within } from "../base/wait.ts";
 import { type Base, findBase } from "./base_image.ts";
 import { makeConfigDisk } from "../instance/config_disk.ts";
-import { bootWithin, qemuFacts, StuckGuest, unlessStuck } from "../instance/acceleration.ts";
-import { type Emulator, lockInstance } from "../instance/emulator.ts";
-import { builderOf, clearInstance, instancePath, machineName, makeChannels, powerOff } from "../instance/instance.ts";
-import { describeMachine, firmwareFor, whileAlive } from "../emulator/launch.ts";
+import { bootWithin, qemuFacts } from "../instance/acceleration.ts";
+import { builderOf, instancePath, machineName, makeChannels } from "../instance/channels.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import { dropInstance } from "../instance/files.ts";
+import { lockInstance } from "../instance/locks.ts";
+import { describeMachine, firmwareFor } from "../instance/machine.ts";
+import { writeRecord } from "../instance/record.ts";
+import { settledState } from "../instance/state.ts";
+import { StuckGuest, unlessStuck, whileAlive } from "../instance/watch.ts";
 import { watchProvisioning } from "./provisioning.ts";
 import { describeFiles, digestOfLines, isProgram, recipePath } from "./recipe.ts";
 import { REPORTER, SEED_LABEL, seedFiles } from "./seed_disk.ts";
@@ -65,7 +70,7 @@ export async function cloudInitDigest(emulator: Emulator, recipe: CloudInit): Pr
 export async function provision(emulator: Emulator, recipe: CloudInit, digest: string, path: string): Promise<void> {
   const builder = builderOf(emulator);
   using _lock = await lockInstance(builder);
-  await powerOff(builder); // what a killed build has left
+  await using _leftover = await settledState(builder); // whose QEMU has been ended
   const base = await findBase(emulator, recipe.base);
   const work = path.slice(0, path.lastIndexOf("/"));
   const disk = `${work}/overlay.qcow2`;
@@ -80,7 +85,7 @@ export async function provision(emulator: Emulator, recipe: CloudInit, digest: s
       (qemu) => setUp(emulator, recipe, qemu, disk, disks, path),
     );
   } finally {
-    await clearInstance(builder);
+    await dropInstance(builder);
   }
 }
 
@@ -103,12 +108,24 @@ async function setUp(
   const configDisk = instancePath(builder, "config");
   if (config) await Deno.writeFile(configDisk, config.image, { mode: 0o600 });
   const image = { paths: { disk } };
-  const firmware = await firmwareFor(emulator, image, qemu);
+  const firmware = await firmwareFor(emulator.arch, image.paths, qemu);
   const described = describeMachine(builder, { qemu, image, firmware, config }, disk);
+  const uuid = crypto.randomUUID();
+  await writeRecord(builder, {
+    profile: profile.name,
+    arch: emulator.arch,
+    phase: "starting",
+    uuid,
+    origin: "cold boot",
+    started: new Date().toISOString(),
+    ports: {},
+    identity: {},
+    isDiskKept: false,
+  });
   // Packages may come from elsewhere, whatever the guest may reach later.
   const args = qemuArguments({ ...described, forwards: [], restricted: false, provisioning: { disks, progressLog } }, {
     name: machineName(builder.instance),
-    uuid: crypto.randomUUID(),
+    uuid,
     memory: { kind: "anonymous" },
     incoming: false,
     channels,
@@ -126,7 +143,7 @@ async function setUp(
   };
   const logs = { serial: channels.serialLog, progress: progressLog };
   const booting = { qemu, qmp, logs: Object.values(logs), patienceMs: limits.silenceMs };
-  await whileAlive(emulator, { qemu: machine }, async (emulator) => {
+  await whileAlive(emulator, machine, async (emulator) => {
     await Promise.race([
       unlessStuck(emulator, booting, ({ signal }) => watchProvisioning(logs, limits, report, signal)),
       off.then(() => Promise.reject(new HotbootError("the guest has powered itself off before it was done"))),

@@ -10,9 +10,10 @@ import { unzipOne } from "../release/zip.ts";
 import { type Download, WrongContent } from "../release/options.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { privateDirectory } from "../instance/home.ts";
-import { type Image, type ImageOrigin, type ImagePart, readImage, requireOwnDisk } from "./image.ts";
+import type { ImagePart } from "../instance/machine.ts";
 import { requireUnused } from "../instance/users.ts";
-import { lockImage, type NewFiles, putInPlace, removeLeftovers, requireKnown, temporaryPath } from "./store.ts";
+import { type Image, type ImageOrigin, readImage, requireOwnDisk } from "./image.ts";
+import { type NewFiles, openStore, putInPlace, requireKnown, temporaryPath } from "./store.ts";
 
 /** What to pull, where it is not what the profile says. At most one of branch, tag, pull request and run is named. */
 export interface PullOptions {
@@ -57,7 +58,7 @@ interface Plan {
  * @param emulator Which, from {@linkcode openEmulator}.
  * @param options What, where it is not what the profile says.
  * @returns The image, and whether it was downloaded now.
- * @throws {HotbootError} when the profile names no release, an instance stands on the present image, or the new one cannot
+ * @throws {HotbootError} when the profile names no release, an instance uses the present image, or the new one cannot
  * be had or is not what was published.
  * @throws The reason of the emulator's signal, when that aborts. What has come is kept for the next attempt.
  *
@@ -76,15 +77,14 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
   if (!release) {
     throw new HotbootError(`profile '${profile.name}' names no release to pull: 'hotboot build' makes its image`);
   }
-  using _lock = await lockImage(emulator);
-  await removeLeftovers(emulator);
+  using _lock = await openStore(emulator);
   const plan = await makePlan(emulator, release, options);
-  const existing = await readImage(emulator).catch(() => undefined); // a damaged one is replaced
+  const existing = await readImage(emulator, { isOwner: true }).catch(() => undefined); // a damaged one is replaced
   if (!options.force && existing && isSame(existing.record.origin, plan.origin)) {
     return { image: existing, pulled: false };
   }
   if (!options.force) await requireKnown(emulator, existing);
-  await requireUnused(emulator, existing);
+  await requireUnused(emulator, existing?.record.files.disk.sha256);
 
   const directory = `${home.images}/.pull-${imageKey(emulator)}`;
   await privateDirectory(directory);

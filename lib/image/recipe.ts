@@ -7,6 +7,7 @@ import { ensureDir } from "@std/fs/ensure-dir";
 import { walk } from "@std/fs/walk";
 import { dirname } from "@std/path/dirname";
 import { fromFileUrl } from "@std/path/from-file-url";
+import { resolve } from "@std/path/resolve";
 import { GUESTS } from "../base/bundle.ts";
 import { HotbootError } from "../base/error.ts";
 import type { ScriptRecipe } from "../profile/profile.ts";
@@ -15,10 +16,9 @@ import { sha256, sha256File } from "../base/hash.ts";
 
 /** The absolute path of one of the recipe's files, as the profile names it. */
 export function recipePath({ profile, profileUrl }: Emulator, relative: string): string {
-  const url = new URL(relative, profileUrl);
-  if (url.protocol === "file:") return fromFileUrl(url).replace(/\/$/, "");
+  if (profileUrl.protocol === "file:") return resolve(dirname(fromFileUrl(profileUrl)), relative);
   throw new HotbootError(
-    `the recipe of '${profile.name}' is at ${url.origin}, where it cannot be run: use a checkout, or the binary`,
+    `the recipe of '${profile.name}' is at ${profileUrl.origin}, where it cannot be run: use a checkout, or the binary`,
   );
 }
 

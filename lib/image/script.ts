@@ -3,15 +3,22 @@
 import { TextLineStream } from "@std/streams/text-line-stream";
 import { HotbootError } from "../base/error.ts";
 import { onPath } from "../base/on_path.ts";
+import { within } from "../base/wait.ts";
 import type { ScriptRecipe } from "../profile/profile.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { scriptPath } from "./recipe.ts";
 
 /**
- * Runs a script, and ends all that it has started when it is ended itself. Deno lets only those end a process group who
+ * Runs a script, and ends all that it has started when it ends, or is ended. Deno lets only those end a process group who
  * may run everything. The image is not to depend on which permissions new files have here.
  */
-const IN_A_GROUP = `umask 022; trap 'trap "" TERM; kill -TERM -- -$$' TERM; bash "$0" "$@" & wait $!`;
+const IN_A_GROUP = `umask 022
+end() { trap "" TERM; kill -TERM -- -$$; }
+trap end TERM
+bash "$0" "$@" & wait $!
+code=$?
+end
+exit $code`;
 
 /**
  * Runs the script, which leaves what it makes in the directory `output`, in a process group of its own, so that ending it ends
@@ -31,7 +38,13 @@ export async function runScript(emulator: Emulator, recipe: ScriptRecipe, output
     stderr: "piped",
     detached: true,
   }).spawn();
-  const onAbort = () => child.kill("SIGTERM");
+  const onAbort = () => {
+    try {
+      child.kill("SIGTERM");
+    } catch {
+      // it has ended
+    }
+  };
   signal.addEventListener("abort", onAbort, { once: true });
   try {
     signal.throwIfAborted();
@@ -42,7 +55,9 @@ export async function runScript(emulator: Emulator, recipe: ScriptRecipe, output
       if (line.trim() !== "") lastWords = line.trim();
       report.detail(line);
     };
-    await Promise.all([forEachLine(child.stdout, hear), forEachLine(child.stderr, hear)]);
+    // What has left the group, and holds the pipe, is not waited for once the user wants an end.
+    const heard = Promise.all([child.stdout, child.stderr].map((stream) => forEachLine(stream, hear, signal)));
+    await within(heard, "the recipe", { signal });
     const { code } = await child.status;
     signal.throwIfAborted();
     if (code !== 0) {
@@ -54,8 +69,12 @@ export async function runScript(emulator: Emulator, recipe: ScriptRecipe, output
   }
 }
 
-async function forEachLine(stream: ReadableStream<Uint8Array>, use: (line: string) => void): Promise<void> {
-  const text = stream.pipeThrough(new TextDecoderStream());
+async function forEachLine(
+  stream: ReadableStream<Uint8Array>,
+  use: (line: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const text = stream.pipeThrough(new TextDecoderStream(), { signal });
   const lines: ReadableStream<string> = text.pipeThrough(new TextLineStream());
   for await (const line of lines) use(line);
 }

@@ -2,18 +2,22 @@
 
 import { ensureDir } from "@std/fs/ensure-dir";
 import { HotbootError } from "../base/error.ts";
-import { type Emulator, imageKey, imageLock } from "../instance/emulator.ts";
-import { lock, privateDirectory, writeJson } from "../instance/home.ts";
+import { writeJson } from "../base/files.ts";
+import { type Emulator, imageKey } from "../instance/emulator.ts";
+import { privateDirectory } from "../instance/home.ts";
+import { lockImage } from "../instance/locks.ts";
+import type { ImagePart } from "../instance/machine.ts";
+import { requireUnused } from "../instance/users.ts";
 import {
   hasUnknownImage,
   type Image,
   IMAGE_PARTS,
   type ImageFile,
   type ImageOrigin,
-  type ImagePart,
   imagePath,
   imageRecordPath,
   readImage,
+  readImageRecord,
   sizeAndTimes,
 } from "./image.ts";
 
@@ -26,13 +30,14 @@ export interface NewFile {
   sha256: string;
 }
 
-/** Keeps others from putting an image of this emulator in place; makes the directory. */
-export async function lockImage(emulator: Emulator): Promise<Disposable> {
-  const { home, profile, report, signal } = emulator;
+/** Keeps others from putting an image of this emulator in place; makes the directory, and clears it of leftovers. */
+export async function openStore(emulator: Emulator): Promise<Disposable> {
+  const { home } = emulator;
   // One that a person has named may be for others, too.
   await (home.places.includes(home.images) ? ensureDir(home.images) : privateDirectory(home.images));
-  const onWait = () => report.step(`waiting for another hotboot that works on the image of '${profile.name}'`);
-  return await lock(home, imageLock(imageKey(emulator)), onWait, signal);
+  const lock = await lockImage(emulator);
+  await removeLeftovers(emulator);
+  return lock;
 }
 
 /** @throws {HotbootError} when the image is one that somebody else has put in place, which is not to be replaced unasked. */
@@ -45,13 +50,23 @@ export async function requireKnown(emulator: Emulator, image: Image | undefined)
   );
 }
 
-/** Renames the files into place. The old description goes first, and the new one comes last. */
+/**
+ * Renames the files into place. The old description goes first, and the new one comes last: who starts an instance meanwhile
+ * writes down what it depends on, and then finds that the image is not what it was.
+ *
+ * @throws {HotbootError} when an instance uses the image that is there, however long making the new one has taken.
+ */
 export async function putInPlace(emulator: Emulator, made: NewFiles, origin: ImageOrigin): Promise<Image> {
   for (const { path } of Object.values(made)) {
     using file = await Deno.open(path, { read: true, write: true });
     await file.sync();
   }
+  const before = await readImageRecord(emulator).catch(() => undefined);
   await Deno.remove(imageRecordPath(emulator)).catch(() => {});
+  await requireUnused(emulator, before?.files.disk.sha256).catch(async (error) => {
+    await writeJson(imageRecordPath(emulator), before);
+    throw error;
+  });
   const files: Partial<Record<ImagePart, ImageFile>> = {};
   for (const part of Object.keys(IMAGE_PARTS) as ImagePart[]) {
     const path = imagePath(emulator, part);
@@ -64,7 +79,7 @@ export async function putInPlace(emulator: Emulator, made: NewFiles, origin: Ima
     }
   }
   await writeJson(imageRecordPath(emulator), { origin, created: new Date().toISOString(), files });
-  return (await readImage(emulator))!;
+  return (await readImage(emulator, { isOwner: true }))!;
 }
 
 /** A path beside the images that the next hotboot removes, if this one does not. */
@@ -73,7 +88,7 @@ export function temporaryPath(emulator: Emulator): string {
 }
 
 /** Removes what was killed half-way; the image's lock says that nothing is under way. */
-export async function removeLeftovers(emulator: Emulator): Promise<void> {
+async function removeLeftovers(emulator: Emulator): Promise<void> {
   for await (const { name } of Deno.readDir(emulator.home.images)) {
     if (name.startsWith(temporaryPrefix(emulator))) {
       await Deno.remove(`${emulator.home.images}/${name}`, { recursive: true });

@@ -2,10 +2,11 @@
 
 import { HotbootError } from "../base/error.ts";
 import { findProfile } from "../profile/find.ts";
-import { type LoadedProfile, loadProfile, type Profile } from "../profile/profile.ts";
+import { loadProfile } from "../profile/load.ts";
+import type { LoadedProfile, Profile } from "../profile/profile.ts";
 import type { Token } from "../release/token.ts";
 import { type Arch, HOST_ARCH } from "../vm/arch.ts";
-import { Home, isLocked, lock } from "./home.ts";
+import { Home } from "./home.ts";
 
 /** Receives what an operation tells while it works, each text as one line. No secret is in it. */
 export interface Reporter {
@@ -128,6 +129,9 @@ const OLD_DEFAULT = "vm";
 export function imageKey(emulator: Emulator): string {
   return `${emulator.profile.name}-${emulator.arch}`;
 }
+
+/** Where Deno opens files only for programs with all permissions, whatever link leads there: so do 2.6, 2.8 and 2.9. */
+const CLOSED = ["/dev", "/proc", "/sys"];
 
 async function homeDirectory({ home }: Profile, given?: string): Promise<string> {
   const path = await namedHome(home?.directory ?? "~/.hotboot", given);

@@ -2,6 +2,7 @@
 
 import { writeJson, writeWhole } from "../base/files.ts";
 import type { Secrets } from "../profile/secrets.ts";
+import { type Fingerprint, fingerprint, matches } from "../snapshot/fingerprint.ts";
 import { channelsOf, instancePath } from "./channels.ts";
 import type { Emulator } from "./emulator.ts";
 import { hasRecord, removeRecord } from "./record.ts";
@@ -21,6 +22,23 @@ export async function dropInstance(emulator: Emulator): Promise<void> {
   await removeSecrets(emulator);
   for (const file of ["memory", "disk"] as const) await Deno.remove(instancePath(emulator, file)).catch(() => {});
   await removeRecord(emulator); // at last, so that nothing is left that nobody knows of
+}
+
+/** The fingerprint of the file that a suspended machine's memory was saved to, which is on the disk itself afterwards. */
+export async function sealMemory(emulator: Emulator): Promise<Fingerprint> {
+  const path = instancePath(emulator, "memory");
+  using file = await Deno.open(path, { read: true, write: true });
+  await file.sync();
+  return await fingerprint(path);
+}
+
+/** What is wrong with that file by now, or `undefined`. */
+export async function wrongMemory(emulator: Emulator, sealed: Fingerprint): Promise<string | undefined> {
+  const path = instancePath(emulator, "memory");
+  const { size } = await Deno.stat(path).catch(() => ({ size: undefined }));
+  if (size === undefined) return `${path} is missing`;
+  if (size !== sealed.size) return `${path} has ${size} bytes instead of ${sealed.size}`;
+  if (!await matches(path, sealed)) return `${path} has other content than was saved`;
 }
 
 /** Removes the memory that no longer belongs to the disk. */

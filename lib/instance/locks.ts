@@ -45,6 +45,21 @@ export function imageLock(key: string): string {
   return `image-${key}`;
 }
 
+/** Keeps the instance for a command that uses it until disposed of; others may do so at the same time. */
+export async function shareRun({ home, instance, report, signal }: Emulator): Promise<Disposable> {
+  const onWait = () => report.step(`waiting for another hotboot that suspends instance '${instance}'`);
+  return await lock(home, runLock(instance), onWait, signal, { shared: true });
+}
+
+/** The same for the last one of those: `undefined` while others use it. */
+export function tryEndRun({ home, instance }: Emulator): Promise<Disposable | undefined> {
+  return tryLock(home, runLock(instance));
+}
+
+function runLock(instance: string): string {
+  return `run-${instance}`;
+}
+
 function instanceLock(instance: string): string {
   return `instance-${instance}`;
 }
@@ -52,7 +67,7 @@ function instanceLock(instance: string): string {
 /** Whether another program holds the lock called `name`. Nothing is written. */
 export async function isLocked(home: Home, name: string): Promise<boolean> {
   try {
-    using held = await holdNow(await Deno.open(lockPath(home, name)));
+    using held = await holdNow(await Deno.open(lockPath(home, name)), true);
     return held === undefined;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
@@ -65,9 +80,15 @@ export async function isLocked(home: Home, name: string): Promise<boolean> {
  *
  * @param onWait Called once when another program holds it, before waiting.
  */
-async function lock(home: Home, name: string, onWait: () => void, signal: AbortSignal): Promise<Disposable> {
+async function lock(
+  home: Home,
+  name: string,
+  onWait: () => void,
+  signal: AbortSignal,
+  options: { shared?: boolean } = {},
+): Promise<Disposable> {
   for (let waited = false;; waited = true) {
-    const held = await tryLock(home, name);
+    const held = await tryLock(home, name, options);
     if (held) return held;
     if (!waited) onWait();
     await sleep(LOOK_MS, signal);
@@ -75,10 +96,14 @@ async function lock(home: Home, name: string, onWait: () => void, signal: AbortS
 }
 
 /** The same without waiting; `undefined` when another program holds it. */
-export async function tryLock(home: Home, name: string): Promise<Disposable | undefined> {
+export async function tryLock(
+  home: Home,
+  name: string,
+  { shared = false }: { shared?: boolean } = {},
+): Promise<Disposable | undefined> {
   await privateDirectory(`${home.root}/locks`);
   const file = await Deno.open(lockPath(home, name), { create: true, write: true, mode: 0o600 });
-  return await holdNow(file);
+  return await holdNow(file, !shared);
 }
 
 function lockPath(home: Home, name: string): string {
@@ -86,10 +111,10 @@ function lockPath(home: Home, name: string): string {
 }
 
 /** The file with its lock held, or `undefined`, and then it is closed, when another program holds that. */
-async function holdNow(file: Deno.FsFile): Promise<Deno.FsFile | undefined> {
+async function holdNow(file: Deno.FsFile, isExclusive: boolean): Promise<Deno.FsFile | undefined> {
   try {
     if (typeof file.tryLock === "function") {
-      if (await file.tryLock(true)) return file;
+      if (await file.tryLock(isExclusive)) return file;
       file.close();
       return undefined;
     }
@@ -98,7 +123,7 @@ async function holdNow(file: Deno.FsFile): Promise<Deno.FsFile | undefined> {
     throw new HotbootError(`the file system of hotboot's home has no file locks (${error}): say where else with --home`);
   }
   let isWanted = true; // Deno 2.6 can only wait
-  const locking = file.lock(true).then(() => {
+  const locking = file.lock(isExclusive).then(() => {
     if (isWanted) return file;
     file.close();
   });

@@ -2,6 +2,8 @@
 
 import { exists } from "@std/fs/exists";
 import { writeJson } from "../base/files.ts";
+import { sha256 } from "../base/hash.ts";
+import type { Profile } from "../profile/profile.ts";
 import type { Fingerprint } from "../snapshot/fingerprint.ts";
 import type { GuestState, Identity } from "../snapshot/manifest.ts";
 import { type Arch, HOST_ARCH } from "../vm/arch.ts";
@@ -38,6 +40,10 @@ export interface InstanceRecord {
   secrets?: "rotated" | "placeholders";
   /** What its disk and its memory depend on. */
   identity: Identity;
+  /** What the profile was, by {@linkcode profileDigest}; absent in what version 0.1 wrote. */
+  profileDigest?: string;
+  /** Whether `hotboot run` has started it, and it is to be suspended when the last such command ends. */
+  isForRun?: boolean;
   /** Whether the guest has been up on this disk: then it is the user's, and only dropped when the user says so. */
   isDiskKept: boolean;
   /** How it ended, and when, ISO 8601. */
@@ -89,6 +95,11 @@ export async function writeRecord(
 ): Promise<void> {
   await writeJson(instancePath(emulator, "record"), record, options);
   await Deno.remove(olderPath(emulator)).catch(() => {});
+}
+
+/** What tells a profile, with the environment's variables in it, from what it was before. */
+export function profileDigest(profile: Profile): Promise<string> {
+  return sha256(JSON.stringify(profile));
 }
 
 /** Whether the instance's files are hotboot's. */

@@ -77,7 +77,7 @@ export async function stateOf(emulator: Emulator, { isOwner = false } = {}): Pro
     return disposable({ kind: "unresponsive", ...(record && { record }), why: messageOf(error) });
   }
   const damage = found && "damaged" in found ? found.damaged : undefined;
-  if (!qmp) return disposable(damage === undefined ? atRest(record) : { kind: "damaged", why: damage });
+  if (!qmp) return disposable(damage === undefined ? atRest(record) : { kind: "damaged" as const, why: damage });
   if (!record) {
     const why = damage ?? `${instancePath(emulator, "record")} is missing`;
     return disposable({ kind: "damaged", why: `it runs, and ${why}`, qmp });
@@ -111,7 +111,7 @@ async function stateWith(qmp: QmpClient, record: InstanceRecord) {
     : { kind: "paused" as const, record, qmp, runState: status };
 }
 
-function disposable<T extends { kind: string }>(state: T): T & AsyncDisposable {
+function disposable<const T extends { kind: string }>(state: T): T & AsyncDisposable {
   const { qmp } = state as { qmp?: QmpClient };
   return { ...state, [Symbol.asyncDispose]: async () => await qmp?.close() };
 }
@@ -136,23 +136,21 @@ async function findMachine(emulator: Emulator, record?: InstanceRecord): Promise
  * @throws {HotbootError} when the instance is of another profile, QEMU does not answer, or the record is damaged.
  */
 export async function settledState(emulator: Emulator): Promise<Settled> {
-  await endLeftover(emulator);
   const state = await stateOf(emulator, { isOwner: true });
-  if (state.kind === "damaged" || state.kind === "unresponsive") throw refusal(emulator, state);
-  requireOwn(emulator, state);
-  return state as Settled;
+  try {
+    requireOwn(emulator, state);
+    if (state.kind === "damaged" || state.kind === "unresponsive") throw refusal(emulator, state);
+    if (state.kind !== "abandoned") return state as Settled;
+    await quit(state.qmp, emulator.signal);
+  } catch (error) {
+    await state[Symbol.asyncDispose]();
+    throw error;
+  }
+  return await settledState(emulator);
 }
 
 /** See {@linkcode settledState}. */
 export type Settled = Extract<State, { kind: "stopped" | "running" | "paused" | Ending }>;
-
-/** Ends the QEMU that a killed command has left in the middle, if there is one. The caller holds the instance's lock. */
-export async function endLeftover(emulator: Emulator): Promise<void> {
-  await using state = await stateOf(emulator, { isOwner: true });
-  if (state.kind !== "abandoned") return;
-  requireOwn(emulator, state);
-  await quit(state.qmp, emulator.signal);
-}
 
 /** Ends QEMU, as when the power goes, and returns when it has ended. */
 export async function quit(qmp: QmpClient, signal?: AbortSignal): Promise<void> {
@@ -185,6 +183,24 @@ export async function requireUp(emulator: Emulator): Promise<Up> {
   requireOwn(emulator, state);
   throw refusal(emulator, state);
 }
+
+/** Why a guest's CPUs stand still, and what to do, by QEMU's run state ("QMP Reference Manual", RunState). */
+export function whyPaused({ home, instance }: Emulator, runState: string): string {
+  if (STUCK.has(runState)) {
+    return `the guest has crashed (${runState}): 'hotboot logs' shows its last words, 'hotboot reset --instance ${instance}' drops it`;
+  }
+  if (runState === "io-error") {
+    return `its disk cannot be written: make room where ${home.instances} is, and 'hotboot start' has it go on`;
+  }
+  return `its CPUs have been stopped (${runState}): 'hotboot start' has it go on`;
+}
+
+/** Whether nothing leads on from a run state. */
+export function isStuck(runState: string): boolean {
+  return STUCK.has(runState);
+}
+
+const STUCK = new Set(["guest-panicked", "internal-error", "shutdown"]);
 
 /** Why an instance in this state is not to be used, and what to do. */
 export function refusal(emulator: Emulator, state: State): HotbootError {

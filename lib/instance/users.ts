@@ -2,6 +2,8 @@
 
 import { HotbootError } from "../base/error.ts";
 import type { Identity } from "../snapshot/manifest.ts";
+import { readQcow2Header } from "../vm/qcow2.ts";
+import { instancePath } from "./channels.ts";
 import type { Emulator } from "./emulator.ts";
 import { IMAGE_DISK } from "./identity.ts";
 import { type StateName, stateOf } from "./state.ts";
@@ -32,7 +34,10 @@ export async function usersOfSnapshots(emulator: Emulator): Promise<Map<string, 
 /** @throws {HotbootError} when an instance uses the image with this disk, and would lose its own disk with it. */
 export async function requireUnused(emulator: Emulator, diskDigest: string | undefined): Promise<void> {
   if (diskDigest === undefined) return;
-  const found = (await dependencies(emulator)).find(({ on }) => on.identity[IMAGE_DISK] === diskDigest);
+  // Of a damaged one nobody knows.
+  const uses = ({ user, on }: { user: SnapshotUser; on: Dependency }) =>
+    on.identity[IMAGE_DISK] === diskDigest || user.state === "damaged";
+  const found = (await dependencies(emulator)).find(uses);
   if (!found) return;
   const { instance, state } = found.user;
   throw new HotbootError(
@@ -46,11 +51,21 @@ export async function requireUnused(emulator: Emulator, diskDigest: string | und
 async function dependencies(emulator: Emulator): Promise<{ user: SnapshotUser; on: Dependency }[]> {
   const found: { user: SnapshotUser; on: Dependency }[] = [];
   for (const instance of await instanceNames(emulator)) {
-    await using state = await stateOf({ ...emulator, instance });
+    const one = { ...emulator, instance };
+    await using state = await stateOf(one);
     const record = "record" in state ? state.record : undefined;
-    if (record) found.push({ user: { instance, state: state.kind }, on: record });
+    const on = record ?? (state.kind === "stopped" ? undefined : await dependencyOfDisk(one));
+    if (on) found.push({ user: { instance, state: state.kind }, on });
   }
   return found;
+}
+
+/** What the disk itself says that it is on top of, where the record is damaged. */
+async function dependencyOfDisk(emulator: Emulator): Promise<Dependency | undefined> {
+  const header = await readQcow2Header(instancePath(emulator, "disk")).catch(() => undefined);
+  if (header?.backingFile === undefined) return undefined;
+  const [, snapshot] = header.backingFile.match(/(?:^|\/)snapshots\/[^/]+\/([^/]+)\/[^/]+$/) ?? [];
+  return { identity: {}, ...(snapshot && { snapshot }) };
 }
 
 /** The names of all instances of the emulator's home. */

@@ -1,12 +1,11 @@
 /** Reading what goes into an image, and telling when it is not what it was said to be. */
 
+import { type Source, StreamReader } from "../base/io.ts";
 import { type IsoContent, IsoError } from "./entry.ts";
 import type { FileNode } from "./tree.ts";
 
 /** A file's bytes, in order, into the reader's buffers. */
-export interface ContentReader {
-  /** Fills some of `into` and gives how much; `null` at the end. */
-  read(into: Uint8Array): Promise<number | null> | number | null;
+export interface ContentReader extends Source {
   /** True when the last read has shown that there is no more. */
   isAtEnd?: boolean;
   close(): Promise<void> | void;
@@ -88,28 +87,5 @@ class SmallFileReader implements ContentReader {
   }
   close() {
     this.#file.close();
-  }
-}
-
-/** Reads a stream into buffers. */
-export class StreamReader implements ContentReader {
-  #reader: ReadableStreamDefaultReader<Uint8Array>;
-  #left: Uint8Array = new Uint8Array();
-  constructor(stream: ReadableStream<Uint8Array>) {
-    this.#reader = stream.getReader();
-  }
-  async read(into: Uint8Array): Promise<number | null> {
-    while (this.#left.length === 0) {
-      const { done, value } = await this.#reader.read();
-      if (done) return null;
-      this.#left = value;
-    }
-    const part = this.#left.subarray(0, into.length);
-    into.set(part);
-    this.#left = this.#left.subarray(part.length);
-    return part.length;
-  }
-  async close() {
-    await this.#reader.cancel();
   }
 }

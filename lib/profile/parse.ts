@@ -3,10 +3,10 @@
 import { type OutputUnit, type Schema, Validator } from "@cfworker/json-schema";
 import { HotbootError, messageOf } from "../base/error.ts";
 import { fill } from "../base/fill.ts";
-import { secretValue, textsOf } from "../guest/proof.ts";
 import { complaint, type FieldSchema, type Filled, fillFields, isNumeric, pathOf } from "./fields.ts";
 import type { Profile } from "./profile.ts";
-import { danglingReference } from "./references.ts";
+import { danglingReference, textsOf } from "./references.ts";
+import { placeholdersOf, secretValue } from "./secrets.ts";
 import type { ReadVariable } from "./variables.ts";
 import schema from "./schema.json" with { type: "json" };
 
@@ -59,7 +59,7 @@ export function completeProfile(
     }
   }
   const { secrets = [], rotation } = profile;
-  const values = Object.fromEntries(secrets.map(({ name, placeholder }) => [name, placeholder]));
+  const values = placeholdersOf(secrets);
   if (Object.keys(values).length < secrets.length) throw wrong("secrets: two have the same name");
   const files = secrets.flatMap(({ file }) => file?.toLowerCase() ?? []); // some file systems tell no case
   if (new Set(files).size < files.length) throw wrong("secrets: two have the same file");

@@ -6,12 +6,7 @@
  * @module
  */
 
-import { resolve } from "@std/path/resolve";
-import { toFileUrl } from "@std/path/to-file-url";
-import { GUESTS } from "../base/bundle.ts";
-import { HotbootError } from "../base/error.ts";
 import type { Engine } from "../snapshot/manifest.ts";
-import type { ProofCheck } from "../guest/proof.ts";
 import type { SecretSpec } from "./secrets.ts";
 import type { Arch } from "../vm/arch.ts";
 
@@ -113,6 +108,31 @@ export interface ConfigDisk {
    * `${instance.directory}` for the instance's name and its directory on the host, `$$` for `$`.
    */
   files: Record<string, string[] | { file: string; lines?: string[] }>;
+}
+
+/**
+ * A request, and what the answer to it must be. In `headers`, `contains` and `excludes` `${secret.NAME}` stands for a
+ * secret's new value and `${placeholder.NAME}` for what is in the image, `$$` for `$`.
+ */
+export interface ProofCheck {
+  /** What it shows, for people. */
+  name: string;
+  /** The name of one of the profile's ports. */
+  port: string;
+  /** Path and query. */
+  path: string;
+  /** GET unless told. */
+  method?: string;
+  /** Its header fields. */
+  headers?: Record<string, string>;
+  /** The status expected; 200 unless told. */
+  status?: number;
+  /** Ask also for all scripts and style sheets that the page has from the same port; what follows is about all. */
+  scripts?: boolean;
+  /** What must be in what is served. */
+  contains?: string[];
+  /** What must be nowhere in it. */
+  excludes?: string[];
 }
 
 /** How secrets are put into a guest that runs, and how it shows that they took effect. */
@@ -269,51 +289,4 @@ export interface LoadedProfile {
   profile: Profile;
   /** Its file; the base of its relative paths. */
   url: URL;
-}
-
-const BUILT_IN: Record<string, () => Promise<{ default: unknown }>> = {
-  demo: () => import("../../qemu/demo/profile.json", { with: { type: "json" } }),
-  stack: () => import("../../qemu/stack/profile.json", { with: { type: "json" } }),
-};
-
-/**
- * Finds a profile by the name of a built-in one, or by the path of its file, and fills the environment's variables in.
- *
- * @param nameOrPath A built-in's name; anything with a slash or ending in `.json` is a path.
- * @throws {HotbootError} when there is no such profile, or naming the first field that is wrong.
- */
-export async function loadProfile(nameOrPath: string): Promise<LoadedProfile> {
-  if (Object.hasOwn(BUILT_IN, nameOrPath)) {
-    const [{ completeProfile }, { default: value }] = await Promise.all([import("./parse.ts"), BUILT_IN[nameOrPath]()]);
-    const profile = completeProfile(value, nameOrPath, { isTested: true });
-    resolveFiles(profile, (file) => resolve(file));
-    return { profile, url: new URL(`${nameOrPath}/profile.json`, GUESTS) };
-  }
-  if (!nameOrPath.includes("/") && !nameOrPath.endsWith(".json")) {
-    const known = Object.keys(BUILT_IN).join(", ");
-    throw new HotbootError(`no profile '${nameOrPath}': built in are ${known}; a file's name ends in .json`);
-  }
-  let text: string;
-  let path = nameOrPath;
-  try {
-    path = await Deno.realPath(nameOrPath);
-    text = await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) throw new HotbootError(`no profile at ${nameOrPath}`);
-    if (error instanceof Deno.errors.IsADirectory) {
-      throw new HotbootError(`${nameOrPath} is a directory, not a profile`);
-    }
-    throw error;
-  }
-  const { parseProfile } = await import("./parse.ts");
-  const profile = parseProfile(text, nameOrPath);
-  resolveFiles(profile, (file) => resolve(path, "..", file));
-  return { profile, url: toFileUrl(path) };
-}
-
-/** Makes the paths of the config disk's files absolute. */
-function resolveFiles({ config }: Profile, absolute: (file: string) => string): void {
-  for (const content of Object.values(config?.files ?? {})) {
-    if ("file" in content && content.file !== "") content.file = absolute(content.file);
-  }
 }

@@ -2,8 +2,8 @@
 
 import { messageOf } from "../base/error.ts";
 import { fill } from "../base/fill.ts";
-import { secretValue } from "../guest/proof.ts";
-import type { Port, Profile } from "./profile.ts";
+import type { Port, Profile, ProofCheck } from "./profile.ts";
+import { placeholdersOf, secretValue } from "./secrets.ts";
 
 /** What `ports.NAME.host` and `ports.NAME.guest` stand for. */
 export function portValue(ports: Record<string, Port>, variable: string): string | undefined {
@@ -11,10 +11,15 @@ export function portValue(ports: Record<string, Port>, variable: string): string
   return name && Object.hasOwn(ports, name) ? String(ports[name][side as keyof Port]) : undefined;
 }
 
+/** All texts of a check that something is filled into. */
+export function textsOf({ headers = {}, contains = [], excludes = [] }: ProofCheck): string[] {
+  return [...Object.values(headers), ...contains, ...excludes];
+}
+
 /** What the project request's own texts and the environment refer to in vain, as `field: why`. */
 export function danglingReference(profile: Profile): string | undefined {
   const { ports, secrets = [], project, environment = {} } = profile;
-  const placeholders = Object.fromEntries(secrets.map(({ name, placeholder }) => [name, placeholder]));
+  const placeholders = placeholdersOf(secrets);
   const known = (variable: string) =>
     portValue(ports, variable) ??
       (/^placeholder\./.test(variable) ? undefined : secretValue(variable, placeholders, {}));

@@ -37,3 +37,15 @@ export function secretLines(secrets: Secrets): string {
 export function redact(text: string, secrets: Secrets): string {
   return Object.entries(secrets).reduce((redacted, [name, value]) => redacted.replaceAll(value, `<${name}>`), text);
 }
+
+/** What is in the image, by the secrets' names. */
+export function placeholdersOf(specs: SecretSpec[]): Secrets {
+  return Object.fromEntries(specs.map(({ name, placeholder }) => [name, placeholder]));
+}
+
+/** What `secret.NAME` and `placeholder.NAME` stand for. */
+export function secretValue(variable: string, secrets: Secrets, placeholders: Secrets): string | undefined {
+  const [, kind, name] = variable.match(/^(secret|placeholder)\.(.+)$/) ?? [];
+  const values = kind === "secret" ? secrets : placeholders;
+  return kind && Object.hasOwn(values, name) ? values[name] : undefined;
+}

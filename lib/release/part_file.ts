@@ -1,5 +1,7 @@
 /** A file that is being downloaded, and what is known of it: kept from one run to the next. */
 
+import { writeWhole } from "../base/files.ts";
+
 /** A stretch of bytes: from `start` to before `end`. */
 export interface Range {
   start: number;

@@ -8,11 +8,11 @@
 import { HotbootError, messageOf } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
 import { FileDigest } from "./digest.ts";
-import { formatBytes } from "./format.ts";
+import { formatBytes } from "../base/format.ts";
 import { get, hostOf, pauseBefore, TransientError } from "./http.ts";
 import { type Download, type DownloadOptions, WrongContent } from "./options.ts";
 import type { PartFile, Range } from "./part_file.ts";
-import { requireRoom } from "./room.ts";
+import { requireFreeSpace } from "./free_space.ts";
 import { writeAll } from "../base/io.ts";
 
 /** What is written at once; and how much where connections break. */
@@ -76,7 +76,7 @@ export class Transfer {
     if (this.#part.size >= 0 && this.#part.received > 0 && mayGoOn) {
       this.#waiting = this.#part.missing;
       if (this.#waiting.length === 0) return;
-      await this.#requireRoom();
+      await this.#requireFreeSpace();
     } else {
       this.#startOver();
     }
@@ -292,12 +292,12 @@ export class Transfer {
     this.digest = new FileDigest(this.#part.path);
     await this.#part.reset(known, validator);
     if (known >= 0) segment.end = segment.requested = known;
-    await this.#requireRoom();
+    await this.#requireFreeSpace();
   }
 
-  async #requireRoom(): Promise<void> {
+  async #requireFreeSpace(): Promise<void> {
     const { path, size, received } = this.#part;
-    if (size >= 0) await requireRoom(path.replace(/[^/]*$/, "") || ".", size - received, this.#what.name);
+    if (size >= 0) await requireFreeSpace(path.replace(/[^/]*$/, "") || ".", size - received, this.#what.name);
   }
 
   #changed(): WrongContent {

@@ -5,7 +5,7 @@ import { HotbootError, messageOf } from "../base/error.ts";
 import { readAt } from "../base/io.ts";
 import { Turns } from "../base/turns.ts";
 import { WrongContent } from "./options.ts";
-import { requireRoom } from "./room.ts";
+import { requireFreeSpace } from "./free_space.ts";
 
 const BLOCK = 512 * 1024;
 
@@ -27,7 +27,7 @@ export async function unzipOne(archive: string, name: string, path: string, sign
     const [entry, ...more] = entries.filter(isIt);
     if (!entry) throw new WrongContent(`${fileName(archive)} holds no ${name}`);
     if (more.length > 0) throw new WrongContent(`${fileName(archive)} holds several files called ${name}`);
-    await requireRoom(path.replace(/[^/]*$/, "") || ".", entry.uncompressedSize, name);
+    await requireFreeSpace(path.replace(/[^/]*$/, "") || ".", entry.uncompressedSize, name);
     const output = await Deno.open(path, { write: true, create: true, truncate: true, mode: 0o600 });
     await (entry as FileEntry).getData(output.writable, signal && { signal });
     const written = (await Deno.stat(path)).size;

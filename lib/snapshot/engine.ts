@@ -1,10 +1,10 @@
-/** The two ways of saving and restoring RAM, as one face. */
+/** A way of saving and restoring RAM: one face for both. */
 
 import type { Memory } from "../vm/machine.ts";
 import type { QmpClient } from "../vm/qmp.ts";
 import type { WaitOptions } from "../base/wait.ts";
 import type { Fingerprint } from "./fingerprint.ts";
-import type { Engine, Manifest } from "./manifest.ts";
+import type { Manifest } from "./manifest.ts";
 
 /** What an engine works with, beside the snapshot's directory. */
 export interface EngineContext {
@@ -38,9 +38,4 @@ export interface SnapshotEngine {
     context: Omit<EngineContext, "socket">,
     signal: AbortSignal,
   ): Promise<Load>;
-}
-
-/** The engine of that name. Modules are loaded as they are needed: a resume has no time for the others. */
-export async function engineOf(name: Engine): Promise<SnapshotEngine> {
-  return name === "instant" ? (await import("./instant.ts")).instant : (await import("./mapped_ram.ts")).mappedRam;
 }

@@ -8,7 +8,7 @@
 
 import { HotbootError } from "../base/error.ts";
 import type { QmpClient, QmpEvent } from "../vm/qmp.ts";
-import { type WaitOptions, within } from "../base/wait.ts";
+import { sleep, type WaitOptions, within } from "../base/wait.ts";
 import { pieces, writeAll } from "../base/io.ts";
 
 /**
@@ -20,6 +20,9 @@ export type What = "devices" | "all";
 const TIMEOUT_MS = 30_000;
 /** RAM may take as long as its disk does; a machine that makes no progress at all shows in its process. */
 export const RAM_TIMEOUT_MS = 600_000;
+/** A migration's states in which its machine cannot go on: MigrationStatus in QEMU's "QMP Reference Manual". */
+const UNDER_WAY = new Set(["setup", "cancelling", "active", "pre-switchover", "device", "wait-unplug"]);
+const [CANCEL_TRIES, CANCEL_PAUSE_MS] = [500, 20];
 /** QEMU holds back to 128 MiB/s unless told otherwise, out of regard for a network. */
 export const UNLIMITED = 2 ** 50;
 
@@ -29,7 +32,8 @@ export const UNLIMITED = 2 ** 50;
  * With `devices`, the machine must not run on afterwards: it would write into the RAM that was just captured.
  *
  * @param socketPath A free path for a socket.
- * @throws {HotbootError} with QEMU's reason, or the file's, when it cannot be saved.
+ * @throws {HotbootError} with QEMU's reason, or the file's, when it cannot be saved. QEMU is at it no longer then, so that
+ * the machine can go on, and part of a file is left at `statePath`.
  */
 export async function saveState(
   qmp: QmpClient,
@@ -47,10 +51,25 @@ export async function saveState(
   using listener = Deno.listen({ transport: "unix", path: socketPath });
   const received = listener.accept().then((connection) => copyToFile(connection, statePath));
   received.catch(() => {}); // when QEMU refuses, the listener is closed under it
-  await qmp.execute("migrate", { uri: `unix:${socketPath}` }, limits);
-  const failed = received.then(() => new Promise<never>(() => {})); // a full disk explains more than a broken pipe
-  await requireCompleted(qmp, await Promise.race([ended, failed]));
-  await within(received, "QEMU (the machine's state)", limits);
+  try {
+    await qmp.execute("migrate", { uri: `unix:${socketPath}` }, limits);
+    const failed = received.then(() => new Promise<never>(() => {})); // a full disk explains more than a broken pipe
+    await requireCompleted(qmp, await Promise.race([ended, failed]));
+    await within(received, "QEMU (the machine's state)", limits);
+  } catch (error) {
+    await cancelMigration(qmp);
+    throw error;
+  }
+}
+
+/** Ends a migration that is under way, whatever the user wants by now, and returns when QEMU has given it up. */
+async function cancelMigration(qmp: QmpClient): Promise<void> {
+  const ask = (command: string) => qmp.execute<{ status?: string }>(command).catch((): { status?: string } => ({}));
+  await ask("migrate_cancel");
+  for (let left = CANCEL_TRIES; left > 0; left--) {
+    if (!UNDER_WAY.has((await ask("query-migrate")).status ?? "none")) return;
+    await sleep(CANCEL_PAUSE_MS);
+  }
 }
 
 /**

@@ -1,6 +1,6 @@
-/** What compresses and decompresses: the runtime's own zstd, or a WebAssembly one where there is none. */
+/** What compresses and decompresses: one face for the runtime's own zstd and a WebAssembly one. */
 
-import { type FrameHeader, readHeader, ZstdError } from "./frame.ts";
+import { type FrameHeader, ZstdError } from "./frame.ts";
 
 /** Which code does the work. */
 export type ZstdEngineName = "native" | "wasm";
@@ -45,35 +45,6 @@ const HIGHEST_LEVEL = 22;
 export function requireLevel(level: number): void {
   if (Number.isInteger(level) && level >= 1 && level <= HIGHEST_LEVEL) return;
   throw new ZstdError(`there is no zstd level ${level}: use one from 1 to ${HIGHEST_LEVEL}`);
-}
-
-/**
- * Loads an engine; until then nothing of it is.
- *
- * @param name Native where the runtime has it, unless told.
- * @throws {ZstdError} when the native one is wanted and the runtime has none.
- */
-export async function openEngine(name?: ZstdEngineName): Promise<Engine> {
-  if (name !== "wasm") {
-    const { openNative } = await import("./native.ts");
-    const native = openNative();
-    if (native && describesFrames(native)) return native;
-    if (name === "native") {
-      throw new ZstdError("this runtime has no zstd of its own: use the engine 'wasm', or update it");
-    }
-  }
-  const { openWasm } = await import("./wasm.ts");
-  return await openWasm();
-}
-
-/** Older runtimes may ignore what they do not know, and then leave out the size or the checksum. */
-function describesFrames(engine: Engine): boolean {
-  try {
-    const header = readHeader(engine.compress(new Uint8Array(1), LEVEL), true);
-    return header?.contentSize === 1 && header.hasChecksum;
-  } catch {
-    return false;
-  }
 }
 
 /** What a frame of so many bytes takes at the most: ZSTD_compressBound's, and the checksum. */

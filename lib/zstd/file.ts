@@ -6,7 +6,8 @@
 
 import { messageOf } from "../base/error.ts";
 import { decodeFrame } from "./decode.ts";
-import { type Engine, free, LEVEL, openEngine, requireLevel, type ZstdEngineName } from "./engine.ts";
+import { type Engine, free, LEVEL, requireLevel, type ZstdEngineName } from "./engine.ts";
+import { openEngine } from "./open_engine.ts";
 import { truncated, ZstdError } from "./frame.ts";
 import { Input } from "./input.ts";
 import { type Extent, FRAME } from "./jobs.ts";

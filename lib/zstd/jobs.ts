@@ -1,6 +1,7 @@
 /** The pieces that a file is compressed or decompressed in: each is independent, so that several cores can do it. */
 
-import { compressBound, type Engine, openEngine, type ZstdEngineName } from "./engine.ts";
+import { compressBound, type Engine, type ZstdEngineName } from "./engine.ts";
+import { openEngine } from "./open_engine.ts";
 import {
   BLOCK_HEADER,
   CHECKSUM,

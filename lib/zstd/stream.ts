@@ -4,9 +4,10 @@
  * @module
  */
 
-import { StreamReader } from "../iso/content.ts";
+import { StreamReader } from "../base/io.ts";
 import { decodeFrames } from "./decode.ts";
-import { type Engine, LEVEL, openEngine, requireLevel, type ZstdEngineName } from "./engine.ts";
+import { type Engine, LEVEL, requireLevel, type ZstdEngineName } from "./engine.ts";
+import { openEngine } from "./open_engine.ts";
 import { Input } from "./input.ts";
 import { FRAME } from "./jobs.ts";
 

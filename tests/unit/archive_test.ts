@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { StreamReader } from "../../lib/iso/content.ts";
+import { StreamReader } from "../../lib/base/io.ts";
 import { archiveChunks, readArchivedManifest, type SealedManifest, unpackFiles } from "../../lib/snapshot/archive.ts";
 import { fingerprint } from "../../lib/snapshot/fingerprint.ts";
 import { adoptSnapshot, newestSnapshot, prepareSnapshot } from "../../lib/snapshot/store.ts";

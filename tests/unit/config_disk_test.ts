@@ -3,7 +3,7 @@ import { makeConfigDisk } from "../../lib/instance/config_disk.ts";
 import { type Emulator, openEmulator } from "../../lib/instance/emulator.ts";
 import { HotbootError } from "../../lib/base/error.ts";
 import { readIso } from "../../lib/iso/read.ts";
-import { loadProfile } from "../../lib/profile/profile.ts";
+import { loadProfile } from "../../lib/profile/load.ts";
 import { withDirectory } from "./temporary.ts";
 
 /** The demo with other lines on its config disk. */

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { HotbootError } from "../../lib/base/error.ts";
 import { envPort } from "../../lib/profile/env.ts";
-import { formatBytes, formatDuration, renderProgressLine } from "../../lib/release/format.ts";
+import { formatBytes, formatDuration, renderProgressLine } from "../../lib/base/format.ts";
 import { GitHub } from "../../lib/release/github.ts";
 import { get, retryAfter } from "../../lib/release/http.ts";
 import { consoleReporter, printError } from "../../lib/cli/ui/console.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { HotbootError } from "../../lib/base/error.ts";
 import { parseProfile } from "../../lib/profile/parse.ts";
-import { loadProfile } from "../../lib/profile/profile.ts";
+import { loadProfile } from "../../lib/profile/load.ts";
 import schema from "../../lib/profile/schema.json" with { type: "json" };
 import micro from "../../qemu/micro/profile.json" with { type: "json" };
 

@@ -3,7 +3,8 @@ import { fromFileUrl } from "@std/path/from-file-url";
 import { reseedCommand } from "../../lib/guest/reseed.ts";
 import { HotbootError } from "../../lib/base/error.ts";
 import { fill } from "../../lib/base/fill.ts";
-import { brokenProof, type Proof, type ProofCheck, proveChecks, proveRotation } from "../../lib/guest/proof.ts";
+import { brokenProof, type Proof, proveChecks, proveRotation } from "../../lib/guest/proof.ts";
+import type { ProofCheck } from "../../lib/profile/profile.ts";
 import { generateSecrets, redact, secretLines } from "../../lib/profile/secrets.ts";
 import { shellCommand } from "../../lib/vm/shell.ts";
 

@@ -2,7 +2,8 @@ import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "
 import { concat } from "@std/bytes/concat";
 import { toBytes } from "@std/streams/to-bytes";
 import { isAtLeast } from "../../lib/cli/permissions/outer.ts";
-import { openEngine, type ZstdEngineName } from "../../lib/zstd/engine.ts";
+import type { ZstdEngineName } from "../../lib/zstd/engine.ts";
+import { openEngine } from "../../lib/zstd/open_engine.ts";
 import { compressFile, decompressFile } from "../../lib/zstd/file.ts";
 import { readHeader, ZstdError } from "../../lib/zstd/frame.ts";
 import { FRAME } from "../../lib/zstd/jobs.ts";

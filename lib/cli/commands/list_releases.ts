@@ -1,6 +1,6 @@
 import { HotbootError } from "../../base/error.ts";
 import type { Release } from "../../release/github.ts";
-import { formatBytes } from "../../release/format.ts";
+import { formatBytes } from "../../base/format.ts";
 import { print, printJson } from "../ui/console.ts";
 import { renderTable } from "../ui/table.ts";
 import { type Command, repository } from "./command.ts";

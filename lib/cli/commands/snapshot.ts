@@ -1,6 +1,6 @@
 import type { SnapshotUser } from "../../instance/users.ts";
 import type { SnapshotInfo } from "../../emulator/snapshots.ts";
-import { formatBytes, formatDuration } from "../../release/format.ts";
+import { formatBytes, formatDuration } from "../../base/format.ts";
 import { print, printError, printJson } from "../ui/console.ts";
 import { renderTable } from "../ui/table.ts";
 import { type CommandContext, type CommandGroup, UsageError } from "./command.ts";

@@ -1,6 +1,6 @@
 /** The options of the commands that start an emulator. */
 
-import type { StartOptions } from "../../emulator/started.ts";
+import type { StartOptions } from "../../emulator/start_result.ts";
 import type { Arguments, Flag } from "./command.ts";
 import { ENGINE_FLAG, engineOption } from "./context.ts";
 

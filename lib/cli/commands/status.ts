@@ -4,6 +4,7 @@ import { describePassedOver } from "../../vm/accelerator.ts";
 import { print, printJson } from "../ui/console.ts";
 import type { Command } from "./command.ts";
 import { emulatorOf } from "./context.ts";
+import type { Origin } from "../../instance/record.ts";
 import { FAILURE, OK } from "./outcome.ts";
 
 export const command: Command = {
@@ -25,12 +26,20 @@ function isUp({ state, running }: Status): boolean {
   return state === "running" && running!.lostSecrets === undefined && Object.values(running!.health).every(Boolean);
 }
 
-function describe({ profile, instance, state, running, acceleration, image, snapshot }: Status): [string, string][] {
+const HOW: Record<Origin, string> = {
+  "cold boot": "booted",
+  "resume": "resumed",
+  "continue": "gone on from where it was suspended",
+};
+
+function describe(status: Status): [string, string][] {
+  const { profile, instance, of, state, why, running, acceleration, image, snapshot } = status;
   const rows: [string, string][] = [["profile", profile], ["instance", `${instance}, ${state}`]];
+  if (of) rows.push(["", `of profile '${of}'`]);
+  if (why) rows.push(["", why]);
   if (running) {
-    const how = running.snapshot ? `resumed from ${running.snapshot}` : "booted";
-    if (running.profile !== profile) rows.push(["", `as profile '${running.profile}'`]);
-    rows.push(["started", `${running.started}, ${how}`]);
+    const from = running.snapshot ? `, on snapshot ${running.snapshot}` : "";
+    rows.push(["started", `${running.started}, ${HOW[running.origin]}${from}`]);
     for (const [name, url] of Object.entries(running.urls)) rows.push([name, url]);
     if (running.secrets) {
       rows.push([

@@ -2,7 +2,9 @@
 
 import type { Emulator } from "../../instance/emulator.ts";
 import { readImageRecord } from "../../image/image.ts";
-import { builderOf, channelsOf, instanceNames, readInstance } from "../../instance/instance.ts";
+import { builderOf, channelsOf } from "../../instance/channels.ts";
+import { readRecord } from "../../instance/record.ts";
+import { instanceNames } from "../../instance/users.ts";
 import { recipePath } from "../../image/recipe.ts";
 import { HotbootError } from "../../base/error.ts";
 import { onPath } from "../../base/on_path.ts";
@@ -136,10 +138,10 @@ async function firmware({ arch }: Emulator): Promise<string[]> {
 
 /** The services' ports, as the profile has them and as a running instance was started with them. */
 async function services(emulator: Emulator): Promise<string[]> {
-  const record = await readInstance(emulator);
+  const record = await readRecord(emulator);
   const ports = [
     ...Object.values(emulator.profile.ports).map(({ host }) => host),
-    ...Object.values(record?.ports ?? {}),
+    ...Object.values(record && "ports" in record ? record.ports : {}),
   ];
   return ports.map((port) => `127.0.0.1:${port}`);
 }

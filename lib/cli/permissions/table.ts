@@ -84,7 +84,8 @@ export const TABLE: Record<string, Row> = {
   // Bash runs the program, which is on its own then: no ring holds it.
   "run": { ...START, run: [...START.run!, "bash"] },
   "stop": { write: ["home"], net: ["qemu"] },
-  "reset": { write: ["home"], net: ["qemu"] },
+  // Bash ends a QEMU that does not answer.
+  "reset": { write: ["home"], net: ["qemu"], run: ["bash"], env: ["PATH"] },
   "status": { read: ["home"], net: ["services", "qemu"], env: ["HOTBOOT_ACCEL"] },
   "logs": { read: ["home"] },
   "exec": { read: ["home"], net: ["qemu"] },

@@ -1,6 +1,6 @@
 /** How far a download is: a line that is written over and over on a terminal, or a line now and then elsewhere. */
 
-import { renderProgressLine } from "../../release/format.ts";
+import { renderProgressLine } from "../../base/format.ts";
 
 const TERMINAL_INTERVAL_MS = 100;
 const PLAIN_INTERVAL_MS = 5000;

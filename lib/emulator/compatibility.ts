@@ -1,20 +1,48 @@
 /** Whether a snapshot can be resumed here: the one answer of those who resume, and of those who only look. */
 
 import { messageOf } from "../base/error.ts";
-import { engineOf } from "../snapshot/engine.ts";
+import { makeConfigDisk } from "../instance/config_disk.ts";
+import { qemuFacts } from "../instance/acceleration.ts";
+import { type Emulator, imageKey } from "../instance/emulator.ts";
+import { IMAGE_DISK, identityOf } from "../instance/identity.ts";
+import type { Setup } from "../instance/machine.ts";
+import { readImage } from "../image/image.ts";
+import { engineOf } from "../snapshot/engines.ts";
 import {
   difference,
   type Engine,
   type Identity,
   type Manifest,
+  readManifest,
+  UnusableSnapshot,
   wrongContent,
   wrongSize,
 } from "../snapshot/manifest.ts";
-import { makeConfigDisk } from "../instance/config_disk.ts";
-import { qemuFacts } from "../instance/acceleration.ts";
-import type { Emulator } from "../instance/emulator.ts";
-import { IMAGE_DISK, readImage } from "../image/image.ts";
-import { identityOf, type Setup } from "./launch.ts";
+import { type Snapshot, snapshotIds } from "../snapshot/store.ts";
+
+/**
+ * The newest of the emulator's snapshots that fits this machine and the profile as it is now; `undefined` where there is none
+ * at all.
+ *
+ * @throws {UnusableSnapshot} when there are some, and none fits: with what is wrong with the newest.
+ */
+export async function findFitting(emulator: Emulator, setup: Setup, wanted?: Engine): Promise<Snapshot | undefined> {
+  const root = emulator.home.snapshots(imageKey(emulator));
+  let first: unknown;
+  for (const id of (await snapshotIds(root)).toReversed()) {
+    const directory = `${root}/${id}`;
+    try {
+      const manifest = await readManifest(directory);
+      const fault = await manifestFault(emulator, setup, manifest, wanted);
+      if (fault === undefined) return { directory, manifest };
+      first ??= new UnusableSnapshot(`snapshot ${id} does not fit here: ${fault}`);
+    } catch (error) {
+      emulator.signal.throwIfAborted();
+      first ??= error;
+    }
+  }
+  if (first !== undefined) throw first;
+}
 
 /** Why its engine is not the right one, because it cannot work here or another one is wanted that can. */
 export async function engineFault(

@@ -2,7 +2,7 @@
 
 import { statfs } from "node:fs/promises";
 import { HotbootError } from "../base/error.ts";
-import { formatBytes } from "./format.ts";
+import { formatBytes } from "../base/format.ts";
 
 /** What must stay free for others. */
 const SPARE = 16 * 1024 * 1024;
@@ -13,7 +13,7 @@ const SPARE = 16 * 1024 * 1024;
  * @param what What for, as the start of the error.
  * @throws {HotbootError} when there is no room for them.
  */
-export async function requireRoom(directory: string, bytes: number, what: string): Promise<void> {
+export async function requireFreeSpace(directory: string, bytes: number, what: string): Promise<void> {
   const { bavail, bsize } = await statfs(directory);
   const free = bavail * bsize;
   if (bytes + SPARE <= free) return;

@@ -1,12 +1,12 @@
 /** What the profile's variables stand for while an instance runs. */
 
-import { HotbootError } from "../base/error.ts";
-import { portValue } from "../profile/references.ts";
-import { secretValue } from "../guest/proof.ts";
-import type { Secrets } from "../profile/secrets.ts";
-import type { Emulator } from "../instance/emulator.ts";
-import { type InstanceRecord, portsNow, requireRunning } from "../instance/instance.ts";
 import { secretsInEffect } from "../guest/rotate.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import type { InstanceRecord } from "../instance/record.ts";
+import { requireUp } from "../instance/state.ts";
+import { portsNow } from "../instance/urls.ts";
+import { portValue } from "../profile/references.ts";
+import { type Secrets, secretValue } from "../profile/secrets.ts";
 
 /** An instance that runs, and what variables stand for in it. */
 export interface RunningValues {
@@ -18,10 +18,10 @@ export interface RunningValues {
   value(variable: string): string | undefined;
 }
 
-/** @throws {HotbootError} when the instance does not run, or nothing is known of it. */
+/** @throws {HotbootError} when the instance does not run. */
 export async function runningValues(emulator: Emulator): Promise<RunningValues> {
-  const record = await requireRunning(emulator);
-  if (!record) throw new HotbootError(`the instance.json of '${emulator.instance}' is lost: 'hotboot stop' ends it`);
+  await using up = await requireUp(emulator);
+  const { record } = up;
   const secrets = await secretsInEffect(emulator, record);
   const ports = portsNow(emulator.profile.ports, record.ports);
   return {

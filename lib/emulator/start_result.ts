@@ -1,18 +1,19 @@
 /** A start's options, its end, and what it gives. */
 
+import type { Phase, Timeline } from "../base/timeline.ts";
+import { writeJson } from "../base/files.ts";
+import { keepSecrets } from "../guest/rotate.ts";
+import { instancePath } from "../instance/channels.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import type { InstanceRecord, Origin } from "../instance/record.ts";
+import { urlsOf } from "../instance/urls.ts";
 import type { Secrets } from "../profile/secrets.ts";
 import type { Engine } from "../snapshot/manifest.ts";
-import type { Emulator } from "../instance/emulator.ts";
-import { writeJson } from "../instance/home.ts";
-import { instancePath, type InstanceRecord, type Origin, urlsOf } from "../instance/instance.ts";
-import { forgetKept } from "../instance/kept.ts";
-import { type Launched, release } from "./launch.ts";
-import { keepSecrets } from "../guest/rotate.ts";
-import type { Phase, Timeline } from "../base/timeline.ts";
+import { handOver, type Launched } from "./launch.ts";
 
 /** How to start. */
 export interface StartOptions {
-  /** Boot from the image, and neither use nor make a snapshot. */
+  /** Boot from the image, or from the disk that the instance has kept, and neither use nor make a snapshot. */
   cold?: boolean;
   /**
    * Fail, instead of booting, when a snapshot is there and cannot be resumed, or none can be captured; and instead of booting
@@ -23,7 +24,7 @@ export interface StartOptions {
   noCapture?: boolean;
   /** How RAM is to be saved; what the profile says, unless told. */
   engine?: Engine;
-  /** Leave the image's placeholders, which everybody knows, in the place of secrets. */
+  /** Make no new secrets: a fresh instance has the image's placeholders, which everybody knows. */
   noRotation?: boolean;
 }
 
@@ -31,7 +32,7 @@ export interface StartOptions {
 export interface StartResult {
   /** How it was started; undefined when it ran already. */
   origin?: Origin;
-  /** The snapshot that it was resumed from. */
+  /** The snapshot that its disk is on top of. */
   snapshot?: string;
   /** The path of its `credentials.json`, where its secrets are; undefined when it has none of its own. */
   credentials?: string;
@@ -50,8 +51,7 @@ export async function finish(
 ): Promise<StartResult> {
   await writeJson(instancePath(emulator, "timeline"), timeline.phases);
   await keepSecrets(emulator, launched.record, secrets);
-  await release(emulator, launched);
-  await forgetKept(emulator);
+  await handOver(emulator, launched);
   return describeStart(emulator, launched.record, timeline);
 }
 

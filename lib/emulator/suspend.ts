@@ -1,0 +1,79 @@
+/** Suspending a guest: all that it has in memory goes to a file, and QEMU ends. Or the guest runs on. */
+
+import { HotbootError, messageOf } from "../base/error.ts";
+import { quiesce } from "../guest/quiesce.ts";
+import { detachShare, giveShare } from "../guest/share.ts";
+import { channelsOf, instancePath } from "../instance/channels.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import { dropMemory, sealMemory } from "../instance/files.ts";
+import { writeRecord } from "../instance/record.ts";
+import { quit, type Up } from "../instance/state.ts";
+import type { GuestState } from "../snapshot/manifest.ts";
+import { saveState } from "../snapshot/migration.ts";
+import type { QmpClient } from "../vm/qmp.ts";
+
+/** QEMU's run state when all has been saved: its disk is given up, and `cont` takes it back. */
+const ALL_SAVED = "postmigrate";
+
+/**
+ * Suspends a guest that is up.
+ *
+ * @throws {HotbootError} when that fails, or the signal's reason when it aborts. The guest runs on then.
+ */
+export async function suspend(emulator: Emulator, up: Up): Promise<void> {
+  const { signal, report } = emulator;
+  const { qmp, record } = up;
+  const { migration } = await channelsOf(emulator);
+  await dropMemory(emulator); // what an earlier attempt has left
+  await writeRecord(emulator, { ...record, phase: "stopping" });
+  try {
+    await detachShare(emulator, qmp);
+    const guest = await stopGuest(emulator, up);
+    report.step("save the memory");
+    await saveState(qmp, "all", migration, instancePath(emulator, "memory"), { signal });
+    const memory = { guest, state: await sealMemory(emulator) };
+    const ended = { how: "suspended", at: new Date().toISOString() } as const;
+    await writeRecord(emulator, { ...record, phase: "stopped", isDiskKept: true, memory, ended }, { sync: true });
+  } catch (error) {
+    await runOn(emulator, up);
+    signal.throwIfAborted();
+    throw new HotbootError(
+      `not suspended, and the guest runs on: ${explained(error)}; 'hotboot stop --shutdown' keeps only its disk`,
+    );
+  }
+  await quit(qmp); // from here on it is suspended, whatever the user wants by now
+}
+
+/** Undoes all of it. */
+async function runOn(emulator: Emulator, { qmp, record }: Up): Promise<void> {
+  await dropMemory(emulator);
+  await writeRecord(emulator, { ...record, phase: "running" });
+  await qmp.execute("cont").catch((error) => emulator.report.warn(`the guest stands still: ${messageOf(error)}`));
+  await giveShare({ ...emulator, signal: new AbortController().signal }, qmp).catch((error) => {
+    emulator.report.warn(`the guest has not got the host's files any more: ${messageOf(error)}`);
+  });
+}
+
+function explained(error: unknown): string {
+  const text = messageOf(error);
+  return /no space left|os error 28/i.test(text) ? `${text}: make room on the disk of hotboot's home` : text;
+}
+
+/** Stops the guest, and says what is to be known of its clock when it goes on. */
+async function stopGuest(emulator: Emulator, { qmp, kind }: Up): Promise<GuestState> {
+  const clock = { clock: "nothing", clockOffsetMs: 0, reseeds: false } as const;
+  if (kind === "paused") {
+    if (await runStateOf(qmp) !== ALL_SAVED) {
+      return { ...clock, stoppedAt: Date.now(), frozen: [], notFrozen: [] }; // somebody has paused it
+    }
+    await qmp.execute("cont"); // a stop was killed when all had been saved
+  }
+  const guest = await quiesce({ ...emulator, profile: { ...emulator.profile, freeze: [], hooks: {} } });
+  const stopped = qmp.waitForEvent(({ event }) => event === "STOP", "QEMU ('stop')", { timeoutMs: 10_000 });
+  await qmp.execute("stop"); // also completes and flushes all disk writes
+  return { ...guest, stoppedAt: (await stopped).time };
+}
+
+async function runStateOf(qmp: QmpClient): Promise<string> {
+  return (await qmp.execute<{ status: string }>("query-status")).status;
+}

@@ -1,0 +1,37 @@
+/** The guest's clock, where it has come to differ from the host's: after a pause that nobody told it of. */
+
+import { messageOf } from "../base/error.ts";
+import { formatDuration } from "../base/format.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import { channelsOf } from "../instance/channels.ts";
+import { GuestAgent } from "../vm/guest_agent.ts";
+
+/** A guest's own clock is right within this, in milliseconds: asking takes time, too. */
+const TOLERANCE_MS = 1000;
+const TIMEOUT_MS = 10_000;
+
+/**
+ * Sets the clock of a guest that runs to the host's where it is off by more than a second, and says so. A guest that cannot
+ * be asked, or cannot set it, is warned of.
+ */
+export async function rightClock(emulator: Emulator): Promise<void> {
+  const { signal, report } = emulator;
+  try {
+    await using agent = await GuestAgent.connect((await channelsOf(emulator)).agent, { signal, timeoutMs: TIMEOUT_MS });
+    const offsetMs = await clockOffset(agent, signal);
+    if (Math.abs(offsetMs) <= TOLERANCE_MS) return;
+    if (!await agent.setTimeWithDate(undefined, { signal })) await agent.setTime(undefined, { signal });
+    const off = formatDuration(Math.abs(offsetMs) / 1000);
+    report.step(`the guest's clock was ${off} ${offsetMs < 0 ? "behind" : "ahead"}, and is right now`);
+  } catch (error) {
+    signal.throwIfAborted();
+    report.warn(`the guest's clock may be wrong, since its agent does not answer: ${messageOf(error)}`);
+  }
+}
+
+/** How far the guest's clock is ahead of the host's, in milliseconds. */
+export async function clockOffset(agent: GuestAgent, signal: AbortSignal): Promise<number> {
+  const before = Date.now();
+  const nanoseconds = await agent.execute<number>("guest-get-time", {}, { signal });
+  return nanoseconds / 1e6 - (before + Date.now()) / 2;
+}

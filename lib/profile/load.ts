@@ -1,0 +1,54 @@
+/** Finding a profile by its name or path. */
+
+import { resolve } from "@std/path/resolve";
+import { toFileUrl } from "@std/path/to-file-url";
+import { GUESTS } from "../base/bundle.ts";
+import { HotbootError } from "../base/error.ts";
+import type { LoadedProfile, Profile } from "./profile.ts";
+
+const BUILT_IN: Record<string, () => Promise<{ default: unknown }>> = {
+  demo: () => import("../../qemu/demo/profile.json", { with: { type: "json" } }),
+  stack: () => import("../../qemu/stack/profile.json", { with: { type: "json" } }),
+};
+
+/**
+ * Finds a profile by the name of a built-in one, or by the path of its file, and fills the environment's variables in.
+ *
+ * @param nameOrPath A built-in's name; anything with a slash or ending in `.json` is a path.
+ * @throws {HotbootError} when there is no such profile, or naming the first field that is wrong.
+ */
+export async function loadProfile(nameOrPath: string): Promise<LoadedProfile> {
+  if (Object.hasOwn(BUILT_IN, nameOrPath)) {
+    const [{ completeProfile }, { default: value }] = await Promise.all([import("./parse.ts"), BUILT_IN[nameOrPath]()]);
+    const profile = completeProfile(value, nameOrPath, { isTested: true });
+    resolveFiles(profile, (file) => resolve(file));
+    return { profile, url: new URL(`${nameOrPath}/profile.json`, GUESTS) };
+  }
+  if (!nameOrPath.includes("/") && !nameOrPath.endsWith(".json")) {
+    const known = Object.keys(BUILT_IN).join(", ");
+    throw new HotbootError(`no profile '${nameOrPath}': built in are ${known}; a file's name ends in .json`);
+  }
+  let text: string;
+  let path = nameOrPath;
+  try {
+    path = await Deno.realPath(nameOrPath);
+    text = await Deno.readTextFile(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) throw new HotbootError(`no profile at ${nameOrPath}`);
+    if (error instanceof Deno.errors.IsADirectory) {
+      throw new HotbootError(`${nameOrPath} is a directory, not a profile`);
+    }
+    throw error;
+  }
+  const { parseProfile } = await import("./parse.ts");
+  const profile = parseProfile(text, nameOrPath);
+  resolveFiles(profile, (file) => resolve(path, "..", file));
+  return { profile, url: toFileUrl(path) };
+}
+
+/** Makes the paths of the config disk's files absolute. */
+function resolveFiles({ config }: Profile, absolute: (file: string) => string): void {
+  for (const content of Object.values(config?.files ?? {})) {
+    if ("file" in content && content.file !== "") content.file = absolute(content.file);
+  }
+}
