@@ -1,12 +1,13 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { assertCode, GuestHome } from "./harness.ts";
+import { rounds } from "./pace.ts";
 
 const NAMES = ["PUBLISHABLE_CLIENT_KEY", "SECRET_SERVER_KEY", "SUPER_SECRET_ADMIN_KEY", "CRON_SECRET"];
 type Values = Record<string, string>;
 const PLACEHOLDERS: Values = Object.fromEntries(
   NAMES.map((name, index) => [name, "0".repeat(62) + ["ff", "ee", "dd", "cc"][index]]),
 );
-const RESUMES = 16;
+const RESUMES = rounds(4, 16);
 
 const randomValues = (): Values =>
   Object.fromEntries(

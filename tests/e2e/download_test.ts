@@ -6,6 +6,7 @@ import { HotbootError } from "../../lib/error.ts";
 import { download } from "../../lib/release/download.ts";
 import type { Download, DownloadOptions } from "../../lib/release/options.ts";
 import { random } from "../unit/random.ts";
+import { lackOfSmallDisks, smallDisk, testUnless } from "./needs.ts";
 import { type Fault, StorageServer } from "./storage_server.ts";
 
 const MIB = 2 ** 20;
@@ -298,24 +299,18 @@ Deno.test("download: a signed address that expires is asked for again", async ()
   assertEquals(api.seen.length, 4);
 });
 
-Deno.test("download: no room on the disk is said before anything is fetched", async () => {
+testUnless(await lackOfSmallDisks(), "download: no room on the disk is said before anything is fetched", async () => {
   await using setting = await Setting.make(8 * MIB);
   const small = `${setting.directory}/small`;
-  await Deno.mkdir(small);
-  const mounted = await new Deno.Command("mount", { args: ["-t", "tmpfs", "-o", "size=20m", "none", small] }).output();
-  if (!mounted.success) return; // only root can
-  try {
-    setting.server.options.bytesPerSecond = MIB;
-    const error = await assertRejects(() => download(`${small}/part`, setting.what, QUICK), HotbootError);
-    assertMatch(error.message, /image\.qcow2 needs 8\.0 MB of disk, and where .* there are 20 MB: make room/);
-    await using long = await Setting.make(24 * MIB); // and where it is not known beforehand
-    long.server.options.fault = () => ({ noLength: true });
-    const what = { ...long.what, size: undefined };
-    const full = await assertRejects(() => download(`${small}/part`, what, QUICK), HotbootError);
-    assertMatch(full.message, /^image\.qcow2 cannot be written \(No space left on device.*\): make room, and the next/);
-  } finally {
-    await new Deno.Command("umount", { args: [small] }).output();
-  }
+  await using _disk = await smallDisk(small, 20);
+  setting.server.options.bytesPerSecond = MIB;
+  const error = await assertRejects(() => download(`${small}/part`, setting.what, QUICK), HotbootError);
+  assertMatch(error.message, /image\.qcow2 needs 8\.0 MB of disk, and where .* there are 20 MB: make room/);
+  await using long = await Setting.make(24 * MIB); // and where it is not known beforehand
+  long.server.options.fault = () => ({ noLength: true });
+  const what = { ...long.what, size: undefined };
+  const full = await assertRejects(() => download(`${small}/part`, what, QUICK), HotbootError);
+  assertMatch(full.message, /^image\.qcow2 cannot be written \(No space left on device.*\): make room, and the next/);
 });
 
 Deno.test("download: 200 random schedules of faults end in the right bytes or in an error that says why", async () => {

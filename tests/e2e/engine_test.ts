@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import type { StartResult } from "../../lib/emulator/start.ts";
 import { assertCode, GuestHome, newerQemu, qemuEnv, type Run } from "./harness.ts";
 
@@ -14,7 +14,7 @@ Deno.test("mapped-ram: captured, compressed and resumed; its cache is made again
     JSON.parse(await micro.succeed("start", ["--json", ...args], { env }));
   const alive = async () => {
     assertEquals(await micro.exec("cat", "/run/here", "/data/here"), "memory\ndisk\n");
-    assert(Math.abs((await micro.health()).time - Date.now() / 1000) < 1.5);
+    await micro.assertOnTime();
     await micro.succeed("stop", ["--discard"]);
   };
   await micro.succeed("capture", MAPPED, { env });
@@ -87,8 +87,7 @@ Deno.test("an engine that this QEMU does not have is said to be missing, and the
 
 Deno.test("a snapshot of another QEMU is tried when machine and CPU are the same, and refused by name when not", async (t) => {
   const env = qemuEnv(await newerQemu());
-  await using micro = await GuestHome.make();
-  await micro.succeed("capture");
+  await using micro = await GuestHome.make({ captured: true });
   const manifestPath = `${await micro.snapshot()}/manifest.json`;
   const manifest = JSON.parse(await Deno.readTextFile(manifestPath));
   const refused = (run: Run, why: RegExp) => {

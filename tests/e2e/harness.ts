@@ -18,6 +18,9 @@ import type { Build, Profile, ScriptRecipe } from "../../lib/profile/profile.ts"
 import type { Arch } from "../../lib/vm/arch.ts";
 import { qemuProgram } from "../../lib/vm/probe.ts";
 import { shellCommand } from "../../lib/vm/shell.ts";
+import { freePort, shareCapture } from "./shared.ts";
+
+export { freePort };
 
 const ROOT = fromFileUrl(new URL("../../", import.meta.url));
 export const ARCH: Arch = Deno.build.arch === "aarch64" ? "arm64" : "amd64";
@@ -168,6 +171,8 @@ export interface GuestOptions {
   memory?: number;
   /** Further health checks, on its first port. */
   checks?: { name: string; path: string }[];
+  /** Whether it has been captured: where that is not what the test is about. It shares the snapshot with other tests. */
+  captured?: boolean;
   /** Whatever else is to be another in its profile. */
   change?: (profile: Profile) => void;
   /** The directory that the home is made in. */
@@ -219,6 +224,14 @@ export class GuestHome implements AsyncDisposable {
     for (const [part, end] of Object.entries(IMAGE_PARTS)) {
       if (files[part]) await Deno.symlink(`${from}${end}`, `${to}${end}`);
     }
+    if (options.captured) await shareCapture(made);
+    return made;
+  }
+
+  /** One that has been captured and resumed, for tests that begin there. */
+  static async started(options: GuestOptions = {}): Promise<GuestHome> {
+    const made = await GuestHome.make({ ...options, captured: true });
+    await made.start("--no-fallback");
     return made;
   }
 
@@ -310,6 +323,14 @@ export class GuestHome implements AsyncDisposable {
     return await response.json();
   }
 
+  /** Asserts that its clock is the host's, to so many seconds, however long the answer takes. */
+  async assertOnTime(within = 1.5): Promise<void> {
+    const before = Date.now() / 1000;
+    const { time } = await this.health();
+    const after = Date.now() / 1000;
+    assert(time > before - within && time < after + within, `its clock says ${time} between ${before} and ${after}`);
+  }
+
   /** `instance.json`. */
   async record(instance = "vm"): Promise<InstanceRecord> {
     return JSON.parse(await Deno.readTextFile(`${this.home}/instances/${instance}/instance.json`));
@@ -359,12 +380,6 @@ export class GuestHome implements AsyncDisposable {
     await Deno.remove(this.directory, { recursive: true });
     assert(left.length === 0, "a QEMU was left running");
   }
-}
-
-/** A port of 127.0.0.1 that nothing listens on. */
-export function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
 }
 
 /** Where Deno keeps what it has loaded, also for a user with another directory. */

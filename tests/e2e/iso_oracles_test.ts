@@ -119,8 +119,7 @@ function nameOf(line: string): string {
 
 Deno.test("iso: the Linux kernel mounts it by all three views", async (t) => {
   await using made = await Imaged.make(4, 200);
-  await using micro = await GuestHome.make();
-  await micro.start();
+  await using micro = await GuestHome.started();
   {
     await using qmp = await QmpClient.connect(micro.socket("monitor"));
     const file = { driver: "file", filename: made.image };
@@ -133,7 +132,7 @@ Deno.test("iso: the Linux kernel mounts it by all three views", async (t) => {
     assertEquals(exitCode, 0, new TextDecoder().decode(stderr));
     return new TextDecoder().decode(stdout);
   };
-  await shell("for i in $(seq 100); do [ -b /dev/vdc ] && break; sleep 0.1; done; mkdir -p /mnt");
+  await shell("until [ -b /dev/vdc ]; do sleep 0.1; done; mkdir -p /mnt");
   const describe =
     "cd /mnt && find . -type f -exec stat -c '%n|%s|%a|%Y' {} + | sort; find . -type f -exec sha256sum {} + | sort -k 2; " +
     'find . -type l -exec sh -c \'for l; do echo "$l -> $(readlink "$l")"; done\' sh {} + | sort; find . -type d | sort';

@@ -1,9 +1,9 @@
 /** Pulling images from a server that behaves as GitHub does. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { sleep } from "../../lib/wait.ts";
 import { REPOSITORY, TOKEN } from "./github_server.ts";
 import { ARCH, assertCode, CACHE, GuestHome, type Run, spawnHotboot } from "./harness.ts";
+import { exists, until } from "./pace.ts";
 import { disk, MIB, PullHome } from "./pull_home.ts";
 
 /** A zip archive as the distribution's `zip` makes it. */
@@ -240,8 +240,7 @@ Deno.test("pull: the token comes from the environment or from gh, and is shown n
     await Deno.writeTextFile(`${pull.directory}/bin/gh`, `#!/bin/sh\n: > ${at}-begins\n/bin/sleep 5\n: > ${at}-ends\n`);
     const child = spawnHotboot(pull.arguments("pull", "--force"), { env: pull.env });
     const output = Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
-    const exists = (path: string) => Deno.stat(path).then(() => true, () => false);
-    while (!await exists(`${at}-begins`)) await sleep(20);
+    await until(() => exists(`${at}-begins`), "gh");
     child.kill("SIGINT");
     assertEquals((await child.status).code, 130, (await output).join());
     assert(!await exists(`${at}-ends`));

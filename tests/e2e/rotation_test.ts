@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertNotMatch } from "@std/assert";
 import type { Profile } from "../../lib/profile/profile.ts";
-import { sleep } from "../../lib/wait.ts";
 import { assertCode, type GuestHome } from "./harness.ts";
+import { until } from "./pace.ts";
 import { PLACEHOLDER, ROTATE, secretMicro } from "./secret_micro.ts";
 
 const credentialsOf = async (home: GuestHome) => JSON.parse(await home.succeed("credentials", ["--json"]));
@@ -69,8 +69,9 @@ Deno.test("rotation: whatever goes wrong in the guest is told without the secret
     ],
   ];
   let command = "";
-  await using micro = await secretMicro("", (profile) => profile.rotation!.command = ["sh", "-c", command]);
-  await micro.succeed("capture");
+  await using micro = await secretMicro("", (profile) => profile.rotation!.command = ["sh", "-c", command], {
+    captured: true,
+  });
   for (const [title, fault, why] of faults) {
     await t.step(title, async () => {
       command = fault;
@@ -108,8 +109,7 @@ Deno.test("rotation: what fails only after a resume ends in a cold boot with sec
   ];
   for (const [title, fault] of faults) {
     await t.step(title, async () => {
-      await using micro = await secretMicro("", onResume(fault));
-      await micro.succeed("capture");
+      await using micro = await secretMicro("", onResume(fault), { captured: true });
       const run = await micro.run("start", ["--json", "--quiet"]);
       assertCode(run, 0);
       assertMatch(
@@ -122,11 +122,10 @@ Deno.test("rotation: what fails only after a resume ends in a cold boot with sec
   }
 
   await t.step("QEMU is killed in the middle", async () => {
-    await using micro = await secretMicro("", onResume("echo now >/dev/ttyS0; sleep 60"));
-    await micro.succeed("capture");
+    await using micro = await secretMicro("", onResume("echo now >/dev/ttyS0; sleep 60"), { captured: true });
     const start = micro.spawn("start", "--quiet", "--no-fallback");
     const log = `${micro.home}/instances/vm/serial.log`;
-    while (!(await Deno.readTextFile(log).catch(() => "")).includes("now")) await sleep(20);
+    await until(async () => (await Deno.readTextFile(log).catch(() => "")).includes("now"), "the rotation");
     for (const pid of await micro.qemuProcesses()) Deno.kill(pid, "SIGKILL");
     const { code, stderr } = await start.output();
     assertEquals(code, 1);

@@ -78,10 +78,10 @@ for (const [title, options] of MACHINES) {
 }
 
 Deno.test("share: what stands in the way is told, and the guest keeps it", async (t) => {
-  const [micro, shared] = await sharingMicro((profile) => profile.share!.readOnly = false);
+  const [micro, shared] = await sharingMicro((profile) => profile.share!.readOnly = false, { captured: true });
   await using _micro = micro;
   try {
-    await micro.start();
+    await micro.start("--no-fallback");
 
     await t.step("where it may write, it does", async () => {
       await micro.exec("sh", "-c", "echo of the guest >/host/new");
@@ -149,7 +149,7 @@ Deno.test("share: what stands in the way is told, and the guest keeps it", async
 
 Deno.test("share: a guest that cannot mount it is not up", async (t) => {
   let mount = ["sh", "-c", "echo no room for it >&2; exit 3"];
-  const [micro, shared] = await sharingMicro((profile) => profile.share!.mount = mount);
+  const [micro, shared] = await sharingMicro((profile) => profile.share!.mount = mount, { captured: true });
   await using _micro = micro;
   try {
     await t.step("resumed, and booted instead", async () => {
