@@ -1,3 +1,5 @@
+// needs: micro/arm64, efi/arm64, qemu/arm64
+
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { ARCH, assertCode, GuestHome, newerQemu, qemuEnv } from "./harness.ts";
 import { until } from "./pace.ts";

@@ -1,3 +1,5 @@
+// needs: stack-like, micro
+
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import type { Build, CloudInit, Profile } from "../../lib/profile/profile.ts";
 import { readQcow2Header } from "../../lib/vm/qcow2.ts";

@@ -1,3 +1,5 @@
+// needs: demo
+
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { assertCode, GuestHome } from "./harness.ts";
 import { rounds } from "./pace.ts";

@@ -1,3 +1,5 @@
+// needs: demo
+
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { GuestHome } from "./harness.ts";
 import { until } from "./pace.ts";

@@ -1,4 +1,5 @@
 /** What others do to a home while hotboot works in it, and what it does when much is asked of it at once. */
+// needs: micro
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { assertCode, freePort, GuestHome, hotboot } from "./harness.ts";

@@ -1,3 +1,5 @@
+// needs: micro, qemu
+
 import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import type { StartResult } from "../../lib/emulator/start.ts";
 import { assertCode, GuestHome, newerQemu, qemuEnv, type Run } from "./harness.ts";

@@ -1,3 +1,5 @@
+// needs: micro
+
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { assertCode, GuestHome } from "./harness.ts";
 import { until } from "./pace.ts";

@@ -1,3 +1,5 @@
+// needs: micro
+
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { QmpClient } from "../../lib/vm/qmp.ts";
 import { assertCode, GuestHome, hotboot, qemuEnv, type Run } from "./harness.ts";

@@ -127,11 +127,13 @@ export function assertCode(run: Run, code: number): void {
   assertEquals(run.code, code, `stdout: ${run.stdout}\nstderr: ${run.stderr}`);
 }
 
-const built = new Map<string, Promise<void>>();
+const built = new Map<string, Promise<string>>();
 
-async function build(guest: Guest, arch: Arch): Promise<void> {
-  const args = ["--home", CACHE, "--profile", PROFILES[guest], "--arch", arch];
-  assertCode(await hotboot(["build", ...args]), 0);
+/** Builds a guest's image, unless it is there, and gives what that has said. */
+export async function buildImage(guest: Guest, arch: Arch): Promise<string> {
+  const run = await hotboot(["build", "--home", CACHE, "--profile", PROFILES[guest], "--arch", arch]);
+  assertCode(run, 0);
+  return run.stderr;
 }
 
 /** The profiles of the tests' guests. */
@@ -141,7 +143,7 @@ export const PROFILES = {
   efi: `${ROOT}tests/e2e/efi/profile.json`,
   "stack-like": `${ROOT}tests/e2e/stack_like.json`,
 };
-type Guest = keyof typeof PROFILES;
+export type Guest = keyof typeof PROFILES;
 
 /** The recipe with absolute paths instead of those that are relative to the profile. */
 export function absoluteRecipe(guest: Guest, recipe: Build): Build {
@@ -211,7 +213,7 @@ export class GuestHome implements AsyncDisposable {
   static async make(options: GuestOptions = {}): Promise<GuestHome> {
     const { guest = "micro", arch = ARCH, parent } = options;
     const key = `${guest}-${arch}`;
-    if (!built.has(key)) built.set(key, build(guest, arch));
+    if (!built.has(key)) built.set(key, buildImage(guest, arch));
     await built.get(key);
     const directory = await Deno.makeTempDir({ dir: parent, prefix: "hotboot-test-" });
     const original = JSON.parse(await Deno.readTextFile(PROFILES[guest]));
@@ -255,6 +257,7 @@ export class GuestHome implements AsyncDisposable {
         Object.entries(ports).map(([name, { guest }]) => [name, { guest, host: hostPorts[name] }]),
       ),
       health: [...health, ...checks.map((check) => ({ ...check, port: first }))],
+      timeouts: { boot: 300, resume: 60 }, // no machine is too slow
     };
     change(profile);
     await Deno.writeTextFile(changes.path ?? this.profile, JSON.stringify(profile));

@@ -1,4 +1,5 @@
 /** Other programs, and the Linux kernel, read our images; and we read theirs. */
+// needs: micro
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { readIso } from "../../lib/iso/read.ts";

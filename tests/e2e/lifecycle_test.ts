@@ -1,3 +1,5 @@
+// needs: micro
+
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { GuestHome, hotboot } from "./harness.ts";
 

@@ -1,3 +1,5 @@
+// needs: micro
+
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { createSocket, type Socket } from "node:dgram"; // Deno's own is unstable
 import { once } from "node:events";

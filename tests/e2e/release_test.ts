@@ -1,4 +1,5 @@
 /** Pulling images from a server that behaves as GitHub does. */
+// needs: micro
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { REPOSITORY, TOKEN } from "./github_server.ts";

@@ -1,3 +1,5 @@
+// needs: micro
+
 import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { readManifest } from "../../lib/snapshot/manifest.ts";
 import { GuestAgent } from "../../lib/vm/guest_agent.ts";

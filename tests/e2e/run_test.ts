@@ -1,4 +1,5 @@
 /** Programs on the host while the emulator is up, and projects made of config files. */
+// needs: micro
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Profile } from "../../lib/profile/profile.ts";

@@ -2,6 +2,7 @@
  * What another user of the same machine can reach: nothing. The tests are that user, with a real uid, which takes root
  * (or sudo without a password) and util-linux's setpriv.
  */
+// needs: micro, qemu
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { Home } from "../../lib/emulator/home.ts";

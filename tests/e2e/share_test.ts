@@ -1,4 +1,5 @@
 /** Files of the host in the guest: there whenever it is up, and in no snapshot's way. */
+// needs: micro, micro/arm64, qemu
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Profile } from "../../lib/profile/profile.ts";

@@ -1,3 +1,5 @@
+// needs: micro, qemu
+
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { tarEnd, tarHeader } from "../../lib/snapshot/tar.ts";
 import { ARCH, assertCode, GuestHome, type GuestOptions, newerQemu, qemuEnv } from "./harness.ts";

@@ -1,3 +1,5 @@
+// needs: micro
+
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { openEmulator } from "../../lib/emulator/emulator.ts";
 import { lock } from "../../lib/emulator/home.ts";

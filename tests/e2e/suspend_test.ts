@@ -1,3 +1,5 @@
+// needs: micro, demo
+
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { QmpClient } from "../../lib/vm/qmp.ts";
 import { sleep } from "../../lib/wait.ts";
