@@ -56,7 +56,9 @@ function task(name: string, after: string[], work: () => Promise<Counts>): Task 
     console.log(`begins: ${name}`);
     const begin = performance.now();
     const counts = await work();
-    outcomes.push({ name, seconds: (performance.now() - begin) / 1000, ...counts });
+    const seconds = (performance.now() - begin) / 1000;
+    console.log(`ended, after ${seconds.toFixed()} s: ${name}\n`);
+    outcomes.push({ name, seconds, ...counts });
   };
   return { name, after, run, seconds: known[name] ?? FIRST_SECONDS[name] ?? 10 };
 }
@@ -78,7 +80,7 @@ async function deno(args: string[], options: Deno.CommandOptions = {}): Promise<
   };
   const [{ success }] = await Promise.all([child.status, collect(child.stdout), collect(child.stderr)]);
   const output = await new Blob(pieces).text();
-  console.log(`\n$ deno ${args.join(" ")}\n${output.trimEnd()}\n`);
+  console.log(`\n$ deno ${args.join(" ")}\n${output.trimEnd()}`);
   return { success, output };
 }
 

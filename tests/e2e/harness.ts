@@ -18,7 +18,7 @@ import type { Build, Profile, ScriptRecipe } from "../../lib/profile/profile.ts"
 import type { Arch } from "../../lib/vm/arch.ts";
 import { qemuProgram } from "../../lib/vm/probe.ts";
 import { shellCommand } from "../../lib/vm/shell.ts";
-import { freePort, shareCapture } from "./shared.ts";
+import { freePort, type Lease, leasePorts, shareCapture } from "./shared.ts";
 
 export { freePort };
 
@@ -197,8 +197,9 @@ export class GuestHome implements AsyncDisposable {
   /** Free ports of the host, by the profile's names. */
   readonly ports: Record<string, number>;
   readonly #options: GuestOptions;
+  readonly #lease?: Lease;
 
-  private constructor(guest: Guest, directory: string, original: Profile, options: GuestOptions) {
+  private constructor(guest: Guest, directory: string, original: Profile, options: GuestOptions, lease?: Lease) {
     this.guest = guest;
     this.arch = options.arch ?? ARCH;
     this.qemu = options.qemu ?? QEMU[this.arch];
@@ -206,7 +207,8 @@ export class GuestHome implements AsyncDisposable {
     this.home = `${directory}/${options.name ?? "home"}`;
     this.profile = `${directory}/${guest}.json`;
     this.original = original;
-    this.ports = Object.fromEntries(Object.keys(original.ports).map((name) => [name, freePort()]));
+    this.ports = lease?.ports ?? Object.fromEntries(Object.keys(original.ports).map((name) => [name, freePort()]));
+    this.#lease = lease;
     this.#options = options;
   }
 
@@ -217,7 +219,8 @@ export class GuestHome implements AsyncDisposable {
     await built.get(key);
     const directory = await Deno.makeTempDir({ dir: parent, prefix: "hotboot-test-" });
     const original = JSON.parse(await Deno.readTextFile(PROFILES[guest]));
-    const made = new GuestHome(guest, directory, original, options);
+    const lease = options.captured ? await leasePorts(guest, Object.keys(original.ports)) : undefined;
+    const made = new GuestHome(guest, directory, original, options, lease);
     await made.writeProfile();
     const [from, to] = [`${CACHE}/images/${key}`, `${made.home}/images/${key}`];
     await Deno.mkdir(`${made.home}/images`, { recursive: true, mode: 0o700 });
@@ -381,6 +384,7 @@ export class GuestHome implements AsyncDisposable {
     const left = await this.qemuProcesses();
     for (const pid of left) Deno.kill(pid, "SIGKILL");
     await Deno.remove(this.directory, { recursive: true });
+    this.#lease?.[Symbol.dispose]();
     assert(left.length === 0, "a QEMU was left running");
   }
 }

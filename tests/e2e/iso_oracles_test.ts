@@ -7,6 +7,7 @@ import { writeIso } from "../../lib/iso/write.ts";
 import { GuestAgent } from "../../lib/vm/guest_agent.ts";
 import { QmpClient } from "../../lib/vm/qmp.ts";
 import { assertCode, GuestHome, hotboot } from "./harness.ts";
+import { rounds } from "./pace.ts";
 import { describeTree, makeTree } from "./trees.ts";
 
 async function run(program: string, args: string[], env: Record<string, string> = {}): Promise<Uint8Array> {
@@ -39,7 +40,7 @@ class Imaged implements AsyncDisposable {
   }
 }
 
-for (const seed of [1, 2, 3]) {
+for (const seed of [1, 2, 3].slice(0, rounds(1, 3))) {
   Deno.test(`iso: a random tree is read back the same by others and by ourselves (${seed})`, async (t) => {
     await using made = await Imaged.make(seed);
     const { directory, tree, image } = made;

@@ -2,7 +2,7 @@
 
 import { assert } from "@std/assert";
 import { encodeHex } from "@std/encoding/hex";
-import { Home, lock } from "../../lib/emulator/home.ts";
+import { Home, lock, tryLock } from "../../lib/emulator/home.ts";
 import type { Profile } from "../../lib/profile/profile.ts";
 import type { GuestHome } from "./harness.ts";
 
@@ -26,6 +26,26 @@ export function freePort(): number {
     } catch (error) {
       if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
     }
+  }
+}
+
+/** Host ports that are one home's alone until it is disposed of; later another home has them. */
+export interface Lease extends Disposable {
+  /** The ports, by the profile's names. */
+  ports: Record<string, number>;
+}
+
+/** The first set of ports for this guest that no home has now: what its config disk says of them is in snapshots. */
+export async function leasePorts(guest: string, names: string[]): Promise<Lease> {
+  for (let set = 0;; set++) {
+    const name = `ports-${guest}-${set}`;
+    const held = await tryLock(new Home(RUN), name);
+    if (!held) continue;
+    const path = `${RUN}/${name}.json`;
+    const ports = await Deno.readTextFile(path).then(JSON.parse, () => undefined) ??
+      Object.fromEntries(names.map((name) => [name, freePort()]));
+    await Deno.writeTextFile(path, JSON.stringify(ports));
+    return { ports, [Symbol.dispose]: () => held[Symbol.dispose]() };
   }
 }
 
@@ -57,12 +77,13 @@ async function machineDigest({ arch, qemu, profile }: GuestHome): Promise<string
     await Deno.readTextFile(profile),
   );
   const config = JSON.stringify(rest.config ?? {});
-  assert(
-    !/\$\{(ports\.\w+\.host|instance\.\w+)\}/.test(config),
-    `a snapshot with this in it is one home's own: ${config}`,
-  );
-  const guestPorts = Object.entries(ports).map(([name, { guest }]) => [name, guest]);
-  const text = JSON.stringify([arch, qemu, rest, guestPorts, share && { ...share, path: "" }]);
+  assert(!config.includes("${instance."), `a snapshot with this in it is one home's own: ${config}`);
+  const told = Object.entries(ports).map(([name, { guest, host }]) => [
+    name,
+    guest,
+    config.includes(`\${ports.${name}.host}`) && host,
+  ]);
+  const text = JSON.stringify([arch, qemu, rest, told, share && { ...share, path: "" }]);
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
   return encodeHex(new Uint8Array(digest)).slice(0, 16);
 }

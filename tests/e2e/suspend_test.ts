@@ -1,6 +1,6 @@
-// needs: micro, demo
+// needs: micro
 
-import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { QmpClient } from "../../lib/vm/qmp.ts";
 import { sleep } from "../../lib/wait.ts";
 import { assertCode, GuestHome } from "./harness.ts";
@@ -214,72 +214,6 @@ Deno.test("a suspend that fails, or is interrupted or killed at any moment, lose
     await micro.succeed("stop");
     assertEquals((await micro.start()).origin, "continue");
     await alive();
-  });
-});
-
-Deno.test("demo: no committed row is lost over suspended and resumed sessions under load", async (t) => {
-  const cycles = rounds(4, 20);
-  await using demo = await GuestHome.make({ guest: "demo" });
-  await demo.start();
-  const secrets = await demo.succeed("credentials", ["--env"]);
-  const notes = `http://127.0.0.1:${demo.ports.backend}/api/v1/notes`;
-  const committed: string[] = [];
-  let isOver = false;
-  const load = (async () => {
-    for (let number = 0; !isOver; number++) {
-      const text = `note ${number}`;
-      // One that comes while the machine is loaded is not answered; the next one is.
-      const request = fetch(notes, { method: "POST", body: text, signal: AbortSignal.timeout(1000) });
-      const isCommitted = await request.then(async (response) => {
-        await response.body?.cancel();
-        return response.status === 201;
-      }, () => false);
-      if (isCommitted) committed.push(text);
-      else await sleep(50);
-    }
-  })();
-  for (let cycle = 0; cycle < cycles; cycle++) {
-    // However slow the machine: the load has gone on, and is in the midst of it.
-    const before = committed.length;
-    await until(() => committed.length >= before + 3, `progress of the load in cycle ${cycle}, after ${before} rows`);
-    await demo.succeed("stop");
-    assertEquals(await demo.succeed("credentials", ["--env"]), secrets);
-    assertEquals((await demo.start()).origin, "continue");
-  }
-  isOver = true;
-  await load;
-  assertEquals(await demo.succeed("credentials", ["--env"]), secrets);
-
-  await t.step("the rows are there, and the database is sound", async () => {
-    const there = new Set(await (await fetch(notes)).json());
-    assertEquals(committed.filter((text) => !there.has(text)), []);
-    const check = `CREATE EXTENSION IF NOT EXISTS amcheck;
-      SELECT count(bt_index_check(c.oid, true)) > 50 FROM pg_class c JOIN pg_am a ON a.oid = c.relam
-        WHERE a.amname = 'btree' AND c.relkind = 'i' AND c.relpersistence = 'p'`;
-    assertEquals((await demo.exec("psql", "-qAtc", check, "stack")).trim(), "t");
-    const heap =
-      `SELECT count(*) FROM pg_class c, verify_heapam(c.oid) WHERE c.relkind = 'r' AND c.relpersistence = 'p'`;
-    assertEquals((await demo.exec("psql", "-qAtc", heap, "stack")).trim(), "0");
-  });
-  await t.step("shut down and booted again, they still are, and the file system is clean", async () => {
-    const stop = await demo.run("stop", ["--shutdown"]);
-    assertCode(stop, 0);
-    assertEquals(stop.stderr, "hotboot: shut down; the next start boots its disk\n"); // by itself
-    const raw = `${demo.directory}/disk.raw`;
-    const disk = `${demo.home}/instances/vm/disk.qcow2`;
-    const run = async (program: string, ...args: string[]) => {
-      const { code, stdout, stderr } = await new Deno.Command(program, { args }).output();
-      assertEquals(code, 0, new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr));
-    };
-    await run("qemu-img", "check", "-q", disk);
-    await run("qemu-img", "convert", "-O", "raw", disk, raw);
-    await run("/sbin/e2fsck", "-fn", raw);
-    await Deno.remove(raw);
-    const started = await demo.start();
-    assertEquals(started.origin, "cold boot");
-    assertNotEquals(await demo.succeed("credentials", ["--env"]), secrets);
-    const there = new Set(await (await fetch(notes)).json());
-    assertEquals(committed.filter((text) => !there.has(text)), []);
   });
 });
 
