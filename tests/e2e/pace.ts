@@ -3,9 +3,9 @@
 import { assert } from "@std/assert";
 import { sleep } from "../../lib/wait.ts";
 
-/** Waits until `condition` holds, looking again and again; a minute is enough on any machine. */
+/** Waits until `condition` holds, looking again and again; two minutes are enough on any machine. */
 export async function until(condition: () => Promise<boolean> | boolean, what: string): Promise<void> {
-  for (const end = Date.now() + 60_000; !await condition(); await sleep(20)) {
+  for (const end = Date.now() + 120_000; !await condition(); await sleep(20)) {
     assert(Date.now() < end, `waited in vain for ${what}`);
   }
 }

@@ -109,7 +109,11 @@ Deno.test("share: what stands in the way is told, and the guest keeps it", async
     });
 
     await t.step("mounted in another namespace, as in a container: the same", async () => {
-      await micro.exec("sh", "-c", "unshare -m sleep 1000 >/dev/null 2>&1 & sleep 1");
+      await micro.exec(
+        "sh",
+        "-c",
+        "unshare -m sleep 1000 >/dev/null 2>&1 & until grep -q sleep /proc/$!/comm; do sleep 0.1; done",
+      );
       const stop = await micro.run("stop", ["--quiet"]);
       assertCode(stop, 1);
       assertMatch(

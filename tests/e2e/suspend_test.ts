@@ -118,7 +118,10 @@ Deno.test("what is suspended is kept when it cannot go on, and says why", async 
   });
   await t.step("QEMU that ends while it loads has lost nothing", async () => {
     const env = await micro.wrappedQemu((qemu) =>
-      `case "$*" in *incoming*) timeout -s KILL 0.1 ${qemu} "$@"; kill -9 $$;; esac\nexec ${qemu} "$@"`
+      `case "$*" in *incoming*) ;; *) exec ${qemu} "$@";; esac
+      ${qemu} "$@" &
+      until [ -S '${micro.socket("migration")}' ]; do kill -0 $! || exit; sleep 0.01; done
+      kill -9 $! $$`
     );
     const start = await micro.run("start", ["--quiet"], { env });
     assertCode(start, 1);
