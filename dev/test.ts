@@ -48,6 +48,7 @@ interface Outcome extends Counts {
 }
 
 const outcomes: Outcome[] = [];
+const children = new Set<Deno.ChildProcess>();
 const known: Record<string, number> = await Deno.readTextFile(SECONDS).then(JSON.parse, () => ({}));
 
 /** A task whose outcome is noted. */
@@ -74,11 +75,13 @@ async function deno(args: string[], options: Deno.CommandOptions = {}): Promise<
     stderr: "piped",
   });
   const child = command.spawn();
+  children.add(child);
   const pieces: BlobPart[] = [];
   const collect = async (stream: ReadableStream<Uint8Array<ArrayBuffer>>) => {
     for await (const piece of stream) pieces.push(piece);
   };
   const [{ success }] = await Promise.all([child.status, collect(child.stdout), collect(child.stderr)]);
+  children.delete(child);
   const output = await new Blob(pieces).text();
   console.log(`\n$ deno ${args.join(" ")}\n${output.trimEnd()}`);
   return { success, output };
@@ -162,6 +165,7 @@ const directory = await Deno.makeTempDir({ prefix: "hotboot-tests-" });
 const removeDirectory = () => Deno.removeSync(directory, { recursive: true });
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   Deno.addSignalListener(signal, () => {
+    for (const child of children) child.kill(signal);
     removeDirectory();
     Deno.exit(130);
   });
