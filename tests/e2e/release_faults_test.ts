@@ -113,7 +113,7 @@ Deno.test("pull: an interrupt, a kill and a broken connection cost only what had
     assertMatch(run.stderr, /warning: .*trying again/);
     const ranges = github.storage.seen.slice(before).map(({ headers }) => Number(headers.get("range")!.match(/\d+/)));
     assert(ranges[0] > 4 * MIB, String(ranges));
-    assert(ranges.length === 2 && ranges[1] >= ranges[0], String(ranges));
+    assert(ranges.length >= 2 && ranges.every((from) => from >= ranges[0]), String(ranges)); // nothing comes again
     assertEquals(await pull.image(), bytes);
   });
 });
