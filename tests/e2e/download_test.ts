@@ -11,7 +11,9 @@ import { rounds } from "./pace.ts";
 import { type Fault, StorageServer } from "./storage_server.ts";
 
 const MIB = 2 ** 20;
-const QUICK: DownloadOptions = { stallMs: 200, retry: { baseMs: 2, longestMs: 50, attempts: 6 } };
+const QUICK: DownloadOptions = { stallMs: 30_000, retry: { baseMs: 2, longestMs: 50, attempts: 6 } };
+/** For servers that stall: elsewhere it would mean a slow machine. */
+const IMPATIENT: DownloadOptions = { stallMs: 200 };
 
 async function sha256(bytes: Uint8Array): Promise<string> {
   return encodeHex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes.slice())));
@@ -163,7 +165,7 @@ Deno.test("download: faults end in the right bytes", async (t) => {
     await t.step(title, async () => {
       await using setting = await Setting.make(8 * MIB);
       setting.server.options.fault = inOrder(...faults);
-      await setting.expectRight();
+      await setting.expectRight(IMPATIENT);
     });
   }
 });
@@ -186,7 +188,7 @@ Deno.test("download: what cannot be had is an error that says why, and nothing w
     await t.step(title, async () => {
       await using setting = await Setting.make(8 * MIB);
       setting.server.options.fault = () => fault;
-      await setting.expectError(why);
+      await setting.expectError(why, IMPATIENT);
       setting.server.options.fault = undefined;
       await setting.expectRight();
     });
