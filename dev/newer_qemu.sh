@@ -17,6 +17,9 @@ suite=$(debian_suite)-backports
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/hotboot-tests/qemu-$suite
 [[ $arch == "$host" ]] || cache+=-$arch
 path=$cache/root/usr/bin/hotboot-test-qemu
+mkdir -p "${cache%/*}"
+exec 9>"$cache.lock"
+flock 9 # whoever comes second finds what the first one has unpacked
 
 if [[ ! -x $path ]]; then
   step "unpack $package of $suite" >&2

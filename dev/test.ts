@@ -1,93 +1,192 @@
 /**
- * `deno task test`: everything that must hold. Prints what it does, and at last how many tests passed and failed; a
- * check (formatting, types …) counts as one test.
+ * `deno task test`: everything that must hold, in as many lanes as there are cores and three at the most. Each task's
+ * output is shown in one piece when it ends; at last, where the time went, what was skipped, and how many tests passed
+ * and failed. A check (formatting, types …) counts as one test. How long each test took is in `.cache/tests/*.xml`.
  *
  *     deno task test [--unit] [DENO TEST ARGUMENTS…]
  */
 
 import { importArguments, ROOT } from "./deno.ts";
+import { inLanes, type Task } from "./lanes.ts";
 import { install, TESTS } from "./packages.ts";
 
 /** Modules whose examples need QEMU or the network: those are checked, and not run. */
 const NOT_RUN = ["emulator", "release/download.ts", "release/github.ts", "vm/guest_agent.ts", "vm/qmp.ts"];
+/** Where the figures of the last run are. */
+const FIGURES = `${ROOT}.cache/tests`;
+const SECONDS = `${FIGURES}/seconds.json`;
+/** How long what takes long takes on two cores without hardware acceleration, until there are figures from here. */
+const FIRST_SECONDS: Record<string, number> = {
+  "packages": 30,
+  "stack-like": 240,
+  "demo": 90,
+  "micro": 30,
+  "micro/arm64": 30,
+  "efi/arm64": 40,
+  "tests/e2e/cloud_init_test.ts": 120,
+  "tests/e2e/stack_test.ts": 60,
+  "tests/e2e/suspend_test.ts": 120,
+  "tests/e2e/demo_rotation_test.ts": 120,
+};
+const MOST_LANES = 3; // a guest and its test take up to 2 GiB
 
 const unitOnly = Deno.args.includes("--unit");
 const rest = Deno.args.filter((arg) => arg !== "--unit");
+const imports = await importArguments();
 
-interface Outcome {
+/** Of tests, how many passed and failed, and which were skipped. */
+interface Counts {
   passed: number;
   failed: number;
+  ignored: string[];
 }
 
-/** Runs this Deno, in the checkout unless told, showing its output, and gives what it printed. */
+/** What became of a task. */
+interface Outcome extends Counts {
+  name: string;
+  seconds: number;
+}
+
+const outcomes: Outcome[] = [];
+const children = new Set<Deno.ChildProcess>();
+const known: Record<string, number> = await Deno.readTextFile(SECONDS).then(JSON.parse, () => ({}));
+
+/** A task whose outcome is noted. */
+function task(name: string, after: string[], work: () => Promise<Counts>): Task {
+  const run = async () => {
+    console.log(`begins: ${name}`);
+    const begin = performance.now();
+    const counts = await work();
+    const seconds = (performance.now() - begin) / 1000;
+    console.log(`ended, after ${seconds.toFixed()} s: ${name}\n`);
+    outcomes.push({ name, seconds, ...counts });
+  };
+  return { name, after, run, seconds: known[name] ?? FIRST_SECONDS[name] ?? 10 };
+}
+
+/** Runs this Deno, in the checkout unless told, and shows its output in one piece when it has ended. */
 async function deno(args: string[], options: Deno.CommandOptions = {}): Promise<{ success: boolean; output: string }> {
-  console.log(`\n$ deno ${args.join(" ")}`);
-  const child = new Deno.Command(Deno.execPath(), {
+  const command = new Deno.Command(Deno.execPath(), {
     cwd: ROOT,
     ...options,
     args,
+    stdin: "null",
     stdout: "piped",
-    stderr: "inherit",
-  }).spawn();
-  let output = "";
-  const decoder = new TextDecoder();
-  for await (const chunk of child.stdout) {
-    Deno.stdout.writeSync(chunk);
-    output += decoder.decode(chunk, { stream: true });
+    stderr: "piped",
+  });
+  const child = command.spawn();
+  children.add(child);
+  const pieces: BlobPart[] = [];
+  const collect = async (stream: ReadableStream<Uint8Array<ArrayBuffer>>) => {
+    for await (const piece of stream) pieces.push(piece);
+  };
+  const [{ success }] = await Promise.all([child.status, collect(child.stdout), collect(child.stderr)]);
+  children.delete(child);
+  const output = await new Blob(pieces).text();
+  console.log(`\n$ deno ${args.join(" ")}\n${output.trimEnd()}`);
+  return { success, output };
+}
+
+/** A check, which counts as one test. */
+function check(name: string, args: string[], after: string[] = []): Task {
+  return task(name, after, async () => {
+    const { success } = await deno(args);
+    return { passed: Number(success), failed: Number(!success), ignored: [] };
+  });
+}
+
+/** Tests. A run that fails without counting a failure (a module that does not load) is one failure. */
+function tests(name: string, args: string[], after: string[] = [], options?: Deno.CommandOptions): Task {
+  const junit = `--junit-path=${FIGURES}/${name.replaceAll("/", "-").replace(/\.ts$/, "")}.xml`;
+  return task(name, after, async () => {
+    const { success, output } = await deno(["test", "--no-check", ...imports, junit, ...args, ...rest], options);
+    // deno-lint-ignore no-control-regex -- the colours of Deno's summary
+    const plain = output.replaceAll(/\x1b\[[\d;]*m/g, "");
+    const summary = plain.match(/^(?:ok|FAILED) \| (\d+) passed[^|]*\| (\d+) failed/m);
+    const [passed, failed] = summary ? [Number(summary[1]), Number(summary[2])] : [0, 0];
+    const ignored = Array.from(plain.matchAll(/^ *(.+) \.\.\. ignored/gm), ([, title]) => title);
+    return { passed, failed: success ? failed : Math.max(failed, 1), ignored };
+  });
+}
+
+/** The examples in the documentation, run with nothing but what their functions say to need, and where they may write. */
+function examples(directory: string): Task {
+  const allowed = ["--no-prompt", "--allow-read", "--allow-write", "--allow-env=DASHBOARD_PORT"];
+  const notRun = NOT_RUN.map((path) => `${ROOT}lib/${path}`).join();
+  const args = ["--doc", ...allowed, `--config=${ROOT}deno.json`, `--ignore=${notRun}`, `${ROOT}lib`];
+  return tests("examples", args, [], { cwd: directory, env: { TMPDIR: directory, DASHBOARD_PORT: "" } });
+}
+
+/** The end-to-end tests, a task for each file, and what they wait for, which each says in a line `// needs: …`. */
+async function endToEnd(): Promise<Task[]> {
+  const files: Task[] = [];
+  const needed = new Set<string>();
+  for await (const { name } of Deno.readDir(`${ROOT}tests/e2e`)) {
+    if (!name.endsWith("_test.ts")) continue;
+    const path = `tests/e2e/${name}`;
+    const needs = (await Deno.readTextFile(ROOT + path)).match(/^\/\/ needs: (.+)$/m)?.[1].split(", ") ?? [];
+    for (const each of needs) needed.add(each);
+    files.push(tests(path, ["-A", path], ["packages", "binary", ...needs]));
   }
-  return { success: (await child.status).success, output };
+  const prepare = (what: string) =>
+    task(what, ["packages", "binary"], async () => {
+      const { success } = await deno(["run", "-A", ...imports, "tests/e2e/prepare.ts", what]);
+      return { passed: 0, failed: Number(!success), ignored: [] };
+    });
+  const packages = task("packages", [], async () => {
+    await install(TESTS);
+    return { passed: 0, failed: 0, ignored: [] };
+  });
+  const made = [packages, ...[...needed].map(prepare), ...files];
+  if (!Deno.env.has("DENORT_BIN")) return made; // without it a binary takes a download, and the sources are tested
+  Deno.env.set("HOTBOOT_TEST_BINARY", `${ROOT}dist/hotboot`);
+  return [check("binary", ["task", "build"]), ...made];
 }
 
-async function check(args: string[]): Promise<Outcome> {
-  const { success } = await deno(args);
-  return { passed: Number(success), failed: Number(!success) };
-}
-
-/** A run that fails without counting a failure (a module that does not load) is one failure. */
-async function test(args: string[], options?: Deno.CommandOptions): Promise<Outcome> {
-  const { success, output } = await deno(["test", ...imports, ...args, ...rest], options);
-  // deno-lint-ignore no-control-regex -- the colours of Deno's summary
-  const summary = output.replaceAll(/\x1b\[\d+m/g, "").match(/(\d+) passed[^|]*\| (\d+) failed/);
-  const [passed, failed] = summary ? [Number(summary[1]), Number(summary[2])] : [0, 0];
-  return { passed, failed: success ? failed : Math.max(failed, 1) };
-}
-
-/** Runs the examples in the documentation, with nothing but what their functions say to need, and where they may write. */
-async function examples(): Promise<Outcome> {
-  const directory = await Deno.makeTempDir({ prefix: "hotboot-examples-" });
-  try {
-    return await test([
-      "--doc",
-      "--no-prompt",
-      "--allow-read",
-      "--allow-write",
-      "--allow-env=DASHBOARD_PORT",
-      `--config=${ROOT}deno.json`,
-      `--ignore=${NOT_RUN.map((path) => `${ROOT}lib/${path}`).join()}`,
-      `${ROOT}lib`,
-    ], { cwd: directory, env: { TMPDIR: directory, DASHBOARD_PORT: "" } });
-  } finally {
-    await Deno.remove(directory, { recursive: true });
+/** Where the time went, what was skipped, and the sum, alone in the last line. */
+function summarize(minutes: number, lanes: number): void {
+  console.log("\nseconds  passed  failed  skipped");
+  for (const { name, seconds, passed, failed, ignored } of outcomes.toSorted((a, b) => b.seconds - a.seconds)) {
+    const numbers = [seconds.toFixed(), passed, failed, ignored.length];
+    console.log(`${numbers.map((number, at) => `${number}`.padStart([7, 8, 8, 9][at])).join("")}  ${name}`);
   }
+  const busy = outcomes.reduce((sum, { seconds }) => sum + seconds, 0) / 60;
+  console.log(`\n${minutes.toFixed(1)} min for ${busy.toFixed(1)} min of work, lanes: ${lanes}`);
+  const ignored = outcomes.flatMap(({ name, ignored }) => ignored.map((title) => `  ${title} (${name})`));
+  console.log(`${ignored.length} skipped${ignored.length > 0 ? ":" : ""}`);
+  for (const line of ignored) console.log(line);
+  const sum = (key: "passed" | "failed") => outcomes.reduce((total, outcome) => total + outcome[key], 0);
+  console.log(`\n${sum("passed")} passed, ${sum("failed")} failed`);
 }
 
-const imports = await importArguments();
-const outcomes: Outcome[] = [];
-outcomes.push(await check(["fmt", "--check"]));
-outcomes.push(await check(["lint"]));
-outcomes.push(await check(["check", "--doc", ...imports, "."])); // the examples in the documentation too
-outcomes.push(await check(["doc", "--lint", ...imports, "mod.ts"]));
-outcomes.push(await examples());
-outcomes.push(await test(["-A", "tests/unit"]));
-if (!unitOnly) {
-  await install(TESTS);
-  if (Deno.env.has("DENORT_BIN")) { // then a binary can be made without the network, and it is what users have
-    outcomes.push(await check(["task", "build"]));
-    Deno.env.set("HOTBOOT_TEST_BINARY", `${ROOT}dist/hotboot`);
-  }
-  outcomes.push(await test(["-A", "tests/e2e"]));
+const begin = performance.now();
+const lanes = Math.min(navigator.hardwareConcurrency, MOST_LANES);
+const directory = await Deno.makeTempDir({ prefix: "hotboot-tests-" });
+const removeDirectory = () => Deno.removeSync(directory, { recursive: true });
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  Deno.addSignalListener(signal, () => {
+    for (const child of children) child.kill(signal);
+    removeDirectory();
+    Deno.exit(130);
+  });
 }
-
-const sum = (key: keyof Outcome) => outcomes.reduce((total, outcome) => total + outcome[key], 0);
-console.log(`\n${sum("passed")} passed, ${sum("failed")} failed`);
-Deno.exit(sum("failed") === 0 ? 0 : 1);
+Deno.env.set("HOTBOOT_TEST_RUN", directory);
+try {
+  await Deno.mkdir(FIGURES, { recursive: true });
+  await Deno.mkdir(`${directory}/examples`);
+  await inLanes([
+    check("formatting", ["fmt", "--check"]),
+    check("lint", ["lint"]),
+    check("types", ["check", "--doc", ...imports, "."]), // all of them, the documentation's examples' too
+    check("documentation", ["doc", "--lint", ...imports, "mod.ts"]),
+    examples(`${directory}/examples`),
+    tests("tests/unit", ["-A", "tests/unit"], ["packages"]),
+    ...unitOnly ? [] : await endToEnd(),
+  ], lanes);
+} finally {
+  removeDirectory();
+}
+for (const { name, seconds } of outcomes) known[name] = Math.round(seconds);
+await Deno.writeTextFile(SECONDS, JSON.stringify(known, null, 2) + "\n");
+summarize((performance.now() - begin) / 60_000, lanes);
+Deno.exit(outcomes.some(({ failed }) => failed > 0) ? 1 : 0);

@@ -47,7 +47,9 @@ async function bootOnce(
   const { profile, report, signal } = emulator;
   if (before) requireSameImage(emulator, before, setup);
   const disk = before ? instancePath(emulator, "disk") : await freshDisk(emulator, setup.image, setup.image.paths.disk);
-  report.step(`cold boot${before ? " of its own disk" : ""} (${profile.machine.memory} MiB, ${setup.qemu.accelerator})`);
+  report.step(
+    `cold boot${before ? " of its own disk" : ""} (${profile.machine.memory} MiB, ${setup.qemu.accelerator})`,
+  );
   const launched = await timeline.phase(
     "process",
     () =>

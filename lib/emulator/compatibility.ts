@@ -4,7 +4,7 @@ import { messageOf } from "../base/error.ts";
 import { makeConfigDisk } from "../instance/config_disk.ts";
 import { qemuFacts } from "../instance/acceleration.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
-import { IMAGE_DISK, identityOf } from "../instance/identity.ts";
+import { identityOf, IMAGE_DISK } from "../instance/identity.ts";
 import type { Setup } from "../instance/machine.ts";
 import { readImage } from "../image/image.ts";
 import { engineOf } from "../snapshot/engines.ts";

@@ -81,7 +81,9 @@ async function startLocked(emulator: Emulator, options: StartOptions): Promise<S
       await requireFreePorts(emulator);
       return await startFresh(emulator, timeline, options);
     case "crashed":
-      report.warn(`QEMU of instance '${emulator.instance}' has ended by itself: its disk is booted, as after a power cut`);
+      report.warn(
+        `QEMU of instance '${emulator.instance}' has ended by itself: its disk is booted, as after a power cut`,
+      );
   }
   await requireFreePorts(emulator);
   const setup = await makeSetup(emulator);

@@ -9,7 +9,8 @@ import type { State } from "./state.ts";
  * Kills process $1, if it is the QEMU with the uuid $2, and returns when it is gone. Bash does it, since Deno lets only those
  * kill processes that they have not started who may run everything.
  */
-const KILL = `if [ -r "/proc/$1/cmdline" ]; then args=$(tr '\\0' ' ' <"/proc/$1/cmdline"); else args=$(ps -ww -o args= -p "$1"); fi
+const KILL =
+  `if [ -r "/proc/$1/cmdline" ]; then args=$(tr '\\0' ' ' <"/proc/$1/cmdline"); else args=$(ps -ww -o args= -p "$1"); fi
 case $args in *"-uuid $2"*) ;; *) exit 3;; esac
 kill -KILL "$1" || exit
 left=100
@@ -22,7 +23,9 @@ export async function killUnresponsive(
   { record }: Extract<State, { kind: "unresponsive" }>,
 ): Promise<void> {
   const { pid, uuid } = record ?? {};
-  const byHand = `find it by 'ps -ef | grep -- ${uuid ? `"-uuid ${uuid}"` : `hotboot-${instance}`}', and end it with 'kill -9'`;
+  const byHand = `find it by 'ps -ef | grep -- ${
+    uuid ? `"-uuid ${uuid}"` : `hotboot-${instance}`
+  }', and end it with 'kill -9'`;
   if (pid === undefined || !uuid) {
     throw new HotbootError(`QEMU of instance '${instance}' does not answer, and its process is not known: ${byHand}`);
   }

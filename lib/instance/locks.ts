@@ -80,11 +80,11 @@ export async function isLocked(home: Home, name: string): Promise<boolean> {
  *
  * @param onWait Called once when another program holds it, before waiting.
  */
-async function lock(
+export async function lock(
   home: Home,
   name: string,
   onWait: () => void,
-  signal: AbortSignal,
+  signal?: AbortSignal,
   options: { shared?: boolean } = {},
 ): Promise<Disposable> {
   for (let waited = false;; waited = true) {
@@ -120,7 +120,9 @@ async function holdNow(file: Deno.FsFile, isExclusive: boolean): Promise<Deno.Fs
     }
   } catch (error) {
     file.close();
-    throw new HotbootError(`the file system of hotboot's home has no file locks (${error}): say where else with --home`);
+    throw new HotbootError(
+      `the file system of hotboot's home has no file locks (${error}): say where else with --home`,
+    );
   }
   let isWanted = true; // Deno 2.6 can only wait
   const locking = file.lock(isExclusive).then(() => {

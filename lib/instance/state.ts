@@ -46,10 +46,13 @@ export type State =
   );
 
 /** A guest that is up; `paused`: its CPUs stand still, for the reason that QEMU's run state gives. */
-export type Up = AsyncDisposable & { record: InstanceRecord; qmp: QmpClient } & (
-  | { kind: "running" }
-  | { kind: "paused"; runState: string }
-);
+export type Up =
+  & AsyncDisposable
+  & { record: InstanceRecord; qmp: QmpClient }
+  & (
+    | { kind: "running" }
+    | { kind: "paused"; runState: string }
+  );
 
 /** One of the states' names. */
 export type StateName = State["kind"];
@@ -227,7 +230,9 @@ export function refusal(emulator: Emulator, state: State): HotbootError {
     }
     case "damaged":
       return new HotbootError(
-        `${it} cannot be used: ${state.why}; 'hotboot reset' drops it, with its disk (${instancePath(emulator, "disk")})`,
+        `${it} cannot be used: ${state.why}; 'hotboot reset' drops it, with its disk (${
+          instancePath(emulator, "disk")
+        })`,
       );
     default:
       return new HotbootError(`${it} runs: stop it first ('hotboot stop')`);

@@ -8,9 +8,10 @@ as_postgres() { chroot --userspec=postgres:postgres "$root" "$@"; }
 
 echo "step set the services up"
 mkdir -p "$root/media/config"
-in_guest systemctl -q enable supervisor.service database.service
+# All without a reload, which is of no use before the next boot: each runs all generators, cloud-init's among them.
+in_guest systemctl -q --no-reload enable supervisor.service database.service
 # What runs instead: database.service, and nginx under supervisor.
-in_guest systemctl -q mask nginx.service postgresql.service
+in_guest systemctl -q --no-reload mask nginx.service postgresql.service
 in_guest useradd --system --no-create-home --home-dir /nonexistent emulator
 
 echo "step make the database"

@@ -32,5 +32,5 @@ edits=(
 sed -i "${edits[@]}" /opt/emulator/schema.sql /etc/emulator/secrets.env /srv/dashboard/assets/app.js
 
 bash "$bundle/services.sh" /
-systemctl -q enable port-prefix.service
+systemctl -q --no-reload enable port-prefix.service
 echo 'LABEL=STACKCFG /media/config iso9660 ro,nofail 0 0' >>/etc/fstab

@@ -72,9 +72,8 @@ export const bench: Bench<Scale & { guest: "demo" | "micro"; runs: number }> = {
         await home.succeed("stop", ["--discard"]);
       }
     }
-    const only = (...names: string[]) => Object.fromEntries(names.map((name) => [name, samples[name]]));
     const figure = (what: string, way: string) =>
-      ratio(`${guest}: resume ${what} ÷ with a dropped page cache`, only(way, DROPPED), [way, DROPPED], undefined);
+      ratio(`${guest}: resume ${what} ÷ with a dropped page cache`, samples, [way, DROPPED]);
     return [
       figure("with a warm page cache", WARM),
       figure("with its touched pages read meanwhile", BESIDE),

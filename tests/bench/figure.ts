@@ -45,9 +45,16 @@ export function ratio(
   name: string,
   samples: Record<string, number[]>,
   [over, under]: [string, string],
-  target: Figure["target"],
+  target?: Figure["target"],
 ): Figure {
-  return { name, unit: "ratio", value: median(samples[over]) / median(samples[under]), target, samples };
+  const { [over]: above, [under]: below } = samples;
+  return {
+    name,
+    unit: "ratio",
+    value: median(above) / median(below),
+    target,
+    samples: { [over]: above, [under]: below },
+  };
 }
 
 /** Whether it is as good as it must be. */

@@ -74,7 +74,7 @@ export async function measure(
     memory,
     checks: [{ name: "filled", path: "/filled" }],
     change: ({ machine, timeouts }) => {
-      timeouts.boot = 240;
+      timeouts.boot = 600; // it includes the filling
       machine.append = `${machine.append} ${WORDS_NOT_BYTES}`;
     },
   });
@@ -107,10 +107,14 @@ const WORDS_NOT_BYTES = "clearcpuid=erms,fsrm";
 
 /** Fills so many MiB of the guest's RAM with what does not compress, on two CPUs, then says so. */
 const FILL = `
-  mount -o remount,size=90% /tmp
+  set -e
   head -c 16777216 /dev/urandom >/tmp/part
-  half() { for part in $(seq $(($2 / 32))); do cat /tmp/part; done >/tmp/fill$1; }
-  half 1 $1 & half 2 $1 & wait
+  mkdir /tmp/fill
+  mount -t tmpfs -o huge=always,size=90% fill /tmp/fill
+  half() { for part in $(seq $(($2 / 32))); do cat /tmp/part; done >/tmp/fill/$1; }
+  half 1 $1 &
+  half 2 $1
+  wait $!
   echo yes >/www/filled`;
 
 /** Has the guest do that as soon as it is up; the end of that cannot be awaited, since the capture ends it all. */

@@ -2,7 +2,7 @@
 
 import { sleep } from "../../lib/base/wait.ts";
 import { freePort } from "../e2e/harness.ts";
-import { type Bench, median, type Scale, seconds } from "./figure.ts";
+import { type Bench, median, ratio, type Scale, seconds } from "./figure.ts";
 import { memoryDirectory, MIB, output, peakOf, writeNoise } from "./programs.ts";
 
 export const bench: Bench<Scale & { runs: number; /** MiB. */ size: number }> = {
@@ -27,19 +27,17 @@ export const bench: Bench<Scale & { runs: number; /** MiB. */ size: number }> = 
         samples.hotboot.push(await seconds(async () => memory.push(await peakOf("download", url, target, sha256))));
         for (const path of [target, `${target}.json`]) await Deno.remove(path);
       }
-      return [{
-        name: `download: ${size} MiB from nginx, throughput with the checksum ÷ curl's without`,
-        unit: "ratio",
-        value: median(samples.curl) / median(samples.hotboot),
-        target: { atLeast: 0.9 },
-        samples,
-      }, {
-        name: "download: peak memory of the process",
-        unit: "MiB",
-        value: median(memory),
-        target: { atMost: 150 },
-        samples: { download: memory },
-      }];
+      const name = `download: ${size} MiB from nginx, throughput with the checksum ÷ curl's without`;
+      return [
+        ratio(name, samples, ["curl", "hotboot"], { atLeast: 0.9 }),
+        {
+          name: "download: peak memory of the process",
+          unit: "MiB",
+          value: median(memory),
+          target: { atMost: 150 },
+          samples: { download: memory },
+        },
+      ];
     } finally {
       nginx.kill("SIGTERM");
       await nginx.status;

@@ -1,8 +1,11 @@
+// needs: stack-like, micro
+
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { exists } from "@std/fs/exists";
 import type { Build, CloudInit, Profile } from "../../lib/profile/profile.ts";
 import { readQcow2Header } from "../../lib/vm/qcow2.ts";
-import { sleep } from "../../lib/base/wait.ts";
 import { ARCH, assertCode, CACHE, GuestHome, hotboot, PROFILES } from "./harness.ts";
+import { until } from "./pace.ts";
 
 const PREFIX = "STACK_SEED_INTERNAL_PROJECT_";
 const PUBLISHABLE = `${PREFIX}PUBLISHABLE_CLIENT_KEY`;
@@ -220,10 +223,11 @@ Deno.test("cloud-init: limits, and a request that makes no sense", async (t) => 
 
 Deno.test("cloud-init: interrupted, nothing is left; killed, the next one clears it away", async (t) => {
   await using home = await homeWith("micro", (directory) => micro(directory, {}));
-  const started = async () => {
+  const monitor = `${home.home}/instances/build-other-${ARCH}/monitor.sock`;
+  const started = async (left?: number) => {
     const build = home.spawn("build", "--quiet");
-    while ((await home.qemuProcesses()).length === 0) await sleep(50);
-    await sleep(500);
+    const isThere = async () => (await home.qemuProcesses()).some((pid) => pid !== left) && await exists(monitor);
+    await until(isThere, "QEMU's start");
     return build;
   };
   await t.step("SIGINT", async () => {
@@ -238,7 +242,7 @@ Deno.test("cloud-init: interrupted, nothing is left; killed, the next one clears
     await build.output();
     const [left] = await home.qemuProcesses();
     assert(left !== undefined);
-    const next = await started();
+    const next = await started(left);
     assert(!(await home.qemuProcesses()).includes(left));
     next.kill("SIGINT");
     assertEquals((await next.output()).code, 130);

@@ -1,3 +1,5 @@
+// needs: qemu
+
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { HotbootError } from "../../lib/base/error.ts";
 import { copyCompressed } from "../../lib/vm/compress.ts";

@@ -1,12 +1,15 @@
+// needs: demo
+
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { assertCode, GuestHome } from "./harness.ts";
+import { rounds } from "./pace.ts";
 
 const NAMES = ["PUBLISHABLE_CLIENT_KEY", "SECRET_SERVER_KEY", "SUPER_SECRET_ADMIN_KEY", "CRON_SECRET"];
 type Values = Record<string, string>;
 const PLACEHOLDERS: Values = Object.fromEntries(
   NAMES.map((name, index) => [name, "0".repeat(62) + ["ff", "ee", "dd", "cc"][index]]),
 );
-const RESUMES = 16;
+const RESUMES = rounds(4, 16);
 
 const randomValues = (): Values =>
   Object.fromEntries(
@@ -58,12 +61,13 @@ Deno.test("demo: the services have new secrets after each start, and after each 
   // While the new secrets are put in, all command lines in the guest are noted.
   await using demo = await GuestHome.make({
     guest: "demo",
+    captured: true,
     change: ({ rotation }) => {
       const note = "cat /proc/[0-9]*/cmdline 2>/dev/null >/run/command-lines";
       rotation!.command = ["sh", "-c", `${rotation!.command[0]} || exit; ${note}`];
     },
   });
-  const first = await demo.run("start", ["--json", "--verbose"]);
+  const first = await demo.run("start", ["--json", "--verbose", "--no-fallback"]);
   assertCode(first, 0);
   const values = await credentialsOf(demo);
   assertEquals(Object.keys(values), NAMES);

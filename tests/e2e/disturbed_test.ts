@@ -1,19 +1,22 @@
 /** What others do to a home while hotboot works in it, and what it does when much is asked of it at once. */
+// needs: micro
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { ensureDir } from "@std/fs/ensure-dir";
+import { exists } from "@std/fs/exists";
 import { toText } from "@std/streams/to-text";
-import { sleep } from "../../lib/base/wait.ts";
 import { assertCode, freePort, GuestHome, hotboot } from "./harness.ts";
+import { until } from "./pace.ts";
+import { lackOfSmallDisks, smallDisk, testUnless } from "./needs.ts";
 
+/** Copies what is there with all that is in it; links stay links. */
 async function copyHome(from: string, to: string): Promise<void> {
   const { success } = await new Deno.Command("cp", { args: ["-a", from, to] }).output();
   assert(success);
 }
 
 Deno.test("many commands at once on one instance all have their turn", async () => {
-  await using micro = await GuestHome.make();
-  await micro.start();
+  await using micro = await GuestHome.started();
   const states = await Promise.all(Array.from({ length: 8 }, () => micro.run("status", ["--json"])));
   for (const run of states) assertCode(run, 0);
   const outputs = await Promise.all(
@@ -23,20 +26,22 @@ Deno.test("many commands at once on one instance all have their turn", async () 
 });
 
 Deno.test("exec whose input never ends can be interrupted", async () => {
-  await using micro = await GuestHome.make();
-  await micro.start();
+  await using micro = await GuestHome.started();
   const child = micro.spawnWith({ openStdin: true }, "exec", "--", "true");
   const output = toText(child.stderr);
-  await sleep(1500);
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode("begun"));
+  const isRead = async () => (await micro.exec("sh", "-c", "cat /tmp/hotboot-exec.*/in")) === "begun";
+  await until(isRead, "what exec has read in the guest");
   child.kill("SIGTERM");
   assertEquals((await child.status).code, 130);
   assertEquals(await output, "hotboot: interrupted\n");
   await child.stdout.cancel();
-  await child.stdin.close();
+  await writer.close();
 });
 
 Deno.test("operands are handed on as they were given, --verbose among them", async () => {
-  await using micro = await GuestHome.make();
+  await using micro = await GuestHome.make({ captured: true });
   const stopped = await micro.run("exec", ["--", "grep", "-v", "x"]);
   assertMatch(stopped.stderr, /^hotboot: [^\n]*does not run[^\n]*\n$/);
   await micro.start();
@@ -45,8 +50,7 @@ Deno.test("operands are handed on as they were given, --verbose among them", asy
 });
 
 Deno.test("a copy of a home knows nothing of the original's machine, and a moved home keeps its own", async () => {
-  await using micro = await GuestHome.make();
-  await micro.start();
+  await using micro = await GuestHome.started();
   const copy = `${micro.directory}/copy`;
   await copyHome(micro.home, copy);
   for (const verb of ["stop", "reset"]) {
@@ -67,7 +71,7 @@ Deno.test("a copy of a home knows nothing of the original's machine, and a moved
 });
 
 Deno.test("an instance whose record is lost is not forgotten: start refuses, stop ends it", async () => {
-  await using micro = await GuestHome.make();
+  await using micro = await GuestHome.make({ captured: true });
   for (const text of ["{", "", "{}", "[]", '"x"', "null"]) {
     await micro.start();
     await Deno.writeTextFile(`${micro.home}/instances/vm/instance.json`, text);
@@ -81,19 +85,24 @@ Deno.test("an instance whose record is lost is not forgotten: start refuses, sto
 });
 
 Deno.test("an image that is built anew while a start is under way is not mixed with the old one", async () => {
-  await using micro = await GuestHome.make();
-  await micro.succeed("capture");
-  // QEMU behind a wrapper that takes its time, in which the image's description changes.
-  const env = await micro.wrappedQemu((qemu) => `sleep 1\nexec ${qemu} "$@"`);
+  await using micro = await GuestHome.make({ captured: true });
+  // QEMU behind a wrapper that waits when it is to resume; meanwhile the image's description changes.
+  const [begins, goesOn] = [`${micro.directory}/begins`, `${micro.directory}/goes-on`];
+  const env = await micro.wrappedQemu((qemu) =>
+    `case "$*" in *incoming*) : >${begins}; until [ -e ${goesOn} ]; do sleep 0.05; done;; esac\nexec ${qemu} "$@"`
+  );
+  await Deno.writeTextFile(goesOn, "");
   assertCode(await micro.run("start", ["--no-fallback"], { env }), 0); // the wrapper has been probed now
   await micro.succeed("stop", ["--discard"]);
 
   const record = `${micro.home}/images/${(await firstName(`${micro.home}/images`, ".json"))}`;
+  for (const path of [begins, goesOn]) await Deno.remove(path);
   const started = micro.run("start", ["--no-fallback"], { env });
-  await sleep(700);
+  await until(() => exists(begins), "QEMU's start");
   const changed = JSON.parse(await Deno.readTextFile(record));
   changed.files.disk.sha256 = changed.files.disk.sha256.replace(/^./, "z");
   await Deno.writeTextFile(record, JSON.stringify(changed));
+  await Deno.writeTextFile(goesOn, "");
   const run = await started;
   assertCode(run, 1);
   assertMatch(run.stderr, /the image of 'micro' was replaced at this moment: try again/);
@@ -121,9 +130,9 @@ Deno.test("an image's file that was written to is noticed, though its size and i
 });
 
 Deno.test("a snapshot whose manifest is damaged is replaced, and strangers' files are passed over", async () => {
-  await using micro = await GuestHome.make();
-  await micro.succeed("capture");
+  await using micro = await GuestHome.make({ captured: true });
   const directory = await micro.snapshot();
+  await Deno.mkdir(`${micro.home}/instances`, { recursive: true });
   await Deno.writeTextFile(`${micro.home}/instances/.DS_Store`, "").catch(() => {});
   await Deno.writeTextFile(`${directory}/manifest.json`, '{"format": 1, "id": "x", "identity": null}');
   const run = await micro.run("start", ["-q"]);
@@ -163,20 +172,14 @@ Deno.test("a home whose snapshots are on another disk, behind a link, captures a
   assertEquals(await micro.exec("ls", "/data"), "lost+found\n");
 });
 
-Deno.test("a home on a disk that is full is said to be", async () => {
+testUnless(await lackOfSmallDisks(), "a home on a disk that is full is said to be", async () => {
   await using micro = await GuestHome.make();
   const small = `${micro.directory}/small`;
-  await Deno.mkdir(small);
-  const mount = await new Deno.Command("mount", { args: ["-t", "tmpfs", "-o", "size=60m", "none", small] }).output();
-  if (!mount.success) return; // only root can
-  try {
-    await copyHome(`${micro.home}/images`, `${small}/images`);
-    const run = await hotboot(["capture", "--home", small, "--profile", micro.profile]);
-    assertCode(run, 1);
-    assertMatch(run.stderr, /disk is full that hotboot's home is on|No space left/);
-  } finally {
-    await new Deno.Command("umount", { args: [small] }).output();
-  }
+  await using _disk = await smallDisk(small, 60);
+  await copyHome(`${micro.home}/images`, `${small}/images`);
+  const run = await hotboot(["capture", "--home", small, "--profile", micro.profile]);
+  assertCode(run, 1);
+  assertMatch(run.stderr, /disk is full that hotboot's home is on|No space left/);
 });
 
 Deno.test("the project's tasks work in a directory with spaces and letters of all kinds", async () => {

@@ -7,10 +7,14 @@ import { HotbootError } from "../../lib/base/error.ts";
 import { download } from "../../lib/release/download.ts";
 import type { Download, DownloadOptions } from "../../lib/release/options.ts";
 import { random } from "../unit/random.ts";
+import { lackOfSmallDisks, smallDisk, testUnless } from "./needs.ts";
+import { rounds } from "./pace.ts";
 import { type Fault, StorageServer } from "./storage_server.ts";
 
 const MIB = 2 ** 20;
-const QUICK: DownloadOptions = { stallMs: 200, retry: { baseMs: 2, longestMs: 50, attempts: 6 } };
+const QUICK: DownloadOptions = { stallMs: 30_000, retry: { baseMs: 2, longestMs: 50, attempts: 6 } };
+/** For servers that stall: elsewhere it would mean a slow machine. */
+const IMPATIENT: DownloadOptions = { stallMs: 200 };
 
 async function sha256(bytes: Uint8Array): Promise<string> {
   return encodeHex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes.slice())));
@@ -162,7 +166,7 @@ Deno.test("download: faults end in the right bytes", async (t) => {
     await t.step(title, async () => {
       await using setting = await Setting.make(8 * MIB);
       setting.server.options.fault = inOrder(...faults);
-      await setting.expectRight();
+      await setting.expectRight(IMPATIENT);
     });
   }
 });
@@ -185,7 +189,7 @@ Deno.test("download: what cannot be had is an error that says why, and nothing w
     await t.step(title, async () => {
       await using setting = await Setting.make(8 * MIB);
       setting.server.options.fault = () => fault;
-      await setting.expectError(why);
+      await setting.expectError(why, IMPATIENT);
       setting.server.options.fault = undefined;
       await setting.expectRight();
     });
@@ -298,31 +302,26 @@ Deno.test("download: a signed address that expires is asked for again", async ()
   assertEquals(api.seen.length, 4);
 });
 
-Deno.test("download: no room on the disk is said before anything is fetched", async () => {
+testUnless(await lackOfSmallDisks(), "download: no room on the disk is said before anything is fetched", async () => {
   await using setting = await Setting.make(8 * MIB);
   const small = `${setting.directory}/small`;
-  await Deno.mkdir(small);
-  const mounted = await new Deno.Command("mount", { args: ["-t", "tmpfs", "-o", "size=20m", "none", small] }).output();
-  if (!mounted.success) return; // only root can
-  try {
-    setting.server.options.bytesPerSecond = MIB;
-    const error = await assertRejects(() => download(`${small}/part`, setting.what, QUICK), HotbootError);
-    assertMatch(error.message, /image\.qcow2 needs 8\.0 MB of disk, and where .* there are 20 MB: make room/);
-    await using long = await Setting.make(24 * MIB); // and where it is not known beforehand
-    long.server.options.fault = () => ({ noLength: true });
-    const what = { ...long.what, size: undefined };
-    const full = await assertRejects(() => download(`${small}/part`, what, QUICK), HotbootError);
-    assertMatch(full.message, /^image\.qcow2 cannot be written \(No space left on device.*\): make room, and the next/);
-  } finally {
-    await new Deno.Command("umount", { args: [small] }).output();
-  }
+  await using _disk = await smallDisk(small, 20);
+  setting.server.options.bytesPerSecond = MIB;
+  const error = await assertRejects(() => download(`${small}/part`, setting.what, QUICK), HotbootError);
+  assertMatch(error.message, /image\.qcow2 needs 8\.0 MB of disk, and where .* there are 20 MB: make room/);
+  await using long = await Setting.make(24 * MIB); // and where it is not known beforehand
+  long.server.options.fault = () => ({ noLength: true });
+  const what = { ...long.what, size: undefined };
+  const full = await assertRejects(() => download(`${small}/part`, what, QUICK), HotbootError);
+  assertMatch(full.message, /^image\.qcow2 cannot be written \(No space left on device.*\): make room, and the next/);
 });
 
-Deno.test("download: 200 random schedules of faults end in the right bytes or in an error that says why", async () => {
+Deno.test("download: random schedules of faults end in the right bytes or in an error that says why", async () => {
   const size = 64 * MIB;
   await using setting = await Setting.make(size);
   let right = 0;
-  for (let seed = 1; seed <= 200; seed++) {
+  const schedules = rounds(40, 200);
+  for (let seed = 1; seed <= schedules; seed++) {
     const next = random(seed);
     const below = (limit: number) => Math.floor(next() * limit);
     const kinds: (() => Fault)[] = [
@@ -355,5 +354,5 @@ Deno.test("download: 200 random schedules of faults end in the right bytes or in
       assert(message.length > 20 && !message.includes("\n"), `seed ${seed}: ${message}`);
     }
   }
-  assert(right > 60, `only ${right} of 200 came through`);
+  assert(right > 0.3 * schedules, `only ${right} of ${schedules} came through`);
 });

@@ -1,9 +1,11 @@
+// needs: micro
+
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { sleep } from "../../lib/base/wait.ts";
 import { assertCode, GuestHome } from "./harness.ts";
+import { until } from "./pace.ts";
 
 Deno.test("programs in the guest", async (t) => {
-  await using micro = await GuestHome.make();
+  await using micro = await GuestHome.make({ captured: true });
   const missing = await micro.run("exec", ["--", "true"]);
   assertCode(missing, 1);
   assertMatch(missing.stderr, /^hotboot: instance 'vm' does not run.*\n$/);
@@ -44,15 +46,9 @@ Deno.test("programs in the guest", async (t) => {
     assertEquals((await child.status).code, 130);
     await reader.cancel();
     await child.stderr.cancel();
-    for (let tries = 0; /sleep 1000/.test(await micro.exec("ps")); tries++) {
-      assert(tries < 50, "the program runs on");
-      await sleep(100);
-    }
+    await until(async () => !/sleep 1000/.test(await micro.exec("ps")), "the program's end");
     const left = () => micro.exec("sh", "-c", "ls -d /tmp/hotboot-exec.* | wc -l");
-    for (let tries = 0; await left() !== "1\n"; tries++) { // its own
-      assert(tries < 50, "files are left in the guest");
-      await sleep(100);
-    }
+    await until(async () => await left() === "1\n", "the end of the files in the guest, except its own");
   });
 
   await t.step("--json gives all of it as one object", async () => {

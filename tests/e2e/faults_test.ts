@@ -1,9 +1,11 @@
+// needs: micro
+
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { copy } from "@std/fs/copy";
 import { toText } from "@std/streams/to-text";
 import { QmpClient } from "../../lib/vm/qmp.ts";
-import { sleep } from "../../lib/base/wait.ts";
 import { assertCode, GuestHome, hotboot, qemuEnv, type Run } from "./harness.ts";
+import { killLater, moments, rounds, until } from "./pace.ts";
 
 /** One line on standard error, nothing on standard output. */
 function assertRefused(run: Run, code: number, why: RegExp): void {
@@ -14,8 +16,7 @@ function assertRefused(run: Run, code: number, why: RegExp): void {
 }
 
 Deno.test("a snapshot that is not what was captured is named, and never resumed", async (t) => {
-  await using micro = await GuestHome.make();
-  await micro.succeed("capture");
+  await using micro = await GuestHome.make({ captured: true });
   const other = `${micro.directory}/other`; // another snapshot, of the same image on the same machine
   await Deno.rename(await micro.snapshot(), other);
   await micro.succeed("capture");
@@ -65,8 +66,7 @@ Deno.test("a snapshot that is not what was captured is named, and never resumed"
 });
 
 Deno.test("device state that QEMU itself refuses leads to a cold boot", async () => {
-  await using micro = await GuestHome.make();
-  await micro.succeed("capture");
+  await using micro = await GuestHome.make({ captured: true });
   const directory = await micro.snapshot();
   // What a bug would leave: garbage that the manifest vouches for.
   const state = await Deno.readFile(`${directory}/device.state`);
@@ -185,8 +185,7 @@ Deno.test("a home with spaces, commas, letters of all kinds and 150 characters w
 });
 
 Deno.test("stop touches no process but this instance's QEMU, whatever instance.json says", async () => {
-  await using micro = await GuestHome.make();
-  await micro.start();
+  await using micro = await GuestHome.started();
   const real = await micro.record();
   const bystander = new Deno.Command("sleep", { args: ["1000"] }).spawn();
   try {
@@ -208,10 +207,9 @@ Deno.test("stop touches no process but this instance's QEMU, whatever instance.j
 });
 
 Deno.test("a QEMU that has crashed is no longer there, and the next start resumes", async () => {
-  await using micro = await GuestHome.make();
-  await micro.start();
+  await using micro = await GuestHome.started();
   Deno.kill((await micro.record()).pid!, "SIGKILL");
-  await sleep(200);
+  await until(async () => (await micro.qemuProcesses()).length === 0, "QEMU's end");
   assertEquals(JSON.parse(await micro.succeed("status", ["--json"])).state, "stopped");
   assertEquals((await micro.start("--no-fallback")).origin, "resume");
   // A guest that powers itself off is the same.
@@ -225,44 +223,69 @@ Deno.test("an interrupt at any moment leaves no process and nothing that a later
   await using micro = await GuestHome.make();
   await micro.succeed("status"); // compiled now, so that the moments below fall into the work itself
 
-  /** Interrupts `verb` after `ms`; gives its exit code. */
-  const interrupt = async (ms: number, signal: Deno.Signal, verb: string, ...args: string[]) => {
+  /** Runs `verb`, and sends it a signal so long after it has said `begun`; never, unless told when. */
+  const interrupt = async (
+    { begun = "", ms }: { begun?: string; ms?: number },
+    signal: Deno.Signal,
+    verb: string,
+    ...args: string[]
+  ) => {
     const child = micro.spawn(verb, ...args);
-    const output = Promise.all([toText(child.stdout), toText(child.stderr)]);
-    await sleep(ms);
-    try {
-      child.kill(signal);
-    } catch {
-      // it was done already
+    const stdout = toText(child.stdout);
+    let said = "";
+    let begin: number | undefined;
+    let sending: ReturnType<typeof setTimeout> | undefined;
+    const look = () => {
+      if (begin !== undefined || !said.includes(begun)) return;
+      begin = performance.now();
+      if (ms !== undefined) sending = killLater(child, signal, ms);
+    };
+    look();
+    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
+      said += text;
+      look();
     }
     const { code } = await child.status;
-    await output;
-    return code;
+    clearTimeout(sending);
+    await stdout;
+    return { code, said, tookMs: performance.now() - begin! };
   };
 
   await t.step("while it boots and captures", async () => {
-    for (const [index, ms] of [60, 90, 120, 150, 200, 300, 1000, 3000].entries()) {
-      const code = await interrupt(ms, index % 2 ? "SIGINT" : "SIGTERM", "start");
-      assert(code === 130 || code === 143 && ms < 100, `exit code ${code} after ${ms} ms`);
-      assertEquals(await micro.qemuProcesses(), [], `after ${ms} ms`);
+    const booting = "to capture\n";
+    const times = [
+      ...[60, 90, 120, 150, 200].map((ms) => ({ ms })),
+      ...[0, 300].map((ms) => ({ begun: booting, ms })),
+    ];
+    for (const [index, time] of times.entries()) {
+      const { code, said } = await interrupt(time, index % 2 ? "SIGINT" : "SIGTERM", "start");
+      assert(code === 130 || code === 143 && said === "", `exit code ${code} after ${time.ms} ms: ${said}`);
+      assertEquals(await micro.qemuProcesses(), [], `after ${time.ms} ms`);
       assertEquals(JSON.parse(await micro.succeed("status", ["--json"])).snapshot, undefined);
     }
   });
 
   await t.step("around the moment of the capture", async () => {
-    // The boot's length varies; what matters is that whatever is there afterwards can be used.
-    for (let ms = 4500; ms < 7000; ms += 350) {
-      await interrupt(ms, "SIGINT", "capture", "--force");
+    const begun = "hotboot: capture\n";
+    const { code, tookMs } = await interrupt({ begun }, "SIGINT", "capture", "--force");
+    assertEquals(code, 0);
+    for (const ms of moments(rounds(2, 8), tookMs)) {
+      const { code } = await interrupt({ begun, ms }, "SIGINT", "capture", "--force");
+      assert([0, 130].includes(code), `exit code ${code} after ${ms} ms`);
       assertEquals(await micro.qemuProcesses(), [], `after ${ms} ms`);
     }
-    await micro.start();
+    await micro.start(); // whatever is there can be used
     await micro.succeed("stop", ["--discard"]);
   });
 
+  const { code, tookMs } = await interrupt({}, "SIGINT", "start", "--no-fallback");
+  assertEquals(code, 0);
+  await micro.succeed("stop", ["--discard"]);
+
   await t.step("while it resumes", async () => {
-    for (let ms = 60; ms < 500; ms += 20) {
-      const code = await interrupt(ms, ms % 40 ? "SIGINT" : "SIGTERM", "start", "--no-fallback");
-      assert([0, 130, 143].includes(code), `exit code ${code} after ${ms} ms`);
+    for (const [index, ms] of moments(rounds(8, 24), tookMs).entries()) {
+      const { code, said } = await interrupt({ ms }, index % 2 ? "SIGINT" : "SIGTERM", "start", "--no-fallback");
+      assert([0, 130].includes(code) || code === 143 && said === "", `exit code ${code} after ${ms} ms: ${said}`);
       const { state } = JSON.parse(await micro.succeed("status", ["--json"]));
       const running = await micro.qemuProcesses();
       assertEquals([state, running.length], code === 0 ? ["running", 1] : ["stopped", 0], `after ${ms} ms`);
@@ -273,8 +296,8 @@ Deno.test("an interrupt at any moment leaves no process and nothing that a later
 
   await t.step("even a kill, which nothing can clean up after, costs the next start nothing", async () => {
     await micro.succeed("stop", ["--discard"]);
-    for (const ms of [150, 200, 250]) {
-      await interrupt(ms, "SIGKILL", "start", "--no-fallback");
+    for (const ms of moments(rounds(3, 12), tookMs)) {
+      await interrupt({ ms }, "SIGKILL", "start", "--no-fallback");
       assertEquals((await micro.start("--no-fallback")).origin ?? "resume", "resume");
       assertEquals((await micro.qemuProcesses()).length, 1);
       await micro.succeed("stop", ["--discard"]);

@@ -13,12 +13,15 @@ import { toText } from "@std/streams/to-text";
 import { importArguments } from "../../dev/deno.ts";
 import { onPath } from "../../lib/base/on_path.ts";
 import { IMAGE_PARTS } from "../../lib/image/image.ts";
-import type { InstanceRecord } from "../../lib/instance/instance.ts";
+import type { InstanceRecord } from "../../lib/instance/record.ts";
 import type { StartResult } from "../../lib/emulator/start.ts";
 import type { Build, Profile, ScriptRecipe } from "../../lib/profile/profile.ts";
 import type { Arch } from "../../lib/vm/arch.ts";
 import { qemuProgram } from "../../lib/vm/probe.ts";
 import { shellCommand } from "../../lib/vm/shell.ts";
+import { freePort, type Lease, leasePorts, shareCapture } from "./shared.ts";
+
+export { freePort };
 
 const ROOT = fromFileUrl(new URL("../../", import.meta.url));
 export const ARCH: Arch = Deno.build.arch === "aarch64" ? "arm64" : "amd64";
@@ -125,11 +128,13 @@ export function assertCode(run: Run, code: number): void {
   assertEquals(run.code, code, `stdout: ${run.stdout}\nstderr: ${run.stderr}`);
 }
 
-const built = new Map<string, Promise<void>>();
+const built = new Map<string, Promise<string>>();
 
-async function build(guest: Guest, arch: Arch): Promise<void> {
-  const args = ["--home", CACHE, "--profile", PROFILES[guest], "--arch", arch];
-  assertCode(await hotboot(["build", ...args]), 0);
+/** Builds a guest's image, unless it is there, and gives what that has said. */
+export async function buildImage(guest: Guest, arch: Arch): Promise<string> {
+  const run = await hotboot(["build", "--home", CACHE, "--profile", PROFILES[guest], "--arch", arch]);
+  assertCode(run, 0);
+  return run.stderr;
 }
 
 /** The profiles of the tests' guests. */
@@ -139,7 +144,7 @@ export const PROFILES = {
   efi: `${ROOT}tests/e2e/efi/profile.json`,
   "stack-like": `${ROOT}tests/e2e/stack_like.json`,
 };
-type Guest = keyof typeof PROFILES;
+export type Guest = keyof typeof PROFILES;
 
 /** The recipe with absolute paths instead of those that are relative to the profile. */
 export function absoluteRecipe(guest: Guest, recipe: Build): Build {
@@ -169,6 +174,8 @@ export interface GuestOptions {
   memory?: number;
   /** Further health checks, on its first port. */
   checks?: { name: string; path: string }[];
+  /** Whether it has been captured: where that is not what the test is about. It shares the snapshot with other tests. */
+  captured?: boolean;
   /** Whatever else is to be another in its profile. */
   change?: (profile: Profile) => void;
   /** The directory that the home is made in. */
@@ -191,8 +198,9 @@ export class GuestHome implements AsyncDisposable {
   /** Free ports of the host, by the profile's names. */
   readonly ports: Record<string, number>;
   readonly #options: GuestOptions;
+  readonly #lease?: Lease;
 
-  private constructor(guest: Guest, directory: string, original: Profile, options: GuestOptions) {
+  private constructor(guest: Guest, directory: string, original: Profile, options: GuestOptions, lease?: Lease) {
     this.guest = guest;
     this.arch = options.arch ?? ARCH;
     this.qemu = options.qemu ?? QEMU[this.arch];
@@ -200,18 +208,20 @@ export class GuestHome implements AsyncDisposable {
     this.home = `${directory}/${options.name ?? "home"}`;
     this.profile = `${directory}/${guest}.json`;
     this.original = original;
-    this.ports = Object.fromEntries(Object.keys(original.ports).map((name) => [name, freePort()]));
+    this.ports = lease?.ports ?? Object.fromEntries(Object.keys(original.ports).map((name) => [name, freePort()]));
+    this.#lease = lease;
     this.#options = options;
   }
 
   static async make(options: GuestOptions = {}): Promise<GuestHome> {
     const { guest = "micro", arch = ARCH, parent } = options;
     const key = `${guest}-${arch}`;
-    if (!built.has(key)) built.set(key, build(guest, arch));
+    if (!built.has(key)) built.set(key, buildImage(guest, arch));
     await built.get(key);
     const directory = await Deno.makeTempDir({ dir: parent, prefix: "hotboot-test-" });
     const original = JSON.parse(await Deno.readTextFile(PROFILES[guest]));
-    const made = new GuestHome(guest, directory, original, options);
+    const lease = options.captured ? await leasePorts(guest, Object.keys(original.ports)) : undefined;
+    const made = new GuestHome(guest, directory, original, options, lease);
     await made.writeProfile();
     const [from, to] = [`${CACHE}/images/${key}`, `${made.home}/images/${key}`];
     await Deno.mkdir(`${made.home}/images`, { recursive: true, mode: 0o700 });
@@ -220,6 +230,14 @@ export class GuestHome implements AsyncDisposable {
     for (const [part, end] of Object.entries(IMAGE_PARTS)) {
       if (files[part]) await Deno.symlink(`${from}${end}`, `${to}${end}`);
     }
+    if (options.captured) await shareCapture(made);
+    return made;
+  }
+
+  /** One that has been captured and resumed, for tests that begin there. */
+  static async started(options: GuestOptions = {}): Promise<GuestHome> {
+    const made = await GuestHome.make({ ...options, captured: true });
+    await made.start("--no-fallback");
     return made;
   }
 
@@ -243,6 +261,7 @@ export class GuestHome implements AsyncDisposable {
         Object.entries(ports).map(([name, { guest }]) => [name, { guest, host: hostPorts[name] }]),
       ),
       health: [...health, ...checks.map((check) => ({ ...check, port: first }))],
+      timeouts: { boot: 300, resume: 60 }, // no machine is too slow
     };
     change(profile);
     await Deno.writeTextFile(changes.path ?? this.profile, JSON.stringify(profile));
@@ -311,6 +330,14 @@ export class GuestHome implements AsyncDisposable {
     return await response.json();
   }
 
+  /** Asserts that its clock is the host's, to so many seconds, however long the answer takes. */
+  async assertOnTime(within = 1.5): Promise<void> {
+    const before = Date.now() / 1000;
+    const { time } = await this.health();
+    const after = Date.now() / 1000;
+    assert(time > before - within && time < after + within, `its clock says ${time} between ${before} and ${after}`);
+  }
+
   /** `instance.json`. */
   async record(instance = "vm"): Promise<InstanceRecord> {
     return JSON.parse(await Deno.readTextFile(`${this.home}/instances/${instance}/instance.json`));
@@ -358,14 +385,9 @@ export class GuestHome implements AsyncDisposable {
     const left = await this.qemuProcesses();
     for (const pid of left) Deno.kill(pid, "SIGKILL");
     await Deno.remove(this.directory, { recursive: true });
+    this.#lease?.[Symbol.dispose]();
     assert(left.length === 0, "a QEMU was left running");
   }
-}
-
-/** A port of 127.0.0.1 that nothing listens on. */
-export function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
 }
 
 /** Where Deno keeps what it has loaded, also for a user with another directory. */

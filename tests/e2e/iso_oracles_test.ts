@@ -1,4 +1,5 @@
 /** Other programs, and the Linux kernel, read our images; and we read theirs. */
+// needs: micro
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { readIso } from "../../lib/iso/read.ts";
@@ -6,6 +7,7 @@ import { writeIso } from "../../lib/iso/write.ts";
 import { GuestAgent } from "../../lib/vm/guest_agent.ts";
 import { QmpClient } from "../../lib/vm/qmp.ts";
 import { assertCode, GuestHome, hotboot } from "./harness.ts";
+import { rounds } from "./pace.ts";
 import { describeTree, makeTree } from "./trees.ts";
 
 async function run(program: string, args: string[], env: Record<string, string> = {}): Promise<Uint8Array> {
@@ -38,7 +40,7 @@ class Imaged implements AsyncDisposable {
   }
 }
 
-for (const seed of [1, 2, 3]) {
+for (const seed of [1, 2, 3].slice(0, rounds(1, 3))) {
   Deno.test(`iso: a random tree is read back the same by others and by ourselves (${seed})`, async (t) => {
     await using made = await Imaged.make(seed);
     const { directory, tree, image } = made;
@@ -119,8 +121,7 @@ function nameOf(line: string): string {
 
 Deno.test("iso: the Linux kernel mounts it by all three views", async (t) => {
   await using made = await Imaged.make(4, 200);
-  await using micro = await GuestHome.make();
-  await micro.start();
+  await using micro = await GuestHome.started();
   {
     await using qmp = await QmpClient.connect(micro.socket("monitor"));
     const file = { driver: "file", filename: made.image };
@@ -133,7 +134,7 @@ Deno.test("iso: the Linux kernel mounts it by all three views", async (t) => {
     assertEquals(exitCode, 0, new TextDecoder().decode(stderr));
     return new TextDecoder().decode(stdout);
   };
-  await shell("for i in $(seq 100); do [ -b /dev/vdc ] && break; sleep 0.1; done; mkdir -p /mnt");
+  await shell("until [ -b /dev/vdc ]; do sleep 0.1; done; mkdir -p /mnt");
   const describe =
     "cd /mnt && find . -type f -exec stat -c '%n|%s|%a|%Y' {} + | sort; find . -type f -exec sha256sum {} + | sort -k 2; " +
     'find . -type l -exec sh -c \'for l; do echo "$l -> $(readlink "$l")"; done\' sh {} + | sort; find . -type d | sort';
@@ -183,15 +184,12 @@ Deno.test("iso: a file of more than 4 GiB goes in, and comes out of other progra
     const image = `${directory}/image.iso`;
     const small = { kind: "file", path: "small", content: new TextEncoder().encode("small") } as const;
     await writeIso(image, [{ kind: "file", path: "big.bin", content: { path: big } }, small]);
-    const digest = async (command: string) =>
-      (await text("bash", ["-o", "pipefail", "-c", `${command} | sha256sum`])).slice(0, 64);
-    const expected = await digest(`cat '${big}'`);
-    assertEquals(await digest(`bsdtar -xOf '${image}' big.bin`), expected);
+    await run("bash", ["-o", "pipefail", "-c", `bsdtar -xOf '${image}' big.bin | cmp - '${big}'`]);
     await run("xorriso", ["-osirrox", "on", "-indev", image, "-extract", "/big.bin", `${directory}/out`]);
-    assertEquals(await digest(`cat '${directory}/out'`), expected);
+    await run("cmp", [`${directory}/out`, big]);
     await Deno.remove(`${directory}/out`);
     assertCode(await hotboot(["iso", "extract", "-q", image, `${directory}/ours`]), 0);
-    assertEquals(await digest(`cat '${directory}/ours/big.bin'`), expected);
+    await run("cmp", [`${directory}/ours/big.bin`, big]);
     assertMatch(await text("isoinfo", ["-R", "-l", "-i", image]), /4294971617|small/);
   } finally {
     await Deno.remove(directory, { recursive: true });

@@ -1,3 +1,5 @@
+// needs: micro
+
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { GuestHome, hotboot } from "./harness.ts";
 
@@ -78,7 +80,7 @@ Deno.test("the first start captures, later ones resume, and what changed since i
 });
 
 Deno.test("instances of one snapshot run side by side and see nothing of each other", async () => {
-  await using micro = await GuestHome.make();
+  await using micro = await GuestHome.make({ captured: true });
   const first = await micro.start();
   const other = `${micro.directory}/other.json`;
   const second = ["--home", micro.home, "--instance", "second", "--profile", other];

@@ -1,4 +1,5 @@
 /** What a profile takes from the environment, and where its emulators live. */
+// needs: micro
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { ensureDir } from "@std/fs/ensure-dir";

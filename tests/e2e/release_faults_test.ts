@@ -2,8 +2,8 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { toText } from "@std/streams/to-text";
-import { sleep } from "../../lib/base/wait.ts";
 import { ARCH, assertCode, hotboot, spawnHotboot } from "./harness.ts";
+import { until } from "./pace.ts";
 import { disk, MIB, PullHome } from "./pull_home.ts";
 
 Deno.test("pull: limits, refusals and faults of the API", async (t) => {
@@ -80,15 +80,22 @@ Deno.test("pull: an interrupt, a kill and a broken connection cost only what had
   github.release("emulator-dev-latest", [{ name, bytes: old }]);
   assertCode(await pull.pull(), 0);
   github.release("emulator-dev-latest", [{ name, bytes }]);
-  github.storage.options.bytesPerSecond = 8 * MIB;
+  github.storage.options.bytesPerSecond = 2 * MIB;
 
-  for (const signal of ["SIGINT", "SIGKILL"] as const) {
+  /** How much of the file's beginning is there for the next one, by what is written down. */
+  const kept = async () => {
+    const directory = `${pull.home}/images/.pull-pulled-${ARCH}`;
+    const names = await Array.fromAsync(Deno.readDir(directory), ({ name }) => name).catch(() => []);
+    const state = names.find((each) => each.endsWith(".json"));
+    const text = state && await Deno.readTextFile(`${directory}/${state}`).catch(() => undefined);
+    const [first] = text ? JSON.parse(text).done : [];
+    return first?.start === 0 ? first.end : 0;
+  };
+  for (const [signal, enough] of [["SIGINT", MIB], ["SIGKILL", 4.1 * MIB]] as const) {
     await t.step(signal, async () => {
-      const before = github.storage.seen.length;
       const child = spawnHotboot(pull.arguments("pull", "--skip-snapshot"), { env: pull.env });
       const output = Promise.all([toText(child.stdout), toText(child.stderr)]);
-      while (github.storage.seen.length === before) await sleep(20);
-      await sleep(1300);
+      await until(async () => await kept() > enough, `${enough} bytes`);
       child.kill(signal);
       const { code } = await child.status;
       assertEquals(code, signal === "SIGINT" ? 130 : 137, (await output).join());
@@ -107,7 +114,7 @@ Deno.test("pull: an interrupt, a kill and a broken connection cost only what had
     assertMatch(run.stderr, /warning: .*trying again/);
     const ranges = github.storage.seen.slice(before).map(({ headers }) => Number(headers.get("range")!.match(/\d+/)));
     assert(ranges[0] > 4 * MIB, String(ranges));
-    assert(ranges.length === 2 && ranges[1] >= ranges[0], String(ranges));
+    assert(ranges.length >= 2 && ranges.every((from) => from >= ranges[0]), String(ranges)); // nothing comes again
     assertEquals(await pull.image(), bytes);
   });
 });

@@ -1,13 +1,14 @@
 /** Pulling images from a server that behaves as GitHub does. */
+// needs: micro
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { ensureDir } from "@std/fs/ensure-dir";
 import { exists } from "@std/fs/exists";
 import { dirname } from "@std/path/dirname";
 import { toText } from "@std/streams/to-text";
-import { sleep } from "../../lib/base/wait.ts";
 import { REPOSITORY, TOKEN } from "./github_server.ts";
 import { ARCH, assertCode, CACHE, GuestHome, type Run, spawnHotboot } from "./harness.ts";
+import { until } from "./pace.ts";
 import { disk, MIB, PullHome } from "./pull_home.ts";
 
 /** A zip archive as the distribution's `zip` makes it. */
@@ -244,7 +245,7 @@ Deno.test("pull: the token comes from the environment or from gh, and is shown n
     await Deno.writeTextFile(`${pull.directory}/bin/gh`, `#!/bin/sh\n: > ${at}-begins\n/bin/sleep 5\n: > ${at}-ends\n`);
     const child = spawnHotboot(pull.arguments("pull", "--force"), { env: pull.env });
     const output = Promise.all([toText(child.stdout), toText(child.stderr)]);
-    while (!await exists(`${at}-begins`)) await sleep(20);
+    await until(() => exists(`${at}-begins`), "gh");
     child.kill("SIGINT");
     assertEquals((await child.status).code, 130, (await output).join());
     assert(!await exists(`${at}-ends`));

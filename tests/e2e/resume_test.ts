@@ -1,16 +1,19 @@
-import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+// needs: micro
+
+import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { readManifest } from "../../lib/snapshot/manifest.ts";
 import { toText } from "@std/streams/to-text";
 import { GuestAgent } from "../../lib/vm/guest_agent.ts";
 import { QmpClient } from "../../lib/vm/qmp.ts";
-import { sleep } from "../../lib/base/wait.ts";
 import { GuestHome } from "./harness.ts";
+import { until } from "./pace.ts";
 
 Deno.test("a file written after boot and before capture is on the resumed disk, read with a cold page cache", async () => {
   // The capture waits for a page that the test makes when it has written its file.
   await using micro = await GuestHome.make({ checks: [{ name: "ready", path: "/ready" }] });
   const capture = micro.spawn("capture");
   const output = Promise.all([toText(capture.stdout), toText(capture.stderr)]);
-  while (!await micro.health().then(() => true, () => false)) await sleep(50);
+  await until(() => micro.health().then(() => true, () => false), "the guest's health");
 
   const content = new Uint8Array(3 << 20);
   for (let at = 0; at < content.length; at += 65536) crypto.getRandomValues(content.subarray(at, at + 65536));
@@ -41,20 +44,17 @@ Deno.test("a file written after boot and before capture is on the resumed disk, 
 });
 
 Deno.test("a resumed guest has the host's time and a new generation id", async () => {
-  await using micro = await GuestHome.make();
+  await using micro = await GuestHome.started();
   const generation = async () => {
     await using qmp = await QmpClient.connect(micro.socket("monitor"));
     return (await qmp.execute<{ guid: string }>("query-vm-generation-id")).guid;
   };
-  await micro.start();
   const first = await generation();
-  await sleep(5000); // by so much its clock would be late
   await micro.succeed("stop", ["--discard"]);
 
+  const { guest: { stoppedAt } } = await readManifest(await micro.snapshot());
+  await until(() => Date.now() > stoppedAt + 5000, "a time after the capture by which its clock would be late");
   assertEquals((await micro.start("--no-fallback")).origin, "resume");
-  const before = Date.now();
-  const { time } = await micro.health();
-  const after = Date.now();
-  assert(time * 1000 > before - 1000 && time * 1000 < after + 1000, `${time * 1000} is not about ${before}`);
+  await micro.assertOnTime();
   assertNotEquals(await generation(), first);
 });

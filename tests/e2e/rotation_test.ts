@@ -1,8 +1,10 @@
+// needs: micro
+
 import { assert, assertEquals, assertMatch, assertNotEquals, assertNotMatch } from "@std/assert";
 import { exists } from "@std/fs/exists";
 import type { Profile } from "../../lib/profile/profile.ts";
-import { sleep } from "../../lib/base/wait.ts";
 import { assertCode, type GuestHome } from "./harness.ts";
+import { until } from "./pace.ts";
 import { PLACEHOLDER, ROTATE, secretMicro } from "./secret_micro.ts";
 
 const credentialsOf = async (home: GuestHome) => JSON.parse(await home.succeed("credentials", ["--json"]));
@@ -53,28 +55,33 @@ Deno.test("rotation: each start has its own secret, which 'credentials' shows wh
 });
 
 Deno.test("rotation: whatever goes wrong in the guest is told without the secret, and no emulator is left", async (t) => {
-  const faults: [title: string, command: string, why: RegExp][] = [
+  const faults: [title: string, command: string, why: RegExp, timeout?: number][] = [
     ["no such command", "exec /usr/sbin/nothing", /rotation command failed in the guest \(exit code 127\): .*nothing/],
     ["exit code 3", "cat >&2; exit 3", /\(exit code 3\): TOKEN=<TOKEN>/],
     ["a signal", "kill -9 $$", /\(exit code 137\): it said nothing|exit code 137/],
-    ["it hangs", "sleep 60", /the rotation did not answer within 3 s/],
+    ["it hangs", "sleep 60", /the rotation did not answer within 3 s/, 3],
     [
       "it does nothing",
       "echo a >/www/token",
       /the new secrets are not in effect everywhere within 3 s: the token is served \(it lacks \$\{secret\.TOKEN\}\)/,
+      3,
     ],
     [
       "the placeholder stays",
       `${ROTATE}; echo ${PLACEHOLDER} >>/www/token`,
       /the token is served \(it still has \$\{placeholder\.TOKEN\}\)/,
+      3,
     ],
   ];
-  let command = "";
-  await using micro = await secretMicro("", (profile) => profile.rotation!.command = ["sh", "-c", command]);
-  await micro.succeed("capture");
-  for (const [title, fault, why] of faults) {
+  let [command, timeout] = ["", 30];
+  const change = (profile: Profile) => {
+    profile.rotation!.command = ["sh", "-c", command];
+    profile.rotation!.timeout = timeout;
+  };
+  await using micro = await secretMicro("", change, { captured: true });
+  for (const [title, fault, why, limit = 30] of faults) {
     await t.step(title, async () => {
-      command = fault;
+      [command, timeout] = [fault, limit];
       await micro.writeProfile();
       const run = await micro.run("start", ["--quiet", "--no-fallback"]);
       assertCode(run, 1);
@@ -87,7 +94,7 @@ Deno.test("rotation: whatever goes wrong in the guest is told without the secret
   }
 
   await t.step("a cold boot that cannot rotate is none either", async () => {
-    command = "exit 3";
+    [command, timeout] = ["exit 3", 30];
     await micro.writeProfile();
     const run = await micro.run("start", ["--quiet"]);
     assertCode(run, 1);
@@ -100,7 +107,6 @@ Deno.test("rotation: what fails only after a resume ends in a cold boot with sec
   /** As it was captured, it has been told so; a booted one has not. */
   const onResume = (fault: string) => (profile: Profile) => {
     profile.hooks = { beforeCapture: [["touch", "/run/captured"]] };
-    profile.rotation!.timeout = 15;
     profile.rotation!.command = ["sh", "-c", `[ ! -e /run/captured ] || { ${fault}; }; ${ROTATE}`];
   };
   const faults = [
@@ -109,8 +115,7 @@ Deno.test("rotation: what fails only after a resume ends in a cold boot with sec
   ];
   for (const [title, fault] of faults) {
     await t.step(title, async () => {
-      await using micro = await secretMicro("", onResume(fault));
-      await micro.succeed("capture");
+      await using micro = await secretMicro("", onResume(fault), { captured: true });
       const run = await micro.run("start", ["--json", "--quiet"]);
       assertCode(run, 0);
       assertMatch(
@@ -123,11 +128,10 @@ Deno.test("rotation: what fails only after a resume ends in a cold boot with sec
   }
 
   await t.step("QEMU is killed in the middle", async () => {
-    await using micro = await secretMicro("", onResume("echo now >/dev/ttyS0; sleep 60"));
-    await micro.succeed("capture");
+    await using micro = await secretMicro("", onResume("echo now >/dev/ttyS0; sleep 60"), { captured: true });
     const start = micro.spawn("start", "--quiet", "--no-fallback");
     const log = `${micro.home}/instances/vm/serial.log`;
-    while (!(await Deno.readTextFile(log).catch(() => "")).includes("now")) await sleep(20);
+    await until(async () => (await Deno.readTextFile(log).catch(() => "")).includes("now"), "the rotation");
     for (const pid of await micro.qemuProcesses()) Deno.kill(pid, "SIGKILL");
     const { code, stderr } = await start.output();
     assertEquals(code, 1);

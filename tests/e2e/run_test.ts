@@ -1,13 +1,14 @@
 /** Programs on the host while the emulator is up, and projects made of config files. */
+// needs: micro
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { exists } from "@std/fs/exists";
 import type { Profile } from "../../lib/profile/profile.ts";
-import { sleep } from "../../lib/base/wait.ts";
-import { assertCode, type GuestHome } from "./harness.ts";
+import { assertCode, type GuestHome, type GuestOptions } from "./harness.ts";
+import { until } from "./pace.ts";
 import { PLACEHOLDER, ROTATE, secretMicro } from "./secret_micro.ts";
 
-function projectMicro(change: (profile: Profile) => void = () => {}): Promise<GuestHome> {
+function projectMicro(options: GuestOptions = {}): Promise<GuestHome> {
   return secretMicro(ROTATE, (profile) => {
     profile.project = {
       port: "web",
@@ -22,15 +23,14 @@ function projectMicro(change: (profile: Profile) => void = () => {}): Promise<Gu
       API_TOKEN: "${secret.TOKEN}",
       PRICE: "5$$",
     };
-    change(profile);
-  });
+  }, options);
 }
 
 const stateOf = async (micro: GuestHome) => JSON.parse(await micro.succeed("status", ["--json"])).state;
 const VARIABLES = 'echo "$API_URL|$API_TOKEN|$PROJECT_ID|$VITE_KEY|$PRICE|$OWN"';
 
 /** Reads on until `text` has come. */
-async function until(reader: ReadableStreamDefaultReader<string>, text: string): Promise<string> {
+async function readUntil(reader: ReadableStreamDefaultReader<string>, text: string): Promise<string> {
   let seen = "";
   while (!seen.includes(text)) seen += (await reader.read()).value ?? assert(false, `it ended: ${seen}`);
   return seen;
@@ -104,12 +104,12 @@ Deno.test("run: a command has an emulator that is up, and what was started goes 
 });
 
 Deno.test("run: signals are the command's to decide about", async (t) => {
-  await using micro = await projectMicro();
+  await using micro = await projectMicro({ captured: true });
 
   await t.step("an interrupted start leaves nothing, and no command has run", async () => {
     const marker = `${micro.directory}/marker`;
     const child = micro.spawn("run", "--cold", "--", "touch", marker);
-    while ((await micro.qemuProcesses()).length === 0) await sleep(20);
+    await until(async () => (await micro.qemuProcesses()).length > 0, "QEMU's start");
     child.kill("SIGTERM");
     const { code, stderr } = await child.output();
     assertEquals(code, 130, new TextDecoder().decode(stderr));
@@ -120,10 +120,10 @@ Deno.test("run: signals are the command's to decide about", async (t) => {
   await t.step("each is passed on, once, and hotboot waits", async () => {
     const child = micro.spawn("run", "--", "perl", "-e", LISTENER);
     const reader = linesOf(child.stdout);
-    await until(reader, "begun");
+    await readUntil(reader, "begun");
     for (const name of ["INT", "HUP", "INT", "TERM"] as const) {
       child.kill(`SIG${name}`);
-      assertEquals(await until(reader, "\n"), `${name}\n`);
+      assertEquals(await readUntil(reader, "\n"), `${name}\n`);
     }
     assertEquals((await child.status).code, 43);
     await reader.cancel();
@@ -136,9 +136,9 @@ Deno.test("run: signals are the command's to decide about", async (t) => {
     async () => {
       const child = micro.spawn("run", "--", "sh", "-c", "echo begun; exec sleep 1000");
       const [reader, errors] = [linesOf(child.stdout), linesOf(child.stderr)];
-      await until(reader, "begun");
+      await readUntil(reader, "begun");
       child.kill("SIGINT");
-      await until(errors, "save the memory");
+      await readUntil(errors, "save the memory");
       child.kill("SIGINT");
       assertEquals((await child.status).code, 130);
       await Promise.all([reader.cancel(), errors.cancel()]);
@@ -149,15 +149,15 @@ Deno.test("run: signals are the command's to decide about", async (t) => {
   await t.step("what the terminal has sent to both is not passed on; SIGTERM is", async () => {
     const child = micro.spawnOnTerminal("run", "--", "perl", "-e", LISTENER);
     const reader = linesOf(child.stdout);
-    const begun = await until(reader, "begun");
+    const begun = await readUntil(reader, "begun");
     const hotboot = Number(begun.match(/begun \d+ (\d+)/)![1]);
     const keyboard = child.stdin.getWriter();
     for (let times = 0; times < 5; times++) { // two that come together count once
       await keyboard.write(new TextEncoder().encode("\x03"));
-      await until(reader, "INT");
+      await readUntil(reader, "INT");
     }
     Deno.kill(hotboot, "SIGTERM"); // after the other, if that were passed on
-    await until(reader, "TERM");
+    await readUntil(reader, "TERM");
     assertEquals((await child.status).code, 45);
     await Promise.all([reader.cancel(), child.stderr.cancel(), keyboard.close().catch(() => {})]);
     assertEquals(await stateOf(micro), "suspended");
@@ -165,7 +165,7 @@ Deno.test("run: signals are the command's to decide about", async (t) => {
 });
 
 Deno.test("--config-file: a project is made of it, and its keys are told", async (t) => {
-  await using micro = await projectMicro();
+  await using micro = await projectMicro({ captured: true });
   const [file, link] = [`${await Deno.realPath(micro.directory)}/the shop.config.ts`, `${micro.directory}/link.ts`];
   await Deno.writeTextFile(file, "export {};\n");
   await Deno.symlink(file, link);

@@ -2,12 +2,14 @@
  * What another user of the same machine can reach: nothing. The tests are that user, with a real uid, which takes root
  * (or sudo without a password) and util-linux's setpriv.
  */
+// needs: micro, qemu
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { walk } from "@std/fs/walk";
 import { Home } from "../../lib/instance/home.ts";
 import { HotbootError, openEmulator, start } from "../../mod.ts";
 import { assertCode, GuestHome, type GuestOptions, newerQemu, qemuEnv } from "./harness.ts";
+import { testUnless } from "./needs.ts";
 
 const OTHER_UID = 65534; // nobody
 const PLACEHOLDER = "00000000000000000000000000000000000000000000000000000000000000aa";
@@ -88,8 +90,8 @@ async function openByMode(paths: string[]): Promise<string[]> {
   return found;
 }
 
-const IGNORE = Deno.build.os !== "linux" || (await asOther(["perl", "-e", "1"]).catch(() => undefined))?.code !== 0;
-if (IGNORE) console.log("skipped: a second user takes Linux, setpriv and perl, and root or sudo without a password");
+const isThere = Deno.build.os === "linux" && (await asOther(["perl", "-e", "1"]).catch(() => undefined))?.code === 0;
+const LACK = isThere ? undefined : "a second user takes Linux, setpriv and perl, and root or sudo without a password";
 
 /** A guest with a secret, in a home that everybody can look into: what is in it has to be closed by itself. */
 async function openHome(options: GuestOptions = {}): Promise<GuestHome> {
@@ -126,8 +128,9 @@ async function assertClosed(micro: GuestHome, names: string[]): Promise<void> {
   assertEquals(await openByMode(paths), []);
 }
 
-Deno.test(
-  { name: "a second user reaches nothing of an emulator, whatever state it is in", ignore: IGNORE },
+testUnless(
+  LACK,
+  "a second user reaches nothing of an emulator, whatever state it is in",
   async (t) => {
     await withUmask(0o022, async () => {
       await using micro = await openHome();
@@ -186,8 +189,9 @@ Deno.test(
   },
 );
 
-Deno.test(
-  { name: "a second user reaches nothing that the library has made, whatever the umask", ignore: IGNORE },
+testUnless(
+  LACK,
+  "a second user reaches nothing that the library has made, whatever the umask",
   async () => {
     await withUmask(0, async () => {
       await using micro = await openHome();
@@ -201,9 +205,9 @@ Deno.test(
   },
 );
 
-Deno.test({ name: "sockets in a short directory are a second user's neither", ignore: IGNORE }, async (t) => {
+testUnless(LACK, "sockets in a short directory are a second user's neither", async (t) => {
   await withUmask(0o022, async () => {
-    await using micro = await openHome({ name: "long".repeat(25) });
+    await using micro = await openHome({ name: "long".repeat(25), captured: true });
     const short = await new Home(micro.home).sockets("vm");
     assertMatch(short, /^\/tmp\/hotboot-[0-9a-f]{16}$/);
     /** The directory stays as the other user has made it, and hotboot neither uses nor trusts it. */

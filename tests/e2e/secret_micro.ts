@@ -21,7 +21,7 @@ export function secretMicro(
       profile.secrets = [{ name: "TOKEN", placeholder: PLACEHOLDER }];
       profile.rotation = {
         command: ["sh", "-c", command],
-        timeout: 3,
+        timeout: 30,
         proof: [{
           name: "the token is served",
           port: "web",

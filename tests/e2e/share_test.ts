@@ -1,4 +1,5 @@
 /** Files of the host in the guest: there whenever it is up, and in no snapshot's way. */
+// needs: micro, micro/arm64, qemu
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { exists } from "@std/fs/exists";
@@ -79,10 +80,10 @@ for (const [title, options] of MACHINES) {
 }
 
 Deno.test("share: what stands in the way is told, and the guest keeps it", async (t) => {
-  const [micro, shared] = await sharingMicro((profile) => profile.share!.readOnly = false);
+  const [micro, shared] = await sharingMicro((profile) => profile.share!.readOnly = false, { captured: true });
   await using _micro = micro;
   try {
-    await micro.start();
+    await micro.start("--no-fallback");
 
     await t.step("where it may write, it does", async () => {
       await micro.exec("sh", "-c", "echo of the guest >/host/new");
@@ -109,7 +110,11 @@ Deno.test("share: what stands in the way is told, and the guest keeps it", async
     });
 
     await t.step("mounted in another namespace, as in a container: the same", async () => {
-      await micro.exec("sh", "-c", "unshare -m sleep 1000 >/dev/null 2>&1 & sleep 1");
+      await micro.exec(
+        "sh",
+        "-c",
+        "unshare -m sleep 1000 >/dev/null 2>&1 & until grep -q sleep /proc/$!/comm; do sleep 0.1; done",
+      );
       const stop = await micro.run("stop", ["--quiet"]);
       assertCode(stop, 1);
       assertMatch(
@@ -150,7 +155,7 @@ Deno.test("share: what stands in the way is told, and the guest keeps it", async
 
 Deno.test("share: a guest that cannot mount it is not up", async (t) => {
   let mount = ["sh", "-c", "echo no room for it >&2; exit 3"];
-  const [micro, shared] = await sharingMicro((profile) => profile.share!.mount = mount);
+  const [micro, shared] = await sharingMicro((profile) => profile.share!.mount = mount, { captured: true });
   await using _micro = micro;
   try {
     await t.step("resumed, and booted instead", async () => {

@@ -1,8 +1,11 @@
+// needs: micro, qemu
+
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { ensureDir } from "@std/fs/ensure-dir";
 import { toText } from "@std/streams/to-text";
 import { tarEnd, tarHeader } from "../../lib/snapshot/tar.ts";
 import { ARCH, assertCode, GuestHome, type GuestOptions, newerQemu, qemuEnv } from "./harness.ts";
+import { until } from "./pace.ts";
 import { assertRefused, idOf, json, list, namesIn, tool } from "./snapshots.ts";
 
 Deno.test("a snapshot that was exported resumes in another home, with what was in its memory and on its disk", async (t) => {
@@ -130,7 +133,7 @@ Deno.test("a snapshot that was exported resumes in another home, with what was i
     const writer = child.stdin.getWriter();
     await writer.write((await Deno.readFile(file)).subarray(0, 5 << 20));
     const root = `${other.home}/snapshots/micro-${ARCH}`;
-    while ((await namesIn(root)).length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    await until(async () => (await namesIn(root)).length > 0, "the import's files");
     child.kill("SIGINT");
     const outputs = [child.stdout, child.stderr].map(toText);
     const [{ code }] = await Promise.all([child.status, ...outputs]);

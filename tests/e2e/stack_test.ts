@@ -1,4 +1,5 @@
 /** The built-in stack profile, as its users call it, on the guest that stands in for the stack. */
+// needs: stack-like
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { exists } from "@std/fs/exists";

@@ -1,4 +1,5 @@
 /** hotboot as it is run from a URL: the one file that a release has, and the sources as they are. */
+// needs: micro
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { bundle } from "../../dev/bundle.ts";

@@ -5,7 +5,7 @@ import { fingerprint } from "../../lib/snapshot/fingerprint.ts";
 import { adoptSnapshot, newestSnapshot, prepareSnapshot } from "../../lib/snapshot/store.ts";
 import { tarEnd, tarHeader, tarPadding, TarReader } from "../../lib/snapshot/tar.ts";
 import { findId } from "../../lib/emulator/snapshots.ts";
-import { sha256File } from "../../lib/image/image.ts";
+import { sha256File } from "../../lib/base/hash.ts";
 import { withDirectory } from "./temporary.ts";
 
 const ID = "20240102T030405Z-0a1b";

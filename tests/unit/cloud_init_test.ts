@@ -4,7 +4,7 @@ import { dirname } from "@std/path/dirname";
 import { toFileUrl } from "@std/path/to-file-url";
 import { findBase } from "../../lib/image/base_image.ts";
 import { type Emulator, openEmulator, type Reporter } from "../../lib/instance/emulator.ts";
-import { sha256File } from "../../lib/image/image.ts";
+import { sha256File } from "../../lib/base/hash.ts";
 import { cloudInitDigest } from "../../lib/image/provision.ts";
 import { LineTail, Provisioning } from "../../lib/image/provisioning.ts";
 import { seedFiles } from "../../lib/image/seed_disk.ts";

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { concat } from "@std/bytes/concat";
+import { equals } from "@std/bytes/equals";
 import { toBytes } from "@std/streams/to-bytes";
 import { isAtLeast } from "../../lib/cli/permissions/outer.ts";
 import type { ZstdEngineName } from "../../lib/zstd/engine.ts";
@@ -66,7 +67,7 @@ async function through(bytes: Uint8Array, stream: TransformStream<Uint8Array, Ui
 /** assertEquals says too much of long ones. */
 function assertSame(actual: Uint8Array, expected: Uint8Array, what?: string): void {
   assertEquals(actual.length, expected.length, what);
-  assert(actual.every((byte, at) => byte === expected[at]), what);
+  assert(equals(actual, expected), what);
 }
 
 /** Decompresses as a file and as a stream: both must fail, in the same way, and leave nothing. */

@@ -1,0 +1,15 @@
+/**
+ * Makes what tests need before they run, so that none of them waits for it:
+ *
+ *     deno run -A tests/e2e/prepare.ts WHAT
+ *
+ * WHAT is a guest, whose image is built, or `qemu`, the newer one; for another architecture than this machine's with
+ * that behind a slash: `micro/arm64`.
+ */
+
+import type { Arch } from "../../lib/vm/arch.ts";
+import { ARCH, buildImage, type Guest, newerQemu } from "./harness.ts";
+
+const [name, arch = ARCH] = Deno.args[0].split("/") as [Guest | "qemu", Arch?];
+if (name === "qemu") console.log(await newerQemu(arch));
+else console.log(await buildImage(name, arch));

@@ -1,0 +1,90 @@
+/** What the tests of one run share, although they run in several processes: ports, and snapshots to begin with. */
+
+import { assert } from "@std/assert";
+import { encodeHex } from "@std/encoding/hex";
+import { Home } from "../../lib/instance/home.ts";
+import { lock, tryLock } from "../../lib/instance/locks.ts";
+import type { Profile } from "../../lib/profile/profile.ts";
+import type { GuestHome } from "./harness.ts";
+
+/** The run's directory: that of HOTBOOT_TEST_RUN, and without it this process is the run. */
+const RUN = Deno.env.get("HOTBOOT_TEST_RUN") || ownDirectory();
+
+function ownDirectory(): string {
+  const directory = Deno.makeTempDirSync({ prefix: "hotboot-tests-" });
+  globalThis.addEventListener("unload", () => Deno.removeSync(directory, { recursive: true }));
+  return directory;
+}
+
+/** A port of 127.0.0.1 that nothing listens on, and that no other test of this run is given. */
+export function freePort(): number {
+  for (;;) {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { port } = listener.addr;
+    try {
+      Deno.openSync(`${RUN}/port-${port}`, { createNew: true, write: true }).close();
+      return port;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    }
+  }
+}
+
+/** Host ports that are one home's alone until it is disposed of; later another home has them. */
+export interface Lease extends Disposable {
+  /** The ports, by the profile's names. */
+  ports: Record<string, number>;
+}
+
+/** The first set of ports for this guest that no home has now: what its config disk says of them is in snapshots. */
+export async function leasePorts(guest: string, names: string[]): Promise<Lease> {
+  for (let set = 0;; set++) {
+    const name = `ports-${guest}-${set}`;
+    const held = await tryLock(new Home(RUN), name);
+    if (!held) continue;
+    const path = `${RUN}/${name}.json`;
+    const ports = await Deno.readTextFile(path).then(JSON.parse, () => undefined) ??
+      Object.fromEntries(names.map((name) => [name, freePort()]));
+    await Deno.writeTextFile(path, JSON.stringify(ports));
+    return { ports, [Symbol.dispose]: () => held[Symbol.dispose]() };
+  }
+}
+
+/**
+ * Gives a new home a snapshot: a copy of one that was captured in this run on the same machine, which the first home that
+ * wants one captures for all.
+ */
+export async function shareCapture(home: GuestHome): Promise<void> {
+  const name = `captured-${home.guest}-${await machineDigest(home)}`;
+  const shared = `${RUN}/${name}`;
+  using _lock = await lock(new Home(RUN), name, () => {});
+  if (await Deno.stat(shared).then(() => true, () => false)) return await copyCaptured(shared, home.home);
+  await home.succeed("capture");
+  await Deno.mkdir(`${shared}.part`);
+  await copyCaptured(home.home, `${shared}.part`);
+  await Deno.rename(`${shared}.part`, shared);
+}
+
+/** Copies what a capture leaves, snapshots with their holes, and what it has found out about QEMU. */
+async function copyCaptured(from: string, to: string): Promise<void> {
+  const args = ["-a", `${from}/snapshots`, `${from}/cache`, to];
+  const { success, stderr } = await new Deno.Command("cp", { args }).output();
+  assert(success, new TextDecoder().decode(stderr));
+}
+
+/** Tells machines apart by everything in their profiles but what no snapshot depends on. */
+async function machineDigest({ arch, qemu, profile }: GuestHome): Promise<string> {
+  const { secrets: _, rotation: __, project: ___, environment: ____, ports, share, ...rest }: Profile = JSON.parse(
+    await Deno.readTextFile(profile),
+  );
+  const config = JSON.stringify(rest.config ?? {});
+  assert(!config.includes("${instance."), `a snapshot with this in it is one home's own: ${config}`);
+  const told = Object.entries(ports).map(([name, { guest, host }]) => [
+    name,
+    guest,
+    config.includes(`\${ports.${name}.host}`) && host,
+  ]);
+  const text = JSON.stringify([arch, qemu, rest, told, share && { ...share, path: "" }]);
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+  return encodeHex(new Uint8Array(digest)).slice(0, 16);
+}
