@@ -10,7 +10,7 @@ import { type Command, commandHelp, groupHelp, readArguments } from "./lib/cli/c
 import { OK, reportFailure, USAGE } from "./lib/cli/commands/outcome.ts";
 import { findCommand, loadVerb, VERBS } from "./lib/cli/commands/verbs.ts";
 import { INTERRUPTS, Interrupts } from "./lib/cli/interrupts.ts";
-import { RING_NAME, serveRing, threadName } from "./lib/cli/permissions/ring.ts";
+import { SANDBOX_NAME, serveSandbox, threadName } from "./lib/cli/permissions/sandbox.ts";
 import { print, printError } from "./lib/cli/ui/console.ts";
 import config from "./deno.json" with { type: "json" };
 
@@ -100,8 +100,8 @@ async function main(args: string[]): Promise<number> {
 }
 
 const thread = threadName();
-if (thread === RING_NAME) {
-  serveRing(async (work, services) => (await import("./lib/cli/commands/work.ts")).work(work, services));
+if (thread === SANDBOX_NAME) {
+  serveSandbox(async (work, services) => (await import("./lib/cli/commands/work.ts")).work(work, services));
 } else if (thread !== undefined) {
   await import("./lib/zstd/worker.ts"); // as one file, this is also the module of the threads that compress
 } else if (import.meta.main) Deno.exit(await main(Deno.args));

@@ -7,7 +7,7 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { fromFileUrl } from "@std/path/from-file-url";
-import { outerFlags } from "../lib/cli/permissions/outer.ts";
+import { programFlags } from "../lib/cli/permissions/program.ts";
 import { bundle, DIST, fail, succeed } from "./bundle.ts";
 import { ROOT } from "./deno.ts";
 import demo from "../qemu/demo/profile.json" with { type: "json" };
@@ -24,14 +24,14 @@ const RECIPE = demo.image.build.inputs.map((input) => fromFileUrl(new URL(`../qe
 /** The Deno that compiles. */
 export const COMPILER = Deno.env.get("DENO_COMPILE") || Deno.execPath();
 
-/** Compiles a program into a binary with the outer ring's permissions. */
+/** Compiles a program into a binary with the program's permissions. */
 export async function compile(entry: string, output: string, target?: string): Promise<void> {
   const bundled = `${DIST}minified.js`;
   await bundle({ deno: COMPILER, entry, output: bundled, minify: true });
   await succeed(COMPILER, [
     "compile",
     ...["-q", "--no-check", "--no-config", "--no-remote", "--no-npm"],
-    ...outerFlags(),
+    ...programFlags(),
     ...RECIPE.map((path) => `--include=${path}`),
     ...(target ? [`--target=${target}`] : []),
     `--output=${output}`,

@@ -1,4 +1,4 @@
-/** The compiled program: what it adds to the runtime, in time and in size, and what the inner ring adds to a resume. */
+/** The compiled program: what it adds to the runtime, in time and in size, and what the sandbox adds to a resume. */
 
 import { compile, COMPILER } from "../../dev/build.ts";
 import { ROOT } from "../../dev/deno.ts";
@@ -7,21 +7,21 @@ import { type Bench, median, ratio, type Scale, seconds, Skipped } from "./figur
 import { MIB, output } from "./programs.ts";
 
 export const bench: Bench<Scale & { versions: number; resumes: number }> = {
-  about: "what the compiled program adds to the runtime, and the inner ring to a resume",
+  about: "what the compiled program adds to the runtime, and the sandbox to a resume",
   full: { seconds: 150, versions: 63, resumes: 21 },
   smoke: { seconds: 35, versions: 1, resumes: 1 },
 
   async measure({ versions, resumes }) {
     const directory = await Deno.makeTempDir({ prefix: "hotboot-bench-" });
     try {
-      const [hotboot, noRing, trivial] = ["hotboot", "no-ring", "trivial"].map((name) => `${directory}/${name}`);
+      const [hotboot, noSandbox, trivial] = ["hotboot", "no-sandbox", "trivial"].map((name) => `${directory}/${name}`);
       await Deno.writeTextFile(`${trivial}.ts`, `console.log("hotboot 0.0.0");\n`);
       await requireRuntime(`${trivial}.ts`, trivial);
       await compile(`${trivial}.ts`, trivial);
       await compile(`${ROOT}cli.ts`, hotboot);
-      await compile(`${ROOT}tests/bench/no_ring.ts`, noRing);
+      await compile(`${ROOT}tests/bench/no_sandbox.ts`, noSandbox);
 
-      const samples: Record<string, number[]> = { version: [], trivial: [], "with the ring": [], without: [] };
+      const samples: Record<string, number[]> = { version: [], trivial: [], "with the sandbox": [], without: [] };
       for (let run = 0; run < versions; run++) {
         samples.version.push(await seconds(() => output(hotboot, "--version")));
         samples.trivial.push(await seconds(() => output(trivial)));
@@ -30,7 +30,7 @@ export const bench: Bench<Scale & { versions: number; resumes: number }> = {
       const start = micro.arguments("start", "--no-fallback", "--quiet");
       await output(hotboot, ...micro.arguments("capture", "--quiet"));
       for (let run = 0; run < resumes; run++) {
-        for (const [name, program] of [["with the ring", hotboot], ["without", noRing]]) {
+        for (const [name, program] of [["with the sandbox", hotboot], ["without", noSandbox]]) {
           samples[name].push(await seconds(() => output(program, ...start)));
           await output(hotboot, ...micro.arguments("stop", "--discard"));
         }
@@ -38,7 +38,7 @@ export const bench: Bench<Scale & { versions: number; resumes: number }> = {
       const [size, least] = await Promise.all(
         [hotboot, trivial].map(async (path) => (await Deno.stat(path)).size / MIB),
       );
-      const { "with the ring": withRing, without } = samples;
+      const { "with the sandbox": withSandbox, without } = samples;
       return [
         ratio("binary: --version ÷ a compiled console.log", samples, ["version", "trivial"], { atMost: 1.3 }),
         {
@@ -49,11 +49,11 @@ export const bench: Bench<Scale & { versions: number; resumes: number }> = {
           samples: { size: [size], least: [least] },
         },
         {
-          name: "micro: what the inner ring adds to a resume",
+          name: "micro: what the sandbox adds to a resume",
           unit: "s",
-          value: median(withRing) - median(without),
+          value: median(withSandbox) - median(without),
           target: { atMost: 0.06 },
-          samples: { withRing, without },
+          samples: { withSandbox, without },
         },
       ];
     } finally {

@@ -1,5 +1,5 @@
 /**
- * What each command can do in its ring is exactly what it may. The probe stands in the command's place: `ring_probe.ts`,
+ * What each command can do in its sandbox is exactly what it may. The probe stands in the command's place: `sandbox_probe.ts`,
  * in a Worker with the permissions that the launcher gives to the command.
  */
 
@@ -8,11 +8,11 @@ import { allCommands } from "../../lib/cli/commands/verbs.ts";
 import { readArguments } from "../../lib/cli/commands/command.ts";
 import { type Grants, grantsOf, type Situation } from "../../lib/cli/permissions/grants.ts";
 import { situationOf } from "../../lib/cli/permissions/launcher.ts";
-import { isAtLeast } from "../../lib/cli/permissions/outer.ts";
-import { workerPermissions } from "../../lib/cli/permissions/ring.ts";
+import { isAtLeast } from "../../lib/cli/permissions/program.ts";
+import { workerPermissions } from "../../lib/cli/permissions/sandbox.ts";
 import { type Row, TABLE } from "../../lib/cli/permissions/table.ts";
 import { freePort } from "./harness.ts";
-import type { Attempt, Outcome } from "./ring_probe.ts";
+import type { Attempt, Outcome } from "./sandbox_probe.ts";
 
 const BOOT = [
   "write home",
@@ -89,7 +89,7 @@ const VARIABLES = ["PATH", "HOTBOOT_ACCEL", "EMULATOR_NO_ROTATION", "HOTBOOT_GIT
 
 /** A home with files and a socket, servers that must and must not be reached, and files that a command line can name. */
 class World implements Disposable {
-  readonly directory = Deno.makeTempDirSync({ prefix: "hotboot-ring-" });
+  readonly directory = Deno.makeTempDirSync({ prefix: "hotboot-sandbox-" });
   readonly home = `${this.directory}/home`;
   readonly bash = which("bash");
   readonly qemu = which("qemu-system-x86_64");
@@ -131,7 +131,7 @@ class World implements Disposable {
     Deno.writeTextFileSync(
       path,
       JSON.stringify({
-        name: "ring",
+        name: "sandboxed",
         image: kind === "release" ? { release } : { build },
         machine: { memory: 256, cpus: 1 },
         ports: { web: { guest: 80, host: this.port } },
@@ -188,7 +188,13 @@ class World implements Disposable {
       ...["/etc/shadow", "/etc/passwd", user, `${user}/.ssh`, "/proc/self/environ", "/", directory],
       ...[`${directory}/.ssh/id_ed25519`, `${directory}/outside`, `${directory}/homely`, `${home}/../outside`],
     ].map((path): Attempt => ({ kind: "read", path })).concat(
-      [`${directory}/outside`, `${directory}/homely`, `${home}/../new`, `${directory}/in/new`, "/tmp/hotboot-ring-new"]
+      [
+        `${directory}/outside`,
+        `${directory}/homely`,
+        `${home}/../new`,
+        `${directory}/in/new`,
+        "/tmp/hotboot-sandbox-new",
+      ]
         .map((path) => ({ kind: "write", path })),
       [
         { kind: "link", path: "/etc/passwd" },
@@ -240,7 +246,7 @@ function which(program: string): string {
 async function prepare(world: World, scenario: string): Promise<{ name: string; situation: Situation }> {
   const [name, ...conditions] = scenario.replace(/ --[a-z-]+/, "").split(", ");
   const { directory, home } = world;
-  const record = `${home}/images/ring-${Deno.build.arch === "aarch64" ? "arm64" : "amd64"}.json`;
+  const record = `${home}/images/sandboxed-${Deno.build.arch === "aarch64" ? "arm64" : "amd64"}.json`;
   const isThere = conditions[0] !== "no image";
   if (isThere) await Deno.writeTextFile(record, JSON.stringify({ files: { disk: { sha256: "x" } } }));
   else await Deno.remove(record).catch(() => {});
@@ -272,7 +278,7 @@ async function prepare(world: World, scenario: string): Promise<{ name: string; 
 }
 
 async function probe(grants: Grants, attempts: Attempt[]): Promise<Outcome[]> {
-  const module = new URL("./ring_probe.ts", import.meta.url);
+  const module = new URL("./sandbox_probe.ts", import.meta.url);
   const worker = new Worker(module, { type: "module", deno: { permissions: workerPermissions(grants, module) } });
   try {
     return await new Promise((resolve, reject) => {
@@ -288,7 +294,7 @@ async function probe(grants: Grants, attempts: Attempt[]): Promise<Outcome[]> {
   }
 }
 
-/** What is done that must not be, and refused that must not be: nothing, when the ring is right. */
+/** What is done that must not be, and refused that must not be: nothing, when the sandbox is right. */
 async function faults(world: World, may: string[], grants: Grants, withPrograms = true): Promise<string[]> {
   const allowed = new Set(may.flatMap(implied));
   const attempts = [
@@ -304,7 +310,7 @@ async function faults(world: World, may: string[], grants: Grants, withPrograms 
   });
 }
 
-Deno.test("each command can do in its ring what it may, and nothing else", async (t) => {
+Deno.test("each command can do in its sandbox what it may, and nothing else", async (t) => {
   using world = new World();
   assertEquals(
     [...new Set(Object.keys(MAY).map((name) => name.replace(/,.*| --.*/, "")))].sort(),

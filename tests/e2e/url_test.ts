@@ -4,7 +4,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { bundle } from "../../dev/bundle.ts";
 import { importArguments, ROOT } from "../../dev/deno.ts";
-import { outerFlags } from "../../lib/cli/permissions/outer.ts";
+import { programFlags } from "../../lib/cli/permissions/program.ts";
 import config from "../../deno.json" with { type: "json" };
 import { assertCode, GuestHome, type Run } from "./harness.ts";
 
@@ -31,7 +31,7 @@ Deno.test("run from a URL, as one file and as sources", async (t) => {
   const sources = [`--import-map=${origin}/${map.slice(ROOT.length)}`, `${origin}/cli.ts`];
 
   const all = ["-A", "--no-prompt", "--unstable-worker-options"];
-  const programs = [["hotboot.js", [...outerFlags(), `${origin}/dist/hotboot.js`]], ["cli.ts", [
+  const programs = [["hotboot.js", [...programFlags(), `${origin}/dist/hotboot.js`]], ["cli.ts", [
     ...all,
     ...sources,
   ]]] as const;
@@ -63,7 +63,7 @@ Deno.test("run from a URL, as one file and as sources", async (t) => {
     });
   }
   await t.step("with fewer permissions than the command needs, that is said", async () => {
-    const flags = outerFlags().filter((flag) => flag !== "--allow-write");
+    const flags = programFlags().filter((flag) => flag !== "--allow-write");
     const { code, stderr } = await new Deno.Command(Deno.execPath(), {
       args: ["run", "-q", ...flags, `${origin}/dist/hotboot.js`, "iso", "create", "-o", "less.iso", micro.profile],
       cwd: micro.directory,

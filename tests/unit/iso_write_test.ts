@@ -6,7 +6,7 @@ import { readIso } from "../../lib/iso/read.ts";
 import { scanFiles } from "../../lib/iso/scan.ts";
 import { buildTree } from "../../lib/iso/tree.ts";
 import { createIso, writeIso } from "../../lib/iso/write.ts";
-import { isAtLeast } from "../../lib/cli/permissions/outer.ts";
+import { isAtLeast } from "../../lib/cli/permissions/program.ts";
 
 const SECTOR = 2048;
 const DATE = new Date("2026-01-02T03:04:05Z");

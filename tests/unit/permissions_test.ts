@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path/from-file-url";
 import { permissionRows } from "../../dev/permissions_table.ts";
-import { isAtLeast, outerFlags } from "../../lib/cli/permissions/outer.ts";
+import { isAtLeast, programFlags } from "../../lib/cli/permissions/program.ts";
 
 Deno.test("permissions: README has the table as it is", async () => {
   const rows = permissionRows().map((cells) => cells.join(" | "));
@@ -11,10 +11,10 @@ Deno.test("permissions: README has the table as it is", async () => {
   assertEquals(rows.filter((row) => !shown.includes(row)), []);
 });
 
-Deno.test("permissions: README has the flags of the outer ring", async () => {
+Deno.test("permissions: README has the flags of the program", async () => {
   const readme = await Deno.readTextFile(fromFileUrl(new URL("../../README.md", import.meta.url)));
   const command = readme.replaceAll(/ \\\n\s*/g, " ");
-  assertEquals(outerFlags().filter((flag) => !command.includes(flag)), []);
+  assertEquals(programFlags().filter((flag) => !command.includes(flag)), []);
 });
 
 Deno.test("permissions: versions are compared as numbers", () => {

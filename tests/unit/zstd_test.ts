@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "
 import { concat } from "@std/bytes/concat";
 import { equals } from "@std/bytes/equals";
 import { toBytes } from "@std/streams/to-bytes";
-import { isAtLeast } from "../../lib/cli/permissions/outer.ts";
+import { isAtLeast } from "../../lib/cli/permissions/program.ts";
 import type { ZstdEngineName } from "../../lib/zstd/engine.ts";
 import { openEngine } from "../../lib/zstd/open_engine.ts";
 import { compressFile, decompressFile } from "../../lib/zstd/file.ts";

@@ -56,6 +56,12 @@ export interface CommandGroup {
   commands: Record<string, Command>;
 }
 
+/** A command, by its whole name: `iso create`. */
+export interface NamedCommand {
+  name: string;
+  command: Command;
+}
+
 /** What a command works with. */
 export interface CommandContext {
   args: Arguments;
@@ -63,7 +69,9 @@ export interface CommandContext {
   signal: AbortSignal;
   /** From now on each interrupt goes to `handler`, and none aborts the signal. */
   takeInterrupts(handler: (name: Interrupt) => void): void;
-  /** Makes a symbolic link; see `runInRing`. */
+  /** All commands. */
+  allCommands(): Promise<NamedCommand[]>;
+  /** Makes a symbolic link; see `runInSandbox`. */
   symlink(target: string, path: string): Promise<void>;
   /** The emulator that the common options name. */
   emulator?: { profile: LoadedProfile; home: string };

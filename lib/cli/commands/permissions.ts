@@ -20,10 +20,9 @@ export const command: Command = {
   async run(context) {
     const { args } = context;
     const { grantsOf } = await import("../permissions/grants.ts");
-    const { allCommands } = await import("./verbs.ts");
     const { emulatorOf } = await import("./context.ts");
     const wanted = args.operands.join(" ");
-    const commands = (await allCommands()).filter(({ name }) =>
+    const commands = (await context.allCommands()).filter(({ name }) =>
       !wanted || name === wanted || name.startsWith(`${wanted} `)
     );
     if (commands.length === 0) throw new UsageError(`there is no command '${wanted}': see 'hotboot --help'`);

@@ -1,6 +1,6 @@
 /** The verbs. Each one's module is loaded when it is used, and what it works with when it runs. */
 
-import { type Command, type CommandGroup, UsageError } from "./command.ts";
+import { type Command, type CommandGroup, type NamedCommand, UsageError } from "./command.ts";
 
 interface Verb {
   summary: string;
@@ -25,12 +25,6 @@ export const VERBS: Record<string, Verb> = {
   iso: { summary: "make, list and unpack ISO 9660 images", load: () => import("./iso.ts") },
   permissions: { summary: "show what each command may touch", load: () => import("./permissions.ts") },
 };
-
-/** A command, by its whole name: `iso create`. */
-export interface NamedCommand {
-  name: string;
-  command: Command;
-}
 
 /** The verb's module. @throws {UsageError} when there is none. */
 export async function loadVerb(verb: string): Promise<Command | CommandGroup> {

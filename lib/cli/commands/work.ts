@@ -1,12 +1,12 @@
 /** A command's work, in its Worker. */
 
 import type { Profile } from "../../profile/profile.ts";
-import type { RingServices, Work } from "../permissions/ring.ts";
+import type { SandboxServices, Work } from "../permissions/sandbox.ts";
 import { OK, reportFailure } from "./outcome.ts";
-import { findCommand } from "./verbs.ts";
+import { allCommands, findCommand } from "./verbs.ts";
 
 /** Does it, and gives the exit code. */
-export async function work({ command: name, args, emulator, token }: Work, services: RingServices): Promise<number> {
+export async function work({ command: name, args, emulator, token }: Work, services: SandboxServices): Promise<number> {
   const { interrupts, symlink } = services;
   const { signal } = interrupts;
   try {
@@ -14,6 +14,7 @@ export async function work({ command: name, args, emulator, token }: Work, servi
     return await command.run({
       args,
       signal,
+      allCommands,
       takeInterrupts: (handler) => interrupts.takeOver(handler),
       symlink,
       ...(token !== undefined && { token }),

@@ -1,4 +1,4 @@
-/** From a command and its arguments to its run in the ring. */
+/** From a command and its arguments to its run in its sandbox. */
 
 import { type Arguments, type Command, withVariables } from "../commands/command.ts";
 import { type Emulator, openEmulator } from "../../instance/emulator.ts";
@@ -6,7 +6,7 @@ import type { Interrupts } from "../interrupts.ts";
 import type { Token } from "../../release/token.ts";
 import { resolveArch } from "../../vm/arch.ts";
 import { type Grants, grantsOf, type Situation } from "./grants.ts";
-import { runInRing } from "./ring.ts";
+import { runInSandbox } from "./sandbox.ts";
 
 /** What the words of the command's row stand for, with these arguments. */
 export async function situationOf(command: Command, args: Arguments): Promise<Situation & { emulator?: Emulator }> {
@@ -33,7 +33,7 @@ function named({ operands = "", flags }: Command, args: Arguments, word: string)
   return given.filter((path): path is string => path !== undefined && path !== "-");
 }
 
-/** Runs the command in its ring and gives the exit code. `module` is the program's own. */
+/** Runs the command in its sandbox and gives the exit code. `module` is the program's own. */
 export async function launch(
   module: URL,
   name: string,
@@ -55,7 +55,7 @@ export async function launch(
     ...(token !== undefined && { token }),
   };
   const linksBelow = name === "iso extract" ? grants.write[0] : undefined;
-  return await runInRing(module, grants, work, interrupts, linksBelow);
+  return await runInSandbox(module, grants, work, interrupts, linksBelow);
 }
 
 /** Asked for here, so that what talks to GitHub need not run other programs. */

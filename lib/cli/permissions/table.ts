@@ -1,4 +1,4 @@
-/** What each command may touch, and nothing else: the inner ring. `grants.ts` says what the words stand for. */
+/** What each command may touch, and nothing else: the sandbox. `grants.ts` says what the words stand for. */
 
 /** A file or directory, with what is below it: hotboot's own, or what the command line names, by the word of its help. */
 type Place =
@@ -81,7 +81,7 @@ export const TABLE: Record<string, Row> = {
   "list-releases": { net: ["github"], env: PULL.env },
   "capture": { ...BOOT, more: OBTAIN },
   "start": START,
-  // Bash runs the program, which is on its own then: no ring holds it.
+  // Bash runs the program, which is on its own then: no sandbox holds it.
   "run": { ...START, run: [...START.run!, "bash"] },
   "stop": { write: ["home"], net: ["qemu"] },
   // Bash ends a QEMU that does not answer.

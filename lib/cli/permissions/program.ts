@@ -1,10 +1,10 @@
 /**
- * The outer ring: what the whole program may touch, as it is compiled. The launcher uses it to find out what the command
+ * The permissions of the whole program: what the whole program may touch, as it is compiled. The launcher uses it to find out what the command
  * may touch, and gives it up when the command begins.
  */
 
 /** Programs by their names on `PATH`; the environment's variables, some by their beginning. */
-export const OUTER_RING = {
+export const PROGRAM_PERMISSIONS = {
   // Paths and ports are known only when it runs. Sockets in the home are net, too.
   read: [],
   write: [],
@@ -21,8 +21,8 @@ export const OUTER_RING = {
 };
 
 /** The same as Deno's flags. Nothing is asked for on the terminal, and no library of another language is loaded. */
-export function outerFlags(): string[] {
-  const grants = Object.entries(OUTER_RING).map(([name, list]) =>
+export function programFlags(): string[] {
+  const grants = Object.entries(PROGRAM_PERMISSIONS).map(([name, list]) =>
     list.length > 0 ? `--allow-${name}=${list.join(",")}` : `--allow-${name}`
   );
   return ["--no-prompt", "--unstable-worker-options", ...grants];

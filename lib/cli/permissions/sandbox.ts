@@ -1,5 +1,5 @@
 /**
- * The inner ring: a command runs in a Worker that has its grants and nothing else, and the launcher that has started it
+ * The sandbox: a command runs in a Worker that has its grants and nothing else, and the launcher that has started it
  * gives up its own permissions.
  *
  * Source: Deno's documentation, "Workers", "Specifying worker permissions".
@@ -11,12 +11,12 @@ import { HotbootError, messageOf } from "../../base/error.ts";
 import { type Interrupt, Interrupts } from "../interrupts.ts";
 import type { Token } from "../../release/token.ts";
 import type { Grants } from "./grants.ts";
-import { isAtLeast } from "./outer.ts";
+import { isAtLeast } from "./program.ts";
 
 /** The name of the Worker, by which the program knows what it is. */
-export const RING_NAME = "hotboot-command";
+export const SANDBOX_NAME = "hotboot-command";
 
-/** What is to be done in the ring. */
+/** What is to be done in the sandbox. */
 export interface Work {
   /** The command: `start`, `iso create`. */
   command: string;
@@ -28,11 +28,11 @@ export interface Work {
   token?: Token | null;
 }
 
-type ToRing = { kind: "work"; work: Work } | { kind: "interrupt"; name: Interrupt } | {
+type ToSandbox = { kind: "work"; work: Work } | { kind: "interrupt"; name: Interrupt } | {
   kind: "linked";
   error?: string;
 };
-type FromRing = { kind: "ready" } | { kind: "exit"; code: number } | { kind: "link"; target: string; path: string };
+type FromSandbox = { kind: "ready" } | { kind: "exit"; code: number } | { kind: "link"; target: string; path: string };
 
 /** What the launcher itself gives up, once the Worker has what it needs. */
 const ALL = ["read", "write", "net", "run", "env", "sys", "ffi", "import"] as const;
@@ -57,13 +57,13 @@ export function workerPermissions(grants: Grants, module: URL): Deno.PermissionO
 }
 
 /**
- * Has the work done in a Worker of `module`, which must call {@linkcode serveRing}, and gives the exit code. What to
+ * Has the work done in a Worker of `module`, which must call {@linkcode serveSandbox}, and gives the exit code. What to
  * do about interrupts is the command's to decide.
  *
  * @param linksBelow Where it may have symbolic links made: Deno lets only those make any who may read and write
  * everything, so the launcher makes them.
  */
-export async function runInRing(
+export async function runInSandbox(
   module: URL,
   grants: Grants,
   work: Work,
@@ -71,14 +71,14 @@ export async function runInRing(
   linksBelow?: string,
 ): Promise<number> {
   const worker = startWorker(module, grants, work.command);
-  const send = (message: ToRing) => worker.postMessage(message);
+  const send = (message: ToSandbox) => worker.postMessage(message);
   try {
     return await new Promise<number>((resolve, reject) => {
       worker.onerror = (event) => {
         event.preventDefault();
         reject(new Error(event.message));
       };
-      worker.onmessage = async ({ data }: MessageEvent<FromRing>) => {
+      worker.onmessage = async ({ data }: MessageEvent<FromSandbox>) => {
         if (data.kind === "exit") return resolve(data.code);
         if (data.kind === "link") {
           const error = await makeLink(data, linksBelow).then(() => undefined, messageOf);
@@ -98,7 +98,7 @@ export async function runInRing(
 function startWorker(module: URL, grants: Grants, command: string): Worker {
   const deno = { permissions: workerPermissions(grants, module) };
   try {
-    return new Worker(module, { type: "module", name: RING_NAME, deno } as WorkerOptions);
+    return new Worker(module, { type: "module", name: SANDBOX_NAME, deno } as WorkerOptions);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotCapable)) throw error;
     throw new HotbootError(
@@ -120,7 +120,7 @@ async function makeLink({ target, path }: { target: string; path: string }, belo
 }
 
 /** What the program's own thread offers to the command. */
-export interface RingServices {
+export interface SandboxServices {
   /** What the user's interrupts do. */
   interrupts: Interrupts;
   /** Makes a symbolic link. */
@@ -129,12 +129,12 @@ export interface RingServices {
 
 interface Scope {
   name?: string;
-  postMessage(message: FromRing): void;
-  onmessage: (event: MessageEvent<ToRing>) => void;
+  postMessage(message: FromSandbox): void;
+  onmessage: (event: MessageEvent<ToSandbox>) => void;
 }
 
 /** In the Worker: does the work that comes. `run` gives the exit code. */
-export function serveRing(run: (work: Work, services: RingServices) => Promise<number>): void {
+export function serveSandbox(run: (work: Work, services: SandboxServices) => Promise<number>): void {
   const scope = globalThis as unknown as Scope;
   const interrupts = new Interrupts();
   const links: PromiseWithResolvers<void>[] = [];

@@ -1,4 +1,4 @@
-/** hotboot without its inner ring, to measure what that adds. Not a program for use. */
+/** hotboot without its sandbox, to measure what that adds. Not a program for use. */
 
 import { readArguments } from "../../lib/cli/commands/command.ts";
 import { findCommand } from "../../lib/cli/commands/verbs.ts";
