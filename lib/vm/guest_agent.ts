@@ -241,6 +241,7 @@ export class GuestAgent implements AsyncDisposable {
           { handle, "buf-b64": encodeBase64(chunk) },
           options,
         );
+        if (!(count > 0)) throw new HotbootError(`the guest agent cannot write ${path}: it has written nothing`);
         at += count;
       }
     } finally {

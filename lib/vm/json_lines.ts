@@ -6,6 +6,7 @@
  */
 
 import { concat } from "@std/bytes/concat";
+import { HotbootError } from "../base/error.ts";
 
 /** A byte stream in both directions; a `Deno.Conn` is one. */
 export interface Duplex {
@@ -16,6 +17,9 @@ export interface Duplex {
   /** Tells the other side that no more comes, where that can be told apart from the end of both directions. */
   closeWrite?(): Promise<void>;
 }
+
+/** The longest answer that is read: twice the 16 MiB that the agent keeps of a program's output, as base64, and then some. */
+const LONGEST_LINE = 64 * 1024 * 1024;
 
 /** Precedes the answer to `guest-sync-delimited`, and never occurs in JSON text (it is no UTF-8). */
 export const DELIMITER = 0xff;
@@ -35,7 +39,11 @@ export class JsonLines {
     this.#writer = duplex.writable.getWriter();
   }
 
-  /** The next value, or `undefined` at the stream's end (a last line without a newline is not a value). */
+  /**
+   * The next value, or `undefined` at the stream's end (a last line without a newline is not a value).
+   *
+   * @throws {HotbootError} when it does not end within 64 MiB: whoever is in a guest can have its agent send anything.
+   */
   async read(): Promise<unknown> {
     while (true) {
       const line = await this.#readThrough(NEWLINE);
@@ -47,7 +55,7 @@ export class JsonLines {
 
   /** Drops everything up to and including the next {@linkcode DELIMITER}; false at the stream's end. */
   async skipToDelimiter(): Promise<boolean> {
-    return await this.#readThrough(DELIMITER) !== undefined;
+    return await this.#readThrough(DELIMITER, false) !== undefined;
   }
 
   /** Sends one value, with `prefix` (raw bytes) before it. */
@@ -73,15 +81,19 @@ export class JsonLines {
     }
   }
 
-  /** Everything before the next `end` byte, which is dropped. */
-  async #readThrough(end: number): Promise<Uint8Array | undefined> {
+  /** Everything before the next `end` byte, which is dropped; without `keep`, all of it is. */
+  async #readThrough(end: number, keep = true): Promise<Uint8Array | undefined> {
     const parts: Uint8Array[] = [];
+    let length = 0;
     while (true) {
       const chunk = this.#chunks.shift() ?? await this.#readChunk();
       if (chunk === undefined) return undefined;
       const at = chunk.indexOf(end);
       if (at < 0) {
+        if (!keep) continue;
         parts.push(chunk);
+        length += chunk.length;
+        if (length > LONGEST_LINE) throw new HotbootError(`an answer has no end after ${LONGEST_LINE >> 20} MiB`);
         continue;
       }
       parts.push(chunk.subarray(0, at));

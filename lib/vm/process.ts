@@ -139,12 +139,15 @@ export async function attach(
     if ([NotFound, ConnectionRefused, UnexpectedEof].some((gone) => error instanceof gone)) return undefined;
     throw error;
   }
-  const isIt = "uuid" in who
-    ? (await qmp.execute<{ UUID: string }>("query-uuid")).UUID === who.uuid
-    : (await qmp.execute<{ name?: string }>("query-name")).name === who.name;
-  if (isIt) return qmp;
-  await qmp.close();
-  return undefined;
+  let isIt = false;
+  try {
+    isIt = "uuid" in who
+      ? (await qmp.execute<{ UUID: string }>("query-uuid", {}, options)).UUID === who.uuid
+      : (await qmp.execute<{ name?: string }>("query-name", {}, options)).name === who.name;
+    return isIt ? qmp : undefined;
+  } finally {
+    if (!isIt) await qmp.close(); // it serves one at a time
+  }
 }
 
 /** Starts QEMU with nothing of this program's terminal: its own session, so that Ctrl-C here does not reach it. */

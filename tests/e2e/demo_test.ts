@@ -131,7 +131,7 @@ Deno.test("demo: no committed row is lost over suspended and resumed sessions un
     assertCode(stop, 0);
     assertEquals(stop.stderr, "hotboot: shut down; the next start boots its disk\n"); // by itself
     const raw = `${demo.directory}/disk.raw`;
-    const disk = `${demo.home}/instances/vm/disk.qcow2`;
+    const disk = `${demo.instance}/disk.qcow2`;
     const run = async (program: string, ...args: string[]) => {
       const { code, stdout, stderr } = await new Deno.Command(program, { args }).output();
       assertEquals(code, 0, new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr));

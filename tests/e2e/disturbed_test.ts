@@ -70,16 +70,21 @@ Deno.test("a copy of a home knows nothing of the original's machine, and a moved
   await Deno.rename(moved, micro.home);
 });
 
-Deno.test("an instance whose record is lost is not forgotten: start refuses, stop ends it", async () => {
+Deno.test("an instance whose record is lost is not forgotten: all refuse it, and reset ends it", async () => {
   await using micro = await GuestHome.make({ captured: true });
   for (const text of ["{", "", "{}", "[]", '"x"', "null"]) {
     await micro.start();
-    await Deno.writeTextFile(`${micro.home}/instances/vm/instance.json`, text);
-    const again = await micro.run("start");
-    assertCode(again, 1);
-    assertMatch(again.stderr, /^hotboot: instance 'vm' runs, but its instance.json is lost[^\n]*\n$/);
-    assertEquals(JSON.parse(await micro.succeed("status", ["--json"])).state, "abandoned");
-    assertMatch((await micro.run("stop")).stderr, /powered off/);
+    await Deno.writeTextFile(`${micro.instance}/instance.json`, text);
+    for (const verb of ["start", "stop", "credentials"]) {
+      const run = await micro.run(verb);
+      assertCode(run, 1);
+      assertMatch(
+        run.stderr,
+        /^hotboot: instance 'micro' cannot be used: it runs, and [^\n]*instance.json [^\n]*reset[^\n]*\n$/,
+      );
+    }
+    assertEquals((await micro.status()).state, "damaged");
+    assertMatch((await micro.run("reset")).stderr, /is reset; it ran/);
     assertEquals(await micro.qemuProcesses(), [], text);
   }
 });
@@ -152,8 +157,8 @@ Deno.test("a proxy in the environment is not between hotboot and its guest", asy
 
 Deno.test("directories that were open to others are closed before a socket is in them", async () => {
   await using micro = await GuestHome.make();
-  await Deno.mkdir(`${micro.home}/instances/vm`, { recursive: true, mode: 0o755 });
-  await Deno.chmod(`${micro.home}/instances/vm`, 0o755);
+  await Deno.mkdir(`${micro.instance}`, { recursive: true, mode: 0o755 });
+  await Deno.chmod(`${micro.instance}`, 0o755);
   await micro.start();
   for (const path of ["instances/vm", "cache", "locks"]) {
     assertEquals((await Deno.stat(`${micro.home}/${path}`)).mode! & 0o777, 0o700, path);

@@ -8,7 +8,7 @@ Deno.test("programs in the guest", async (t) => {
   await using micro = await GuestHome.make({ captured: true });
   const missing = await micro.run("exec", ["--", "true"]);
   assertCode(missing, 1);
-  assertMatch(missing.stderr, /^hotboot: instance 'vm' does not run.*\n$/);
+  assertMatch(missing.stderr, /^hotboot: instance 'micro' does not run.*\n$/);
   await micro.start();
 
   await t.step("arguments, output, errors and the exit code arrive as they are", async () => {

@@ -3,7 +3,6 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { copy } from "@std/fs/copy";
 import { toText } from "@std/streams/to-text";
-import { QmpClient } from "../../lib/vm/qmp.ts";
 import { assertCode, GuestHome, hotboot, qemuEnv, type Run } from "./harness.ts";
 import { killLater, moments, rounds, until } from "./pace.ts";
 
@@ -181,7 +180,7 @@ Deno.test("a home with spaces, commas, letters of all kinds and 150 characters w
   assertMatch(await micro.exec("uname"), /Linux/);
   await micro.succeed("stop", ["--discard"]);
   assertEquals((await micro.start("--no-fallback")).origin, "resume");
-  assertEquals(JSON.parse(await micro.succeed("status", ["--json"])).state, "running");
+  assertEquals((await micro.status()).state, "running");
 });
 
 Deno.test("stop touches no process but this instance's QEMU, whatever instance.json says", async () => {
@@ -206,17 +205,62 @@ Deno.test("stop touches no process but this instance's QEMU, whatever instance.j
   }
 });
 
-Deno.test("a QEMU that has crashed is no longer there, and the next start resumes", async () => {
+Deno.test("an end of QEMU that hotboot has not caused leaves the user's disk, which the next start boots", async (t) => {
   await using micro = await GuestHome.started();
-  Deno.kill((await micro.record()).pid!, "SIGKILL");
-  await until(async () => (await micro.qemuProcesses()).length === 0, "QEMU's end");
-  assertEquals(JSON.parse(await micro.succeed("status", ["--json"])).state, "stopped");
-  assertEquals((await micro.start("--no-fallback")).origin, "resume");
-  // A guest that powers itself off is the same.
-  await using qmp = await QmpClient.connect(micro.socket("monitor"));
-  await qmp.execute("quit");
-  await qmp.closed;
-  assertMatch((await micro.run("stop")).stderr, /does not run/);
+  const ends = {
+    "QEMU is killed": async () => Deno.kill((await micro.record()).pid!, "SIGKILL"),
+    "the guest powers itself off": async () => {
+      await micro.exec("sh", "-c", "(sleep 0.2; poweroff) >/dev/null 2>&1 &");
+    },
+    "it has been suspended, and has gone on, before": async () => {
+      await micro.succeed("stop");
+      await micro.start();
+      Deno.kill((await micro.record()).pid!, "SIGKILL");
+    },
+  };
+  for (const [name, end] of Object.entries(ends)) {
+    await t.step(name, async () => {
+      await micro.exec("sh", "-c", `echo '${name}' >>/data/seen; sync`);
+      await end();
+      await until(async () => (await micro.qemuProcesses()).length === 0, "QEMU's end");
+      assertEquals((await micro.status()).state, "crashed");
+      assertMatch((await micro.run("stop")).stderr, /does not run; it is crashed/);
+      const run = await micro.run("start", ["--json"]);
+      assertMatch(run.stderr, /has ended by itself: its disk is booted, as after a power cut/);
+      assertEquals(JSON.parse(run.stdout).origin, "cold boot");
+      assertMatch(await micro.exec("cat", "/data/seen"), new RegExp(`${name}\n$`));
+    });
+  }
+  await t.step("reset drops it", async () => {
+    Deno.kill((await micro.record()).pid!, "SIGKILL");
+    await until(async () => (await micro.qemuProcesses()).length === 0, "QEMU's end");
+    await micro.succeed("reset");
+    assertEquals((await micro.start("--no-fallback")).origin, "resume");
+    assertEquals(await micro.exec("ls", "/data"), "lost+found\n");
+  });
+});
+
+Deno.test("a QEMU that hangs is said by all, and ended by reset alone", async () => {
+  await using micro = await GuestHome.started();
+  const { pid } = await micro.record();
+  Deno.kill(pid!, "SIGSTOP");
+  try {
+    const status = await micro.status();
+    assertEquals(status.state, "unresponsive");
+    assertMatch(status.why!, new RegExp(`process ${pid}.*does not answer`));
+    const stop = await micro.run("stop");
+    assertCode(stop, 1);
+    assertMatch(stop.stderr, /does not answer: .*'hotboot reset'/);
+    assertEquals(await micro.qemuProcesses(), [pid!]);
+    assertMatch((await micro.run("reset")).stderr, /did not answer, and was killed/);
+    assertEquals(await micro.qemuProcesses(), []);
+  } finally {
+    try {
+      Deno.kill(pid!, "SIGCONT");
+    } catch {
+      // it has ended
+    }
+  }
 });
 
 Deno.test("an interrupt at any moment leaves no process and nothing that a later command would trust", async (t) => {
@@ -261,7 +305,7 @@ Deno.test("an interrupt at any moment leaves no process and nothing that a later
       const { code, said } = await interrupt(time, index % 2 ? "SIGINT" : "SIGTERM", "start");
       assert(code === 130 || code === 143 && said === "", `exit code ${code} after ${time.ms} ms: ${said}`);
       assertEquals(await micro.qemuProcesses(), [], `after ${time.ms} ms`);
-      assertEquals(JSON.parse(await micro.succeed("status", ["--json"])).snapshot, undefined);
+      assertEquals((await micro.status()).snapshot, undefined);
     }
   });
 
@@ -286,7 +330,7 @@ Deno.test("an interrupt at any moment leaves no process and nothing that a later
     for (const [index, ms] of moments(rounds(8, 24), tookMs).entries()) {
       const { code, said } = await interrupt({ ms }, index % 2 ? "SIGINT" : "SIGTERM", "start", "--no-fallback");
       assert([0, 130].includes(code) || code === 143 && said === "", `exit code ${code} after ${ms} ms: ${said}`);
-      const { state } = JSON.parse(await micro.succeed("status", ["--json"]));
+      const { state } = await micro.status();
       const running = await micro.qemuProcesses();
       assertEquals([state, running.length], code === 0 ? ["running", 1] : ["stopped", 0], `after ${ms} ms`);
       if (code === 0) await micro.succeed("stop", ["--discard"]);

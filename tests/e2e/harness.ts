@@ -15,6 +15,7 @@ import { onPath } from "../../lib/base/on_path.ts";
 import { IMAGE_PARTS } from "../../lib/image/image.ts";
 import type { InstanceRecord } from "../../lib/instance/record.ts";
 import type { StartResult } from "../../lib/emulator/start.ts";
+import type { Status } from "../../lib/emulator/status.ts";
 import type { Build, Profile, ScriptRecipe } from "../../lib/profile/profile.ts";
 import type { Arch } from "../../lib/vm/arch.ts";
 import { qemuProgram } from "../../lib/vm/probe.ts";
@@ -338,14 +339,25 @@ export class GuestHome implements AsyncDisposable {
     assert(time > before - within && time < after + within, `its clock says ${time} between ${before} and ${after}`);
   }
 
+  /** The directory of the profile's own instance. */
+  get instance(): string {
+    return `${this.home}/instances/${this.guest}`;
+  }
+
+  /** What `status` says, of an instance in any state. */
+  async status(...args: string[]): Promise<Status> {
+    const { stdout } = await this.run("status", ["--json", ...args]);
+    return JSON.parse(stdout);
+  }
+
   /** `instance.json`. */
-  async record(instance = "vm"): Promise<InstanceRecord> {
+  async record(instance: string = this.guest): Promise<InstanceRecord> {
     return JSON.parse(await Deno.readTextFile(`${this.home}/instances/${instance}/instance.json`));
   }
 
   /** The path of one of the running instance's sockets. */
   socket(name: "monitor" | "agent" | "migration"): string {
-    return `${this.home}/instances/vm/${name}.sock`;
+    return `${this.instance}/${name}.sock`;
   }
 
   /** The directory of the only snapshot. */
@@ -381,7 +393,7 @@ export class GuestHome implements AsyncDisposable {
   /** Ends what runs and removes the home. A QEMU that nothing in the home knows of is the test's failure. */
   async [Symbol.asyncDispose](): Promise<void> {
     const instances = await Array.fromAsync(Deno.readDir(`${this.home}/instances`)).catch(() => []);
-    for (const { name } of instances) await this.run("stop", ["--discard", "--instance", name]);
+    for (const { name } of instances) await this.run("reset", ["--instance", name]);
     const left = await this.qemuProcesses();
     for (const pid of left) Deno.kill(pid, "SIGKILL");
     await Deno.remove(this.directory, { recursive: true });

@@ -7,7 +7,7 @@ Deno.test("the first start captures, later ones resume, and what changed since i
   await using micro = await GuestHome.make();
 
   await t.step("before the first start there is nothing", async () => {
-    const status = JSON.parse(await micro.succeed("status", ["--json"]));
+    const status = await micro.status();
     assertEquals([status.state, status.running, status.snapshot], ["stopped", undefined, undefined]);
     const stop = await micro.run("stop");
     assertEquals([stop.code, stop.stdout], [0, ""]);
@@ -30,11 +30,11 @@ Deno.test("the first start captures, later ones resume, and what changed since i
     assertEquals(await micro.record(), before);
     const capture = await micro.run("capture");
     assertEquals([capture.code, capture.stdout], [1, ""]);
-    assertMatch(capture.stderr, /^hotboot: instance 'vm' runs: stop it first.*\n$/);
+    assertMatch(capture.stderr, /^hotboot: instance 'micro' runs: stop it first.*\n$/);
   });
 
   await t.step("status tells how it does", async () => {
-    const status = JSON.parse(await micro.succeed("status", ["--json"]));
+    const status = await micro.status();
     assertEquals(status.state, "running");
     assertEquals(status.running.health, { web: true });
     assertEquals(status.running.snapshot, snapshot);
@@ -105,12 +105,29 @@ Deno.test("instances of one snapshot run side by side and see nothing of each ot
   assertEquals((await micro.health()).uptime > 0, true);
 });
 
-Deno.test("another profile's instance is neither taken for this one's nor ended by a start", async () => {
+Deno.test("another profile's instance is touched by no command, running or suspended", async (t) => {
   await using micro = await GuestHome.make();
   await micro.start("--cold");
-  const run = await hotboot(["start", "--home", micro.home, "--profile", "demo"]);
-  assertEquals([run.code, run.stdout], [1, ""]);
-  assertMatch(run.stderr, /^hotboot: instance 'vm' runs profile 'micro': stop it first .*\n$/);
-  const status = await hotboot(["status", "--json", "--home", micro.home, "--profile", "demo"]);
-  assertEquals(JSON.parse(status.stdout).running.profile, "micro");
+  const demo = ["--home", micro.home, "--profile", "demo"];
+  const statusOf = async (...args: string[]) =>
+    JSON.parse((await hotboot(["status", "--json", ...demo, ...args])).stdout);
+  assertEquals([(await statusOf()).instance, (await statusOf()).state], ["demo", "stopped"]);
+
+  for (const state of ["running", "suspended"]) {
+    await t.step(state, async () => {
+      const { state: seen, of } = await statusOf("--instance", "micro");
+      assertEquals([seen, of], [state, "micro"]);
+      for (const args of [["start"], ["stop"], ["stop", "--discard"], ["reset"], ["credentials"], ["exec", "true"]]) {
+        const [verb, ...rest] = args;
+        const run = await hotboot([verb, ...demo, "--instance", "micro", ...rest]);
+        assertEquals([run.code, run.stdout], [1, ""], args.join(" "));
+        assertMatch(
+          run.stderr,
+          /^hotboot: instance 'micro' is \w+, and of profile 'micro': say --profile micro, or name another --instance\n$/,
+        );
+      }
+      assertEquals((await micro.status()).state, state);
+    });
+    if (state === "running") await micro.succeed("stop");
+  }
 });

@@ -84,7 +84,7 @@ Deno.test("a project's hotboot.json, with variables, a home of its own and a sec
       assertCode(await run(["start", "--no-fallback"]), 0);
       const removed = await run(["snapshot", "rm", "--all"]);
       assertCode(removed, 1);
-      assertMatch(removed.stderr, /stays: instance 'vm' \(running\) stands on it/);
+      assertMatch(removed.stderr, /stays: instance 'micro' \(running\) uses it/);
       assertCode(await run(["reset"]), 0);
       assertEquals(await Array.fromAsync(Deno.readDir(`${micro.home}/run`)), []);
     });

@@ -22,7 +22,7 @@ Deno.test("a file written after boot and before capture is on the resumed disk, 
     await agent.writeFile("/data/written", content);
     // On disk, and out of memory.
     // Meanwhile others are told how it is, and do not wait for the monitor.
-    assertEquals(JSON.parse(await micro.succeed("status", ["--json"])).state, "starting");
+    assertEquals((await micro.status()).state, "starting");
     assertMatch((await micro.run("exec", ["--", "true"])).stderr, /is still being started/);
     await agent.exec({ path: "/bin/sh", args: ["-c", "sync; echo 3 >/proc/sys/vm/drop_caches; echo yes >/www/ready"] });
   }

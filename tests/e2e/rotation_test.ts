@@ -12,7 +12,7 @@ const credentialsOf = async (home: GuestHome) => JSON.parse(await home.succeed("
 Deno.test("rotation: each start has its own secret, which 'credentials' shows while it lasts", async (t) => {
   await using micro = await secretMicro(ROTATE);
   const served = async () => (await (await fetch(`http://127.0.0.1:${micro.port}/token`)).text()).trim();
-  const file = `${micro.home}/instances/vm/credentials.json`;
+  const file = `${micro.instance}/credentials.json`;
   const seen = new Set<string>();
 
   for (const [title, ...args] of [["captured"], ["resumed", "--no-fallback"], ["booted", "--cold"]]) {
@@ -28,7 +28,7 @@ Deno.test("rotation: each start has its own secret, which 'credentials' shows wh
       assert(!(run.stdout + run.stderr).includes(TOKEN));
       assertEquals((await Deno.stat(file)).mode! & 0o777, 0o600);
       assertEquals(await micro.succeed("credentials", ["--env"]), `TOKEN=${TOKEN}\n`);
-      assertEquals(JSON.parse(await micro.succeed("status", ["--json"])).running.secrets, "rotated");
+      assertEquals((await micro.status()).running.secrets, "rotated");
       assertEquals(JSON.parse(await micro.succeed("start", ["--json"])).credentials, file); // it runs already
       await micro.succeed("stop", ["--discard"]);
       assert(!await exists(file));
@@ -89,7 +89,7 @@ Deno.test("rotation: whatever goes wrong in the guest is told without the secret
       assertMatch(run.stderr, /^hotboot: not resumed: /m);
       assertNotMatch(run.stderr, /[0-9a-f]{64}/);
       assertEquals(await micro.qemuProcesses(), []);
-      assertEquals(JSON.parse(await micro.succeed("status", ["--json"])).state, "stopped");
+      assertEquals((await micro.status()).state, "stopped");
     });
   }
 
@@ -130,7 +130,7 @@ Deno.test("rotation: what fails only after a resume ends in a cold boot with sec
   await t.step("QEMU is killed in the middle", async () => {
     await using micro = await secretMicro("", onResume("echo now >/dev/ttyS0; sleep 60"), { captured: true });
     const start = micro.spawn("start", "--quiet", "--no-fallback");
-    const log = `${micro.home}/instances/vm/serial.log`;
+    const log = `${micro.instance}/serial.log`;
     await until(async () => (await Deno.readTextFile(log).catch(() => "")).includes("now"), "the rotation");
     for (const pid of await micro.qemuProcesses()) Deno.kill(pid, "SIGKILL");
     const { code, stderr } = await start.output();
@@ -139,7 +139,7 @@ Deno.test("rotation: what fails only after a resume ends in a cold boot with sec
       new TextDecoder().decode(stderr),
       /^hotboot: not resumed: QEMU ended before the guest was healthy: [^\n]*SIGKILL/m,
     );
-    assertEquals(await Array.fromAsync(Deno.readDir(`${micro.home}/instances/vm`), ({ name }) => name), ["serial.log"]);
+    assertEquals(await Array.fromAsync(Deno.readDir(`${micro.instance}`), ({ name }) => name), ["serial.log"]);
   });
 });
 

@@ -26,7 +26,7 @@ function projectMicro(options: GuestOptions = {}): Promise<GuestHome> {
   }, options);
 }
 
-const stateOf = async (micro: GuestHome) => JSON.parse(await micro.succeed("status", ["--json"])).state;
+const stateOf = async (micro: GuestHome) => (await micro.status()).state;
 const VARIABLES = 'echo "$API_URL|$API_TOKEN|$PROJECT_ID|$VITE_KEY|$PRICE|$OWN"';
 
 /** Reads on until `text` has come. */
@@ -201,9 +201,9 @@ Deno.test("--config-file: a project is made of it, and its keys are told", async
     assertEquals(await micro.succeed("start", ["--json", "--config-file", link]), first.stdout);
     await micro.succeed("stop");
     assertEquals(await micro.succeed("start", ["--config-file", file]), first.stdout);
-    for await (const { name } of Deno.readDir(`${micro.home}/instances/vm`)) {
+    for await (const { name } of Deno.readDir(`${micro.instance}`)) {
       if (!/\.(json|log)$/.test(name) || name === "credentials.json") continue;
-      assert(!(await Deno.readTextFile(`${micro.home}/instances/vm/${name}`)).includes(TOKEN), name);
+      assert(!(await Deno.readTextFile(`${micro.instance}/${name}`)).includes(TOKEN), name);
     }
   });
 

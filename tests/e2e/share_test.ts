@@ -189,7 +189,7 @@ Deno.test("share: a guest that cannot mount it is not up", async (t) => {
       const run = await micro.run("start", ["--quiet", "--cold"]);
       assertCode(run, 1);
       assertMatch(run.stderr, /^hotboot: [^\n]*hotboot-test-a,b [^\n]*No such file or directory[^\n]*\n$/);
-      assertEquals((await Deno.stat(`${micro.home}/instances/vm/serial.log`)).size, 0); // before the guest has run
+      assertEquals((await Deno.stat(`${micro.instance}/serial.log`)).size, 0); // before the guest has run
     });
   } finally {
     await Deno.remove(shared, { recursive: true }).catch(() => {});

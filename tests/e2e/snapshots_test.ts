@@ -41,22 +41,22 @@ Deno.test("snapshots are listed, with who stands on them and why they are of no 
       arch: ARCH,
       engine: "instant",
       state: "usable",
-      usedBy: [{ instance: "vm", state: "running" }],
+      usedBy: [{ instance: "micro", state: "running" }],
     });
     assertEquals(created!.replaceAll(/[-:]|\.\d+/g, ""), id.replace(/-.*/, ""));
     assert(apparentBytes > 256 << 20 && bytes > 10 << 20 && bytes < apparentBytes, `${bytes} of ${apparentBytes}`);
     const table = await micro.succeed("snapshot ls");
     assertMatch(table, new RegExp(`^id .*\\n${id}  micro ${ARCH}  instant .* vm \\(running\\)  yes\\n$`));
-    assertRefused(await micro.run("snapshot rm", [id]), /stays: instance 'vm' \(running\) stands on it/);
+    assertRefused(await micro.run("snapshot rm", [id]), /stays: instance 'micro' \(running\) uses it/);
     assertRefused(await micro.run("snapshot rm", ["--all"]), /'hotboot reset --instance vm' drops that$/);
   });
   await t.step("so does one that is suspended, or shut down", async () => {
     await micro.succeed("stop");
-    assertEquals((await list(micro))[0].usedBy, [{ instance: "vm", state: "suspended" }]);
-    assertRefused(await micro.run("snapshot rm", [id.slice(0, 8)]), /instance 'vm' \(suspended\) stands on it/);
+    assertEquals((await list(micro))[0].usedBy, [{ instance: "micro", state: "suspended" }]);
+    assertRefused(await micro.run("snapshot rm", [id.slice(0, 8)]), /instance 'micro' \(suspended\) uses it/);
     assertEquals((await micro.start("--no-fallback")).origin, "continue");
     await micro.succeed("stop", ["--shutdown"]);
-    assertEquals((await list(micro))[0].usedBy, [{ instance: "vm", state: "shut down" }]);
+    assertEquals((await list(micro))[0].usedBy, [{ instance: "micro", state: "shut down" }]);
     await micro.succeed("stop", ["--discard"]);
   });
   await t.step("what a crash has left does not", async () => {
@@ -173,7 +173,7 @@ Deno.test("prune removes what is stale and what crashes have left, and nothing t
     await micro.writeProfile({ memory: 320 });
     const run = await micro.run("snapshot prune");
     assertEquals(run.stdout, "freed 0 B\n");
-    assertMatch(run.stderr, new RegExp(`snapshot ${id} stays: instance 'vm' \\(suspended\\) stands on it`));
+    assertMatch(run.stderr, new RegExp(`snapshot ${id} stays: instance 'micro' \\(suspended\\) uses it`));
     await micro.succeed("stop", ["--discard"]);
     assertMatch(await micro.succeed("snapshot prune"), /cannot be resumed here: the memory was 256 MiB and is 320 MiB/);
     assertEquals(await list(micro), []);

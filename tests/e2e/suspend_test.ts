@@ -9,8 +9,8 @@ import { assertCode, GuestHome } from "./harness.ts";
 import { killLater, moments, rounds, until } from "./pace.ts";
 
 const files = (home: GuestHome) =>
-  Array.fromAsync(Deno.readDir(`${home.home}/instances/vm`), ({ name }) => name).then((names) => names.sort());
-const stateOf = async (home: GuestHome) => JSON.parse(await home.succeed("status", ["--json"])).state;
+  Array.fromAsync(Deno.readDir(`${home.instance}`), ({ name }) => name).then((names) => names.sort());
+const stateOf = async (home: GuestHome) => (await home.status()).state;
 const KEPT = ["disk.qcow2", "kept.json", "memory.state", "serial.log"];
 
 Deno.test("a suspended instance goes on exactly where it was, as often as one likes", async (t) => {
@@ -83,7 +83,7 @@ Deno.test("what is suspended is kept when it cannot go on, and says why", async 
   await using micro = await GuestHome.started();
   await micro.exec("sh", "-c", "echo disk >/data/here; sync");
   await micro.succeed("stop");
-  const directory = `${micro.home}/instances/vm`;
+  const directory = `${micro.instance}`;
   const aside = `${micro.directory}/aside`;
   await copy(directory, aside);
   const refuses = (title: string, damage: () => Promise<unknown>, why: RegExp) =>
@@ -115,7 +115,7 @@ Deno.test("what is suspended is kept when it cannot go on, and says why", async 
   await t.step("a capture would drop it, and does not", async () => {
     const run = await micro.run("capture", ["--force"]);
     assertCode(run, 1);
-    assertMatch(run.stderr, /instance 'vm' is suspended, which a capture would drop/);
+    assertMatch(run.stderr, /instance 'micro' is suspended, which a capture would drop/);
   });
   await t.step("QEMU that ends while it loads has lost nothing", async () => {
     const env = await micro.wrappedQemu((qemu) =>
@@ -142,14 +142,14 @@ Deno.test("a suspend that fails, or is interrupted or killed at any moment, lose
   const alive = async () => assertEquals(await micro.exec("cat", "/run/here", "/data/here"), "memory\ndisk\n");
 
   await t.step("no room for the memory", async () => {
-    await ensureDir(`${micro.home}/instances/vm/memory.state/x`);
+    await ensureDir(`${micro.instance}/memory.state/x`);
     const run = await micro.run("stop");
     assertCode(run, 1);
     assertMatch(
       run.stderr,
       /not suspended, and the guest runs on: [^\n]*; 'hotboot stop --shutdown' keeps only its disk\n$/,
     );
-    await Deno.remove(`${micro.home}/instances/vm/memory.state`, { recursive: true });
+    await Deno.remove(`${micro.instance}/memory.state`, { recursive: true });
     await alive();
   });
   const took = async (verb: string) => {
@@ -226,6 +226,6 @@ Deno.test("an image that a suspended instance stands on is not replaced under it
   await micro.succeed("stop");
   const run = await micro.run("build", ["--force"]);
   assertCode(run, 1);
-  assertMatch(run.stderr, /^hotboot: instance 'vm' is suspended and stands on the present image[^\n]*\n$/);
+  assertMatch(run.stderr, /^hotboot: instance 'micro' is suspended and uses the present image[^\n]*\n$/);
   assertEquals((await micro.start()).origin, "continue");
 });

@@ -1,0 +1,181 @@
+/** What state an instance is in, from what is written down and from who answers. */
+
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { HotbootError } from "../../lib/base/error.ts";
+import { instancePath } from "../../lib/instance/channels.ts";
+import type { Emulator } from "../../lib/instance/emulator.ts";
+import { privateDirectory } from "../../lib/instance/home.ts";
+import { lockInstance } from "../../lib/instance/locks.ts";
+import { type InstanceRecord, writeRecord } from "../../lib/instance/record.ts";
+import { requireUp, settledState, stateOf } from "../../lib/instance/state.ts";
+import { play, testEmulator, testRecord } from "./emulators.ts";
+import { Refusal } from "./played_machine.ts";
+import { withDirectory } from "./temporary.ts";
+
+const MEMORY: InstanceRecord["memory"] = {
+  guest: { clock: "date", clockOffsetMs: 0, stoppedAt: 0, reseeds: false, frozen: [], notFrozen: [] },
+  state: { size: 0, sample: "" },
+};
+
+async function kindOf(emulator: Emulator, options?: { isOwner?: boolean }): Promise<string> {
+  await using state = await stateOf(emulator, options);
+  return state.kind === "paused" ? `paused (${state.runState})` : state.kind;
+}
+
+Deno.test("state: without a QEMU it is what the record says", async () => {
+  await withDirectory(async (directory) => {
+    const emulator = await testEmulator(directory);
+    assertEquals(await kindOf(emulator), "stopped");
+    await privateDirectory(emulator.home.instance(emulator.instance));
+    const at = "2026-01-01T00:00:00.000Z";
+    for (
+      const [expected, changes] of [
+        ["crashed", {}],
+        ["crashed", { phase: "stopping" }],
+        ["crashed", { phase: "starting" }],
+        ["stopped", { phase: "starting", isDiskKept: false }],
+        ["shut down", { phase: "stopped", ended: { how: "shut down", at } }],
+        ["suspended", { phase: "stopped", ended: { how: "suspended", at }, memory: MEMORY }],
+        ["suspended", { phase: "starting", memory: MEMORY }], // killed before its guest has run
+      ] as const
+    ) {
+      await writeRecord(emulator, testRecord(changes as object));
+      assertEquals(await kindOf(emulator), expected, JSON.stringify(changes));
+    }
+  });
+});
+
+Deno.test("state: with a QEMU it is what that says", async () => {
+  await withDirectory(async (directory) => {
+    const emulator = await testEmulator(directory);
+    const { machine, record } = await play(emulator);
+    using _machine = machine;
+    assertEquals(await kindOf(emulator), "running");
+    for (const status of ["paused", "io-error", "postmigrate", "guest-panicked"]) {
+      machine.status = status;
+      assertEquals(await kindOf(emulator), `paused (${status})`);
+    }
+    machine.status = "running";
+    await writeRecord(emulator, { ...record, phase: "stopping" }); // a stop was killed, or has failed
+    assertEquals(await kindOf(emulator), "running");
+    await writeRecord(emulator, { ...record, phase: "starting" });
+    assertEquals(await kindOf(emulator), "abandoned");
+    await writeRecord(emulator, { ...record, phase: "stopped", memory: MEMORY });
+    assertEquals(await kindOf(emulator), "abandoned");
+    await writeRecord(emulator, { ...record, uuid: crypto.randomUUID() }); // somebody else's
+    assertEquals(await kindOf(emulator), "crashed");
+  });
+});
+
+Deno.test("state: while another command is at it nobody touches the monitor", async () => {
+  await withDirectory(async (directory) => {
+    const emulator = await testEmulator(directory);
+    for (const phase of ["starting", "stopping"] as const) {
+      const { machine } = await play(emulator, { phase });
+      using _machine = machine;
+      using _lock = await lockInstance(emulator);
+      assertEquals(await kindOf(emulator), phase);
+      assertEquals(machine.commands, []);
+      assertEquals(await kindOf(emulator, { isOwner: true }), phase === "starting" ? "abandoned" : "running");
+    }
+  });
+});
+
+Deno.test("state: what cannot be understood is damaged, whatever runs", async () => {
+  await withDirectory(async (directory) => {
+    const emulator = await testEmulator(directory);
+    const { machine } = await play(emulator);
+    for (const text of ["{", "", "{}", "[]", '"x"', "null", '{"profile":"demo"}']) {
+      await Deno.writeTextFile(instancePath(emulator, "record"), text);
+      assertEquals(await kindOf(emulator), "damaged", text);
+      const error = await assertRejects(() => settledState(emulator), HotbootError);
+      assertMatch(error.message, /instance.json .*'hotboot reset' drops it, with its disk \(.*disk\.qcow2\)/);
+    }
+    await Deno.remove(instancePath(emulator, "record"));
+    assertEquals(await kindOf(emulator), "damaged"); // it runs, and nobody knows what
+    machine[Symbol.dispose]();
+    assertEquals(await kindOf(emulator), "stopped");
+    await Deno.writeTextFile(instancePath(emulator, "record"), "");
+    assertEquals(await kindOf(emulator), "damaged");
+  });
+});
+
+Deno.test("state: a QEMU that does not answer is said, with its process and what to do", async () => {
+  await withDirectory(async (directory) => {
+    const emulator = await testEmulator(directory);
+    const { machine } = await play(emulator, { pid: 4711 });
+    using _machine = machine;
+    machine.answers["query-uuid"] = () => new Refusal("busy with itself");
+    assertEquals(await kindOf(emulator), "unresponsive");
+    const error = await assertRejects(() => requireUp(emulator), HotbootError);
+    assertMatch(error.message, /\(process 4711\) does not answer: .*busy with itself.*'hotboot reset'/);
+  });
+});
+
+Deno.test("state: no command acts on another profile's machine, nor on one that is not up", async () => {
+  await withDirectory(async (directory) => {
+    const emulator = await testEmulator(directory);
+    const other = { ...emulator, profile: { ...emulator.profile, name: "other" } };
+    const { machine, record } = await play(emulator);
+    for (const refused of [requireUp, settledState]) {
+      const error = await assertRejects(() => refused(other), HotbootError);
+      assertMatch(error.message, /is running, and of profile 'demo': say --profile demo, or name another --instance/);
+    }
+    machine[Symbol.dispose]();
+    await assertRejects(() => settledState(other), HotbootError, "is crashed, and of profile 'demo'");
+    await assertRejects(() => requireUp(emulator), HotbootError, "it is crashed: 'hotboot start' has it go on");
+    await writeRecord(emulator, { ...record, isDiskKept: false, phase: "starting" });
+    await assertRejects(() => requireUp(emulator), HotbootError, "does not run: 'hotboot start' starts it");
+  });
+});
+
+Deno.test("state: what a killed command has left is ended by the next one", async () => {
+  await withDirectory(async (directory) => {
+    const emulator = await testEmulator(directory);
+    const { machine } = await play(emulator, { phase: "starting", isDiskKept: false });
+    await using state = await settledState(emulator);
+    assertEquals([state.kind, machine.commands.at(-1)], ["stopped", "quit"]);
+  });
+});
+
+Deno.test("state: what version 0.1 has left is taken over", async () => {
+  await withDirectory(async (directory) => {
+    const emulator = await testEmulator(directory);
+    const path = emulator.home.instance(emulator.instance);
+    await privateDirectory(path);
+    const common = { profile: "demo", identity: { memory: "1024 MiB" }, secrets: "rotated" };
+    const stopped = "2026-01-01T00:00:00.000Z";
+    await Deno.writeTextFile(
+      `${path}/kept.json`,
+      JSON.stringify({ ...common, how: "suspended", stopped, memory: MEMORY }),
+    );
+    {
+      await using state = await stateOf(emulator);
+      assertEquals(state.kind, "suspended");
+      const record = "record" in state ? state.record! : testRecord();
+      assertEquals([record.secrets, record.identity, record.memory], [
+        "rotated",
+        common.identity,
+        MEMORY,
+      ]);
+      await writeRecord(emulator, record);
+    }
+    assertEquals(await kindOf(emulator), "suspended"); // in its new form
+    await Deno.writeTextFile(`${path}/kept.json`, JSON.stringify({ ...common, how: "shut down", stopped }));
+    await Deno.remove(`${path}/instance.json`);
+    assertEquals(await kindOf(emulator), "shut down");
+    await Deno.writeTextFile(`${path}/kept.json`, "");
+    assertEquals(await kindOf(emulator), "damaged"); // and not "nothing kept"
+    await Deno.remove(`${path}/kept.json`);
+    const running = {
+      ...common,
+      uuid: crypto.randomUUID(),
+      state: "running",
+      origin: "resume",
+      started: stopped,
+      ports: {},
+    };
+    await Deno.writeTextFile(`${path}/instance.json`, JSON.stringify(running));
+    assertEquals(await kindOf(emulator), "crashed");
+  });
+});

@@ -1,0 +1,110 @@
+/** Who uses which image and which snapshot, and what is kept from being removed or replaced for that. */
+
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { HotbootError } from "../../lib/base/error.ts";
+import { sha256File } from "../../lib/base/hash.ts";
+import { findId } from "../../lib/emulator/snapshots.ts";
+import { imagePath, imageRecordPath, readImage } from "../../lib/image/image.ts";
+import { openStore, putInPlace, temporaryPath } from "../../lib/image/store.ts";
+import { instancePath } from "../../lib/instance/channels.ts";
+import type { Emulator } from "../../lib/instance/emulator.ts";
+import { privateDirectory } from "../../lib/instance/home.ts";
+import { IMAGE_DISK } from "../../lib/instance/identity.ts";
+import { writeRecord } from "../../lib/instance/record.ts";
+import { requireUnused, usersOfSnapshots } from "../../lib/instance/users.ts";
+import { createOverlay } from "../../lib/vm/qcow2.ts";
+import { testEmulator, testRecord } from "./emulators.ts";
+import { withDirectory } from "./temporary.ts";
+
+const SNAPSHOT = "20260101T000000Z-abcd";
+
+/** Puts an image in place with something of its own in it, and gives the digest of its disk. */
+async function putImage(emulator: Emulator, size: number): Promise<string> {
+  using _lock = await openStore(emulator);
+  const path = temporaryPath(emulator);
+  await createOverlay(path, "x", size);
+  const origin = { kind: "build", recipe: String(size) } as const;
+  const { record } = await putInPlace(emulator, { disk: { path, sha256: await sha256File(path) } }, origin);
+  return record.files.disk.sha256;
+}
+
+async function writeInstance(emulator: Emulator, instance: string, ...changes: Parameters<typeof testRecord>) {
+  const one = { ...emulator, instance };
+  await privateDirectory(one.home.instance(instance));
+  await writeRecord(one, testRecord(...changes));
+  return one;
+}
+
+Deno.test("users: those that run, are suspended, shut down or crashed use their snapshot and their image", async () => {
+  await withDirectory(async (directory) => {
+    const emulator = await testEmulator(directory);
+    const image = { [IMAGE_DISK]: "digest" };
+    const at = "2026-01-01T00:00:00.000Z";
+    await writeInstance(emulator, "a", { snapshot: SNAPSHOT, identity: image });
+    const ended = { how: "shut down", at } as const;
+    await writeInstance(emulator, "b", { snapshot: SNAPSHOT, phase: "stopped", ended });
+    await writeInstance(emulator, "c", { snapshot: SNAPSHOT, phase: "starting", isDiskKept: false, identity: image });
+    assertEquals((await usersOfSnapshots(emulator)).get(SNAPSHOT), [
+      { instance: "a", state: "crashed" },
+      { instance: "b", state: "shut down" },
+    ]);
+    const error = await assertRejects(() => requireUnused(emulator, "digest"), HotbootError);
+    assertMatch(error.message, /instance 'a' is crashed and uses the present image/);
+    await requireUnused(emulator, "other");
+    await requireUnused(emulator, undefined);
+  });
+});
+
+Deno.test("users: of a damaged instance its disk says what it is on top of", async () => {
+  await withDirectory(async (directory) => {
+    const emulator = await testEmulator(directory);
+    const one = await writeInstance(emulator, "a", { snapshot: SNAPSHOT });
+    await createOverlay(instancePath(one, "disk"), `../../snapshots/demo-amd64/${SNAPSHOT}/disk.qcow2`, 1 << 20);
+    await Deno.writeTextFile(instancePath(one, "record"), "");
+    assertEquals((await usersOfSnapshots(emulator)).get(SNAPSHOT), [{ instance: "a", state: "damaged" }]);
+    await assertRejects(() => requireUnused(emulator, "any"), HotbootError, "instance 'a' is damaged");
+  });
+});
+
+Deno.test("image store: an image that is used by the time the new one is there stays as it was", async () => {
+  await withDirectory(async (directory) => {
+    const emulator = await testEmulator(directory);
+    const digest = await putImage(emulator, 1 << 20);
+    await writeInstance(emulator, "a", { identity: { [IMAGE_DISK]: digest } });
+    await assertRejects(() => putImage(emulator, 2 << 20), HotbootError, "uses the present image");
+    assertEquals((await readImage(emulator))?.record.files.disk.sha256, digest);
+    await Deno.remove(emulator.home.instance("a"), { recursive: true });
+    assert(await putImage(emulator, 2 << 20) !== digest);
+  });
+});
+
+Deno.test("image store: whoever corrects a description does not do so over a newer one", async () => {
+  await withDirectory(async (directory) => {
+    const emulator = await testEmulator(directory);
+    await putImage(emulator, 1 << 20);
+    const path = imagePath(emulator, "disk");
+    const before = await Deno.readTextFile(imageRecordPath(emulator));
+    await Deno.utime(path, new Date(), new Date());
+    {
+      using _lock = await openStore(emulator); // another puts one in place
+      await readImage(emulator);
+      assertEquals(await Deno.readTextFile(imageRecordPath(emulator)), before);
+    }
+    await readImage(emulator);
+    assert(await Deno.readTextFile(imageRecordPath(emulator)) !== before);
+  });
+});
+
+Deno.test("snapshots: an id is the beginning of one, and not nothing", () => {
+  assertEquals(findId([SNAPSHOT], "2026", "demo"), SNAPSHOT);
+  assertEquals(findId(["a", SNAPSHOT], undefined, "demo"), SNAPSHOT);
+  for (const prefix of ["", "b"]) {
+    try {
+      findId([SNAPSHOT], prefix, "demo");
+    } catch (error) {
+      assert(error instanceof HotbootError);
+      continue;
+    }
+    throw new Error(`'${prefix}' was found`);
+  }
+});
