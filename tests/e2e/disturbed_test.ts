@@ -5,6 +5,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { ensureDir } from "@std/fs/ensure-dir";
 import { exists } from "@std/fs/exists";
 import { toText } from "@std/streams/to-text";
+import { importArguments, ROOT } from "../../dev/deno.ts";
 import { assertCode, freePort, GuestHome, hotboot } from "./harness.ts";
 import { until } from "./pace.ts";
 import { lackOfSmallDisks, smallDisk, testUnless } from "./needs.ts";
@@ -190,10 +191,14 @@ testUnless(await lackOfSmallDisks(), "a home on a disk that is full is said to b
 Deno.test("the project's tasks work in a directory with spaces and letters of all kinds", async () => {
   const directory = await Deno.makeTempDir({ prefix: "hotböot test " });
   try {
-    await copyHome(new URL("../../", import.meta.url).pathname, `${directory}/my projé`);
+    await Deno.mkdir(`${directory}/my projé`);
+    for await (const { name } of Deno.readDir(ROOT)) {
+      if (![".git", ".cache", "dist"].includes(name)) await copyHome(ROOT + name, `${directory}/my projé/${name}`);
+    }
     const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
       args: ["task", "-q", "hotboot", "--version"],
       cwd: `${directory}/my projé`,
+      env: { HOTBOOT_IMPORTS: (await importArguments()).length > 0 ? "npm" : "jsr" }, // which .cache would say
     }).output();
     assertEquals(code, 0, new TextDecoder().decode(stderr));
     assertMatch(new TextDecoder().decode(stdout), /^hotboot \d+\.\d+\.\d+\n$/);

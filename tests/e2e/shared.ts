@@ -74,17 +74,15 @@ async function copyCaptured(from: string, to: string): Promise<void> {
 
 /** Tells machines apart by everything in their profiles but what no snapshot depends on. */
 async function machineDigest({ arch, qemu, profile }: GuestHome): Promise<string> {
-  const { secrets: _, rotation: __, project: ___, environment: ____, ports, share, ...rest }: Profile = JSON.parse(
-    await Deno.readTextFile(profile),
-  );
-  const config = JSON.stringify(rest.config ?? {});
+  const machine: Profile = JSON.parse(await Deno.readTextFile(profile));
+  const config = JSON.stringify(machine.config ?? {});
   assert(!config.includes("${instance."), `a snapshot with this in it is one home's own: ${config}`);
-  const told = Object.entries(ports).map(([name, { guest, host }]) => [
-    name,
-    guest,
-    config.includes(`\${ports.${name}.host}`) && host,
-  ]);
-  const text = JSON.stringify([arch, qemu, rest, told, share && { ...share, path: "" }]);
+  for (const name of ["secrets", "rotation", "project", "environment"] as const) delete machine[name];
+  if (machine.share) machine.share.path = "";
+  for (const [name, port] of Object.entries(machine.ports)) {
+    if (!config.includes(`\${ports.${name}.host}`)) port.host = 0; // the guest is not told
+  }
+  const text = JSON.stringify([arch, qemu, machine]);
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
   return encodeHex(new Uint8Array(digest)).slice(0, 16);
 }
