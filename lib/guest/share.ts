@@ -12,16 +12,34 @@ import { Timeline } from "../base/timeline.ts";
 
 /**
  * Unmounts what has the tag $1. What is in use for a moment is tried again. Nothing is touched where a container has it
- * mounted for itself: that would have to be given it back, and only the container could. Mounts that follow others do so
- * when they go, too (the kernel's documentation, "Shared Subtrees"; proc(5), mountinfo: shared, master).
+ * mounted for itself: that would have to be given it back, and only the container could. A container's mount is none of its
+ * own where what it is mounted on follows what the guest's is mounted on: it goes when that goes (the kernel's
+ * documentation, "Shared Subtrees"; proc(5), mountinfo: shared, master).
  */
 const UNMOUNT = `others() {
-  grep -s " - 9p $1 " /proc/[0-9]*/mountinfo | while read -r file_id _ _ _ at options; do
-    case " $options" in *" shared:"*|*" master:"*) continue;; esac
-    grep -q "^\${file_id#*:} " /proc/self/mountinfo && continue
-    process=\${file_id%/mountinfo:*}
-    read -r name <"$process/comm" && echo "'$name' (process \${process#/proc/}) has them at $at in a container"
-  done | head -n 1
+  grep -Hs '' /proc/self/mountinfo /proc/[0-9]*/mountinfo | awk -v tag="$1" '
+    {
+      split($1, part, ":"); file = part[1]; id = part[2]; groups = ""
+      for (i = 7; i < NF && $i != "-"; i++) if ($i ~ /^(shared|master):/) groups = groups " " substr($i, 8)
+      peers[file, id] = groups
+      if (file == "/proc/self/mountinfo") guest[id]
+      if ($(i + 1) != "9p" || $(i + 2) != tag) next
+      of[++count] = file; mount[count] = id; on[count] = $2; at[count] = $5
+    }
+    END {
+      for (n = 1; n <= count; n++) if (mount[n] in guest) {
+        split(peers[of[n], on[n]], group, " ")
+        for (i in group) leads[group[i]]
+      }
+      for (n = 1; n <= count; n++) if (!(mount[n] in guest)) {
+        follows = 0
+        split(peers[of[n], on[n]], group, " ")
+        for (i in group) if (group[i] in leads) follows = 1
+        if (!follows) { split(of[n], part, "/"); print part[3], at[n]; exit }
+      }
+    }' | while read -r process at; do
+      read -r name <"/proc/$process/comm" && echo "'$name' (process $process) has them at $at in a container"
+    done
 }
 others=$(others "$1")
 [ -z "$others" ] || { echo "$others" >&2; exit 1; }

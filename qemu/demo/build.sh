@@ -33,6 +33,7 @@ debootstrap_debian "$arch" /dev/null --variant=minbase --format=null "${small_de
   --essential-hook="tar-in $work/guest.tar /" \
   --customize-hook="bash '$here/../shared/machine.sh' \"\$1\" demo" \
   --customize-hook="bash '$here/../shared/services.sh' \"\$1\"" \
+  --customize-hook='chroot "$1" systemctl -q enable emulated-cpu.service' \
   --customize-hook="bash '$here/../make_disk.sh' 4G \"\$1\"" \
   --customize-hook="copy-out /hotboot/kernel /hotboot/initrd /hotboot/disk.qcow2 $work"
 mv "$work"/{kernel,initrd,disk.qcow2} "$out"

@@ -6,7 +6,7 @@ root=$1 name=$2
 : >"$root/etc/machine-id" # empty: each machine has its own for as long as it runs, and no boot is a "first" one
 echo "$name" >"$root/etc/hostname"
 printf '127.0.0.1 localhost %s\n' "$name" >"$root/etc/hosts"
-chroot "$root" systemctl -q enable systemd-networkd.service emulated-cpu.service
+chroot "$root" systemctl -q enable systemd-networkd.service
 # Nothing that an emulator does not need runs, or keeps its boot waiting.
 chroot "$root" systemctl -q mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
   e2scrub_reap.service fstrim.timer systemd-networkd-wait-online.service systemd-timesyncd.service \

@@ -143,7 +143,7 @@ export const PROFILES = {
   micro: `${ROOT}qemu/micro/profile.json`,
   demo: `${ROOT}qemu/demo/profile.json`,
   efi: `${ROOT}tests/e2e/efi/profile.json`,
-  "stack-like": `${ROOT}tests/e2e/stack_like.json`,
+  "stack-standin": `${ROOT}tests/e2e/standin/profile.json`,
 };
 export type Guest = keyof typeof PROFILES;
 

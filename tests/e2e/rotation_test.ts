@@ -28,7 +28,7 @@ Deno.test("rotation: each start has its own secret, which 'credentials' shows wh
       assert(!(run.stdout + run.stderr).includes(TOKEN));
       assertEquals((await Deno.stat(file)).mode! & 0o777, 0o600);
       assertEquals(await micro.succeed("credentials", ["--env"]), `TOKEN=${TOKEN}\n`);
-      assertEquals((await micro.status()).running.secrets, "rotated");
+      assertEquals((await micro.status()).running?.secrets, "rotated");
       assertEquals(JSON.parse(await micro.succeed("start", ["--json"])).credentials, file); // it runs already
       await micro.succeed("stop", ["--discard"]);
       assert(!await exists(file));

@@ -1,152 +1,287 @@
-/** The built-in stack profile, as its users call it, on the guest that stands in for the stack. */
-// needs: stack-like
+// needs: stack-standin
+
+/** The built-in profile `stack`, as its users call it, on the guest that stands in for theirs: see standin/user-data.yaml. */
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { exists } from "@std/fs/exists";
-import { GitHubServer } from "./github_server.ts";
-import { ARCH, assertCode, freePort, GuestHome, hotboot } from "./harness.ts";
+import { ARCH, assertCode } from "./harness.ts";
+import { PLACEHOLDERS, PORT_PREFIX, SECRETS, StackHome, warnings } from "./stack_home.ts";
 
-const PREFIX = "STACK_SEED_INTERNAL_PROJECT_";
+const ACCEPTED = { client: 200, server: 200, admin: 200, cron: 200 };
+const REFUSED = { client: 401, server: 401, admin: 401, cron: 401 };
+/** What a file without a config gets. */
+const EMPTY_CONFIG = "export const config = {};\n";
 
-Deno.test("stack: its image is captured, resumed and rotated where and how its users' variables say", async (t) => {
-  await using guest = await GuestHome.make({ guest: "stack-like" });
-  const home = `${guest.directory}/emulator`;
-  await using github = new GitHubServer("stack-auth/stack-auth");
-  const disk = await Deno.readFile(`${guest.home}/images/stack-like-${ARCH}.qcow2`);
-  github.release("emulator-dev-latest", [{ name: `stack-emulator-${ARCH}.qcow2`, bytes: disk }]);
-  const ports = { dashboard: freePort(), backend: freePort(), minio: freePort(), inbucket: freePort() };
-  const env = {
-    ...Object.fromEntries(
-      Object.entries(ports).map(([name, port]) => [`EMULATOR_${name.toUpperCase()}_PORT`, `${port}`]),
-    ),
-    HOTBOOT_HOME: "",
-    HOTBOOT_TEST_HOME: guest.directory,
-    STACK_EMULATOR_HOME: home,
-    EMULATOR_RAM: "1024",
-    EMULATOR_CPUS: "2",
-    PORT_PREFIX: "92",
-    HOTBOOT_GITHUB_API: github.api,
-    HOTBOOT_DOWNLOAD_HOSTS: new URL(github.storage.origin).host,
-    GITHUB_TOKEN: "",
-    GH_TOKEN: "",
-  };
-  const run = (args: string[], more: Record<string, string> = {}) =>
-    hotboot(args, { cwd: guest.directory, env: { ...env, ...more } });
-  const json = async (args: string[], more?: Record<string, string>) => {
-    const done = await run([...args, "--json"], more);
-    assertCode(done, 0);
-    return JSON.parse(done.stdout);
-  };
-  const file = `${home}/run/vm/internal-pck`;
+Deno.test("stack: pulled, captured, resumed with secrets and the host's files of its own, suspended, booted", async (t) => {
+  await using stack = await StackHome.make();
+  const { directory, ports, github } = stack;
+  const healthy = { backend: true, dashboard: true, MinIO: true, Inbucket: true };
 
-  try {
-    await t.step("its image is pulled, and only that when there is to be no snapshot", async () => {
-      const pulled = await json(["pull"], { EMULATOR_NO_SNAPSHOT: "1" });
-      assertEquals([pulled.pulled, pulled.snapshot], [true, undefined]);
-      assertEquals(pulled.paths.disk, `${home}/images/stack-emulator-${ARCH}.qcow2`);
-      assertEquals(pulled.origin.repository, "stack-auth/stack-auth");
-    });
+  await t.step("only the emulator's releases are listed", async () => {
+    github.release("v2.8.1", [{ name: "stack.tgz", bytes: new Uint8Array(1) }]);
+    github.release("emulator-main-latest", []);
+    const tags = (await stack.json(["list-releases"])).map(({ tag }: { tag: string }) => tag);
+    assertEquals(tags, ["emulator-dev-latest", "emulator-main-latest"]);
+  });
 
-    await t.step("the first start captures", async () => {
-      const started = await json(["start"]);
-      assertEquals(started.origin, "resume");
-      const url = (port: number) => `http://127.0.0.1:${port}`;
-      const urls = Object.fromEntries(Object.entries(ports).map(([name, port]) => [name, url(port)]));
-      assertEquals(started.urls, { ...urls, oauth: url(9214) });
-      const status = await json(["status"]);
-      assertEquals(status.running.health, { backend: true, dashboard: true, MinIO: true, Inbucket: true });
-      assertEquals((await fetch(`${url(9214)}/.well-known/openid-configuration`)).status, 200);
-      const config = await (await fetch(`${urls.backend}/api/v1/config`)).json();
-      assertEquals(config, {
-        STACK_EMULATOR_PORT_PREFIX: "92",
-        STACK_EMULATOR_DASHBOARD_HOST_PORT: `${ports.dashboard}`,
-        STACK_EMULATOR_BACKEND_HOST_PORT: `${ports.backend}`,
-        STACK_EMULATOR_MINIO_HOST_PORT: `${ports.minio}`,
-        STACK_EMULATOR_INBUCKET_HOST_PORT: `${ports.inbucket}`,
-        STACK_EMULATOR_VM_DIR_HOST: `${home}/run/vm`,
-      });
-    });
+  await t.step("its image is pulled, and only that when there is to be no snapshot", async () => {
+    const pulled = await stack.json(["pull"], { EMULATOR_NO_SNAPSHOT: "1" });
+    assertEquals([pulled.pulled, pulled.snapshot, pulled.paths.disk], [true, undefined, stack.disk]);
+    assertEquals(pulled.origin.repository, "stack-auth/stack-auth");
+    assertEquals((await stack.status()).code, 1);
+  });
 
-    await t.step("its key is in internal-pck, and the next start has another", async () => {
-      const before = await Deno.readTextFile(file);
-      assertMatch(before, /^[0-9a-f]{64}$/);
-      assertEquals((await Deno.stat(file)).mode! & 0o777, 0o600);
-      assertEquals((await json(["credentials"]))[`${PREFIX}PUBLISHABLE_CLIENT_KEY`], before);
-      assertCode(await run(["stop", "--discard"]), 0);
-      assert(!await exists(file));
-      assertEquals((await json(["start", "--no-fallback"])).origin, "resume");
-      assertNotEquals(await Deno.readTextFile(file), before);
-      assertCode(await run(["stop", "--discard"]), 0);
-    });
+  await t.step("a config file that is not there is told before anything is started", async () => {
+    const run = await stack.run(["start", "--config-file", "missing.ts"]);
+    assertCode(run, 1);
+    assertEquals(run.stderr, `hotboot: there is no config file at missing.ts\n`);
+  });
 
-    const config = `${guest.directory}/stack.config.ts`;
-    await Deno.writeTextFile(config, "export const config = {};\n");
-    let project: Record<string, string>;
-    await t.step("a config file's project: its keys are printed, and nothing else", async () => {
-      const started = await run(["start", "--config-file", "stack.config.ts"]);
-      assertCode(started, 0);
-      project = JSON.parse(started.stdout);
-      assertEquals(Object.keys(project), ["project_id", "publishable_client_key", "secret_server_key"]);
-      const headers = { "x-stack-secret-server-key": project.secret_server_key };
-      const current = await fetch(`http://127.0.0.1:${ports.backend}/api/v1/projects/current`, { headers });
-      assertEquals((await current.json()).id, project.project_id);
-    });
+  await t.step("the first start captures", async () => {
+    const { origin, urls } = await stack.start();
+    assertEquals(origin, "resume");
+    const hosts = { ...ports, oauth: Number(`${PORT_PREFIX}14`) };
+    const expected = Object.entries(hosts).map(([name, port]) => [name, `http://localhost:${port}`]);
+    assertEquals(urls, Object.fromEntries(expected));
+    const { code, running } = await stack.status();
+    assertEquals([code, running.health], [0, healthy]);
+    assertEquals((await fetch(`${urls.oauth}/.well-known/openid-configuration`)).status, 200);
+  });
 
-    await t.step("what the host shares is there, and cannot be written", async () => {
-      const inGuest = (...command: string[]) => run(["exec", "--", ...command]);
-      assertEquals((await inGuest("cat", `/host${config}`)).stdout, "export const config = {};\n");
-      const written = await inGuest("sh", "-c", `echo changed >/host${config}`);
-      assertNotEquals(written.code, 0);
-      assertMatch(written.stderr, /Read-only/i);
-    });
+  await t.step("its machine and its container know what only the host does", async () => {
+    const names = [
+      "DASHBOARD_PORT",
+      "NEXT_PUBLIC_STACK_API_URL",
+      "STACK_S3_PUBLIC_ENDPOINT",
+      "STACK_EMULATOR_VM_DIR_HOST",
+    ];
+    assertEquals(
+      (await stack.inContainer(`printf '%s\\n' ${names.map((name) => `"$${name}"`).join(" ")}`)).split("\n"),
+      [
+        `${PORT_PREFIX}01`,
+        `http://localhost:${ports.backend}`,
+        `http://localhost:${ports.minio}/stack-storage`,
+        ...["", ""],
+      ],
+    );
+    assertMatch(await dashboardScript(stack), RegExp(`"http://localhost:${ports.backend}"`));
+  });
 
-    await t.step("suspended, it goes on with its keys, its projects and its share", async () => {
-      const before = await Deno.readTextFile(file);
-      assertCode(await run(["stop"]), 0);
-      assertEquals(await Deno.readTextFile(file), before);
-      assertEquals((await json(["start", "--no-fallback"])).origin, "continue");
-      assertEquals(await Deno.readTextFile(file), before);
-      assertEquals(JSON.parse((await run(["start", "--config-file", config])).stdout), project);
-      assertCode(await run(["exec", "--", "test", "-f", `/host${config}`]), 0);
-      assertCode(await run(["stop", "--discard"]), 0);
-    });
+  await t.step("cloud-init has left nothing in it but what was asked for", async () => {
+    const size = Number(await stack.exec("sh", "-c", "df --output=size -B1048576 / | tail -1"));
+    assert(size > 3700 && size < 4096, `${size} MiB`);
+    assertEquals(
+      await stack.exec("sh", "-c", "systemctl is-active cloud-init cloud-final || true"),
+      "inactive\n".repeat(2),
+    );
+    assertEquals(await stack.exec("sh", "-c", "ls -d /var/lib/cloud/instance* 2>/dev/null || true"), "");
+    assertMatch(await stack.exec("cat", "/etc/machine-id"), /^[0-9a-f]{32}\n$/);
+    assertEquals(await stack.exec("systemctl", "--failed", "--no-legend"), "");
+  });
 
-    await t.step("run: a program while it is up, with the project in its environment", async () => {
-      const done = await run(["run", "-q", "--config-file", config, "--", "sh", "-c", "env; exit 7"]);
-      assertCode(done, 7);
-      const names = ["PROJECT_ID", "PUBLISHABLE_CLIENT_KEY", "API_URL"];
-      const found = Object.fromEntries(done.stdout.split("\n").map((line) => line.split("=")));
-      for (const prefix of ["", "NEXT_PUBLIC_", "VITE_", "EXPO_PUBLIC_"]) {
-        for (const name of names) assertEquals(found[`${prefix}STACK_${name}`], found[`STACK_${name}`], prefix + name);
+  await t.step("each resume has keys of its own, which are proven", async () => {
+    const seen = new Set<string>();
+    for (let count = 0; count < 5; count++) {
+      await stack.succeed(["stop", "--discard"]);
+      assertEquals(await stack.internalPck(), undefined);
+      const run = await stack.run(["start", "--no-fallback", "--verbose"]);
+      assertCode(run, 0);
+      assertEquals(warnings(run), []);
+      assertEquals(run.stderr.match(/^hotboot: proven: /gm)?.length, 9, run.stderr);
+      const keys = await stack.keys();
+      for (const key of Object.values(keys)) seen.add(key);
+      assertEquals(await stack.statuses(keys), ACCEPTED);
+      assertEquals(await stack.statuses(PLACEHOLDERS), REFUSED);
+      const script = await dashboardScript(stack);
+      assert(script.includes(keys.client) && !script.includes(PLACEHOLDERS.client), script);
+      assertEquals(await stack.internalPck(), keys.client);
+      assertEquals((await Deno.stat(stack.file("internal-pck"))).mode! & 0o777, 0o600);
+    }
+    assertEquals(seen.size, 5 * Object.keys(SECRETS).length);
+  });
+
+  const config = `${directory}/stack.config.ts`;
+  const open = async (file: string) => JSON.parse(await stack.succeed(["start", "--quiet", "--config-file", file]));
+  let project: Record<string, string>;
+  await t.step("an empty config file gets a config, through the share, and its project has keys", async () => {
+    await Deno.writeTextFile(config, "");
+    project = await open("stack.config.ts");
+    assertEquals(Object.keys(project), ["project_id", "publishable_client_key", "secret_server_key"]);
+    assertEquals(await Deno.readTextFile(config), EMPTY_CONFIG);
+    assertEquals(await statusOf(stack, project), 200);
+    assertEquals(await statusOf(stack, { ...project, secret_server_key: PLACEHOLDERS.server }), 401);
+  });
+
+  await t.step("one that is there stays as it is, and has a project of its own", async () => {
+    const other = `${directory}/a directory/other.ts`;
+    await Deno.mkdir(`${directory}/a directory`);
+    await Deno.writeTextFile(other, "export const config = { teams: {} };\n");
+    const { project_id } = await open(other);
+    assertNotEquals(project_id, project.project_id);
+    assertEquals(await Deno.readTextFile(other), "export const config = { teams: {} };\n");
+    assertEquals(await open(config), project);
+  });
+
+  await t.step("suspended, it goes on with its keys, its projects and the host's files", async () => {
+    const before = await stack.keys();
+    await stack.succeed(["stop"]);
+    assertEquals((await stack.status()).state, "suspended");
+    assertEquals(await stack.internalPck(), before.client);
+    await Deno.writeTextFile(config, "export const config = { changed: true };\n");
+    assertEquals((await stack.start("--no-fallback")).origin, "continue");
+    assertEquals(await stack.keys(), before);
+    assertEquals(await stack.statuses(before), ACCEPTED);
+    assertEquals(await open(config), project);
+    assertEquals(await stack.inContainer(`cat '/host${config}'`), "export const config = { changed: true };\n");
+  });
+
+  await t.step("a container that was started anew has its placeholders back, until the next start", async () => {
+    const before = await stack.keys();
+    await stack.exec("systemctl", "restart", "stack.service");
+    const lost = await healthyAgain(stack);
+    assertEquals([lost.code, lost.state], [1, "running"]);
+    assertMatch(lost.running.lostSecrets, /^the backend refuses the placeholder of the publishable client key \(/);
+    const run = await stack.run(["start"]);
+    assertCode(run, 0);
+    assertMatch(run.stderr, /warning: its own secrets were no longer in effect, and are put in again: /);
+    assertEquals((await stack.status()).code, 0);
+    assertEquals(await stack.keys(), before);
+    assertEquals(await stack.statuses(before), ACCEPTED);
+    assertEquals(await open(config), project);
+  });
+
+  await t.step("it has the host's files for itself then, so the guest is not suspended, and goes on", async () => {
+    const run = await stack.run(["stop"]);
+    assertCode(run, 1);
+    assertMatch(
+      run.stderr,
+      /: the guest uses the host's files: '[^']+' \(process \d+\) has them at \/host in a container; /,
+    );
+    assertEquals(await open(config), project);
+    await stack.succeed(["reset"]);
+  });
+
+  await t.step("run: a line for the shell while it is up, with the project in its environment", async () => {
+    const done = await stack.run(["run", "-q", "--config-file", config, "env; exit 7"]);
+    assertCode(done, 7);
+    assertEquals(warnings(done), []);
+    const found = Object.fromEntries(done.stdout.split("\n").map((line) => line.split("=")));
+    for (const name of ["PROJECT_ID", "PUBLISHABLE_CLIENT_KEY", "API_URL"]) {
+      for (const prefix of ["NEXT_PUBLIC_", "VITE_", "EXPO_PUBLIC_"]) {
+        assertEquals(found[`${prefix}STACK_${name}`], found[`STACK_${name}`], prefix + name);
       }
-      assertMatch(found.STACK_PROJECT_ID, /^[0-9a-f-]{36}$/);
-      assertMatch(
-        `${found.STACK_PUBLISHABLE_CLIENT_KEY} ${found.STACK_SECRET_SERVER_KEY}`,
-        /^[0-9a-f]{64} [0-9a-f]{64}$/,
-      );
-      assertEquals(found.STACK_API_URL, `http://127.0.0.1:${ports.backend}`);
-      assertEquals((await json(["status"])).state, "suspended");
-      assertCode(await run(["reset"]), 0);
-    });
+    }
+    assertEquals(found.STACK_API_URL, `http://127.0.0.1:${ports.backend}`);
+    assertEquals((await stack.status()).state, "suspended");
+    await stack.succeed(["start", "--no-fallback"]);
+    assertEquals(
+      await statusOf(stack, { project_id: found.STACK_PROJECT_ID, secret_server_key: found.STACK_SECRET_SERVER_KEY }),
+      200,
+    );
+    await stack.succeed(["reset"]);
+  });
 
-    await t.step("without rotation the guest has the placeholders, and there is no such file", async () => {
-      const started = await run(["start", "--no-fallback"], { EMULATOR_NO_ROTATION: "1" });
-      assertCode(started, 0);
-      assertMatch(started.stderr, /secrets were NOT rotated/);
-      assert(!await exists(file));
-      const headers = { "x-stack-publishable-client-key": `${"0".repeat(62)}ff` };
-      const current = await fetch(`http://127.0.0.1:${ports.backend}/api/v1/projects/current`, { headers });
-      assertEquals((await current.json()).id, "internal");
-    });
+  await t.step("without rotation the placeholders are in effect, and in internal-pck", async () => {
+    const run = await stack.run(["start", "--no-fallback"], { EMULATOR_NO_ROTATION: "1" });
+    assertCode(run, 0);
+    assertEquals(warnings(run).length, 1);
+    assertMatch(run.stderr, /secrets were NOT rotated/);
+    assertEquals(await stack.internalPck(), PLACEHOLDERS.client);
+    assertEquals(await stack.statuses(PLACEHOLDERS), ACCEPTED);
+    assertEquals(await statusOf(stack, await open(config)), 200);
+    await stack.succeed(["stop", "--discard"]);
+    assertEquals(await stack.internalPck(), undefined);
+  });
 
-    await t.step("its limits are those of the variables", async () => {
-      assertCode(await run(["reset"]), 0);
-      const late = await run(["start"], { EMULATOR_READY_TIMEOUT: "1", EMULATOR_NO_SNAPSHOT: "1" });
-      assertCode(late, 1);
-      assertMatch(late.stderr, /not healthy.* 1(\.0+)? ?s/);
-      assert(late.stderr.includes("backend"), late.stderr);
-    });
-  } finally {
-    await run(["reset"]);
-  }
+  await t.step("a disk of another program's, where the instance's is to be, is kept", async () => {
+    await Deno.writeTextFile(stack.file("disk.qcow2"), "of another program");
+    await stack.succeed(["stop"]);
+    assertEquals(await Deno.readTextFile(stack.file("disk.qcow2")), "of another program");
+    const run = await stack.run(["start", "--no-fallback"]);
+    assertCode(run, 0);
+    const [, aside] = run.stderr.match(/warning: \S+\/disk\.qcow2 is not hotboot's: it is kept as (\S+)\n/) ?? [];
+    assertEquals(await Deno.readTextFile(aside), "of another program");
+    await stack.succeed(["stop", "--discard"]);
+    assertEquals(await Deno.readTextFile(aside), "of another program");
+  });
+
+  await t.step(
+    "an image that was put in its place by hand is taken over, and no pull replaces it unasked",
+    async () => {
+      const record = stack.disk.replace(/qcow2$/, "json");
+      await Deno.remove(record); // which nobody has who puts a disk there
+      const { image, code } = await stack.status();
+      assertEquals([code, image], [1, {
+        error: `${stack.disk}, which hotboot has not put there: 'hotboot start' takes it over`,
+      }]);
+      const refused = await stack.run(["pull", "--skip-snapshot"]);
+      assertCode(refused, 1);
+      assertMatch(refused.stderr, /was put there by somebody else than hotboot, and is kept: --force replaces it/);
+      assertEquals((await stack.start("--no-fallback")).origin, "resume");
+      assertEquals((await stack.status()).image.origin, { kind: "adopted" });
+      await stack.succeed(["stop", "--discard"]);
+      assertCode(await stack.run(["pull", "--skip-snapshot"]), 1);
+      const pulled = await stack.json(["pull", "--skip-snapshot", "--force"]);
+      assertEquals([pulled.pulled, pulled.origin.kind], [true, "release"]);
+    },
+  );
+
+  await t.step("a snapshot that is damaged is not resumed, but captured anew", async () => {
+    const snapshots = `${stack.home}/snapshots/stack-emulator-${ARCH}`;
+    const [before] = Array.from(Deno.readDirSync(snapshots), ({ name }) => name);
+    await Deno.truncate(`${snapshots}/${before}/ram`, 4096);
+    const run = await stack.run(["start", "--json"]);
+    assertCode(run, 0);
+    assertEquals(warnings(run).length, 1);
+    assertMatch(run.stderr, /warning: not resumed: snapshot \S+ is damaged: /);
+    const { origin, snapshot } = JSON.parse(run.stdout);
+    assertEquals(origin, "resume");
+    assertNotEquals(snapshot, before);
+    await stack.succeed(["stop", "--discard"]);
+  });
+
+  await t.step("its limits are those of the variables, and EMULATOR_NO_SNAPSHOT boots it", async () => {
+    const late = await stack.run(["start"], { EMULATOR_READY_TIMEOUT: "1", EMULATOR_NO_SNAPSHOT: "1" });
+    assertCode(late, 1);
+    assertMatch(late.stderr, /^hotboot: cold boot \(1024 MiB/m);
+    assertMatch(late.stderr, /not healthy within 1 s: [^\n]*backend/);
+  });
+
+  await t.step("booted, it has its own keys and the host's files, and can be suspended", async () => {
+    assertEquals((await stack.start("--cold")).origin, "cold boot");
+    const keys = await stack.keys();
+    assertEquals(await stack.statuses(keys), ACCEPTED);
+    assertEquals(await stack.statuses(PLACEHOLDERS), REFUSED);
+    await Deno.writeTextFile(config, "");
+    project = await open(config);
+    assertEquals(await Deno.readTextFile(config), EMPTY_CONFIG);
+    await stack.succeed(["stop"]);
+    assertEquals((await stack.start("--no-fallback")).origin, "continue");
+    assertEquals(await stack.keys(), keys);
+    assertEquals(await open(config), project);
+  });
 });
+
+/** The script that the dashboard's page has. */
+async function dashboardScript({ ports }: StackHome): Promise<string> {
+  const origin = `http://127.0.0.1:${ports.dashboard}`;
+  const page = await (await fetch(`${origin}/handler/sign-in`)).text();
+  return await (await fetch(origin + page.match(/<script src="([^"]+)"/)![1])).text();
+}
+
+/** What the backend answers to a project's key. */
+async function statusOf(stack: StackHome, project: Record<string, string>): Promise<number> {
+  const { status } = await stack.ask("/api/v1/projects/current", {
+    "x-stack-project-id": project.project_id,
+    "x-stack-access-type": "server",
+    "x-stack-secret-server-key": project.secret_server_key,
+  });
+  return status;
+}
+
+/** What `status` says as soon as all services are healthy once more. */
+async function healthyAgain(stack: StackHome) {
+  for (;;) {
+    const status = await stack.status();
+    if (Object.values(status.running.health).every(Boolean)) return status;
+  }
+}

@@ -1,0 +1,170 @@
+/** A home for the built-in profile `stack`, as its users have one: all is said by variables, and the image comes from GitHub. */
+
+import { assertEquals } from "@std/assert";
+import type { StartResult } from "../../lib/emulator/start.ts";
+import { GitHubServer } from "./github_server.ts";
+import { ARCH, assertCode, freePort, GuestHome, hotboot, type Run, spawnHotboot } from "./harness.ts";
+
+const PREFIX = "STACK_SEED_INTERNAL_PROJECT_";
+/** The secrets' names. */
+export const SECRETS = {
+  client: `${PREFIX}PUBLISHABLE_CLIENT_KEY`,
+  server: `${PREFIX}SECRET_SERVER_KEY`,
+  admin: `${PREFIX}SUPER_SECRET_ADMIN_KEY`,
+  cron: "CRON_SECRET",
+};
+/** What the image has in their places. */
+export const PLACEHOLDERS = {
+  client: placeholder("f"),
+  server: placeholder("e"),
+  admin: placeholder("d"),
+  cron: placeholder("c"),
+};
+/** The secrets' values, by what they are for. */
+export type Keys = typeof PLACEHOLDERS;
+/** The first digits of the guest's ports. */
+export const PORT_PREFIX = "92";
+
+function placeholder(digit: string): string {
+  return "0".repeat(32) + digit.repeat(32);
+}
+
+export class StackHome implements AsyncDisposable {
+  /** The directory that hotboot is called in. */
+  readonly directory: string;
+  /** STACK_EMULATOR_HOME. */
+  readonly home: string;
+  /** The image's disk, once it has been pulled. */
+  readonly disk: string;
+  /** The host's ports. */
+  readonly ports = { dashboard: freePort(), backend: freePort(), minio: freePort(), inbucket: freePort() };
+  readonly github = new GitHubServer("stack-auth/stack-auth");
+  readonly #guest: GuestHome;
+  readonly #env: Record<string, string>;
+
+  private constructor(guest: GuestHome) {
+    this.#guest = guest;
+    this.directory = guest.directory;
+    this.home = `${guest.directory}/emulator`;
+    this.disk = `${this.home}/images/stack-emulator-${ARCH}.qcow2`;
+    const ports = Object.entries(this.ports).map(([name, port]) => [`EMULATOR_${name.toUpperCase()}_PORT`, `${port}`]);
+    this.#env = {
+      ...Object.fromEntries(ports),
+      HOTBOOT_HOME: "",
+      HOTBOOT_TEST_HOME: guest.directory,
+      STACK_EMULATOR_HOME: this.home,
+      EMULATOR_RAM: "1024",
+      EMULATOR_CPUS: "2",
+      EMULATOR_READY_TIMEOUT: "900", // no machine is too slow
+      EMULATOR_SNAPSHOT_READY_TIMEOUT: "300",
+      PORT_PREFIX,
+      HOTBOOT_GITHUB_API: this.github.api,
+      HOTBOOT_DOWNLOAD_HOSTS: new URL(this.github.storage.origin).host,
+      GITHUB_TOKEN: "",
+      GH_TOKEN: "",
+    };
+  }
+
+  /** One whose release has the stand-in's disk. */
+  static async make(): Promise<StackHome> {
+    const guest = await GuestHome.make({ guest: "stack-standin" });
+    const made = new StackHome(guest);
+    const bytes = await Deno.readFile(`${guest.home}/images/stack-standin-${ARCH}.qcow2`);
+    made.github.release("emulator-dev-latest", [{ name: `stack-emulator-${ARCH}.qcow2`, bytes }]);
+    return made;
+  }
+
+  /** A file of the instance. */
+  file(name: string): string {
+    return `${this.home}/run/vm/${name}`;
+  }
+
+  /** The text of `internal-pck`, in which the key is for the CLI's own use, or `undefined` when there is none. */
+  internalPck(): Promise<string | undefined> {
+    return Deno.readTextFile(this.file("internal-pck")).catch(() => undefined);
+  }
+
+  run(args: string[], env: Record<string, string> = {}): Promise<Run> {
+    return hotboot(args, { cwd: this.directory, env: { ...this.#env, ...env } });
+  }
+
+  spawn(args: string[], env: Record<string, string> = {}): Deno.ChildProcess {
+    return spawnHotboot(args, { cwd: this.directory, env: { ...this.#env, ...env } });
+  }
+
+  /** A run that must succeed, without a warning; gives what it printed. */
+  async succeed(args: string[], env?: Record<string, string>): Promise<string> {
+    const done = await this.run(args, env);
+    assertCode(done, 0);
+    assertEquals(warnings(done), []);
+    return done.stdout;
+  }
+
+  /** The same with `--json`. */
+  // deno-lint-ignore no-explicit-any -- each command has its own
+  async json(args: string[], env?: Record<string, string>): Promise<any> {
+    return JSON.parse(await this.succeed([...args, "--json"], env));
+  }
+
+  /** Starts it, by nothing but a resume or what is told. */
+  start(...args: string[]): Promise<StartResult> {
+    return this.json(["start", ...args]);
+  }
+
+  /** What `status` says, and its exit code. */
+  async status() {
+    const { code, stdout } = await this.run(["status", "--json"]);
+    return { code, ...JSON.parse(stdout) };
+  }
+
+  /** What a program in the guest prints. */
+  exec(...command: string[]): Promise<string> {
+    return this.succeed(["exec", "--", ...command]);
+  }
+
+  /** What a line of shell in the container prints. */
+  inContainer(line: string): Promise<string> {
+    return this.exec("docker", "exec", "stack", "bash", "-c", line);
+  }
+
+  /** The keys of this run. */
+  async keys(): Promise<Keys> {
+    const all = await this.json(["credentials"]);
+    return Object.fromEntries(Object.entries(SECRETS).map(([what, name]) => [what, all[name]])) as Keys;
+  }
+
+  /** The statuses that the backend has for the keys. */
+  async statuses(keys: Keys): Promise<Record<keyof Keys, number>> {
+    const header = { client: "publishable-client-key", server: "secret-server-key", admin: "super-secret-admin-key" };
+    const current = async (access: keyof typeof header) =>
+      (await this.ask("/api/v1/projects/current", {
+        "x-stack-project-id": "internal",
+        "x-stack-access-type": access,
+        [`x-stack-${header[access]}`]: keys[access],
+      })).status;
+    return {
+      client: await current("client"),
+      server: await current("server"),
+      admin: await current("admin"),
+      cron: (await this.ask("/api/latest/internal/email-queue-step", { authorization: `Bearer ${keys.cron}` })).status,
+    };
+  }
+
+  /** Asks the backend. */
+  async ask(path: string, headers: Record<string, string> = {}): Promise<{ status: number; text: string }> {
+    const response = await fetch(`http://127.0.0.1:${this.ports.backend}${path}`, { headers });
+    return { status: response.status, text: await response.text() };
+  }
+
+  /** Ends what runs. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.run(["reset"]);
+    await this.github[Symbol.asyncDispose]();
+    await this.#guest[Symbol.asyncDispose]();
+  }
+}
+
+/** A run's warnings; that the machine is slow is none of the emulator's. */
+export function warnings({ stderr }: Run): string[] {
+  return stderr.split("\n").filter((line) => line.startsWith("hotboot: warning: ") && !line.includes("HOTBOOT_ACCEL="));
+}
