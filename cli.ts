@@ -27,17 +27,6 @@ function help(): string {
   ].join("\n");
 }
 
-/**
- * Closes the files that are about to be made to other users. No file depends on it, since from Deno 2.9 on it takes sys
- * permission for everything, which a compiled hotboot does not have: it is for what QEMU may come to make.
- */
-async function closeNewFiles(): Promise<void> {
-  const descriptor = { name: "sys", kind: "umask" } as unknown as Deno.PermissionDescriptor;
-  // Up to 2.8 it needs no permission and there is none of this name.
-  const state = await Deno.permissions.query(descriptor).then(({ state }) => state, () => "granted");
-  if (state === "granted") Deno.umask(0o077);
-}
-
 /** What is known of the command when it fails. */
 interface Progress {
   name?: string;
@@ -82,7 +71,6 @@ async function runCommand(
     return OK;
   }
   Object.assign(progress, { name, isVerbose: parsed.switches.has("verbose") });
-  if (!name.startsWith("iso ")) await closeNewFiles(); // its files are not hotboot's
   const { launch } = await import("./lib/cli/permissions/launcher.ts");
   return await launch(new URL(import.meta.url), name, command, parsed, interrupts);
 }

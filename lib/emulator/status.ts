@@ -70,6 +70,7 @@ export interface Status {
  *
  * @param emulator Which, from {@linkcode openEmulator}.
  * @returns What there is. What is wrong with the instance, the image or the snapshot is in it, and nothing is thrown for that.
+ * @throws The reason of the emulator's signal, when that aborts.
  *
  * @example
  * ```ts

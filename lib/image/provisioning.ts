@@ -8,6 +8,8 @@ import type { Reporter } from "../instance/emulator.ts";
 /** How many of the guest's last lines are shown when it fails. */
 const LAST_LINES = 20;
 const POLL_MS = 200;
+/** How much is taken up at one look, and of a line that does not end: a guest may print without end. */
+const [MOST_BYTES, LONGEST_LINE] = [1 << 20, 1 << 16];
 /** How often those who wait are told that it goes on, when nothing else is to be told. */
 const HEARTBEAT_MS = 30_000;
 
@@ -35,7 +37,7 @@ export class LineTail {
   async lines(): Promise<string[]> {
     const bytes = await this.#newBytes();
     const lines = (this.#rest + this.#decoder.decode(bytes, { stream: true })).split("\n");
-    this.#rest = lines.pop()!;
+    this.#rest = lines.pop()!.slice(-LONGEST_LINE);
     return lines.map(printable).filter((line) => line !== "");
   }
 
@@ -43,7 +45,7 @@ export class LineTail {
     try {
       using file = await Deno.open(this.#path);
       const { size } = await file.stat();
-      const bytes = new Uint8Array(Math.max(0, size - this.#position));
+      const bytes = new Uint8Array(Math.min(Math.max(0, size - this.#position), MOST_BYTES));
       const got = await readAt(file, this.#position, bytes);
       this.#position += got;
       return bytes.subarray(0, got);

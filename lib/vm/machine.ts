@@ -153,7 +153,8 @@ export function qemuArguments(machine: Machine, launch: Launch): string[] {
     ...(provisioning ? ["-chardev", option("file", { id: "progress", path: provisioning.progressLog })] : []),
     ...["-netdev", netdevArgument(machine)],
     ...(machine.share ? shareArguments(machine.share) : []),
-    ...["-chardev", option("file", { id: "serial", path: channels.serialLog })],
+    // append: a log that has been shortened goes on at its new end.
+    ...["-chardev", option("file", { id: "serial", path: channels.serialLog, append: "on" })],
     ...["-chardev", option("socket", { id: "agent", server: "on", wait: "off", path: channels.agent })],
     ...["-chardev", option("socket", { id: "monitor", server: "on", wait: "off", path: channels.monitor })],
     ...["-mon", "chardev=monitor,mode=control"],

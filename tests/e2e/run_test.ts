@@ -63,11 +63,13 @@ Deno.test("run: a command has an emulator that is up, and what was started goes 
 
   let token = "";
   await t.step("its environment, input, output and exit code", async () => {
-    const command = ["sh", "-c", `${VARIABLES}; cat; echo "$1" >&2; exit 5`, "sh", "a  'b\""];
+    const command = ["sh", "-c", `umask; ${VARIABLES}; cat; echo "$1" >&2; exit 5`, "sh", "a  'b\""];
     const stdin = new TextEncoder().encode("typed\n");
     const run = await micro.run("run", ["--quiet", "--", ...command], { stdin, env: { OWN: "kept" } });
     assertCode(run, 5);
-    const [url, secret, ...rest] = run.stdout.split("|");
+    const [mask, ...lines] = run.stdout.split("\n");
+    assertEquals(Number.parseInt(mask, 8), Deno.umask()); // what the command makes is its user's
+    const [url, secret, ...rest] = lines.join("\n").split("|");
     assertEquals([url, rest.join("|")], [`http://127.0.0.1:${micro.port}`, "||5$|kept\ntyped\n"]);
     assertMatch(run.stderr, /^(hotboot: warning: [^\n]*perl[^\n]*\n)?a {2}'b"\n$/);
     token = secret;

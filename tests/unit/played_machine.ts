@@ -21,6 +21,11 @@ class Served implements Disposable {
   #clients = new Set<Deno.Conn>();
 
   constructor(path: string, serve: (connection: Deno.Conn) => Promise<void>) {
+    try {
+      Deno.removeSync(path); // as QEMU does: one that has ended has left its own
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
     const listener = this.#listener = Deno.listen({ transport: "unix", path });
     (async () => {
       for await (const connection of listener) {

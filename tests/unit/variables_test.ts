@@ -144,7 +144,7 @@ const stackWith = (values: Values) => parseProfile(JSON.stringify(stack), "stack
 
 Deno.test("stack: it is what its users know, and their variables change it", () => {
   const plain = stackWith({});
-  assertEquals(plain.home, { directory: "~/.stack/emulator", instances: "run", images: "images" });
+  assertEquals(plain.home, { directory: "~/.stack/emulator", instances: "run", images: "images", instance: "vm" });
   assertEquals(plain.machine, { memory: 4096, cpus: 4 });
   assertEquals(plain.timeouts, { boot: 240, resume: 45 });
   assertEquals(
@@ -165,7 +165,8 @@ Deno.test("stack: it is what its users know, and their variables change it", () 
     EMULATOR_READY_TIMEOUT: "100",
     EMULATOR_SNAPSHOT_READY_TIMEOUT: "10",
   });
-  assertEquals(changed.home, { directory: "/work/emulator", instances: "/run/dir", images: "/image/dir" });
+  const changedHome = { directory: "/work/emulator", instances: "/run/dir", images: "/image/dir", instance: "vm" };
+  assertEquals(changed.home, changedHome);
   assertEquals(changed.machine, { memory: 2048, cpus: 2 });
   assertEquals(changed.timeouts, { boot: 100, resume: 10 });
   assertEquals(changed.rotation!.timeout, 10);

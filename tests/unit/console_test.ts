@@ -1,0 +1,29 @@
+import { assertEquals } from "@std/assert";
+import { ensureDir } from "@std/fs/ensure-dir";
+import { trimConsole } from "../../lib/instance/console.ts";
+import { instancePath } from "../../lib/instance/channels.ts";
+import { testEmulator } from "./emulators.ts";
+import { withDirectory } from "./temporary.ts";
+
+const MIB = 2 ** 20;
+
+Deno.test("console: a log that a guest has filled is shortened to its end, which QEMU appends to; another stays", () =>
+  withDirectory(async (directory) => {
+    const emulator = await testEmulator(directory);
+    const path = instancePath(emulator, "serial");
+    await trimConsole(emulator); // there is none
+    await ensureDir(emulator.home.instance(emulator.instance));
+    using qemu = await Deno.open(path, { append: true, create: true });
+
+    await qemu.write(new TextEncoder().encode("begun\n"));
+    await trimConsole(emulator);
+    assertEquals(await Deno.readTextFile(path), "begun\n");
+
+    await qemu.truncate(80 * MIB);
+    await qemu.write(new TextEncoder().encode("last words\n"));
+    await trimConsole(emulator);
+    await qemu.write(new TextEncoder().encode("and more\n"));
+    const bytes = await Deno.readFile(path);
+    assertEquals(bytes.length, 16 * MIB + "and more\n".length);
+    assertEquals(new TextDecoder().decode(bytes.subarray(-20)), "last words\nand more\n");
+  }));
