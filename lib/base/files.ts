@@ -21,6 +21,11 @@ function growingPath(target: string): string {
   return `${target}.${Deno.pid}.tmp`;
 }
 
+/** The name of what was to become a file, where `name` is one of what grows to be it. */
+export function replacedName(name: string): string | undefined {
+  return name.match(/^(.+)\.\d+\.tmp$/)?.[1];
+}
+
 /** All that replacing the file at `path` touches, known beforehand, so that permission can be given for exactly that. */
 export async function replacedPaths(path: string): Promise<string[]> {
   const target = await Deno.realPath(path).catch(() => path);

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { replacedName } from "../base/files.ts";
 import { TEMPORARY_PREFIX } from "../snapshot/store.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { imageLock, isLocked, snapshotsLock, tryLock } from "../instance/locks.ts";
@@ -125,7 +126,7 @@ async function imageLeftovers({ home }: Emulator): Promise<Map<string, string[]>
   const found = new Map<string, string[]>();
   for (const name of await names(home.images)) {
     const [, made] = name.match(/^\.tmp-(.+-(?:amd64|arm64))-[0-9a-f-]{36}$/) ?? [];
-    const [, described] = name.match(/^(.+-(?:amd64|arm64))\.json\.[0-9a-f]{8}\.tmp$/) ?? [];
+    const [, described] = replacedName(name)?.match(/^(.+-(?:amd64|arm64))\.json$/) ?? [];
     // Descriptions are corrected without the lock, too.
     const isOver = made !== undefined || (described !== undefined && await isAbandoned(`${home.images}/${name}`));
     const key = made ?? described;
@@ -138,7 +139,7 @@ async function imageLeftovers({ home }: Emulator): Promise<Map<string, string[]>
 async function cacheLeftovers({ home }: Emulator): Promise<string[]> {
   const found: string[] = [];
   for (const name of await names(home.cache)) {
-    if (!/\.tmp$|\.[0-9a-f]{8}-[0-9a-f-]{27}$/.test(name)) continue;
+    if (replacedName(name) === undefined && !/\.[0-9a-f]{8}-[0-9a-f-]{27}$/.test(name)) continue;
     if (await isAbandoned(`${home.cache}/${name}`)) found.push(name);
   }
   return found;

@@ -130,8 +130,8 @@ Deno.test("prune removes what is stale and what crashes have left, and nothing t
   const uuid = crypto.randomUUID();
   const [capturing, otherCapturing] = [`${root}/.tmp-${uuid}`, `${micro.home}/snapshots/other-arm64/.tmp-${uuid}`];
   const image = `${micro.home}/images/.tmp-micro-${ARCH}-${uuid}`;
-  const record = `${micro.home}/images/micro-${ARCH}.json.0a1b2c3d.tmp`;
-  const young = `${micro.home}/images/micro-${ARCH}.json.0a1b2c3e.tmp`;
+  const record = `${micro.home}/images/micro-${ARCH}.json.12345.tmp`;
+  const young = `${micro.home}/images/micro-${ARCH}.json.12346.tmp`;
   const probe = `${micro.home}/cache/qemu-${ARCH}.json.${uuid}`;
   const pulling = `${micro.home}/images/.pull-micro-${ARCH}`;
   for (const path of [capturing, otherCapturing, image, pulling]) {

@@ -1,0 +1,105 @@
+/** What a guest is told when it wakes, in which order, and what its answers lead to. */
+
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { encodeBase64 } from "@std/encoding/base64";
+import { HotbootError } from "../../lib/base/error.ts";
+import { Timeline } from "../../lib/base/timeline.ts";
+import { wake } from "../../lib/guest/wake.ts";
+import type { GuestState } from "../../lib/snapshot/manifest.ts";
+import { play, testEmulator } from "./emulators.ts";
+import type { PlayedMachine } from "./played_machine.ts";
+import { withDirectory } from "./temporary.ts";
+
+const GUEST: GuestState = {
+  clock: "shift",
+  clockOffsetMs: 0,
+  stoppedAt: 1_000_000,
+  reseeds: true,
+  frozen: [
+    { unit: "db.service", group: "/system.slice/db.service", thaw: "before rotation" },
+    { unit: "web.service", group: "/system.slice/web.service", thaw: "after rotation" },
+  ],
+  notFrozen: [],
+};
+
+/** An emulator whose profile rotates, its machine, and what the agent's next program ends with. */
+async function withGuest(
+  test: (guest: {
+    emulator: Awaited<ReturnType<typeof testEmulator>>;
+    machine: PlayedMachine;
+    ends: (exitcode: number, out: string, err?: string) => void;
+  }) => Promise<void>,
+): Promise<void> {
+  await withDirectory(async (directory) => {
+    const plain = await testEmulator(directory);
+    const rotation = { command: ["rotate", "all of it"], timeout: 5 };
+    const emulator = { ...plain, profile: { ...plain.profile, rotation } } as typeof plain;
+    const { machine } = await play(emulator);
+    using _ends = machine;
+    const ends = (exitcode: number, out: string, err = "") => {
+      const [output, error] = [out, err].map((text) => encodeBase64(text));
+      machine.answers["guest-exec-status"] = () => ({ exited: true, exitcode, "out-data": output, "err-data": error });
+    };
+    await test({ emulator, machine, ends });
+  });
+}
+
+/** Where each of these is in the text, which must be in this order. */
+function assertInOrder(text: string, parts: string[]): void {
+  const places = parts.map((part) => text.indexOf(part));
+  assert(
+    places.every((place, index) => place >= 0 && place > (places[index - 1] ?? -1)),
+    `${parts}: ${places}\n${text}`,
+  );
+}
+
+Deno.test("wake: entropy and clock, thaw, hooks, rotation, thaw, by one script without a secret in it", () =>
+  withGuest(async ({ emulator, machine }) => {
+    const input: string[] = [];
+    machine.answers["guest-exec"] = (args) => {
+      machine.scripts.push([args.path, ...args.arg as string[]].join(" "));
+      input.push(atob(String(args["input-data"])));
+      return { pid: 1 };
+    };
+    const timeline = new Timeline();
+    const secrets = { TOKEN: "very secret" };
+    await wake(emulator, { guest: GUEST, resumedAt: 1_060_000, hooks: [["hook", "a b"]], secrets }, timeline);
+    assertEquals(machine.scripts.length, 1);
+    const [script] = machine.scripts;
+    assertInOrder(script, [
+      "read -r entropy",
+      "mark 'entropy and clock'",
+      "/system.slice/db.service/cgroup.freeze",
+      "hook",
+      "rotate",
+      "/system.slice/web.service/cgroup.freeze",
+    ]);
+    assert(!script.includes("very secret"));
+    assertMatch(input[0], /very secret/);
+    assertEquals(timeline.phases.map(({ name }) => name), ["agent", "clock"]); // what the played guest has answered
+  }));
+
+Deno.test("wake: a step that fails is named, with what the guest said and no secret; its group stays frozen", () =>
+  withGuest(async ({ emulator, ends }) => {
+    ends(1, "mark 1 begin\nfailed 7 rotation\n", "no room for very secret\n");
+    const sleeper = { guest: GUEST, resumedAt: 1_060_000, secrets: { TOKEN: "very secret" } };
+    const error = await assertRejects(() => wake(emulator, sleeper, new Timeline()), HotbootError);
+    assertMatch(error.message, /^the rotation command failed in the guest \(exit code 7\): no room for <TOKEN>$/);
+
+    ends(1, "mark 1 begin\nfailed 3 hook restore\n");
+    const other = await assertRejects(() => wake(emulator, sleeper, new Timeline()), HotbootError);
+    assertMatch(other.message, /^'hook restore' failed in the guest \(exit code 3\): it said nothing$/);
+  }));
+
+Deno.test("wake: where only the agent can set the clock it does; without an agent that is said and no failure", () =>
+  withGuest(async ({ emulator, machine }) => {
+    const guest: GuestState = { ...GUEST, clock: "agent", reseeds: false, frozen: [] };
+    let set = 0;
+    machine.answers["guest-set-time"] = () => ({ set: ++set });
+    await wake(emulator, { guest }, new Timeline());
+    assertEquals(set, 1);
+
+    machine[Symbol.dispose]();
+    await wake(emulator, { guest: { ...guest, clock: "nothing" } }, new Timeline());
+    assertMatch(emulator.told.join("\n"), /the guest's clock still stands at the time of its capture: /);
+  }));
