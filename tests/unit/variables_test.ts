@@ -135,7 +135,10 @@ Deno.test({
     const text = (name: string) => JSON.stringify({ ...micro, name: `\${env.${name}:-x}` });
     assertEquals(parseProfile(text("EMULATOR_ALLOWED"), "x").name, "x");
     const { message } = assertThrows(() => parseProfile(text("OTHER"), "x"), HotbootError);
-    assertMatch(message, /^profile x: name: the variable OTHER may not be read: .* EMULATOR_ or HOTBOOT_[^\n]*$/);
+    assertMatch(
+      message,
+      /^profile x: name: the variable OTHER may not be read: .* EMULATOR_, HOTBOOT_ or STACK_[^\n]*$/,
+    );
   },
 });
 
@@ -144,7 +147,7 @@ const stackWith = (values: Values) => parseProfile(JSON.stringify(stack), "stack
 
 Deno.test("stack: it is what its users know, and their variables change it", () => {
   const plain = stackWith({});
-  assertEquals(plain.home, { directory: "~/.stack/emulator", instances: "run", images: "images" });
+  assertEquals(plain.home, { directory: "~/.stack/emulator", instances: "run", images: "images", instance: "vm" });
   assertEquals(plain.machine, { memory: 4096, cpus: 4 });
   assertEquals(plain.timeouts, { boot: 240, resume: 45 });
   assertEquals(
