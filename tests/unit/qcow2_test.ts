@@ -49,7 +49,7 @@ Deno.test("qcow2: an overlay's backing file is named anew; what is no overlay st
     await refuses((view) => view.setUint32(4, 4), "no qcow2 disk");
     await refuses((view) => view.setUint32(76, 4), "its data is in another file");
     await refuses((view) => view.setUint32(20, 63), "an impossible cluster size");
-    await refuses((view) => view.setBigUint64(8, 0n), "stands on no other disk");
+    await refuses((view) => view.setBigUint64(8, 0n), "has no backing file");
     await refuses((view) => view.setBigUint64(8, 8n), "its header is damaged"); // in the header itself
     await refuses((view) => view.setBigUint64(8, 1n << 62n), "its header is damaged");
     await refuses((view) => view.setUint32(16, 0xffffffff), "its header is damaged");
