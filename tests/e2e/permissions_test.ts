@@ -100,7 +100,16 @@ class World implements Disposable {
   constructor() {
     const { directory, home } = this;
     for (
-      const made of [`${home}/cache`, `${home}/instances/sandboxed`, `${home}/images`, "recipe", "in", "out", "tree", ".ssh"]
+      const made of [
+        `${home}/cache`,
+        `${home}/instances/sandboxed`,
+        `${home}/images`,
+        "recipe",
+        "in",
+        "out",
+        "tree",
+        ".ssh",
+      ]
     ) {
       Deno.mkdirSync(made.startsWith("/") ? made : `${directory}/${made}`, { recursive: true });
     }

@@ -171,7 +171,8 @@ testUnless(
       await micro.succeed("stop");
       await t.step(
         "suspended",
-        () => assertClosed(micro, [...snapshot, "instance.json", "memory.state", "micro/disk.qcow2", "credentials.json"]),
+        () =>
+          assertClosed(micro, [...snapshot, "instance.json", "memory.state", "micro/disk.qcow2", "credentials.json"]),
       );
 
       await micro.succeed("stop", ["--discard"]);
