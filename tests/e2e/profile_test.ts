@@ -4,20 +4,21 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { ensureDir } from "@std/fs/ensure-dir";
 import { assertCode, denoDirectory, freePort, GuestHome, hotboot, type Run } from "./harness.ts";
+import { PLACEHOLDER } from "./secret_micro.ts";
 
 Deno.test("a project's hotboot.json, with variables, a home of its own and a secret's file", async (t) => {
   await using micro = await GuestHome.make({
     change: (profile) => {
       profile.home = { directory: "${env.EMULATOR_TEST_HOME:-~/nowhere}", instances: "run" };
       profile.ports.web.host = "${env.EMULATOR_TEST_PORT:-1}" as unknown as number;
-      profile.secrets = [{ name: "TOKEN", placeholder: "aa", file: "internal-token" }];
+      profile.secrets = [{ name: "TOKEN", placeholder: PLACEHOLDER, file: "internal-token" }];
       profile.rotation = {
         command: [
           "sh",
           "-c",
           "cat >/run/payload; . /run/payload; echo ${env.EMULATOR_TEST_GREETING:-hello} $TOKEN >/www/token",
         ],
-        proof: [{ name: "the token is served", port: "web", path: "/token", contains: ["hello ${secret.TOKEN}"] }],
+        proof: [{ name: "the token is served", port: "web", path: "/token", contains: ["${secret.TOKEN}"] }],
       };
     },
   });
