@@ -40,7 +40,7 @@ const FIRST_SECONDS: Record<string, number> = {
   "tests/e2e/snapshot_archive_test.ts": 80,
   "tests/unit": 60,
 };
-/** One lane more than cores: tests wait a third of their time, for limits, timers and answers. */
+/** One lane more than there are cores: each test waits at times, for limits, timers and answers. */
 const MORE_LANES = 1;
 const MOST_LANES = 4; // a guest and its test take up to 2 GiB
 
