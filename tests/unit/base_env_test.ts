@@ -17,7 +17,9 @@ const LIST = "docker/local-emulator/.env.development";
 const checkout = Deno.env.get("STACK_AUTH") ?? "";
 
 Deno.test({
-  name: `base.env: the list of 'stack' is that of ${checkout || "a checkout of stack-auth, which STACK_AUTH=PATH names"}`,
+  name: `base.env: the list of 'stack' is that of ${
+    checkout || "a checkout of stack-auth, which STACK_AUTH=PATH names"
+  }`,
   ignore: checkout === "",
   fn: () =>
     withDirectory(async (directory) => {
