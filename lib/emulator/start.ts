@@ -2,6 +2,7 @@
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import { Timeline } from "../base/timeline.ts";
+import { crashOf, endCrashed } from "../guest/crash.ts";
 import { GuestFault } from "../guest/health.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { lockInstance } from "../instance/locks.ts";
@@ -75,8 +76,13 @@ async function startLocked(emulator: Emulator, options: StartOptions): Promise<S
   const state = await settledState(emulator);
   switch (state.kind) {
     case "running":
-    case "paused":
-      return await beUp(emulator, state);
+    case "paused": {
+      const crash = await crashOf(emulator, state);
+      if (crash === undefined) return await beUp(emulator, state);
+      report.warn(`the guest has crashed (${crash})`);
+      await endCrashed(emulator, state);
+      return await startLocked(emulator, options);
+    }
     case "stopped":
       await requireFreePorts(emulator);
       return await startFresh(emulator, timeline, options);

@@ -2,6 +2,7 @@
 
 import { attemptOnce } from "../base/attempts.ts";
 import { messageOf } from "../base/error.ts";
+import { crashOf, whyCrashed } from "../guest/crash.ts";
 import { healthAttempt } from "../guest/health.ts";
 import { lostSecrets } from "../guest/rotate.ts";
 import { hasUnknownImage, imagePath, type ImageRecord, readImage } from "../image/image.ts";
@@ -100,8 +101,9 @@ export async function status(emulator: Emulator): Promise<Status> {
 async function describeInstance(emulator: Emulator): Promise<Pick<Status, "state" | "of" | "why" | "running">> {
   const state = await stateOf(emulator);
   await state[Symbol.asyncDispose](); // QEMU serves one at a time, and what follows takes a while
+  const crash = await crashOf(emulator, state);
   const record = "record" in state ? state.record : undefined;
-  const why = whyOf(emulator, state);
+  const why = crash === undefined ? whyOf(emulator, state) : whyCrashed(crash);
   return {
     state: state.kind,
     ...(record && record.profile !== emulator.profile.name && { of: record.profile }),

@@ -6,6 +6,7 @@
 
 import { messageOf } from "../base/error.ts";
 import { within } from "../base/wait.ts";
+import { crashOf, endCrashed } from "../guest/crash.ts";
 import { channelsOf } from "../instance/channels.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { clearRun, dropInstance, dropMemory } from "../instance/files.ts";
@@ -78,6 +79,12 @@ export async function stopLocked(emulator: Emulator, { how = "suspend" }: StopOp
     await quit(state.qmp, emulator.signal);
     await dropInstance(emulator);
     return { stopped: true };
+  }
+  const crash = await crashOf(own, state);
+  if (crash !== undefined) {
+    emulator.report.warn(`the guest has crashed (${crash}): only its disk is kept`);
+    await endCrashed(own, state);
+    return { stopped: true, kept: "crashed" };
   }
   if (how === "shutdown") await shutDown(own, state);
   else {

@@ -9,7 +9,7 @@ import { restoreShare } from "../guest/share.ts";
 import { trimSerialLog } from "../instance/serial_log.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { profileDigest, writeRecord } from "../instance/record.ts";
-import { isStuck, type Up, whyPaused } from "../instance/state.ts";
+import { type Up, whyPaused } from "../instance/state.ts";
 import { resultOf, type StartResult } from "./start_result.ts";
 
 /** A disk that is still full stops the guest again within this time. */
@@ -50,7 +50,6 @@ export async function beUp(emulator: Emulator, state: Up): Promise<StartResult> 
 async function goOn(emulator: Emulator, { qmp, runState }: Extract<Up, { kind: "paused" }>): Promise<void> {
   const { instance, report, signal } = emulator;
   const cannot = () => new HotbootError(`instance '${instance}' is paused: ${whyPaused(emulator, runState)}`);
-  if (isStuck(runState)) throw cannot();
   await qmp.execute("cont", {}, { signal });
   if (runState === "io-error") {
     await sleep(GOES_ON_MS, signal);

@@ -201,22 +201,12 @@ export async function requireUp(emulator: Emulator): Promise<Up> {
 }
 
 /** Why a guest's CPUs stand still, and what to do, by QEMU's run state ("QMP Reference Manual", RunState). */
-export function whyPaused({ home, instance }: Emulator, runState: string): string {
-  if (STUCK.has(runState)) {
-    return `the guest has crashed (${runState}): 'hotboot logs' shows its last words, 'hotboot reset --instance ${instance}' drops it`;
-  }
+export function whyPaused({ home }: Emulator, runState: string): string {
   if (runState === "io-error") {
     return `its disk cannot be written: make room where ${home.instances} is, and 'hotboot start' has it go on`;
   }
   return `its CPUs have been stopped (${runState}): 'hotboot start' has it go on`;
 }
-
-/** Whether nothing leads on from a run state. */
-export function isStuck(runState: string): boolean {
-  return STUCK.has(runState);
-}
-
-const STUCK = new Set(["guest-panicked", "internal-error", "shutdown"]);
 
 /** Why an instance in this state is not to be used, and what to do. */
 export function refusal(emulator: Emulator, state: State): HotbootError {

@@ -1,7 +1,8 @@
 // needs: micro
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { GuestHome, hotboot } from "./harness.ts";
+import { assertCode, GuestHome, hotboot } from "./harness.ts";
+import { until } from "./pace.ts";
 
 Deno.test("the first start captures, later ones resume, and what changed since is dropped", async (t) => {
   await using micro = await GuestHome.make();
@@ -130,4 +131,22 @@ Deno.test("another profile's instance is touched by no command, running or suspe
     });
     if (state === "running") await micro.succeed("stop");
   }
+});
+
+Deno.test("a guest whose kernel has panicked is said to have, and its disk is booted", async () => {
+  await using micro = await GuestHome.started();
+  await micro.exec("sh", "-c", "echo mine >/data/mine; sync");
+  await micro.exec("sh", "-c", "(sleep 1; echo c >/proc/sysrq-trigger) </dev/null >/dev/null 2>&1 &");
+  await until(async () => /Kernel panic/.test(await micro.succeed("logs")), "the panic");
+  const status = await micro.run("status");
+  assertCode(status, 1);
+  assertMatch(
+    status.stdout,
+    /the guest has crashed \(Kernel panic - not syncing: sysrq triggered crash\): 'hotboot logs'/,
+  );
+  const start = await micro.run("start", ["--json"]);
+  assertCode(start, 0);
+  assertMatch(start.stderr, /warning: the guest has crashed \(Kernel panic[^\n]*\)\n/);
+  assertEquals(JSON.parse(start.stdout).origin, "cold boot");
+  assertEquals(await micro.exec("cat", "/data/mine"), "mine\n");
 });

@@ -26,6 +26,7 @@ export const command: Command = {
 function describe(instance: string, { stopped, kept }: StopResult): string {
   if (!stopped) return `instance '${instance}' does not run${kept ? `; it is ${kept}` : ""}`;
   if (kept === "suspended") return "suspended; the next start goes on where it was";
+  if (kept === "crashed") return "switched off; the next start boots its disk, as after a power cut";
   if (kept) return "shut down; the next start boots its disk";
   return "switched off; the next start begins from the snapshot, without what was changed since";
 }

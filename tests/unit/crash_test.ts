@@ -1,0 +1,46 @@
+/** A guest that is up and dead: its memory is of no use, and its disk is the user's. */
+
+import { assertEquals, assertMatch } from "@std/assert";
+import { status } from "../../lib/emulator/status.ts";
+import { stop } from "../../lib/emulator/stop.ts";
+import { crashOf } from "../../lib/guest/crash.ts";
+import { instancePath } from "../../lib/instance/channels.ts";
+import { stateOf } from "../../lib/instance/state.ts";
+import { play, testEmulator } from "./emulators.ts";
+import { withDirectory } from "./temporary.ts";
+
+const PANIC =
+  "[   12.3] Kernel panic - not syncing: sysrq triggered crash\r\n[   12.4] ---[ end Kernel panic - not syncing: sysrq triggered crash ]---\r\n";
+
+Deno.test("crash: QEMU says it, or the console does and the agent is silent; the disk is kept", () =>
+  withDirectory(async (directory) => {
+    const emulator = await testEmulator(directory);
+    const crash = async () => {
+      await using state = await stateOf(emulator);
+      return await crashOf(emulator, state);
+    };
+    {
+      const { machine } = await play(emulator);
+      using _machine = machine;
+      assertEquals(await crash(), undefined);
+      await Deno.writeTextFile(instancePath(emulator, "serial"), PANIC);
+      assertEquals(await crash(), undefined); // whoever wrote that, the guest lives
+      machine.status = "internal-error";
+      assertEquals(await crash(), "internal-error");
+    }
+    const { machine } = await play(emulator, {}, { agent: false });
+    using _machine = machine;
+    assertEquals(await crash(), "Kernel panic - not syncing: sysrq triggered crash");
+    assertMatch(
+      (await status(emulator)).why!,
+      /^the guest has crashed \(Kernel panic [^)]*\): .*'hotboot start' boots its/,
+    );
+    assertEquals(await stop(emulator), { stopped: true, kept: "crashed" });
+    assertEquals(machine.commands.filter((command) => ["quit", "migrate"].includes(command)), ["quit"]);
+    await using state = await stateOf(emulator);
+    assertEquals(state.kind, "crashed");
+    assertEquals(
+      emulator.told.at(-1),
+      "the guest has crashed (Kernel panic - not syncing: sysrq triggered crash): only its disk is kept",
+    );
+  }));
