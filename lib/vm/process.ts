@@ -60,9 +60,7 @@ export class QemuProcess implements AsyncDisposable {
           try {
             return await QmpClient.connect(monitorPath, options);
           } catch (error) {
-            const listensNotYet = error instanceof Deno.errors.NotFound ||
-              error instanceof Deno.errors.ConnectionRefused;
-            if (!listensNotYet || ended) {
+            if (!GONE.some((kind) => error instanceof kind) || ended) {
               await Promise.race([failure, sleep(ENDING_MS)]); // it may be ending, and says why
               throw error;
             }
@@ -121,6 +119,10 @@ export class QemuProcess implements AsyncDisposable {
   }
 }
 
+/** What connecting to one that has ended ends with, or is ending at this moment. */
+const GONE = (["NotFound", "ConnectionRefused", "ConnectionReset", "BrokenPipe", "UnexpectedEof"] as const)
+  .map((name) => Deno.errors[name]);
+
 /**
  * A connection to a QEMU that an earlier command has started, or `undefined` when it no longer runs.
  *
@@ -135,8 +137,7 @@ export async function attach(
   try {
     qmp = await QmpClient.connect(monitorPath, options);
   } catch (error) {
-    const { NotFound, ConnectionRefused, UnexpectedEof } = Deno.errors;
-    if ([NotFound, ConnectionRefused, UnexpectedEof].some((gone) => error instanceof gone)) return undefined;
+    if (GONE.some((kind) => error instanceof kind)) return undefined;
     throw error;
   }
   let isIt = false;
