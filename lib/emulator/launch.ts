@@ -15,6 +15,7 @@ import { hasRecord, type InstanceRecord, type Origin, profileDigest, writeRecord
 import { HOST_ARCH } from "../vm/arch.ts";
 import { type Memory, qemuArguments } from "../vm/machine.ts";
 import { QemuProcess } from "../vm/process.ts";
+import { requireDirectory } from "../vm/share.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 
 /** An empty overlay for this run, on top of `backing`. */
@@ -108,6 +109,8 @@ export async function launch(emulator: Emulator, setup: Setup, run: Run): Promis
     qemu = await QemuProcess.launch(setup.qemu.program, args, channels.monitor, { signal: emulator.signal });
     await Promise.all([channels.monitor, channels.agent].map((path) => Deno.chmod(path, 0o600)));
     await requireUnchanged(emulator, setup, qemu);
+    const { share } = emulator.profile; // one that goes on does without it
+    if (share && run.origin !== "continue") await requireDirectory(qemu.qmp, share.path, { signal: emulator.signal });
     record.pid = qemu.pid;
     const launched = qemu;
     const undo = async () => {

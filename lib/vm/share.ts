@@ -37,6 +37,21 @@ export function shareArguments({ path, readOnly }: SharedDirectory): string[] {
   return ["-fsdev", option("local", values)];
 }
 
+/**
+ * Says before anything else is done what QEMU would only say when it plugs the device in: that the directory is missing, or
+ * closed to it. It is asked to open it as a disk, which no directory is.
+ *
+ * @throws {HotbootError} with QEMU's words.
+ */
+export async function requireDirectory(qmp: QmpClient, path: string, options: WaitOptions): Promise<void> {
+  const node = { driver: "file", "node-name": ID, filename: path, "read-only": true };
+  const refusal: unknown = await qmp.execute("blockdev-add", node, options).catch((error) => error);
+  if (refusal instanceof Error && !/ to be a regular file/.test(refusal.message)) throw refusal;
+  if (!(refusal instanceof Error)) {
+    throw new HotbootError(`${path}, which the profile shares, is a file: share a directory`);
+  }
+}
+
 /** Plugs the device in, unless it is. The guest need not run yet. */
 export async function plugShare(qmp: QmpClient, tag: string, options: WaitOptions): Promise<void> {
   if (await sharedTag(qmp, options) !== undefined) return;

@@ -179,7 +179,7 @@ Deno.test("share: a guest that cannot mount it is not up", async (t) => {
       assertEquals(JSON.parse(run.stdout).origin, "continue");
       assertMatch(
         run.stderr,
-        /warning: the guest has not got the host's files, or [^\n]*\(exit code 3\): no room for it\n$/,
+        /warning: the guest has not got the host's files \([^\n]*\(exit code 3\): no room for it\): 'hotboot stop' [^\n]*\n$/,
       );
     });
 
