@@ -17,7 +17,7 @@ import config from "./deno.json" with { type: "json" };
 function help(): string {
   const rows = Object.entries(VERBS).map(([verb, { summary }]) => `  ${verb.padEnd(14)} ${summary}`);
   return [
-    "hotboot starts a local emulator, a service stack in one virtual machine, by resuming a warm snapshot of it.",
+    "hotboot runs a service stack in one virtual machine. It boots the machine once, captures a snapshot, and resumes that.",
     "",
     "Usage: hotboot COMMAND [OPTION…]",
     "",

@@ -1,5 +1,5 @@
 /**
- * The table of permissions in README, made of the one in the source:
+ * Writes the table of permissions in docs/security.md, from the one in the source:
  *
  *     deno run -A dev/permissions_table.ts
  */
@@ -24,7 +24,7 @@ function cells(name: string, row: Row): string[] {
 }
 
 if (import.meta.main) {
-  const path = `${ROOT}README.md`;
+  const path = `${ROOT}docs/security.md`;
   const lines = (await Deno.readTextFile(path)).split("\n");
   const from = lines.findIndex((line) => /^\| command +\| reads +\|/.test(line));
   const count = lines.slice(from).findIndex((line) => !line.startsWith("|"));

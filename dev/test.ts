@@ -11,7 +11,16 @@ import { inLanes, type Task } from "./lanes.ts";
 import { install, TESTS } from "./packages.ts";
 
 /** Modules whose examples need QEMU or the network: those are checked, and not run. */
-const NOT_RUN = ["emulator", "release/download.ts", "release/github.ts", "vm/guest_agent.ts", "vm/qmp.ts"];
+const NOT_RUN = [
+  "emulator",
+  "guest",
+  "image",
+  "instance",
+  "release/download.ts",
+  "release/github.ts",
+  "vm/guest_agent.ts",
+  "vm/qmp.ts",
+];
 /** Where the figures of the last run are. */
 const FIGURES = `${ROOT}.cache/tests`;
 const SECONDS = `${FIGURES}/seconds.json`;

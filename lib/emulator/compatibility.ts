@@ -140,5 +140,5 @@ export async function judgeOf(emulator: Emulator): Promise<(manifest: Manifest) 
 function lacksImage({ profile, arch }: Emulator, { identity }: Manifest): string {
   const how = profile.image.release ? "pull" : "build";
   const digest = identity[IMAGE_DISK] ?? "unknown";
-  return `the image that it stands on is not here ('${profile.name}' for ${arch}, SHA-256 ${digest}): 'hotboot ${how}' gets it`;
+  return `the image that it uses is not here ('${profile.name}' for ${arch}, SHA-256 ${digest}): 'hotboot ${how}' gets it`;
 }

@@ -6,7 +6,7 @@ import { rightClock } from "../guest/clock.ts";
 import { becomeHealthy } from "../guest/health.ts";
 import { lostSecrets, rotateAgain } from "../guest/rotate.ts";
 import { restoreShare } from "../guest/share.ts";
-import { trimConsole } from "../instance/console.ts";
+import { trimSerialLog } from "../instance/serial_log.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { profileDigest, writeRecord } from "../instance/record.ts";
 import { isStuck, type Up, whyPaused } from "../instance/state.ts";
@@ -34,7 +34,7 @@ export async function beUp(emulator: Emulator, state: Up): Promise<StartResult> 
       `profile '${profile.name}' has changed since instance '${emulator.instance}' was started, which it does not see: 'hotboot stop --discard' and 'hotboot start' make it anew`,
     );
   }
-  await trimConsole(emulator);
+  await trimSerialLog(emulator);
   await rightClock(emulator);
   await becomeHealthy(emulator, record.ports, profile.timeouts.resume);
   const lost = await lostSecrets(emulator, record);

@@ -75,12 +75,12 @@ export async function getAnswer(request: GuestRequest, signal: AbortSignal): Pro
 
 async function exchange<T>(
   { port, path, method = "GET", headers = {}, body = "", timeoutMs = TIMEOUT_MS }: GuestRequest,
-  outer: AbortSignal,
+  userSignal: AbortSignal,
   read: (bytes: AsyncGenerator<Uint8Array>) => Promise<T>,
 ): Promise<T> {
-  using _turn = await turnsAt(port).take(outer);
+  using _turn = await turnsAt(port).take(userSignal);
   const limit = AbortSignal.timeout(timeoutMs);
-  const signal = AbortSignal.any([outer, limit]);
+  const signal = AbortSignal.any([userSignal, limit]);
   let abort = () => {};
   try {
     using connection = await connect(port, signal);
@@ -99,7 +99,7 @@ async function exchange<T>(
     await writeAll(connection, concat([head, content]));
     return await read(pieces(connection, 64 * 1024));
   } catch (error) {
-    outer.throwIfAborted();
+    userSignal.throwIfAborted();
     if (limit.aborted) throw new HotbootError(`no answer within ${timeoutMs / 1000} s`);
     throw error;
   } finally {

@@ -26,7 +26,7 @@ import type { Emulator } from "./emulator.ts";
 import { isInstanceLocked } from "./locks.ts";
 import { type Ending, type InstanceRecord, readRecord } from "./record.ts";
 
-/** A state, with what belongs to it. Disposing of it closes the monitor, and nothing else. */
+/** A state, by its name, with what belongs to it. Disposing of it closes the monitor, and nothing else. */
 export type State =
   & AsyncDisposable
   & (
@@ -55,7 +55,16 @@ export type Up =
   );
 
 /** One of the states' names. */
-export type StateName = State["kind"];
+export type StateName =
+  | Ending
+  | "stopped"
+  | "starting"
+  | "running"
+  | "paused"
+  | "stopping"
+  | "abandoned"
+  | "unresponsive"
+  | "damaged";
 
 /** From QEMU's order to end to its end. */
 const QUIT_MS = 10_000;

@@ -83,7 +83,7 @@ export function readVariable(name: string): string | undefined {
   } catch (error) {
     if (!(error instanceof Deno.errors.NotCapable)) throw error;
     throw new HotbootError(
-      `the variable ${name} may not be read: hotboot's binary reads those that begin with EMULATOR_ or HOTBOOT_, another program those of its --allow-env`,
+      `the variable ${name} may not be read: hotboot's binary reads those that begin with EMULATOR_, HOTBOOT_ or STACK_, another program those of its --allow-env; choose another name`,
     );
   }
 }

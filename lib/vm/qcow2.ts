@@ -123,11 +123,11 @@ export async function setBackingFile(path: string, backingFile: string): Promise
   // The name stands behind the extensions, and nothing behind it in the first cluster.
   const end = Math.min(length, 2 ** clusterBits);
   const [offset, oldLength] = [Number(view.getBigUint64(8)), view.getUint32(16)];
-  if (offset === 0) throw damaged("it stands on no other disk");
+  if (offset === 0) throw damaged("it has no backing file");
   const extensions = readExtensions(view, version === 3 ? view.getUint32(100) : 72, end);
   if (!extensions || offset < extensions.end || offset + oldLength > end) throw damaged("its header is damaged");
   const { format } = extensions;
-  if (format !== undefined && format !== "qcow2") throw damaged(`it stands on a disk of the format '${format}'`);
+  if (format !== undefined && format !== "qcow2") throw damaged(`its backing file has the format '${format}'`);
 
   const name = new TextEncoder().encode(backingFile);
   const old = new TextDecoder().decode(head.subarray(offset, offset + oldLength));

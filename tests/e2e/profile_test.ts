@@ -80,7 +80,7 @@ Deno.test("a project's hotboot.json, with variables, a home of its own and a sec
       assertEquals(await written(), undefined);
     });
 
-    await t.step("snapshots that an instance stands on stay, wherever the instances are", async () => {
+    await t.step("snapshots that an instance uses stay, wherever the instances are", async () => {
       assertCode(await run(["start", "--no-fallback"]), 0);
       const removed = await run(["snapshot", "rm", "--all"]);
       assertCode(removed, 1);

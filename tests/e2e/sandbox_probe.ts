@@ -1,4 +1,4 @@
-/** A Worker that tries things in a command's ring, and says which of them were not refused. For `permissions_test.ts`. */
+/** A Worker that tries things in a command's sandbox, and says which of them were not refused. For `permissions_test.ts`. */
 
 /** Something to try. */
 export type Attempt =

@@ -102,7 +102,7 @@ Deno.test("a snapshot that was exported resumes in another home, with what was i
     const noImage = await other.run("snapshot import", [file]);
     assertRefused(
       noImage,
-      /the image that it stands on is not here \('micro' for \w+, SHA-256 [0-9a-f]{64}\): 'hotboot build'/,
+      /the image that it uses is not here \('micro' for \w+, SHA-256 [0-9a-f]{64}\): 'hotboot build'/,
     );
     assertEquals(await namesIn(`${root}/micro-${ARCH}`), []);
   });

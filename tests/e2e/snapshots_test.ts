@@ -21,7 +21,7 @@ async function another(directory: string, id: string): Promise<string> {
   return copy;
 }
 
-Deno.test("snapshots are listed, with who stands on them and why they are of no use; removed, if nobody does", async (t) => {
+Deno.test("snapshots are listed, with who uses them and why they are of no use; removed, if nobody does", async (t) => {
   {
     await using empty = await GuestHome.make();
     assertEquals(await list(empty), []);
@@ -92,7 +92,7 @@ Deno.test("snapshots are listed, with who stands on them and why they are of no 
       await Deno.rename(images, `${images}.aside`);
       const [noImage] = await list(micro);
       assertEquals(noImage.state, "unknown");
-      assertMatch(noImage.why!, /^the image that it stands on is not here \('micro' .*SHA-256 [0-9a-f]{64}\)/);
+      assertMatch(noImage.why!, /^the image that it uses is not here \('micro' .*SHA-256 [0-9a-f]{64}\)/);
       assertEquals((await prune(micro, "--dry-run")).removed.map(({ path }) => idOf(path)), [older]);
       assertEquals(await namesIn(images), []); // it was not built, either
       await Deno.remove(images, { recursive: true }).catch(() => {});
@@ -168,7 +168,7 @@ Deno.test("prune removes what is stale and what crashes have left, and nothing t
     assertEquals(await micro.succeed("snapshot prune"), "freed 0 B\n");
     assertEquals((await list(micro)).map(({ id }) => id), [id]);
   });
-  await t.step("what an instance stands on stays, of whatever use it is", async () => {
+  await t.step("what an instance uses stays, of whatever use it is", async () => {
     await micro.succeed("stop");
     await micro.writeProfile({ memory: 320 });
     const run = await micro.run("snapshot prune");

@@ -42,14 +42,30 @@ Deno.test("package: publishing it would succeed, with all that it needs and noth
     const published = Array.from(output.matchAll(/file:\/\/(\S+) \(/g), ([, path]) => path.slice(checkout.length + 1));
     assert(published.length > 100, output);
 
-    assertEquals(published.filter((path) => !/^(?:lib|qemu)\/|^(?:cli|mod)\.ts$|^deno\.json$|^[A-Z]+/.test(path)), []);
+    const isMeant = /^(?:lib|qemu|docs)\/|^(?:cli|mod)\.ts$|^deno\.json$|^README\.md$|^LICENSE$/;
+    assertEquals(published.filter((path) => !isMeant.test(path)), []);
     for (const path of ["README.md", "LICENSE", "cli.ts", "mod.ts", "lib/profile/schema.json", "lib/zstd/worker.ts"]) {
       assert(published.includes(path), `${path} is missing`);
     }
     const sources: string[] = [];
-    for (const room of ["lib", "qemu"]) sources.push(...await filesBelow(room));
+    for (const room of ["lib", "qemu", "docs"]) sources.push(...await filesBelow(room));
     assertEquals(sources.filter((path) => !published.includes(path)), []); // the recipes too
+
+    // A link to a file that is not published leads nowhere on JSR.
+    const linked: string[] = [];
+    for (const page of published.filter((path) => path.endsWith(".md"))) linked.push(...await linksOf(page));
+    assert(linked.length > 200, `there are only ${linked.length} links`);
+    assertEquals(linked.filter((path) => !published.includes(path)), []);
   }));
+
+/** The files of the checkout that a page links to by relative addresses. */
+async function linksOf(page: string): Promise<string[]> {
+  const text = await Deno.readTextFile(ROOT + page);
+  const targets = Array.from(text.matchAll(/\]\(([^)\s]+)\)/g), ([, target]) => target);
+  const relative = targets.filter((target) => !/^(?:https?:|#)/.test(target));
+  const base = new URL(page, "file:///");
+  return relative.map((target) => new URL(target, base).pathname.slice(1));
+}
 
 function filesBelow(directory: string): Promise<string[]> {
   return Array.fromAsync(walk(ROOT + directory, { includeDirs: false }), ({ path }) => path.slice(ROOT.length));

@@ -49,13 +49,13 @@ Deno.test("qcow2: an overlay's backing file is named anew; what is no overlay st
     await refuses((view) => view.setUint32(4, 4), "no qcow2 disk");
     await refuses((view) => view.setUint32(76, 4), "its data is in another file");
     await refuses((view) => view.setUint32(20, 63), "an impossible cluster size");
-    await refuses((view) => view.setBigUint64(8, 0n), "stands on no other disk");
+    await refuses((view) => view.setBigUint64(8, 0n), "has no backing file");
     await refuses((view) => view.setBigUint64(8, 8n), "its header is damaged"); // in the header itself
     await refuses((view) => view.setBigUint64(8, 1n << 62n), "its header is damaged");
     await refuses((view) => view.setUint32(16, 0xffffffff), "its header is damaged");
     await refuses((view) => view.setUint32(100, 0xfffffff0), "its header is damaged");
     await refuses((view) => view.setUint32(108, 0xfffffff0), "its header is damaged"); // an extension without an end
-    await refuses((_, bytes) => bytes.set(new TextEncoder().encode("raw\0\0"), 112), "of the format 'raw");
+    await refuses((_, bytes) => bytes.set(new TextEncoder().encode("raw\0\0"), 112), "has the format 'raw");
     await Deno.writeTextFile(path, "no disk");
     await assertRejects(() => setBackingFile(path, "base"), HotbootError, "no qcow2 disk");
   } finally {

@@ -135,7 +135,10 @@ Deno.test({
     const text = (name: string) => JSON.stringify({ ...micro, name: `\${env.${name}:-x}` });
     assertEquals(parseProfile(text("EMULATOR_ALLOWED"), "x").name, "x");
     const { message } = assertThrows(() => parseProfile(text("OTHER"), "x"), HotbootError);
-    assertMatch(message, /^profile x: name: the variable OTHER may not be read: .* EMULATOR_ or HOTBOOT_[^\n]*$/);
+    assertMatch(
+      message,
+      /^profile x: name: the variable OTHER may not be read: .* EMULATOR_, HOTBOOT_ or STACK_[^\n]*$/,
+    );
   },
 });
 
@@ -152,7 +155,7 @@ Deno.test("stack: it is what its users know, and their variables change it", () 
     [[8101, 26700], [8102, 26701], [9090, 26702], [9001, 26703], [8114, 8114]],
   );
   const changed = stackWith({
-    STACK_EMULATOR_HOME: "/work/emulator",
+    STACK_EMULATOR_HOME: "/srv/emulator",
     NEXT_PUBLIC_STACK_PORT_PREFIX: "92",
     EMULATOR_RAM: "2048",
     EMULATOR_CPUS: "2",
@@ -165,8 +168,12 @@ Deno.test("stack: it is what its users know, and their variables change it", () 
     EMULATOR_READY_TIMEOUT: "100",
     EMULATOR_SNAPSHOT_READY_TIMEOUT: "10",
   });
-  const changedHome = { directory: "/work/emulator", instances: "/run/dir", images: "/image/dir", instance: "vm" };
-  assertEquals(changed.home, changedHome);
+  assertEquals(changed.home, {
+    directory: "/srv/emulator",
+    instances: "/run/dir",
+    images: "/image/dir",
+    instance: "vm",
+  });
   assertEquals(changed.machine, { memory: 2048, cpus: 2 });
   assertEquals(changed.timeouts, { boot: 100, resume: 10 });
   assertEquals(changed.rotation!.timeout, 10);

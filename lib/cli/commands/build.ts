@@ -3,8 +3,8 @@ import type { Command } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 
 export const command: Command = {
-  about: "Build the profile's image with its recipe, unless it was built by the same recipe already.",
-  flags: [{ name: "force", short: "f", summary: "build it although it is there" }],
+  about: "Build the profile's image, unless the same recipe has already built the present one.",
+  flags: [{ name: "force", short: "f", summary: "build even if the image is up to date" }],
   async run(context) {
     const { build } = await import("../../image/build.ts");
     const emulator = await emulatorOf(context);

@@ -5,13 +5,14 @@ import { emulatorOf, ENGINE_FLAG, engineOption } from "./context.ts";
 import { NO_FALLBACK_FLAG } from "./starting.ts";
 
 export const command: Command = {
-  about: "Boot the emulator once, wait until it is healthy, and keep the warm moment for 'start' to resume.",
+  about: "Boot the emulator once, wait until it is healthy, and save it as a snapshot, which 'start' resumes.\n" +
+    "The new snapshot replaces the earlier ones. Only the last two of other settings stay, and those that an instance uses.",
   flags: [
     {
       name: "force",
       short: "f",
       variable: "EMULATOR_FORCE_CAPTURE",
-      summary: "capture although a snapshot that can be resumed is there",
+      summary: "capture even if there is a snapshot to resume",
     },
     ENGINE_FLAG,
     NO_FALLBACK_FLAG,

@@ -7,7 +7,7 @@ import type { LoadedProfile } from "../../profile/profile.ts";
 import type { Token } from "../../release/token.ts";
 import { resolveArch } from "../../vm/arch.ts";
 
-/** A command line that makes no sense; the exit code is 2. */
+/** A wrong command line; the exit code is 2. */
 export class UsageError extends HotbootError {
   override name = "UsageError";
 }
@@ -17,9 +17,9 @@ export interface Flag {
   name: string;
   short?: string;
   value?: string;
-  /** A variable of the environment that stands for the option where that is not given. */
+  /** The environment variable that counts when the option is not given. */
   variable?: string;
-  /** Throws when the variable's value makes no sense. */
+  /** Throws when the variable's value is wrong. */
   check?: (value: string) => unknown;
   summary: string;
 }
@@ -91,7 +91,7 @@ const EMULATOR_FLAGS: Flag[] = [
     value: "DIR",
     summary: "hotboot's directory (default: $HOTBOOT_HOME, else the profile's, else ~/.hotboot)",
   },
-  { name: "instance", value: "NAME", summary: "the instance (default: vm)" },
+  { name: "instance", value: "NAME", summary: "the instance (default: the profile's own)" },
   {
     name: "arch",
     value: "ARCH",
@@ -105,7 +105,7 @@ const EMULATOR_FLAGS: Flag[] = [
 const COMMON_FLAGS: Flag[] = [
   { name: "json", summary: "print the result as JSON" },
   { name: "quiet", short: "q", summary: "print nothing but results and errors" },
-  { name: "verbose", short: "v", summary: "tell each detail on standard error" },
+  { name: "verbose", short: "v", summary: "print details on standard error" },
   { name: "help", short: "h", summary: "show this help" },
 ];
 
@@ -155,9 +155,10 @@ export function readArguments(verb: string, command: Command, raw: string[]): Ar
 }
 
 /**
- * The same with what the environment says beside them. There, nothing and `0` are no; an option that was given comes first.
+ * The same, with the environment's variables. An empty variable or `0` counts as not set. An option on the command line
+ * comes before its variable.
  *
- * @throws {HotbootError} naming the variable whose value makes no sense.
+ * @throws {HotbootError} naming the variable whose value is wrong.
  */
 export function withVariables(command: Command, { values, switches, operands }: Arguments): Arguments {
   const all = { values: { ...values }, switches: new Set(switches), operands };

@@ -5,12 +5,13 @@ import { emulatorOf } from "./context.ts";
 export const command: Command = {
   operands: "-- CMD [ARG…]",
   stopsEarly: true,
-  about: "Run a program in the guest, as root. What is piped in is its standard input; its output comes as it is\n" +
-    "written, and its exit code is hotboot's. With --json, all of it comes at the end, as one object.",
+  about:
+    "Run a program in the guest, as root. Its standard input is what you pipe in. Its output appears as it is written,\n" +
+    "and hotboot exits with its exit code. With --json, output and exit code are printed at the end, as one object.",
   flags: [{
     name: "no-stdin",
     short: "n",
-    summary: "do not read standard input, which is otherwise read to its end first",
+    summary: "do not read standard input; without this, it is read to its end first",
   }],
   async run(context) {
     const { exec } = await import("../../guest/exec.ts");

@@ -3,7 +3,11 @@ import { print, printJson } from "../ui/console.ts";
 import { type CommandContext, type CommandGroup, type Flag, UsageError } from "./command.ts";
 import { reporterOf } from "./reporter.ts";
 
-const VIEW: Flag = { name: "view", value: "VIEW", summary: "rock-ridge, joliet or iso9660 (default: the richest)" };
+const VIEW: Flag = {
+  name: "view",
+  value: "VIEW",
+  summary: "rock-ridge, joliet or iso9660 (default: the richest in the image)",
+};
 
 export const command: CommandGroup = {
   about: "Make, list and unpack ISO 9660 images.",
@@ -12,28 +16,32 @@ export const command: CommandGroup = {
       operands: "PATH…",
       standalone: true,
       about:
-        "Make an image with Joliet and Rock Ridge. A directory's contents go to its root, and a file goes there by its\n" +
-        "own name. What an earlier run left at IMAGE is not put in.",
+        "Make an image with Joliet and Rock Ridge. Files, and the contents of directories, go to its root. An earlier\n" +
+        "IMAGE in one of the directories is left out.",
       flags: [
-        { name: "output", short: "o", value: "IMAGE", summary: "the image's path" },
-        { name: "label", value: "TEXT", summary: "the volume's label, by which it is found; at most 32 bytes" },
-        { name: "date", value: "DATE", summary: "the volume's date, ISO 8601 (default: now)" },
-        { name: "no-joliet", summary: "without Joliet: names that differ in case only are possible" },
-        { name: "no-rock-ridge", summary: "without Rock Ridge: no modes, owners and symbolic links" },
+        { name: "output", short: "o", value: "IMAGE", summary: "the path of the image" },
+        {
+          name: "label",
+          value: "TEXT",
+          summary: "the volume label, by which a guest finds the disk; at most 32 bytes",
+        },
+        { name: "date", value: "DATE", summary: "the date of the volume, ISO 8601 (default: now)" },
+        { name: "no-joliet", summary: "leave Joliet out; then names may differ in case only" },
+        { name: "no-rock-ridge", summary: "leave Rock Ridge out, and with it modes, owners and symbolic links" },
       ],
       run: create,
     },
     ls: {
       operands: "IMAGE",
       standalone: true,
-      about: "List what is in an image.",
+      about: "List the contents of an image.",
       flags: [VIEW],
       run: list,
     },
     extract: {
       operands: "IMAGE DIR",
       standalone: true,
-      about: "Write what is in an image below a directory, and nothing outside it.",
+      about: "Unpack an image into a directory. Nothing is written outside it.",
       flags: [VIEW],
       run: extract,
     },

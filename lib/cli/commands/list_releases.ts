@@ -16,7 +16,7 @@ export const command: Command = {
     const { release } = emulator.profile.image;
     const from = named ?? release?.repository;
     if (!from) {
-      throw new HotbootError(`profile '${emulator.profile.name}' names no repository: say which with --repo`);
+      throw new HotbootError(`profile '${emulator.profile.name}' names no repository: name one with --repo`);
     }
     const github = await openGitHub(emulator);
     const disk = release?.assets.disk.replaceAll("{arch}", emulator.arch);

@@ -5,8 +5,8 @@ import { emulatorOf } from "./context.ts";
 export const command: Command = {
   about: "Print what the guest has written to its serial console since the last start.",
   flags: [
-    { name: "follow", short: "f", summary: "go on with what it writes" },
-    { name: "lines", short: "n", value: "N", summary: "no more than its last N lines" },
+    { name: "follow", short: "f", summary: "keep printing what the guest writes" },
+    { name: "lines", short: "n", value: "N", summary: "print only the last N lines" },
   ],
   async run(context) {
     const { logs } = await import("../../emulator/logs.ts");

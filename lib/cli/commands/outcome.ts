@@ -28,8 +28,8 @@ export async function reportFailure(
 function refused({ message }: Error, name = ""): string {
   const variable = message.match(/spawn subprocess with (\w+) environment variable/)?.[1];
   if (variable) {
-    return `${variable} is set, with which Deno lets only those start programs who may start any: unset it ('env -u ${variable} hotboot ${name}')`;
+    return `${variable} is set, and Deno then lets no sandboxed command start a program: unset it ('env -u ${variable} hotboot ${name}')`;
   }
   const what = message.replace(/^Requires (.*?),? (run again|specify) .*$/s, "$1");
-  return `'${name}' was refused ${what}, which is not among its permissions: 'hotboot permissions ${name}' lists those`;
+  return `'${name}' does not have ${what}: 'hotboot permissions ${name}' shows what it has`;
 }

@@ -14,8 +14,8 @@ const TITLES = {
 export const command: Command = {
   operands: "[COMMAND]",
   about:
-    "Show what a command, or each, may touch here: files, hosts, sockets, programs and variables. It can touch nothing\n" +
-    "else. What the command line names is shown by its word in the command's help: IMAGE, FILE.",
+    "Show what each command, or COMMAND, may access here: files, hosts, sockets, programs and variables. It can access\n" +
+    "nothing else. A path from the command line is shown as the command's help calls it, such as IMAGE or FILE.",
   flags: [],
   async run(context) {
     const { args } = context;

@@ -3,21 +3,21 @@ import { type Command, repository, UsageError, wholeNumber } from "./command.ts"
 import { emulatorOf } from "./context.ts";
 
 export const command: Command = {
-  about: "Download the profile's image, unless it is there, and capture a snapshot of it.\n" +
-    "A broken or interrupted download goes on where it was.",
+  about: "Download the profile's image, unless it is up to date, and capture a snapshot of it.\n" +
+    "A download that broke off continues where it stopped.",
   flags: [
     { name: "repo", value: "OWNER/NAME", summary: "the GitHub repository (default: the profile's)" },
-    { name: "branch", value: "NAME", summary: "the branch whose release it is (default: the profile's)" },
-    { name: "tag", value: "TAG", summary: "the release with this tag" },
-    { name: "pr", value: "N", summary: "the latest successful build of this pull request" },
-    { name: "run", value: "ID", summary: "what this workflow run has built" },
-    { name: "skip-snapshot", variable: "EMULATOR_NO_SNAPSHOT", summary: "do not capture; the first start does" },
+    { name: "branch", value: "NAME", summary: "pull the release of this branch (default: the profile's)" },
+    { name: "tag", value: "TAG", summary: "pull the release with this tag" },
+    { name: "pr", value: "N", summary: "pull the latest successful build of this pull request" },
+    { name: "run", value: "ID", summary: "pull what this workflow run has built" },
+    { name: "skip-snapshot", variable: "EMULATOR_NO_SNAPSHOT", summary: "do not capture; the next start does" },
     {
       name: "force-capture",
       variable: "EMULATOR_FORCE_CAPTURE",
-      summary: "capture although a snapshot that can be resumed is there",
+      summary: "capture even if there is a snapshot to resume",
     },
-    { name: "force", short: "f", summary: "download it although it is there" },
+    { name: "force", short: "f", summary: "download even if the image is up to date" },
   ],
   async run(context) {
     const { pull } = await import("../../image/pull.ts");

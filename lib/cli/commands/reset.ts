@@ -3,7 +3,9 @@ import type { Command } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 
 export const command: Command = {
-  about: "End the instance and remove all that it has left. The image and its snapshots stay.",
+  about:
+    "End the instance and remove its files: its disk, saved memory, secrets and console log. Images and snapshots stay.\n" +
+    "No other command acts on a damaged instance, or on a QEMU that does not answer. 'reset' kills such a QEMU.",
   flags: [],
   async run(context) {
     const { reset } = await import("../../emulator/stop.ts");

@@ -7,12 +7,12 @@ export const command: Command = {
   operands: '-- CMD [ARG…] | "LINE"',
   stopsEarly: true,
   about:
-    "Run a program on this machine while the emulator is up: start it, unless it runs already, wait until it is\n" +
-    "healthy, and run the program with the profile's environment. What was started is suspended afterwards, as by\n" +
-    "'hotboot stop': the next start goes on there, with all data. SIGINT, SIGTERM and SIGHUP are the program's to decide\n" +
-    "about; hotboot waits for it. The exit code is the program's (128 + n: ended by signal n; 127: there is none; 126: it\n" +
-    "cannot be executed). With --config-file the environment has what came of it, too. A single operand with a space in it is\n" +
-    'a line for the shell: hotboot run "npm run dev".',
+    "Run a program on this machine while the emulator is up. 'run' starts the emulator if it does not run, waits until it\n" +
+    "is healthy, and gives the program the variables of the profile's environment. With --config-file the program also gets\n" +
+    "the project's variables. If 'run' started the emulator, it suspends it afterwards, as 'hotboot stop' does.\n" +
+    "SIGINT, SIGTERM and SIGHUP go to the program, and hotboot waits for it. The exit code is the program's: 128 + n if\n" +
+    "signal n ended it, 127 if there is no such program, 126 if it cannot be executed. A single operand with a space in it\n" +
+    'is a line for the shell: hotboot run "npm run dev".',
   flags: [...START_FLAGS, CONFIG_FILE_FLAG],
   async run(context) {
     const { run } = await import("../../emulator/run.ts");

@@ -11,43 +11,43 @@ export const command: CommandGroup = {
   commands: {
     ls: {
       about:
-        "List the emulator's snapshots, the newest first: that one is what 'start' resumes, if it is usable here. Of each:\n" +
-        "what its files take on the disk and how long they are, who stands on it, and why it is of no use here.",
-      flags: [{ name: "all", short: "a", summary: "those of all profiles and architectures" }],
+        "List the emulator's snapshots, the newest first. 'start' resumes the newest that fits this machine and the profile.\n" +
+        "The list shows what each takes on the disk and its full size, which instances use it, and why it cannot be resumed.",
+      flags: [{ name: "all", short: "a", summary: "list those of all profiles and architectures" }],
       run: list,
     },
     rm: {
       operands: "ID…",
-      about: "Remove snapshots. The beginning of an id is enough. One that an instance stands on is not removed.",
-      flags: [{ name: "all", short: "a", summary: "all of the emulator's" }],
+      about: "Remove snapshots. The beginning of an ID is enough. A snapshot that an instance uses is not removed.",
+      flags: [{ name: "all", short: "a", summary: "remove all of the emulator's" }],
       run: remove,
     },
     prune: {
       about:
-        "Remove what is of no use any more: snapshots that cannot be resumed here or are older than the newest that can,\n" +
-        "and what killed commands have left, which may be as large as a guest's memory.",
-      flags: [{ name: "dry-run", short: "n", summary: "only say what would be removed" }],
+        "Remove what is no longer needed. That is each snapshot that cannot be resumed here or is older than the newest that\n" +
+        "can, and what killed commands have left, which may be as large as a guest's memory. What an instance uses stays.",
+      flags: [{ name: "dry-run", short: "n", summary: "only print what would be removed" }],
       run: prune,
     },
     export: {
       operands: "[ID] FILE",
       about:
-        "Write a snapshot, the newest unless told, as one compact file: a tar archive, compressed with zstd. FILE may be -\n" +
-        "for standard output. It holds all that was in the guest's memory.",
+        "Write a snapshot to one compact file. Without an ID it is the newest. The file is a tar archive, compressed with\n" +
+        "zstd; - is standard output. It contains everything that was in the guest's memory.",
       flags: [],
       run: exportOne,
     },
     import: {
       operands: "FILE",
       about:
-        "Take in what 'export' has written elsewhere, as the newest snapshot. FILE may be - for standard input. It is the\n" +
-        "machine of whoever made it that runs here then: import what you would run.",
-      flags: [{ name: "force", short: "f", summary: "keep it although it cannot be resumed here" }],
+        "Add a snapshot that 'export' has written, as the newest one. FILE may be - for standard input. The next start runs\n" +
+        "the machine of whoever exported it: import only from people you trust.",
+      flags: [{ name: "force", short: "f", summary: "import it even if it cannot be resumed here" }],
       run: importOne,
     },
     verify: {
       operands: "[ID]",
-      about: "Read all of a snapshot, the newest unless told, and compare it with what was captured.",
+      about: "Read a whole snapshot and compare it with what was captured. Without an ID it is the newest.",
       flags: [],
       run: verify,
     },
@@ -60,7 +60,7 @@ async function list(context: CommandContext): Promise<void> {
   const snapshots = await listSnapshots(await emulatorOf(context), { all: switches.has("all") });
   if (switches.has("json")) return await printJson(snapshots);
   if (snapshots.length === 0) return await printError("hotboot: there are no snapshots: 'hotboot capture' makes one");
-  const titles = ["id", "profile", "engine", "age", "on disk", "size", "in use by", "usable here"];
+  const titles = ["id", "profile", "engine", "age", "on disk", "size", "used by", "resumes here"];
   await print(renderTable(titles, snapshots.map(row)));
 }
 
@@ -110,7 +110,9 @@ async function verify(context: CommandContext): Promise<void> {
   const result = await verifySnapshot(emulator, operands[0]);
   if (switches.has("json")) return await printJson(result);
   const bytes = Object.values(result.files).reduce((sum, { size }) => sum + size, 0);
-  const compared = result.recorded ? "sizes and samples are right, and digests are recorded now" : "sound";
+  const compared = result.recorded
+    ? "sizes and samples are right; the digests are recorded for the next time"
+    : "sound";
   await print(`${result.snapshot}: ${compared} (${Object.keys(result.files).join(", ")}; ${formatBytes(bytes)})`);
 }
 
@@ -119,11 +121,11 @@ async function exportOne(context: CommandContext): Promise<void> {
   const { operands, switches } = context.args;
   const [file, id, ...more] = operands.toReversed();
   if (file === undefined || more.length > 0) {
-    throw new UsageError("snapshot export takes an ID, or none, and a FILE: see 'hotboot snapshot export --help'");
+    throw new UsageError("snapshot export takes [ID] FILE: see 'hotboot snapshot export --help'");
   }
   const isStream = file === "-";
   if (isStream && Deno.stdout.isTerminal()) {
-    throw new UsageError("a snapshot is nothing for a terminal: name a FILE, or send standard output elsewhere");
+    throw new UsageError("a snapshot cannot be written to a terminal: name a FILE, or redirect standard output");
   }
   const emulator = await emulatorOf(context);
   const result = await exportSnapshot(emulator, isStream ? Deno.stdout.writable : file, id);
@@ -144,5 +146,5 @@ async function importOne(context: CommandContext): Promise<void> {
   if (switches.has("json")) return await printJson(result);
   const { snapshot, exported, why } = result;
   if (why) emulator.report.warn(`it cannot be resumed here: ${why}`);
-  await print(snapshot === exported ? snapshot : `${snapshot} (it was ${exported} where it was exported)`);
+  await print(snapshot === exported ? snapshot : `${snapshot} (exported as ${exported})`);
 }

@@ -5,10 +5,12 @@ import { emulatorOf } from "./context.ts";
 import { CONFIG_FILE_FLAG, START_FLAGS, startOptions } from "./starting.ts";
 
 export const command: Command = {
-  about: "Start the emulator and return when it is healthy: resume its snapshot or, where that cannot be, boot it.\n" +
-    "The first start obtains the image and captures the snapshot. Each start has its own secrets. Prints the services'\n" +
-    "addresses; 'hotboot credentials' prints the secrets. With --config-file prints nothing but what the guest answers to\n" +
-    "the profile's project request, as JSON: the project's id and keys.",
+  about:
+    "Start the emulator, and return when it is healthy. A suspended instance continues where it was. An instance that\n" +
+    "was shut down or has crashed boots its own disk. A new instance resumes the newest snapshot that fits, or boots if\n" +
+    "there is none. The first start also gets the image and captures a snapshot. Each resume and each boot makes new\n" +
+    "secrets, which 'hotboot credentials' prints.\n" +
+    "'start' prints the addresses of the services. With --config-file it prints only the project's id and keys, as JSON.",
   flags: [...START_FLAGS, CONFIG_FILE_FLAG],
   async run(context) {
     const { start } = await import("../../emulator/start.ts");
@@ -22,7 +24,7 @@ export const command: Command = {
       await printError(
         result.origin
           ? renderTimelines([{ title: result.origin, phases: result.timeline }])
-          : `hotboot: instance '${emulator.instance}' runs already`,
+          : `hotboot: instance '${emulator.instance}' is already running`,
       );
     }
     if (project) return await printJson(await project.openProject(emulator, configFile!));

@@ -7,19 +7,19 @@ import { ENGINE_FLAG, engineOption } from "./context.ts";
 /** For all that may boot. */
 export const NO_FALLBACK_FLAG: Flag = {
   name: "no-fallback",
-  summary: "fail, instead of booting (again), when resuming, capturing or hardware acceleration does not work",
+  summary: "fail if resuming, capturing or hardware acceleration does not work, instead of booting (again)",
 };
 
 /** What they are. */
 export const START_FLAGS: Flag[] = [
-  { name: "cold", variable: "EMULATOR_NO_SNAPSHOT", summary: "boot, and neither use nor make a snapshot" },
+  { name: "cold", variable: "EMULATOR_NO_SNAPSHOT", summary: "boot; do not resume, and do not capture" },
   NO_FALLBACK_FLAG,
-  { name: "no-capture", summary: "make no snapshot where there is none that can be resumed" },
+  { name: "no-capture", summary: "do not capture, even if there is no snapshot to resume" },
   ENGINE_FLAG,
   {
     name: "no-rotation",
     variable: "EMULATOR_NO_ROTATION",
-    summary: "leave the image's placeholders in the place of secrets",
+    summary: "keep the image's placeholders instead of making secrets",
   },
 ];
 
@@ -39,5 +39,5 @@ export function startOptions(args: Arguments): StartOptions {
 export const CONFIG_FILE_FLAG: Flag = {
   name: "config-file",
   value: "FILE",
-  summary: "make a project of this config file, where the profile can",
+  summary: "make a project from this config file, if the profile has a project request",
 };

@@ -9,8 +9,8 @@ import { FAILURE, OK } from "./outcome.ts";
 
 export const command: Command = {
   about:
-    "Show the instance, its services' health, the image and the snapshot. The exit code is 0 when it runs and all of it\n" +
-    "is healthy, else 1.",
+    "Show the instance, the health of its services, the image and the snapshot. The exit code is 0 only if the instance\n" +
+    "runs and all of it is healthy, and 1 otherwise.",
   flags: [],
   async run(context) {
     const { status } = await import("../../emulator/status.ts");
@@ -21,15 +21,16 @@ export const command: Command = {
   },
 };
 
-/** Whether it runs, with all of it healthy and its secrets in effect. */
-function isUp({ state, running }: Status): boolean {
-  return state === "running" && running!.lostSecrets === undefined && Object.values(running!.health).every(Boolean);
+/** Whether it is this profile's and runs, with all of it healthy and its secrets in effect. */
+function isUp({ state, of, running }: Status): boolean {
+  return state === "running" && of === undefined && running!.lostSecrets === undefined &&
+    Object.values(running!.health).every(Boolean);
 }
 
 const HOW: Record<Origin, string> = {
   "cold boot": "booted",
   "resume": "resumed",
-  "continue": "gone on from where it was suspended",
+  "continue": "continued from where it was suspended",
 };
 
 function describe(status: Status): [string, string][] {
@@ -45,7 +46,7 @@ function describe(status: Status): [string, string][] {
       rows.push([
         "secrets",
         running.lostSecrets
-          ? `not its own any more: ${running.lostSecrets}; 'hotboot start' puts them in again`
+          ? `no longer in effect: ${running.lostSecrets}; 'hotboot start' puts them in again`
           : running.secrets === "rotated"
           ? "its own"
           : "the image's placeholders, which everybody knows",
@@ -65,7 +66,7 @@ function describe(status: Status): [string, string][] {
 }
 
 function originOf(origin: ImageOrigin): string {
-  if (origin.kind === "adopted") return "put there by somebody else";
+  if (origin.kind === "adopted") return "not put there by hotboot";
   if (origin.kind === "build") return `built here, recipe ${origin.recipe.slice(0, 12)}`;
   const which = origin.kind === "release"
     ? `release ${origin.tag}`

@@ -4,16 +4,16 @@ import { type Command, UsageError } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 
 export const command: Command = {
-  about: "Suspend the instance: its memory and disk are kept, and the next start goes on exactly there.",
+  about: "Suspend the instance. Its memory and its disk are saved, and the next start continues exactly there.",
   flags: [
-    { name: "shutdown", summary: "have the guest shut down; its disk is kept, and the next start boots it" },
-    { name: "discard", summary: "switch it off and drop it: the next start goes back to the snapshot" },
+    { name: "shutdown", summary: "shut the guest down and save only its disk; the next start boots it" },
+    { name: "discard", summary: "switch it off and drop its disk; the next start begins from the snapshot" },
   ],
   async run(context) {
     const { stop } = await import("../../emulator/stop.ts");
     const { switches } = context.args;
     if (switches.has("shutdown") && switches.has("discard")) {
-      throw new UsageError("--shutdown and --discard exclude each other");
+      throw new UsageError("--shutdown and --discard contradict each other: choose one");
     }
     const emulator = await emulatorOf(context);
     const how = switches.has("discard") ? "discard" : switches.has("shutdown") ? "shutdown" : "suspend";
@@ -27,5 +27,5 @@ function describe(instance: string, { stopped, kept }: StopResult): string {
   if (!stopped) return `instance '${instance}' does not run${kept ? `; it is ${kept}` : ""}`;
   if (kept === "suspended") return "suspended; the next start goes on where it was";
   if (kept) return "shut down; the next start boots its disk";
-  return "powered off; the next start goes back to the snapshot, without what was changed since";
+  return "switched off; the next start begins from the snapshot, without what was changed since";
 }

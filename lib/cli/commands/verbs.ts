@@ -9,21 +9,21 @@ interface Verb {
 
 /** By their names, in the order of the help. */
 export const VERBS: Record<string, Verb> = {
-  build: { summary: "build the image", load: () => import("./build.ts") },
-  pull: { summary: "download the image and capture it", load: () => import("./pull.ts") },
-  "list-releases": { summary: "list what can be downloaded", load: () => import("./list_releases.ts") },
-  capture: { summary: "boot once and keep the warm moment", load: () => import("./capture.ts") },
-  start: { summary: "start the emulator, warm", load: () => import("./start.ts") },
+  build: { summary: "build the image from the profile's recipe", load: () => import("./build.ts") },
+  pull: { summary: "download the image and capture a snapshot", load: () => import("./pull.ts") },
+  "list-releases": { summary: "list the releases that can be pulled", load: () => import("./list_releases.ts") },
+  capture: { summary: "boot once and capture a snapshot", load: () => import("./capture.ts") },
+  start: { summary: "start the emulator", load: () => import("./start.ts") },
   run: { summary: "run a program while the emulator is up", load: () => import("./run.ts") },
-  stop: { summary: "suspend it, or power it off", load: () => import("./stop.ts") },
-  reset: { summary: "end it and remove what it has left", load: () => import("./reset.ts") },
-  status: { summary: "show what there is and how it does", load: () => import("./status.ts") },
+  stop: { summary: "suspend the instance, or shut it down", load: () => import("./stop.ts") },
+  reset: { summary: "end the instance and remove its files", load: () => import("./reset.ts") },
+  status: { summary: "show the instance, its health, the image and the snapshot", load: () => import("./status.ts") },
   logs: { summary: "print the guest's console", load: () => import("./logs.ts") },
   exec: { summary: "run a program in the guest", load: () => import("./exec.ts") },
-  credentials: { summary: "print its secrets", load: () => import("./credentials.ts") },
+  credentials: { summary: "print the instance's secrets", load: () => import("./credentials.ts") },
   snapshot: { summary: "list, remove, verify, export and import snapshots", load: () => import("./snapshot.ts") },
   iso: { summary: "make, list and unpack ISO 9660 images", load: () => import("./iso.ts") },
-  permissions: { summary: "show what each command may touch", load: () => import("./permissions.ts") },
+  permissions: { summary: "show what each command may access", load: () => import("./permissions.ts") },
 };
 
 /** The verb's module. @throws {UsageError} when there is none. */

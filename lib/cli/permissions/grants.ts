@@ -37,7 +37,7 @@ export interface Situation {
 /** GitHub's API, and where it redirects to: to the files of releases and to those of workflow runs. */
 const GITHUB = ["api.github.com:443", "*.githubusercontent.com:443", "*.blob.core.windows.net:443"];
 
-/** What the command `name` is granted by its row of the table. @throws {HotbootError} when a setting that decides it makes no sense. */
+/** What the command `name` is granted by its row of the table. @throws {HotbootError} when a setting that decides it is wrong. */
 export async function grantsOf(name: string, situation: Situation, row: Row = TABLE[name]): Promise<Grants> {
   const grants: Grants = { read: [], write: [], net: [], run: [], env: [], sys: [] };
   await addRow(grants, row, situation);
@@ -87,14 +87,14 @@ async function addRow(grants: Grants, row: Row, situation: Situation): Promise<v
 async function holds(condition: Condition, { emulator, switches }: Situation): Promise<boolean> {
   if (condition === "unless --skip-snapshot") return !switches.has("skip-snapshot");
   const { script, cloudInit } = recipeOf(emulator!);
-  if (condition === "to have a script make it") return script !== undefined;
-  if (condition === "to have cloud-init make it") return cloudInit !== undefined;
-  if (condition === "to download what cloud-init makes it from") {
+  if (condition === "with a script") return script !== undefined;
+  if (condition === "with cloud-init") return cloudInit !== undefined;
+  if (condition === "with cloud-init and a published base image") {
     return cloudInit !== undefined && "url" in cloudInit.base;
   }
   if (await readImageRecord(emulator!).catch(() => true)) return false;
   const isPublished = emulator!.profile.image.release !== undefined;
-  return condition === "to pull an image where there is none" ? isPublished : !isPublished;
+  return condition === "if it pulls the image" ? isPublished : !isPublished;
 }
 
 /** The files that the recipe is made of. */
@@ -147,7 +147,7 @@ async function services(emulator: Emulator): Promise<string[]> {
 }
 
 /**
- * The sockets of all of the home's instances: before anything is removed, each is asked whether it stands on that. Where
+ * The sockets of all of the home's instances: before anything is removed, each is asked whether it uses that. Where
  * the home's path is too long for sockets, their directories too.
  */
 async function sockets(emulator: Emulator): Promise<string[]> {
@@ -173,6 +173,6 @@ function moreHosts(): string[] {
 
 function hostAndPort(text: string, what: string): string {
   const url = URL.parse(text);
-  if (!url) throw new HotbootError(`${what} is '${text}', which is no address: unset it, or correct it`);
+  if (!url) throw new HotbootError(`${what} is '${text}', which is not a URL: correct it`);
   return `${url.hostname}:${url.port || (url.protocol === "http:" ? 80 : 443)}`;
 }

@@ -1,6 +1,6 @@
 /**
- * The permissions of the whole program: what the whole program may touch, as it is compiled. The launcher uses it to find out what the command
- * may touch, and gives it up when the command begins.
+ * The permissions of the whole program, which are compiled into the binary. The launcher uses them to find out what the
+ * command may access, and gives them up when the command begins.
  */
 
 /** Programs by their names on `PATH`; the environment's variables, some by their beginning. */
@@ -16,7 +16,7 @@ export const PROGRAM_PERMISSIONS = {
     ...["PATH", "HOME", "GITHUB_TOKEN", "GH_TOKEN", "HOTBOOT_*", "EMULATOR_*"],
     ...["STACK_*", "PORT_PREFIX", "NEXT_PUBLIC_STACK_PORT_PREFIX"],
   ],
-  // How much room a disk has, and how long the host has been up.
+  // How much free space a disk has, and how long the host has been up.
   sys: ["statfs", "osUptime"],
 };
 

@@ -102,7 +102,7 @@ function startWorker(module: URL, grants: Grants, command: string): Worker {
   } catch (error) {
     if (!(error instanceof Deno.errors.NotCapable)) throw error;
     throw new HotbootError(
-      `deno was started with less than '${command}' needs ('hotboot permissions ${command}'): give it the flags that README has`,
+      `deno was started with less than '${command}' needs (see 'hotboot permissions ${command}'): start it with the flags in docs/security.md, or with -A`,
     );
   }
 }

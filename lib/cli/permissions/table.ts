@@ -1,4 +1,4 @@
-/** What each command may touch, and nothing else: the sandbox. `grants.ts` says what the words stand for. */
+/** What each command may access, and nothing else. `grants.ts` says what the words stand for. */
 
 /** A file or directory, with what is below it: hotboot's own, or what the command line names, by the word of its help. */
 type Place =
@@ -22,11 +22,11 @@ export type Program = "qemu" | "bash";
 /** When a row's addition counts. */
 export type Condition =
   | "unless --skip-snapshot"
-  | "to pull an image where there is none"
-  | "to build an image where there is none"
-  | "to have a script make it"
-  | "to have cloud-init make it"
-  | "to download what cloud-init makes it from";
+  | "if it pulls the image"
+  | "if it builds the image"
+  | "with a script"
+  | "with cloud-init"
+  | "with cloud-init and a published base image";
 
 /** What a command may touch. */
 export interface Row {
@@ -42,7 +42,7 @@ export interface Row {
   run?: Program[];
   /** The environment's variables that it reads. */
   env?: string[];
-  /** What it asks of the system: how much room a disk has, and how long the host has been up. */
+  /** What it asks of the system: how much free space a disk has, and how long the host has been up. */
   sys?: ("statfs" | "osUptime")[];
   /** What it may beyond that, sometimes. */
   more?: Partial<Record<Condition, Row>>;
@@ -59,19 +59,19 @@ const BUILD: Row = {
   net: ["qemu"],
   env: ["PATH"],
   more: {
-    "to have a script make it": { run: ["bash"] },
-    "to have cloud-init make it": { ...ASK, read: ["config files", "firmware"] },
-    "to download what cloud-init makes it from": { net: ["base image"], sys: ["statfs"] },
+    "with a script": { run: ["bash"] },
+    "with cloud-init": { ...ASK, read: ["config files", "firmware"] },
+    "with cloud-init and a published base image": { net: ["base image"], sys: ["statfs"] },
   },
 };
 const PULL: Row = { write: ["home"], net: ["github", "qemu"], env: ["HOTBOOT_GITHUB_API"], sys: ["statfs"] };
-/** `start` and `capture` get an image by themselves, as the profile says. */
+/** Without an image, `start`, `run` and `capture` get one, as the profile says. */
 const OBTAIN: Row["more"] = {
-  "to pull an image where there is none": PULL,
-  "to build an image where there is none": BUILD,
+  "if it pulls the image": PULL,
+  "if it builds the image": BUILD,
 };
 
-/** Beside that, the file that a project is made of. */
+/** And the file that a project is made from. */
 const START: Row = { ...BOOT, read: [...BOOT.read!, "FILE"], more: OBTAIN };
 
 /** By the command's name. */

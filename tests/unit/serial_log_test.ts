@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { ensureDir } from "@std/fs/ensure-dir";
-import { trimConsole } from "../../lib/instance/console.ts";
+import { trimSerialLog } from "../../lib/instance/serial_log.ts";
 import { instancePath } from "../../lib/instance/channels.ts";
 import { testEmulator } from "./emulators.ts";
 import { withDirectory } from "./temporary.ts";
@@ -11,17 +11,17 @@ Deno.test("console: a log that a guest has filled is shortened to its end, which
   withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const path = instancePath(emulator, "serial");
-    await trimConsole(emulator); // there is none
+    await trimSerialLog(emulator); // there is none
     await ensureDir(emulator.home.instance(emulator.instance));
     using qemu = await Deno.open(path, { append: true, create: true });
 
     await qemu.write(new TextEncoder().encode("begun\n"));
-    await trimConsole(emulator);
+    await trimSerialLog(emulator);
     assertEquals(await Deno.readTextFile(path), "begun\n");
 
     await qemu.truncate(80 * MIB);
     await qemu.write(new TextEncoder().encode("last words\n"));
-    await trimConsole(emulator);
+    await trimSerialLog(emulator);
     await qemu.write(new TextEncoder().encode("and more\n"));
     const bytes = await Deno.readFile(path);
     assertEquals(bytes.length, 16 * MIB + "and more\n".length);

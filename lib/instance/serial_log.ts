@@ -11,7 +11,7 @@ const [MOST_BYTES, KEPT_BYTES] = [64 * 2 ** 20, 16 * 2 ** 20];
  * Shortens the console's log where a guest that runs for long has filled it. QEMU appends to it, and goes on at its new
  * end; what the guest prints at this very moment can be lost.
  */
-export async function trimConsole(emulator: Emulator): Promise<void> {
+export async function trimSerialLog(emulator: Emulator): Promise<void> {
   using file = await Deno.open(instancePath(emulator, "serial"), { read: true, write: true }).catch(() => undefined);
   if (!file) return; // somebody has removed it
   const { size } = await file.stat();

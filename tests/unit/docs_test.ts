@@ -1,0 +1,142 @@
+/** The documentation says what the sources say: which files, states and variables there are, and where its links lead. */
+
+import { assert, assertEquals } from "@std/assert";
+import { exists } from "@std/fs/exists";
+import { walk } from "@std/fs/walk";
+import { ROOT } from "../../dev/deno.ts";
+import { PROGRAM_PERMISSIONS } from "../../lib/cli/permissions/program.ts";
+import { TABLE } from "../../lib/cli/permissions/table.ts";
+import type { StateName } from "../../lib/instance/state.ts";
+
+/** Complete, by its type. */
+const STATES: Record<StateName, true> = {
+  "stopped": true,
+  "starting": true,
+  "running": true,
+  "paused": true,
+  "stopping": true,
+  "suspended": true,
+  "shut down": true,
+  "crashed": true,
+  "abandoned": true,
+  "unresponsive": true,
+  "damaged": true,
+};
+const REPOSITORY = "https://github.com/hotboot/hotboot/";
+
+function read(path: string): Promise<string> {
+  return Deno.readTextFile(ROOT + path);
+}
+
+/** The files below a directory, by their paths in the checkout. */
+async function filesBelow(directory: string): Promise<string[]> {
+  const entries = await Array.fromAsync(walk(ROOT + directory, { includeDirs: false }));
+  return entries.map(({ path }) => path.slice(ROOT.length)).sort();
+}
+
+/** The first cells of the tables' rows that are code, and what stands beside each. */
+function codeRows(page: string): [string, string][] {
+  const rows = page.matchAll(/^\| (?:\[)?`([^`]+)`(?:\]\([^)]*\))? +\| (.*?) *\|/gm);
+  return Array.from(rows, ([, name, text]) => [name, text]);
+}
+
+Deno.test("docs: the architecture has a sentence for each file of lib/, and for no other", async () => {
+  const [, files] = (await read("docs/architecture.md")).split("## Files");
+  const rows = codeRows(files);
+  assertEquals(rows.map(([name]) => `lib/${name}`).sort(), await filesBelow("lib"));
+  assertEquals(rows.filter(([, text]) => !text.endsWith(".")), []);
+});
+
+Deno.test("docs: what the architecture says to look at is in that file", async () => {
+  const page = await read("docs/architecture.md");
+  const places = Array.from(page.matchAll(/((?:`\w+`(?: and )?)+) in \[[^\]]+\]\(\.\.\/([^)]+)\)/g));
+  assert(places.length > 5, page);
+  for (const [, names, path] of places) {
+    const source = await read(path);
+    for (const [, name] of names.matchAll(/`(\w+)`/g)) {
+      assert(new RegExp(`(?:function|const) ${name}\\b`).test(source), `${path} has no ${name}`);
+    }
+  }
+});
+
+Deno.test("docs: each state of an instance is explained, and drawn", async () => {
+  const names = Object.keys(STATES);
+  const [, table] = (await read("docs/instances.md")).split("## States");
+  assertEquals(codeRows(table).map(([name]) => name), names);
+  const [, drawing] = (await read("docs/architecture.md")).match(/## The states[^]*?```text\n([^]*?)```/)!;
+  assertEquals(names.filter((name) => !drawing.includes(name)), []);
+});
+
+/** Where the sources read a variable whose name they are given. */
+const NAMED_ELSEWHERE = [
+  "lib/cli/commands/command.ts", // an option's
+  "lib/profile/env.ts", // the library's caller's
+  "lib/profile/variables.ts", // the profile's
+  "lib/release/token.ts", // its own list's
+];
+
+/** The variables that the sources and the built-in profiles read. */
+async function variablesRead(): Promise<string[]> {
+  const found = new Set<string>();
+  const add = (text: string, pattern: RegExp) => {
+    for (const [, name] of text.matchAll(pattern)) found.add(name);
+  };
+  const namedElsewhere: string[] = [];
+  for (const path of ["cli.ts", "mod.ts", ...await filesBelow("lib")]) {
+    const text = (await read(path)).replaceAll(/^ *\*.*$/gm, ""); // without the examples
+    add(text, /Deno\.env\.\w+\("(\w+)"\)/g);
+    add(text, /\bvariable: "(\w+)"/g);
+    if (/Deno\.env\.(?!\w+\(")|\bprocess\.env\b/.test(text)) namedElsewhere.push(path);
+    if (path === "lib/release/token.ts") add(text, /"(G\w+_TOKEN)"/g);
+  }
+  assertEquals(namedElsewhere, NAMED_ELSEWHERE);
+  for (const { env = [] } of Object.values(TABLE)) env.forEach((name) => found.add(name));
+  for (const name of ["demo", "stack"]) add(await read(`qemu/${name}/profile.json`), /\$\{env\.(\w+)/g);
+  for (const path of (await filesBelow("qemu")).filter((path) => path.endsWith(".sh"))) {
+    add(await read(path), /\$\{?(HOTBOOT_\w+)/g);
+  }
+  found.delete("HOTBOOT_ISOLATED"); // a recipe's word to itself
+  return [...found].sort();
+}
+
+Deno.test("docs: the variables are those that the sources and the built-in profiles read", async () => {
+  const documented = codeRows(await read("docs/variables.md")).map(([name]) => name);
+  assertEquals(documented.toSorted(), await variablesRead());
+});
+
+Deno.test("docs: the binary may read each variable, and says which beginnings a profile's may have", async () => {
+  const { env } = PROGRAM_PERMISSIONS;
+  const mayRead = (name: string) =>
+    env.some((allowed) => allowed.endsWith("*") ? name.startsWith(allowed.slice(0, -1)) : name === allowed);
+  assertEquals((await variablesRead()).filter((name) => !mayRead(name)), []);
+  const page = await read("docs/variables.md");
+  const refusal = await read("lib/profile/variables.ts");
+  for (const beginning of env.filter((name) => name.endsWith("*")).map((name) => name.slice(0, -1))) {
+    assert(page.includes(`\`${beginning}\``), beginning);
+    assert(refusal.includes(beginning), beginning);
+  }
+});
+
+Deno.test("docs: links lead to files and headings that are there", async () => {
+  const pages = ["README.md", ...await filesBelow("docs")];
+  const broken: string[] = [];
+  for (const page of pages) {
+    for (const [, target] of (await read(page)).matchAll(/\]\(([^)\s]+)\)/g)) {
+      const inRepository = target.startsWith(REPOSITORY) ? target.match(/\/(?:blob|tree)\/main\/(.*)/)?.[1] : undefined;
+      if (inRepository === undefined && /^https?:/.test(target)) continue;
+      const { pathname, hash } = new URL(inRepository ?? target, `file:///${inRepository ? "" : page}`);
+      const path = pathname.slice(1);
+      const isThere = await exists(ROOT + path) && (hash === "" || anchorsOf(await read(path)).includes(hash.slice(1)));
+      if (!isThere) broken.push(`${page}: ${target}`);
+    }
+  }
+  assertEquals(broken, []);
+});
+
+/** What GitHub and JSR call a page's headings in addresses. */
+function anchorsOf(page: string): string[] {
+  return Array.from(
+    page.matchAll(/^#+ (.+)$/gm),
+    ([, heading]) => heading.toLowerCase().replaceAll(/[^\w\- ]/g, "").replaceAll(" ", "-"),
+  );
+}
