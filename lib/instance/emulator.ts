@@ -149,7 +149,7 @@ async function homeDirectory({ home }: Profile, given?: string): Promise<string>
 
 async function namedHome(ofProfile: string, given?: string): Promise<string> {
   const named = given ?? (Deno.env.get("HOTBOOT_HOME") || ofProfile);
-  if (named.startsWith("~/")) {
+  if (/^~(\/|$)/.test(named)) {
     const user = Deno.env.get("HOME");
     if (!user) throw new HotbootError("HOME is not set, so ~ has no meaning: say where with --home");
     return user + named.slice(1).replace(/\/+$/, "");

@@ -68,10 +68,11 @@ async function dependencyOfDisk(emulator: Emulator): Promise<Dependency | undefi
   return { identity: {}, ...(snapshot && { snapshot }) };
 }
 
-/** The names of all instances of the emulator's home. */
+/** The names of all instances of the emulator's home. What is no directory there is no instance. */
 export async function instanceNames({ home }: Emulator): Promise<string[]> {
   try {
-    return (await Array.fromAsync(Deno.readDir(home.instances), ({ name }) => name)).sort();
+    const entries = await Array.fromAsync(Deno.readDir(home.instances));
+    return entries.filter(({ isFile }) => !isFile).map(({ name }) => name).sort();
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return [];
     throw error;

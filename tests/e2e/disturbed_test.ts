@@ -161,8 +161,8 @@ Deno.test("directories that were open to others are closed before a socket is in
   await Deno.mkdir(`${micro.instance}`, { recursive: true, mode: 0o755 });
   await Deno.chmod(`${micro.instance}`, 0o755);
   await micro.start();
-  for (const path of ["instances/vm", "cache", "locks"]) {
-    assertEquals((await Deno.stat(`${micro.home}/${path}`)).mode! & 0o777, 0o700, path);
+  for (const path of [micro.instance, `${micro.home}/cache`, `${micro.home}/locks`]) {
+    assertEquals((await Deno.stat(path)).mode! & 0o777, 0o700, path);
   }
   for await (const { name } of Deno.readDir(await micro.snapshot())) {
     assertEquals((await Deno.stat(`${await micro.snapshot()}/${name}`)).mode! & 0o077, 0, name);

@@ -265,7 +265,7 @@ Deno.test("a QEMU that hangs is said by all, and ended by reset alone", async ()
 
 Deno.test("an interrupt at any moment leaves no process and nothing that a later command would trust", async (t) => {
   await using micro = await GuestHome.make();
-  await micro.succeed("status"); // compiled now, so that the moments below fall into the work itself
+  await micro.run("status"); // compiled now, so that the moments below fall into the work itself
 
   /** Runs `verb`, and sends it a signal so long after it has said `begun`; never, unless told when. */
   const interrupt = async (

@@ -100,7 +100,16 @@ class World implements Disposable {
   constructor() {
     const { directory, home } = this;
     for (
-      const made of [`${home}/cache`, `${home}/instances/vm`, `${home}/images`, "recipe", "in", "out", "tree", ".ssh"]
+      const made of [
+        `${home}/cache`,
+        `${home}/instances/sandboxed`,
+        `${home}/images`,
+        "recipe",
+        "in",
+        "out",
+        "tree",
+        ".ssh",
+      ]
     ) {
       Deno.mkdirSync(made.startsWith("/") ? made : `${directory}/${made}`, { recursive: true });
     }
@@ -114,7 +123,7 @@ class World implements Disposable {
       other,
       Deno.listen({ hostname: "127.0.0.1", port: this.port }),
       Deno.listen({ hostname: "127.0.0.2", port: this.port }),
-      Deno.listen({ transport: "unix", path: `${home}/instances/vm/monitor.sock` }),
+      Deno.listen({ transport: "unix", path: `${home}/instances/sandboxed/monitor.sock` }),
       Deno.listen({ transport: "unix", path: `${directory}/other.sock` }),
     ];
     for (const listener of this.#listeners) void serve(listener);
@@ -156,7 +165,7 @@ class World implements Disposable {
     };
     const all: Record<string, Attempt[]> = {
       "connect services": [{ kind: "connect", hostname: "127.0.0.1", port: this.port }],
-      "connect sockets": [{ kind: "socket", path: `${home}/instances/vm/monitor.sock` }],
+      "connect sockets": [{ kind: "socket", path: `${home}/instances/sandboxed/monitor.sock` }],
       "connect github": ["api.github.com:443", "objects.githubusercontent.com:443", "a.blob.core.windows.net:443"]
         .map((host) => ({ kind: "ask", descriptor: { name: "net", host } })),
       "connect base image": [{ kind: "ask", descriptor: { name: "net", host: "base.example.com:443" } }],

@@ -38,7 +38,7 @@ Deno.test("a project's hotboot.json, with variables, a home of its own and a sec
     assertCode(done, 0);
     return JSON.parse(done.stdout);
   };
-  const instance = `${micro.home}/run/vm`;
+  const instance = `${micro.home}/run/micro`;
   const file = `${instance}/internal-token`;
   const written = () => Deno.readTextFile(file).catch(() => undefined);
   const state = async () => (await json(["status"])).state;

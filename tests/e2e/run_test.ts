@@ -217,7 +217,8 @@ Deno.test("--config-file: a project is made of it, and its keys are told", async
 
   await t.step("a refusal is one line without secrets, and the emulator runs on", async () => {
     const { TOKEN } = JSON.parse(await micro.succeed("credentials", ["--json"]));
-    await micro.exec("sh", "-c", "echo other >/www/token");
+    const broken = "sed 's:/www/token:/nothing:' /www/cgi-bin/project >/broken; cat /broken >/www/cgi-bin/project";
+    await micro.exec("sh", "-c", `${broken}; touch /nothing`); // the secrets are in effect, and this does not take them
     const start = await micro.run("start", ["--quiet", "--config-file", file]);
     assertEquals([start.code, start.stdout], [1, ""]);
     assertMatch(
@@ -229,7 +230,7 @@ Deno.test("--config-file: a project is made of it, and its keys are told", async
     await micro.exec(
       "sh",
       "-c",
-      `echo '${TOKEN}' >/www/token; printf '#!/bin/sh\\nprintf "\\\\r\\\\n{}"\\n' >/www/cgi-bin/project`,
+      `printf '#!/bin/sh\\nprintf "\\\\r\\\\n{}"\\n' >/www/cgi-bin/project`,
     );
     const empty = await micro.run("start", ["--quiet", "--config-file", file]);
     assertMatch(empty.stderr, /^hotboot: no project was made of [^\n]*: what 'web' answered lacks 'project_id'\n$/);

@@ -154,7 +154,7 @@ testUnless(
       await micro.start();
       const { TOKEN } = JSON.parse(await micro.succeed("credentials", ["--json"]));
       const snapshot = ["manifest.json", "ram", "device.state", "disk.qcow2"];
-      const instance = ["instance.json", "vm/disk.qcow2", "config.iso", "credentials.json", "serial.log"];
+      const instance = ["instance.json", "micro/disk.qcow2", "config.iso", "credentials.json", "serial.log"];
 
       await t.step("running", () => assertClosed(micro, [...snapshot, ...instance, "monitor.sock", "agent.sock"]));
 
@@ -164,17 +164,15 @@ testUnless(
         const found = await reachable(files);
         assertEquals(found.filter((each) => !/: (list|enter): Not a directory$/.test(each)), []);
         const { stdout } = await asOther(["cat", `/proc/${pid}/cmdline`]);
-        assertMatch(stdout, /hotboot-vm/);
-        if (!Deno.env.get("HOTBOOT_TEST_BINARY")) { // which may not be permitted to set it
-          assertMatch(await Deno.readTextFile(`/proc/${pid}/status`), /^Umask:\t0077$/m);
-        }
+        assertMatch(stdout, /hotboot-micro/);
         assert(!stdout.includes(TOKEN) && !stdout.includes(PLACEHOLDER));
       });
 
       await micro.succeed("stop");
       await t.step(
         "suspended",
-        () => assertClosed(micro, [...snapshot, "kept.json", "memory.state", "vm/disk.qcow2", "credentials.json"]),
+        () =>
+          assertClosed(micro, [...snapshot, "instance.json", "memory.state", "micro/disk.qcow2", "credentials.json"]),
       );
 
       await micro.succeed("stop", ["--discard"]);
@@ -208,7 +206,7 @@ testUnless(
 testUnless(LACK, "sockets in a short directory are a second user's neither", async (t) => {
   await withUmask(0o022, async () => {
     await using micro = await openHome({ name: "long".repeat(25), captured: true });
-    const short = await new Home(micro.home).sockets("vm");
+    const short = await new Home(micro.home).sockets(micro.guest);
     assertMatch(short, /^\/tmp\/hotboot-[0-9a-f]{16}$/);
     /** The directory stays as the other user has made it, and hotboot neither uses nor trusts it. */
     const assertRefused = async () => {

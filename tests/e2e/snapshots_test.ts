@@ -46,9 +46,9 @@ Deno.test("snapshots are listed, with who uses them and why they are of no use; 
     assertEquals(created!.replaceAll(/[-:]|\.\d+/g, ""), id.replace(/-.*/, ""));
     assert(apparentBytes > 256 << 20 && bytes > 10 << 20 && bytes < apparentBytes, `${bytes} of ${apparentBytes}`);
     const table = await micro.succeed("snapshot ls");
-    assertMatch(table, new RegExp(`^id .*\\n${id}  micro ${ARCH}  instant .* vm \\(running\\)  yes\\n$`));
+    assertMatch(table, new RegExp(`^id .*\\n${id}  micro ${ARCH}  instant .* micro \\(running\\)  yes\\n$`));
     assertRefused(await micro.run("snapshot rm", [id]), /stays: instance 'micro' \(running\) uses it/);
-    assertRefused(await micro.run("snapshot rm", ["--all"]), /'hotboot reset --instance vm' drops that$/);
+    assertRefused(await micro.run("snapshot rm", ["--all"]), /'hotboot reset --instance micro' drops that$/);
   });
   await t.step("so does one that is suspended, or shut down", async () => {
     await micro.succeed("stop");
@@ -59,13 +59,15 @@ Deno.test("snapshots are listed, with who uses them and why they are of no use; 
     assertEquals((await list(micro))[0].usedBy, [{ instance: "micro", state: "shut down" }]);
     await micro.succeed("stop", ["--discard"]);
   });
-  await t.step("what a crash has left does not", async () => {
+  await t.step("what a crash has left does too: its disk is the user's, until that is dropped", async () => {
     await micro.start("--no-fallback");
     const { pid } = await micro.record();
     Deno.kill(pid!, "SIGKILL");
     await until(async () => (await micro.qemuProcesses()).length === 0, "QEMU's end");
-    assertEquals((await list(micro))[0].usedBy, []);
+    assertEquals((await list(micro))[0].usedBy, [{ instance: "micro", state: "crashed" }]);
+    assertRefused(await micro.run("snapshot rm", [id]), /instance 'micro' \(crashed\) uses it/);
     await micro.succeed("stop", ["--discard"]);
+    assertEquals((await list(micro))[0].usedBy, []);
   });
   await t.step(
     "the newest comes first; what differs or is damaged is named, and QEMU or an image that is missing",

@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { HotbootError } from "../../lib/base/error.ts";
+import { JsonLines } from "../../lib/vm/json_lines.ts";
 import { QmpClient, QmpError } from "../../lib/vm/qmp.ts";
 import { fakePeer } from "./duplex.ts";
 
@@ -137,4 +138,14 @@ Deno.test("qmp: a late reply to a command that was given up is dropped", async (
   };
   assertEquals(await qmp.execute("next"), "right");
   await qmp.close();
+});
+
+Deno.test("json lines: one that does not end is an error, and takes no memory without bound", async () => {
+  const peer = fakePeer();
+  const lines = new JsonLines(peer);
+  const reading = lines.read();
+  const piece = new Uint8Array(1 << 20).fill(0x20);
+  for (let count = 0; count <= 64; count++) peer.send(piece);
+  await assertRejects(() => reading, HotbootError, "has no end after 64 MiB");
+  await lines.close();
 });

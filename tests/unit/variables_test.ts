@@ -252,6 +252,11 @@ Deno.test("home: what is said by hand comes first, then HOTBOOT_HOME, then the p
     assertEquals(await homeOf("stack"), ["/of/hotboot", "/run/vm"]);
     assertEquals(await homeOf("demo"), ["/of/hotboot", "/instances/vm"]);
     assertEquals(await homeOf("demo", "/given"), ["/given", "/instances/vm"]);
+    Deno.env.set("HOTBOOT_HOME", "~/mine/");
+    assertEquals(await homeOf("demo"), ["/users/me/mine", "/instances/vm"]);
+    Deno.env.set("HOTBOOT_HOME", "~");
+    assertEquals(await homeOf("demo"), ["/users/me", "/instances/vm"]);
+    Deno.env.set("HOTBOOT_HOME", "/of/hotboot");
     Deno.env.set("EMULATOR_RUN_DIR", "/run/dir");
     Deno.env.set("EMULATOR_IMAGE_DIR", "/image/dir");
     const { home } = await openEmulator({ profile: "stack" });

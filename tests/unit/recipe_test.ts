@@ -1,0 +1,62 @@
+/** Recipes that are scripts: where their files are, and that they end with whoever runs them. */
+
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { exists } from "@std/fs/exists";
+import { toFileUrl } from "@std/path/to-file-url";
+import { recipePath } from "../../lib/image/recipe.ts";
+import { runScript } from "../../lib/image/script.ts";
+import type { Emulator } from "../../lib/instance/emulator.ts";
+import { testEmulator } from "./emulators.ts";
+import { withDirectory } from "./temporary.ts";
+
+/** An emulator whose profile is at `path`. */
+async function withProfileAt(path: string, directory: string, signal?: AbortSignal): Promise<Emulator> {
+  return { ...await testEmulator(directory, { signal }), profileUrl: toFileUrl(path) };
+}
+
+Deno.test("recipe: its paths are names of files, whatever characters are in them, and no addresses", () =>
+  withDirectory(async (directory) => {
+    const emulator = await withProfileAt(`${directory}/a b#c%20d/profile.json`, directory);
+    for (const name of ["a:b", "a#b", "a%20b", "a?b", "file:x", "ä b", "./x"]) {
+      assertEquals(recipePath(emulator, name), `${directory}/a b#c%20d/${name.replace("./", "")}`);
+    }
+    assertEquals(recipePath(emulator, "/abs#olute"), "/abs#olute");
+  }));
+
+Deno.test("recipe: an interrupt ends it, also where a program that it has started holds its output open", () =>
+  withDirectory(async (directory) => {
+    const interrupt = new AbortController();
+    const pidFile = `${directory}/pid`;
+    const script = `${directory}/recipe.sh`;
+    // setsid: out of the group that ends with the script
+    await Deno.writeTextFile(
+      script,
+      `setsid sh -c 'echo $$ >"${pidFile}.new"; mv "${pidFile}.new" "${pidFile}"; exec sleep 60' &\n`,
+    );
+    const emulator = await withProfileAt(`${directory}/profile.json`, directory, interrupt.signal);
+    const running = runScript(emulator, { script: "recipe.sh", inputs: ["recipe.sh"] }, directory);
+    running.catch(() => {});
+    while (!await exists(pidFile)) await new Promise((resolve) => setTimeout(resolve, 5));
+    const reason = new Error("Ctrl-C");
+    interrupt.abort(reason);
+    assertEquals(await assertRejects(() => running), reason);
+    Deno.kill(Number(await Deno.readTextFile(pidFile)), "SIGKILL");
+  }));
+
+Deno.test("recipe: what it starts ends with it", () =>
+  withDirectory(async (directory) => {
+    const script = `${directory}/recipe.sh`;
+    await Deno.writeTextFile(script, `sleep 60 & echo $! >"$1/pid"; echo step made\n`);
+    const emulator = await withProfileAt(`${directory}/profile.json`, directory);
+    await runScript(emulator, { script: "recipe.sh", inputs: ["recipe.sh"] }, directory);
+    const pid = (await Deno.readTextFile(`${directory}/pid`)).trim();
+    // It has been told to end, and a moment may pass before it has.
+    while (await isRunning(pid)) await new Promise((resolve) => setTimeout(resolve, 5));
+    assert((emulator as Awaited<ReturnType<typeof testEmulator>>).told.includes("made"));
+  }));
+
+/** Whether a process is there that is no zombie (proc(5), stat). */
+async function isRunning(pid: string): Promise<boolean> {
+  const stat = await Deno.readTextFile(`/proc/${pid}/stat`).catch(() => "");
+  return stat !== "" && !/\) Z /.test(stat);
+}
