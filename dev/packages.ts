@@ -25,6 +25,7 @@ const RECIPES: Needed[] = [
   { what: "qemu-img", apt: "qemu-utils" },
   { what: "zstd", apt: "zstd" },
   { what: "cpio", apt: "cpio" },
+  { what: "xz", apt: "xz-utils" },
 ];
 
 /** For the demo. */

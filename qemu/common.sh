@@ -1,5 +1,8 @@
 # What the recipes share. To be sourced by bash.
 
+# The distribution's tools are scripts for the distribution's Python and Perl, whatever else this user's PATH has first.
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
+
 # fail WORDS: the one line that says what, why and what to do.
 fail() {
   echo "$*" >&2
@@ -13,7 +16,7 @@ step() {
 
 # need PROGRAM PACKAGE: ends the recipe where PROGRAM is missing.
 need() {
-  PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null ||
+  command -v "$1" >/dev/null ||
     fail "$1 is missing, which the recipe needs: run 'apt install $2' (or this system's equal)"
 }
 

@@ -35,14 +35,14 @@ export async function replacedPaths(path: string): Promise<string[]> {
 /** Those that this program is making now. */
 const growing = new Set<string>();
 
-/** Brings a directory's entries to the disk itself, where the system can. */
+/** Brings a directory's entries to the disk itself, where the system can, and this program may read it. */
 export async function syncDirectory(path: string): Promise<void> {
   try {
     using directory = await Deno.open(path);
     await directory.sync();
   } catch (error) {
-    if (error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.NotFound) throw error;
-    // file systems that cannot
+    if (error instanceof Deno.errors.NotFound) throw error;
+    // file systems that cannot; the directory of a user's own file, of which nothing else is a command's business
   }
 }
 

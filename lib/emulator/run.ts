@@ -1,5 +1,6 @@
 /** A program on the host, with an emulator that is up while it runs. */
 
+import { terminateOnAbort } from "../base/child.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
 import { onPath } from "../base/on_path.ts";
 import type { Emulator } from "../instance/emulator.ts";
@@ -83,7 +84,8 @@ export async function run(emulator: Emulator, options: RunOptions): Promise<numb
     emulator.signal.throwIfAborted();
     const child = spawn(bash, [...isLine ? LINE : EXEC, ...command], env);
     onSpawn?.(child);
-    code = await untilEnd(child, emulator.signal);
+    using _ending = terminateOnAbort(child, emulator.signal);
+    code = (await child.status).code;
     return code;
   } finally {
     sharing[Symbol.dispose]();
@@ -93,22 +95,6 @@ export async function run(emulator: Emulator, options: RunOptions): Promise<numb
 
 function spawn(program: string, args: string[], env: Record<string, string> = {}): Deno.ChildProcess {
   return new Deno.Command(program, { args, env, stdin: "inherit", stdout: "inherit", stderr: "inherit" }).spawn();
-}
-
-async function untilEnd(child: Deno.ChildProcess, signal: AbortSignal): Promise<number> {
-  const end = () => {
-    try {
-      child.kill("SIGTERM");
-    } catch {
-      // it has ended
-    }
-  };
-  signal.addEventListener("abort", end, { once: true });
-  try {
-    return (await child.status).code;
-  } finally {
-    signal.removeEventListener("abort", end);
-  }
 }
 
 /**

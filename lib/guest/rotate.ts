@@ -21,7 +21,7 @@ export function newSecrets({ secrets }: Profile, noRotation = false): Secrets | 
 
 /**
  * Wakes the guest with its secrets, and returns when the services have shown that those are in effect, and that they are
- * healthy: what was so before the rotation may be what it has ended.
+ * healthy. New secrets are proven first: as long as a service that the rotation ends still answers, it is healthy, too.
  *
  * @param seconds The limit for the health checks.
  * @throws {HotbootError} when anything of it fails; the guest is of no use then.
@@ -36,12 +36,14 @@ export async function wakeAndProve(
   const { profile, report } = emulator;
   const { secrets } = sleeper;
   const woken = wake(emulator, sleeper, timeline);
-  const healthy = async () => {
-    if (secrets) await woken;
-    await becomeHealthy(emulator, ports, seconds, timeline);
-  };
-  await Promise.all([woken.then(() => secrets && prove(emulator, ports, secrets, timeline)), healthy()]);
-  if (!secrets && profile.secrets && known !== "rotated") {
+  const healthy = () => becomeHealthy(emulator, ports, seconds, timeline);
+  if (secrets) {
+    await woken;
+    await prove(emulator, ports, secrets, timeline);
+    return await healthy();
+  }
+  await Promise.all([woken, healthy()]);
+  if (profile.secrets && known !== "rotated") {
     report.warn(
       "secrets were NOT rotated: this instance runs with the image's placeholders, which everybody knows",
     );
@@ -91,8 +93,7 @@ export async function lostSecrets(emulator: Emulator, record: InstanceRecord): P
 /** Has the guest's services take the instance's own secrets once more. @throws {HotbootError} when they do not. */
 export async function rotateAgain(emulator: Emulator, record: InstanceRecord): Promise<void> {
   const secrets = await readSecrets(emulator);
-  await wake(emulator, { secrets }, new Timeline());
-  await proveRotation(proofOf(emulator, record.ports), secrets, rotationMs(emulator), emulator.signal);
+  await wakeAndProve(emulator, record, { secrets }, new Timeline(), emulator.profile.timeouts.resume);
 }
 
 function proofOf({ profile }: Emulator, ports: Record<string, number>): Proof {

@@ -1,6 +1,7 @@
 /** Running a recipe that is a script. */
 
 import { TextLineStream } from "@std/streams/text-line-stream";
+import { terminateOnAbort } from "../base/child.ts";
 import { HotbootError } from "../base/error.ts";
 import { onPath } from "../base/on_path.ts";
 import { within } from "../base/wait.ts";
@@ -38,14 +39,7 @@ export async function runScript(emulator: Emulator, recipe: ScriptRecipe, output
     stderr: "piped",
     detached: true,
   }).spawn();
-  const onAbort = () => {
-    try {
-      child.kill("SIGTERM");
-    } catch {
-      // it has ended
-    }
-  };
-  signal.addEventListener("abort", onAbort, { once: true });
+  using _ending = terminateOnAbort(child, signal);
   try {
     signal.throwIfAborted();
     let lastWords = "";
@@ -64,7 +58,6 @@ export async function runScript(emulator: Emulator, recipe: ScriptRecipe, output
       throw new HotbootError(`building the image of '${profile.name}' failed (exit code ${code}): ${lastWords}`);
     }
   } finally {
-    signal.removeEventListener("abort", onAbort);
     await child.status;
   }
 }

@@ -73,6 +73,7 @@ const QUIT_MS = 10_000;
  * The instance's state now.
  *
  * @param options `isOwner`: the caller holds the instance's lock, so that nobody else is starting or stopping it.
+ * @throws {HotbootError} when the directory of its sockets is somebody else's.
  */
 export async function stateOf(emulator: Emulator, { isOwner = false } = {}): Promise<State> {
   const found = await readRecord(emulator);
@@ -81,8 +82,11 @@ export async function stateOf(emulator: Emulator, { isOwner = false } = {}): Pro
     return disposable({ kind: record.phase as "starting" | "stopping", record });
   }
   let qmp: QmpClient | undefined;
+  const monitor = await ownMonitor(emulator);
   try {
-    qmp = await findMachine(emulator, record);
+    const { instance, signal } = emulator;
+    const who = record?.uuid ? { uuid: record.uuid } : { name: machineName(instance) };
+    if (monitor !== undefined) qmp = await attach(monitor, who, { signal });
   } catch (error) {
     emulator.signal.throwIfAborted();
     if (!(error instanceof HotbootError)) throw error;
@@ -129,16 +133,16 @@ function disposable<const T extends { kind: string }>(state: T): T & AsyncDispos
 }
 
 /**
- * The instance's QEMU, when it runs. The sockets' directory is closed to others, and still whoever answers there is asked
- * who it is: it must have the uuid that was written down or, where that was lost, the instance's name.
+ * The path of the monitor's socket, where its directory is there. That is closed to others, and still whoever answers there
+ * is asked who it is: it must have the uuid that was written down or, where that was lost, the instance's name.
  *
- * @throws {HotbootError} when it does not answer, or that directory is somebody else's, whom nothing is to be told.
+ * @throws {HotbootError} when the directory is somebody else's, whom nothing is to be told.
  */
-async function findMachine(emulator: Emulator, record?: InstanceRecord): Promise<QmpClient | undefined> {
-  const { home, instance, signal } = emulator;
+async function ownMonitor(emulator: Emulator): Promise<string | undefined> {
+  const { home, instance } = emulator;
   const { directory, monitor } = await channelsOf(emulator);
   if (directory !== home.instance(instance) && !await home.hasShortDirectory(directory)) return undefined;
-  return await attach(monitor, record?.uuid ? { uuid: record.uuid } : { name: machineName(instance) }, { signal });
+  return monitor;
 }
 
 /**

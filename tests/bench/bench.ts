@@ -8,6 +8,7 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { BENCHES, install } from "../../dev/packages.ts";
+import { bench as accelerator } from "./accelerator.ts";
 import { bench as binary } from "./binary.ts";
 import { bench as coldCache } from "./cold_cache.ts";
 import { bench as demo } from "./demo.ts";
@@ -21,6 +22,7 @@ import { bench as zstd } from "./zstd.ts";
 
 const SUBJECTS: Record<string, Bench> = {
   resume,
+  accelerator,
   memory,
   engines,
   iso,

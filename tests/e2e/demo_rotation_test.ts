@@ -9,7 +9,7 @@ type Values = Record<string, string>;
 const PLACEHOLDERS: Values = Object.fromEntries(
   NAMES.map((name, index) => [name, "0".repeat(62) + ["ff", "ee", "dd", "cc"][index]]),
 );
-const RESUMES = rounds(4, 16);
+const RESUMES = rounds(3, 16);
 
 const randomValues = (): Values =>
   Object.fromEntries(

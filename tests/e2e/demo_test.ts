@@ -84,7 +84,7 @@ Deno.test("demo: a database, a backend, a dashboard and a cron worker come back 
 });
 
 Deno.test("demo: no committed row is lost over suspended and resumed sessions under load", async (t) => {
-  const cycles = rounds(4, 20);
+  const cycles = rounds(3, 20);
   await using demo = await GuestHome.started({ guest: "demo" });
   const secrets = await demo.succeed("credentials", ["--env"]);
   const notes = `http://127.0.0.1:${demo.ports.backend}/api/v1/notes`;

@@ -49,7 +49,7 @@ const MAY: Record<string, string[]> = {
   "run, no image, published": [...BOOT, ...PULL, "run bash"],
   "run --config-file": [...BOOT, "run bash", "read FILE"],
   "stop": ["write home", "connect sockets"],
-  "reset": ["write home", "connect sockets"],
+  "reset": ["write home", "connect sockets", "run bash", "read PATH"],
   "status": ["read home", "connect services", "connect sockets", "read HOTBOOT_ACCEL"],
   "logs": ["read home"],
   "exec": ["read home", "connect sockets"],

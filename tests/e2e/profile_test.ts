@@ -4,20 +4,21 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { ensureDir } from "@std/fs/ensure-dir";
 import { assertCode, denoDirectory, freePort, GuestHome, hotboot, type Run } from "./harness.ts";
+import { PLACEHOLDER } from "./secret_micro.ts";
 
 Deno.test("a project's hotboot.json, with variables, a home of its own and a secret's file", async (t) => {
   await using micro = await GuestHome.make({
     change: (profile) => {
       profile.home = { directory: "${env.EMULATOR_TEST_HOME:-~/nowhere}", instances: "run" };
       profile.ports.web.host = "${env.EMULATOR_TEST_PORT:-1}" as unknown as number;
-      profile.secrets = [{ name: "TOKEN", placeholder: "aa", file: "internal-token" }];
+      profile.secrets = [{ name: "TOKEN", placeholder: PLACEHOLDER, file: "internal-token" }];
       profile.rotation = {
         command: [
           "sh",
           "-c",
           "cat >/run/payload; . /run/payload; echo ${env.EMULATOR_TEST_GREETING:-hello} $TOKEN >/www/token",
         ],
-        proof: [{ name: "the token is served", port: "web", path: "/token", contains: ["hello ${secret.TOKEN}"] }],
+        proof: [{ name: "the token is served", port: "web", path: "/token", contains: ["${secret.TOKEN}"] }],
       };
     },
   });
@@ -41,7 +42,8 @@ Deno.test("a project's hotboot.json, with variables, a home of its own and a sec
   const instance = `${micro.home}/run/micro`;
   const file = `${instance}/internal-token`;
   const written = () => Deno.readTextFile(file).catch(() => undefined);
-  const state = async () => (await json(["status"])).state;
+  const status = async (args: string[] = [], more?: Record<string, string>) =>
+    JSON.parse((await run(["status", "--json", ...args], more)).stdout);
   let snapshot: string;
 
   try {
@@ -61,7 +63,7 @@ Deno.test("a project's hotboot.json, with variables, a home of its own and a sec
     await t.step("a suspended one keeps its secret's file, and one that is dropped does not", async () => {
       const before = await written();
       assertCode(await run(["stop"]), 0);
-      assertEquals([await state(), await written()], ["suspended", before]);
+      assertEquals([(await status()).state, await written()], ["suspended", before]);
       assertEquals((await json(["start"])).origin, "continue");
       assertEquals(await written(), before);
       assertCode(await run(["stop"]), 0);
@@ -91,7 +93,7 @@ Deno.test("a project's hotboot.json, with variables, a home of its own and a sec
 
     await t.step("EMULATOR_NO_SNAPSHOT boots, EMULATOR_NO_ROTATION leaves the placeholder", async () => {
       const started = await json(["start"], { EMULATOR_NO_SNAPSHOT: "1", EMULATOR_NO_ROTATION: "1" });
-      assertEquals([started.origin, started.credentials, await written()], ["cold boot", undefined, undefined]);
+      assertEquals([started.origin, started.credentials, await written()], ["cold boot", undefined, PLACEHOLDER]);
       assertCode(await run(["stop", "--discard"]), 0);
       const off = await json(["start"], { EMULATOR_NO_SNAPSHOT: "0", EMULATOR_NO_ROTATION: "" });
       assertEquals([off.origin, off.snapshot, (await written())!.length], ["resume", snapshot, 64]);
@@ -109,10 +111,10 @@ Deno.test("a project's hotboot.json, with variables, a home of its own and a sec
 
     await t.step("EMULATOR_ARCH is the architecture, unless another is given", async () => {
       const other = Deno.build.arch === "aarch64" ? "amd64" : "arm64";
-      assert((await json(["status"])).image);
-      assertEquals((await json(["status"], { EMULATOR_ARCH: other })).image, undefined);
+      assert((await status()).image);
+      assertEquals((await status([], { EMULATOR_ARCH: other })).image, undefined);
       const given = ["--arch", Deno.build.arch === "aarch64" ? "arm64" : "amd64"];
-      assert((await json(["status", ...given], { EMULATOR_ARCH: other })).image);
+      assert((await status(given, { EMULATOR_ARCH: other })).image);
       const wrong = await run(["status"], { EMULATOR_ARCH: "vax" });
       assertEquals([wrong.code, wrong.stderr.split(":").slice(0, 2)], [1, ["hotboot", " EMULATOR_ARCH"]]);
     });

@@ -216,7 +216,6 @@ Deno.test("--config-file: a project is made of it, and its keys are told", async
   });
 
   await t.step("a refusal is one line without secrets, and the emulator runs on", async () => {
-    const { TOKEN } = JSON.parse(await micro.succeed("credentials", ["--json"]));
     const broken = "sed 's:/www/token:/nothing:' /www/cgi-bin/project >/broken; cat /broken >/www/cgi-bin/project";
     await micro.exec("sh", "-c", `${broken}; touch /nothing`); // the secrets are in effect, and this does not take them
     const start = await micro.run("start", ["--quiet", "--config-file", file]);

@@ -77,8 +77,8 @@ async function machineDigest({ arch, qemu, profile }: GuestHome): Promise<string
   const machine: Profile = JSON.parse(await Deno.readTextFile(profile));
   const config = JSON.stringify(machine.config ?? {});
   assert(!config.includes("${instance."), `a snapshot with this in it is one home's own: ${config}`);
-  for (const name of ["secrets", "rotation", "project", "environment"] as const) delete machine[name];
-  if (machine.share) machine.share.path = "";
+  // The host's files are plugged in after a capture, and in a slot that every machine has.
+  for (const name of ["secrets", "rotation", "project", "environment", "share"] as const) delete machine[name];
   for (const [name, port] of Object.entries(machine.ports)) {
     if (!config.includes(`\${ports.${name}.host}`)) port.host = 0; // the guest is not told
   }

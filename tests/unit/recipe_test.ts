@@ -29,10 +29,8 @@ Deno.test("recipe: an interrupt ends it, also where a program that it has starte
     const pidFile = `${directory}/pid`;
     const script = `${directory}/recipe.sh`;
     // setsid: out of the group that ends with the script
-    await Deno.writeTextFile(
-      script,
-      `setsid sh -c 'echo $$ >"${pidFile}.new"; mv "${pidFile}.new" "${pidFile}"; exec sleep 60' &\n`,
-    );
+    const program = `setsid sh -c 'echo $$ >"${pidFile}.new"; mv "${pidFile}.new" "${pidFile}"; exec sleep 60' &`;
+    await Deno.writeTextFile(script, `${program}\nuntil [ -e "${pidFile}" ]; do sleep 0.01; done\n`);
     const emulator = await withProfileAt(`${directory}/profile.json`, directory, interrupt.signal);
     const running = runScript(emulator, { script: "recipe.sh", inputs: ["recipe.sh"] }, directory);
     running.catch(() => {});

@@ -1,10 +1,50 @@
+/** A start's secrets: what it makes of a guest whose services its rotation restarts, and which ones are kept. */
+
 import { assertEquals } from "@std/assert";
 import { exists } from "@std/fs/exists";
-import { keepSecrets, secretsInEffect } from "../../lib/guest/rotate.ts";
+import { Timeline } from "../../lib/base/timeline.ts";
+import { keepSecrets, secretsInEffect, wakeAndProve } from "../../lib/guest/rotate.ts";
 import { instancePath } from "../../lib/instance/channels.ts";
 import { privateDirectory } from "../../lib/instance/home.ts";
-import { testEmulator, testRecord } from "./emulators.ts";
+import { play, testEmulator, testRecord } from "./emulators.ts";
 import { withDirectory } from "./temporary.ts";
+
+Deno.test("rotation: that a service was healthy while its old process ended does not count", async () => {
+  await withDirectory(async (directory) => {
+    const { profile, ...emulator } = await testEmulator(directory);
+    const { machine, record } = await play({ ...emulator, profile });
+    using _machine = machine;
+    const answered: string[] = [];
+    let proven = false;
+    let [old, down] = [3, 2]; // so many answers long the backend is the old one, and then the other service ends
+    await using server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, ({ url, headers }) => {
+      const isProof = new URL(url).pathname === "/key";
+      const isAccepted = headers.get("x-key") === "new" && old-- <= 0;
+      const status = isProof ? (isAccepted ? 200 : 401) : (proven && down-- > 0 ? 503 : 200);
+      proven ||= isProof && isAccepted;
+      answered.push(`${isProof ? "key" : "health"} ${status}`);
+      return new Response(null, { status });
+    });
+    const rotated = {
+      ...profile,
+      health: [{ name: "web", port: "web", path: "/health" }],
+      secrets: [{ name: "KEY", placeholder: "old" }],
+      rotation: {
+        command: ["true"],
+        proof: [{ name: "the new key", port: "web", path: "/key", headers: { "x-key": "${secret.KEY}" } }],
+      },
+    };
+    const ports = { web: server.addr.port };
+    await wakeAndProve(
+      { ...emulator, profile: rotated },
+      { ...record, ports },
+      { secrets: { KEY: "new" } },
+      new Timeline(),
+      5,
+    );
+    assertEquals(answered.slice(answered.indexOf("key 200")), ["key 200", "health 503", "health 503", "health 200"]);
+  });
+});
 
 Deno.test("secrets: a start without rotation keeps the only copy of those that the disk knows, else the placeholders", () =>
   withDirectory(async (directory) => {

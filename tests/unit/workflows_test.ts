@@ -13,6 +13,8 @@ interface Workflow {
 
 interface Job {
   uses?: string;
+  needs?: string | string[];
+  strategy?: { matrix: { include?: Record<string, string>[] } };
   permissions?: Record<string, string>;
   "timeout-minutes"?: number;
   steps?: { uses?: string; run?: string; with?: Record<string, unknown> }[];
@@ -64,6 +66,18 @@ Deno.test("workflows: a release is made of what the lock lists", async () => {
     made.push(name);
   }
   assertEquals(made, ["binary", "bundle", "jsr"]);
+});
+
+Deno.test("workflows: Macs of both kinds boot the guest that the same run has made, and each benchmark runs once", async () => {
+  const { jobs: { guest, macos, bench } } = parse(await Deno.readTextFile(`${DIRECTORY}/test.yml`)) as Workflow;
+  const artifact = ({ steps = [] }: Job, action: string) =>
+    steps.find(({ uses }) => uses?.startsWith(`actions/${action}-artifact@`))?.with;
+  const { name, path } = artifact(guest, "upload")!;
+  assertEquals(artifact(macos, "download"), { name, path });
+  assertEquals(macos.needs, "guest");
+  const kinds = macos.strategy!.matrix.include!.map(({ runner, arch }) => [runner.startsWith("macos-"), arch]);
+  assertEquals(kinds, [[true, "arm64"], [true, "amd64"]]);
+  assert(bench.steps!.some(({ run }) => run?.endsWith(" task bench --smoke")));
 });
 
 function writable(permissions: Record<string, string> = {}): string[] {

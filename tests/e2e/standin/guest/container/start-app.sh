@@ -38,7 +38,7 @@ if [[ ! -e .stack-sentinels-replaced ]]; then
   touch .stack-sentinels-replaced
 fi
 
-trap wait TERM # it has ended when both have
+# When supervisor restarts this, the shell ends at once, and the two when they come to it: the new ones may meet the old.
 python3 apps/backend/server.py &
 python3 apps/dashboard/server.py &
 wait -n

@@ -7,7 +7,7 @@ import signal
 import sys
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Timer
+from threading import Thread, Timer
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -18,7 +18,7 @@ KEYS = {
     "admin": ("x-stack-super-secret-admin-key", "superSecretAdminKey"),
 }
 EMPTY_CONFIG = "export const config = {};\n"
-# Seconds that it goes on after it was told to end, as a server does that has connections.
+# Seconds that its process lives on after it was told to end, as a server's does that has requests under way.
 LINGER = 3
 
 if not os.environ.get("STACK_SERVER_SECRET"):
@@ -130,5 +130,15 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-signal.signal(signal.SIGTERM, lambda *_: Timer(LINGER, os._exit, [0]).start())
-ThreadingHTTPServer(("", int(os.environ["BACKEND_PORT"])), Handler).serve_forever()
+server = ThreadingHTTPServer(("", int(os.environ["BACKEND_PORT"])), Handler)
+
+
+def end():
+    """Makes room for the next one at its port, as Next.js does, and ends some time later."""
+    server.shutdown()
+    server.server_close()
+    Timer(LINGER, os._exit, [0]).start()
+
+
+signal.signal(signal.SIGTERM, lambda *_: Thread(target=end).start())
+server.serve_forever()

@@ -1,0 +1,15 @@
+/** Programs that this one has started. */
+
+/** Asks the child to end (SIGTERM) when the signal aborts, until it is disposed of. */
+export function terminateOnAbort(child: Deno.ChildProcess, signal: AbortSignal): Disposable {
+  const end = () => {
+    try {
+      child.kill("SIGTERM");
+    } catch {
+      // it has ended
+    }
+  };
+  if (signal.aborted) end();
+  signal.addEventListener("abort", end, { once: true });
+  return { [Symbol.dispose]: () => signal.removeEventListener("abort", end) };
+}

@@ -1,0 +1,94 @@
+/**
+ * What it costs to find out which accelerator works: a start that remembers nothing, against one that remembers; and that
+ * one against a start with the accelerator that a person has named. Where QEMU refuses this host's accelerator, none of
+ * these tries it with a guest, so that is also measured by itself, with an accelerator that is as slow as can be taken.
+ */
+
+import { onPath } from "../../lib/base/on_path.ts";
+import { measureEmulation, slowdown } from "../../lib/vm/accelerator.ts";
+import { accelerationGuest } from "../../lib/vm/accelerator_guest.ts";
+import { probeQemu } from "../../lib/vm/probe.ts";
+import { ARCH, GuestHome, newerQemu, QEMU } from "../e2e/harness.ts";
+import { type Bench, type Figure, median, ratio, type Scale, seconds } from "./figure.ts";
+import { output } from "./programs.ts";
+
+const [FIRST, LATER, NAMED] = ["nothing remembered", "remembered", "named"];
+
+export const bench: Bench<Scale & { runs: number }> = {
+  about: "what finding out which accelerator works adds to the first start, and to later ones",
+  full: { seconds: 120, runs: 15 },
+  smoke: { seconds: 30, runs: 1 },
+
+  async measure({ runs }) {
+    const figures: Figure[] = [];
+    for (const qemu of new Set([QEMU[ARCH], await newerQemu()])) figures.push(...await measureOn(qemu, runs));
+    return figures;
+  },
+};
+
+async function measureOn(qemu: string, runs: number): Promise<Figure[]> {
+  const [, version] = (await output(qemu, "--version")).match(/version ([\d.]+)/)!;
+  await using micro = await GuestHome.make({ qemu });
+  await micro.succeed("capture");
+  const { accelerator } = (await micro.status()).acceleration!;
+  const start = (env: Record<string, string>) =>
+    seconds(() => micro.succeed("start", ["--no-fallback", "--quiet"], { env }));
+  const ways: Record<string, () => Promise<number>> = {
+    [FIRST]: async () => {
+      await Deno.remove(`${micro.home}/cache/qemu-${ARCH}.json`);
+      return await start({ HOTBOOT_ACCEL: "" });
+    },
+    [LATER]: () => start({ HOTBOOT_ACCEL: "" }),
+    [NAMED]: () => start({ HOTBOOT_ACCEL: accelerator }),
+  };
+  const samples: Record<string, number[]> = { [FIRST]: [], [LATER]: [], [NAMED]: [] };
+  for (let run = 0; run <= runs; run++) {
+    for (const [way, work] of Object.entries(ways)) {
+      const took = await work();
+      await micro.succeed("stop", ["--discard"]);
+      if (run > 0) samples[way].push(took); // in the first round, the named one is asked for the first time, too
+    }
+  }
+  const { [FIRST]: first, [LATER]: later } = samples;
+  const trials = await tryEmulation(micro, runs);
+  return [
+    {
+      name: `QEMU ${version}: what finding out which accelerator works adds, once (it is ${accelerator})`,
+      unit: "s",
+      value: median(first) - median(later),
+      target: { atMost: 0.5 },
+      samples: { [FIRST]: first, [LATER]: later },
+    },
+    {
+      name: `QEMU ${version}: trying emulation, and what is as slow`,
+      unit: "s",
+      value: median(trials),
+      target: { atMost: 0.5 },
+      samples: { trials },
+    },
+    ratio(`QEMU ${version}: a start that remembers it ÷ one with a named accelerator`, samples, [LATER, NAMED], {
+      atMost: 1.02,
+    }),
+  ];
+}
+
+/** Seconds that the guest's work takes by emulation and, as if that were hardware, once more: twice where it is cut off. */
+async function tryEmulation({ qemu, directory }: GuestHome, runs: number): Promise<number[]> {
+  const program = qemu.includes("/") ? qemu : (await onPath(qemu))!;
+  const guest = `${directory}/guest`;
+  await Deno.writeFile(guest, accelerationGuest(ARCH));
+  const cache = { facts: `${directory}/facts.json`, guest };
+  const { machineType, accelerator, cpuModel } = await probeQemu(program, ARCH, cache, { accelerator: "tcg" });
+  const emulation = { program, arch: ARCH, machine: machineType, accelerator, cpuModel };
+  const trials: number[] = [];
+  for (let run = 0; run < runs; run++) {
+    trials.push(
+      await seconds(async () => {
+        const standard = await measureEmulation(emulation, guest);
+        if (!standard) throw new Error(`${program} does not run the guest by emulation`);
+        await slowdown(emulation, guest, standard);
+      }),
+    );
+  }
+  return trials;
+}
