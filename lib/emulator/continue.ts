@@ -32,19 +32,19 @@ export async function continueSuspended(
   timeline: Timeline,
 ): Promise<StartResult> {
   const { profile, report, signal } = emulator;
-  const { guest, state } = before.memory!;
+  const { guest, ram } = before.memory!;
   const cannot = (why: string) =>
     new HotbootError(
       `instance '${emulator.instance}' cannot go on where it was suspended, and is kept: ${why}; change that back and start again, or boot its disk, without what was only in memory ('hotboot start --cold')`,
     );
   setup = await asCaptured(emulator, setup, before, { emulated: true });
   const wrong = difference(before, anyVersion(machineIdentity(emulator, setup), before)) ??
-    await wrongMemory(emulator, state);
+    await wrongMemory(emulator, before.memory!);
   if (wrong) throw cannot(wrong);
   report.step("go on where it was suspended");
   const launched = await timeline.phase("process", () =>
     launch(emulator, setup, {
-      memory: { kind: "anonymous" },
+      memory: ram ? { kind: "private", path: instancePath(emulator, "ram") } : { kind: "anonymous" },
       disk: instancePath(emulator, "disk"),
       origin: "continue",
       snapshot: before.snapshot,
@@ -55,6 +55,7 @@ export async function continueSuspended(
   await timeline.phase("incoming", async () => {
     try {
       await loadState(qemu.qmp, "all", channels.migration, { path: instancePath(emulator, "memory") }, { signal });
+      qemu.requireOneMoment();
     } catch (error) {
       signal.throwIfAborted();
       throw cannot(`${messageOf(error)} (QEMU: ${await qemu.reason()})`);

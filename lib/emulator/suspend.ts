@@ -9,7 +9,9 @@ import { dropMemory, sealMemory } from "../instance/files.ts";
 import { writeRecord } from "../instance/record.ts";
 import { quit, type Up } from "../instance/state.ts";
 import type { GuestState } from "../snapshot/manifest.ts";
+import { saveFlat } from "../snapshot/flat.ts";
 import { saveState } from "../snapshot/migration.ts";
+import { UnknownStream } from "../snapshot/stream.ts";
 import type { QmpClient } from "../vm/qmp.ts";
 
 /** QEMU's run state when all has been saved: its disk is given up, and `cont` takes it back. */
@@ -23,15 +25,14 @@ const ALL_SAVED = "postmigrate";
 export async function suspend(emulator: Emulator, up: Up): Promise<void> {
   const { signal, report } = emulator;
   const { qmp, record } = up;
-  const { migration } = await channelsOf(emulator);
   await dropMemory(emulator); // what an earlier attempt has left
   await writeRecord(emulator, { ...record, phase: "stopping" });
   try {
     await detachShare(emulator, qmp);
     const guest = await stopGuest(emulator, up);
     report.step("save the memory");
-    await saveState(qmp, "all", migration, instancePath(emulator, "memory"), { signal });
-    const memory = { guest, state: await sealMemory(emulator) };
+    await saveMemory(emulator, qmp);
+    const memory = { guest, ...await sealMemory(emulator) };
     const ended = { how: "suspended", at: new Date().toISOString() } as const;
     await writeRecord(emulator, { ...record, phase: "stopped", isDiskKept: true, memory, ended }, { sync: true });
   } catch (error) {
@@ -42,6 +43,24 @@ export async function suspend(emulator: Emulator, up: Up): Promise<void> {
     );
   }
   await quit(qmp); // from here on it is suspended, whatever the user wants by now
+}
+
+/** Saves it so that its RAM need not be read to go on; as one stream, where this QEMU's is not understood. */
+async function saveMemory(emulator: Emulator, qmp: QmpClient): Promise<void> {
+  const { report, signal } = emulator;
+  const { migration } = await channelsOf(emulator);
+  const [devices, ram] = (["memory", "ram"] as const).map((file) => instancePath(emulator, file));
+  type Summary = { "base-memory": number };
+  const { "base-memory": ramBytes } = await qmp.execute<Summary>("query-memory-size-summary", {}, { signal });
+  try {
+    const onProgress = (bytes: number) => report.progress("save the memory", bytes, ramBytes);
+    await saveFlat(qmp, migration, { ram, devices }, ramBytes, { signal, onProgress });
+  } catch (error) {
+    if (!(error instanceof UnknownStream)) throw error;
+    report.detail(`the memory is saved as one stream, since QEMU's holds ${messageOf(error)}`);
+    await dropMemory(emulator);
+    await saveState(qmp, "all", migration, devices, { signal });
+  }
 }
 
 /** Undoes all of it. */

@@ -14,6 +14,7 @@ const FILES = {
   credentials: "credentials.json",
   secretFiles: "secret_files.json",
   memory: "memory.state",
+  ram: "memory.ram",
 };
 
 /** The path of one of an instance's files. */

@@ -1,5 +1,6 @@
 /** The files of a run, and what becomes of them when it has ended. */
 
+import { exists } from "@std/fs/exists";
 import { writeJson, writeWhole } from "../base/files.ts";
 import type { Secrets } from "../profile/secrets.ts";
 import { type Fingerprint, fingerprint, matches } from "../snapshot/fingerprint.ts";
@@ -20,30 +21,47 @@ export async function dropInstance(emulator: Emulator): Promise<void> {
   if (!await hasRecord(emulator)) return;
   await clearRun(emulator);
   await removeSecrets(emulator);
-  for (const file of ["memory", "disk"] as const) await Deno.remove(instancePath(emulator, file)).catch(() => {});
+  for (const file of ["memory", "ram", "disk"] as const) {
+    await Deno.remove(instancePath(emulator, file)).catch(() => {});
+  }
   await removeRecord(emulator); // at last, so that nothing is left that nobody knows of
 }
 
-/** The fingerprint of the file that a suspended machine's memory was saved to, which is on the disk itself afterwards. */
-export async function sealMemory(emulator: Emulator): Promise<Fingerprint> {
-  const path = instancePath(emulator, "memory");
-  using file = await Deno.open(path, { read: true, write: true });
-  await file.sync();
-  return await fingerprint(path);
+/** What a suspended machine's memory was saved to: one file, or two of one moment. */
+export interface SavedMemory {
+  /** All of it or, where its RAM is a file of its own, its devices. */
+  state: Fingerprint;
+  /** Its RAM, page by page. */
+  ram?: Fingerprint;
 }
 
-/** What is wrong with that file by now, or `undefined`. */
-export async function wrongMemory(emulator: Emulator, sealed: Fingerprint): Promise<string | undefined> {
-  const path = instancePath(emulator, "memory");
+/** The fingerprints of those files, which are on the disk itself afterwards. */
+export async function sealMemory(emulator: Emulator): Promise<SavedMemory> {
+  const seal = async (path: string) => {
+    using file = await Deno.open(path, { read: true, write: true });
+    await file.sync();
+    return await fingerprint(path);
+  };
+  const [memory, ram] = (["memory", "ram"] as const).map((file) => instancePath(emulator, file));
+  return { state: await seal(memory), ...(await exists(ram) && { ram: await seal(ram) }) };
+}
+
+/** What is wrong with those files by now, or `undefined`. */
+export async function wrongMemory(emulator: Emulator, { state, ram }: SavedMemory): Promise<string | undefined> {
+  return await wrongFile(instancePath(emulator, "memory"), state) ??
+    (ram && await wrongFile(instancePath(emulator, "ram"), ram));
+}
+
+async function wrongFile(path: string, sealed: Fingerprint): Promise<string | undefined> {
   const { size } = await Deno.stat(path).catch(() => ({ size: undefined }));
   if (size === undefined) return `${path} is missing`;
   if (size !== sealed.size) return `${path} has ${size} bytes instead of ${sealed.size}`;
   if (!await matches(path, sealed)) return `${path} has other content than was saved`;
 }
 
-/** Removes the memory that no longer belongs to the disk. */
+/** Removes the memory that no longer belongs to the disk. A machine that has mapped its RAM keeps it. */
 export async function dropMemory(emulator: Emulator): Promise<void> {
-  await Deno.remove(instancePath(emulator, "memory")).catch(() => {});
+  for (const file of ["memory", "ram"] as const) await Deno.remove(instancePath(emulator, file)).catch(() => {});
 }
 
 /**

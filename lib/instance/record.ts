@@ -52,7 +52,7 @@ export interface InstanceRecord {
    * The memory that belongs to the disk as it is. It does no longer from the moment that the guest runs; that is written
    * down, on the disk itself, before the guest does, so that no crash brings old memory together with a newer disk.
    */
-  memory?: { guest: GuestState; state: Fingerprint };
+  memory?: { guest: GuestState; state: Fingerprint; ram?: Fingerprint };
 }
 
 /** A record that cannot be understood. */

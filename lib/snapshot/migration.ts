@@ -9,7 +9,7 @@
 import { HotbootError } from "../base/error.ts";
 import type { QmpClient, QmpEvent } from "../vm/qmp.ts";
 import { sleep, type WaitOptions, within } from "../base/wait.ts";
-import { pieces, writeAll } from "../base/io.ts";
+import { pieces, type Source, writeAll } from "../base/io.ts";
 
 /**
  * What is moved: `devices` leaves out memory that is a shared file (the capability `x-ignore-shared`), which is the
@@ -27,29 +27,34 @@ const [CANCEL_TRIES, CANCEL_PAUSE_MS] = [500, 20];
 export const UNLIMITED = 2 ** 50;
 
 /**
- * Saves the state of a stopped machine to a new file.
+ * Saves the state of a stopped machine.
  *
  * With `devices`, the machine must not run on afterwards: it would write into the RAM that was just captured.
  *
  * @param socketPath A free path for a socket.
+ * @param target The path of a new file, or what takes the state.
  * @throws {HotbootError} with QEMU's reason, or the file's, when it cannot be saved. QEMU is at it no longer then, so that
- * the machine can go on, and part of a file is left at `statePath`.
+ * the machine can go on, and part of a file is left.
  */
 export async function saveState(
   qmp: QmpClient,
   what: What,
   socketPath: string,
-  statePath: string,
+  target: string | ((source: Source) => Promise<void>),
   options: WaitOptions = {},
 ): Promise<void> {
   const limits = { timeoutMs: what === "all" ? RAM_TIMEOUT_MS : TIMEOUT_MS, ...options };
+  const receive = typeof target === "string" ? (source: Source) => copyToFile(source, target) : target;
   await forgetCapabilities(qmp, limits);
   await prepare(qmp, what, limits);
   if (what === "all") await qmp.execute("migrate-set-parameters", { "max-bandwidth": UNLIMITED }, limits);
   const ended = migrationEnd(qmp, "saving the machine's state", limits);
   await Deno.remove(socketPath).catch(() => {});
   using listener = Deno.listen({ transport: "unix", path: socketPath });
-  const received = listener.accept().then((connection) => copyToFile(connection, statePath));
+  const received = listener.accept().then(async (connection) => {
+    using _connection = connection;
+    await receive(connection);
+  });
   received.catch(() => {}); // when QEMU refuses, the listener is closed under it
   try {
     await qmp.execute("migrate", { uri: `unix:${socketPath}` }, limits);
@@ -131,10 +136,9 @@ export async function requireCompleted(qmp: QmpClient, { data }: QmpEvent): Prom
   throw new HotbootError(`QEMU could not migrate: ${info["error-desc"] ?? "it gave no reason"}`);
 }
 
-async function copyToFile(connection: Deno.Conn, path: string): Promise<void> {
-  using _connection = connection;
+async function copyToFile(source: Source, path: string): Promise<void> {
   using file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
-  for await (const piece of pieces(connection)) await writeAll(file, piece);
+  for await (const piece of pieces(source)) await writeAll(file, piece);
 }
 
 async function copyFromFile(path: string, connection: Deno.Conn): Promise<void> {

@@ -85,6 +85,16 @@ export class QemuProcess implements AsyncDisposable {
     return await this.#stderr.reason(status?.signal);
   }
 
+  /**
+   * QEMU takes devices whose queues are of another moment than RAM without an error, and its guest is dead then.
+   *
+   * @throws {HotbootError} when it has said so.
+   */
+  requireOneMoment(): void {
+    const words = this.#stderr.text.match(/^.*inconsistent with Host index.*$/m)?.[0];
+    if (words) throw new HotbootError(`the devices' state and the memory are of two moments (QEMU: ${words.trim()})`);
+  }
+
   /** Asks QEMU to end at once, as when the power goes, and waits until it has. */
   async quit(): Promise<void> {
     await this.qmp.execute("quit").catch(() => {}); // it may end before it answers
@@ -173,7 +183,8 @@ async function killChild(child: Deno.ChildProcess): Promise<void> {
 /** The end of what QEMU prints on standard error, where it says why it gives up. */
 class StderrTail {
   #reader: ReadableStreamDefaultReader<Uint8Array>;
-  #text = "";
+  /** The end of what it has said so far. */
+  text = "";
   #done: Promise<void>;
 
   constructor(stream: ReadableStream<Uint8Array>) {
@@ -185,7 +196,7 @@ class StderrTail {
     await Promise.race([this.#done, sleep(200)]);
     // What QEMU writes to is memory that files stand behind, and this is how the kernel says that there is no room.
     if (signal === "SIGBUS") return "the disk is full that hotboot's home is on (SIGBUS)";
-    const lines = this.#text.split("\n").map((line) => line.replace(/^\S*qemu-system-\S+: /, "").trim());
+    const lines = this.text.split("\n").map((line) => line.replace(/^\S*qemu-system-\S+: /, "").trim());
     return lines.filter((line) => line !== "" && !/^warning: /.test(line)).join("; ") ||
       (signal ? `it was ended by ${signal}` : "it gave no reason");
   }
@@ -197,7 +208,7 @@ class StderrTail {
   async #read(): Promise<void> {
     const decoder = new TextDecoder();
     for (let part; !(part = await this.#reader.read()).done;) {
-      this.#text = (this.#text + decoder.decode(part.value, { stream: true })).slice(-STDERR_LIMIT);
+      this.text = (this.text + decoder.decode(part.value, { stream: true })).slice(-STDERR_LIMIT);
     }
   }
 }

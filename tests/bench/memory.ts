@@ -1,11 +1,12 @@
-/** That neither capture nor resume takes longer with more RAM. */
+/** That neither capture nor resume takes longer with more RAM, nor going on, and that suspending takes what its disk does. */
 
 import type { StartResult } from "../../lib/emulator/start.ts";
 import type { Phase } from "../../lib/base/timeline.ts";
 import { GuestAgent } from "../../lib/vm/guest_agent.ts";
 import { sleep } from "../../lib/base/wait.ts";
 import { GuestHome } from "../e2e/harness.ts";
-import { type Bench, median, ratio, type Scale } from "./figure.ts";
+import { type Bench, median, ratio, type Scale, seconds } from "./figure.ts";
+import { MIB, output } from "./programs.ts";
 
 /** A guest's RAM, and how much of it the guest has written to; in MiB. */
 export interface Ram {
@@ -17,8 +18,8 @@ export interface Ram {
 export const LARGE: Ram = { memory: 4096, touched: 2560 };
 
 export const bench: Bench<Scale & { small: Ram; large: Ram; captures: number; runs: number }> = {
-  about: "that neither capture nor resume takes longer with more RAM",
-  full: { seconds: 200, small: { memory: 512, touched: 0 }, large: LARGE, captures: 3, runs: 7 },
+  about: "that neither capture, nor resume, nor going on takes longer with more RAM, and what suspending takes",
+  full: { seconds: 280, small: { memory: 512, touched: 0 }, large: LARGE, captures: 3, runs: 7 },
   smoke: {
     seconds: 30,
     small: { memory: 192, touched: 0 },
@@ -43,6 +44,20 @@ export const bench: Bench<Scale & { small: Ram; large: Ram; captures: number; ru
         samples: capture,
       },
       ratio(`capture: ${large} ÷ ${small}`, capture, [large, small], { atMost: 1.5 }),
+      ratio(
+        `going on where it was suspended, incoming: ${large} ÷ ${small}`,
+        { [large]: ofLarge.suspended.incoming, [small]: ofSmall.suspended.incoming },
+        [large, small],
+        { atMost: 1.5 },
+      ),
+      ratio("stop ÷ dd of as many bytes", ofLarge.suspended, ["stop", "dd"], { atMost: 1.5 }),
+      {
+        name: "the peak of hotboot's own memory while it suspends",
+        unit: "MiB",
+        value: Math.max(...ofLarge.suspended.peak),
+        target: { atMost: 150 },
+        samples: { peak: ofLarge.suspended.peak },
+      },
     ];
   },
 };
@@ -61,6 +76,8 @@ export interface Measured {
   saving: number[];
   /** Of a resume, what it takes to read the snapshot. */
   incoming: number[];
+  /** Of an instance that is suspended and goes on; `peak` in MiB. */
+  suspended: Record<"stop" | "dd" | "incoming" | "peak", number[]>;
 }
 
 /** Captures a guest that has written to its RAM, several times, and resumes the last one. */
@@ -78,7 +95,8 @@ export async function measure(
       machine.append = `${machine.append} ${WORDS_NOT_BYTES}`;
     },
   });
-  const measured: Measured = { capture: [], saving: [], incoming: [] };
+  const suspended: Measured["suspended"] = { stop: [], dd: [], incoming: [], peak: [] };
+  const measured: Measured = { capture: [], saving: [], incoming: [], suspended };
   const { capture, saving, incoming } = measured;
   for (let run = 0; run < captures; run++) {
     const over = new AbortController();
@@ -96,7 +114,36 @@ export async function measure(
     incoming.push((endMs - startMs) / 1000);
     await micro.succeed("stop", ["--discard"]);
   }
+  await start();
+  for (let run = 0; run < captures; run++) {
+    const stopping = micro.spawn("stop");
+    suspended.stop.push(await seconds(async () => void suspended.peak.push(await peakUntilEnd(stopping))));
+    const files = ["memory.ram", "memory.state"].map((name) => Deno.stat(`${micro.instance}/${name}`));
+    const bytes = (await Promise.all(files)).reduce((sum, { blocks }) => sum + blocks! * 512, 0);
+    const copy = `${micro.directory}/dd`;
+    const dd = ["if=/dev/zero", `of=${copy}`, "bs=1M", `count=${Math.round(bytes / MIB)}`, "conv=fsync"];
+    suspended.dd.push(await seconds(() => output("dd", ...dd)));
+    await Deno.remove(copy);
+    const { startMs, endMs } = phaseOf((await start()).timeline, "incoming");
+    suspended.incoming.push((endMs - startMs) / 1000);
+  }
   return measured;
+}
+
+/** The peak of a program's memory, in MiB, as far as it is seen before its end. */
+async function peakUntilEnd(child: Deno.ChildProcess): Promise<number> {
+  let [peak, isOver] = [0, false];
+  const ended = child.output().then(({ success }) => {
+    isOver = true;
+    if (!success) throw new Error("it failed");
+  });
+  while (!isOver) {
+    const status = await Deno.readTextFile(`/proc/${child.pid}/status`).catch(() => "");
+    peak = Math.max(peak, Number(status.match(/VmHWM:\s+(\d+) kB/)?.[1] ?? 0) / 1024);
+    await Promise.race([ended, sleep(20)]);
+  }
+  await ended;
+  return peak;
 }
 
 /**

@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { copy } from "@std/fs/copy";
 import { ensureDir } from "@std/fs/ensure-dir";
+import { basename } from "@std/path/basename";
 import { QmpClient } from "../../lib/vm/qmp.ts";
 import { sleep } from "../../lib/base/wait.ts";
 import { assertCode, GuestHome } from "./harness.ts";
@@ -11,7 +12,7 @@ import { killLater, moments, rounds, until } from "./pace.ts";
 const files = (home: GuestHome) =>
   Array.fromAsync(Deno.readDir(`${home.instance}`), ({ name }) => name).then((names) => names.sort());
 const stateOf = async (home: GuestHome) => (await home.status()).state;
-const SUSPENDED = ["disk.qcow2", "instance.json", "memory.state", "serial.log"];
+const SUSPENDED = ["disk.qcow2", "instance.json", "memory.ram", "memory.state", "serial.log"];
 
 Deno.test("a suspended instance goes on exactly where it was, as often as one likes", async (t) => {
   await using micro = await GuestHome.started();
@@ -36,7 +37,7 @@ Deno.test("a suspended instance goes on exactly where it was, as often as one li
       await micro.assertOnTime();
       assertEquals(await micro.exec("cat", "/run/here", "/data/here"), "memory\ndisk\n");
       assertMatch(await micro.exec("ps"), /sleep 1000/);
-      assert(!(await files(micro)).includes("memory.state"));
+      assertEquals((await files(micro)).filter((name) => name.startsWith("memory.")), []);
     });
   }
 });
@@ -97,20 +98,24 @@ Deno.test("what is suspended is kept when it cannot go on, and says why", async 
       assertEquals(await stateOf(micro), "suspended");
       await copy(aside, directory, { overwrite: true });
     });
-  const state = `${directory}/memory.state`;
+  const [state, ram] = ["state", "ram"].map((kind) => `${directory}/memory.${kind}`);
   await refuses(
     "another machine",
     () => micro.writeProfile({ memory: 320 }),
     /the memory was 256 MiB and is 320 MiB; change that back [^\n]*'hotboot start --cold'/,
   );
   await micro.writeProfile();
-  await refuses("its memory cut", () => Deno.truncate(state, 1 << 20), /memory\.state has 1048576 bytes instead of/);
-  await refuses("its memory missing", () => Deno.remove(state), /memory\.state is missing/);
-  await refuses("its memory exchanged", async () => {
-    const bytes = await Deno.readFile(state);
-    for (let at = 0; at < bytes.length; at += 512) bytes[at] ^= 0xff;
-    await Deno.writeFile(state, bytes);
-  }, /memory\.state has other content than was saved/);
+  for (const path of [state, ram]) {
+    const name = basename(path);
+    const say = (what: string) => new RegExp(`${name.replace(".", "\\.")} ${what}`);
+    await refuses(`${name} cut`, () => Deno.truncate(path, 1 << 18), say("has 262144 bytes instead of"));
+    await refuses(`${name} missing`, () => Deno.remove(path), say("is missing"));
+    await refuses(`${name} exchanged`, async () => {
+      const bytes = await Deno.readFile(path);
+      for (let at = 0; at < bytes.length; at += 512) bytes[at] ^= 0xff;
+      await Deno.writeFile(path, bytes);
+    }, say("has other content than was saved"));
+  }
 
   await t.step("a capture would drop it, and does not", async () => {
     const run = await micro.run("capture", ["--force"]);

@@ -8,6 +8,9 @@ import { writeAll } from "../../lib/base/io.ts";
 import { channelsOf, machineName, makeChannels } from "../../lib/instance/channels.ts";
 import type { Emulator } from "../../lib/instance/emulator.ts";
 
+/** The size of its RAM. */
+const RAM_BYTES = 1 << 20;
+
 type Answer = (args: Record<string, unknown>) => unknown;
 
 /** What an answer gives that is a refusal. */
@@ -143,6 +146,7 @@ export class PlayedMachine implements Disposable {
     if (command === "query-name") return { name: this.#name };
     if (command === "query-status") return { running: this.status === "running", status: this.status };
     if (command === "query-migrate") return this.migration;
+    if (command === "query-memory-size-summary") return { "base-memory": RAM_BYTES };
     if (command === "query-migrate-capabilities" || command === "qom-list") return [];
     return {};
   }

@@ -1,0 +1,62 @@
+/**
+ * Saving all of a machine that is stopped, and may go on: its RAM flat in a file that the next machine maps privately, its
+ * devices in a stream that is loaded in milliseconds.
+ */
+
+import { type Source, writeAll } from "../base/io.ts";
+import type { WaitOptions } from "../base/wait.ts";
+import type { QmpClient } from "../vm/qmp.ts";
+import { saveState } from "./migration.ts";
+import { RamFile } from "./ram_file.ts";
+import { splitStream } from "./stream.ts";
+
+/** Where it is saved to: new files. */
+export interface FlatFiles {
+  ram: string;
+  devices: string;
+}
+
+/** How it is saved. */
+export interface FlatOptions extends WaitOptions {
+  /** Told now and then how many bytes of RAM are done. */
+  onProgress?: (bytes: number) => void;
+}
+
+/** The devices' pieces are small: they are written in larger ones. */
+const TOGETHER = 1 << 18;
+
+/**
+ * Saves the machine.
+ *
+ * @param socketPath A free path for a socket.
+ * @param ramBytes The size of its RAM.
+ * @throws {UnknownStream} when this QEMU's stream is not understood: {@linkcode saveState} can save it all the same.
+ * @throws {HotbootError} as {@linkcode saveState} does. Parts of files are left.
+ */
+export async function saveFlat(
+  qmp: QmpClient,
+  socketPath: string,
+  { ram, devices }: FlatFiles,
+  ramBytes: number,
+  { onProgress, ...options }: FlatOptions = {},
+): Promise<void> {
+  const receive = async (source: Source) => {
+    using pages = await RamFile.create(ram, ramBytes);
+    using file = await Deno.open(devices, { write: true, createNew: true, mode: 0o600 });
+    const together = new Uint8Array(TOGETHER);
+    let length = 0;
+    const flush = async () => {
+      await writeAll(file, together.subarray(0, length));
+      length = 0;
+    };
+    const rest = async (bytes: Uint8Array) => {
+      if (length + bytes.length > TOGETHER) await flush();
+      if (bytes.length > TOGETHER) return await writeAll(file, bytes);
+      together.set(bytes, length);
+      length += bytes.length;
+    };
+    await splitStream(source, { ram: pages, rest, onProgress });
+    await flush();
+  };
+  await saveState(qmp, "all", socketPath, receive, options);
+}
