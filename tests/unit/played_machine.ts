@@ -24,12 +24,10 @@ class Served implements Disposable {
   #clients = new Set<Deno.Conn>();
 
   constructor(path: string, serve: (connection: Deno.Conn) => Promise<void>) {
-    try {
-      Deno.removeSync(path); // as QEMU does: one that has ended has left its own
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
-    const listener = this.#listener = Deno.listen({ transport: "unix", path });
+    // Deno removes the path of a socket some time after it was closed: by then another one can be there.
+    const first = `${path}.${crypto.randomUUID().slice(0, 8)}`;
+    const listener = this.#listener = Deno.listen({ transport: "unix", path: first });
+    Deno.renameSync(first, path);
     (async () => {
       for await (const connection of listener) {
         this.#clients.add(connection);
