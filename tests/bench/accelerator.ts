@@ -16,7 +16,7 @@ const [FIRST, LATER, NAMED] = ["nothing remembered", "remembered", "named"];
 
 export const bench: Bench<Scale & { runs: number }> = {
   about: "what finding out which accelerator works adds to the first start, and to later ones",
-  full: { seconds: 120, runs: 15 },
+  full: { seconds: 150, runs: 16 },
   smoke: { seconds: 30, runs: 1 },
 
   async measure({ runs }) {
@@ -43,7 +43,9 @@ async function measureOn(qemu: string, runs: number): Promise<Figure[]> {
   };
   const samples: Record<string, number[]> = { [FIRST]: [], [LATER]: [], [NAMED]: [] };
   for (let run = 0; run <= runs; run++) {
-    for (const [way, work] of Object.entries(ways)) {
+    const order = Object.entries(ways);
+    if (run % 2 === 0) order.reverse(); // none always comes after the same other one
+    for (const [way, work] of order) {
       const took = await work();
       await micro.succeed("stop", ["--discard"]);
       if (run > 0) samples[way].push(took); // in the first round, the named one is asked for the first time, too
@@ -67,7 +69,7 @@ async function measureOn(qemu: string, runs: number): Promise<Figure[]> {
       samples: { trials },
     },
     ratio(`QEMU ${version}: a start that remembers it ÷ one with a named accelerator`, samples, [LATER, NAMED], {
-      atMost: 1.02,
+      atMost: 1.05,
     }),
   ];
 }
