@@ -1,7 +1,7 @@
 /** What there is of an emulator, and how it does. */
 
 import { attemptOnce } from "../base/attempts.ts";
-import { messageOf } from "../base/error.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
 import { crashOf, whyCrashed } from "../guest/crash.ts";
 import { healthAttempt } from "../guest/health.ts";
 import { lostSecrets } from "../guest/rotate.ts";
@@ -14,6 +14,9 @@ import { urlsOf } from "../instance/urls.ts";
 import type { Engine } from "../snapshot/manifest.ts";
 import { newestSnapshot } from "../snapshot/store.ts";
 import type { PassedOver } from "../vm/accelerator.ts";
+
+/** How long services may take to say whose secrets are in effect. */
+const PATIENCE_S = 3;
 
 /** What there is of an emulator. */
 export interface Status {
@@ -125,12 +128,17 @@ async function describeRunning(
   isRunning: boolean,
 ): Promise<Status["running"]> {
   const { profile, signal } = emulator;
+  const unanswered = (error: unknown) => { // which says nothing of the secrets, and may show in the health
+    signal.throwIfAborted();
+    if (!(error instanceof HotbootError)) throw error;
+    return undefined;
+  };
   const isOwn = record.profile === profile.name;
   const health = await Promise.all((isOwn ? profile.health : []).map(async (check) => {
     const failure = isRunning ? await attemptOnce(healthAttempt(check, record.ports), signal) : "paused";
     return [check.name, failure === undefined] as const;
   }));
-  const lost = isRunning && isOwn ? await lostSecrets(emulator, record) : undefined;
+  const lost = isRunning && isOwn ? await lostSecrets(emulator, record, PATIENCE_S).catch(unanswered) : undefined;
   const { origin, started, pid, snapshot, secrets } = record;
   return {
     ...{ origin, started, pid, snapshot },

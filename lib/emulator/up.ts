@@ -37,7 +37,7 @@ export async function beUp(emulator: Emulator, state: Up): Promise<StartResult> 
   await trimSerialLog(emulator);
   await rightClock(emulator);
   await becomeHealthy(emulator, record.ports, profile.timeouts.resume);
-  const lost = await lostSecrets(emulator, record);
+  const lost = await lostSecrets(emulator, record, profile.timeouts.resume);
   if (lost) {
     report.warn(`its own secrets were no longer in effect, and are put in again: ${lost}`);
     await rotateAgain(emulator, record);

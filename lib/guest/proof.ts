@@ -1,6 +1,7 @@
 /** The proof of a rotation: what the services answer to the old values and to the new ones. */
 
-import { attemptAll, attemptOnce } from "../base/attempts.ts";
+import { attemptAll } from "../base/attempts.ts";
+import { HotbootError } from "../base/error.ts";
 import { fill } from "../base/fill.ts";
 import { getAnswer } from "./http.ts";
 import type { ProofCheck } from "../profile/profile.ts";
@@ -57,16 +58,33 @@ export async function proveChecks(proof: Proof, timeoutMs: number, signal: Abort
   await attemptAll(attempts, what, timeoutMs, signal);
 }
 
-/** The first check that does not hold now, and why; `undefined`: all do. Those that look at scripts are left out. */
-export async function brokenProof(proof: Proof, secrets: Secrets, signal: AbortSignal): Promise<string | undefined> {
+/**
+ * The first check that does not hold now, and why; `undefined`: all do. Those that look at scripts are left out. What gets no
+ * answer is asked again, since that says nothing of the secrets.
+ *
+ * @throws {HotbootError} naming those that were not answered within `timeoutMs`.
+ */
+export async function brokenProof(
+  proof: Proof,
+  secrets: Secrets,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<string | undefined> {
   const checks = proof.checks.filter(({ scripts }) => !scripts);
-  const failures = await Promise.all(checks.map(async (check) => {
-    const failure = await attemptOnce((signal) => failureOf(check, proof, secrets, signal), signal);
-    return failure === undefined ? undefined : `${check.name} (${failure})`;
+  const failures = new Map<ProofCheck, string>();
+  const attempts = checks.map((check) => ({
+    name: check.name,
+    attempt: async (signal: AbortSignal) => {
+      const failure = await failureOf(check, proof, secrets, signal);
+      if (failure !== undefined) failures.set(check, `${check.name} (${failure})`);
+      return undefined;
+    },
   }));
-  return failures.find((failure) => failure !== undefined);
+  await attemptAll(attempts, "the services do not say whose secrets are in effect", timeoutMs, signal);
+  return checks.map((check) => failures.get(check)).find((failure) => failure !== undefined);
 }
 
+/** Why a check does not hold; `undefined`: it does. @throws what the request throws, or that the server itself has failed. */
 async function failureOf(
   check: ProofCheck,
   { specs, ports }: Proof,
@@ -81,7 +99,9 @@ async function failureOf(
     Object.entries(check.headers ?? {}).map(([name, value]) => [name, filled(value)]),
   );
   const { status, body } = await getAnswer({ port, path, method, headers }, signal);
-  if (status !== expected) return `status ${status} instead of ${expected}`;
+  const failure = `status ${status} instead of ${expected}`;
+  if (status !== expected && status >= 500) throw new HotbootError(failure);
+  if (status !== expected) return failure;
   const scripts = check.scripts ? [...scriptsOf(body, port, path)] : [];
   const answers = await Promise.all(scripts.map((path) => getAnswer({ port, path, headers }, signal)));
   const missing = answers.findIndex(({ status }) => status !== 200);

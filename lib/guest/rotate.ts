@@ -84,10 +84,19 @@ export async function checkProof(
   }
 }
 
-/** The first check that no longer holds of an instance with secrets of its own: a service has its placeholders back. */
-export async function lostSecrets(emulator: Emulator, record: InstanceRecord): Promise<string | undefined> {
+/**
+ * The first check that no longer holds of an instance with secrets of its own: a service has its placeholders back.
+ *
+ * @throws {HotbootError} when a service has not answered within `seconds`.
+ */
+export async function lostSecrets(
+  emulator: Emulator,
+  record: InstanceRecord,
+  seconds: number,
+): Promise<string | undefined> {
   if (record.secrets !== "rotated" || !emulator.profile.rotation) return undefined;
-  return await brokenProof(proofOf(emulator, record.ports), await readSecrets(emulator), emulator.signal);
+  const secrets = await readSecrets(emulator);
+  return await brokenProof(proofOf(emulator, record.ports), secrets, seconds * 1000, emulator.signal);
 }
 
 /** Has the guest's services take the instance's own secrets once more. @throws {HotbootError} when they do not. */

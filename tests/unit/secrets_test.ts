@@ -139,7 +139,28 @@ Deno.test("proof: a check that holds no longer is named", async () => {
   await using server = serve("old");
   const key = { path: "/key", method: "PUT", headers: { "x-key": "${placeholder.KEY}" }, status: 401 };
   const signal = AbortSignal.timeout(10_000);
-  assertEquals(await brokenProof(proofOf(server, key), { KEY: "new" }, signal), "it (status 204 instead of 401)");
+  const broken = (server: { port: number }) => brokenProof(proofOf(server, key), { KEY: "new" }, 500, signal);
+  assertEquals(await broken(server), "it (status 204 instead of 401)");
   await using rotated = serve("new");
-  assertEquals(await brokenProof(proofOf(rotated, key), { KEY: "new" }, signal), undefined);
+  assertEquals(await broken(rotated), undefined);
+});
+
+Deno.test("proof: no answer, or a server's own failure, says nothing of the secrets", async () => {
+  const signal = AbortSignal.timeout(20_000);
+  const key = { path: "/key", headers: { "x-key": "${placeholder.KEY}" }, status: 401 };
+  let busy = 0; // so many answers are yet to be a failure
+  await using server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen() {} },
+    () => new Response(null, { status: busy-- > 0 ? 503 : 401 }),
+  );
+  const proof = proofOf(server.addr, key);
+  busy = 2;
+  assertEquals(await brokenProof(proof, { KEY: "new" }, 10_000, signal), undefined);
+  busy = Infinity;
+  const silent = () => brokenProof(proof, { KEY: "new" }, 100, signal);
+  await assertRejects(silent, HotbootError, "within 0.1 s: it (status 503 instead of 401)");
+  const useless = () => proveChecks(proof, 100, signal); // it is no 401, but not since the placeholder was taken
+  await assertRejects(useless, HotbootError, "within 0.1 s: it (status 503 instead of 401)");
+  await server.shutdown();
+  await assertRejects(silent, HotbootError, "within 0.1 s: it (Connection refused");
 });
