@@ -145,7 +145,9 @@ async function adopt(emulator: Emulator, isOwner: boolean): Promise<ImageRecord 
  * @throws {HotbootError} when it does, or is no qcow2 disk.
  */
 export async function requireOwnDisk(path: string, remedy: string): Promise<void> {
-  const { needsOthers } = await readQcow2Header(path);
+  const { needsOthers } = await readQcow2Header(path).catch((error) => {
+    throw error instanceof HotbootError ? new HotbootError(`${error.message}: ${remedy}`) : error;
+  });
   if (needsOthers) {
     throw new HotbootError(`${path} refers to files beside it, which an image's disk must not: ${remedy}`);
   }

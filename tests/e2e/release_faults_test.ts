@@ -136,16 +136,19 @@ Deno.test("pull: not on a terminal, a plain line every few seconds", async () =>
 Deno.test("list-releases: tag, status, date and size, over pages, and as JSON", async () => {
   await using pull = await PullHome.make();
   const name = `emulator-${ARCH}.qcow2`;
-  for (let at = 0; at < 205; at++) pull.github.release(`v${at}`, [{ name, bytes: new Uint8Array(1536) }]);
-  pull.github.release("next", [{ name: "else", bytes: new Uint8Array(1) }], { prerelease: true });
+  for (let at = 0; at < 205; at++) {
+    pull.github.release(`emulator-v${at}-latest`, [{ name, bytes: new Uint8Array(1536) }]);
+  }
+  pull.github.release("v1.2", [{ name, bytes: new Uint8Array(1) }]); // of something else
+  pull.github.release("emulator-next-latest", [{ name: "else", bytes: new Uint8Array(1) }], { prerelease: true });
   const run = await pull.run("list-releases");
   assertCode(run, 0);
   const lines = run.stdout.trimEnd().split("\n");
   assertEquals(lines.length, 1 + 206);
   assertMatch(lines[0], /^TAG +STATUS +DATE +SIZE$/);
-  assertMatch(lines[1], /^v0 +release +2026-05-06 +1\.5 KB$/);
-  assertMatch(lines.at(-1)!, /^next +pre-release +2026-05-06 +no image$/);
+  assertMatch(lines[1], /^emulator-v0-latest +release +2026-05-06 +1\.5 KB$/);
+  assertMatch(lines.at(-1)!, /^emulator-next-latest +pre-release +2026-05-06 +no image$/);
   const json = JSON.parse((await pull.run("list-releases", "--json")).stdout);
   assertEquals(json.length, 206);
-  assertEquals(json[0], { tag: "v0", status: "release", date: "2026-05-06T07:08:09Z", bytes: 1536 });
+  assertEquals(json[0], { tag: "emulator-v0-latest", status: "release", date: "2026-05-06T07:08:09Z", bytes: 1536 });
 });
