@@ -5,7 +5,7 @@ import type { Arch } from "../vm/arch.ts";
 import { findQemu, passOverStuck, probeQemu, type QemuFacts, rememberedFacts } from "../vm/probe.ts";
 import type { Emulator } from "./emulator.ts";
 import { type Home, privateDirectory } from "./home.ts";
-import { StuckGuest } from "./watch.ts";
+import { AbortedQemu, StuckGuest } from "./watch.ts";
 
 /** How the names of the files begin that remember what a QEMU can do. */
 const QEMU_CACHE = "qemu-";
@@ -65,7 +65,8 @@ function tellAcceleration({ report }: Emulator, { accelerator, passedOver, slowd
 
 /**
  * Boots by `boot` and, where the guest gets nowhere with hardware acceleration that nobody has asked for, once more by
- * emulation.
+ * emulation. It also boots once more after a fault of QEMU's own: QEMU 10.0 sometimes aborts while a guest with several
+ * emulated CPUs boots (`iotlb_to_section: Assertion`), and not the next time.
  *
  * @param allowed Whether it may be booted once more.
  */
@@ -82,6 +83,10 @@ export async function bootWithin<T>(
   } catch (error) {
     emulator.signal.throwIfAborted();
     const { accelerator } = qemu;
+    if (error instanceof AbortedQemu && allowed) {
+      emulator.report.warn(`${error.message}; it is booted again`);
+      return await boot(qemu);
+    }
     if (!(error instanceof StuckGuest) || !allowed) throw error;
     emulator.report.warn(`${error.message}; it is booted again, by emulation`);
     const { arch, home, signal } = emulator;

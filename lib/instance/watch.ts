@@ -26,8 +26,9 @@ export async function whileAlive(
   until = "the guest was healthy",
 ): Promise<void> {
   const over = new AbortController();
-  const ended = qemu.exited.then(async () => {
-    throw new HotbootError(`QEMU ended before ${until}: ${await qemu.reason()}`);
+  const ended = qemu.exited.then(async ({ signal }) => {
+    const Failure = signal === "SIGABRT" ? AbortedQemu : HotbootError;
+    throw new Failure(`QEMU ended before ${until}: ${await qemu.reason()}`);
   });
   ended.catch(() => {});
   const failing = qemu.qmp.waitForEvent(
@@ -52,6 +53,9 @@ export async function whileAlive(
     await working.catch(() => {});
   }
 }
+
+/** A QEMU that has found itself in a state that it takes for impossible (abort(3)): a fault of its own, and often a race. */
+export class AbortedQemu extends HotbootError {}
 
 /** A guest that has got nowhere. */
 export class StuckGuest extends HotbootError {
