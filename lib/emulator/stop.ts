@@ -12,7 +12,7 @@ import type { Emulator } from "../instance/emulator.ts";
 import { clearRun, dropInstance, dropMemory } from "../instance/files.ts";
 import { killUnresponsive } from "../instance/kill.ts";
 import { lockInstance } from "../instance/locks.ts";
-import { type Ending, writeRecord } from "../instance/record.ts";
+import { type Ending, writeEnding, writeRecord } from "../instance/record.ts";
 import { quit, requireOwn, settledState, stateOf, type Up } from "../instance/state.ts";
 import { GuestAgent } from "../vm/guest_agent.ts";
 
@@ -159,7 +159,6 @@ async function shutDown(emulator: Emulator, { qmp, record }: Up): Promise<void> 
     await writeRecord(emulator, record); // it runs on
     throw error;
   }
-  const ended = { how: "shut down", at: new Date().toISOString() } as const;
-  await writeRecord(emulator, { ...record, phase: "stopped", isDiskKept: true, ended }, { sync: true });
+  await writeEnding(emulator, record, "shut down");
   await dropMemory(emulator);
 }

@@ -6,7 +6,7 @@ import { detachShare, giveShare } from "../guest/share.ts";
 import { channelsOf, instancePath } from "../instance/channels.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { dropMemory, sealMemory } from "../instance/files.ts";
-import { writeRecord } from "../instance/record.ts";
+import { writeEnding, writeRecord } from "../instance/record.ts";
 import { quit, type Up } from "../instance/state.ts";
 import type { GuestState } from "../snapshot/manifest.ts";
 import { saveFlat } from "../snapshot/flat.ts";
@@ -32,9 +32,7 @@ export async function suspend(emulator: Emulator, up: Up): Promise<void> {
     const guest = await stopGuest(emulator, up);
     report.step("save the memory");
     await saveMemory(emulator, qmp);
-    const memory = { guest, ...await sealMemory(emulator) };
-    const ended = { how: "suspended", at: new Date().toISOString() } as const;
-    await writeRecord(emulator, { ...record, phase: "stopped", isDiskKept: true, memory, ended }, { sync: true });
+    await writeEnding(emulator, record, "suspended", { guest, ...await sealMemory(emulator) });
   } catch (error) {
     await runOn(emulator, up);
     signal.throwIfAborted();

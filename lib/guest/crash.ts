@@ -5,7 +5,7 @@ import { readAt } from "../base/io.ts";
 import { channelsOf, instancePath } from "../instance/channels.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { clearRun, dropMemory } from "../instance/files.ts";
-import { writeRecord } from "../instance/record.ts";
+import { writeEnding } from "../instance/record.ts";
 import { quit, type State, type Up } from "../instance/state.ts";
 import { GuestAgent } from "../vm/guest_agent.ts";
 
@@ -54,8 +54,7 @@ export function whyCrashed(crash: string): string {
 /** Ends the QEMU of a dead guest. Its disk is the user's: the next start boots it. */
 export async function endCrashed(emulator: Emulator, { qmp, record }: Up): Promise<void> {
   await quit(qmp, emulator.signal);
-  const ended = { how: "crashed", at: new Date().toISOString() } as const;
-  await writeRecord(emulator, { ...record, phase: "stopped", isDiskKept: true, ended }, { sync: true });
+  await writeEnding(emulator, record, "crashed");
   await dropMemory(emulator);
   await clearRun(emulator);
 }

@@ -6,7 +6,7 @@ import type { Secrets } from "../profile/secrets.ts";
 import { type Fingerprint, fingerprint, matches } from "../snapshot/fingerprint.ts";
 import { channelsOf, instancePath } from "./channels.ts";
 import type { Emulator } from "./emulator.ts";
-import { hasRecord, removeRecord } from "./record.ts";
+import { hasRecord, removeRecord, type SavedMemory } from "./record.ts";
 
 /** Removes what belongs to a run that has ended. The console's log stays, for whoever asks why. */
 export async function clearRun(emulator: Emulator): Promise<void> {
@@ -21,18 +21,9 @@ export async function dropInstance(emulator: Emulator): Promise<void> {
   if (!await hasRecord(emulator)) return;
   await clearRun(emulator);
   await removeSecrets(emulator);
-  for (const file of ["memory", "ram", "disk"] as const) {
-    await Deno.remove(instancePath(emulator, file)).catch(() => {});
-  }
+  await dropMemory(emulator);
+  await Deno.remove(instancePath(emulator, "disk")).catch(() => {});
   await removeRecord(emulator); // at last, so that nothing is left that nobody knows of
-}
-
-/** What a suspended machine's memory was saved to: one file, or two of one moment. */
-export interface SavedMemory {
-  /** All of it or, where its RAM is a file of its own, its devices. */
-  state: Fingerprint;
-  /** Its RAM, page by page. */
-  ram?: Fingerprint;
 }
 
 /** The fingerprints of those files, which are on the disk itself afterwards. */

@@ -52,7 +52,15 @@ export interface InstanceRecord {
    * The memory that belongs to the disk as it is. It does no longer from the moment that the guest runs; that is written
    * down, on the disk itself, before the guest does, so that no crash brings old memory together with a newer disk.
    */
-  memory?: { guest: GuestState; state: Fingerprint; ram?: Fingerprint };
+  memory?: SavedMemory & { guest: GuestState };
+}
+
+/** What a suspended machine's memory was saved to: one file, or two of one moment. */
+export interface SavedMemory {
+  /** All of it or, where its RAM is a file of its own, its devices. */
+  state: Fingerprint;
+  /** Its RAM, page by page. */
+  ram?: Fingerprint;
 }
 
 /** A record that cannot be understood. */
@@ -95,6 +103,21 @@ export async function writeRecord(
 ): Promise<void> {
   await writeJson(instancePath(emulator, "record"), record, options);
   await Deno.remove(olderPath(emulator)).catch(() => {});
+}
+
+/**
+ * Writes down that QEMU has ended, on the disk itself.
+ *
+ * @param memory What was saved of its memory, where it was; else only its disk is kept.
+ */
+export async function writeEnding(
+  emulator: Emulator,
+  record: InstanceRecord,
+  how: Ending,
+  memory?: InstanceRecord["memory"],
+): Promise<void> {
+  const ended = { how, at: new Date().toISOString() };
+  await writeRecord(emulator, { ...record, phase: "stopped", isDiskKept: true, memory, ended }, { sync: true });
 }
 
 /** What tells a profile, with the environment's variables in it, from what it was before. */

@@ -45,11 +45,9 @@ export class RamFile implements Disposable {
    * @returns What is to be waited for before the next one, if anything is.
    */
   put(address: number, page: Uint8Array): Promise<void> | undefined {
-    let written: Promise<void> | undefined;
-    if (address !== this.#start + this.#length || this.#length === MOST_TOGETHER) {
-      written = this.flush();
-      if (written) return written.then(() => this.#append(address, page));
-    }
+    const isNext = address === this.#start + this.#length && this.#length < MOST_TOGETHER;
+    const written = isNext ? undefined : this.flush();
+    if (written) return written.then(() => this.#append(address, page));
     this.#append(address, page);
   }
 

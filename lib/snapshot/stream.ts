@@ -60,7 +60,7 @@ class Splitter {
   #ram: RamFile;
   #rest: (bytes: Uint8Array) => Promise<unknown>;
   #onProgress: (bytes: number) => void;
-  /** What of the window has been passed by, and is to go to the rest, begins here. */
+  /** The name of the block that the last item was of. */
   #block: string | undefined;
   #seen = 0;
   #told = 0;
@@ -74,8 +74,9 @@ class Splitter {
 
   async run(): Promise<void> {
     const id = await this.#findRam();
-    for (let isLast = false; !isLast;) {
+    for (let kind = START_OF_SECTION;;) {
       await this.#part();
+      if (kind === END_OF_SECTION) break;
       const [after] = await this.#in.peek(1);
       if (after === FOOTER) await this.#keep(5);
       while ((await this.#in.peek(1))[0] === COMMAND) {
@@ -83,13 +84,11 @@ class Splitter {
         await this.#keep(5 + (head[3] << 8 | head[4]));
       }
       const head = await this.#in.peek(5);
-      const kind = head[0];
+      kind = head[0];
       if ((kind !== PART_OF_SECTION && kind !== END_OF_SECTION) || be32(head, 1) !== id) {
         throw new UnknownStream(`a section of kind ${kind} among RAM's`);
       }
       await this.#keep(5);
-      isLast = kind === END_OF_SECTION;
-      if (isLast) await this.#part();
     }
     await this.#ram.flush();
     for (let bytes; (bytes = await this.#in.next());) await this.#rest(bytes);

@@ -32,7 +32,7 @@ export const bench: Bench<Scale & { runs: number; /** MiB. */ memory: number }> 
 /** The running instance's QEMU, with all that it has in its directory in another one, which outlives the instance. */
 async function floorOf(micro: GuestHome): Promise<Floor & { disk: string }> {
   const { pid } = await micro.record();
-  const [from, to] = [`${micro.instance}`, `${micro.directory}/floor`];
+  const [from, to] = [micro.instance, `${micro.directory}/floor`];
   await Deno.mkdir(to);
   for await (const { name, isFile } of Deno.readDir(from)) {
     if (isFile) await Deno.copyFile(`${from}/${name}`, `${to}/${name}`);

@@ -88,7 +88,7 @@ Deno.test("demo: the services have new secrets after each start, and after each 
       return new TextDecoder().decode(stdout).split("\n").filter((line) => line).sort();
     };
     assertEquals(await grep([`${demo.home}/snapshots`]), []);
-    const instance = `${demo.instance}`;
+    const instance = demo.instance;
     assertEquals(await grep([instance], "--devices=skip"), [`${instance}/credentials.json`, `${instance}/disk.qcow2`]);
     assertEquals((await Deno.stat(`${instance}/disk.qcow2`)).mode! & 0o777, 0o600);
 

@@ -158,8 +158,8 @@ Deno.test("a proxy in the environment is not between hotboot and its guest", asy
 
 Deno.test("directories that were open to others are closed before a socket is in them", async () => {
   await using micro = await GuestHome.make();
-  await Deno.mkdir(`${micro.instance}`, { recursive: true, mode: 0o755 });
-  await Deno.chmod(`${micro.instance}`, 0o755);
+  await Deno.mkdir(micro.instance, { recursive: true, mode: 0o755 });
+  await Deno.chmod(micro.instance, 0o755);
   await micro.start();
   for (const path of [micro.instance, `${micro.home}/cache`, `${micro.home}/locks`]) {
     assertEquals((await Deno.stat(path)).mode! & 0o777, 0o700, path);

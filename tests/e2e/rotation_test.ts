@@ -139,7 +139,7 @@ Deno.test("rotation: what fails only after a resume ends in a cold boot with sec
       new TextDecoder().decode(stderr),
       /^hotboot: not resumed: QEMU ended before the guest was healthy: [^\n]*SIGKILL/m,
     );
-    assertEquals(await Array.fromAsync(Deno.readDir(`${micro.instance}`), ({ name }) => name), ["serial.log"]);
+    assertEquals(await Array.fromAsync(Deno.readDir(micro.instance), ({ name }) => name), ["serial.log"]);
   });
 });
 

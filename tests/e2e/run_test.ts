@@ -203,7 +203,7 @@ Deno.test("--config-file: a project is made of it, and its keys are told", async
     assertEquals(await micro.succeed("start", ["--json", "--config-file", link]), first.stdout);
     await micro.succeed("stop");
     assertEquals(await micro.succeed("start", ["--config-file", file]), first.stdout);
-    for await (const { name } of Deno.readDir(`${micro.instance}`)) {
+    for await (const { name } of Deno.readDir(micro.instance)) {
       if (!/\.(json|log)$/.test(name) || name === "credentials.json") continue;
       assert(!(await Deno.readTextFile(`${micro.instance}/${name}`)).includes(TOKEN), name);
     }

@@ -10,7 +10,7 @@ import { assertCode, GuestHome } from "./harness.ts";
 import { killLater, moments, rounds, until } from "./pace.ts";
 
 const files = (home: GuestHome) =>
-  Array.fromAsync(Deno.readDir(`${home.instance}`), ({ name }) => name).then((names) => names.sort());
+  Array.fromAsync(Deno.readDir(home.instance), ({ name }) => name).then((names) => names.sort());
 const stateOf = async (home: GuestHome) => (await home.status()).state;
 const SUSPENDED = ["disk.qcow2", "instance.json", "memory.ram", "memory.state", "serial.log"];
 
@@ -84,7 +84,7 @@ Deno.test("what is suspended is kept when it cannot go on, and says why", async 
   await using micro = await GuestHome.started();
   await micro.exec("sh", "-c", "echo disk >/data/here; sync");
   await micro.succeed("stop");
-  const directory = `${micro.instance}`;
+  const directory = micro.instance;
   const aside = `${micro.directory}/aside`;
   await copy(directory, aside);
   const refuses = (title: string, damage: () => Promise<unknown>, why: RegExp) =>
