@@ -70,6 +70,11 @@ interface Outcome extends Counts {
   seconds: number;
 }
 
+/** What failed tasks said last: their errors, where they tell them. */
+const failures: string[] = [];
+/** As much of it is shown again at last: the end of a long output is what stays of it. */
+const FAILURE_LINES = 80;
+
 const outcomes: Outcome[] = [];
 const children = new Set<Deno.ChildProcess>();
 const known: Record<string, number> = await Deno.readTextFile(SECONDS).then(JSON.parse, () => ({}));
@@ -106,8 +111,19 @@ async function deno(args: string[], options: Deno.CommandOptions = {}): Promise<
   const [{ success }] = await Promise.all([child.status, collect(child.stdout), collect(child.stderr)]);
   children.delete(child);
   const output = await new Blob(pieces).text();
-  console.log(`\n$ deno ${args.join(" ")}\n${output.trimEnd()}`);
+  const shown = `$ deno ${args.join(" ")}\n${output.trimEnd()}`;
+  console.log(`\n${shown}`);
+  if (!success) failures.push(errorsOf(shown));
   return { success, output };
+}
+
+/** The command and its errors, which `deno test` lists behind its tests; else its last lines. */
+function errorsOf(shown: string): string {
+  const [command, ...lines] = shown.split("\n");
+  // deno-lint-ignore no-control-regex -- the colours of the heading
+  const errors = lines.findIndex((line) => /^(\x1b\[[\d;]*m)* ERRORS /.test(line));
+  return [command, ...errors < 0 ? lines.slice(-FAILURE_LINES) : lines.slice(errors + 1, errors + 1 + FAILURE_LINES)]
+    .join("\n");
 }
 
 /** A check, which counts as one test. */
@@ -166,7 +182,7 @@ async function endToEnd(): Promise<Task[]> {
   return [check("binary", ["task", "build"]), ...made];
 }
 
-/** Where the time went, what was skipped, and the sum, alone in the last line. */
+/** Where the time went, what was skipped, what failed, and the sum, alone in the last line. */
 function summarize(minutes: number, lanes: number): void {
   console.log("\nseconds  passed  failed  skipped");
   for (const { name, seconds, passed, failed, ignored } of outcomes.toSorted((a, b) => b.seconds - a.seconds)) {
@@ -178,6 +194,7 @@ function summarize(minutes: number, lanes: number): void {
   const ignored = outcomes.flatMap(({ name, ignored }) => ignored.map((title) => `  ${title} (${name})`));
   console.log(`${ignored.length} skipped${ignored.length > 0 ? ":" : ""}`);
   for (const line of ignored) console.log(line);
+  for (const failure of failures) console.log(`\nfailed: ${failure}`);
   const sum = (key: "passed" | "failed") => outcomes.reduce((total, outcome) => total + outcome[key], 0);
   console.log(`\n${sum("passed")} passed, ${sum("failed")} failed`);
 }

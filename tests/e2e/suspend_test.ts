@@ -4,6 +4,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { copy } from "@std/fs/copy";
 import { ensureDir } from "@std/fs/ensure-dir";
 import { basename } from "@std/path/basename";
+import { fingerprint } from "../../lib/snapshot/fingerprint.ts";
 import { QmpClient } from "../../lib/vm/qmp.ts";
 import { sleep } from "../../lib/base/wait.ts";
 import { assertCode, GuestHome } from "./harness.ts";
@@ -232,5 +233,29 @@ Deno.test("an image that a suspended instance uses is not replaced under it", as
   const run = await micro.run("build", ["--force"]);
   assertCode(run, 1);
   assertMatch(run.stderr, /^hotboot: instance 'micro' is suspended and uses the present image[^\n]*\n$/);
+  assertEquals((await micro.start()).origin, "continue");
+});
+
+Deno.test("devices of one moment with the memory of another are refused, and nothing of either is lost", async () => {
+  await using micro = await GuestHome.started();
+  const [state, record] = ["memory.state", "instance.json"].map((name) => `${micro.instance}/${name}`);
+  await micro.succeed("stop");
+  const earlier = await Deno.readFile(state);
+  await micro.start();
+  await micro.exec("sh", "-c", "for n in 1 2 3 4 5; do head -c 1000000 /dev/urandom >/data/x; sync; done"); // through its queues
+  await micro.succeed("stop");
+  const later = await Promise.all([Deno.readFile(state), Deno.readTextFile(record)]);
+
+  await Deno.writeFile(state, earlier);
+  const mixed = JSON.parse(later[1]);
+  mixed.memory.state = await fingerprint(state); // as if they belonged together
+  await Deno.writeTextFile(record, JSON.stringify(mixed));
+  const run = await micro.run("start", ["--quiet"]);
+  assertCode(run, 1);
+  assertMatch(run.stderr, /cannot go on [^\n]*(inconsistent with Host index|VQ \d+ size 0x100 < last_avail_idx)/);
+  assertEquals([await stateOf(micro), await micro.qemuProcesses()], ["suspended", []]);
+
+  await Deno.writeFile(state, later[0]);
+  await Deno.writeTextFile(record, later[1]);
   assertEquals((await micro.start()).origin, "continue");
 });
