@@ -6,15 +6,14 @@
 
 import { messageOf } from "../base/error.ts";
 import { within } from "../base/wait.ts";
+import { connectAgent } from "../guest/agent.ts";
 import { crashOf, endCrashed } from "../guest/crash.ts";
-import { channelsOf } from "../instance/channels.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { clearRun, dropInstance, dropMemory } from "../instance/files.ts";
 import { killUnresponsive } from "../instance/kill.ts";
 import { lockInstance } from "../instance/locks.ts";
 import { type Ending, writeEnding, writeRecord } from "../instance/record.ts";
 import { quit, requireOwn, settledState, stateOf, type Up } from "../instance/state.ts";
-import { GuestAgent } from "../vm/guest_agent.ts";
 
 /** How to stop. */
 export interface StopOptions {
@@ -143,7 +142,7 @@ async function shutDown(emulator: Emulator, { qmp, record }: Up): Promise<void> 
   await writeRecord(emulator, { ...record, phase: "stopping" });
   try {
     try {
-      await using agent = await GuestAgent.connect((await channelsOf(emulator)).agent, { signal });
+      await using agent = await connectAgent(emulator);
       await agent.powerDown({ signal });
     } catch (error) {
       signal.throwIfAborted();

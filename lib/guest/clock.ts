@@ -3,8 +3,8 @@
 import { messageOf } from "../base/error.ts";
 import { formatDuration } from "../base/format.ts";
 import type { Emulator } from "../instance/emulator.ts";
-import { channelsOf } from "../instance/channels.ts";
-import { GuestAgent } from "../vm/guest_agent.ts";
+import type { GuestAgent } from "../vm/guest_agent.ts";
+import { connectAgent } from "./agent.ts";
 
 /** A guest's own clock is right within this, in milliseconds: asking takes time, too. */
 const TOLERANCE_MS = 1000;
@@ -17,7 +17,7 @@ const TIMEOUT_MS = 10_000;
 export async function rightClock(emulator: Emulator): Promise<void> {
   const { signal, report } = emulator;
   try {
-    await using agent = await GuestAgent.connect((await channelsOf(emulator)).agent, { signal, timeoutMs: TIMEOUT_MS });
+    await using agent = await connectAgent(emulator, { timeoutMs: TIMEOUT_MS });
     const offsetMs = await clockOffset(agent, signal);
     if (Math.abs(offsetMs) <= TOLERANCE_MS) return;
     if (!await agent.setTimeWithDate(undefined, { signal })) await agent.setTime(undefined, { signal });

@@ -2,12 +2,12 @@
 
 import { printable } from "../base/error.ts";
 import { readAt } from "../base/io.ts";
-import { channelsOf, instancePath } from "../instance/channels.ts";
+import { instancePath } from "../instance/channels.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { clearRun, dropMemory } from "../instance/files.ts";
 import { writeEnding } from "../instance/record.ts";
 import { quit, type State, type Up } from "../instance/state.ts";
-import { GuestAgent } from "../vm/guest_agent.ts";
+import { connectAgent } from "./agent.ts";
 
 /** QEMU's run states from which nothing leads on ("QMP Reference Manual", RunState). */
 const DEAD = new Set(["guest-panicked", "internal-error", "shutdown"]);
@@ -38,9 +38,7 @@ async function lastPanic(path: string): Promise<string | undefined> {
 }
 
 async function hasAgent(emulator: Emulator): Promise<boolean> {
-  const { agent } = await channelsOf(emulator);
-  const answer = GuestAgent.connect(agent, { timeoutMs: AGENT_MS, signal: emulator.signal });
-  return await answer.then(async (agent) => {
+  return await connectAgent(emulator, { timeoutMs: AGENT_MS }).then(async (agent) => {
     await agent[Symbol.asyncDispose]();
     return true;
   }, () => false);

@@ -3,9 +3,9 @@
 import { HotbootError, messageOf } from "../base/error.ts";
 import type { FrozenUnit } from "../profile/profile.ts";
 import type { GuestState } from "../snapshot/manifest.ts";
-import { GuestAgent } from "../vm/guest_agent.ts";
+import type { GuestAgent } from "../vm/guest_agent.ts";
 import { shellCommand } from "../vm/shell.ts";
-import { channelsOf } from "../instance/channels.ts";
+import { connectAgent } from "./agent.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { clockOffset } from "./clock.ts";
 import { newEntropy, reseedCommand } from "./reseed.ts";
@@ -52,7 +52,7 @@ export async function quiesce(emulator: Emulator): Promise<Omit<GuestState, "sto
   const { freeze = [], hooks: { beforeCapture = [] } = {} } = profile;
   let agent: GuestAgent;
   try {
-    agent = await GuestAgent.connect((await channelsOf(emulator)).agent, { signal });
+    agent = await connectAgent(emulator);
   } catch (error) {
     signal.throwIfAborted();
     if (beforeCapture.length > 0) throw error;

@@ -2,12 +2,11 @@
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import type { Share } from "../profile/profile.ts";
-import { GuestAgent } from "../vm/guest_agent.ts";
 import type { QmpClient } from "../vm/qmp.ts";
 import { plugShare, requireUnmounted, sharedTag, unplugShare } from "../vm/share.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { stateOf } from "../instance/state.ts";
-import { channelsOf } from "../instance/channels.ts";
+import { connectAgent } from "./agent.ts";
 import { Timeline } from "../base/timeline.ts";
 
 /**
@@ -94,7 +93,7 @@ export async function giveShare(emulator: Emulator, qmp: QmpClient, timeline = n
 async function plugAndMount(emulator: Emulator, qmp: QmpClient, share: Share): Promise<void> {
   const { signal } = emulator;
   await plugShare(qmp, share.tag, { signal });
-  await using agent = await GuestAgent.connect((await channelsOf(emulator)).agent, { signal });
+  await using agent = await connectAgent(emulator);
   const { exitCode, stderr } = await agent.exec(
     { path: "/bin/sh", args: ["-c", MOUNT, "sh", ...share.mount] },
     { timeoutMs: MOUNT_MS, signal, what: "mounting the host's files in the guest" },
@@ -137,7 +136,7 @@ export async function detachShare(emulator: Emulator, qmp: QmpClient): Promise<v
     report.detail("it was paused, and goes on to unmount the host's files");
     await qmp.execute("cont", {}, { signal });
   }
-  await using agent = await GuestAgent.connect((await channelsOf(emulator)).agent, { signal });
+  await using agent = await connectAgent(emulator);
   const { exitCode, stderr } = await agent.exec(
     { path: "/bin/sh", args: ["-c", UNMOUNT, "sh", tag] },
     { timeoutMs: UNMOUNT_MS, signal, what: "unmounting the host's files in the guest" },

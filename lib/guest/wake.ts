@@ -3,9 +3,8 @@
 import { HotbootError, messageOf } from "../base/error.ts";
 import { redact, secretLines, type Secrets } from "../profile/secrets.ts";
 import type { GuestState } from "../snapshot/manifest.ts";
-import { GuestAgent } from "../vm/guest_agent.ts";
 import { shellCommand } from "../vm/shell.ts";
-import { channelsOf } from "../instance/channels.ts";
+import { connectAgent } from "./agent.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { gapsOf } from "./quiesce.ts";
 import { newEntropy, reseedCommand } from "./reseed.ts";
@@ -51,7 +50,7 @@ export async function wake(emulator: Emulator, sleeper: Sleeper, timeline: Timel
   if (guest && (guest.frozen.length > 0 || guest.notFrozen.length > 0 || secrets)) gapsOf(guest).forEach(report.warn);
   const begin = timeline.elapsed();
   try {
-    await using agent = await GuestAgent.connect((await channelsOf(emulator)).agent, { signal });
+    await using agent = await connectAgent(emulator);
     if (guest?.clock === "agent") await agent.setTime(undefined, { signal });
     if (steps.length === 0) return;
     const script = [
