@@ -55,7 +55,7 @@ export async function continueSuspended(
   await timeline.phase("incoming", async () => {
     try {
       await loadState(qemu.qmp, "all", channels.migration, { path: instancePath(emulator, "memory") }, { signal });
-      qemu.requireOneMoment();
+      await qemu.requireOneMoment();
     } catch (error) {
       signal.throwIfAborted();
       throw cannot(`${messageOf(error)} (QEMU: ${await qemu.reason()})`);

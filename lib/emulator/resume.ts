@@ -54,7 +54,7 @@ export async function resume(
   await timeline.phase("incoming", async () => {
     try {
       await load(qemu.qmp, { ...context, socket: channels.migration }, { signal });
-      qemu.requireOneMoment();
+      await qemu.requireOneMoment();
     } catch (error) {
       signal.throwIfAborted();
       const why = `${messageOf(error)} (QEMU: ${await qemu.reason()})`;

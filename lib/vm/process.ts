@@ -90,7 +90,8 @@ export class QemuProcess implements AsyncDisposable {
    *
    * @throws {HotbootError} when it has said so.
    */
-  requireOneMoment(): void {
+  async requireOneMoment(): Promise<void> {
+    await sleep(0); // what it said before its last answer has been read by then
     if (this.#stderr.text.includes("inconsistent with Host index")) {
       throw new HotbootError("the devices' state and the memory are of two moments");
     }
