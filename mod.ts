@@ -107,6 +107,7 @@ export type {
   ScriptRecipe,
   Share,
 } from "./lib/profile/profile.ts";
+export { type CheckpointResult, saveCheckpoint } from "./lib/emulator/checkpoint.ts";
 export type { Engine, Identity } from "./lib/snapshot/manifest.ts";
 export type { Secrets, SecretSpec } from "./lib/profile/secrets.ts";
 

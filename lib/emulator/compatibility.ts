@@ -4,7 +4,7 @@ import { messageOf } from "../base/error.ts";
 import { makeConfigDisk } from "../instance/config_disk.ts";
 import { qemuFacts } from "../instance/acceleration.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
-import { identityOf, IMAGE_DISK } from "../instance/identity.ts";
+import { identityOf, IMAGE_DISK, machineIdentity } from "../instance/identity.ts";
 import type { Setup } from "../instance/machine.ts";
 import { readImage } from "../image/image.ts";
 import { engineOf } from "../snapshot/engines.ts";
@@ -14,6 +14,7 @@ import {
   type Identity,
   type Manifest,
   readManifest,
+  type SavedBy,
   UnusableSnapshot,
   wrongContent,
   wrongSize,
@@ -49,8 +50,9 @@ export async function engineFault(
   { profile }: Emulator,
   { qemu }: Setup,
   { engine }: Manifest,
-  wanted: Engine = profile.engine ?? engine,
+  wanted: SavedBy = profile.engine ?? engine,
 ): Promise<string | undefined> {
+  if (engine === "flat") return undefined;
   const why = (await engineOf(engine)).impossible(qemu.version);
   if (why) return why;
   if (wanted === engine || (await engineOf(wanted)).impossible(qemu.version)) return undefined;
@@ -88,7 +90,9 @@ export function anyVersion(identity: Identity, other: Pick<Manifest, "identity">
 
 /** What differs between this machine and the one that the snapshot was captured on. */
 export function machineFault(emulator: Emulator, setup: Setup, manifest: Manifest): string | undefined {
-  return difference(manifest, anyVersion(identityOf(emulator, setup), manifest));
+  // What is frozen for a capture, and runs before it, does not matter for a session that is there.
+  const identity = manifest.checkpoint ? machineIdentity(emulator, setup) : identityOf(emulator, setup);
+  return difference(manifest, anyVersion(identity, manifest));
 }
 
 /** Why a snapshot cannot be resumed here, as far as its manifest tells. */
@@ -99,7 +103,11 @@ export async function manifestFault(
   wanted?: Engine,
 ): Promise<string | undefined> {
   return await engineFault(emulator, setup, manifest, wanted) ??
-    machineFault(emulator, await asCaptured(emulator, setup, manifest), manifest);
+    machineFault(
+      emulator,
+      await asCaptured(emulator, setup, manifest, { emulated: manifest.checkpoint !== undefined }),
+      manifest,
+    );
 }
 
 /** What is wrong with the snapshot's files, as far as their sizes and some of their pages tell. */

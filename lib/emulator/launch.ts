@@ -9,6 +9,7 @@ import { makeConfigDisk } from "../instance/config_disk.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { clearRun, dropInstance } from "../instance/files.ts";
 import { backingPath, privateDirectory } from "../instance/home.ts";
+import { settleDisk } from "../instance/layers.ts";
 import { machineIdentity } from "../instance/identity.ts";
 import { describeMachine, firmwareFor, type Setup } from "../instance/machine.ts";
 import { hasRecord, type InstanceRecord, type Origin, profileDigest, writeRecord } from "../instance/record.ts";
@@ -90,6 +91,7 @@ export interface Launched extends AsyncDisposable {
 /** Starts QEMU. @throws {HotbootError} when it does not start; all is as it was before then. */
 export async function launch(emulator: Emulator, setup: Setup, run: Run): Promise<Launched> {
   const { before } = run;
+  if (before) await settleDisk(emulator);
   const channels = await makeChannels(emulator);
   const record = await newRecord(emulator, setup, run);
   await writeRecord(emulator, record);

@@ -8,6 +8,7 @@ import { replacedName } from "../base/files.ts";
 import { TEMPORARY_PREFIX } from "../snapshot/store.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { imageLock, isLocked, snapshotsLock, tryLock } from "../instance/locks.ts";
+import { nameOfUser } from "../instance/users.ts";
 import { listSnapshots, removeSnapshots, sizeOnDisk, snapshotKeys } from "./snapshots.ts";
 
 /** Something that was removed, or would be. */
@@ -67,7 +68,7 @@ export async function pruneSnapshots(emulator: Emulator, options: { dryRun?: boo
 }
 
 async function pruneStale(emulator: Emulator, dryRun: boolean): Promise<Pruned[]> {
-  const snapshots = await listSnapshots(emulator);
+  const snapshots = (await listSnapshots(emulator)).filter(({ engine }) => engine !== "flat"); // checkpoints are the user's
   const newest = snapshots.find(({ state }) => state === "usable");
   const pruned: Pruned[] = [];
   for (const { id, state, why, bytes, usedBy } of snapshots) {
@@ -75,7 +76,7 @@ async function pruneStale(emulator: Emulator, dryRun: boolean): Promise<Pruned[]
     if (!isOlder && state !== "unusable") continue;
     const [user] = usedBy;
     if (user) {
-      emulator.report.step(`snapshot ${id} stays: instance '${user.instance}' (${user.state}) uses it`);
+      emulator.report.step(`snapshot ${id} stays: ${nameOfUser(user)} uses it`);
       continue;
     }
     if (!dryRun) await removeSnapshots(emulator, { ids: [id] });

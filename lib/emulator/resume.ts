@@ -5,6 +5,8 @@ import type { Timeline } from "../base/timeline.ts";
 import { newSecrets, wakeAndProve } from "../guest/rotate.ts";
 import { giveShare } from "../guest/share.ts";
 import type { Emulator } from "../instance/emulator.ts";
+import { checkpointSecrets, requireLayer } from "../instance/checkpoints.ts";
+import { writeSecrets } from "../instance/files.ts";
 import type { Setup } from "../instance/machine.ts";
 import { whileAlive } from "../instance/watch.ts";
 import type { EngineContext, Load, SnapshotEngine } from "../snapshot/engine.ts";
@@ -16,7 +18,7 @@ import { freshDisk, launch } from "./launch.ts";
 import { finish, type StartOptions, type StartResult } from "./start_result.ts";
 
 /**
- * Resumes a snapshot that fits, and returns when all health checks are green and its new secrets are proven.
+ * Resumes a snapshot or a checkpoint that fits, and returns when all health checks are green and its new secrets are proven.
  *
  * @throws {UnusableSnapshot} when it will never resume here; {HotbootError} when it did not.
  */
@@ -29,13 +31,16 @@ export async function resume(
 ): Promise<StartResult> {
   const { profile, report, signal } = emulator;
   const { directory, manifest } = snapshot;
-  setup = await asCaptured(emulator, setup, manifest);
+  setup = await asCaptured(emulator, setup, manifest, { emulated: manifest.checkpoint !== undefined });
   const wrong = await wrongSize(directory, manifest);
   if (wrong) throw new UnusableSnapshot(`snapshot ${manifest.id} is damaged: ${wrong}`);
+  await requireLayer(emulator, snapshot);
   const disk = await freshDisk(emulator, setup.image, `${directory}/${SNAPSHOT_FILES.disk}`);
 
   report.step(`resume snapshot ${manifest.id}`);
-  const secrets = newSecrets(profile, options.noRotation);
+  // What a checkpoint's guest has of its own is in effect until it gets others.
+  const kept = options.keepSecrets || options.noRotation ? await checkpointSecrets(snapshot) : undefined;
+  const secrets = newSecrets(profile, options.keepSecrets || options.noRotation);
   const engine = await engineOf(manifest.engine);
   const memory = engine.memory(directory, "resume");
   const context = { threads: profile.machine.cpus, onProgress: report.progress };
@@ -50,6 +55,10 @@ export async function resume(
   });
   await using _machine = launched;
   const { qemu, record, channels } = launched;
+  if (kept) {
+    await writeSecrets(emulator, kept, true);
+    record.secrets = "rotated";
+  }
   const load = await timeline.phase("check", () => opened);
   await timeline.phase("incoming", async () => {
     try {

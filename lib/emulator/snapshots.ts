@@ -6,24 +6,28 @@
 
 import { walk } from "@std/fs/walk";
 import { HotbootError, messageOf } from "../base/error.ts";
-import { difference, type Engine, type Manifest, readManifest, UnusableSnapshot } from "../snapshot/manifest.ts";
+import { difference, type Manifest, readManifest, type SavedBy, UnusableSnapshot } from "../snapshot/manifest.ts";
 import { recordDigests, removeSnapshot, type Snapshot, snapshotIds } from "../snapshot/store.ts";
 import { type Arch, resolveArch } from "../vm/arch.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { sha256File } from "../base/hash.ts";
-import { type SnapshotUser, usersOfSnapshots } from "../instance/users.ts";
+import { checkpointsOf, type SavedCheckpoint } from "../instance/checkpoints.ts";
+import { removeUnusedLayers } from "../instance/layers.ts";
+import { dropUser, nameOfUser, type SnapshotUser, usersOfSnapshots } from "../instance/users.ts";
 import { fileFault, judgeOf, type Verdict } from "./compatibility.ts";
 
 /** A snapshot as it is listed. */
 export interface SnapshotInfo {
   /** Its id; ids sort by time. */
   id: string;
+  /** What its user calls it: a checkpoint. */
+  name?: string;
   /** The name of the profile that it is of. */
   profile: string;
   /** The guest's architecture. */
   arch: Arch;
   /** How its RAM is kept; absent when its manifest cannot be read. */
-  engine?: Engine;
+  engine?: SavedBy;
   /** When it was captured, ISO 8601; absent likewise. */
   created?: string;
   /** What its files take on the disk, in bytes. */
@@ -42,7 +46,8 @@ export interface SnapshotInfo {
 }
 
 /**
- * Lists the emulator's snapshots, the newest first: that one is what {@linkcode start} resumes. Nothing is built, pulled
+ * Lists the emulator's snapshots, the newest first: that one is what {@linkcode start} resumes. Its checkpoints come after
+ * them. Nothing is built, pulled
  * or changed, and of large files only some pages are read.
  *
  * Needs read permission for the home, and write permission for its `cache`; run permission for QEMU, which is asked what it
@@ -70,13 +75,20 @@ export async function listSnapshots(emulator: Emulator, options: { all?: boolean
     const [, profile, name] = key.match(/^(.+)-(.+)$/)!;
     const arch = resolveArch(name);
     const ids = (await snapshotIds(emulator.home.snapshots(key))).toReversed();
-    if (ids.length === 0) continue;
+    const checkpoints = await checkpointsOf(emulator, key);
+    if (ids.length === 0 && checkpoints.length === 0) continue;
     const isOwn = profile === emulator.profile.name;
     const judge = isOwn ? await judgeOf({ ...emulator, arch }) : () => OTHER_PROFILE;
     for (const id of ids) {
       const directory = `${emulator.home.snapshots(key)}/${id}`;
       const described = await describe(directory, judge);
       if (described) found.push({ id, profile, arch, ...described, usedBy: users.get(id) ?? [] });
+    }
+    for (const { directory, manifest: { id, checkpoint: { name } } } of checkpoints.toReversed()) {
+      const described = await describe(directory, judge);
+      if (described) {
+        found.push({ id, ...(name && { name }), profile, arch, ...described, usedBy: users.get(id) ?? [] });
+      }
     }
   }
   return found;
@@ -158,7 +170,7 @@ export async function findSnapshot(emulator: Emulator, prefix?: string): Promise
   return { directory, manifest: await readManifest(directory) };
 }
 
-/** Which snapshots to remove: some, by the beginnings of their ids, or all of the emulator's. */
+/** What to remove: some, by the names of checkpoints or the beginnings of ids, or all of the emulator's snapshots. */
 export type RemoveOptions = { ids: string[] } | { all: true };
 
 /**
@@ -183,25 +195,40 @@ export async function removeSnapshots(
   emulator: Emulator,
   options: RemoveOptions,
 ): Promise<{ removed: string[]; bytes: number }> {
-  const { home, profile } = emulator;
-  const root = home.snapshots(imageKey(emulator));
+  const root = emulator.home.snapshots(imageKey(emulator));
   const ids = await snapshotIds(root);
-  const chosen = "all" in options ? ids : [...new Set(options.ids.map((prefix) => findId(ids, prefix, profile.name)))];
+  const checkpoints = await checkpointsOf(emulator);
+  const chosen = "all" in options
+    ? ids
+    : options.ids.map((text) => meant(ids, checkpoints, text, emulator.profile.name));
+  const directories = new Map(chosen.map((id) => [id, `${root}/${id}`]));
+  for (const { directory, manifest: { id } } of checkpoints) if (directories.has(id)) directories.set(id, directory);
   const users = await usersOfSnapshots(emulator);
-  for (const id of chosen) {
-    const [user] = users.get(id) ?? [];
-    if (user) {
-      throw new HotbootError(
-        `snapshot ${id} stays: instance '${user.instance}' (${user.state}) uses it; 'hotboot reset --instance ${user.instance}' drops that`,
-      );
-    }
+  const names = new Set(chosen.map((id) => nameOf(checkpoints, id)));
+  for (const id of directories.keys()) {
+    const user = users.get(id)?.find((user) => !("checkpoint" in user && names.has(user.checkpoint)));
+    if (!user) continue;
+    const what = names.has(id) ? `snapshot ${id}` : `checkpoint '${nameOf(checkpoints, id)}'`;
+    throw new HotbootError(`${what} stays: ${nameOfUser(user)} uses it; ${dropUser(user)} drops that`);
   }
   let bytes = 0;
-  for (const id of chosen) {
-    bytes += (await sizeOnDisk(`${root}/${id}`))?.bytes ?? 0;
-    await removeSnapshot(`${root}/${id}`);
+  for (const directory of directories.values()) {
+    bytes += (await sizeOnDisk(directory))?.bytes ?? 0;
+    await removeSnapshot(directory);
   }
-  return { removed: chosen, bytes };
+  await removeUnusedLayers(emulator);
+  return { removed: [...directories.keys()], bytes };
+}
+
+/** The id of what is meant: a checkpoint by its name, or what has an id that begins so. */
+function meant(ids: string[], checkpoints: SavedCheckpoint[], text: string, profile: string): string {
+  const named = checkpoints.find(({ manifest }) => manifest.checkpoint.name === text);
+  if (named) return named.manifest.id;
+  return findId([...ids, ...checkpoints.map(({ manifest }) => manifest.id)], text, profile);
+}
+
+function nameOf(checkpoints: SavedCheckpoint[], id: string): string {
+  return checkpoints.find(({ manifest }) => manifest.id === id)?.manifest.checkpoint.name ?? id;
 }
 
 /** What verifying found, of a snapshot that is sound. */

@@ -74,6 +74,12 @@ async function startLocked(emulator: Emulator, options: StartOptions): Promise<S
   const timeline = new Timeline();
   const { report } = emulator;
   const state = await settledState(emulator);
+  if (options.from !== undefined && state.kind !== "stopped") {
+    await state[Symbol.asyncDispose]();
+    throw new HotbootError(
+      `instance '${emulator.instance}' is ${state.kind}, which a start from '${options.from}' would drop: drop it yourself ('hotboot stop --discard'), or name another --instance`,
+    );
+  }
   switch (state.kind) {
     case "running":
     case "paused": {
@@ -104,6 +110,10 @@ async function startLocked(emulator: Emulator, options: StartOptions): Promise<S
 async function startFresh(emulator: Emulator, timeline: Timeline, options: StartOptions): Promise<StartResult> {
   const { report, signal } = emulator;
   const setup = await makeSetup(emulator);
+  if (options.from !== undefined) {
+    const { startFrom } = await import("./from.ts");
+    return await startFrom(emulator, setup, timeline, options.from, options);
+  }
   if (options.cold) return await coldBoot(emulator, setup, timeline, options);
   const notResumed = (error: unknown) => {
     signal.throwIfAborted();

@@ -24,6 +24,10 @@ export interface StartOptions {
   noCapture?: boolean;
   /** How RAM is to be saved; what the profile says, unless told. */
   engine?: Engine;
+  /** Start from this checkpoint, by its name or the beginning of its id; the instance must have kept nothing. */
+  from?: string;
+  /** From a checkpoint: make no new secrets, but keep those that its guest has. */
+  keepSecrets?: boolean;
   /** Make no new secrets: a fresh instance has the image's placeholders, which everybody knows. */
   noRotation?: boolean;
 }

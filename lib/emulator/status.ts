@@ -11,7 +11,7 @@ import { type Emulator, imageKey } from "../instance/emulator.ts";
 import type { InstanceRecord, Origin } from "../instance/record.ts";
 import { refusal, type State, type StateName, stateOf, whyPaused } from "../instance/state.ts";
 import { urlsOf } from "../instance/urls.ts";
-import type { Engine } from "../snapshot/manifest.ts";
+import type { SavedBy } from "../snapshot/manifest.ts";
 import { newestSnapshot } from "../snapshot/store.ts";
 import type { PassedOver } from "../vm/accelerator.ts";
 
@@ -64,7 +64,7 @@ export interface Status {
   /** The image, if there is one, with when it was put in place (ISO 8601); `error` says what is wrong with it. */
   image?: { path: string; created: string; bytes: number; origin: ImageRecord["origin"] } | { error: string };
   /** The newest snapshot, if there is one, with when it was captured (ISO 8601); `error` says why it is of no use. */
-  snapshot?: { id: string; created: string; engine: Engine } | { error: string };
+  snapshot?: { id: string; created: string; engine: SavedBy } | { error: string };
 }
 
 /**

@@ -9,7 +9,7 @@ import { dropMemory, sealMemory } from "../instance/files.ts";
 import { writeEnding, writeRecord } from "../instance/record.ts";
 import { quit, type Up } from "../instance/state.ts";
 import type { GuestState } from "../snapshot/manifest.ts";
-import { saveFlat } from "../snapshot/flat.ts";
+import { ramSize, saveFlat } from "../snapshot/flat.ts";
 import { saveState } from "../snapshot/migration.ts";
 import { UnknownStream } from "../snapshot/stream.ts";
 import type { QmpClient } from "../vm/qmp.ts";
@@ -48,8 +48,7 @@ async function saveMemory(emulator: Emulator, qmp: QmpClient): Promise<void> {
   const { report, signal } = emulator;
   const { migration } = await channelsOf(emulator);
   const [devices, ram] = (["memory", "ram"] as const).map((file) => instancePath(emulator, file));
-  type Summary = { "base-memory": number };
-  const { "base-memory": ramBytes } = await qmp.execute<Summary>("query-memory-size-summary", {}, { signal });
+  const ramBytes = await ramSize(qmp, { signal });
   try {
     const onProgress = (bytes: number) => report.progress("save the memory", bytes, ramBytes);
     await saveFlat(qmp, migration, { ram, devices }, ramBytes, { signal, onProgress });

@@ -6,6 +6,7 @@ import type { Secrets } from "../profile/secrets.ts";
 import { type Fingerprint, fingerprint, matches } from "../snapshot/fingerprint.ts";
 import { channelsOf, instancePath } from "./channels.ts";
 import type { Emulator } from "./emulator.ts";
+import { removeDisks } from "./layers.ts";
 import { hasRecord, removeRecord, type SavedMemory } from "./record.ts";
 
 /** Removes what belongs to a run that has ended. The console's log stays, for whoever asks why. */
@@ -22,7 +23,7 @@ export async function dropInstance(emulator: Emulator): Promise<void> {
   await clearRun(emulator);
   await removeSecrets(emulator);
   await dropMemory(emulator);
-  await Deno.remove(instancePath(emulator, "disk")).catch(() => {});
+  await removeDisks(emulator);
   await removeRecord(emulator); // at last, so that nothing is left that nobody knows of
 }
 

@@ -5,6 +5,8 @@ import { sha256 } from "../base/hash.ts";
 
 /** What a unix socket's path may have in bytes, without the final NUL: unix(7); macOS has less. */
 const SOCKET_PATH_LIMIT = Deno.build.os === "darwin" ? 103 : 107;
+/** No instance's name begins with a dot. */
+export const LAYER_PREFIX = ".layer-";
 const LONGEST_SOCKET_NAME = "/migration.sock";
 
 /** The paths below one home. */
@@ -42,6 +44,16 @@ export class Home {
   /** Where the snapshots of an image lie, one directory each. */
   snapshots(imageKey: string): string {
     return `${this.root}/snapshots/${imageKey}`;
+  }
+
+  /** Where the checkpoints of an image's instances lie, one directory each. */
+  checkpoints(imageKey: string): string {
+    return `${this.root}/checkpoints/${imageKey}`;
+  }
+
+  /** Where a disk lies that instances and checkpoints share: beside the instances, and as deep. See `layers.ts`. */
+  layer(name: string): string {
+    return `${this.instances}/${LAYER_PREFIX}${name}`;
   }
 
   /** Where an instance's files lie. */

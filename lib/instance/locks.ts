@@ -28,6 +28,16 @@ export function lockSnapshots(emulator: Emulator): Promise<Disposable> {
   return lock(home, snapshotsLock(imageKey(emulator)), onWait, signal);
 }
 
+/** Keeps others from adding or removing shared disks until disposed of. */
+export function lockLayers({ home, report, signal }: Emulator): Promise<Disposable> {
+  return lock(
+    home,
+    "layers",
+    () => report.step("waiting for another hotboot that saves or removes a checkpoint"),
+    signal,
+  );
+}
+
 /** Keeps others from putting an image of this emulator in place until disposed of. */
 export function lockImage(emulator: Emulator): Promise<Disposable> {
   const { home, profile, report, signal } = emulator;

@@ -2,18 +2,37 @@
 
 import { HotbootError } from "../base/error.ts";
 import type { Identity } from "../snapshot/manifest.ts";
+import { checkpointsOf } from "./checkpoints.ts";
 import { readQcow2Header } from "../vm/qcow2.ts";
 import { instancePath } from "./channels.ts";
 import type { Emulator } from "./emulator.ts";
 import { IMAGE_DISK } from "./identity.ts";
 import { type StateName, stateOf } from "./state.ts";
 
-/** An instance that uses a snapshot. */
-export interface SnapshotUser {
-  /** Its name. */
-  instance: string;
-  /** What it does, or has kept. */
-  state: StateName;
+/** An instance that uses a snapshot, or a checkpoint of one: their disks are on top of the snapshot's. */
+export type SnapshotUser =
+  | {
+    /** The instance's name. */
+    instance: string;
+    /** What it does, or has kept. */
+    state: StateName;
+  }
+  | {
+    /** The checkpoint's name, or its id. */
+    checkpoint: string;
+    state: "saved";
+  };
+
+/** What it is called in messages. */
+export function nameOfUser(user: SnapshotUser): string {
+  return "checkpoint" in user ? `checkpoint '${user.checkpoint}'` : `instance '${user.instance}' (${user.state})`;
+}
+
+/** What drops it. */
+export function dropUser(user: SnapshotUser): string {
+  return "checkpoint" in user
+    ? `'hotboot snapshot rm ${user.checkpoint}'`
+    : `'hotboot reset --instance ${user.instance}'`;
 }
 
 /** What an instance's files depend on. */
@@ -25,7 +44,7 @@ interface Dependency {
 /** For each snapshot that any instance of this home uses, by its id, those instances. */
 export async function usersOfSnapshots(emulator: Emulator): Promise<Map<string, SnapshotUser[]>> {
   const users = new Map<string, SnapshotUser[]>();
-  for (const { user, on: { snapshot } } of await dependencies(emulator)) {
+  for (const { user, on: { snapshot } } of [...await dependencies(emulator), ...await ofCheckpoints(emulator)]) {
     if (snapshot) users.set(snapshot, [...users.get(snapshot) ?? [], user]);
   }
   return users;
@@ -37,14 +56,33 @@ export async function requireUnused(emulator: Emulator, diskDigest: string | und
   // Of a damaged one nobody knows.
   const uses = ({ user, on }: { user: SnapshotUser; on: Dependency }) =>
     on.identity[IMAGE_DISK] === diskDigest || user.state === "damaged";
-  const found = (await dependencies(emulator)).find(uses);
-  if (!found) return;
-  const { instance, state } = found.user;
+  const all = [...await dependencies(emulator), ...await ofCheckpoints(emulator)];
+  const { user } = all.find(uses) ?? {};
+  if (!user) return;
+  if ("checkpoint" in user) {
+    throw new HotbootError(
+      `checkpoint '${user.checkpoint}' uses the present image, which another would replace: remove it first (${
+        dropUser(user)
+      })`,
+    );
+  }
+  const { instance, state } = user;
   throw new HotbootError(
     `instance '${instance}' is ${state} and uses the present image, which another would replace: drop it first ('hotboot stop --discard${
       instance === emulator.instance ? "" : ` --instance ${instance}`
     }')`,
   );
+}
+
+/** Of all checkpoints of this home. */
+async function ofCheckpoints(emulator: Emulator): Promise<{ user: SnapshotUser; on: Dependency }[]> {
+  const found: { user: SnapshotUser; on: Dependency }[] = [];
+  for (const key of await directoryNames(`${emulator.home.root}/checkpoints`)) {
+    for (const { manifest: { id, identity, checkpoint: { name, base } } } of await checkpointsOf(emulator, key)) {
+      found.push({ user: { checkpoint: name ?? id, state: "saved" }, on: { identity, snapshot: base } });
+    }
+  }
+  return found;
 }
 
 /** All instances of this home that depend on anything. What a crash has left of a start does not. */
@@ -70,8 +108,12 @@ async function dependencyOfDisk(emulator: Emulator): Promise<Dependency | undefi
 
 /** The names of all instances of the emulator's home. What is no directory there is no instance. */
 export async function instanceNames({ home }: Emulator): Promise<string[]> {
+  return (await directoryNames(home.instances)).filter((name) => !name.startsWith("."));
+}
+
+async function directoryNames(path: string): Promise<string[]> {
   try {
-    const entries = await Array.fromAsync(Deno.readDir(home.instances));
+    const entries = await Array.fromAsync(Deno.readDir(path));
     return entries.filter(({ isFile }) => !isFile).map(({ name }) => name).sort();
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return [];

@@ -1,9 +1,10 @@
 /** The ways of saving and restoring RAM, by their names. */
 
 import type { SnapshotEngine } from "./engine.ts";
-import type { Engine } from "./manifest.ts";
+import type { SavedBy } from "./manifest.ts";
 
 /** The engine of that name. Modules are loaded as they are needed: a resume has no time for the others. */
-export async function engineOf(name: Engine): Promise<SnapshotEngine> {
+export async function engineOf(name: SavedBy): Promise<SnapshotEngine> {
+  if (name === "flat") return (await import("./flat.ts")).flat;
   return name === "instant" ? (await import("./instant.ts")).instant : (await import("./mapped_ram.ts")).mappedRam;
 }

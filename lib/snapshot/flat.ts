@@ -6,7 +6,10 @@
 import { type Source, writeAll } from "../base/io.ts";
 import type { WaitOptions } from "../base/wait.ts";
 import type { QmpClient } from "../vm/qmp.ts";
-import { saveState } from "./migration.ts";
+import type { SnapshotEngine } from "./engine.ts";
+import { instant } from "./instant.ts";
+import { SNAPSHOT_FILES } from "./manifest.ts";
+import { loadState, saveState } from "./migration.ts";
 import { RamFile } from "./ram_file.ts";
 import { splitStream } from "./stream.ts";
 
@@ -20,6 +23,27 @@ export interface FlatFiles {
 export interface FlatOptions extends WaitOptions {
   /** Told now and then how many bytes of RAM are done. */
   onProgress?: (bytes: number) => void;
+}
+
+/** See {@linkcode SnapshotEngine}: that of checkpoints. Their machine may run on once it is saved. */
+export const flat: SnapshotEngine = {
+  ...instant,
+  async save(qmp, directory, { socket, onProgress }, options) {
+    const files = { ram: `${directory}/${SNAPSHOT_FILES.ram}`, devices: `${directory}/${SNAPSHOT_FILES.state}` };
+    const bytes = await ramSize(qmp, options);
+    const onBytes = (done: number) => onProgress("save the memory", done, bytes);
+    await saveFlat(qmp, socket, files, bytes, { ...options, onProgress: onBytes });
+  },
+  open(directory) {
+    const state = { path: `${directory}/${SNAPSHOT_FILES.state}` };
+    return Promise.resolve((qmp, { socket }, options) => loadState(qmp, "all", socket, state, options));
+  },
+};
+
+/** The size of a machine's RAM, in bytes. */
+export async function ramSize(qmp: QmpClient, options: WaitOptions): Promise<number> {
+  type Summary = { "base-memory": number };
+  return (await qmp.execute<Summary>("query-memory-size-summary", {}, options))["base-memory"];
 }
 
 /** The devices' pieces are small: they are written in larger ones. */

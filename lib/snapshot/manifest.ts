@@ -12,10 +12,13 @@ import { type Fingerprint, fingerprint, matches } from "./fingerprint.ts";
 /** How RAM is saved and restored; what the engines are is in their modules. */
 export type Engine = "instant" | "mapped-ram";
 
+/** How a snapshot's RAM was saved: `flat` is a checkpoint's way, which nobody chooses. */
+export type SavedBy = Engine | "flat";
+
 /** The files of a snapshot, by their names in its directory. */
 export const SNAPSHOT_FILES = {
   disk: "disk.qcow2",
-  /** `instant`: the RAM as it is, and the devices. */
+  /** `instant` and `flat`: the RAM as it is, and the devices. */
   ram: "ram",
   state: "device.state",
   /** `mapped-ram`: both, compressed; and as QEMU reads it, which is made from the former whenever it is missing. */
@@ -24,8 +27,9 @@ export const SNAPSHOT_FILES = {
 } as const;
 
 /** Those that a snapshot of each engine must have. */
-export const ENGINE_FILES: Record<Engine, string[]> = {
+export const ENGINE_FILES: Record<SavedBy, string[]> = {
   "instant": [SNAPSHOT_FILES.ram, SNAPSHOT_FILES.state, SNAPSHOT_FILES.disk],
+  "flat": [SNAPSHOT_FILES.ram, SNAPSHOT_FILES.state, SNAPSHOT_FILES.disk],
   "mapped-ram": [SNAPSHOT_FILES.savevm, SNAPSHOT_FILES.disk],
 };
 
@@ -61,13 +65,15 @@ export interface Manifest {
   /** The snapshot's name, that of its directory. */
   id: string;
   /** How RAM was saved. */
-  engine: Engine;
+  engine: SavedBy;
   /** When it was captured, ISO 8601. */
   created: string;
   /** What it was captured on. */
   identity: Identity;
   /** The guest in it. */
   guest: GuestState;
+  /** What only a checkpoint has. */
+  checkpoint?: Checkpoint;
   /** What its files must look like. */
   files: Record<string, Fingerprint>;
   /** The same for what can be made from them again, and may be missing. */
@@ -77,6 +83,20 @@ export interface Manifest {
    * boot, milliseconds since 1970. After another boot such a snapshot is not trusted.
    */
   unsyncedSinceBoot?: number;
+}
+
+/** Of which session a checkpoint is. */
+export interface Checkpoint {
+  /** What its user calls it; none: it was made for a fork, and goes when nobody uses it any more. */
+  name?: string;
+  /** The instance that was saved. */
+  instance: string;
+  /** The disk below its own, which it shares with that instance: the layer's name, and what it must look like. */
+  layer: { name: string; disk: Fingerprint };
+  /** The snapshot or checkpoint that this instance was started from, whose disk is below the layer's. */
+  base?: string;
+  /** Whether the guest in it has secrets of its own or the image's; absent where there are none. */
+  secrets?: "rotated" | "placeholders";
 }
 
 const MANIFEST = "manifest.json";
@@ -196,7 +216,7 @@ export async function wrongContent(directory: string, manifest: Manifest): Promi
 }
 
 /** Looks at a snapshot's files and describes them for its manifest. */
-export async function describeFiles(directory: string, engine: Engine): Promise<Record<string, Fingerprint>> {
+export async function describeFiles(directory: string, engine: SavedBy): Promise<Record<string, Fingerprint>> {
   const names = ENGINE_FILES[engine];
   return Object.fromEntries(
     await Promise.all(names.map(async (name) => [name, await fingerprint(`${directory}/${name}`)] as const)),

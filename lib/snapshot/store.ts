@@ -55,7 +55,7 @@ export async function prepareSnapshot(directory: string, ramBytes?: number): Pro
 /** Puts a prepared directory in place as the newest snapshot. Nothing may write to its files any more. */
 export async function commitSnapshot(
   prepared: string,
-  captured: Pick<Manifest, "engine" | "identity" | "guest" | "cache">,
+  captured: Pick<Manifest, "engine" | "identity" | "guest" | "cache" | "checkpoint">,
 ): Promise<Snapshot> {
   const created = new Date();
   const id = await nextId(prepared.replace(/[^/]+$/, ""), created);

@@ -7,7 +7,7 @@ import { type CommandContext, type CommandGroup, UsageError } from "./command.ts
 import { emulatorOf } from "./context.ts";
 
 export const command: CommandGroup = {
-  about: "List, remove, verify, export and import snapshots.",
+  about: "List, save, remove, verify, export and import snapshots.",
   commands: {
     ls: {
       about:
@@ -16,9 +16,19 @@ export const command: CommandGroup = {
       flags: [{ name: "all", short: "a", summary: "list those of all profiles and architectures" }],
       run: list,
     },
+    save: {
+      operands: "NAME",
+      about:
+        "Save the instance as it is now as a checkpoint: memory, devices, disk and secrets. A running instance stands still\n" +
+        "for a moment and runs on; a suspended one stays so. 'hotboot start --from NAME' starts an instance from it.",
+      flags: [],
+      run: save,
+    },
     rm: {
       operands: "ID…",
-      about: "Remove snapshots. The beginning of an ID is enough. A snapshot that an instance uses is not removed.",
+      about:
+        "Remove snapshots by the beginning of their IDs, and checkpoints also by their names. What an instance or a checkpoint\n" +
+        "uses is not removed.",
       flags: [{ name: "all", short: "a", summary: "remove all of the emulator's" }],
       run: remove,
     },
@@ -64,17 +74,43 @@ async function list(context: CommandContext): Promise<void> {
   await print(renderTable(titles, snapshots.map(row)));
 }
 
-function row({ id, profile, arch, engine, created, bytes, apparentBytes, usedBy, state, why }: SnapshotInfo): string[] {
-  const users = usedBy.map(({ instance, state }: SnapshotUser) => `${instance} (${state})`).join(", ") || "-";
+function row(
+  { id, name, profile, arch, engine, created, bytes, apparentBytes, usedBy, state, why }: SnapshotInfo,
+): string[] {
+  const users =
+    usedBy.map((user: SnapshotUser) => "checkpoint" in user ? user.checkpoint : `${user.instance} (${user.state})`)
+      .join(", ") || "-";
   const usable = { usable: "yes", unusable: `no: ${why}`, unknown: `unknown: ${why}` }[state];
   const sizes = [formatBytes(bytes), formatBytes(apparentBytes)];
-  return [id, `${profile} ${arch}`, engine ?? "?", age(created), ...sizes, users, usable];
+  return [
+    name ? `${name} (${id})` : id,
+    `${profile} ${arch}`,
+    engine === "flat" ? "checkpoint" : engine ?? "?",
+    age(created),
+    ...sizes,
+    users,
+    usable,
+  ];
 }
 
 function age(created: string | undefined): string {
   const seconds = (Date.now() - Date.parse(created ?? "")) / 1000;
   const days = Math.floor(seconds / 86_400);
   return days < 3 || Number.isNaN(days) ? formatDuration(Math.abs(seconds)) : `${days}d`;
+}
+
+async function save(context: CommandContext): Promise<void> {
+  const { saveCheckpoint } = await import("../../emulator/checkpoint.ts");
+  const { operands, switches } = context.args;
+  const [name, ...more] = operands;
+  if (name === undefined || more.length > 0) {
+    throw new UsageError("snapshot save takes a NAME: see 'hotboot snapshot save --help'");
+  }
+  const result = await saveCheckpoint(await emulatorOf(context), name);
+  if (switches.has("json")) return await printJson(result);
+  await print(
+    `saved ${name} (${result.id}): the instance stood still for ${formatDuration(result.stoodStillMs / 1000)}`,
+  );
 }
 
 async function remove(context: CommandContext): Promise<void> {

@@ -1,6 +1,6 @@
 import { print, printError, printJson } from "../ui/console.ts";
 import { renderTimelines } from "../ui/timeline.ts";
-import type { Command } from "./command.ts";
+import { type Command, UsageError } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 import { CONFIG_FILE_FLAG, START_FLAGS, startOptions } from "./starting.ts";
 
@@ -11,14 +11,23 @@ export const command: Command = {
     "there is none. The first start also gets the image and captures a snapshot. Each resume and each boot makes new\n" +
     "secrets, which 'hotboot credentials' prints.\n" +
     "'start' prints the addresses of the services. With --config-file it prints only the project's id and keys, as JSON.",
-  flags: [...START_FLAGS, CONFIG_FILE_FLAG],
+  flags: [
+    ...START_FLAGS,
+    { name: "from", value: "NAME", summary: "start from this checkpoint, with new secrets" },
+    { name: "keep-secrets", summary: "with --from: keep the checkpoint's secrets" },
+    CONFIG_FILE_FLAG,
+  ],
   async run(context) {
     const { start } = await import("../../emulator/start.ts");
     const emulator = await emulatorOf(context);
-    const { switches, values: { "config-file": configFile } } = context.args;
+    const { switches, values: { "config-file": configFile, from } } = context.args;
     const project = configFile === undefined ? undefined : await import("../../emulator/project.ts");
     await project?.requireConfigFile(emulator, configFile!); // before anything is started
-    const result = await start(emulator, startOptions(context.args));
+    const keepSecrets = switches.has("keep-secrets");
+    if (keepSecrets && from === undefined) {
+      throw new UsageError("--keep-secrets goes with --from: see 'hotboot start --help'");
+    }
+    const result = await start(emulator, { ...startOptions(context.args), from, keepSecrets });
     if (switches.has("json") && !project) return await printJson(result);
     if (!switches.has("quiet")) {
       await printError(

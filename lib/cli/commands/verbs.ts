@@ -21,7 +21,7 @@ export const VERBS: Record<string, Verb> = {
   logs: { summary: "print the guest's console", load: () => import("./logs.ts") },
   exec: { summary: "run a program in the guest", load: () => import("./exec.ts") },
   credentials: { summary: "print the instance's secrets", load: () => import("./credentials.ts") },
-  snapshot: { summary: "list, remove, verify, export and import snapshots", load: () => import("./snapshot.ts") },
+  snapshot: { summary: "list, save, remove, verify, export and import snapshots", load: () => import("./snapshot.ts") },
   iso: { summary: "make, list and unpack ISO 9660 images", load: () => import("./iso.ts") },
   permissions: { summary: "show what each command may access", load: () => import("./permissions.ts") },
 };

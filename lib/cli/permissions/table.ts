@@ -91,6 +91,7 @@ export const TABLE: Record<string, Row> = {
   "exec": { read: ["home"], net: ["qemu"] },
   "credentials": { read: ["home"], net: ["qemu"] },
   "snapshot ls": { ...JUDGE, read: ["home", ...JUDGE.read!], write: ["cache"], net: ["qemu"] },
+  "snapshot save": { write: ["home"], net: ["qemu"], sys: ["osUptime"] },
   "snapshot rm": { write: ["home"], net: ["qemu"] },
   "snapshot prune": { write: ["home"], net: ["qemu"], ...JUDGE },
   "snapshot verify": { write: ["home"], sys: ["osUptime"] },

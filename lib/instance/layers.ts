@@ -1,0 +1,110 @@
+/**
+ * Disks that are shared: what an instance has written until it is saved becomes a layer, which nobody writes any more, and the
+ * instance goes on in an overlay on top of it, as does whatever is started from there.
+ *
+ *     images/demo.qcow2 ◀── snapshots/…/disk.qcow2 ◀── .layer-A ◀── .layer-B ◀── the instance's disk
+ *                                                          ▲            ▲
+ *                                                     a checkpoint's   another's
+ *
+ * A layer lies as deep as an instance, so that the path of what is below it means the same as before.
+ */
+
+import { exists } from "@std/fs/exists";
+import { resolve } from "@std/path/resolve";
+import { createOverlay, type Qcow2Header, readQcow2Header } from "../vm/qcow2.ts";
+import { instancePath } from "./channels.ts";
+import type { Emulator } from "./emulator.ts";
+import { type Home, LAYER_PREFIX } from "./home.ts";
+import { lockLayers } from "./locks.ts";
+
+/** The disk of a layer. */
+export function layerDisk(home: Home, name: string): string {
+  return `${home.layer(name)}/disk.qcow2`;
+}
+
+/** The disks of a run in which the instance was saved: QEMU knows each by its path, which therefore stays what it is. */
+const LATER_DISK = /^disk\.(\d+)\.qcow2$/;
+
+/**
+ * Makes a layer of the instance's disk as it is, with an empty overlay on top of it. QEMU, if one runs, writes to the layer
+ * until it is told of the overlay. Nothing is lost at any moment: {@linkcode settleDisk} finds the disk that holds all.
+ *
+ * @returns The layer's name, and the overlay's path.
+ */
+export async function pushLayer(emulator: Emulator): Promise<{ layer: string; overlay: string }> {
+  const { home } = emulator;
+  using _lock = await lockLayers(emulator);
+  const numbers = await laterDisks(emulator);
+  const disk = numbers.length > 0 ? laterPath(emulator, numbers.at(-1)!) : instancePath(emulator, "disk");
+  const { virtualSize } = await readQcow2Header(disk);
+  const layer = crypto.randomUUID();
+  await Deno.mkdir(home.layer(layer), { mode: 0o700 });
+  await Deno.link(disk, layerDisk(home, layer));
+  const overlay = laterPath(emulator, (numbers.at(-1) ?? 0) + 1);
+  await createOverlay(overlay, `../${LAYER_PREFIX}${layer}/disk.qcow2`, virtualSize);
+  return { layer, overlay };
+}
+
+/** Once QEMU has ended: the last of the disks of its run is the instance's. What is below it is in layers. */
+export async function settleDisk(emulator: Emulator): Promise<void> {
+  const paths = (await laterDisks(emulator)).map((number) => laterPath(emulator, number));
+  const last = paths.pop();
+  if (last === undefined) return;
+  for (const path of paths) await Deno.remove(path); // before the last one has another name
+  await Deno.rename(last, instancePath(emulator, "disk"));
+}
+
+/** Removes all of them. */
+export async function removeDisks(emulator: Emulator): Promise<void> {
+  const later = (await laterDisks(emulator)).map((number) => laterPath(emulator, number));
+  for (const path of [instancePath(emulator, "disk"), ...later]) await Deno.remove(path).catch(() => {});
+}
+
+function laterPath({ home, instance }: Emulator, number: number): string {
+  return `${home.instance(instance)}/disk.${number}.qcow2`;
+}
+
+async function laterDisks({ home, instance }: Emulator): Promise<number[]> {
+  const names = await namesIn(home.instance(instance));
+  return names.flatMap((name) => name.match(LATER_DISK)?.[1] ?? []).map(Number).sort((a, b) => a - b);
+}
+
+/** Removes the layers that no disk of an instance or a checkpoint is on top of. */
+export async function removeUnusedLayers(emulator: Emulator): Promise<void> {
+  const { home } = emulator;
+  const unused = new Set(await layerNames(home));
+  if (unused.size === 0) return;
+  using _lock = await lockLayers(emulator);
+  for (const top of [...await disksBelow(home.instances, 1), ...await disksBelow(`${home.root}/checkpoints`, 2)]) {
+    for (let disk: string | undefined = top; disk !== undefined;) {
+      if (!await exists(disk)) break;
+      const header: Qcow2Header | undefined = await readQcow2Header(disk).catch(() => undefined);
+      if (!header) return; // nobody knows what it is on top of
+      disk = header.backingFile && resolve(disk, "..", header.backingFile);
+      const [, name] = disk?.match(/\/\.layer-([0-9a-f-]{36})\/disk\.qcow2$/) ?? [];
+      if (name) unused.delete(name);
+    }
+  }
+  for (const name of unused) await Deno.remove(home.layer(name), { recursive: true });
+}
+
+async function layerNames(home: Home): Promise<string[]> {
+  const names = await namesIn(home.instances);
+  return names.filter((name) => name.startsWith(LAYER_PREFIX)).map((name) => name.slice(LAYER_PREFIX.length));
+}
+
+/** The disks in the directories so many levels below that are no layers. */
+async function disksBelow(path: string, levels: number): Promise<string[]> {
+  const names = await namesIn(path);
+  if (levels === 0) return names.filter((name) => name.endsWith(".qcow2")).map((name) => `${path}/${name}`);
+  const below = names.filter((name) => !name.startsWith(LAYER_PREFIX)).map((name) => `${path}/${name}`);
+  return (await Promise.all(below.map((directory) => disksBelow(directory, levels - 1)))).flat();
+}
+
+async function namesIn(path: string): Promise<string[]> {
+  const entries = await Array.fromAsync(Deno.readDir(path)).catch((error) => {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return [];
+    throw error;
+  });
+  return entries.map(({ name }) => name);
+}

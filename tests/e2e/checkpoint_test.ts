@@ -1,0 +1,146 @@
+// needs: micro
+
+/** Checkpoints: a moment of an instance, that runs or is suspended, from which instances are started. */
+
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { assertCode } from "./harness.ts";
+import { ROTATE, secretMicro } from "./secret_micro.ts";
+
+Deno.test("checkpoints: saved of an instance that runs on, gone back to, kept from what it uses, and removed", async (t) => {
+  await using micro = await secretMicro(ROTATE);
+  const shell = async (script: string) => (await micro.exec("sh", "-c", script)).trim();
+  const token = async () => (await (await fetch(`http://127.0.0.1:${micro.port}/token`)).text()).trim();
+  const layers = () =>
+    Array.from(Deno.readDirSync(`${micro.home}/instances`), ({ name }) => name).filter((name) =>
+      name.startsWith(".layer-")
+    );
+  const list = async () => JSON.parse(await micro.succeed("snapshot ls", ["--json"]));
+  await micro.start("--no-fallback");
+  const boot = await shell("cat /proc/sys/kernel/random/boot_id");
+  const first = await token();
+
+  await t.step("the instance that is saved runs on: same memory, same disk, same secrets, the right time", async () => {
+    await shell("echo disk >/data/moment; sync; echo memory >/run/moment");
+    const saved = JSON.parse(await micro.succeed("snapshot save", ["before", "--json"]));
+    assertEquals([saved.name, saved.stoodStillMs > 0], ["before", true]);
+    assertEquals(
+      await shell("cat /proc/sys/kernel/random/boot_id /data/moment /run/moment"),
+      [boot, "disk", "memory"].join("\n"),
+    );
+    const offset = Number(await shell("date +%s")) - Date.now() / 1000;
+    assert(Math.abs(offset) < 5, `${offset} s`);
+    assertEquals(await token(), first);
+    await shell("echo changed >/data/moment; sync; echo changed >/run/moment");
+  });
+
+  await t.step("what it writes afterwards outlives its suspension, on top of the disk that was saved", async () => {
+    await micro.succeed("stop");
+    assertEquals((await micro.start("--no-fallback")).origin, "continue");
+    assertEquals(await shell("cat /data/moment /run/moment"), "changed\nchanged");
+  });
+
+  await t.step("a name is taken once, and is a name", async () => {
+    const again = await micro.run("snapshot save", ["before"]);
+    assertCode(again, 1);
+    assertMatch(
+      again.stderr,
+      /^hotboot: there is a checkpoint 'before' already, of [^\n]*: remove it \('hotboot snapshot rm before'\)[^\n]*\n$/,
+    );
+    assertCode(await micro.run("snapshot save", ["../x"]), 1);
+    assertCode(await micro.run("snapshot save", ["20260101"]), 1);
+  });
+
+  await t.step("suspended, it is saved without being started, and goes on afterwards", async () => {
+    await micro.succeed("stop");
+    const saved = JSON.parse(await micro.succeed("snapshot save", ["later", "--json"]));
+    assertEquals(saved.stoodStillMs, 0);
+    assertEquals((await micro.start("--no-fallback")).origin, "continue");
+    assertEquals(await shell("cat /data/moment /run/moment"), "changed\nchanged");
+  });
+
+  await t.step("an instance that has kept something is not replaced", async () => {
+    const run = await micro.run("start", ["--from", "before"]);
+    assertCode(run, 1);
+    assertMatch(run.stderr, /^hotboot: instance 'micro' is running, which a start from 'before' would drop: [^\n]*\n$/);
+  });
+
+  await t.step("going back: the memory, the disk and the boot of that moment, with new secrets", async () => {
+    await micro.succeed("stop", ["--discard"]);
+    assertEquals((await micro.start("--from", "before", "--no-fallback")).origin, "resume");
+    assertEquals(
+      await shell("cat /proc/sys/kernel/random/boot_id /data/moment /run/moment"),
+      [boot, "disk", "memory"].join("\n"),
+    );
+    assertNotEquals(await token(), first);
+    assertEquals(await token(), JSON.parse(await micro.succeed("credentials", ["--json"])).TOKEN);
+    await shell("echo other >/data/moment; sync");
+    await micro.succeed("stop", ["--discard"]);
+    await micro.start("--from", "later");
+    assertEquals(await shell("cat /data/moment /run/moment"), "changed\nchanged");
+  });
+
+  await t.step("with its own secrets, if they are wanted", async () => {
+    await micro.succeed("stop", ["--discard"]);
+    const run = await micro.run("start", ["--from", "before", "--keep-secrets", "--quiet"]);
+    assertEquals([run.code, run.stderr], [0, ""]);
+    assertEquals(await shell("cat /data/moment"), "disk");
+    assertEquals([await token(), JSON.parse(await micro.succeed("credentials", ["--json"])).TOKEN], [first, first]);
+  });
+
+  await t.step("it is listed, and neither it nor what is below it goes while it is used", async () => {
+    const all = await list();
+    assertEquals(all.map(({ name, engine, state }: Record<string, string>) => [name, engine, state]), [
+      [undefined, "instant", "usable"],
+      ["later", "flat", "usable"],
+      ["before", "flat", "usable"],
+    ]);
+    const used = await micro.run("snapshot rm", ["before"]);
+    assertCode(used, 1);
+    assertMatch(used.stderr, /^hotboot: checkpoint 'before' stays: instance 'micro' \(running\) uses it; /);
+    await micro.succeed("stop", ["--discard"]);
+    const below = await micro.run("snapshot rm", [all[0].id]);
+    assertCode(below, 1);
+    assertMatch(
+      below.stderr,
+      /^hotboot: snapshot \S+ stays: checkpoint '(before|later)' uses it; 'hotboot snapshot rm /,
+    );
+    const build = await micro.run("snapshot prune", ["--json"]);
+    assertEquals(JSON.parse(build.stdout).removed, []);
+    assertEquals((await list()).length, 3);
+  });
+
+  await t.step("damage to the disk that it shares is found before anything is started", async () => {
+    const [damaged] = all(await list(), "later");
+    const { checkpoint } = JSON.parse(
+      await Deno.readTextFile(`${micro.home}/checkpoints/micro-${micro.arch}/${damaged.id}/manifest.json`),
+    );
+    const disk = `${micro.home}/instances/.layer-${checkpoint.layer.name}/disk.qcow2`;
+    const bytes = await Deno.readFile(disk);
+    await Deno.truncate(disk, bytes.length - 4096);
+    const run = await micro.run("start", ["--from", "later"]);
+    assertCode(run, 1);
+    assertMatch(run.stderr, /^hotboot: checkpoint \S+ is damaged: \S+disk\.qcow2 is missing, or has other content\n$/m);
+    await Deno.writeFile(disk, bytes);
+    await micro.start("--from", "later", "--no-fallback");
+    await micro.succeed("stop", ["--discard"]);
+  });
+
+  await t.step("removed, nothing is left of it", async () => {
+    assertEquals(layers().length > 0, true);
+    const { bytes } = JSON.parse(await micro.succeed("snapshot rm", ["before", "later", "--json"]));
+    assert(bytes > 1 << 20, `${bytes}`);
+    assertEquals(layers(), []);
+    assertEquals((await list()).length, 1);
+    const gone = await micro.run("start", ["--from", "before"]);
+    assertCode(gone, 1);
+    assertMatch(
+      gone.stderr,
+      /^hotboot: there is no checkpoint 'before' of 'micro': 'hotboot snapshot save NAME' makes one\n$/m,
+    );
+    assertEquals((await micro.start("--no-fallback")).origin, "resume");
+  });
+});
+
+function all(list: { id: string; name?: string }[], name: string) {
+  return list.filter((each) => each.name === name);
+}
