@@ -1,6 +1,5 @@
 /** The checkpoints that there are: moments of instances, by their users' names. */
 
-import { exists } from "@std/fs/exists";
 import { HotbootError } from "../base/error.ts";
 import type { Secrets } from "../profile/secrets.ts";
 import { matches } from "../snapshot/fingerprint.ts";
@@ -48,7 +47,8 @@ export async function requireLayer({ home }: Emulator, { manifest }: Snapshot): 
   const { layer } = manifest.checkpoint ?? {};
   if (!layer) return;
   const path = layerDisk(home, layer.name);
-  if (await exists(path) && await matches(path, layer.disk)) return;
+  const { size } = await Deno.stat(path).catch(() => ({ size: undefined }));
+  if (size === layer.disk.size && await matches(path, layer.disk)) return;
   throw new UnusableSnapshot(`checkpoint ${manifest.id} is damaged: ${path} is missing, or has other content`);
 }
 
