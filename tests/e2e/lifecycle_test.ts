@@ -142,11 +142,11 @@ Deno.test("a guest whose kernel has panicked is said to have, and its disk is bo
   assertCode(status, 1);
   assertMatch(
     status.stdout,
-    /the guest has crashed \(Kernel panic - not syncing: sysrq triggered crash\): 'hotboot logs'/,
+    /the guest crashed \(Kernel panic - not syncing: sysrq triggered crash\): 'hotboot logs'/,
   );
   const start = await micro.run("start", ["--json"]);
   assertCode(start, 0);
-  assertMatch(start.stderr, /warning: the guest has crashed \(Kernel panic[^\n]*\)\n/);
+  assertMatch(start.stderr, /warning: the guest crashed \(Kernel panic[^\n]*\)\n/);
   assertEquals(JSON.parse(start.stdout).origin, "cold boot");
   assertEquals(await micro.exec("cat", "/data/mine"), "mine\n");
 });

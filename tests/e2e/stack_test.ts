@@ -154,7 +154,7 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
     assertCode(run, 1);
     assertMatch(
       run.stderr,
-      /: the guest uses the host's files: '[^']+' \(process \d+\) has them at \/host in a container; /,
+      /: the guest uses the host's files: '[^']+' \(process \d+\) has mounted them at \/host in a container; /,
     );
     assertEquals(await open(config), project);
     await stack.succeed(["reset"]);

@@ -122,9 +122,9 @@ Deno.test("proof: a check that would hold without a rotation is found out, with 
     [
       "a placeholder that the image does not have",
       { ...refuses, headers: { "x-key": "not ${placeholder.KEY}" } },
-      "it holds already",
+      "it passes already",
     ],
-    ["a page that never has it", { excludes: ["left: ${placeholder.KEY}"] }, "it holds already"],
+    ["a page that never has it", { excludes: ["left: ${placeholder.KEY}"] }, "it passes already"],
     ["a secret that is not what lets in", { ...accepts, headers: { "x-key": "not ${secret.KEY}" } }, "status 401"],
   ];
   for (const [title, what, why] of useless) {
