@@ -66,7 +66,9 @@ export async function quiesce(emulator: Emulator): Promise<Omit<GuestState, "sto
     const { exitCode, stderr } = await agent.exec({ path: "/bin/sh", args: ["-c", shellCommand(hook)] }, options);
     if (exitCode === 0) continue;
     const said = new TextDecoder().decode(stderr).trim();
-    throw new HotbootError(`the profile's hook before the capture failed, '${hook.join(" ")}' (${exitCode}): ${said}`);
+    throw new HotbootError(
+      `the profile's hook '${hook.join(" ")}' failed before the capture (exit code ${exitCode}): ${said}`,
+    );
   }
   const { frozen, notFrozen } = await freezeUnits(agent, freeze, options);
   const reseeds = await canReseed(emulator, agent);

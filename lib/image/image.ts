@@ -65,7 +65,7 @@ export function imageRecordPath(emulator: Emulator): string {
 
 /** How closely to look at an image. */
 export interface ReadImageOptions {
-  /** `only`: change nothing and hash nothing, so that other content of the same size may go unnoticed. */
+  /** `only`: change nothing and hash nothing, so other content of the same size may go unnoticed. */
   look?: "only";
   /** The caller holds the image's lock. */
   isOwner?: boolean;
@@ -96,7 +96,7 @@ export async function readImage(
     }
     if (look === "only" || (times.mtime === file.mtime && times.ctime === file.ctime)) continue;
     if (await sha256File(path, emulator.signal) !== file.sha256) {
-      throw damaged(emulator, `its ${part} has other content than was put there`);
+      throw damaged(emulator, `its ${part} differs from what was put there`);
     }
     Object.assign(file, times);
     touched = true;

@@ -68,7 +68,7 @@ export async function* archiveChunks(
       }
       yield counted(new Uint8Array(tarPadding(size)));
       if (hash.digest("hex") !== sha256) {
-        throw new HotbootError(`its file '${name}' has other content than was captured`);
+        throw new HotbootError(`its file '${name}' differs from what was captured`);
       }
     }
     yield tarEnd(written);
@@ -168,7 +168,7 @@ export async function unpackFiles(
     const expected = files[name];
     if (size !== expected.size) throw unsound(`'${name}' in it has ${size} bytes instead of ${expected.size}`);
     if (await unpackOne(tar, `${directory}/${name}`, size, onBytes) !== expected.sha256) {
-      throw unsound(`'${name}' in it has other content than was captured`);
+      throw unsound(`its file '${name}' differs from what was captured`);
     }
   }
   const [first] = missing;

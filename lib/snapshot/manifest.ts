@@ -190,7 +190,7 @@ export async function wrongSize(directory: string, manifest: Manifest): Promise<
 export async function wrongContent(directory: string, manifest: Manifest): Promise<string | undefined> {
   for (const name of ENGINE_FILES[manifest.engine]) {
     if (!await matches(`${directory}/${name}`, manifest.files[name])) {
-      return `its file '${name}' has other content than was captured`;
+      return `its file '${name}' differs from what was captured`;
     }
   }
 }

@@ -180,7 +180,7 @@ Deno.test("hooks run around the capture, and a guest that cannot freeze says wha
     await Deno.writeTextFile(other, JSON.stringify(profile));
     const captured = await micro.run("capture", ["--quiet", "--profile", other]);
     assertCode(captured, 1);
-    assertMatch(captured.stderr, /hook before the capture, 'sh -c [^']*', failed \(4\): no room/);
+    assertMatch(captured.stderr, /hook 'sh -c [^']*' failed before the capture \(exit code 4\): no room/);
     assertNotEquals(await micro.snapshot(), "");
     assertEquals(await micro.qemuProcesses(), []);
   });

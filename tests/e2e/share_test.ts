@@ -103,7 +103,7 @@ Deno.test("share: what stands in the way is told, and the guest keeps it", async
       assertCode(stop, 1);
       assertMatch(
         stop.stderr,
-        /^hotboot: not suspended, and the guest runs on: the guest uses the host's files: [^\n]*\/host[^\n]*busy; [^\n]*\n$/,
+        /^hotboot: not suspended, the guest still runs: the guest uses the host's files: [^\n]*\/host[^\n]*busy; [^\n]*\n$/,
       );
       assertEquals(await read(micro), "of the host\n");
       await micro.exec("killall", "sleep");

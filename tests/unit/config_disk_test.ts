@@ -57,7 +57,7 @@ Deno.test("config disk: a file takes the lines' place where one is named", () =>
     assertEquals(await contents(""), "A=26801\n");
     await Deno.writeTextFile(`${directory}/other.env`, "B=$${x} without an end");
     assertEquals(await contents(`${directory}/other.env`), "B=$${x} without an end");
-    await assertRejects(() => contents(`${directory}/none`), HotbootError, `there is no file at ${directory}/none`);
+    await assertRejects(() => contents(`${directory}/none`), HotbootError, `${directory}/none does not exist`);
   }));
 
 Deno.test("config disk: in a profile's file, paths are relative to that", () =>

@@ -41,6 +41,6 @@ Deno.test("crash: QEMU says it, or the console does and the agent is silent; the
     assertEquals(state.kind, "crashed");
     assertEquals(
       emulator.told.at(-1),
-      "the guest crashed (Kernel panic - not syncing: sysrq triggered crash): only its disk is kept",
+      "the guest crashed (Kernel panic - not syncing: sysrq triggered crash): only its disk is saved",
     );
   }));

@@ -225,7 +225,7 @@ Deno.test("home: none where Deno opens no files, by its name, by a link, or by w
       }
       assertMatch(await refusal(), /^\/dev\/shm\/me\/\.hotboot cannot .*\/dev\/shm is memory/);
       const linked = await refusal(`${directory}/link/not/there`);
-      assertMatch(linked, /link\/not\/there cannot be the home, since it leads to \/dev\/not\/there: /);
+      assertMatch(linked, /link\/not\/there cannot be the home, because it leads to \/dev\/not\/there: /);
       assertFalse(linked.includes("/dev/shm"));
       Deno.env.set("HOTBOOT_HOME", "/sys/x");
       assertMatch(await refusal(), /^\/sys\/x cannot be the home/);
