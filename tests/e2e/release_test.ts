@@ -203,7 +203,7 @@ Deno.test("pull: a disk that is none, or that names the user's files, is not put
   external[79] = 4;
   const cases: [Uint8Array, RegExp][] = [
     [new Uint8Array(MIB), /is no qcow2 disk [^\n]*: pull another image/],
-    ...[backed, far, external].map((bytes): [Uint8Array, RegExp] => [bytes, /refers to files beside it/]),
+    ...[backed, far, external].map((bytes): [Uint8Array, RegExp] => [bytes, /refers to other files/]),
   ];
   for (const [bytes, why] of cases) {
     pull.github.release("emulator-dev-latest", [{ name, bytes }]);

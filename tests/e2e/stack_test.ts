@@ -215,7 +215,7 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
       }]);
       const refused = await stack.run(["pull", "--skip-snapshot"]);
       assertCode(refused, 1);
-      assertMatch(refused.stderr, /was put there by somebody else than hotboot, and is kept: --force replaces it/);
+      assertMatch(refused.stderr, /was not put there by hotboot, so it stays: --force replaces it/);
       assertEquals((await stack.start("--no-fallback")).origin, "resume");
       assertEquals((await stack.status()).image.origin, { kind: "adopted" });
       await stack.succeed(["stop", "--discard"]);
