@@ -107,7 +107,7 @@ async function prepare(entries: Iterable<IsoEntry>, options: IsoOptions): Promis
     const stat = await Deno.stat(content.path).catch((error) => {
       throw cannotRead(entry, error);
     });
-    if (!stat.isFile) throw new IsoError(`${entry.path}: ${content.path} is no file`);
+    if (!stat.isFile) throw new IsoError(`${entry.path}: ${content.path} is not a file`);
     sizes.set(entry.content, stat.size);
   }
   return layOut(buildTree(list, dated, (content) => knownSize(content) ?? sizes.get(content)!), dated);

@@ -242,7 +242,7 @@ async function sizeOf(path: string): Promise<number> {
   } catch (error) {
     throw new ZstdError(`${path} cannot be read (${messageOf(error)}): name a file that can`);
   }
-  throw new ZstdError(`${path} is no file: name one, or use a stream`);
+  throw new ZstdError(`${path} is not a file: name one, or use a stream`);
 }
 
 /** Ends the threads when the signal is aborted: a job of theirs may take long at a high level. */

@@ -32,8 +32,8 @@ Deno.test("a snapshot that was exported resumes in another home, with what was i
     assertEquals((await namesIn(micro.directory)).filter((name) => name.endsWith(".tmp")), []);
   });
   await t.step("what is in the way is not replaced", async () => {
-    assertRefused(await micro.run("snapshot export", [micro.directory]), /is no file, and is not replaced/);
-    assertRefused(await micro.run("snapshot export", ["/dev/null"]), /is no file, and is not replaced/);
+    assertRefused(await micro.run("snapshot export", [micro.directory]), /is not a file, so it is not replaced/);
+    assertRefused(await micro.run("snapshot export", ["/dev/null"]), /is not a file, so it is not replaced/);
     assertRefused(await micro.run("snapshot export", [`${file}/x`]), /cannot be written/);
     assertRefused(await micro.run("snapshot export"), /snapshot export takes \[ID\] FILE/, 2);
   });

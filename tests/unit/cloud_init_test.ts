@@ -114,7 +114,7 @@ Deno.test("base image: what is downloaded is what was named, and is downloaded o
     await assertRejects(
       () => obtain({ url, sha256: { amd64: "0".repeat(64) } }),
       HotbootError,
-      `must be ${"0".repeat(64)}`,
+      `instead of ${"0".repeat(64)}`,
     );
     await assertRejects(
       () => obtain({ url, sha256: { arm64: amd64 } }),

@@ -35,12 +35,12 @@ Deno.test("config disk: it is the same for the same values, and another for othe
   assertNotEquals(await digest(["${instance.name}"]), await digest(["${instance.name}"], "other"));
 });
 
-Deno.test("config disk: what stands for nothing is named", async () => {
+Deno.test("config disk: what is not defined is named", async () => {
   for (const name of ["ports.nope.host", "ports.backend", "ports.backend.other", "constructor", ""]) {
     await assertRejects(
       async () => await makeConfigDisk(await emulator([`\${${name}}`])),
       HotbootError,
-      `config.files["runtime.env"]: \${${name}} stands for nothing`,
+      `config.files["runtime.env"]: \${${name}} is not defined`,
     );
   }
 });

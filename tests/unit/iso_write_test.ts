@@ -195,7 +195,7 @@ Deno.test("iso: what cannot be stored is named, with the reason", async () => {
     [[link("l", "a\0")], /a link's target has/],
     [[link("l", "a")], /only Rock Ridge has symbolic links/, { rockRidge: false }],
     [[{ kind: "file", path: "f", content: { path: "/no/such/file" } }], /"?f"?: its file is not there/],
-    [[{ kind: "file", path: "f", content: { path: "/" } }], /f: \/ is no file/],
+    [[{ kind: "file", path: "f", content: { path: "/" } }], /f: \/ is not a file/],
     [[{ ...file("f"), uid: -1 }], /no user and group ids/],
     [[{ ...file("f"), mtime: new Date("1800-01-01") }], /not in the years 1900 to 2155/],
     [[{ ...file("f"), mtime: new Date(NaN) }], /not in the years 1900 to 2155/],
@@ -308,7 +308,7 @@ Deno.test("iso: an image takes no device's, directory's or link's place", async 
     await new Deno.Command("mkfifo", { args: [pipe] }).output();
     for (const path of [pipe, directory]) {
       const error = await assertRejects(() => writeIso(path, [file("f")]), IsoError);
-      assertMatch(error.message, /is no file, and is not replaced/);
+      assertMatch(error.message, /is not a file, so it is not replaced/);
     }
     assert((await Deno.lstat(pipe)).isFifo);
     await Deno.writeTextFile(`${directory}/before`, "");

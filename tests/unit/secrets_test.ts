@@ -21,10 +21,10 @@ Deno.test("secrets: none is left in a redacted text", () => {
   assertEquals(redact("A=abc B=def abcabc", { ONE: "abc", OTHER: "def" }), "A=<ONE> B=<OTHER> <ONE><ONE>");
 });
 
-Deno.test("fill: names, dollars, and a name that stands for nothing", () => {
+Deno.test("fill: names, dollars, and a name that is not defined", () => {
   const value = (name: string) => ({ "a.b": "1", "c": "$&" } as Record<string, string>)[name];
   assertEquals(fill("${a.b}-$$-${c}-$x", value), "1-$-$&-$x");
-  assertThrows(() => fill("${d}", value), Error, "${d} stands for nothing");
+  assertThrows(() => fill("${d}", value), Error, "${d} is not defined");
 });
 
 Deno.test("shell: words come through a shell as they are", async () => {
