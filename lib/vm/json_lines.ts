@@ -42,7 +42,7 @@ export class JsonLines {
   /**
    * The next value, or `undefined` at the stream's end (a last line without a newline is not a value).
    *
-   * @throws {HotbootError} when it does not end within 64 MiB: whoever is in a guest can have its agent send anything.
+   * @throws {HotbootError} if it does not end within 64 MiB: anyone in a guest can make its agent send anything.
    */
   async read(): Promise<unknown> {
     while (true) {

@@ -69,7 +69,7 @@ export function readHeader(bytes: Uint8Array, isFirst: boolean): FrameHeader | u
   const length = idAt + idLength + sizeLength;
   if (bytes.length < length) return undefined;
   if (bytes.subarray(idAt, idAt + idLength).some((byte) => byte !== 0)) {
-    throw new ZstdError("the zstd data needs a dictionary, and none is used here: compress it without one");
+    throw new ZstdError("the zstd data needs a dictionary, which hotboot does not support: compress it without one");
   }
   const contentSize = readSize(view, idAt + idLength, sizeLength);
   const windowSize = isSingleSegment ? contentSize! : readWindow(bytes[5]);
@@ -94,7 +94,9 @@ function readSize(view: DataView, at: number, length: number): number | undefine
   if (length === 2) return view.getUint16(at, true) + 256;
   if (length === 4) return view.getUint32(at, true);
   const size = Number(view.getBigUint64(at, true));
-  if (size > Number.MAX_SAFE_INTEGER) throw new ZstdError("the zstd data is damaged: a frame says an impossible size");
+  if (size > Number.MAX_SAFE_INTEGER) {
+    throw new ZstdError("the zstd data is damaged: a frame states an impossible size");
+  }
   return size;
 }
 

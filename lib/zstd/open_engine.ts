@@ -15,7 +15,7 @@ export async function openEngine(name?: ZstdEngineName): Promise<Engine> {
     const native = openNative();
     if (native && describesFrames(native)) return native;
     if (name === "native") {
-      throw new ZstdError("this runtime has no zstd of its own: use the engine 'wasm', or update it");
+      throw new ZstdError("this Deno has no zstd of its own: use the engine 'wasm', or update Deno");
     }
   }
   const { openWasm } = await import("./wasm.ts");

@@ -68,5 +68,7 @@ export function writeSparse(file: Deno.FsFile, bytes: Uint8Array, offset: number
 
 /** For a disk that is full, and the like. */
 export function cannotWrite(error: unknown): ZstdError {
-  return new ZstdError(`what it becomes cannot be written (${messageOf(error)}): make room, or use another disk`);
+  return new ZstdError(
+    `the decompressed file cannot be written (${messageOf(error)}): free some space, or use another disk`,
+  );
 }

@@ -140,7 +140,7 @@ class WasmEngine implements Engine {
       if (header.hasChecksum) checksum.add(content);
       if (at < part.length) {
         const expected = new DataView(part.buffer, part.byteOffset + at, CHECKSUM).getUint32(0, true);
-        if (checksum.value() !== expected) throw damaged("the checksum is another");
+        if (checksum.value() !== expected) throw damaged("the checksum differs");
       }
       return content;
     };

@@ -185,7 +185,7 @@ testUnless(await lackOfSmallDisks(), "a home on a disk that is full is said to b
   await copyHome(`${micro.home}/images`, `${small}/images`);
   const run = await hotboot(["capture", "--home", small, "--profile", micro.profile]);
   assertCode(run, 1);
-  assertMatch(run.stderr, /disk is full that hotboot's home is on|No space left/);
+  assertMatch(run.stderr, /disk of hotboot's home is full|No space left/);
 });
 
 Deno.test("the project's tasks work in a directory with spaces and letters of all kinds", async () => {

@@ -202,7 +202,7 @@ Deno.test("pull: a disk that is none, or that names the user's files, is not put
   far.set([0, 0, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 11], 8);
   external[79] = 4;
   const cases: [Uint8Array, RegExp][] = [
-    [new Uint8Array(MIB), /is no qcow2 disk [^\n]*: pull another image/],
+    [new Uint8Array(MIB), /is not a qcow2 disk [^\n]*: pull another image/],
     ...[backed, far, external].map((bytes): [Uint8Array, RegExp] => [bytes, /refers to other files/]),
   ];
   for (const [bytes, why] of cases) {
