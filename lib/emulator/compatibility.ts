@@ -117,7 +117,6 @@ export interface Verdict {
 
 /**
  * Looks at this machine once, and then judges each manifest. Creates nothing that is missing.
- * for that.
  */
 export async function judgeOf(emulator: Emulator): Promise<(manifest: Manifest) => Promise<Verdict>> {
   let setup: Setup;
