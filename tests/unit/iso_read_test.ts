@@ -235,7 +235,7 @@ Deno.test("iso: what cannot be made on disk is named, and nothing that a termina
       { kind: "file", path: "device", content: encode("x") },
       "device",
       "\x1b[31m\x7f",
-      /^"\\u001b\[31m\?": it is a device/,
+      /^"\\u001b\[31m\?": left out, because it is a device/,
     ],
   ];
   for (const [entry, from, to, why] of cases) {
