@@ -1,4 +1,4 @@
-/** Which instances use which snapshots and images: their disks are on top of them, and those that run use the RAM, too. */
+/** Which instances use which snapshots and images: they are below the instances' disks, and running ones use the RAM, too. */
 
 import { HotbootError } from "../base/error.ts";
 import type { Identity } from "../snapshot/manifest.ts";
@@ -12,7 +12,7 @@ import { type StateName, stateOf } from "./state.ts";
 export interface SnapshotUser {
   /** Its name. */
   instance: string;
-  /** What it does, or has kept. */
+  /** Its state. */
   state: StateName;
 }
 
@@ -22,7 +22,7 @@ interface Dependency {
   identity: Identity;
 }
 
-/** For each snapshot that any instance of this home uses, by its id, those instances. */
+/** The instances of this home that use a snapshot, by the snapshot's id. */
 export async function usersOfSnapshots(emulator: Emulator): Promise<Map<string, SnapshotUser[]>> {
   const users = new Map<string, SnapshotUser[]>();
   for (const { user, on: { snapshot } } of await dependencies(emulator)) {
@@ -31,23 +31,23 @@ export async function usersOfSnapshots(emulator: Emulator): Promise<Map<string, 
   return users;
 }
 
-/** @throws {HotbootError} when an instance uses the image with this disk, and would lose its own disk with it. */
+/** @throws {HotbootError} if an instance uses the image with this disk, and so would lose its own disk. */
 export async function requireUnused(emulator: Emulator, diskDigest: string | undefined): Promise<void> {
   if (diskDigest === undefined) return;
-  // Of a damaged one nobody knows.
+  // Nobody knows what a damaged one uses.
   const uses = ({ user, on }: { user: SnapshotUser; on: Dependency }) =>
     on.identity[IMAGE_DISK] === diskDigest || user.state === "damaged";
   const found = (await dependencies(emulator)).find(uses);
   if (!found) return;
   const { instance, state } = found.user;
   throw new HotbootError(
-    `instance '${instance}' is ${state} and uses the present image, which another would replace: drop it first ('hotboot stop --discard${
+    `instance '${instance}' is ${state} and uses the current image, which this would replace: drop it first ('hotboot stop --discard${
       instance === emulator.instance ? "" : ` --instance ${instance}`
     }')`,
   );
 }
 
-/** All instances of this home that depend on anything. What a crash has left of a start does not. */
+/** All instances of this home that depend on anything. Leftovers of a crashed start do not. */
 async function dependencies(emulator: Emulator): Promise<{ user: SnapshotUser; on: Dependency }[]> {
   const found: { user: SnapshotUser; on: Dependency }[] = [];
   for (const instance of await instanceNames(emulator)) {
@@ -60,7 +60,7 @@ async function dependencies(emulator: Emulator): Promise<{ user: SnapshotUser; o
   return found;
 }
 
-/** What the disk itself says that it is on top of, where the record is damaged. */
+/** What the disk itself names below it, if the record is damaged. */
 async function dependencyOfDisk(emulator: Emulator): Promise<Dependency | undefined> {
   const header = await readQcow2Header(instancePath(emulator, "disk")).catch(() => undefined);
   if (header?.backingFile === undefined) return undefined;
@@ -68,7 +68,7 @@ async function dependencyOfDisk(emulator: Emulator): Promise<Dependency | undefi
   return { identity: {}, ...(snapshot && { snapshot }) };
 }
 
-/** The names of all instances of the emulator's home. What is no directory there is no instance. */
+/** The names of all instances of the emulator's home. Ignores files there. */
 export async function instanceNames({ home }: Emulator): Promise<string[]> {
   try {
     const entries = await Array.fromAsync(Deno.readDir(home.instances));
