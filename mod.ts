@@ -8,22 +8,22 @@
  *   {@linkcode logs}, {@linkcode credentials}, {@linkcode openProject} and {@linkcode environment} of one that runs;
  *   {@linkcode run} of a program while one does;
  * - {@linkcode pull} or {@linkcode build} its image, and {@linkcode capture} the warm snapshot, all of which
- *   {@linkcode start} does where it has to;
+ *   {@linkcode start} does if needed;
  * - {@linkcode listSnapshots}, {@linkcode verifySnapshot}, {@linkcode removeSnapshots}, {@linkcode pruneSnapshots},
  *   {@linkcode exportSnapshot} and {@linkcode importSnapshot}.
  *
- * Below them are parts that are of use on their own: QEMU's monitor ({@linkcode QmpClient}) and guest agent
+ * The parts below them are useful on their own: QEMU's monitor ({@linkcode QmpClient}) and guest agent
  * ({@linkcode GuestAgent}); ISO 9660 images ({@linkcode writeIso}, {@linkcode readIso}); zstd
- * ({@linkcode compressFile}, {@linkcode zstdDecompressStream}); downloads that go on where they broke off
+ * ({@linkcode compressFile}, {@linkcode zstdDecompressStream}); downloads that continue where they broke off
  * ({@linkcode download}) and GitHub's releases ({@linkcode GitHub}).
  *
  * Nothing here prints, ends the program or reads its arguments, and importing it needs no permissions. What each function
- * needs is in its documentation, in these words: the *home* is hotboot's directory, `~/.hotboot` unless told. An
- * *instance's sockets* are files in it or, where its path is too long for a socket, in `/tmp/hotboot-…`; up to Deno 2.8 read
+ * needs is in its documentation, in these words: the *home* is hotboot's directory, `~/.hotboot` by default. An
+ * *instance's sockets* are files in it or, if its path is too long for a socket, in `/tmp/hotboot-…`; up to Deno 2.8 read
  * and write permission are enough for them, and from 2.9 on each needs net permission as `unix:PATH`. *QEMU* is
  * `qemu-system-x86_64` or `qemu-system-aarch64` on `PATH`; run permission is for the path at which it is found there.
  *
- * What a person can do something about is thrown as a {@linkcode HotbootError}, whose message is one line.
+ * Errors that a user can fix are thrown as {@linkcode HotbootError}, whose message is one line.
  *
  * @example Start, use and stop
  * ```ts

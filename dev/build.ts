@@ -48,8 +48,8 @@ if (import.meta.main) {
   }
   const output = `${DIST}hotboot${target ? `-${target}` : ""}`;
   const runtime = Deno.env.get("DENORT_BIN");
-  if (runtime) console.error(`hotboot: the runtime is DENORT_BIN's, ${runtime}; nothing is downloaded`);
-  else console.error("hotboot: Deno may download its runtime now; where it cannot, DENORT_BIN names one");
+  if (runtime) console.error(`hotboot: using the runtime ${runtime} from DENORT_BIN, downloading nothing`);
+  else console.error("hotboot: Deno may download its runtime now; if it cannot, set DENORT_BIN to one");
   await compile(`${ROOT}cli.ts`, output, target).catch(fail);
   console.log(output);
 }

@@ -53,7 +53,7 @@ export async function bundle(options: BundleOptions = {}): Promise<void> {
 /** Runs a program in the checkout. @throws when it fails. */
 export async function succeed(program: string, args: string[]): Promise<void> {
   const { success } = await new Deno.Command(program, { args, cwd: ROOT, stdin: "null" }).spawn().status;
-  if (!success) throw new Error(`${program} ${args[0]} failed; it has said why above`);
+  if (!success) throw new Error(`${program} ${args[0]} failed: see its output above`);
 }
 
 /** Ends this program, after the message of what was thrown. */

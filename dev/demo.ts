@@ -26,7 +26,7 @@ try {
   console.log();
   for (const [name, url] of Object.entries(urls)) console.log(`${name.padEnd(10)} ${url}`);
   const [ending, resuming] = ["stop", "start"].map((verb) => `'deno task hotboot ${verb} --profile demo'`);
-  console.log(`\nIt runs on; ${ending} ends it, ${resuming} resumes it.`);
+  console.log(`\nIt keeps running; ${ending} ends it, ${resuming} resumes it.`);
 } catch (error) {
   console.error(`hotboot: ${interrupt.signal.aborted ? "interrupted" : (error as Error).message}`);
   Deno.exit(interrupt.signal.aborted ? 130 : 1);

@@ -55,7 +55,7 @@ export async function install(needed: Needed[]): Promise<void> {
   const packages = [...new Set(missing)];
   console.error(`hotboot: will install with apt-get: ${packages.join(" ")}`);
   if (!isThere("apt-get")) {
-    console.error("hotboot: there is no apt-get here: install them with this system's package manager, then try again");
+    console.error("hotboot: apt-get is not on PATH: install them with this system's package manager, then try again");
     Deno.exit(1);
   }
   const root = Deno.uid() === 0;
@@ -67,7 +67,7 @@ export async function install(needed: Needed[]): Promise<void> {
   const done = await run(asRoot(["apt-get", "update", "-qq"])) &&
     await run(asRoot(["apt-get", "install", "-y", "-qq", "--no-install-recommends", ...packages]));
   if (!done) {
-    console.error(`hotboot: installing ${packages.join(" ")} failed; apt-get has said why above`);
+    console.error(`hotboot: installing ${packages.join(" ")} failed; see apt-get's output above`);
     Deno.exit(1);
   }
 }

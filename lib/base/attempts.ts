@@ -1,15 +1,15 @@
-/** Trying until it works: what a guest that is just coming up needs. */
+/** Retries until it works, for a guest that is just coming up. */
 
 import { HotbootError, messageOf } from "./error.ts";
 import { sleep } from "./wait.ts";
 
-/** The pause after a failed attempt: short at first, for a resume, and soon long enough not to load a booting guest. */
+/** The pause after a failed attempt: short at first, for a resume, and soon long enough to spare a booting guest. */
 const [FIRST_PAUSE_MS, LONGEST_PAUSE_MS] = [5, 200];
 
-/** Does something that ends by itself; gives what is wrong with the outcome, or `undefined`. */
+/** Does something that ends by itself; returns what is wrong with the outcome, or `undefined`. */
 export type Attempt = (signal: AbortSignal) => Promise<string | undefined>;
 
-/** One attempt: undefined when it went well, else why not. */
+/** One attempt: undefined if it succeeded, else why not. */
 export async function attemptOnce(attempt: Attempt, signal: AbortSignal): Promise<string | undefined> {
   try {
     return await attempt(signal);
@@ -20,11 +20,11 @@ export async function attemptOnce(attempt: Attempt, signal: AbortSignal): Promis
 }
 
 /**
- * Returns when each of `attempts` has gone well once.
+ * Returns when each of `attempts` has succeeded once.
  *
- * @param what What they are to be, as the start of the error: `not healthy`.
- * @param onPass Called with the name of each that has.
- * @throws {HotbootError} naming those that have not within `timeoutMs`, and what was wrong.
+ * @param what What they are not yet, as the start of the error: `not healthy`.
+ * @param onPass Called with the name of each attempt that succeeded.
+ * @throws {HotbootError} with those that did not succeed within `timeoutMs`, and what was wrong.
  */
 export async function attemptAll(
   attempts: { name: string; attempt: Attempt }[],

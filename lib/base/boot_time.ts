@@ -1,6 +1,6 @@
-/** The host's boots, by which what was found out before one is known from what was found out after it. */
+/** Tells whether the host has rebooted since something was found out. */
 
-/** The clock is corrected now and then, and the boot time computed from it moves along. */
+/** The clock is corrected now and then, which moves the computed boot time. */
 const SLACK_MS = 60_000;
 
 /** When the host booted, milliseconds since 1970. Needs sys permission for `osUptime`. */
@@ -8,7 +8,7 @@ export function bootTime(): number {
   return Math.round(Date.now() - Deno.osUptime() * 1000);
 }
 
-/** Whether the host has not been booted again since it had this boot time. */
+/** Whether the host is still in the boot with this boot time. */
 export function isSameBoot(since: number): boolean {
   return Math.abs(bootTime() - since) <= SLACK_MS;
 }

@@ -1,10 +1,10 @@
-/** What is elsewhere, or another, in the one file that `dev/bundle.ts` makes of the program. */
+/** Constants that differ in the single-file program that `dev/bundle.ts` makes. */
 
-/** The commit that it was made from; empty in a checkout. */
+/** The commit that the program was made from; empty in a checkout. */
 export const COMMIT = "";
 /** The module of the threads that compress and decompress. */
 export const ZSTD_WORKER = new URL("../zstd/worker.ts", import.meta.url);
-/** What those threads load: they need to read it. */
+/** The directory of the modules that those threads load, and must be allowed to read. */
 export const CODE = new URL("../", import.meta.url);
-/** Where the profiles that are built in have their recipes. */
+/** The directory of the built-in profiles' recipes. */
 export const GUESTS = new URL("../../qemu/", import.meta.url);

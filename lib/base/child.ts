@@ -1,6 +1,6 @@
-/** Programs that this one has started. */
+/** Programs that this one started. */
 
-/** Asks the child to end (SIGTERM) when the signal aborts, until it is disposed of. */
+/** Asks the child to end (SIGTERM) if the signal aborts, until disposed of. */
 export function terminateOnAbort(child: Deno.ChildProcess, signal: AbortSignal): Disposable {
   const end = () => {
     try {

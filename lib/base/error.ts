@@ -1,13 +1,13 @@
 /**
- * The errors that a person can act on.
+ * Errors that a user can act on.
  *
  * @module
  */
 
 /**
- * Something hotboot could not do. The message is one line that says what, why and what to do about it; it never
- * holds a secret. Programs that show it need nothing else, so the CLI prints it without a stack. Whatever else is thrown
- * is the reason of an aborted signal, or of the runtime: a missing permission, a file that cannot be read.
+ * Something hotboot could not do. The message is one line that says what happened, why, and what to do; it never contains a
+ * secret. It is all that a user needs, so the CLI prints it without a stack. Anything else that is thrown is the reason of an
+ * aborted signal, or comes from the runtime: a missing permission, a file that cannot be read.
  *
  * @example
  * ```ts
@@ -32,8 +32,8 @@ export function messageOf(error: unknown): string {
   return printable((error instanceof Error ? error.message : String(error)).trim().replaceAll(/\s*\n\s*/g, "; "));
 }
 
-/** Other programs' words without what a terminal would obey. */
+/** Other programs' output without control sequences. */
 export function printable(text: string): string {
-  // deno-lint-ignore no-control-regex -- those are what is taken out
+  // deno-lint-ignore no-control-regex -- removes control characters
   return text.replaceAll(/\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x1f\x7f]/g, "");
 }

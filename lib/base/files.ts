@@ -1,58 +1,58 @@
-/** Files that come into being whole, or not at all. */
+/** Writes files whole, or not at all. */
 
 import { HotbootError, messageOf } from "./error.ts";
 import { writeAll } from "./io.ts";
 import { Turns } from "./turns.ts";
 
-/** How a file is replaced. */
+/** How to replace a file. */
 export interface ReplaceOptions {
-  /** The new file's mode; 0600 unless told. */
+  /** The new file's mode; 0600 by default. */
   mode?: number;
-  /** Whether it is on the disk itself when this returns, also in its directory. */
+  /** Whether to flush it, and its directory, to disk before returning. */
   sync?: boolean;
-  /** Whether a link at the path stays, and what it leads to is replaced; yes unless told. */
+  /** Whether a link at the path stays and its target is replaced; true by default. */
   follow?: boolean;
-  /** The class of what is thrown when it cannot be there. */
+  /** The class of the error if it cannot be written. */
   failure?: new (message: string) => HotbootError;
 }
 
-/** Where the new content of `target` grows. */
+/** Where the new content of `target` is written first. */
 function growingPath(target: string): string {
   return `${target}.${Deno.pid}.tmp`;
 }
 
-/** The name of what was to become a file, where `name` is one of what grows to be it. */
+/** The name of the future file, if `name` is that of a growing one. */
 export function replacedName(name: string): string | undefined {
   return name.match(/^(.+)\.\d+\.tmp$/)?.[1];
 }
 
-/** All that replacing the file at `path` touches, known beforehand, so that permission can be given for exactly that. */
+/** Every path that replacing the file at `path` touches, known beforehand, to give permission for exactly these. */
 export async function replacedPaths(path: string): Promise<string[]> {
   const target = await Deno.realPath(path).catch(() => path);
   return [path, target, growingPath(target)];
 }
 
-/** Those that this program is making now. */
+/** The paths that this program is writing now. */
 const growing = new Set<string>();
 
-/** Brings a directory's entries to the disk itself, where the system can, and this program may read it. */
+/** Flushes a directory's entries to disk, if the system can and this program may read it. */
 export async function syncDirectory(path: string): Promise<void> {
   try {
     using directory = await Deno.open(path);
     await directory.sync();
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) throw error;
-    // file systems that cannot; the directory of a user's own file, of which nothing else is a command's business
+    // file systems that cannot; or the directory of a user's file, which a command may not read
   }
 }
 
 const writing = new Map<string, Turns>();
 
 /**
- * Writes a small file of the user's own in one step: readers see the old content or the new one, never a part. Who writes
- * the same file at the same time has his turn.
+ * Writes a small file of the user's own in one step: readers see the old content or the new one, never a part. Concurrent
+ * writers of the same file take turns.
  *
- * @param options `sync`: it is on the disk itself when this returns.
+ * @param options `sync`: flush it to disk before returning.
  */
 export async function writeWhole(
   path: string,
@@ -64,16 +64,16 @@ export async function writeWhole(
   await writing.get(path)!.run(() => replaceFile(path, (file) => writeAll(file, bytes), { sync, follow: false }));
 }
 
-/** The same of a value, as JSON. */
+/** The same for a value, as JSON. */
 export async function writeJson(path: string, value: unknown, options: { sync?: boolean } = {}): Promise<void> {
   await writeWhole(path, JSON.stringify(value, null, 2) + "\n", options);
 }
 
 /**
- * Makes a file beside `path`, and puts it there when it is complete. What was there stays as it was when anything fails.
+ * Makes a file beside `path`, and moves it there when it is complete. If anything fails, the old file stays unchanged.
  *
- * @param make Writes the file, which is also at the path that it is given.
- * @throws {HotbootError} when it cannot be there; whatever `make` throws.
+ * @param make Writes the file at the path that it is given.
+ * @throws {HotbootError} if it cannot be written; whatever `make` throws.
  */
 export async function replaceFile(
   path: string,
@@ -82,19 +82,19 @@ export async function replaceFile(
 ): Promise<void> {
   const there = await (follow ? Deno.stat(path) : Deno.lstat(path)).catch(() => undefined);
   if (there?.isDirectory || (follow && there && !there.isFile)) {
-    throw new failure(`${path} is no file, and is not replaced: name another path`);
+    throw new failure(`${path} is not a file, so it is not replaced: name another path`);
   }
   const target = there && follow ? await Deno.realPath(path) : path;
   const temporary = growingPath(target);
   if (growing.has(temporary)) {
-    throw new failure(`${path} is being written already: wait for that, or name another path`);
+    throw new failure(`${path} is already being written: wait until that is done, or name another path`);
   }
   growing.add(temporary);
   try {
-    await Deno.remove(temporary).catch(() => {}); // of a killed program that had this one's process id
+    await Deno.remove(temporary).catch(() => {}); // left by a killed program with the same process id
     {
       using file = await Deno.open(temporary, { write: true, createNew: true, mode }).catch((error) => {
-        throw new failure(`${path} cannot be written (${messageOf(error)}): name a path where that is possible`);
+        throw new failure(`${path} cannot be written (${messageOf(error)}): name another path`);
       });
       await make(file, temporary);
       if (sync) await file.sync();

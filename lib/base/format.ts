@@ -1,5 +1,5 @@
 /**
- * Sizes, durations and progress as people read them.
+ * Sizes, durations and progress for people.
  *
  * @module
  */
@@ -7,12 +7,12 @@
 const UNITS = ["B", "KB", "MB", "GB", "TB"];
 
 /**
- * A number of bytes: with one decimal below ten, in units of 1024.
+ * Formats a number of bytes, with one decimal below ten, in units of 1024.
  *
  * Needs no permissions.
  *
  * @param bytes Any number.
- * @returns The text; `?` for one that is not finite or is negative.
+ * @returns The text; `?` for a number that is not finite or is negative.
  *
  * @example
  * ```ts
@@ -36,12 +36,12 @@ export function formatBytes(bytes: number): string {
 }
 
 /**
- * A duration, to the second.
+ * Formats a duration, to the second.
  *
  * Needs no permissions.
  *
  * @param seconds Any number of seconds.
- * @returns `59s`, `1m01s`, `1h00m`; `?` for one that is not finite or is negative.
+ * @returns `59s`, `1m01s`, `1h00m`; `?` for a number that is not finite or is negative.
  *
  * @example
  * ```ts
@@ -61,14 +61,14 @@ export function formatDuration(seconds: number): string {
 }
 
 /**
- * One line that says how far a download is.
+ * One line that shows how far a download is.
  *
  * Needs no permissions.
  *
- * @param done Bytes that are there.
- * @param total Bytes in all; not a positive number where that is unknown, and then there is no percentage and no rest.
- * @param bytesPerSecond The rate; at 0 there is no rest.
- * @returns The line, without an end.
+ * @param done Bytes that have come.
+ * @param total Bytes in all; not a positive number if that is unknown, and then there is no percentage and no eta.
+ * @param bytesPerSecond The rate; at 0 there is no eta.
+ * @returns The line, without a line end.
  *
  * @example
  * ```ts

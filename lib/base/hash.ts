@@ -1,9 +1,9 @@
-/** SHA-256 of what is too large for memory. */
+/** SHA-256 of data too large for memory. */
 
 import { encodeHex } from "@std/encoding/hex";
 import { pieces } from "./io.ts";
 
-/** SHA-256 of a file of any size, in hex. @param onBytes Told how many more have been read, again and again. */
+/** SHA-256 of a file of any size, in hex. @param onBytes Called repeatedly with how many more bytes were read. */
 export async function sha256File(
   path: string,
   signal?: AbortSignal,

@@ -1,11 +1,11 @@
-/** Reads and writes that may do less than they are asked for. */
+/** Reads and writes that may do less than asked. */
 
-/** What fills some of `into` and gives how much; `null` at the end. */
+/** Fills part of `into` and returns how much; `null` at the end. */
 export interface Source {
   read(into: Uint8Array): Promise<number | null> | number | null;
 }
 
-/** Fills `into`, unless the source ends before, and gives how much of it is filled. */
+/** Fills `into`, unless the source ends before, and returns how much of it is filled. */
 export async function readFull(source: Source, into: Uint8Array): Promise<number> {
   let got = 0;
   while (got < into.length) {
@@ -22,13 +22,13 @@ export async function readAt(file: Deno.FsFile, offset: number, into: Uint8Array
   return await readFull(file, into);
 }
 
-/** What is left of the source, in pieces of at most `size` bytes. Each is gone when the next one is asked for. */
+/** The rest of the source, in pieces of at most `size` bytes. The next piece overwrites the last one. */
 export async function* pieces(source: Source, size = 1 << 20): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   const buffer = new Uint8Array(size);
   for (let read; (read = await source.read(buffer)) !== null;) yield buffer.subarray(0, read);
 }
 
-/** Writes all of `bytes`. Throws what `to` does. */
+/** Writes all of `bytes`. Throws the errors of `to`. */
 export async function writeAll(to: { write(bytes: Uint8Array): Promise<number> }, bytes: Uint8Array): Promise<void> {
   for (let at = 0; at < bytes.length;) at += await to.write(bytes.subarray(at));
 }

@@ -1,8 +1,8 @@
-/** Finding programs. */
+/** Finds programs. */
 
 /**
- * The absolute path of a program, found as a shell does, or `undefined`. Links are not followed: Deno's permission to run
- * a program is for the path at which it was found. Directories of `PATH` that are relative are left out.
+ * The absolute path of a program, found as a shell does, or `undefined`. Does not follow links: Deno's permission to run a
+ * program is for the path at which it was found. Skips relative directories of `PATH`.
  *
  * Needs env permission for `PATH` and read permission for the program.
  */

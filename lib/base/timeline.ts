@@ -1,16 +1,16 @@
 /** Where the time of a start went. */
 
-/** A named stretch of time; stretches may overlap. */
+/** A named span of time; spans may overlap. */
 export interface Phase {
   /** What was done. */
   name: string;
-  /** When it began, in milliseconds after the timeline did. */
+  /** When it began, in milliseconds after the timeline's beginning. */
   startMs: number;
-  /** When it ended, likewise. */
+  /** When it ended, in the same unit. */
   endMs: number;
 }
 
-/** Phases as they happen. */
+/** Records phases as they happen. */
 export class Timeline {
   /** The phases that have ended, in the order of their ends. */
   readonly phases: Phase[] = [];

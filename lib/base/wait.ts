@@ -1,4 +1,4 @@
-/** Waiting with an end: every wait of hotboot has a limit and can be cancelled. */
+/** Waits with an end: every wait of hotboot has a limit and can be cancelled. */
 
 import { HotbootError } from "./error.ts";
 
@@ -13,8 +13,8 @@ export interface WaitOptions {
 /**
  * The value of `promise`, unless the limit passes or the signal aborts first.
  *
- * @param what What is waited for, as the start of the error: `the guest agent`.
- * @throws {HotbootError} when the limit passes; the signal's reason when it aborts.
+ * @param what What is awaited, as the start of the error: `the guest agent`.
+ * @throws {HotbootError} if the limit passes; the signal's reason if it aborts.
  */
 export async function within<T>(promise: Promise<T>, what: string, options: WaitOptions): Promise<T> {
   const { timeoutMs, signal } = options;
@@ -38,7 +38,7 @@ export async function within<T>(promise: Promise<T>, what: string, options: Wait
   } finally {
     clearTimeout(timer);
     if (onAbort) signal?.removeEventListener("abort", onAbort);
-    promise.catch(() => {}); // whoever lost the race may still fail later
+    promise.catch(() => {}); // the loser of the race may still fail later
   }
 }
 

@@ -1,27 +1,27 @@
-/** The signals by which the user asks the program to end. */
+/** The signals with which the user asks the program to end. */
 
 import { HotbootError } from "../base/error.ts";
 
-/** Those that hotboot knows what to do with. */
+/** The signals that hotboot handles. */
 export const INTERRUPTS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
-/** One of them, by its name. */
+/** The name of one. */
 export type Interrupt = typeof INTERRUPTS[number];
 
-/** What a thread does about them: the first one ends what it does, unless somebody has taken them over. */
+/** A thread's reaction to interrupts: the first aborts its work, unless something has taken them over. */
 export class Interrupts {
   #end = new AbortController();
   #handler: (name: Interrupt) => void = (name) => this.#end.abort(new HotbootError(`interrupted by ${name}`));
 
-  /** Aborted by the first one. */
+  /** Aborted by the first interrupt. */
   readonly signal: AbortSignal = this.#end.signal;
 
-  /** One has come. */
+  /** Handles an interrupt. */
   raise(name: Interrupt): void {
     this.#handler(name);
   }
 
-  /** From now on each goes to `handler`, and none aborts the signal. */
+  /** From now on each goes to `handler`, and no longer aborts the signal. */
   takeOver(handler: (name: Interrupt) => void): void {
     this.#handler = handler;
   }

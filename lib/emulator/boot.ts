@@ -1,4 +1,4 @@
-/** Booting: from the image, or from the disk that an instance has kept. */
+/** Boots from the image, or from an instance's own disk. */
 
 import { HotbootError } from "../base/error.ts";
 import type { Timeline } from "../base/timeline.ts";
@@ -18,9 +18,9 @@ import { forgetMemory, freshDisk, launch, type Launched } from "./launch.ts";
 import { finish, type StartOptions, type StartResult } from "./start_result.ts";
 
 /**
- * Boots and returns when all health checks are green and the new secrets are proven.
+ * Boots, and returns when all health checks pass and the new secrets are proven.
  *
- * @param before What the instance has kept: its disk is booted then, and its memory is of no use any more.
+ * @param before The instance's earlier record, if it has a disk: boots that disk, and drops the saved memory.
  */
 export async function coldBoot(
   emulator: Emulator,
@@ -77,7 +77,7 @@ async function bootOnce(
   return result;
 }
 
-/** Waits for the health checks of a guest that boots, as long as it shows any sign of life. */
+/** Waits for a booting guest's health checks while the guest shows any sign of life. */
 export async function becomeHealthyFirst(
   emulator: Emulator,
   { qemu }: Setup,
@@ -90,9 +90,9 @@ export async function becomeHealthyFirst(
   await unlessStuck(emulator, booting, (emulator) => becomeHealthy(emulator, record.ports, boot, timeline));
 }
 
-/** @throws {HotbootError} when a kept disk cannot be used: it is on top of an image that is no longer there. */
+/** @throws {HotbootError} if an instance's disk cannot be used, because the image below it is gone. */
 function requireSameImage({ instance }: Emulator, before: InstanceRecord, { image }: Setup): void {
   const only = (identity: Identity) => ({ identity: { [IMAGE_DISK]: identity[IMAGE_DISK] } });
   const different = difference(only(before.identity), { [IMAGE_DISK]: image.record.files.disk.sha256 });
-  if (different) throw new HotbootError(`the disk that instance '${instance}' has kept cannot be used: ${different}`);
+  if (different) throw new HotbootError(`the disk of instance '${instance}' cannot be used: ${different}`);
 }

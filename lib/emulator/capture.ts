@@ -1,4 +1,4 @@
-/** Booting an emulator once and keeping the warm moment. */
+/** Boots an emulator once and captures it warm. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import { type Phase, Timeline } from "../base/timeline.ts";
@@ -33,39 +33,39 @@ import { requireFreePorts } from "./ports.ts";
 
 /** How to capture. */
 export interface CaptureOptions {
-  /** Capture although a snapshot that can be resumed is there. */
+  /** Capture even if there is a snapshot that can be resumed. */
   force?: boolean;
-  /** How RAM is to be saved; what the profile says, unless told. */
+  /** How to save RAM; the profile's engine by default. */
   engine?: Engine;
-  /** Fail, instead of booting by emulation, when the guest gets nowhere with hardware acceleration. */
+  /** Fail if the guest makes no progress with hardware acceleration; by default it then boots with emulation. */
   noFallback?: boolean;
 }
 
-/** What capturing gave. */
+/** The result of a capture. */
 export interface CaptureResult {
   /** The snapshot's id. */
   snapshot: string;
-  /** False when it was there already. */
+  /** False if there was a usable snapshot already. */
   captured: boolean;
-  /** Where the time went; empty when it was there already. */
+  /** Where the time went; empty if there was a usable snapshot already. */
   timeline: Phase[];
 }
 
-/** An engine could not save a machine that was healthy. */
+/** An engine could not save a healthy machine. */
 class EngineError extends HotbootError {}
 
 /**
- * Boots the emulator, waits until it is healthy, saves the moment as a snapshot and ends the machine. The image is
- * obtained first when there is none.
+ * Boots the emulator, waits until it is healthy, saves a snapshot and ends the machine. Gets the image first if there is
+ * none.
  *
  * Needs the same permissions as {@linkcode start}.
  *
- * @param emulator Which, from {@linkcode openEmulator}.
- * @param options Whether to capture in any case, and how RAM is saved.
+ * @param emulator The emulator, from {@linkcode openEmulator}.
+ * @param options Whether to capture in any case, and how to save RAM.
  * @returns The snapshot, and whether it was captured now.
- * @throws {HotbootError} when the instance runs or has kept its disk, a port is taken, there is no QEMU or image, or the
- * guest does not become healthy within the profile's `timeouts.boot`. Earlier snapshots stay then.
- * @throws The reason of the emulator's signal, when that aborts. The machine is ended and nothing is left of the capture.
+ * @throws {HotbootError} if the instance runs or has a disk, a port is taken, there is no QEMU or image, or the guest does
+ * not become healthy within the profile's `timeouts.boot`. Earlier snapshots stay then.
+ * @throws The reason of the emulator's signal, if it aborts. The machine is ended and nothing is left of the capture.
  *
  * @example
  * ```ts
@@ -82,10 +82,10 @@ export async function capture(emulator: Emulator, options: CaptureOptions = {}):
     if (state.kind === "running" || state.kind === "paused") throw refusal(emulator, state);
     if (state.kind !== "stopped") {
       throw new HotbootError(
-        `instance '${emulator.instance}' is ${state.kind}, which a capture would drop: name another --instance, or drop it yourself ('hotboot stop --discard')`,
+        `instance '${emulator.instance}' is ${state.kind}, and a capture would drop it: name another --instance, or drop it yourself ('hotboot stop --discard')`,
       );
     }
-    await dropInstance(emulator); // what a start that was killed has left
+    await dropInstance(emulator); // leftovers of a killed start
   }
   const setup = await makeSetup(emulator, { again: true });
   const timeline = new Timeline();
@@ -99,9 +99,9 @@ export async function capture(emulator: Emulator, options: CaptureOptions = {}):
 }
 
 /**
- * The same for an instance that is known to be stopped, under its lock; the snapshot is not yet on disk for sure.
+ * The same for a stopped instance, under its lock. The snapshot may not be on disk yet.
  *
- * @returns The snapshot, and what it was captured on: where it was booted again, that is no longer `setup`.
+ * @returns The snapshot, and the setup it was captured with, which differs from `setup` after a second boot.
  */
 export async function captureStopped(
   emulator: Emulator,
@@ -122,24 +122,24 @@ export async function captureStopped(
       const other = "mapped-ram";
       const isHopeless = !(error instanceof EngineError) || engine === other;
       if (isHopeless || (await engineOf(other)).impossible(qemu.version)) throw error;
-      report.warn(`the engine ${engine} does not work here (${messageOf(error)}): ${other} instead`);
+      report.warn(`engine ${engine} does not work here (${messageOf(error)}): using ${other} instead`);
       return await captureWith(other, emulator, booted, timeline);
     });
     return { snapshot, setup: booted };
   });
   const { snapshot } = captured;
   await removeOthers(emulator, directory, snapshot).catch((error) => {
-    report.warn(`an earlier snapshot stays: ${messageOf(error)}`);
+    report.warn(`an earlier snapshot could not be removed: ${messageOf(error)}`);
   });
   return captured;
 }
 
-/** The engine that is wanted, where it can work. */
+/** The engine that is wanted, if it can work. */
 async function chooseEngine({ profile, report }: Emulator, { qemu }: Setup, wanted?: Engine): Promise<Engine> {
   const name = wanted ?? profile.engine ?? "instant";
   const why = (await engineOf(name)).impossible(qemu.version);
   if (why === undefined) return name;
-  report.warn(`${why}: the engine is instant instead`);
+  report.warn(`${why}: using engine instant instead`);
   return "instant";
 }
 
@@ -195,13 +195,13 @@ async function captureWith(
       });
     });
   } finally {
-    await Deno.remove(prepared, { recursive: true }).catch(() => {}); // it has moved when all went well
+    await Deno.remove(prepared, { recursive: true }).catch(() => {}); // a successful capture has moved it
   }
 }
 
 /**
- * Of snapshots of one setting only the newest is of use, and of other settings those that were captured last: who goes back
- * and forth between two sizes of memory need not capture each time. One that an instance uses stays in any case.
+ * Keeps the newest snapshot of these settings, and the latest few of other settings, so that switching between two memory
+ * sizes does not need a capture each time. Snapshots that an instance uses stay in any case.
  */
 async function removeOthers(emulator: Emulator, directory: string, { manifest }: Snapshot): Promise<void> {
   const inUse = await usersOfSnapshots(emulator);
@@ -216,7 +216,7 @@ async function removeOthers(emulator: Emulator, directory: string, { manifest }:
 }
 
 const MOST_OTHERS = 2;
-/** What a person chooses, and may choose again; all else of an identity is the machine's, or the image's. */
+/** What a user chooses, and may choose again; the rest of an identity comes from the machine or the image. */
 const SETTINGS = [
   "memory",
   "number of CPUs",
@@ -227,7 +227,7 @@ const SETTINGS = [
   "accelerator",
 ];
 
-/** Whether one could be resumed again after a change of settings, which is all that it differs in. */
+/** Whether the two differ only in settings, so that the snapshot can be resumed after the next change of them. */
 function isOfOtherSettings(one: Identity, other: Identity): boolean {
   const differing = Object.keys({ ...one, ...other }).filter((name) => one[name] !== other[name]);
   return differing.length > 0 && differing.every((name) => SETTINGS.includes(name));

@@ -1,4 +1,4 @@
-/** Whether a snapshot can be resumed here: the one answer of those who resume, and of those who only look. */
+/** Whether a snapshot can be resumed here: one answer for commands that resume and for commands that only look. */
 
 import { messageOf } from "../base/error.ts";
 import { makeConfigDisk } from "../instance/config_disk.ts";
@@ -22,10 +22,10 @@ import {
 import { type Snapshot, snapshotIds } from "../snapshot/store.ts";
 
 /**
- * The newest of the emulator's snapshots that fits this machine and the profile as it is now; `undefined` where there is none
- * at all.
+ * The newest of the emulator's snapshots that fits this machine and the current profile; `undefined` if there are no
+ * snapshots.
  *
- * @throws {UnusableSnapshot} when there are some, and none fits: with what is wrong with the newest.
+ * @throws {UnusableSnapshot} if there are snapshots but none fits: says what is wrong with the newest.
  */
 export async function findFitting(emulator: Emulator, setup: Setup, wanted?: Engine): Promise<Snapshot | undefined> {
   const root = emulator.home.snapshots(imageKey(emulator));
@@ -45,7 +45,7 @@ export async function findFitting(emulator: Emulator, setup: Setup, wanted?: Eng
   if (first !== undefined) throw first;
 }
 
-/** Why its engine is not the right one, because it cannot work here or another one is wanted that can. */
+/** Why a snapshot's engine is wrong: it cannot work here, or another engine is wanted and works. */
 export async function engineFault(
   { profile }: Emulator,
   { qemu }: Setup,
@@ -56,13 +56,13 @@ export async function engineFault(
   const why = (await engineOf(engine)).impossible(qemu.version);
   if (why) return why;
   if (wanted === engine || (await engineOf(wanted)).impossible(qemu.version)) return undefined;
-  return `it was captured with engine ${engine}, and ${wanted} is wanted`;
+  return `it was captured with engine ${engine}, but ${wanted} is wanted`;
 }
 
 /**
- * The same QEMU with the machine type that it was captured on, if QEMU offers that.
+ * The same QEMU with the machine type of the capture, if QEMU offers that.
  *
- * @param options `emulated`: also with emulation, if it was captured so, although hardware acceleration works by now.
+ * @param options `emulated`: use emulation for a snapshot captured with it, even if hardware acceleration works by now.
  */
 export async function asCaptured(
   emulator: Emulator,
@@ -80,22 +80,22 @@ export async function asCaptured(
 }
 
 /**
- * An identity as if it had the other's version of QEMU: another QEMU that offers the same machine with the same CPU is
- * tried. Whether it takes the state, it says itself.
+ * The identity with the other's version of QEMU: hotboot tries another QEMU if it offers the same machine with the same CPU,
+ * and QEMU itself says whether it takes the state.
  */
 export function anyVersion(identity: Identity, other: Pick<Manifest, "identity">): Identity {
   const version = "QEMU version";
   return { ...identity, [version]: other.identity[version] };
 }
 
-/** What differs between this machine and the one that the snapshot was captured on. */
+/** What differs between this machine and the machine of the capture. */
 export function machineFault(emulator: Emulator, setup: Setup, manifest: Manifest): string | undefined {
   // What is frozen for a capture, and runs before it, does not matter for a session that is there.
   const identity = manifest.checkpoint ? machineIdentity(emulator, setup) : identityOf(emulator, setup);
   return difference(manifest, anyVersion(identity, manifest));
 }
 
-/** Why a snapshot cannot be resumed here, as far as its manifest tells. */
+/** Why a snapshot cannot be resumed here, judged by its manifest. */
 export async function manifestFault(
   emulator: Emulator,
   setup: Setup,
@@ -110,22 +110,21 @@ export async function manifestFault(
     );
 }
 
-/** What is wrong with the snapshot's files, as far as their sizes and some of their pages tell. */
+/** What is wrong with the snapshot's files, judged by their sizes and some of their pages. */
 export async function fileFault(directory: string, manifest: Manifest): Promise<string | undefined> {
   return await wrongSize(directory, manifest) ?? await wrongContent(directory, manifest);
 }
 
-/** What a snapshot is good for here. */
+/** Whether a snapshot can be used here. */
 export interface Verdict {
-  /** `unknown` when something else is missing, such as its image or QEMU; it may be usable with that. */
+  /** `unknown` if something else is missing, such as its image or QEMU; it may be usable with that. */
   state: "usable" | "unusable" | "unknown";
-  /** Why, unless it is usable. */
+  /** The reason, unless it is usable. */
   why?: string;
 }
 
 /**
- * Looks at this machine once, and says of each manifest whether it can be resumed here. Nothing that is missing is made
- * for that.
+ * Looks at this machine once, and then judges each manifest. Creates nothing that is missing.
  */
 export async function judgeOf(emulator: Emulator): Promise<(manifest: Manifest) => Promise<Verdict>> {
   let setup: Setup;
@@ -148,5 +147,5 @@ export async function judgeOf(emulator: Emulator): Promise<(manifest: Manifest) 
 function lacksImage({ profile, arch }: Emulator, { identity }: Manifest): string {
   const how = profile.image.release ? "pull" : "build";
   const digest = identity[IMAGE_DISK] ?? "unknown";
-  return `the image that it uses is not here ('${profile.name}' for ${arch}, SHA-256 ${digest}): 'hotboot ${how}' gets it`;
+  return `its image is not here ('${profile.name}' for ${arch}, SHA-256 ${digest}): 'hotboot ${how}' gets it`;
 }

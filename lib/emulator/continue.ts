@@ -1,4 +1,4 @@
-/** Going on where an instance was suspended. */
+/** Continues a suspended instance. */
 
 import { writeJson } from "../base/files.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
@@ -20,10 +20,10 @@ import { forgetMemory, handOver, launch } from "./launch.ts";
 import { describeStart, type StartResult } from "./start_result.ts";
 
 /**
- * Goes on where the instance was suspended. Until its guest runs, everything is kept as it was; from then on it is the
- * user's, and is not ended for being slow or ill.
+ * Continues where the instance was suspended. Everything stays as it was until its guest runs; from then on the guest is the
+ * user's, and hotboot does not end it for being slow or unhealthy.
  *
- * @param before The record of an instance that has its memory.
+ * @param before The record of an instance with saved memory.
  */
 export async function continueSuspended(
   emulator: Emulator,
@@ -35,13 +35,13 @@ export async function continueSuspended(
   const { guest, ram } = before.memory!;
   const cannot = (why: string) =>
     new HotbootError(
-      `instance '${emulator.instance}' cannot go on where it was suspended, and is kept: ${why}; change that back and start again, or boot its disk, without what was only in memory ('hotboot start --cold')`,
+      `instance '${emulator.instance}' cannot continue, and stays suspended: ${why}; change that back and start again, or boot its disk and lose what was only in memory ('hotboot start --cold')`,
     );
   setup = await asCaptured(emulator, setup, before, { emulated: true });
   const wrong = difference(before, anyVersion(machineIdentity(emulator, setup), before)) ??
     await wrongMemory(emulator, before.memory!);
   if (wrong) throw cannot(wrong);
-  report.step("go on where it was suspended");
+  report.step("continue where it was suspended");
   const launched = await timeline.phase("process", () =>
     launch(emulator, setup, {
       memory: ram ? { kind: "private", path: instancePath(emulator, "ram") } : { kind: "anonymous" },
@@ -61,7 +61,7 @@ export async function continueSuspended(
       throw cannot(`${messageOf(error)} (QEMU: ${await qemu.reason()})`);
     }
   });
-  record.phase = "running"; // whatever becomes of this hotboot from here on, the guest is to go on
+  record.phase = "running"; // from here on the guest runs, even if hotboot dies
   await forgetMemory(emulator, launched);
   const resumedAt = Date.now();
   await qemu.qmp.execute("cont", {}, { signal });
@@ -74,14 +74,14 @@ export async function continueSuspended(
     ]);
   } catch (error) {
     signal.throwIfAborted();
-    throw new HotbootError(`it goes on where it was suspended, but ${messageOf(error)}`);
+    throw new HotbootError(`it continued where it was suspended, but ${messageOf(error)}`);
   }
   await restoreShare(emulator, timeline);
   await writeJson(instancePath(emulator, "timeline"), timeline.phases);
   return describeStart(emulator, record, timeline);
 }
 
-/** A guest that could not be asked about its clock when it was suspended is asked now. */
+/** Corrects the clock, also of a guest whose clock could not be read when it was suspended. */
 async function wakeUp(emulator: Emulator, guest: GuestState, resumedAt: number, timeline: Timeline): Promise<void> {
   if (guest.clock === "nothing") return await rightClock(emulator);
   await wake(emulator, { guest, resumedAt }, timeline).catch(async (error) => {

@@ -1,4 +1,4 @@
-/** What programs on the host are told of an instance. */
+/** The variables for programs on the host that use an instance. */
 
 import { fill } from "../base/fill.ts";
 import type { Emulator } from "../instance/emulator.ts";
@@ -6,15 +6,15 @@ import type { ProjectAnswer } from "./project.ts";
 import { runningValues } from "./running_values.ts";
 
 /**
- * The variables that the profile's `environment` gives to programs that use the running instance: its addresses and
+ * The variables that the profile's `environment` defines for programs that use the running instance: its addresses and
  * secrets.
  *
  * Needs read permission for the home and net permission for the instance's sockets.
  *
- * @param emulator Which, from {@linkcode openEmulator}.
- * @param answer What {@linkcode openProject} has given; with it those of the profile's `project` are there, too.
- * @returns The variables' values by their names, secrets among them; empty where the profile has no `environment`.
- * @throws {HotbootError} when the instance does not run.
+ * @param emulator The emulator, from {@linkcode openEmulator}.
+ * @param answer The answer of {@linkcode openProject}; adds the variables of the profile's `project`.
+ * @returns The variables' values by name, including secrets; empty if the profile has no `environment`.
+ * @throws {HotbootError} if the instance does not run.
  *
  * @example
  * ```ts

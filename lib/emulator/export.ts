@@ -1,5 +1,5 @@
 /**
- * A snapshot as one file that can be given to others.
+ * Exports a snapshot as one file, to give to others.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import type { Emulator } from "../instance/emulator.ts";
 import { findSnapshot, verifySnapshot } from "./snapshots.ts";
 import { writeAll } from "../base/io.ts";
 
-/** What exporting gave. */
+/** The result of an export. */
 export interface ExportResult {
   /** The snapshot's id. */
   snapshot: string;
@@ -21,19 +21,19 @@ export interface ExportResult {
 }
 
 /**
- * Writes a snapshot as one compact file: a tar archive with its manifest and files, compressed with zstd. All that goes
- * into it is compared with the digests in the manifest; where there are none yet, the snapshot is verified first.
+ * Writes a snapshot as one compact file: a tar archive with its manifest and files, compressed with zstd. Compares all of
+ * it with the digests in the manifest; verifies the snapshot first if it has no digests yet.
  *
- * Needs read permission for the home, and write permission for the first time; read and write permission for the target's
+ * Needs read permission for the home, and write permission the first time; read and write permission for the target's
  * directory; sys permission for `osUptime`.
  *
- * @param emulator Which, from {@linkcode openEmulator}.
- * @param target The archive's path; a file that is there is replaced when all has gone well. It is for its owner's eyes
- * only, as it holds all of a guest's memory. Or a stream, which is not closed.
- * @param prefix The beginning of the snapshot's id; none: the newest.
- * @returns Which snapshot it was, and the archive's size.
- * @throws {HotbootError} when there is no such snapshot, it is damaged, or the archive cannot be written.
- * @throws The reason of the emulator's signal, when that aborts. No part of an archive is left at a path.
+ * @param emulator The emulator, from {@linkcode openEmulator}.
+ * @param target The archive's path, or a stream, which stays open. An existing file is replaced once the export succeeds. Only
+ * its owner can read the archive, because it holds all of a guest's memory.
+ * @param prefix The beginning of the snapshot's id; the newest by default.
+ * @returns The snapshot's id, and the archive's size.
+ * @throws {HotbootError} if there is no such snapshot, it is damaged, or the archive cannot be written.
+ * @throws The reason of the emulator's signal, if it aborts. No partial archive is left at the path.
  *
  * @example
  * ```ts
@@ -72,7 +72,7 @@ export async function exportSnapshot(
   } catch (error) {
     signal.throwIfAborted();
     if (!(error instanceof HotbootError)) throw error;
-    throw new HotbootError(`snapshot ${manifest.id} is not exported: ${error.message}`);
+    throw new HotbootError(`snapshot ${manifest.id} was not exported: ${error.message}`);
   }
   return { snapshot: manifest.id, bytes };
 }
@@ -93,6 +93,8 @@ async function writeFile(file: Deno.FsFile, bytes: Uint8Array, path: string): Pr
   try {
     await writeAll(file, bytes);
   } catch (error) {
-    throw new HotbootError(`${path} cannot be written (${messageOf(error)}): make room, or name another disk`);
+    throw new HotbootError(
+      `${path} cannot be written (${messageOf(error)}): free some space, or name a path on another disk`,
+    );
   }
 }

@@ -1,5 +1,5 @@
 /**
- * A snapshot that another machine has exported.
+ * Imports a snapshot that another machine exported.
  *
  * @module
  */
@@ -21,37 +21,37 @@ import { judgeOf } from "./compatibility.ts";
 
 /** How to import. */
 export interface ImportOptions {
-  /** Keep it although it cannot be resumed here. */
+  /** Keep it even if it cannot be resumed here. */
   force?: boolean;
 }
 
-/** What importing gave. */
+/** The result of an import. */
 export interface ImportResult {
   /** The snapshot's id here. */
   snapshot: string;
-  /** Its id where it was exported. Here it is another one when it would not be the newest with that. */
+  /** Its id where it was exported. The id here differs if the exported id would not make it the newest. */
   exported: string;
-  /** Why it cannot be resumed here, when it was kept all the same. */
+  /** Why it cannot be resumed here, if it was kept anyway. */
   why?: string;
 }
 
 /**
- * Takes in a snapshot that {@linkcode exportSnapshot} has written, as the emulator's newest: the next {@linkcode start}
- * resumes it. Everything in the archive is compared with the digests in its manifest. Pages of zeros take no room here.
+ * Imports an archive of {@linkcode exportSnapshot} as the emulator's newest snapshot: the next {@linkcode start} resumes
+ * it. Compares everything in the archive with the digests in its manifest. Pages of zeros take no space here.
  *
- * Import snapshots of people whom you trust: it is their machine that will run here, as it does with an image of theirs.
+ * Import snapshots only from people whom you trust: their machine will run here, as it does with their image.
  *
- * Needs read permission for the archive; read and write permission for the home; run permission for QEMU, which is asked
- * what it is, with env permission for `PATH` and `HOTBOOT_ACCEL` and read permission for the directories of
+ * Needs read permission for the archive; read and write permission for the home; run permission for QEMU, to ask for its
+ * version and features, with env permission for `PATH` and `HOTBOOT_ACCEL` and read permission for the directories of
  * `PATH`; sys permission for `osUptime`.
  *
- * @param emulator Which, from {@linkcode openEmulator}.
+ * @param emulator The emulator, from {@linkcode openEmulator}.
  * @param source The archive's path, or its bytes.
- * @param options Whether to keep one that cannot be resumed here.
+ * @param options Whether to keep a snapshot that cannot be resumed here.
  * @returns Its ids, here and where it was exported.
- * @throws {HotbootError} when it cannot be resumed here, with what differs, or is not what was exported. Nothing is left
- * of it then.
- * @throws The reason of the emulator's signal, when that aborts. Nothing is left of it then.
+ * @throws {HotbootError} if it cannot be resumed here, with the difference, or is not what was exported. Nothing is left of
+ * it then.
+ * @throws The reason of the emulator's signal, if it aborts. Nothing is left of it then.
  *
  * @example
  * ```ts
@@ -70,7 +70,7 @@ export async function importSnapshot(
   const { signal } = emulator;
   const name = typeof source === "string" ? source : "the archive";
   const bytes = typeof source === "string" ? await openArchive(source) : source;
-  // For damaged data, the native decoder of Deno 2.9 throws from its event loop, where nobody can catch it.
+  // On damaged data, Deno 2.9's native decoder throws from its event loop, where nobody can catch it.
   const contents = bytes.pipeThrough(zstdDecompressStream({ engine: "wasm" }), { signal });
   const reader = new StreamReader(contents);
   try {
@@ -79,9 +79,9 @@ export async function importSnapshot(
   } catch (error) {
     signal.throwIfAborted();
     if (!(error instanceof HotbootError)) throw error;
-    throw new HotbootError(`${name} is not imported: ${error.message}`);
+    throw new HotbootError(`${name} was not imported: ${error.message}`);
   } finally {
-    await reader.close().catch(() => {}); // whatever has gone wrong is known already
+    await reader.close().catch(() => {}); // the error is already known
   }
 }
 
@@ -103,7 +103,7 @@ async function importFrom(emulator: Emulator, tar: TarReader, { force }: ImportO
   const manifest = await readArchivedManifest(tar);
   const { why } = await (await judgeOf(emulator))(manifest);
   if (why !== undefined && !force) {
-    throw new HotbootError(`snapshot ${manifest.id} cannot be resumed here: ${why}; --force keeps it all the same`);
+    throw new HotbootError(`snapshot ${manifest.id} cannot be resumed here: ${why}; --force keeps it anyway`);
   }
   const prepared = await prepareSnapshot(home.snapshots(imageKey(emulator)));
   let snapshot: Snapshot;
@@ -125,7 +125,7 @@ async function importFrom(emulator: Emulator, tar: TarReader, { force }: ImportO
   return { snapshot: snapshot.manifest.id, exported: manifest.id, ...(why !== undefined && { why }) };
 }
 
-/** Wherever the disk's image was, and whatever the archive says: it is the one in this home. */
+/** Bases the disk on this home's image, wherever the image was and whatever the archive says. */
 async function backByImage(emulator: Emulator, prepared: string, { files }: SealedManifest): Promise<void> {
   const disk = `${prepared}/${SNAPSHOT_FILES.disk}`;
   const image = await backingPath(emulator.home, prepared, imagePath(emulator, "disk"));

@@ -1,4 +1,4 @@
-/** Starting QEMU for an instance, in each of the ways: fresh, from its own disk, to be captured, and from saved memory. */
+/** Starts QEMU for an instance, in each way: fresh, from its own disk, for a capture, and from saved memory. */
 
 import { HotbootError } from "../base/error.ts";
 import { obtainImage } from "../image/obtain.ts";
@@ -19,7 +19,7 @@ import { QemuProcess } from "../vm/process.ts";
 import { requireDirectory } from "../vm/share.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 
-/** An empty overlay for this run, on top of `backing`. */
+/** A new overlay for this run, on top of `backing`. */
 export async function freshDisk(emulator: Emulator, image: Pick<Image, "paths">, backing: string): Promise<string> {
   const path = instancePath(emulator, "disk");
   const directory = emulator.home.instance(emulator.instance);
@@ -30,65 +30,65 @@ export async function freshDisk(emulator: Emulator, image: Pick<Image, "paths">,
   return path;
 }
 
-/** A disk that no record of hotboot's speaks of is another program's, and stays. */
+/** Renames a disk that no record mentions: it is another program's. */
 async function setAside(emulator: Emulator): Promise<void> {
   if (await hasRecord(emulator)) return;
   const path = instancePath(emulator, "disk");
   const aside = `${path}.${new Date().toISOString().replaceAll(/[:.]/g, "-")}`;
   const moved = await Deno.rename(path, aside).then(() => true, () => false);
-  if (moved) emulator.report.warn(`${path} is not hotboot's: it is kept as ${aside}`);
+  if (moved) emulator.report.warn(`${path} was not made by hotboot: renamed to ${aside}`);
 }
 
 /**
- * Finds out what all ways of starting need to know; makes the image when there is none.
+ * Finds out what every kind of start needs to know; makes the image if there is none.
  *
  * @param options As for {@linkcode qemuFacts}.
  */
 export async function makeSetup(emulator: Emulator, options: { again?: boolean } = {}): Promise<Setup> {
-  // One after the other: when one fails, nothing of another goes on.
+  // One after the other: when one fails, no other is still running.
   const config = await makeConfigDisk(emulator);
   const qemu = await qemuFacts(emulator, {}, options);
   const image = await obtainImage(emulator);
   const { arch, report } = emulator;
   const firmware = await firmwareFor(arch, image.paths, qemu);
   if (arch !== HOST_ARCH) {
-    report.warn(`the ${arch} guest's CPUs are emulated, since this host is ${HOST_ARCH}: it is many times slower here`);
+    report.warn(`the ${arch} guest's CPUs are emulated, because this host is ${HOST_ARCH}: this is many times slower`);
   }
   return { qemu, image, ...(firmware && { firmware }), ...(config && { config }) };
 }
 
-/** How QEMU is to be started. */
+/** How to start QEMU. */
 export interface Run {
   /** Where the guest's RAM lives. */
   memory: Memory;
-  /** The path of the disk that the guest writes. */
+  /** The path of the guest's writable disk. */
   disk: string;
-  /** What is told of it later. */
+  /** The origin to report later. */
   origin: Origin;
-  /** The snapshot that the disk is on top of. */
+  /** The snapshot below the disk. */
   snapshot?: string;
   /** Wait for `cont`. */
   paused?: boolean;
-  /** What the instance was before, and is again when this start fails; none: nothing was kept of it. */
+  /** The instance's earlier record, restored if this start fails; absent if it had none. */
   before?: InstanceRecord;
 }
 
 /**
- * A QEMU that was started for this instance, and what was written about it. Disposing of it ends QEMU and puts back what
- * there was before, unless the machine has been handed over.
+ * A QEMU that was started for this instance, and its record. Disposing of it ends QEMU and restores the earlier record,
+ * unless the machine was handed over.
  */
 export interface Launched extends AsyncDisposable {
   /** The process and its monitor. */
   qemu: QemuProcess;
   /** The instance's record. */
   record: InstanceRecord;
-  /** Where it is reached. */
+  /** Its sockets and log. */
   channels: InstanceChannels;
   /** See {@linkcode Run}. */
   before?: InstanceRecord;
 }
 
-/** Starts QEMU. @throws {HotbootError} when it does not start; all is as it was before then. */
+/** Starts QEMU. @throws {HotbootError} if it does not start; everything is as before then. */
 export async function launch(emulator: Emulator, setup: Setup, run: Run): Promise<Launched> {
   const { before } = run;
   if (before) await settleDisk(emulator);
@@ -111,7 +111,7 @@ export async function launch(emulator: Emulator, setup: Setup, run: Run): Promis
     qemu = await QemuProcess.launch(setup.qemu.program, args, channels.monitor, { signal: emulator.signal });
     await Promise.all([channels.monitor, channels.agent].map((path) => Deno.chmod(path, 0o600)));
     await requireUnchanged(emulator, setup, qemu);
-    const { share } = emulator.profile; // one that goes on does without it
+    const { share } = emulator.profile; // a continued guest gets it later
     if (share && run.origin !== "continue") await requireDirectory(qemu.qmp, share.path, { signal: emulator.signal });
     record.pid = qemu.pid;
     const launched = qemu;
@@ -124,7 +124,7 @@ export async function launch(emulator: Emulator, setup: Setup, run: Run): Promis
   } catch (error) {
     await qemu?.kill();
     await putBack(emulator, before);
-    // What was found out about QEMU may hold no longer: an upgrade, a container, a lost /dev/kvm.
+    // The cached facts about QEMU may be stale: an upgrade, a container, a lost /dev/kvm.
     if (!emulator.signal.aborted) await forgetQemu(emulator);
     throw error;
   }
@@ -156,33 +156,33 @@ async function putBack(emulator: Emulator, before?: InstanceRecord): Promise<voi
   await clearRun(emulator);
 }
 
-/** What was found out before QEMU was started must hold for what QEMU has opened. */
+/** Checks that the QEMU and the image that were opened are those that were looked at before. */
 async function requireUnchanged(emulator: Emulator, { qemu: facts, image }: Setup, qemu: QemuProcess): Promise<void> {
   if (qemu.qmp.version !== facts.version) {
     throw new HotbootError(
-      `${facts.program} was QEMU ${facts.version} and is ${qemu.qmp.version}, which is known now: try again`,
+      `${facts.program} was QEMU ${facts.version} and is ${qemu.qmp.version} now: try again`,
     );
   }
   const now = await readImageRecord(emulator);
   if (JSON.stringify(now?.files) !== JSON.stringify(image.record.files)) {
-    throw new HotbootError(`the image of '${emulator.profile.name}' was replaced at this moment: try again`);
+    throw new HotbootError(`the image of '${emulator.profile.name}' was just replaced: try again`);
   }
 }
 
 /**
- * Writes down, on the disk itself, that the instance's memory does not belong to its disk any more: to be done before its
- * guest runs, which writes to that disk.
+ * Records, on the disk itself, that the saved memory no longer matches the instance's disk. Call it before the guest runs,
+ * because the guest writes to that disk.
  */
 export async function forgetMemory(emulator: Emulator, { record, before }: Launched): Promise<void> {
   for (const each of [record, before]) {
     if (!each?.memory) continue;
     delete each.memory;
-    each.ended = { how: "crashed", at: new Date().toISOString() }; // what it is if this start fails
+    each.ended = { how: "crashed", at: new Date().toISOString() }; // its state if this start fails
   }
   await writeRecord(emulator, record, { sync: true });
 }
 
-/** Lets a guest that is up run on, on its own. From now on its disk is the user's. */
+/** Leaves a running guest on its own. From now on its disk is the user's. */
 export async function handOver(emulator: Emulator, { qemu, record }: Launched): Promise<void> {
   record.phase = "running";
   record.isDiskKept = true;

@@ -6,11 +6,11 @@ import { sleep } from "../base/wait.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { instancePath } from "../instance/channels.ts";
 
-/** What to show of the console. */
+/** Which part of the console to show. */
 export interface LogOptions {
-  /** At most so many of its last lines; all unless told. */
+  /** The most lines to show, counted from the end; all by default. */
   lines?: number;
-  /** Go on with what the guest prints, also after the next start, until the emulator's signal aborts. */
+  /** Continue with new output, also after the next start, until the emulator's signal aborts. */
   follow?: boolean;
 }
 
@@ -23,11 +23,11 @@ const NEWLINE = 0x0a;
  *
  * Needs read permission for the home.
  *
- * @param emulator Which, from {@linkcode openEmulator}.
- * @param options How many lines, and whether to go on.
- * @returns The bytes as the guest has printed them, in pieces of at most 64 KiB.
- * @throws {HotbootError} when the instance has never been started.
- * @throws The reason of the emulator's signal, when that aborts while it follows.
+ * @param emulator The emulator, from {@linkcode openEmulator}.
+ * @param options How many lines, and whether to follow.
+ * @returns The bytes as the guest printed them, in pieces of at most 64 KiB.
+ * @throws {HotbootError} if the instance has never been started.
+ * @throws The reason of the emulator's signal, if it aborts while following.
  *
  * @example
  * ```ts
@@ -49,7 +49,7 @@ export async function* logs(emulator: Emulator, options: LogOptions = {}): Async
       await sleep(FOLLOW_INTERVAL_MS, emulator.signal);
       const now = await Deno.stat(path).catch(() => undefined);
       const position = await file.seek(0, Deno.SeekMode.Current);
-      if (now && (now.ino !== inode || now.size < position)) { // a new start has made a new log, or emptied this one
+      if (now && (now.ino !== inode || now.size < position)) { // a new start made a new log, or emptied this one
         file.close();
         file = await openLog(path);
         inode = now.ino;
@@ -65,11 +65,11 @@ async function openLog(path: string): Promise<Deno.FsFile> {
     return await Deno.open(path);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new HotbootError(`there is no console log at ${path}: the instance has not been started yet`);
+    throw new HotbootError(`no console log at ${path}: the instance has never been started; 'hotboot start' starts it`);
   }
 }
 
-/** Where the last `lines` lines begin, found from the end, so that a long log costs no more than a short one. */
+/** Where the last `lines` lines begin. Searches from the end, so that a long log costs no more than a short one. */
 async function startOfLastLines(file: Deno.FsFile, lines = Infinity): Promise<number> {
   const { size } = await file.stat();
   if (lines === Infinity) return 0;
@@ -80,7 +80,7 @@ async function startOfLastLines(file: Deno.FsFile, lines = Infinity): Promise<nu
     const start = Math.max(0, end - BLOCK);
     const got = await readAt(file, start, buffer.subarray(0, end - start));
     for (let at = got - 1; at >= 0; at--) {
-      const isLast = start + at === size - 1; // the newline that ends the last line begins no further one
+      const isLast = start + at === size - 1; // the newline after the last line starts no new one
       if (buffer[at] === NEWLINE && !isLast && ++newlines === lines) return start + at + 1;
     }
   }

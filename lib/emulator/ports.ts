@@ -1,11 +1,11 @@
-/** The host's ports that a start needs. */
+/** The host ports that a start needs. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { readRecord } from "../instance/record.ts";
 import { instanceNames } from "../instance/users.ts";
 
-/** @throws {HotbootError} naming the first of the profile's ports that cannot be listened on, and who has it. */
+/** @throws {HotbootError} with the first of the profile's ports that cannot be listened on, and who uses it. */
 export async function requireFreePorts(emulator: Emulator): Promise<void> {
   for (const [name, { host, variable }] of Object.entries(emulator.profile.ports)) {
     try {
@@ -13,7 +13,7 @@ export async function requireFreePorts(emulator: Emulator): Promise<void> {
     } catch (error) {
       const why = error instanceof Deno.errors.AddrInUse
         ? await whoHas(emulator, host)
-        : `cannot be listened on (${messageOf(error)}): make that possible`;
+        : `cannot be listened on (${messageOf(error)}): fix that`;
       const change = variable ? `set ${variable} to another` : `change ports.${name}.host in the profile`;
       throw new HotbootError(`port ${host} ('${name}') ${why}, or ${change}`);
     }

@@ -1,4 +1,4 @@
-/** From a config file on the host to a project in the guest's services, and its keys. */
+/** Makes a project in the guest's services from a config file on the host, and gets its keys. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import { fill } from "../base/fill.ts";
@@ -8,25 +8,25 @@ import { redact, type Secrets } from "../profile/secrets.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { runningValues } from "./running_values.ts";
 
-/** What a service has answered of a project, by the names of the answer's fields. Some of it is secret. */
+/** A service's answer about a project, by field name. Some of it is secret. */
 export type ProjectAnswer = Record<string, string | number | boolean>;
 
 const DEFAULT_TIMEOUT_S = 30;
 const LONGEST_SHOWN = 500;
 
 /**
- * Has the running guest make a project of a config file, as the profile's `project` says, and gives what it answers.
+ * Makes the running guest create a project from a config file, as the profile's `project` says, and returns the answer.
  *
  * Needs read permission for the file and the home, and net permission for the instance's sockets and the profile's ports
  * on 127.0.0.1.
  *
- * @param emulator Which, from {@linkcode openEmulator}.
- * @param configFile The file's path on the host. The guest is told the absolute one, with symbolic links followed: those
- * lead elsewhere where the guest has the host's files.
- * @returns The fields that the profile names. Keys are among them, so they should go nowhere but where they are used.
- * @throws {HotbootError} when the profile has no `project`, there is no such file, the instance does not run, or the
- * service refuses. What it said is in the message, without the instance's secrets; the instance runs on.
- * @throws The reason of the emulator's signal, when that aborts.
+ * @param emulator The emulator, from {@linkcode openEmulator}.
+ * @param configFile The file's path on the host. The guest gets the absolute path, with symbolic links resolved, because
+ * links lead elsewhere where the guest has the host's files.
+ * @returns The fields that the profile names. They include keys, so pass them on only to where they are used.
+ * @throws {HotbootError} if the profile has no `project`, there is no such file, the instance does not run, or the service
+ * refuses. The message contains its answer, without the instance's secrets; the instance keeps running.
+ * @throws The reason of the emulator's signal, if it aborts.
  *
  * @example
  * ```ts
@@ -71,24 +71,24 @@ export async function openProject(emulator: Emulator, configFile: string): Promi
 /**
  * The absolute path of a config file.
  *
- * @throws {HotbootError} when there is none, or the profile can do nothing with it.
+ * @throws {HotbootError} if there is no such file, or the profile has no use for it.
  */
 export async function requireConfigFile({ profile }: Emulator, path: string): Promise<string> {
   if (!profile.project) {
-    throw new HotbootError(`profile '${profile.name}' makes no projects of config files: it has no 'project'`);
+    throw new HotbootError(`profile '${profile.name}' cannot use a config file: it has no 'project'`);
   }
   try {
     const { isFile } = await Deno.stat(path);
-    if (!isFile) throw new HotbootError(`the config file ${path} is no file`);
+    if (!isFile) throw new HotbootError(`${path} is not a file: name a config file`);
     return await Deno.realPath(path);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) throw new HotbootError(`there is no config file at ${path}`);
+    if (error instanceof Deno.errors.NotFound) throw new HotbootError(`the config file ${path} does not exist`);
     throw error;
   }
 }
 
 function failure(file: string, why: string): HotbootError {
-  return new HotbootError(`no project was made of ${file}: ${why}`);
+  return new HotbootError(`could not make a project from ${file}: ${why}`);
 }
 
 function readAnswer(
@@ -105,12 +105,12 @@ function readAnswer(
   try {
     value = JSON.parse(body);
   } catch {
-    throw failure(file, `what '${port}' answered is no JSON`);
+    throw failure(file, `the answer of '${port}' is not JSON`);
   }
   return Object.fromEntries(fields.map((field) => {
     const found = Object.hasOwn(Object(value), field) ? (value as Record<string, unknown>)[field] : undefined;
     if (!["string", "number", "boolean"].includes(typeof found)) {
-      throw failure(file, `what '${port}' answered lacks '${field}'`);
+      throw failure(file, `the answer of '${port}' lacks '${field}'`);
     }
     return [field, found as string | number | boolean];
   }));

@@ -1,5 +1,5 @@
 /**
- * Removing what is of no use any more: stale snapshots, and what killed commands have left.
+ * Removes what nobody needs any more: stale snapshots, and leftovers of killed commands.
  *
  * @module
  */
@@ -15,35 +15,35 @@ import { listSnapshots, removeSnapshots, sizeOnDisk, snapshotKeys } from "./snap
 export interface Pruned {
   /** Its path. */
   path: string;
-  /** What it is, and why it is of no use. */
+  /** What it is, and why nobody needs it. */
   why: string;
-  /** What it takes on the disk, in bytes. */
+  /** What it takes on disk, in bytes. */
   bytes: number;
 }
 
-/** What pruning found. */
+/** The result of pruning. */
 export interface PruneResult {
-  /** What was removed, or, when it was only to be looked for, is there. */
+  /** What was removed, or would be in a dry run. */
   removed: Pruned[];
-  /** The room that it gave or would give, in bytes. */
+  /** The space that this freed or would free, in bytes. */
   bytes: number;
 }
 
-/** What nobody has written to for so long is nobody's who writes a small file at this moment. */
+/** A small file that nobody wrote to for this long, in milliseconds, is not being written now. */
 const ABANDONED_MS = 3_600_000;
 
 /**
- * Removes the emulator's snapshots that are stale, because they cannot be resumed here or are older than the newest that
- * can; and, of all profiles, what commands have left that were killed while they captured, imported, pulled or built. A
- * download that can go on stays, and so does all that an instance uses, that another command works on, or that
- * cannot be judged because the image or QEMU is missing.
+ * Removes the emulator's stale snapshots, which cannot be resumed here or are older than the newest that can; and, for all
+ * profiles, the leftovers of commands that were killed while they captured, imported, pulled or built. Keeps downloads that
+ * can be continued, everything that an instance uses or another command works on, and snapshots that cannot be judged because
+ * the image or QEMU is missing.
  *
- * Needs read and write permission for the home, and beside that the same permissions as {@linkcode listSnapshots}.
+ * Needs read and write permission for the home, and the permissions of {@linkcode listSnapshots}.
  *
- * @param emulator Which, from {@linkcode openEmulator}.
- * @param options `dryRun`: remove nothing, and say what would be.
- * @returns What was removed, or would be, and the room that it takes.
- * @throws The reason of the emulator's signal, when that aborts.
+ * @param emulator The emulator, from {@linkcode openEmulator}.
+ * @param options `dryRun`: remove nothing, only report.
+ * @returns What was removed, or would be, and the space that it takes.
+ * @throws The reason of the emulator's signal, if it aborts.
  *
  * @example
  * ```ts
@@ -89,7 +89,7 @@ async function pruneStale(emulator: Emulator, dryRun: boolean): Promise<Pruned[]
   return pruned;
 }
 
-/** Removes them from the directory, unless whoever works there holds the lock. */
+/** Removes them from the directory, unless another command holds the lock. */
 async function pruneFiles(
   emulator: Emulator,
   dryRun: boolean,
@@ -117,18 +117,18 @@ async function removeAll(dryRun: boolean, directory: string, leftovers: string[]
     const size = await sizeOnDisk(path);
     if (!size) continue;
     if (!dryRun) await Deno.remove(path, { recursive: true });
-    pruned.push({ path, why: "what a killed command has left", bytes: size.bytes });
+    pruned.push({ path, why: "left by a killed command", bytes: size.bytes });
   }
   return pruned;
 }
 
-/** What was to become images or their descriptions, by the images' names. */
+/** Unfinished images and descriptions, by the images' names. */
 async function imageLeftovers({ home }: Emulator): Promise<Map<string, string[]>> {
   const found = new Map<string, string[]>();
   for (const name of await names(home.images)) {
     const [, made] = name.match(/^\.tmp-(.+-(?:amd64|arm64))-[0-9a-f-]{36}$/) ?? [];
     const [, described] = replacedName(name)?.match(/^(.+-(?:amd64|arm64))\.json$/) ?? [];
-    // Descriptions are corrected without the lock, too.
+    // Descriptions are also rewritten without the lock.
     const isOver = made !== undefined || (described !== undefined && await isAbandoned(`${home.images}/${name}`));
     const key = made ?? described;
     if (key !== undefined && isOver) found.set(key, [...found.get(key) ?? [], name]);
@@ -136,7 +136,7 @@ async function imageLeftovers({ home }: Emulator): Promise<Map<string, string[]>
   return found;
 }
 
-/** What was to become a file of the cache; there is no lock. */
+/** Unfinished files of the cache, which has no lock. */
 async function cacheLeftovers({ home }: Emulator): Promise<string[]> {
   const found: string[] = [];
   for (const name of await names(home.cache)) {

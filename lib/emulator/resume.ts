@@ -1,4 +1,4 @@
-/** Resuming a snapshot. */
+/** Resumes a snapshot. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import type { Timeline } from "../base/timeline.ts";
@@ -18,9 +18,9 @@ import { freshDisk, launch } from "./launch.ts";
 import { finish, type StartOptions, type StartResult } from "./start_result.ts";
 
 /**
- * Resumes a snapshot or a checkpoint that fits, and returns when all health checks are green and its new secrets are proven.
+ * Resumes a snapshot or a checkpoint that fits. Returns when all health checks pass and its new secrets are proven.
  *
- * @throws {UnusableSnapshot} when it will never resume here; {HotbootError} when it did not.
+ * @throws {UnusableSnapshot} if it will never resume here; {HotbootError} if it failed this time.
  */
 export async function resume(
   emulator: Emulator,
@@ -50,7 +50,7 @@ export async function resume(
     "process",
     () => launch(emulator, setup, { memory, disk, origin: "resume", snapshot: manifest.id }),
   ).catch(async (error) => {
-    await opened; // damage explains more than what QEMU says about it
+    await opened; // damage explains more than QEMU's message
     throw error;
   });
   await using _machine = launched;
@@ -69,19 +69,19 @@ export async function resume(
       const why = `${messageOf(error)} (QEMU: ${await qemu.reason()})`;
       const version = manifest.identity["QEMU version"];
       if (version === setup.qemu.version) throw new HotbootError(why);
-      throw new UnusableSnapshot(`QEMU ${setup.qemu.version} does not take what QEMU ${version} has captured: ${why}`);
+      throw new UnusableSnapshot(`QEMU ${setup.qemu.version} does not accept what QEMU ${version} captured: ${why}`);
     }
   });
   await whileAlive(emulator, qemu, async (emulator) => {
     const sleeper = { guest: manifest.guest, resumedAt: Date.now(), hooks: profile.hooks?.afterResume, secrets };
-    const running = qemu.qmp.execute("cont", {}, { signal }); // the guest runs well before QEMU comes to answer
+    const running = qemu.qmp.execute("cont", {}, { signal }); // the guest runs well before QEMU answers
     await Promise.all([running, wakeAndProve(emulator, record, sleeper, timeline, profile.timeouts.resume)]);
     await giveShare(emulator, qemu.qmp, timeline);
   });
   return await finish(emulator, launched, timeline, secrets);
 }
 
-/** Gets ready to load it, once all of the snapshot's files have been found to be what was captured. */
+/** Checks all of the snapshot's files against the capture, and prepares to load them. */
 async function openState(
   { directory, manifest }: Snapshot,
   engine: SnapshotEngine,

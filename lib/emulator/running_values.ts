@@ -1,4 +1,4 @@
-/** What the profile's variables stand for while an instance runs. */
+/** The values of the profile's variables while an instance runs. */
 
 import { secretsInEffect } from "../guest/rotate.ts";
 import type { Emulator } from "../instance/emulator.ts";
@@ -8,17 +8,17 @@ import { portsNow } from "../instance/urls.ts";
 import { portValue } from "../profile/references.ts";
 import { type Secrets, secretValue } from "../profile/secrets.ts";
 
-/** An instance that runs, and what variables stand for in it. */
+/** A running instance, and the values of variables in it. */
 export interface RunningValues {
   /** Its record. */
   record: InstanceRecord;
   /** The secrets in effect. */
   secrets: Secrets;
-  /** What `ports.NAME.host`, `ports.NAME.guest` and `secret.NAME` stand for. */
+  /** The values of `ports.NAME.host`, `ports.NAME.guest` and `secret.NAME`. */
   value(variable: string): string | undefined;
 }
 
-/** @throws {HotbootError} when the instance does not run. */
+/** @throws {HotbootError} if the instance does not run. */
 export async function runningValues(emulator: Emulator): Promise<RunningValues> {
   await using up = await requireUp(emulator);
   const { record } = up;

@@ -1,5 +1,5 @@
 /**
- * The snapshots that there are: listed, removed and verified.
+ * Lists, removes and verifies snapshots.
  *
  * @module
  */
@@ -16,48 +16,47 @@ import { removeUnusedLayers } from "../instance/layers.ts";
 import { dropUser, nameOfUser, type SnapshotUser, usersOfSnapshots } from "../instance/users.ts";
 import { fileFault, judgeOf, type Verdict } from "./compatibility.ts";
 
-/** A snapshot as it is listed. */
+/** A snapshot in the list. */
 export interface SnapshotInfo {
   /** Its id; ids sort by time. */
   id: string;
-  /** What its user calls it: a checkpoint. */
+  /** A checkpoint's name. */
   name?: string;
-  /** The name of the profile that it is of. */
+  /** The name of its profile. */
   profile: string;
   /** The guest's architecture. */
   arch: Arch;
-  /** How its RAM is kept; absent when its manifest cannot be read. */
+  /** How it stores RAM; absent if its manifest cannot be read. */
   engine?: SavedBy;
-  /** When it was captured, ISO 8601; absent likewise. */
+  /** When it was captured, ISO 8601; absent if its manifest cannot be read. */
   created?: string;
-  /** What its files take on the disk, in bytes. */
+  /** What its files take on disk, in bytes. */
   bytes: number;
-  /** The sum of its files' sizes, in bytes: RAM that was never used takes no room. */
+  /** The sum of its files' sizes, in bytes: RAM that was never used takes no space. */
   apparentBytes: number;
   /** The instances that use it. */
   usedBy: SnapshotUser[];
   /**
-   * Whether it can be resumed here. `unknown` when that cannot be told: it is of another profile than the emulator's,
-   * or its image or QEMU is missing.
+   * Whether it can be resumed here. `unknown` if that cannot be judged: it is of another profile than the emulator's, or its
+   * image or QEMU is missing.
    */
   state: "usable" | "unusable" | "unknown";
-  /** Why, unless it is usable: what differs, or what is damaged. */
+  /** The reason, unless it is usable: what differs, or what is damaged. */
   why?: string;
 }
 
 /**
- * Lists the emulator's snapshots, the newest first: that one is what {@linkcode start} resumes. Its checkpoints come after
- * them. Nothing is built, pulled
- * or changed, and of large files only some pages are read.
+ * Lists the emulator's snapshots, newest first: {@linkcode start} resumes the first. Its checkpoints follow. Builds, pulls and
+ * changes nothing, and reads only some pages of large files.
  *
- * Needs read permission for the home, and write permission for its `cache`; run permission for QEMU, which is asked what it
- * is, with env permission for `PATH` and `HOTBOOT_ACCEL` and read permission for the directories of `PATH`;
+ * Needs read permission for the home, and write permission for its `cache`; run permission for QEMU, to ask for its version
+ * and features, with env permission for `PATH` and `HOTBOOT_ACCEL` and read permission for the directories of `PATH`;
  * net permission for the sockets of instances; sys permission for `osUptime`.
  *
- * @param emulator Which, from {@linkcode openEmulator}.
+ * @param emulator The emulator, from {@linkcode openEmulator}.
  * @param options `all`: those of all profiles and architectures in the home.
- * @returns One of each; what is wrong with it is in it. None where there is no home yet.
- * @throws The reason of the emulator's signal, when that aborts.
+ * @returns One entry each, with what is wrong with the snapshot. Empty if there is no home yet.
+ * @throws The reason of the emulator's signal, if it aborts.
  *
  * @example
  * ```ts
@@ -94,9 +93,9 @@ export async function listSnapshots(emulator: Emulator, options: { all?: boolean
   return found;
 }
 
-const OTHER_PROFILE: Verdict = { state: "unknown", why: "it is of another profile: look with --profile" };
+const OTHER_PROFILE: Verdict = { state: "unknown", why: "it belongs to another profile: add --profile" };
 
-/** `undefined` for one that has been removed at this moment. */
+/** `undefined` if the snapshot was just removed. */
 async function describe(directory: string, judge: (manifest: Manifest) => Verdict | Promise<Verdict>) {
   const sizes = await sizeOnDisk(directory);
   if (!sizes) return undefined;
@@ -116,7 +115,7 @@ async function describe(directory: string, judge: (manifest: Manifest) => Verdic
   }
 }
 
-/** The names of images that this home has, or has had, snapshots of. */
+/** The names of images that this home has, or had, snapshots of. */
 export async function snapshotKeys({ home }: Emulator): Promise<string[]> {
   const entries = await Array.fromAsync(Deno.readDir(`${home.root}/snapshots`)).catch((error) => {
     if (error instanceof Deno.errors.NotFound) return [];
@@ -126,7 +125,7 @@ export async function snapshotKeys({ home }: Emulator): Promise<string[]> {
     .sort();
 }
 
-/** What a file, or all that is below a directory, takes on the disk, and the sum of the sizes; `undefined` when it is gone. */
+/** What a file, or everything below a directory, takes on disk, and the sum of the sizes; `undefined` if it is gone. */
 export async function sizeOnDisk(path: string): Promise<{ bytes: number; apparentBytes: number } | undefined> {
   const found = await Deno.lstat(path).catch(() => undefined);
   if (!found) return undefined;
@@ -138,32 +137,32 @@ export async function sizeOnDisk(path: string): Promise<{ bytes: number; apparen
       sum.apparentBytes += isFile ? size : 0;
     }
   } catch {
-    // it is being removed, or somebody else's: this is what could be seen
+    // it is being removed, or unreadable: count what was seen
   }
   return sum;
 }
 
 /**
- * The snapshot that a person means.
+ * The snapshot that the user means.
  *
- * @param ids All there are, the oldest first.
- * @param prefix The beginning of its id; none: the newest.
- * @throws {HotbootError} when there is none, or several begin like that.
+ * @param ids All ids, oldest first.
+ * @param prefix The beginning of its id; the newest by default.
+ * @throws {HotbootError} if none begins like that, or several do.
  */
 export function findId(ids: string[], prefix: string | undefined, profile: string): string {
-  if (prefix === "") throw new HotbootError("an id of a snapshot is empty: name the beginning of one");
+  if (prefix === "") throw new HotbootError("the snapshot id is empty: type the beginning of an id");
   const found = prefix === undefined ? ids.slice(-1) : ids.filter((id) => id.startsWith(prefix));
   if (found.length === 1) return found[0];
   if (found.length > 1) {
     throw new HotbootError(`${found.length} snapshots of '${profile}' begin with '${prefix}': ${found.join(", ")}`);
   }
   if (ids.length > 0) {
-    throw new HotbootError(`'${profile}' has no snapshot '${prefix}': 'hotboot snapshot ls' lists what there is`);
+    throw new HotbootError(`'${profile}' has no snapshot '${prefix}': 'hotboot snapshot ls' lists them`);
   }
   throw new HotbootError(`'${profile}' has no snapshot: 'hotboot start' or 'hotboot capture' makes one`);
 }
 
-/** One of the emulator's snapshots, by the beginning of its id; none: the newest. @throws {HotbootError} */
+/** One of the emulator's snapshots, by the beginning of its id; the newest by default. @throws {HotbootError} */
 export async function findSnapshot(emulator: Emulator, prefix?: string): Promise<Snapshot> {
   const root = emulator.home.snapshots(imageKey(emulator));
   const directory = `${root}/${findId(await snapshotIds(root), prefix, emulator.profile.name)}`;
@@ -174,14 +173,14 @@ export async function findSnapshot(emulator: Emulator, prefix?: string): Promise
 export type RemoveOptions = { ids: string[] } | { all: true };
 
 /**
- * Removes snapshots of the emulator: all that are named, or, when anything speaks against one of them, none.
+ * Removes snapshots of the emulator: all that are named, or none if one of them cannot be removed.
  *
  * Needs read and write permission for the home; net permission for the sockets of instances.
  *
- * @param emulator Which, from {@linkcode openEmulator}.
- * @param options Which.
- * @returns Their ids, and how much room that has given, in bytes.
- * @throws {HotbootError} when there is no such snapshot, several have such an id, or an instance uses it.
+ * @param emulator The emulator, from {@linkcode openEmulator}.
+ * @param options Which snapshots.
+ * @returns Their ids, and the space that this freed, in bytes.
+ * @throws {HotbootError} if there is no such snapshot, several ids begin like that, or an instance uses it.
  *
  * @example
  * ```ts
@@ -231,30 +230,30 @@ function nameOf(checkpoints: SavedCheckpoint[], id: string): string {
   return checkpoints.find(({ manifest }) => manifest.id === id)?.manifest.checkpoint.name ?? id;
 }
 
-/** What verifying found, of a snapshot that is sound. */
+/** The result of verifying a sound snapshot. */
 export interface VerifyResult {
   /** The snapshot's id. */
   snapshot: string;
   /** Its files: their sizes in bytes, and SHA-256 in hex. */
   files: Record<string, { size: number; sha256: string }>;
   /**
-   * True when there were no digests yet to compare all of the files with: their sizes and samples are right, and their
-   * digests have been written down for the next time.
+   * True if there were no digests of all files to compare with: their sizes and samples are right, and their digests are now
+   * stored for the next time.
    */
   recorded: boolean;
 }
 
 /**
- * Reads all of a snapshot, and compares it with what was captured: the manifest, the sizes, the sampled pages, and each
- * file's SHA-256.
+ * Reads all of a snapshot, and compares it with the capture: the manifest, the sizes, the sampled pages, and each file's
+ * SHA-256.
  *
  * Needs read permission for the home; write permission too, the first time; sys permission for `osUptime`.
  *
- * @param emulator Which, from {@linkcode openEmulator}.
- * @param prefix The beginning of its id; none: the newest.
- * @returns What it has found, of a snapshot that is sound.
- * @throws {HotbootError} when there is no such snapshot, or naming the first fault.
- * @throws The reason of the emulator's signal, when that aborts.
+ * @param emulator The emulator, from {@linkcode openEmulator}.
+ * @param prefix The beginning of its id; the newest by default.
+ * @returns What it found, for a sound snapshot.
+ * @throws {HotbootError} if there is no such snapshot, or with the first fault.
+ * @throws The reason of the emulator's signal, if it aborts.
  *
  * @example
  * ```ts
@@ -268,7 +267,7 @@ export async function verifySnapshot(emulator: Emulator, prefix?: string): Promi
   const { report, signal } = emulator;
   const { directory, manifest } = await findSnapshot(emulator, prefix);
   const damaged = (why: string) => new UnusableSnapshot(`snapshot ${manifest.id} is damaged: ${why}`, why);
-  // Nothing that it was captured on matters here, only whether the host has gone down too early.
+  // The machine of the capture does not matter here, only whether the host went down too early.
   const fault = difference({ ...manifest, identity: {} }, {}) ?? await fileFault(directory, manifest);
   if (fault) throw damaged(fault);
 
@@ -281,7 +280,7 @@ export async function verifySnapshot(emulator: Emulator, prefix?: string): Promi
       report.progress(`verify ${manifest.id}`, done += count, total);
     });
     if (sha256 !== undefined && sha256 !== digests[name]) {
-      throw damaged(`its file '${name}' has other content than was captured`);
+      throw damaged(`its file '${name}' differs from what was captured`);
     }
   }
   const recorded = entries.some(([, { sha256 }]) => sha256 === undefined);

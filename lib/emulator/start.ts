@@ -1,4 +1,4 @@
-/** Bringing an emulator up, the fastest way that is right. */
+/** Brings an emulator up, the fastest way that is right. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import { Timeline } from "../base/timeline.ts";
@@ -22,24 +22,23 @@ import { beUp } from "./up.ts";
 export type { StartOptions, StartResult };
 
 /**
- * Starts the emulator and returns when all its health checks are green: by resuming its snapshot or, where that is
- * impossible, by a cold boot, after which the reason has been reported. The first start obtains the image and
- * captures a snapshot. An instance that was suspended goes on where it was; one that was shut down, or whose QEMU has
- * ended by itself, boots its own disk. QEMU lives on when this program ends. Of an instance that runs already it is seen that
- * it is healthy, and has its own secrets and its share.
+ * Starts the emulator, and returns when all its health checks pass. It resumes the emulator's snapshot; if that is
+ * impossible, it reports the reason and boots. The first start gets the image and captures a snapshot. A suspended instance
+ * continues; one that was shut down, or whose QEMU ended by itself, boots its own disk. If the instance runs already, start
+ * checks that it is healthy and has its own secrets and its share. QEMU keeps running when this program ends.
  *
- * Needs run permission for QEMU, and env permission for `PATH` and `HOTBOOT_ACCEL`, which say where it is and how it is to
- * run; read permission for the directories of `PATH`; net permission for the profile's ports on 127.0.0.1
- * and the instance's sockets; read and write permission for the home; sys permission for `osUptime`. Where there is no
- * image yet, also what {@linkcode pull} needs or, if the profile names no release, {@linkcode build}.
+ * Needs run permission for QEMU, and env permission for `PATH` and `HOTBOOT_ACCEL`, which say where QEMU is and how to run
+ * it; read permission for the directories of `PATH`; net permission for the profile's ports on 127.0.0.1
+ * and the instance's sockets; read and write permission for the home; sys permission for `osUptime`. If there is no image
+ * yet, also what {@linkcode pull} needs or, if the profile names no release, {@linkcode build}.
  *
- * @param emulator Which, from {@linkcode openEmulator}.
- * @param options Which of the ways to take, if not the fastest that is right.
+ * @param emulator The emulator, from {@linkcode openEmulator}.
+ * @param options Which way to take, if not the fastest that is right.
  * @returns Where its services are, how it was started, and where the time went.
- * @throws {HotbootError} when a port is taken, there is no QEMU or image, the instance is of another profile, or the guest
- * does not become healthy within the profile's `timeouts` (seconds), or its new secrets do not take effect. What the
- * instance has kept is still there then.
- * @throws The reason of the emulator's signal, when that aborts. The machine is ended then.
+ * @throws {HotbootError} if a port is taken, there is no QEMU or image, the instance belongs to another profile, the guest
+ * does not become healthy within the profile's `timeouts` (seconds), or its new secrets do not take effect. The instance's
+ * disk and memory are still there then.
+ * @throws The reason of the emulator's signal, if it aborts. The machine is ended then.
  *
  * @example
  * ```ts
@@ -56,7 +55,7 @@ export async function start(emulator: Emulator, options: StartOptions = {}): Pro
   return result;
 }
 
-/** The same for `run`: what it starts is wanted until the last such command ends. */
+/** The same for `run`: what it starts is needed until the last such command ends. */
 export async function startForRun(emulator: Emulator, options: StartOptions): Promise<StartResult> {
   using _lock = await lockInstance(emulator);
   const result = await startLocked(emulator, options);
@@ -85,7 +84,7 @@ async function startLocked(emulator: Emulator, options: StartOptions): Promise<S
     case "paused": {
       const crash = await crashOf(emulator, state);
       if (crash === undefined) return await beUp(emulator, state);
-      report.warn(`the guest has crashed (${crash})`);
+      report.warn(`the guest crashed (${crash})`);
       await endCrashed(emulator, state);
       return await startLocked(emulator, options);
     }
@@ -94,7 +93,7 @@ async function startLocked(emulator: Emulator, options: StartOptions): Promise<S
       return await startFresh(emulator, timeline, options);
     case "crashed":
       report.warn(
-        `QEMU of instance '${emulator.instance}' has ended by itself: its disk is booted, as after a power cut`,
+        `QEMU of instance '${emulator.instance}' ended by itself: booting its disk, as after a power cut`,
       );
   }
   await requireFreePorts(emulator);
@@ -134,7 +133,7 @@ async function startFresh(emulator: Emulator, timeline: Timeline, options: Start
   return await captureAndResume(emulator, setup, timeline, options, notResumed);
 }
 
-/** There is no snapshot, or none that will ever resume: the cold boot that is needed now can as well be captured. */
+/** There is no snapshot that will ever resume, so a cold boot is needed, and can be captured as well. */
 async function captureAndResume(
   emulator: Emulator,
   setup: Setup,
@@ -146,7 +145,7 @@ async function captureAndResume(
   const { captureStopped } = await import("./capture.ts");
   const captured = await captureStopped(emulator, setup, timeline, options).catch((error) => {
     signal.throwIfAborted();
-    if (error instanceof GuestFault || options.noFallback) throw error; // which would boot no better once more
+    if (error instanceof GuestFault || options.noFallback) throw error; // another boot would fail, too
     report.warn(`no snapshot was captured: ${messageOf(error)}`);
   });
   if (!captured) return await coldBoot(emulator, setup, timeline, options);

@@ -1,4 +1,4 @@
-/** A start's options, its end, and what it gives. */
+/** A start's options, its last step, and its result. */
 
 import type { Phase, Timeline } from "../base/timeline.ts";
 import { writeJson } from "../base/files.ts";
@@ -13,40 +13,40 @@ import { handOver, type Launched } from "./launch.ts";
 
 /** How to start. */
 export interface StartOptions {
-  /** Boot from the image, or from the disk that the instance has kept, and neither use nor make a snapshot. */
+  /** Boot from the image, or from the instance's own disk, and neither use nor make a snapshot. */
   cold?: boolean;
   /**
-   * Fail, instead of booting, when a snapshot is there and cannot be resumed, or none can be captured; and instead of booting
-   * by emulation, when the guest gets nowhere with hardware acceleration.
+   * Fail if a snapshot cannot be resumed or captured, where start would boot by default; and if the guest makes no progress
+   * with hardware acceleration, where it would boot with emulation.
    */
   noFallback?: boolean;
-  /** Make no snapshot where there is none that can be resumed. */
+  /** Make no snapshot if there is none that can be resumed. */
   noCapture?: boolean;
-  /** How RAM is to be saved; what the profile says, unless told. */
+  /** How to save RAM; the profile's engine by default. */
   engine?: Engine;
-  /** Start from this checkpoint, by its name or the beginning of its id; the instance must have kept nothing. */
+  /** Start from this checkpoint, given by its name or the beginning of its id. The instance must be stopped. */
   from?: string;
-  /** From a checkpoint: make no new secrets, but keep those that its guest has. */
+  /** With `from`: keep the checkpoint's secrets instead of making new ones. */
   keepSecrets?: boolean;
-  /** Make no new secrets: a fresh instance has the image's placeholders, which everybody knows. */
+  /** Make no new secrets: a fresh instance has the image's placeholders, which are public. */
   noRotation?: boolean;
 }
 
 /** A started emulator. */
 export interface StartResult {
-  /** How it was started; undefined when it ran already. */
+  /** How it was started; undefined if it ran already. */
   origin?: Origin;
-  /** The snapshot that its disk is on top of. */
+  /** The snapshot below its disk. */
   snapshot?: string;
-  /** The path of its `credentials.json`, where its secrets are; undefined when it has none of its own. */
+  /** The path of its `credentials.json`, with its secrets; undefined if it has none of its own. */
   credentials?: string;
   /** Where its services are, by the names of the profile's ports. */
   urls: Record<string, string>;
-  /** Where the time went; empty when it ran already. */
+  /** Where the time went; empty if it ran already. */
   timeline: Phase[];
 }
 
-/** Lets a guest that is up run on, on its own, with its secrets kept and nothing else. */
+/** Leaves a running guest on its own, and keeps its secrets. */
 export async function finish(
   emulator: Emulator,
   launched: Launched,
@@ -59,13 +59,13 @@ export async function finish(
   return describeStart(emulator, launched.record, timeline);
 }
 
-/** What has been started. */
+/** The result of a start. */
 export function describeStart(emulator: Emulator, record: InstanceRecord, timeline: Timeline): StartResult {
   const { origin, snapshot } = record;
   return { origin, snapshot, ...resultOf(emulator, record), timeline: timeline.phases };
 }
 
-/** The same without how. */
+/** The same without the origin. */
 export function resultOf(
   emulator: Emulator,
   record: InstanceRecord,

@@ -1,4 +1,4 @@
-/** What there is of an emulator, and how it does. */
+/** What exists of an emulator, and how it is doing. */
 
 import { attemptOnce } from "../base/attempts.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
@@ -15,27 +15,26 @@ import type { SavedBy } from "../snapshot/manifest.ts";
 import { newestSnapshot } from "../snapshot/store.ts";
 import type { PassedOver } from "../vm/accelerator.ts";
 
-/** How long services may take to say whose secrets are in effect. */
+/** How long services may take to show which secrets are in effect. */
 const PATIENCE_S = 3;
 
-/** What there is of an emulator. */
+/** What exists of an emulator. */
 export interface Status {
   /** The profile's name. */
   profile: string;
   /** The instance's name. */
   instance: string;
-  /** The profile that the instance is of, by its name, where there is an instance and that is another one. */
+  /** The instance's profile, if that is another one than the emulator's. */
   of?: string;
   /**
-   * A `suspended` one goes on with the next start; one that is `shut down` or `crashed` (its QEMU has ended by itself) boots
-   * its own disk again. `paused` is a machine whose CPUs stand still, `abandoned` what a killed command has left running,
-   * which the next start or stop ends. Of an `unresponsive` one QEMU does not answer; of a `damaged` one what is written down
-   * cannot be understood.
+   * `suspended` continues with the next start; `shut down` and `crashed` (its QEMU ended by itself) boot their own disk.
+   * `paused`: the CPUs stand still. `abandoned`: a killed command left it running, and the next start or stop ends it.
+   * `unresponsive`: its QEMU does not answer. `damaged`: its record cannot be read.
    */
   state: StateName;
-  /** What to know of the state, and what to do, where it is none to be content with. */
+  /** What to know about a state that needs attention, and what to do. */
   why?: string;
-  /** Of an instance that runs. */
+  /** Only for a running instance. */
   running?: {
     /** How it was started. */
     origin: Origin;
@@ -43,38 +42,38 @@ export interface Status {
     started: string;
     /** QEMU's process id. */
     pid?: number;
-    /** The snapshot that its disk is on top of. */
+    /** The snapshot below its disk. */
     snapshot?: string;
-    /** Whether its secrets are its own; absent where the profile has none. */
+    /** Whether its secrets are its own; absent if the profile has none. */
     secrets?: "rotated" | "placeholders";
     /** Where its services are. */
     urls: Record<string, string>;
-    /** For each health check whether it is green; none where it runs another profile than the emulator's. */
+    /** Whether each health check passes; empty if the instance runs another profile than the emulator's. */
     health: Record<string, boolean>;
-    /** Why its own secrets are no longer in effect, where a service has taken its placeholders back. */
+    /** Why its own secrets are no longer in effect, if a service has taken its placeholders back. */
     lostSecrets?: string;
   };
-  /** How QEMU runs guests here, as far as an earlier command has found out. */
+  /** How QEMU runs guests here, as far as an earlier command found out. */
   acceleration?: {
-    /** `kvm`, `hvf` or `tcg`, which emulates. */
+    /** `kvm`, `hvf`, or `tcg` for emulation. */
     accelerator: string;
     /** The hardware accelerator that is not used, and why. */
     passedOver?: PassedOver;
   };
   /** The image, if there is one, with when it was put in place (ISO 8601); `error` says what is wrong with it. */
   image?: { path: string; created: string; bytes: number; origin: ImageRecord["origin"] } | { error: string };
-  /** The newest snapshot, if there is one, with when it was captured (ISO 8601); `error` says why it is of no use. */
+  /** The newest snapshot, if there is one, with when it was captured (ISO 8601); `error` says why it cannot be used. */
   snapshot?: { id: string; created: string; engine: SavedBy } | { error: string };
 }
 
 /**
- * Looks at the emulator. Nothing is changed and nothing is waited for but the health checks' answers.
+ * Looks at the emulator. Changes nothing, and waits only for the health checks' answers.
  *
- * Needs read permission for the home, and env permission for `HOTBOOT_ACCEL`; for an instance that runs, net permission for its sockets and ports.
+ * Needs read permission for the home, and env permission for `HOTBOOT_ACCEL`; for a running instance, net permission for its sockets and ports.
  *
- * @param emulator Which, from {@linkcode openEmulator}.
- * @returns What there is. What is wrong with the instance, the image or the snapshot is in it, and nothing is thrown for that.
- * @throws The reason of the emulator's signal, when that aborts.
+ * @param emulator The emulator, from {@linkcode openEmulator}.
+ * @returns What exists. A fault of the instance, the image or the snapshot is part of the result, and not thrown.
+ * @throws The reason of the emulator's signal, if it aborts.
  *
  * @example
  * ```ts
@@ -103,7 +102,7 @@ export async function status(emulator: Emulator): Promise<Status> {
 
 async function describeInstance(emulator: Emulator): Promise<Pick<Status, "state" | "of" | "why" | "running">> {
   const state = await stateOf(emulator);
-  await state[Symbol.asyncDispose](); // QEMU serves one at a time, and what follows takes a while
+  await state[Symbol.asyncDispose](); // QEMU serves one client at a time, and the rest takes a while
   const crash = await crashOf(emulator, state);
   const record = "record" in state ? state.record : undefined;
   const why = crash === undefined ? whyOf(emulator, state) : whyCrashed(crash);
@@ -128,7 +127,7 @@ async function describeRunning(
   isRunning: boolean,
 ): Promise<Status["running"]> {
   const { profile, signal } = emulator;
-  const unanswered = (error: unknown) => { // which says nothing of the secrets, and may show in the health
+  const unanswered = (error: unknown) => { // says nothing about the secrets, and may show in the health
     signal.throwIfAborted();
     if (!(error instanceof HotbootError)) throw error;
     return undefined;
@@ -154,7 +153,7 @@ async function describeImage(emulator: Emulator): Promise<Status["image"]> {
     const image = await readImage(emulator, { look: "only" });
     if (!image && await hasUnknownImage(emulator)) {
       return {
-        error: `${imagePath(emulator, "disk")}, which hotboot has not put there: 'hotboot start' takes it over`,
+        error: `${imagePath(emulator, "disk")} was not put there by hotboot: 'hotboot start' adopts it`,
       };
     }
     if (!image) return undefined;

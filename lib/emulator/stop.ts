@@ -1,7 +1,7 @@
 /**
- * Ending an instance: suspended, shut down, or dropped.
+ * Ends an instance: suspends it, shuts it down, or drops it.
  *
- * A suspension that fails, or is interrupted, leaves a guest that runs on: see `suspend.ts`, which undoes it.
+ * A suspension that fails or is interrupted leaves the guest running: `suspend.ts` undoes it.
  */
 
 import { messageOf } from "../base/error.ts";
@@ -18,34 +18,34 @@ import { quit, requireOwn, settledState, stateOf, type Up } from "../instance/st
 /** How to stop. */
 export interface StopOptions {
   /**
-   * `suspend`, unless told: its memory, devices and disk are kept, and the next start goes on exactly there.
-   * `shutdown`: the guest shuts itself down; its disk is kept, and the next start boots it.
-   * `discard`: it is off at once, and all that it has kept is dropped.
+   * `suspend` (default): saves memory, devices and disk; the next start continues exactly there.
+   * `shutdown`: the guest shuts itself down; its disk stays, and the next start boots it.
+   * `discard`: switches it off at once, and drops its disk and memory.
    */
   how?: "suspend" | "shutdown" | "discard";
 }
 
-/** What ending an instance found. */
+/** The result of ending an instance. */
 export interface StopResult {
-  /** False when the instance did not run. */
+  /** False if the instance did not run. */
   stopped: boolean;
-  /** What it keeps for its next start, if anything. */
+  /** What the next start finds, if anything. */
   kept?: Ending;
 }
 
-/** A guest that has not shut itself down in this time is switched off. */
+/** A guest that does not shut itself down in this time is switched off. */
 const SHUTDOWN_MS = 60_000;
 
 /**
- * Stops the instance. No process but this instance's own QEMU is touched: it is asked for its uuid first, and then to end.
+ * Stops the instance. Touches no process but this instance's own QEMU: asks for its uuid first, and then tells it to end.
  *
  * Needs net permission for the instance's sockets, and read and write permission for the home.
  *
- * @param emulator Which, from {@linkcode openEmulator}.
- * @param options What is to be kept; all, unless told.
+ * @param emulator The emulator, from {@linkcode openEmulator}.
+ * @param options What to save; everything by default.
  * @returns Whether it ran, and what it keeps.
- * @throws {HotbootError} when it cannot be suspended (the guest runs on then), is of another profile, or QEMU does not answer.
- * @throws The reason of the emulator's signal, when that aborts. The guest runs on then.
+ * @throws {HotbootError} if it cannot be suspended (the guest runs on then), belongs to another profile, or QEMU does not answer.
+ * @throws The reason of the emulator's signal, if it aborts. The guest runs on then.
  *
  * @example
  * ```ts
@@ -60,12 +60,12 @@ export async function stop(emulator: Emulator, options: StopOptions = {}): Promi
   return await stopLocked(emulator, options);
 }
 
-/** The same for whoever holds the instance's lock. */
+/** The same for a caller that holds the instance's lock. */
 export async function stopLocked(emulator: Emulator, { how = "suspend" }: StopOptions): Promise<StopResult> {
   await using state = await settledState(emulator);
   switch (state.kind) {
     case "stopped":
-      await dropInstance(emulator); // what a start that was killed has left
+      await dropInstance(emulator); // leftovers of a killed start
       return { stopped: false };
     case "suspended":
     case "shut down":
@@ -81,7 +81,7 @@ export async function stopLocked(emulator: Emulator, { how = "suspend" }: StopOp
   }
   const crash = await crashOf(own, state);
   if (crash !== undefined) {
-    emulator.report.warn(`the guest has crashed (${crash}): only its disk is kept`);
+    emulator.report.warn(`the guest crashed (${crash}): only its disk is saved`);
     await endCrashed(own, state);
     return { stopped: true, kept: "crashed" };
   }
@@ -95,15 +95,15 @@ export async function stopLocked(emulator: Emulator, { how = "suspend" }: StopOp
 }
 
 /**
- * Drops the instance, and removes all that it has left, its console's log too. Images and snapshots stay. A QEMU that does
- * not answer is killed.
+ * Drops the instance, and removes all its files, including its console log. Images and snapshots stay. Kills a QEMU that does
+ * not answer.
  *
- * Needs net permission for the instance's sockets, and read and write permission for the home; run permission for Bash, for a
- * QEMU that does not answer.
+ * Needs net permission for the instance's sockets, and read and write permission for the home; run permission for Bash, to
+ * kill a QEMU that does not answer.
  *
- * @param emulator Which, from {@linkcode openEmulator}.
+ * @param emulator The emulator, from {@linkcode openEmulator}.
  * @returns Whether it ran.
- * @throws {HotbootError} when it is of another profile, or a QEMU that does not answer cannot be killed.
+ * @throws {HotbootError} if it belongs to another profile, or a QEMU that does not answer cannot be killed.
  *
  * @example
  * ```ts
@@ -148,10 +148,10 @@ async function shutDown(emulator: Emulator, { qmp, record }: Up): Promise<void> 
       signal.throwIfAborted();
       report.detail(`the guest agent: ${messageOf(error)}`);
     }
-    await qmp.execute("system_powerdown").catch(() => {}); // the button, for a guest without an agent
+    await qmp.execute("system_powerdown").catch(() => {}); // the power button, for a guest without an agent
     await within(qmp.closed, "the guest's shutdown", { timeoutMs: SHUTDOWN_MS, signal }).catch(async (error) => {
       signal.throwIfAborted();
-      report.warn(`${messageOf(error)}: it is switched off, as when the power goes`);
+      report.warn(`${messageOf(error)}: switching it off, as a power cut would`);
       await quit(qmp, signal);
     });
   } catch (error) {

@@ -1,4 +1,4 @@
-/** Suspending a guest: all that it has in memory goes to a file, and QEMU ends. Or the guest runs on. */
+/** Suspends a guest: saves its memory to a file and ends QEMU. If that fails, the guest runs on. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import { quiesce } from "../guest/quiesce.ts";
@@ -14,18 +14,18 @@ import { saveState } from "../snapshot/migration.ts";
 import { UnknownStream } from "../snapshot/stream.ts";
 import type { QmpClient } from "../vm/qmp.ts";
 
-/** QEMU's run state when all has been saved: its disk is given up, and `cont` takes it back. */
+/** QEMU's run state when everything is saved: QEMU has released the disk, and `cont` takes it back. */
 const ALL_SAVED = "postmigrate";
 
 /**
- * Suspends a guest that is up.
+ * Suspends a running guest.
  *
- * @throws {HotbootError} when that fails, or the signal's reason when it aborts. The guest runs on then.
+ * @throws {HotbootError} if that fails, or the signal's reason if it aborts. The guest runs on then.
  */
 export async function suspend(emulator: Emulator, up: Up): Promise<void> {
   const { signal, report } = emulator;
   const { qmp, record } = up;
-  await dropMemory(emulator); // what an earlier attempt has left
+  await dropMemory(emulator); // leftovers of an earlier attempt
   await writeRecord(emulator, { ...record, phase: "stopping" });
   try {
     await detachShare(emulator, qmp);
@@ -37,13 +37,13 @@ export async function suspend(emulator: Emulator, up: Up): Promise<void> {
     await runOn(emulator, up);
     signal.throwIfAborted();
     throw new HotbootError(
-      `not suspended, and the guest runs on: ${explained(error)}; 'hotboot stop --shutdown' keeps only its disk`,
+      `not suspended, the guest still runs: ${explained(error)}; 'hotboot stop --shutdown' saves only its disk`,
     );
   }
-  await quit(qmp); // from here on it is suspended, whatever the user wants by now
+  await quit(qmp); // it is suspended now: an abort comes too late
 }
 
-/** Saves it so that its RAM need not be read to go on; as one stream, where this QEMU's is not understood. */
+/** Saves it so that continuing need not read all RAM; as one stream if hotboot does not understand this QEMU's format. */
 async function saveMemory(emulator: Emulator, qmp: QmpClient): Promise<void> {
   const { report, signal } = emulator;
   const { migration } = await channelsOf(emulator);
@@ -54,7 +54,7 @@ async function saveMemory(emulator: Emulator, qmp: QmpClient): Promise<void> {
     await saveFlat(qmp, migration, { ram, devices }, ramBytes, { signal, onProgress });
   } catch (error) {
     if (!(error instanceof UnknownStream)) throw error;
-    report.detail(`the memory is saved as one stream, since QEMU's holds ${messageOf(error)}`);
+    report.detail(`saving the memory as one stream, because QEMU's contains ${messageOf(error)}`);
     await dropMemory(emulator);
     await saveState(qmp, "all", migration, devices, { signal });
   }
@@ -64,25 +64,27 @@ async function saveMemory(emulator: Emulator, qmp: QmpClient): Promise<void> {
 async function runOn(emulator: Emulator, { qmp, record }: Up): Promise<void> {
   await dropMemory(emulator);
   await writeRecord(emulator, { ...record, phase: "running" });
-  await qmp.execute("cont").catch((error) => emulator.report.warn(`the guest stands still: ${messageOf(error)}`));
+  await qmp.execute("cont").catch((error) =>
+    emulator.report.warn(`the guest could not be continued: ${messageOf(error)}`)
+  );
   await giveShare({ ...emulator, signal: new AbortController().signal }, qmp).catch((error) => {
-    emulator.report.warn(`the guest has not got the host's files any more: ${messageOf(error)}`);
+    emulator.report.warn(`the guest no longer has the host's files: ${messageOf(error)}`);
   });
 }
 
 function explained(error: unknown): string {
   const text = messageOf(error);
-  return /no space left|os error 28/i.test(text) ? `${text}: make room on the disk of hotboot's home` : text;
+  return /no space left|os error 28/i.test(text) ? `${text}: free some space on the disk of hotboot's home` : text;
 }
 
-/** Stops the guest, and says what is to be known of its clock when it goes on. */
+/** Stops the guest, and returns what is needed to correct its clock later. */
 async function stopGuest(emulator: Emulator, { qmp, kind }: Up): Promise<GuestState> {
   const clock = { clock: "nothing", clockOffsetMs: 0, reseeds: false } as const;
   if (kind === "paused") {
     if (await runStateOf(qmp) !== ALL_SAVED) {
-      return { ...clock, stoppedAt: Date.now(), frozen: [], notFrozen: [] }; // somebody has paused it
+      return { ...clock, stoppedAt: Date.now(), frozen: [], notFrozen: [] }; // somebody paused it
     }
-    await qmp.execute("cont"); // a stop was killed when all had been saved
+    await qmp.execute("cont"); // a stop was killed after everything was saved
   }
   const guest = await quiesce({ ...emulator, profile: { ...emulator.profile, freeze: [], hooks: {} } });
   const stopped = qmp.waitForEvent(({ event }) => event === "STOP", "QEMU ('stop')", { timeoutMs: 10_000 });

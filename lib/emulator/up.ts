@@ -1,4 +1,4 @@
-/** An instance that runs already, when somebody starts it: it is seen to be as it would be after a start. */
+/** Starting an instance that runs already: brings it to the state that a start would give. */
 
 import { HotbootError } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
@@ -12,14 +12,14 @@ import { profileDigest, writeRecord } from "../instance/record.ts";
 import { type Up, whyPaused } from "../instance/state.ts";
 import { resultOf, type StartResult } from "./start_result.ts";
 
-/** A disk that is still full stops the guest again within this time. */
+/** If the disk is still full, the guest stops again within this time. */
 const GOES_ON_MS = 500;
 
 /**
- * Has it go on if it was paused, and waits until it is healthy, with its own secrets in effect, a clock that is right, and its
+ * Continues the instance if it was paused. Waits until it is healthy, with its own secrets in effect, the right time, and its
  * share.
  *
- * @param state Is disposed of: QEMU's monitor is free for others as soon as possible.
+ * @param state Disposed of here: this frees QEMU's monitor for others as soon as possible.
  */
 export async function beUp(emulator: Emulator, state: Up): Promise<StartResult> {
   const { profile, report } = emulator;
@@ -31,7 +31,7 @@ export async function beUp(emulator: Emulator, state: Up): Promise<StartResult> 
   if (record.phase !== "running") await writeRecord(emulator, { ...record, phase: "running" });
   if (record.profileDigest !== undefined && record.profileDigest !== await profileDigest(profile)) {
     report.warn(
-      `profile '${profile.name}' has changed since instance '${emulator.instance}' was started, which it does not see: 'hotboot stop --discard' and 'hotboot start' make it anew`,
+      `profile '${profile.name}' has changed since instance '${emulator.instance}' was started, and the instance does not have the changes: 'hotboot stop --discard' and 'hotboot start' recreate it`,
     );
   }
   await trimSerialLog(emulator);
@@ -39,14 +39,14 @@ export async function beUp(emulator: Emulator, state: Up): Promise<StartResult> 
   await becomeHealthy(emulator, record.ports, profile.timeouts.resume);
   const lost = await lostSecrets(emulator, record, profile.timeouts.resume);
   if (lost) {
-    report.warn(`its own secrets were no longer in effect, and are put in again: ${lost}`);
+    report.warn(`its own secrets were no longer in effect, putting them in again: ${lost}`);
     await rotateAgain(emulator, record);
   }
   await restoreShare(emulator);
   return { ...resultOf(emulator, record), timeline: [] };
 }
 
-/** Has a guest go on whose CPUs stand still. @throws {HotbootError} when it cannot, with the reason. */
+/** Continues a guest whose CPUs stand still. @throws {HotbootError} if that fails, with the reason. */
 async function goOn(emulator: Emulator, { qmp, runState }: Extract<Up, { kind: "paused" }>): Promise<void> {
   const { instance, report, signal } = emulator;
   const cannot = () => new HotbootError(`instance '${instance}' is paused: ${whyPaused(emulator, runState)}`);
@@ -56,5 +56,5 @@ async function goOn(emulator: Emulator, { qmp, runState }: Extract<Up, { kind: "
     const { running } = await qmp.execute<{ running: boolean }>("query-status", {}, { signal });
     if (!running) throw cannot();
   }
-  report.step("it was paused, and goes on");
+  report.step("it was paused, and continues");
 }

@@ -1,4 +1,4 @@
-/** The guest's clock, where it has come to differ from the host's: after a pause that nobody told it of. */
+/** Corrects the guest's clock when it differs from the host's, as after a pause that the guest did not notice. */
 
 import { messageOf } from "../base/error.ts";
 import { formatDuration } from "../base/format.ts";
@@ -6,13 +6,13 @@ import type { Emulator } from "../instance/emulator.ts";
 import type { GuestAgent } from "../vm/guest_agent.ts";
 import { connectAgent } from "./agent.ts";
 
-/** A guest's own clock is right within this, in milliseconds: asking takes time, too. */
+/** The largest difference that counts as correct, in milliseconds: asking takes time, too. */
 const TOLERANCE_MS = 1000;
 const TIMEOUT_MS = 10_000;
 
 /**
- * Sets the clock of a guest that runs to the host's where it is off by more than a second, and says so. A guest that cannot
- * be asked, or cannot set it, is warned of.
+ * Sets the clock of a running guest to the host's if it is off by more than a second, and reports that. Warns if the guest
+ * does not answer or cannot set its clock.
  */
 export async function rightClock(emulator: Emulator): Promise<void> {
   const { signal, report } = emulator;
@@ -22,10 +22,10 @@ export async function rightClock(emulator: Emulator): Promise<void> {
     if (Math.abs(offsetMs) <= TOLERANCE_MS) return;
     if (!await agent.setTimeWithDate(undefined, { signal })) await agent.setTime(undefined, { signal });
     const off = formatDuration(Math.abs(offsetMs) / 1000);
-    report.step(`the guest's clock was ${off} ${offsetMs < 0 ? "behind" : "ahead"}, and is right now`);
+    report.step(`the guest's clock was ${off} ${offsetMs < 0 ? "behind" : "ahead"}; it is set`);
   } catch (error) {
     signal.throwIfAborted();
-    report.warn(`the guest's clock may be wrong, since its agent does not answer: ${messageOf(error)}`);
+    report.warn(`the guest's clock may be wrong, because its agent does not answer: ${messageOf(error)}`);
   }
 }
 

@@ -1,4 +1,4 @@
-/** Guests that are up and dead: QEMU says so, or their kernel has said so with its last words. */
+/** Finds guests that are up but dead: QEMU says so, or the kernel printed a panic. */
 
 import { printable } from "../base/error.ts";
 import { readAt } from "../base/io.ts";
@@ -9,17 +9,17 @@ import { writeEnding } from "../instance/record.ts";
 import { quit, type State, type Up } from "../instance/state.ts";
 import { connectAgent } from "./agent.ts";
 
-/** QEMU's run states from which nothing leads on ("QMP Reference Manual", RunState). */
+/** QEMU's run states that a guest cannot leave ("QMP Reference Manual", RunState). */
 const DEAD = new Set(["guest-panicked", "internal-error", "shutdown"]);
-/** Linux's, from kernel/panic.c. */
+/** Linux's panic message, from kernel/panic.c. */
 const PANIC = /Kernel panic - not syncing[^\r\n\]]*/g; // also at the end: ---[ end Kernel panic … ]---
-/** A panic prints the calls that have led to it, and then nothing more. */
+/** A panic prints its call trace, and then nothing more. */
 const LAST_BYTES = 64 * 1024;
 const AGENT_MS = 2000;
 
 /**
- * What a guest has died of; `undefined` when it has not. Its console alone proves nothing, since any program of the guest can
- * write there: its agent must be silent, too.
+ * Why the guest died; `undefined` if it did not. The console alone proves nothing, because any program in the guest can
+ * write to it: the agent must be silent, too.
  */
 export async function crashOf(emulator: Emulator, state: State): Promise<string | undefined> {
   if (state.kind === "paused") return DEAD.has(state.runState) ? state.runState : undefined;
@@ -44,12 +44,12 @@ async function hasAgent(emulator: Emulator): Promise<boolean> {
   }, () => false);
 }
 
-/** The same in a sentence, with what to do. */
+/** The same as a sentence that says what to type. */
 export function whyCrashed(crash: string): string {
-  return `the guest has crashed (${crash}): 'hotboot logs' shows its last words, 'hotboot start' boots its disk`;
+  return `the guest crashed (${crash}): 'hotboot logs' shows its last output, 'hotboot start' boots its disk`;
 }
 
-/** Ends the QEMU of a dead guest. Its disk is the user's: the next start boots it. */
+/** Ends the QEMU of a dead guest. The disk belongs to the user: the next start boots it. */
 export async function endCrashed(emulator: Emulator, { qmp, record }: Up): Promise<void> {
   await quit(qmp, emulator.signal);
   await writeEnding(emulator, record, "crashed");

@@ -1,4 +1,4 @@
-/** Programs in the guest, with their input, their output as it comes, and their exit code. */
+/** Runs programs in the guest, with input, streamed output and exit code. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import { GuestAgent, type GuestResult } from "../vm/guest_agent.ts";
@@ -7,41 +7,41 @@ import type { Emulator } from "../instance/emulator.ts";
 import { channelsOf } from "../instance/channels.ts";
 import { requireUp } from "../instance/state.ts";
 
-/** A program to run, and what to do with its output. */
+/** A program to run, and where its output goes. */
 export interface ExecOptions {
   /** The program and its arguments. */
   command: string[];
-  /** What it reads from standard input, all of which is there when it starts; none: an empty one. */
+  /** Its standard input; empty if absent. The program starts when all input has arrived. */
   input?: ReadableStream<Uint8Array>;
-  /** Gets standard output as it comes. */
+  /** Gets standard output as it arrives. */
   stdout?: (bytes: Uint8Array) => Promise<void> | void;
-  /** Gets standard error as it comes. */
+  /** Gets standard error as it arrives. */
   stderr?: (bytes: Uint8Array) => Promise<void> | void;
 }
 
 /**
- * What runs in the guest. Input and output are files there, because the agent itself keeps at most 16 MiB of output,
- * and only until the program has ended. The program leads a session, so that it can be ended with all it has started;
- * `exec` keeps the process, and so its id and exit code.
+ * The shell script that runs in the guest. Input and output are files there, because the agent keeps at most 16 MiB of
+ * output, and only until the program ends. `setsid` makes the program lead a session, so that hotboot can end it with all
+ * its children; `exec` keeps the process, and so its id and exit code.
  */
 const PREPARE = `umask 077; d=$(mktemp -d /tmp/hotboot-exec.XXXXXX) && : >"$d/in" >"$d/out" >"$d/err" && echo "$d"`;
 const RUN = `d=$1; shift; exec setsid "$@" <"$d/in" >"$d/out" 2>"$d/err"`;
 const [SHORTEST_PAUSE_MS, LONGEST_PAUSE_MS] = [5, 500];
-/** While a program runs this long, the agent is left to others between two looks at it. */
+/** After this time the agent is released between polls, so that other commands can use it. */
 const HOLD_MS = 2000;
 const CLEAN_UP_MS = 3000;
 
 /**
- * Runs a program in the running guest, as root, to its end.
+ * Runs a program in the running guest, as root, and waits for its end.
  *
  * Needs net permission for the instance's sockets, and read permission for the home. The guest needs a POSIX shell,
  * `mktemp` and `setsid`.
  *
- * @param emulator Which, from {@linkcode openEmulator}.
- * @param options The program, its input, and what to do with its output.
- * @returns The program's exit code; 128 + n when signal n ended it; 127 when there is no such program.
- * @throws {HotbootError} when the instance does not run or its agent does not answer.
- * @throws The reason of the emulator's signal, when that aborts. The program is ended too.
+ * @param emulator The emulator, from {@linkcode openEmulator}.
+ * @param options The program, its input, and where its output goes.
+ * @returns The program's exit code; 128 + n if signal n ended it; 127 if there is no such program.
+ * @throws {HotbootError} if the instance does not run or its agent does not answer.
+ * @throws The reason of the emulator's signal, if it aborts. The program is ended, too.
  *
  * @example
  * ```ts
@@ -73,7 +73,7 @@ export async function exec(emulator: Emulator, options: ExecOptions): Promise<nu
     for (let pause = SHORTEST_PAUSE_MS; !result; pause = Math.min(pause * 1.5, LONGEST_PAUSE_MS)) {
       await sleep(pause, signal);
       const agent = await channel.agent();
-      result = await agent.status(pid); // before the output, which is complete once the program has ended
+      result = await agent.status(pid); // before the output, which is complete when the program has ended
       await copyRest(agent, handles[0], signal, options.stdout);
       await copyRest(agent, handles[1], signal, options.stderr);
       await channel.rest();
@@ -81,14 +81,14 @@ export async function exec(emulator: Emulator, options: ExecOptions): Promise<nu
     pid = undefined;
     return result.exitCode;
   } finally {
-    await channel.close(); // the signal may have broken into a command: the next connection starts anew
+    await channel.close(); // the signal may have interrupted a command: the next connection starts clean
     await cleanUp(agentPath, directory, handles, pid).catch((error) => {
-      emulator.report.detail(`${directory} stays in the guest: ${messageOf(error)}`);
+      emulator.report.detail(`${directory} is left in the guest: ${messageOf(error)}`);
     });
   }
 }
 
-/** Copies a stream into a file in the guest. Between its pieces, however long they take, the agent is free for others. */
+/** Copies a stream into a file in the guest. Releases the agent while it waits for more input. */
 async function feed(
   channel: Channel,
   path: string,
@@ -105,11 +105,11 @@ async function feed(
       await (await channel.agent()).writeFile(path, value, { append: true, signal });
     }
   } finally {
-    reader.cancel().catch(() => {}); // not awaited: a terminal's or a pipe's read under way does not end by it
+    reader.cancel().catch(() => {}); // not awaited: this does not end a pending read from a terminal or pipe
   }
 }
 
-/** Hands on what has been added to an open file in the guest since last time; the agent keeps the position. */
+/** Passes on what was added to an open file in the guest since the last call; the agent keeps the position. */
 async function copyRest(
   agent: GuestAgent,
   handle: number,
@@ -119,7 +119,7 @@ async function copyRest(
   for (let bytes; (bytes = await agent.read(handle, { signal })).length > 0;) await write?.(bytes);
 }
 
-/** Ends what still runs, with all that it has started, and removes the files. */
+/** Ends the program, if it still runs, and its children, and removes the files. */
 async function cleanUp(agentPath: string, directory: string, handles: number[], running?: number): Promise<void> {
   const limits = { timeoutMs: CLEAN_UP_MS };
   await using agent = await GuestAgent.connect(agentPath, limits);
@@ -130,7 +130,7 @@ async function cleanUp(agentPath: string, directory: string, handles: number[], 
   await agent.spawn({ path: "/bin/sh", args: ["-c", script] }, false, limits);
 }
 
-/** Runs a line of shell in the guest and gives what it prints. */
+/** Runs a line of shell in the guest and returns its output. */
 async function shell(agent: GuestAgent, script: string): Promise<string> {
   const { exitCode, stdout, stderr } = await agent.exec({ path: "/bin/sh", args: ["-c", script] });
   if (exitCode !== 0) {
@@ -141,7 +141,7 @@ async function shell(agent: GuestAgent, script: string): Promise<string> {
   return new TextDecoder().decode(stdout);
 }
 
-/** The agent's one channel: held for a while, then given up between uses so that other commands get their turn. */
+/** The agent's one channel: held for a while, then released between uses so that other commands get a turn. */
 class Channel implements AsyncDisposable {
   #path: string;
   #signal?: AbortSignal;

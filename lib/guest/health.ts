@@ -1,4 +1,4 @@
-/** Waiting until a guest's services answer. */
+/** Waits until a guest's services answer. */
 
 import { type Attempt, attemptAll } from "../base/attempts.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
@@ -7,10 +7,10 @@ import type { Emulator } from "../instance/emulator.ts";
 import type { HealthCheck } from "../profile/profile.ts";
 import { getStatus } from "./http.ts";
 
-/** A guest that does not do what its profile says: another boot would end the same. */
+/** The guest does not match its profile: another boot would fail the same way. */
 export class GuestFault extends HotbootError {}
 
-/** An attempt at a check, on the host's ports. */
+/** An attempt at a check, through the host's ports. */
 export function healthAttempt(check: HealthCheck, ports: Record<string, number>): Attempt {
   const expected = check.status ?? 200;
   return async (signal) => {
@@ -20,10 +20,10 @@ export function healthAttempt(check: HealthCheck, ports: Record<string, number>)
 }
 
 /**
- * Returns when each of the profile's checks has been answered as expected at least once.
+ * Returns when each of the profile's checks has got the expected answer at least once.
  *
  * @param ports The host's ports by name.
- * @throws {GuestFault} naming the checks that were not within `seconds`, and what they did instead.
+ * @throws {GuestFault} with the checks that failed for `seconds`, and what they got instead.
  */
 export async function becomeHealthy(
   { profile, report, signal }: Emulator,

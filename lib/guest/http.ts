@@ -1,8 +1,8 @@
 /**
  * HTTP requests to the guest's forwarded ports.
  *
- * Not `fetch`: that goes through the proxy that HTTP_PROXY names, even to this host, and takes longer to get ready than
- * the guest takes to answer.
+ * Not `fetch`: it uses the proxy in HTTP_PROXY even for this host, and takes longer to initialize than the guest takes to
+ * answer.
  */
 
 import { concat } from "@std/bytes/concat";
@@ -12,11 +12,11 @@ import { pieces, writeAll } from "../base/io.ts";
 import { Turns } from "../base/turns.ts";
 
 /**
- * How many requests to one port are under way. QEMU's user network listens with a backlog of 1 (libslirp's tcpx_listen),
- * so that the host's kernel queues two connections, drops what comes then, and tries that again a second later.
+ * How many requests to one port run at once. QEMU's user network listens with a backlog of 1 (libslirp's tcpx_listen), so
+ * the host's kernel queues two connections, drops any more, and retries those a second later.
  */
 const AT_ONCE = 2;
-/** A connection that was lost while the guest's network came up is never answered. */
+/** A connection that got lost while the guest's network came up never gets an answer. */
 const TIMEOUT_MS = 3000;
 const LONGEST_HEAD = 64 * 1024;
 const LONGEST_BODY = 64 * 1024 * 1024;
@@ -26,16 +26,16 @@ export interface GuestRequest {
   port: number;
   /** Path and query. */
   path: string;
-  /** GET unless told. */
+  /** GET by default. */
   method?: string;
   headers?: Record<string, string>;
-  /** What is sent behind them. */
+  /** The body to send. */
   body?: string;
-  /** How long the answer may take from when the request has its turn, in milliseconds; 3000 unless told. */
+  /** The limit for the answer, in milliseconds, from when the request's turn comes; 3000 by default. */
   timeoutMs?: number;
 }
 
-/** What came back. */
+/** The answer. */
 export interface GuestAnswer {
   status: number;
   /** As UTF-8. */
@@ -43,16 +43,16 @@ export interface GuestAnswer {
 }
 
 /**
- * The status of the answer; its body is not waited for.
+ * The status of the answer; does not wait for its body.
  *
- * @throws {HotbootError} when what answers is no HTTP server, or does not in time.
- * @throws {Deno.errors.ConnectionRefused | Deno.errors.ConnectionReset} and the like; the signal's reason when it aborts.
+ * @throws {HotbootError} if the answer is not HTTP, or does not come in time.
+ * @throws {Deno.errors.ConnectionRefused | Deno.errors.ConnectionReset} and the like; the signal's reason if it aborts.
  */
 export async function getStatus(request: GuestRequest, signal: AbortSignal): Promise<number> {
   return await exchange(request, signal, async (bytes) => (await readHead(bytes)).status);
 }
 
-/** The whole answer. Throws the same. */
+/** The whole answer. Throws the same errors. */
 export async function getAnswer(request: GuestRequest, signal: AbortSignal): Promise<GuestAnswer> {
   return await exchange(request, signal, async (bytes) => {
     const { status, headers, rest } = await readHead(bytes);
@@ -60,14 +60,14 @@ export async function getAnswer(request: GuestRequest, signal: AbortSignal): Pro
     const length = Number(headers.match(/^content-length:\s*(\d+)\s*$/im)?.[1] ?? NaN);
     const parts = [rest];
     let got = rest.length;
-    while (isChunked || !(got >= length)) { // it need not close the connection, though asked to
+    while (isChunked || !(got >= length)) { // the server may keep the connection open although asked to close it
       const { value, done } = await bytes.next();
       if (done) break;
       parts.push(value.slice());
       got += value.length;
-      if (got > LONGEST_BODY) throw new HotbootError(`its answer is longer than ${LONGEST_BODY} bytes`);
+      if (got > LONGEST_BODY) throw new HotbootError(`the answer is longer than ${LONGEST_BODY} bytes`);
     }
-    if (!isChunked && got < length) throw new HotbootError(`its answer ended after ${got} of ${length} bytes`);
+    if (!isChunked && got < length) throw new HotbootError(`the answer ended after ${got} of ${length} bytes`);
     const body = isChunked ? joinChunks(concat(parts)) : concat(parts);
     return { status, body: new TextDecoder().decode(body) };
   });
@@ -84,7 +84,7 @@ async function exchange<T>(
   let abort = () => {};
   try {
     using connection = await connect(port, signal);
-    abort = () => connection.close(); // ends a read under way
+    abort = () => connection.close(); // ends a pending read
     signal.addEventListener("abort", abort, { once: true });
     const content = new TextEncoder().encode(body);
     const lines = [
@@ -124,7 +124,7 @@ function turnsAt(port: number): Turns {
   return turns.get(port)!;
 }
 
-/** The final answer's status line and header fields, and what came behind them. */
+/** The final answer's status line and header fields, and the bytes after them. */
 async function readHead(
   bytes: AsyncGenerator<Uint8Array>,
 ): Promise<{ status: number; headers: string; rest: Uint8Array }> {
@@ -143,10 +143,10 @@ async function readHead(
       }
     }
     const { value, done } = await bytes.next();
-    if (done) throw new HotbootError("it closed the connection without an answer");
-    got = concat([got, value]); // a copy: the piece is gone with the next
+    if (done) throw new HotbootError("the service closed the connection without an answer");
+    got = concat([got, value]); // a copy: the next read overwrites the piece
   }
-  throw new HotbootError("it does not answer as an HTTP server does");
+  throw new HotbootError("the answer is not HTTP");
 }
 
 /** Source: RFC 9112, section 7.1. */
@@ -155,7 +155,7 @@ function joinChunks(bytes: Uint8Array): Uint8Array {
   for (let at = 0;;) {
     const end = bytes.indexOf(0x0a, at);
     const size = parseInt(new TextDecoder().decode(bytes.subarray(at, end)), 16);
-    if (end < 0 || !(end + 1 + size <= bytes.length)) throw new HotbootError("its answer ended within a chunk");
+    if (end < 0 || !(end + 1 + size <= bytes.length)) throw new HotbootError("the answer ended within a chunk");
     if (size === 0) return concat(parts);
     parts.push(bytes.subarray(end + 1, end + 1 + size));
     at = end + 1 + size + "\r\n".length;

@@ -1,4 +1,4 @@
-/** The proof of a rotation: what the services answer to the old values and to the new ones. */
+/** Proves a rotation: how the services answer to the old values and to the new ones. */
 
 import { attemptAll } from "../base/attempts.ts";
 import { HotbootError } from "../base/error.ts";
@@ -8,21 +8,21 @@ import type { ProofCheck } from "../profile/profile.ts";
 import { textsOf } from "../profile/references.ts";
 import { placeholdersOf, type Secrets, type SecretSpec, secretValue } from "../profile/secrets.ts";
 
-/** What a proof is made with. */
+/** The inputs of a proof. */
 export interface Proof {
   /** The checks. */
   checks: ProofCheck[];
-  /** What is in the image. */
+  /** The secrets that the image has. */
   specs: SecretSpec[];
   /** The host's ports by name. */
   ports: Record<string, number>;
 }
 
 /**
- * Returns when every check has held once.
+ * Returns when every check has passed once.
  *
- * @param onHold Called with the name of each that has held.
- * @throws {HotbootError} naming those that did not hold within `timeoutMs`. No secret is in it.
+ * @param onHold Called with the name of each check that passed.
+ * @throws {HotbootError} with the checks that did not pass within `timeoutMs`. The message contains no secret.
  */
 export async function proveRotation(
   proof: Proof,
@@ -39,10 +39,10 @@ export async function proveRotation(
 }
 
 /**
- * Returns when it has been seen of each check that it can fail: with the placeholders in effect, those about placeholders do
- * not hold, and those about secrets hold for them. A check that cannot fail proves nothing.
+ * Returns when every check was seen to be able to fail: while the placeholders are in effect, the checks for placeholders
+ * must fail, and the checks for secrets must pass with them. A check that cannot fail proves nothing.
  *
- * @throws {HotbootError} naming those that were otherwise for `timeoutMs`.
+ * @throws {HotbootError} with the checks that did otherwise for `timeoutMs`.
  */
 export async function proveChecks(proof: Proof, timeoutMs: number, signal: AbortSignal): Promise<void> {
   const placeholders = placeholdersOf(proof.specs);
@@ -51,18 +51,19 @@ export async function proveChecks(proof: Proof, timeoutMs: number, signal: Abort
     attempt: async (signal: AbortSignal) => {
       const failure = await failureOf(check, proof, placeholders, signal);
       if (!textsOf(check).some((text) => text.includes("${placeholder."))) return failure;
-      return failure === undefined ? "it holds already, so the placeholder is not what the image has" : undefined;
+      return failure === undefined ? "it passes already, so the image has another placeholder" : undefined;
     },
   }));
-  const what = "the image's placeholders are not in effect, or the proof in the profile's 'rotation' cannot tell";
+  const what =
+    "the image's placeholders are not in effect, or the proof in the profile's 'rotation' cannot detect them";
   await attemptAll(attempts, what, timeoutMs, signal);
 }
 
 /**
- * The first check that does not hold now, and why; `undefined`: all do. Those that look at scripts are left out. What gets no
- * answer is asked again, since that says nothing of the secrets.
+ * The first check that fails now, and why; `undefined` if all pass. Skips the checks that look at scripts. Repeats a
+ * request that gets no answer, because no answer says nothing about the secrets.
  *
- * @throws {HotbootError} naming those that were not answered within `timeoutMs`.
+ * @throws {HotbootError} with the checks that got no answer within `timeoutMs`.
  */
 export async function brokenProof(
   proof: Proof,
@@ -80,11 +81,11 @@ export async function brokenProof(
       return undefined;
     },
   }));
-  await attemptAll(attempts, "the services do not say whose secrets are in effect", timeoutMs, signal);
+  await attemptAll(attempts, "the services do not show which secrets are in effect", timeoutMs, signal);
   return checks.map((check) => failures.get(check)).find((failure) => failure !== undefined);
 }
 
-/** Why a check does not hold; `undefined`: it does. @throws what the request throws, or that the server itself has failed. */
+/** Why a check fails; `undefined` if it passes. @throws what the request throws, or if the server itself failed. */
 async function failureOf(
   check: ProofCheck,
   { specs, ports }: Proof,
@@ -111,7 +112,7 @@ async function failureOf(
   for (const text of excludes) if (served.some((each) => each.includes(filled(text)))) return `it still has ${text}`;
 }
 
-/** The paths of the scripts and style sheets of a page that come from its own origin. */
+/** The paths of a page's scripts and style sheets that have the page's origin. */
 function scriptsOf(page: string, port: number, path: string): Set<string> {
   const base = new URL(path, `http://127.0.0.1:${port}`);
   const paths = new Set<string>();

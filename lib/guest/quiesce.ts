@@ -1,4 +1,4 @@
-/** Getting a healthy guest ready for its capture. */
+/** Prepares a healthy guest for its capture. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import type { FrozenUnit } from "../profile/profile.ts";
@@ -11,9 +11,9 @@ import { clockOffset } from "./clock.ts";
 import { newEntropy, reseedCommand } from "./reseed.ts";
 
 /**
- * Prints of each unit that a name or systemd's pattern $1 stands for either `frozen N UNIT GROUP` or `running N UNIT WHY`,
- * with the number $2. A group is frozen when the kernel says so (its documentation, "Control Group v2": cgroup.freeze,
- * cgroup.events).
+ * Freezes the units that $1, a name or a systemd pattern, matches. Prints for each `frozen N UNIT GROUP` or
+ * `running N UNIT WHY`, where N is $2. A group is frozen when the kernel says so (its documentation, "Control Group v2":
+ * cgroup.freeze, cgroup.events).
  */
 const FREEZE = `freeze_all() {
   case $1 in
@@ -25,12 +25,12 @@ const FREEZE = `freeze_all() {
 freeze() {
   group=$(systemctl show --property=ControlGroup --value "$1" 2>/dev/null) ||
     { echo "running $1 the guest has no systemd"; return; }
-  [ -n "$group" ] || { echo "running $1 there is no such unit, or it does not run"; return; }
+  [ -n "$group" ] || { echo "running $1 the guest does not have this unit, or it does not run"; return; }
   case "$(cat /proc/self/cgroup)" in *"::$group"|*"::$group/"*)
-    echo "running $1 the guest agent is in it"; return;;
+    echo "running $1 it contains the guest agent"; return;;
   esac
   path=/sys/fs/cgroup$group
-  [ -w "$path/cgroup.freeze" ] || { echo "running $1 the guest has no control groups that freeze (version 2)"; return; }
+  [ -w "$path/cgroup.freeze" ] || { echo "running $1 the guest has no control groups of version 2, which freeze"; return; }
   echo 1 >"$path/cgroup.freeze"
   left=100
   until grep -q '^frozen 1' "$path/cgroup.events"; do
@@ -42,10 +42,10 @@ freeze() {
 }`;
 
 /**
- * Runs the profile's hooks, freezes its units, and finds out what will wake this guest.
+ * Runs the profile's hooks, freezes its units, and finds out how to wake this guest later.
  *
- * @returns What the snapshot is to record. What could not be done is in it, and has been told.
- * @throws {HotbootError} when a hook fails.
+ * @returns What the snapshot records, including what did not work, which has also been reported.
+ * @throws {HotbootError} if a hook fails.
  */
 export async function quiesce(emulator: Emulator): Promise<Omit<GuestState, "stoppedAt">> {
   const { profile, signal, report } = emulator;
@@ -66,7 +66,9 @@ export async function quiesce(emulator: Emulator): Promise<Omit<GuestState, "sto
     const { exitCode, stderr } = await agent.exec({ path: "/bin/sh", args: ["-c", shellCommand(hook)] }, options);
     if (exitCode === 0) continue;
     const said = new TextDecoder().decode(stderr).trim();
-    throw new HotbootError(`the profile's hook before the capture, '${hook.join(" ")}', failed (${exitCode}): ${said}`);
+    throw new HotbootError(
+      `the profile's hook '${hook.join(" ")}' failed before the capture (exit code ${exitCode}): ${said}`,
+    );
   }
   const { frozen, notFrozen } = await freezeUnits(agent, freeze, options);
   const reseeds = await canReseed(emulator, agent);
@@ -82,7 +84,7 @@ async function freezeUnits(
   const frozen: GuestState["frozen"] = [];
   const notFrozen: GuestState["notFrozen"] = [];
   if (units.length === 0) return { frozen, notFrozen };
-  // Those that others depend on are the last to go, as they are the first to come back.
+  // Units that others depend on freeze last, because they thaw first.
   const order = units.toSorted(({ thaw: one = AFTER }, { thaw: other = AFTER }) => one.localeCompare(other));
   const calls = order.map(({ unit }, index) => `freeze_all ${shellCommand([unit])} ${index}`);
   const { stdout } = await agent.exec({ path: "/bin/sh", args: ["-c", [FREEZE, ...calls].join("\n")] }, options);
@@ -100,7 +102,7 @@ async function freezeUnits(
 
 const AFTER = "after rotation";
 
-/** Whether the guest can do at each resume what is tried here. */
+/** Tries whether the guest can do what each resume will ask of it. */
 async function canReseed({ arch, signal, report }: Emulator, agent: GuestAgent): Promise<boolean> {
   const script = `read -r entropy; ${reseedCommand(arch, 0)}`;
   const input = new TextEncoder().encode(`${newEntropy()}\n`);
@@ -114,15 +116,15 @@ function warned(emulator: Emulator, state: Omit<GuestState, "stoppedAt">): Omit<
   return state;
 }
 
-/** What a resume of such a guest cannot guarantee, in sentences. */
+/** What a resume of this guest cannot guarantee, as sentences. */
 export function gapsOf({ frozen, notFrozen, reseeds }: Pick<GuestState, "frozen" | "notFrozen" | "reseeds">): string[] {
   const gaps = notFrozen.map(({ unit, why }) =>
-    `${unit} could not be frozen for the capture (${why}): after a resume it may run for a moment with the clock, the random numbers and the secrets of the capture`
+    `${unit} could not be frozen for the capture (${why}): after a resume it may briefly run with the clock, the random numbers and the secrets of the capture`
   );
   if (!reseeds) {
     const who = frozen.length > 0 ? "what is thawed" : "the guest";
     gaps.push(
-      `the guest has no perl that could reseed its kernel: the first random numbers of ${who} may be those of another resume`,
+      `the guest has no perl to reseed its kernel: the first random numbers of ${who} may repeat those of another resume`,
     );
   }
   return gaps;

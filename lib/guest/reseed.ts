@@ -1,4 +1,4 @@
-/** A resumed guest's kernel: its random numbers and its clock, both of which are those of the capture. */
+/** Gives a resumed guest's kernel new random numbers and the right time: it has both from the capture. */
 
 import { encodeHex } from "@std/encoding/hex";
 import type { Arch } from "../vm/arch.ts";
@@ -8,14 +8,14 @@ import { shellCommand } from "../vm/shell.ts";
 const ENTROPY_BYTES = 32;
 
 /**
- * Both in one program, because in an emulated guest each one takes long to start; in Perl, which every Debian has.
+ * One program does both, because a program takes long to start in an emulated guest. It is Perl, which every Debian has.
  *
  * random(4): RNDADDENTROPY (0x40085203) takes a struct rand_pool_info (bits, bytes, the bytes), and RNDRESEEDCRNG
- * (0x5207) has the kernel use it at once. Without the latter it does so within minutes only, and what it notices of a
- * new generation id comes some milliseconds too late.
+ * (0x5207) makes the kernel use it at once. Without RNDRESEEDCRNG that takes minutes, and the kernel notices a new
+ * generation id some milliseconds too late.
  *
- * The clock is moved, not set: it was right for a while at the capture, and how long the guest stood still is known
- * here exactly, whereas a time sent as such is old when it arrives.
+ * The clock is moved, not set: it was right at the capture, and the host knows exactly how long the guest stood still. A
+ * time that is sent is old when it arrives.
  */
 const PROGRAM = `
 my ($get, $set, $seconds, $nanoseconds) = map { $_ + 0 } @ARGV;
@@ -31,7 +31,7 @@ my ($s, $n) = unpack "q q", $time;
 syscall($set, 0, pack "q q", $s, $n) == 0 or die "clock_settime: $!\\n";
 `.trim();
 
-/** The numbers of clock_gettime and clock_settime in Linux' table of the architecture. */
+/** The numbers of clock_gettime and clock_settime in Linux' table for the architecture. */
 const SYSTEM_CALLS: Record<Arch, [get: number, set: number]> = { amd64: [228, 227], arm64: [113, 112] };
 
 /** New entropy, as hexadecimal digits. */
@@ -40,9 +40,9 @@ export function newEntropy(): string {
 }
 
 /**
- * The shell command that gives the kernel the entropy in the shell's variable `entropy`, and moves its clock.
+ * The shell command that adds the entropy in the shell variable `entropy` to the kernel, and moves its clock.
  *
- * @param shiftMs How far the clock goes forward, in milliseconds.
+ * @param shiftMs How far to move the clock forward, in milliseconds.
  */
 export function reseedCommand(arch: Arch, shiftMs: number): string {
   const seconds = Math.floor(shiftMs / 1000);

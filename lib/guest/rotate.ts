@@ -1,4 +1,4 @@
-/** Every start's own secrets: made, put into the guest, proven there, and kept for the user. */
+/** Each start's own secrets: creates them, puts them into the guest, proves them there, and keeps them for the user. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import { Timeline } from "../base/timeline.ts";
@@ -14,17 +14,17 @@ import { type Sleeper, wake } from "./wake.ts";
 
 const DEFAULT_TIMEOUT_S = 60;
 
-/** New secrets for a start, where the profile has any and the caller wants them. */
+/** New secrets for a start, if the profile has any and the caller wants them. */
 export function newSecrets({ secrets }: Profile, noRotation = false): Secrets | undefined {
   return secrets && !noRotation ? generateSecrets(secrets) : undefined;
 }
 
 /**
- * Wakes the guest with its secrets, and returns when the services have shown that those are in effect, and that they are
- * healthy. New secrets are proven first: as long as a service that the rotation ends still answers, it is healthy, too.
+ * Wakes the guest with its secrets. Returns when the services have shown that these are in effect and that they are
+ * healthy. Proves the secrets first: a service that the rotation is about to end still answers, and so looks healthy.
  *
  * @param seconds The limit for the health checks.
- * @throws {HotbootError} when anything of it fails; the guest is of no use then.
+ * @throws {HotbootError} if any of this fails; the guest is unusable then.
  */
 export async function wakeAndProve(
   emulator: Emulator,
@@ -45,7 +45,7 @@ export async function wakeAndProve(
   await Promise.all([woken, healthy()]);
   if (profile.secrets && known !== "rotated") {
     report.warn(
-      "secrets were NOT rotated: this instance runs with the image's placeholders, which everybody knows",
+      "secrets were NOT rotated: this instance runs with the image's placeholders, which are public",
     );
   }
 }
@@ -65,9 +65,9 @@ async function prove(
 }
 
 /**
- * Sees to it that the proof of a rotation can fail: to be done with a guest that is healthy and has its placeholders.
+ * Checks that the proof of a rotation can fail. Call it when the guest is healthy and has its placeholders.
  *
- * @throws {GuestFault} when it cannot.
+ * @throws {GuestFault} if the proof cannot fail.
  */
 export async function checkProof(
   emulator: Emulator,
@@ -85,9 +85,9 @@ export async function checkProof(
 }
 
 /**
- * The first check that no longer holds of an instance with secrets of its own: a service has its placeholders back.
+ * The first check that no longer passes for an instance with its own secrets: a service has its placeholders back.
  *
- * @throws {HotbootError} when a service has not answered within `seconds`.
+ * @throws {HotbootError} if a service does not answer within `seconds`.
  */
 export async function lostSecrets(
   emulator: Emulator,
@@ -99,7 +99,7 @@ export async function lostSecrets(
   return await brokenProof(proofOf(emulator, record.ports), secrets, seconds * 1000, emulator.signal);
 }
 
-/** Has the guest's services take the instance's own secrets once more. @throws {HotbootError} when they do not. */
+/** Makes the guest's services take the instance's own secrets again. @throws {HotbootError} if they do not. */
 export async function rotateAgain(emulator: Emulator, record: InstanceRecord): Promise<void> {
   const secrets = await readSecrets(emulator);
   await wakeAndProve(emulator, record, { secrets }, new Timeline(), emulator.profile.timeouts.resume);
@@ -114,8 +114,8 @@ function rotationMs({ profile }: Emulator): number {
 }
 
 /**
- * Keeps proven secrets where {@linkcode credentials} finds them, or the placeholders that are in their place, as long as the
- * instance lasts. One that has secrets of its own and got no new ones keeps those: its disk may know no others.
+ * Stores proven secrets, or the placeholders used instead, where {@linkcode credentials} finds them, until the instance is
+ * dropped. An instance with its own secrets that got no new ones keeps its own: its disk may know no others.
  */
 export async function keepSecrets(emulator: Emulator, record: InstanceRecord, secrets?: Secrets): Promise<void> {
   if (!emulator.profile.secrets || (!secrets && record.secrets === "rotated")) return;
@@ -123,7 +123,7 @@ export async function keepSecrets(emulator: Emulator, record: InstanceRecord, se
   await writeSecrets(emulator, secrets ?? placeholdersOf(emulator.profile.secrets), secrets !== undefined);
 }
 
-/** The secrets that are in effect in an instance with this record: its own, or the image's; none where it has none. */
+/** The secrets in effect in an instance with this record: its own, or the image's; empty if it has none. */
 export async function secretsInEffect(
   emulator: Emulator,
   { secrets }: Pick<InstanceRecord, "secrets">,
@@ -133,13 +133,13 @@ export async function secretsInEffect(
 }
 
 /**
- * The secrets of an instance that runs, or keeps its disk, by the names that the profile gives them.
+ * The secrets of an instance that runs or has a disk, by their names in the profile.
  *
  * Needs read permission for the home and net permission for the instance's sockets.
  *
- * @param emulator Which, from {@linkcode openEmulator}.
+ * @param emulator The emulator, from {@linkcode openEmulator}.
  * @returns The secrets' values; they are valid until the instance is dropped.
- * @throws {HotbootError} when there is no such instance, or it has no secrets of its own.
+ * @throws {HotbootError} if there is no such instance, or it has no secrets of its own.
  *
  * @example
  * ```ts
@@ -156,11 +156,11 @@ export async function credentials(emulator: Emulator): Promise<Secrets> {
   throw new HotbootError(
     secrets === "placeholders"
       ? `instance '${instance}' was started without rotation and has the image's placeholders: stop and start it`
-      : `instance '${instance}' has no secrets: its profile names none`,
+      : `instance '${instance}' has no secrets: its profile defines none`,
   );
 }
 
-/** Whether an instance has secrets that hold. @throws {HotbootError} when there is none. */
+/** Which secrets an instance has. @throws {HotbootError} if there is no instance. */
 async function secretsKind(emulator: Emulator): Promise<InstanceRecord["secrets"]> {
   await using state = await stateOf(emulator);
   requireOwn(emulator, state);

@@ -1,4 +1,4 @@
-/** The host's files in a guest that runs: there when it is up, and gone while it is saved. */
+/** The host's files in a running guest: attached while it is up, detached while it is saved. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import type { Share } from "../profile/profile.ts";
@@ -10,10 +10,10 @@ import { connectAgent } from "./agent.ts";
 import { Timeline } from "../base/timeline.ts";
 
 /**
- * Unmounts what has the tag $1. What is in use for a moment is tried again. Nothing is touched where a container has it
- * mounted for itself: that would have to be given it back, and only the container could. A container's mount is none of its
- * own where what it is mounted on follows what the guest's is mounted on: it goes when that goes (the kernel's
- * documentation, "Shared Subtrees"; proc(5), mountinfo: shared, master).
+ * Unmounts what has the tag $1, and retries while it is busy. Changes nothing if a container has a mount of its own: only the
+ * container could mount it again. A container's mount is not its own if its mount point follows (as a slave or peer) the
+ * guest's mount point: it goes away with the guest's (the kernel's documentation, "Shared Subtrees"; proc(5), mountinfo:
+ * shared, master).
  */
 const UNMOUNT = `others() {
   grep -Hs '' /proc/self/mountinfo /proc/[0-9]*/mountinfo | awk -v tag="$1" '
@@ -37,7 +37,7 @@ const UNMOUNT = `others() {
         if (!follows) { split(of[n], part, "/"); print part[3], at[n]; exit }
       }
     }' | while read -r process at; do
-      read -r name <"/proc/$process/comm" && echo "'$name' (process $process) has them at $at in a container"
+      read -r name <"/proc/$process/comm" && echo "'$name' (process $process) has mounted them at $at in a container"
     done
 }
 others=$(others "$1")
@@ -54,7 +54,7 @@ until [ -z "$(mounts "$1")" ]; do
   left=$((left - 1))
   [ -z "$(mounts "$1")" ] || sleep 0.1
 done`;
-/** Switches off the slot of the device with the tag $1, by which it is unplugged at once. */
+/** Switches off the slot of the device with the tag $1, which unplugs it at once. */
 const SWITCH_OFF = `for tag in /sys/bus/virtio/drivers/9pnet_virtio/virtio*/mount_tag; do
   [ "$(tr -d '\\0' <"$tag")" = "$1" ] || continue
   device=$(readlink -f "\${tag%/*}/..")
@@ -65,8 +65,8 @@ done`;
 const UNMOUNT_MS = 30_000;
 
 /**
- * Mounts by the guest's own command $@, which may come a moment before the guest has found the device; the last try's words
- * count.
+ * Runs the guest's mount command $@, and retries because the guest may not have found the device yet. Reports the output of
+ * the last try.
  */
 const MOUNT = `left=50
 until said=$("$@" 2>&1 </dev/null); do
@@ -79,11 +79,11 @@ const MOUNT_MS = 30_000;
 const LONGEST_SHOWN = 500;
 
 /**
- * Gives the host's files to a guest whose services are up, where the profile shares some: plugs them in, and has the guest
- * mount them. Not earlier: a guest that finds them while it boots mounts them itself, and a container that is started over
- * a mount gets one of its own, which nobody can take away again.
+ * Gives the host's files to a guest whose services are up, if the profile shares any: plugs them in, and makes the guest
+ * mount them. Not earlier: a guest that finds them during boot mounts them itself, and a container started over a mount gets
+ * a mount of its own, which nobody can remove.
  *
- * @throws {HotbootError} when there is nothing to share, or the guest cannot mount it, with what it said.
+ * @throws {HotbootError} if there is nothing to share, or the guest cannot mount it, with its output.
  */
 export async function giveShare(emulator: Emulator, qmp: QmpClient, timeline = new Timeline()): Promise<void> {
   const { share } = emulator.profile;
@@ -107,7 +107,7 @@ async function plugAndMount(emulator: Emulator, qmp: QmpClient, share: Share): P
   );
 }
 
-/** Has a guest that runs have them, whatever came in between, or says why it cannot. The caller holds the instance's lock. */
+/** Gives a running guest the host's files if it lost them, or warns why it cannot. The caller holds the instance's lock. */
 export async function restoreShare(emulator: Emulator, timeline?: Timeline): Promise<void> {
   const { profile, signal } = emulator;
   if (!profile.share) return;
@@ -116,24 +116,24 @@ export async function restoreShare(emulator: Emulator, timeline?: Timeline): Pro
   await giveShare(emulator, state.qmp, timeline).catch((error) => {
     emulator.signal.throwIfAborted();
     emulator.report.warn(
-      `the guest has not got the host's files (${
+      `the guest does not have the host's files (${
         messageOf(error)
-      }): 'hotboot stop' and 'hotboot start' give them to it`,
+      }): 'hotboot stop' and then 'hotboot start' bring them back`,
     );
   });
 }
 
 /**
- * Takes them away from the guest, which goes on for that if it was paused.
+ * Takes the files away from the guest. A paused guest continues for that.
  *
- * @throws {HotbootError} when the guest uses them. They may not be mounted any more.
+ * @throws {HotbootError} if the guest uses them. They may be unmounted in places.
  */
 export async function detachShare(emulator: Emulator, qmp: QmpClient): Promise<void> {
   const { arch, signal, report } = emulator;
   const tag = await sharedTag(qmp, { signal });
   if (tag === undefined) return;
   if (!(await qmp.execute<{ running: boolean }>("query-status", {}, { signal })).running) {
-    report.detail("it was paused, and goes on to unmount the host's files");
+    report.detail("it was paused; it continues to unmount the host's files");
     await qmp.execute("cont", {}, { signal });
   }
   await using agent = await connectAgent(emulator);
@@ -145,7 +145,7 @@ export async function detachShare(emulator: Emulator, qmp: QmpClient): Promise<v
     throw new HotbootError(`the guest uses the host's files: ${new TextDecoder().decode(stderr).trim()}`);
   }
   await requireUnmounted(qmp, { signal });
-  // Where there is no ACPI for it, the guest is quicker by itself.
+  // arm64 has no ACPI for this; the guest itself does it faster.
   if (arch === "arm64") await agent.exec({ path: "/bin/sh", args: ["-c", SWITCH_OFF, "sh", tag] }, { signal });
   await unplugShare(qmp, { signal });
 }

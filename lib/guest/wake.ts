@@ -1,4 +1,4 @@
-/** Waking a guest: entropy, clock, hooks, rotation and thaw, in this order, by one script of its own shell. */
+/** Wakes a guest: entropy, clock, hooks, rotation and thaw, in this order, in one shell script. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import { redact, secretLines, type Secrets } from "../profile/secrets.ts";
@@ -10,15 +10,15 @@ import { gapsOf } from "./quiesce.ts";
 import { newEntropy, reseedCommand } from "./reseed.ts";
 import type { Timeline } from "../base/timeline.ts";
 
-/** What wakes. */
+/** What to wake. */
 export interface Sleeper {
-  /** How it was captured; none: it was booted, and only its secrets are to be rotated. */
+  /** How it was captured; absent if it was booted and only needs its secrets rotated. */
   guest?: GuestState;
   /** When its CPUs were started after that, by the host's clock: milliseconds since 1970. */
   resumedAt?: number;
-  /** Commands to run in it, once its kernel is awake. */
+  /** Commands to run in it once its kernel is awake. */
   hooks?: string[][];
-  /** The new values; none: those that are there stay. */
+  /** The new values; absent to keep the current ones. */
   secrets?: Secrets;
 }
 
@@ -28,7 +28,7 @@ interface Step {
   command: string;
 }
 
-/** The script's own words: the guest's uptime when a step has ended, or the exit code with which one has failed. */
+/** The script's output: the guest's uptime after each step, or the exit code of the step that failed. */
 const PRELUDE = `mark() { read -r up _ </proc/uptime; echo "mark $up $1"; }
 fail() { code=$?; echo "failed $code $1"; exit 1; }
 read -r entropy
@@ -36,12 +36,12 @@ mark begin`;
 const LONGEST_SHOWN = 500;
 
 /**
- * Wakes the guest, and returns when it has been done.
+ * Wakes the guest, and returns when that is done.
  *
- * Secrets and entropy go over the agent's channel and a pipe, and nowhere else.
+ * Sends secrets and entropy over the agent's channel and a pipe, and nowhere else.
  *
- * @throws {HotbootError} when a step fails or takes too long, with what the guest said and none of the secrets. What
- * was to be thawed after it is still frozen then.
+ * @throws {HotbootError} if a step fails or takes too long, with the guest's output but no secret. Units that would have
+ * thawed later are still frozen then.
  */
 export async function wake(emulator: Emulator, sleeper: Sleeper, timeline: Timeline): Promise<void> {
   const { profile, signal, report } = emulator;
@@ -74,7 +74,7 @@ export async function wake(emulator: Emulator, sleeper: Sleeper, timeline: Timel
   } catch (error) {
     signal.throwIfAborted();
     if (secrets || steps.length > 0) throw error;
-    report.warn(`the guest's clock still stands at the time of its capture: ${messageOf(error)}`);
+    report.warn(`the guest's clock still shows the time of its capture: ${messageOf(error)}`);
   }
 }
 
@@ -90,7 +90,7 @@ function stepsOf({ arch, profile }: Emulator, { guest, resumedAt, hooks = [], se
     const shiftMs = resumedAt - guest.stoppedAt - guest.clockOffsetMs;
     steps.push({ name: "entropy and clock", command: reseedCommand(arch, shiftMs) });
   } else if (guest && guest.clock !== "nothing") {
-    // Better than nothing: it is mixed in, and used when the kernel comes to notice its new generation id.
+    // Better than nothing: the kernel mixes it in, and uses it when it notices its new generation id.
     steps.push({ name: "entropy", command: `printf %s "$entropy" >/dev/urandom` });
   }
   if (guest?.clock === "date") {
@@ -108,7 +108,7 @@ function stepsOf({ arch, profile }: Emulator, { guest, resumedAt, hooks = [], se
   return steps;
 }
 
-/** The guest's own times as phases that end when its answer came; a unit's thaw is too short to be one. */
+/** Records the guest's own times as phases that end when its answer came; a unit's thaw is too short for a phase. */
 function record(timeline: Timeline, begin: number, lines: string[]): void {
   const marks = lines.map((line) => line.match(/^mark (\S+) (.+)$/)).filter((match) => match !== null)
     .map(([, uptime, name]) => ({ at: Number(uptime) * 1000, name }));

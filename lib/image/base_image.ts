@@ -1,4 +1,4 @@
-/** The disk that cloud-init makes an image from: having it at hand, and knowing it from others. */
+/** Gets the disk that cloud-init makes an image from, and identifies it. */
 
 import { HotbootError } from "../base/error.ts";
 import type { BaseImage } from "../profile/profile.ts";
@@ -9,15 +9,15 @@ import { sha256File } from "../base/hash.ts";
 import { recipePath, scriptDigest } from "./recipe.ts";
 import { runScript } from "./script.ts";
 
-/** A base image by what is in it, and how to have it. */
+/** A base image by its content, and how to get it. */
 export interface Base {
-  /** What tells it from every other one: its SHA-256, or the digest of the script that makes it. */
+  /** Identifies it: its SHA-256, or the digest of the script that makes it. */
   digest: string;
-  /** The path of the disk, which is got where it is not there yet. To be asked for under the image's lock. */
+  /** The path of the disk; gets it if it is missing. Call it under the image's lock. */
   obtain(): Promise<string>;
 }
 
-/** The profile's base image. @throws {HotbootError} when there is none for the architecture. */
+/** The profile's base image. @throws {HotbootError} if there is none for the architecture. */
 export async function findBase(emulator: Emulator, base: BaseImage): Promise<Base> {
   const { arch, profile, signal } = emulator;
   if ("file" in base) {
@@ -49,7 +49,7 @@ export async function findBase(emulator: Emulator, base: BaseImage): Promise<Bas
   return { digest, obtain: () => fromCache(emulator, digest, make) };
 }
 
-/** The path of the base with this digest, made by `make` where it is not there; no other one of this image's is kept. */
+/** The path of the base with this digest; `make` creates it if it is missing. Removes this image's other bases. */
 async function fromCache(emulator: Emulator, digest: string, make: (path: string) => Promise<void>): Promise<string> {
   const { cache } = emulator.home;
   await privateDirectory(cache);
@@ -58,7 +58,7 @@ async function fromCache(emulator: Emulator, digest: string, make: (path: string
   const path = `${cache}/${name}.qcow2`;
   const there = await Array.fromAsync(Deno.readDir(cache));
   for (const entry of there) {
-    // Of this one, only what a broken download has left is of use: see download().
+    // Of this one, keep what a broken download can continue with: see download().
     const isUseful = [".qcow2", ".part", ".part.json"].some((end) => entry.name === name + end);
     const isOurs = entry.name.startsWith(prefix) && /^[0-9a-f]{64}\./.test(entry.name.slice(prefix.length));
     if (isOurs && !isUseful) await Deno.remove(`${cache}/${entry.name}`, { recursive: true });

@@ -1,4 +1,4 @@
-/** Building an image with the profile's recipe. */
+/** Builds an image with the profile's recipe. */
 
 import { sha256File } from "../base/hash.ts";
 import { exists } from "@std/fs/exists";
@@ -14,39 +14,38 @@ import { runScript } from "./script.ts";
 
 /** How to build. */
 export interface BuildOptions {
-  /** Build although the image of the same recipe is there. */
+  /** Build even if the image of the same recipe exists. */
   force?: boolean;
 }
 
-/** What building gave. */
+/** The result of a build. */
 export interface BuildResult {
   /** The image. */
   image: Image;
-  /** False when it was there already, built by the same recipe. */
+  /** False if the same recipe had built it already. */
   built: boolean;
 }
 
-/** What a recipe leaves in its output directory; only the disk must be there. */
+/** The files in a recipe's output directory; only the disk is required. */
 const OUTPUTS: Record<ImagePart, string> = { disk: "disk.qcow2", kernel: "kernel", initrd: "initrd" };
 
 /**
  * Builds the emulator's image, unless its recipe has not changed since it was built.
  *
- * A recipe that is a script runs in `bash`, with the user's permissions. cloud-init runs in the machine, which is booted
- * once; what that prints and reports stays in the home, in `instances/build-NAME-ARCH`. The earlier image stays until the
- * new one is whole.
+ * A script recipe runs in `bash`, with the user's permissions. A cloud-init recipe runs in the machine, which boots once;
+ * its output stays in the home, in `instances/build-NAME-ARCH`. The earlier image stays until the new one is complete.
  *
  * Needs run permission for `bash`, and env permission for `PATH` and read permission for its directories, to find it; read
  * permission for the recipe's files; read and write permission for the home; net permission for the sockets of instances.
- * `bash` itself is bound by none of these. For cloud-init it needs what {@linkcode start} needs and, where the base image
- * is downloaded, net permission for its host and those that this redirects to; `bash` only where a script makes it.
+ * `bash` itself is not limited by these. For cloud-init it needs what {@linkcode start} needs and, to download the base
+ * image, net permission for its host and the hosts that it redirects to; `bash` only if a script makes the base image.
  *
- * @param emulator Which, from {@linkcode openEmulator}.
+ * @param emulator The emulator, from {@linkcode openEmulator}.
  * @param options Whether to build in any case.
  * @returns The image, and whether it was built now.
- * @throws {HotbootError} when the profile has no recipe, an instance uses the present image, or the recipe fails,
- * with its last words.
- * @throws The reason of the emulator's signal, when that aborts. What the recipe has started is ended.
+ * @throws {HotbootError} if the profile has no recipe, an instance uses the current image, or the recipe fails, with its
+ * last output.
+ * @throws The reason of the emulator's signal, if it aborts. Everything that the recipe started is ended.
  *
  * @example
  * ```ts
@@ -63,7 +62,7 @@ export async function build(emulator: Emulator, options: BuildOptions = {}): Pro
   using _lock = await openStore(emulator);
 
   const recipe = await prepare(emulator, steps);
-  // A damaged one is replaced when that is asked for.
+  // With `force`, a damaged image is replaced.
   const image = await readImage(emulator, { isOwner: true }).catch((error) => {
     if (options.force) return undefined;
     throw error;
@@ -85,7 +84,7 @@ export async function build(emulator: Emulator, options: BuildOptions = {}): Pro
   }
 }
 
-/** The recipe: a digest of everything that decides what it makes, and how to make it in a directory. */
+/** The recipe: a digest of everything that decides its result, and how to run it in a directory. */
 async function prepare(
   emulator: Emulator,
   steps: Build,
@@ -98,7 +97,7 @@ async function prepare(
   return { digest, run: (output) => provision(emulator, steps.cloudInit, digest, `${output}/${OUTPUTS.disk}`) };
 }
 
-/** The files that the recipe has left, checked and on the disk itself. */
+/** Checks the recipe's output files, and flushes them to disk. */
 async function describeOutput(emulator: Emulator, output: string): Promise<NewFiles> {
   const parts = Object.keys(OUTPUTS) as ImagePart[];
   const made: [ImagePart, NewFiles["disk"]][] = [];

@@ -1,4 +1,4 @@
-/** Images on disk: what there is, and whether it is still what was put there. */
+/** Images on disk: which exist, and whether they have changed. */
 
 import { exists } from "@std/fs/exists";
 import { HotbootError } from "../base/error.ts";
@@ -9,16 +9,16 @@ import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { imageLock, tryLock } from "../instance/locks.ts";
 import type { ImagePart, ImagePaths } from "../instance/machine.ts";
 
-/** How their names end. */
+/** The endings of their names. */
 export const IMAGE_PARTS: Record<ImagePart, string> = { disk: ".qcow2", kernel: ".kernel", initrd: ".initrd" };
 
-/** What an image's file looked like when it was put in place. */
+/** An image's file as it was put in place. */
 export interface ImageFile {
   /** Bytes. */
   size: number;
   /** When it was last written, milliseconds since 1970. */
   mtime: number;
-  /** When it was last touched in any way, likewise; no program can set this one. */
+  /** When it was last touched in any way, in the same unit; no program can set this one. */
   ctime: number;
   /** SHA-256 of all of it, in hex. */
   sha256: string;
@@ -28,14 +28,14 @@ export interface ImageFile {
 export type ImageOrigin =
   /** Built here, by the recipe with this digest. */
   | { kind: "build"; recipe: string }
-  /** From a release, of this date. */
+  /** From a release, with its date. */
   | { kind: "release"; repository: string; tag: string; published: string; version: string }
-  /** From what a run of a workflow has left, of this date. */
+  /** From a workflow run, with its date. */
   | { kind: "run"; repository: string; run: number; branch?: string; published: string; version: string }
-  /** Put there by somebody else than hotboot. */
+  /** Not put there by hotboot. */
   | { kind: "adopted" };
 
-/** An image's description, `NAME-ARCH.json` beside it; written last, so that an image with one is complete. */
+/** An image's description, `NAME-ARCH.json` beside it; written last, so an image that has one is complete. */
 export interface ImageRecord {
   /** Where it came from. */
   origin: ImageOrigin;
@@ -45,7 +45,7 @@ export interface ImageRecord {
   files: { disk: ImageFile } & Partial<Record<ImagePart, ImageFile>>;
 }
 
-/** An image that is in place and what it was. */
+/** An installed image, with its description. */
 export interface Image {
   /** Its description. */
   record: ImageRecord;
@@ -65,18 +65,18 @@ export function imageRecordPath(emulator: Emulator): string {
 
 /** How closely to look at an image. */
 export interface ReadImageOptions {
-  /** `only`: change nothing and hash nothing, so that other content of the same size may go unnoticed. */
+  /** `only`: change nothing and hash nothing; this may miss changed content of the same size. */
   look?: "only";
   /** The caller holds the image's lock. */
   isOwner?: boolean;
 }
 
 /**
- * The emulator's image, or `undefined` when there is none.
+ * The emulator's image, or `undefined` if there is none.
  *
- * A file whose times have changed is hashed again: it may have been copied along with the home, or exchanged.
+ * Hashes a file again if its times have changed: it may have been copied with the home, or replaced.
  *
- * @throws {HotbootError} when a file is not what was put there.
+ * @throws {HotbootError} if a file is not what was put there.
  */
 export async function readImage(
   emulator: Emulator,
@@ -96,7 +96,7 @@ export async function readImage(
     }
     if (look === "only" || (times.mtime === file.mtime && times.ctime === file.ctime)) continue;
     if (await sha256File(path, emulator.signal) !== file.sha256) {
-      throw damaged(emulator, `its ${part} has other content than was put there`);
+      throw damaged(emulator, `its ${part} differs from what was put there`);
     }
     Object.assign(file, times);
     touched = true;
@@ -105,7 +105,7 @@ export async function readImage(
   return { record, paths };
 }
 
-/** Writes a description down again, unless another command is putting a new image in place: then it is not for that one. */
+/** Rewrites a description, unless another command is putting a new image in place: it would not fit that one. */
 async function correctRecord(emulator: Emulator, record: ImageRecord, isOwner: boolean): Promise<void> {
   using lock = isOwner ? undefined : await tryLock(emulator.home, imageLock(imageKey(emulator)));
   if (!lock && !isOwner) return;
@@ -114,20 +114,20 @@ async function correctRecord(emulator: Emulator, record: ImageRecord, isOwner: b
   if (isSame) await writeJson(imageRecordPath(emulator), record);
 }
 
-/** Whether a disk lies in the image's place of which hotboot has not written anything: somebody else has put it there. */
+/** Whether there is a disk in the image's place that hotboot did not put there. */
 export async function hasUnknownImage(emulator: Emulator): Promise<boolean> {
   return !await readImageRecord(emulator) && await exists(imagePath(emulator, "disk"), { isFile: true });
 }
 
 /**
- * Writes down what there is of an image that somebody else has put in place.
+ * Records an image that hotboot did not put in place.
  *
- * @throws {HotbootError} when its disk is none that can be used.
+ * @throws {HotbootError} if its disk cannot be used.
  */
 async function adopt(emulator: Emulator, isOwner: boolean): Promise<ImageRecord | undefined> {
   if (!await exists(imagePath(emulator, "disk"), { isFile: true })) return undefined;
   await requireOwnDisk(imagePath(emulator, "disk"), `put another image there, or remove it`);
-  emulator.report.step(`take the image over that is at ${imagePath(emulator, "disk")}`);
+  emulator.report.step(`adopt the image at ${imagePath(emulator, "disk")}`);
   const files: Partial<Record<ImagePart, ImageFile>> = {};
   for (const part of Object.keys(IMAGE_PARTS) as ImagePart[]) {
     const path = imagePath(emulator, part);
@@ -140,34 +140,34 @@ async function adopt(emulator: Emulator, isOwner: boolean): Promise<ImageRecord 
 }
 
 /**
- * A disk that names other files would show the guest whichever of the user's it likes.
+ * A disk that refers to other files could show the guest any of the user's files.
  *
- * @throws {HotbootError} when it does, or is no qcow2 disk.
+ * @throws {HotbootError} if it does, or is not a qcow2 disk.
  */
 export async function requireOwnDisk(path: string, remedy: string): Promise<void> {
   const { needsOthers } = await readQcow2Header(path).catch((error) => {
     throw error instanceof HotbootError ? new HotbootError(`${error.message}: ${remedy}`) : error;
   });
   if (needsOthers) {
-    throw new HotbootError(`${path} refers to files beside it, which an image's disk must not: ${remedy}`);
+    throw new HotbootError(`${path} refers to other files, which an image's disk may not do: ${remedy}`);
   }
 }
 
-/** What is written about the image, or `undefined` when there is none. @throws {HotbootError} when it is damaged. */
+/** The image's description, or `undefined` if there is none. @throws {HotbootError} if it is damaged. */
 export async function readImageRecord(emulator: Emulator): Promise<ImageRecord | undefined> {
   let record: ImageRecord;
   try {
     record = JSON.parse(await Deno.readTextFile(imageRecordPath(emulator)));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
-    if (error instanceof SyntaxError) throw damaged(emulator, "its description is no JSON");
+    if (error instanceof SyntaxError) throw damaged(emulator, "its description is not JSON");
     throw error;
   }
   if (typeof record?.files?.disk?.sha256 !== "string") throw damaged(emulator, "its description lists no disk");
   return record;
 }
 
-/** What a file looks like without reading it. */
+/** A file's size and times, without reading it. */
 export async function sizeAndTimes(path: string): Promise<Omit<ImageFile, "sha256">> {
   const { size, mtime, ctime } = await Deno.stat(path);
   return { size, mtime: mtime?.getTime() ?? 0, ctime: ctime?.getTime() ?? 0 };
@@ -176,5 +176,5 @@ export async function sizeAndTimes(path: string): Promise<Omit<ImageFile, "sha25
 function damaged(emulator: Emulator, why: string): HotbootError {
   const { name, image } = emulator.profile;
   const how = image.release ? "pull" : "build";
-  return new HotbootError(`the image of '${name}' is damaged: ${why}; run 'hotboot ${how} --force' for it`);
+  return new HotbootError(`the image of '${name}' is damaged: ${why}; 'hotboot ${how} --force' replaces it`);
 }

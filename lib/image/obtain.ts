@@ -1,9 +1,9 @@
-/** Getting an image where there is none. */
+/** Gets an image if there is none. */
 
 import type { Emulator } from "../instance/emulator.ts";
 import { type Image, readImage } from "./image.ts";
 
-/** The image; where there is none it is pulled from its release first or, where the profile names none, built. */
+/** The image. If there is none, pulls it from its release or, if the profile names no release, builds it. */
 export async function obtainImage(emulator: Emulator): Promise<Image> {
   const image = await readImage(emulator);
   if (image) return image;

@@ -1,4 +1,4 @@
-/** Making an image from another one, by booting it once and having cloud-init set it up. */
+/** Makes an image from another one: boots it once, and cloud-init sets it up. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import type { IsoEntry } from "../iso/entry.ts";
@@ -34,12 +34,12 @@ const AGENT_MS = 60_000;
 const FINISH_MS = 300_000;
 const SHUTDOWN_MS = 120_000;
 
-/** All files on the disks that are made for cloud-init have this date: the same recipe makes the same disks. */
+/** The date of all files on the disks for cloud-init, so that the same recipe makes the same disks. */
 const DATE = new Date("2000-01-01T00:00:00Z");
 
 /**
- * What is done in the guest at last: cloud-init is never to run again, nor to leave what it was told; each machine is to
- * have an id of its own; and what is free is to take no room in the image.
+ * The last steps in the guest: cloud-init never runs again and leaves nothing of its input; each machine gets an id of its
+ * own; and free space takes no room in the image.
  */
 const FINISH = `set -e
 touch /etc/cloud/cloud-init.disabled
@@ -49,7 +49,7 @@ sync
 fstrim --all || fstrim /
 `;
 
-/** A digest of everything that decides what the recipe makes. */
+/** A digest of everything that decides the recipe's result. */
 export async function cloudInitDigest(emulator: Emulator, recipe: CloudInit): Promise<string> {
   const { arch, profile } = emulator;
   const { userData, bundle } = recipe;
@@ -63,14 +63,14 @@ export async function cloudInitDigest(emulator: Emulator, recipe: CloudInit): Pr
 }
 
 /**
- * Makes the image's disk at `path`, in a directory of this run's own.
+ * Makes the image's disk at `path`, in a directory of this run.
  *
- * @throws {HotbootError} when the guest does not report that it is done, or its agent does not answer then.
+ * @throws {HotbootError} if the guest does not report success, or its agent does not answer then.
  */
 export async function provision(emulator: Emulator, recipe: CloudInit, digest: string, path: string): Promise<void> {
   const builder = builderOf(emulator);
   using _lock = await lockInstance(builder);
-  await using _leftover = await settledState(builder); // whose QEMU has been ended
+  await using _leftover = await settledState(builder); // its QEMU has been ended
   const base = await findBase(emulator, recipe.base);
   const work = path.slice(0, path.lastIndexOf("/"));
   const disk = `${work}/overlay.qcow2`;
@@ -89,7 +89,7 @@ export async function provision(emulator: Emulator, recipe: CloudInit, digest: s
   }
 }
 
-/** Boots `disk`, has cloud-init set it up, and copies what has become of it to `path`. */
+/** Boots `disk`, lets cloud-init set it up, and copies the result to `path`. */
 async function setUp(
   emulator: Emulator,
   recipe: CloudInit,
@@ -122,7 +122,7 @@ async function setUp(
     identity: {},
     isDiskKept: false,
   });
-  // Packages may come from elsewhere, whatever the guest may reach later.
+  // Packages may come from outside, even if the guest's network is restricted later.
   const args = qemuArguments({ ...described, forwards: [], restricted: false, provisioning: { disks, progressLog } }, {
     name: machineName(builder.instance),
     uuid,
@@ -131,11 +131,11 @@ async function setUp(
     channels,
   });
   report.detail(`${qemu.program} ${args.join(" ")}`);
-  report.step(`boot the base image, to be set up by cloud-init (${profile.machine.memory} MiB, ${qemu.accelerator})`);
-  report.detail(`its console is written to ${channels.serialLog}, what it reports to ${progressLog}`);
+  report.step(`boot the base image for cloud-init (${profile.machine.memory} MiB, ${qemu.accelerator})`);
+  report.detail(`console: ${channels.serialLog}, progress: ${progressLog}`);
   await using machine = await QemuProcess.launch(qemu.program, args, channels.monitor, { signal });
   const { qmp } = machine;
-  await qmp.execute("set-action", { shutdown: "pause" }); // its disk is still of use then
+  await qmp.execute("set-action", { shutdown: "pause" }); // its disk is still needed then
   const off = qmp.waitForEvent(({ event }) => event === "SHUTDOWN", "QEMU");
   const limits = {
     timeoutMs: (recipe.timeout ?? DEFAULT_TIMEOUT_S) * 1000,
@@ -146,14 +146,14 @@ async function setUp(
   await whileAlive(emulator, machine, async (emulator) => {
     await Promise.race([
       unlessStuck(emulator, booting, ({ signal }) => watchProvisioning(logs, limits, report, signal)),
-      off.then(() => Promise.reject(new HotbootError("the guest has powered itself off before it was done"))),
+      off.then(() => Promise.reject(new HotbootError("the guest powered itself off before it was done"))),
     ]).catch((error) => {
       emulator.signal.throwIfAborted();
       if (error instanceof StuckGuest) throw error;
       throw new HotbootError(
-        `cloud-init has not made the image of '${profile.name}': ${
+        `cloud-init did not make the image of '${profile.name}': ${
           messageOf(error)
-        }; all it printed is in ${channels.serialLog} and ${progressLog}`,
+        }; its full output is in ${channels.serialLog} and ${progressLog}`,
       );
     });
     await finish(emulator, channels.agent, off);
@@ -166,24 +166,24 @@ async function setUp(
   await machine.quit();
 }
 
-/** The disk that is written to: the base's content, in the image's size. */
+/** The writable disk: the base's content, in the image's size. */
 async function makeOverlay(emulator: Emulator, base: Base, { disk }: CloudInit, path: string): Promise<void> {
   const { profile } = emulator;
   const basePath = await base.obtain();
   const { virtualSize, needsOthers } = await readQcow2Header(basePath);
   if (needsOthers) {
-    throw new HotbootError(`the base image of '${profile.name}' refers to files beside it: use one that is whole`);
+    throw new HotbootError(`the base image of '${profile.name}' refers to other files: use a self-contained one`);
   }
   if (virtualSize > disk * MIB) {
     const least = Math.ceil(virtualSize / MIB);
     throw new HotbootError(
-      `image.build.cloudInit.disk of '${profile.name}' is ${disk} MiB, and its base image has ${least}: say at least that`,
+      `image.build.cloudInit.disk of '${profile.name}' is ${disk} MiB, and its base image has ${least}: set it to at least that`,
     );
   }
   await createOverlay(path, basePath, disk * MIB);
 }
 
-/** The disks that only this machine has: the one for cloud-init, and the bundle. */
+/** The disks of this machine only: the one for cloud-init, and the bundle. */
 async function makeDisks(emulator: Emulator, recipe: CloudInit, digest: string, work: string): Promise<string[]> {
   const { profile, signal, report } = emulator;
   const { bundle } = recipe;
@@ -203,20 +203,20 @@ async function makeDisks(emulator: Emulator, recipe: CloudInit, digest: string, 
   return [`${work}/seed.iso`, `${work}/bundle.iso`];
 }
 
-/** What is to be in the guest whoever has it here: root's, for all to read, and of no special date. */
+/** Normalizes an entry for the guest: owned by root, readable by all, with a fixed date. */
 async function asInGuest(emulator: Emulator, entry: IsoEntry): Promise<IsoEntry> {
   const file = entry.kind === "file" ? (entry.content as { path: string }).path : undefined;
   const isForAll = file === undefined || await isProgram(emulator, file, entry.mode ?? null);
   return { ...entry, uid: 0, gid: 0, mtime: DATE, mode: isForAll ? 0o755 : 0o644 };
 }
 
-/** The last steps in the guest, by its agent, which an image must have; returns when it has powered itself off. */
+/** Runs the last steps in the guest, through its agent, which an image must have; returns when the guest is off. */
 async function finish({ signal, report }: Emulator, agentPath: string, off: Promise<unknown>): Promise<void> {
   report.step("trim the disk and power off");
   const agent = await GuestAgent.connect(agentPath, { timeoutMs: AGENT_MS, signal }).catch((error) => {
     signal.throwIfAborted();
     throw new HotbootError(
-      `the image has no guest agent (${messageOf(error)}): have the user data install and enable qemu-guest-agent`,
+      `the image has no guest agent (${messageOf(error)}): install and enable qemu-guest-agent in the user data`,
     );
   });
   {

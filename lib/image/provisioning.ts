@@ -1,39 +1,39 @@
-/** Watching a machine while cloud-init sets it up: what it prints, what it reports, and whether it is alive. */
+/** Watches a machine while cloud-init sets it up: its output, its progress, and whether it is alive. */
 
 import { HotbootError, printable } from "../base/error.ts";
 import { readAt } from "../base/io.ts";
 import { sleep } from "../base/wait.ts";
 import type { Reporter } from "../instance/emulator.ts";
 
-/** How many of the guest's last lines are shown when it fails. */
+/** How many of the guest's last lines to show if it fails. */
 const LAST_LINES = 20;
 const POLL_MS = 200;
-/** How much is taken up at one look, and of a line that does not end: a guest may print without end. */
+/** The most to read at once, and of one line: a guest may print without end. */
 const [MOST_BYTES, LONGEST_LINE] = [1 << 20, 1 << 16];
-/** How often those who wait are told that it goes on, when nothing else is to be told. */
+/** How often to report that it continues, if there is nothing else to report. */
 const HEARTBEAT_MS = 30_000;
 
 /** Limits, in milliseconds. */
 export interface Limits {
-  /** For all of it. */
+  /** For the whole setup. */
   timeoutMs: number;
   /** Without a sign of life. */
   silenceMs: number;
 }
 
-/** The lines of a file that is being written to, as they come. */
+/** The lines of a growing file, as they come. */
 export class LineTail {
   #path: string;
   #position = 0;
   #rest = "";
   #decoder = new TextDecoder();
 
-  /** @param path The file; it may not be there yet. */
+  /** @param path The file; it may not exist yet. */
   constructor(path: string) {
     this.#path = path;
   }
 
-  /** The lines that have been ended since the last call, as a terminal can show them. */
+  /** The lines completed since the last call, made safe for a terminal. */
   async lines(): Promise<string[]> {
     const bytes = await this.#newBytes();
     const lines = (this.#rest + this.#decoder.decode(bytes, { stream: true })).split("\n");
@@ -56,14 +56,14 @@ export class LineTail {
   }
 }
 
-/** What the guest says on its two ways, and what follows from it. */
+/** What the guest says on its two channels, and what follows from it. */
 export class Provisioning {
-  /** What is shown when it fails: the last that cloud-init's programs have printed or, before those, the console. */
+  /** What to show if it fails: the last output of cloud-init's programs or, if there is none yet, of the console. */
   get lastLines(): string[] {
     return this.#output.length > 0 ? this.#output : this.#console;
   }
 
-  /** Whether cloud-init has ended, and well. */
+  /** Whether cloud-init has finished successfully. */
   isDone = false;
 
   #report: Reporter;
@@ -74,7 +74,7 @@ export class Provisioning {
   #alive: number;
   #told: number;
 
-  /** @param now The time, in milliseconds from any moment. */
+  /** @param now The time, in milliseconds from any origin. */
   constructor(report: Reporter, limits: Limits, now: number) {
     this.#report = report;
     this.#limits = limits;
@@ -87,7 +87,7 @@ export class Provisioning {
     this.#keep(this.#console, line);
   }
 
-  /** Takes a line of the progress file. @throws {HotbootError} when it says that it has failed. */
+  /** Takes a line of the progress file. @throws {HotbootError} if it reports a failure. */
   hearProgress(line: string, now: number): void {
     this.#alive = now;
     const [, verb, text = ""] = line.match(/^(\S+)\s*(.*)$/) ?? [];
@@ -95,7 +95,7 @@ export class Provisioning {
       this.#report.step(text);
       this.#told = now;
     } else if (verb === "output") {
-      if (text.startsWith("step ")) this.hearProgress(text, now); // as a recipe's script says it
+      if (text.startsWith("step ")) this.hearProgress(text, now); // in the form of a recipe's script
       else this.#keep(this.#output, text);
     } else if (verb === "failed") {
       throw new HotbootError(text || "it gave no reason");
@@ -104,16 +104,16 @@ export class Provisioning {
     }
   }
 
-  /** To be called again and again. @throws {HotbootError} when a limit has passed. */
+  /** Call it repeatedly. @throws {HotbootError} if a limit has passed. */
   check(now: number): void {
     const { timeoutMs, silenceMs } = this.#limits;
     if (now - this.#started > timeoutMs) throw new HotbootError(`it was not done within ${timeoutMs / 1000} s`);
-    if (now - this.#alive > silenceMs) throw new HotbootError(`it has shown no sign of life for ${silenceMs / 1000} s`);
+    if (now - this.#alive > silenceMs) throw new HotbootError(`it showed no sign of life for ${silenceMs / 1000} s`);
     if (now - this.#told < HEARTBEAT_MS) return;
     this.#told = now;
     const last = this.lastLines.at(-1);
     const seconds = Math.round((now - this.#started) / 1000);
-    this.#report.step(`cloud-init has been at work for ${seconds} s${last ? `; last: ${last}` : ""}`);
+    this.#report.step(`cloud-init has been working for ${seconds} s${last ? `; last: ${last}` : ""}`);
   }
 
   #keep(lines: string[], line: string): void {
@@ -125,9 +125,9 @@ export class Provisioning {
 }
 
 /**
- * Returns when the guest has reported that cloud-init has done its work.
+ * Returns when the guest reports that cloud-init has finished.
  *
- * @throws {HotbootError} when it has failed, or a limit has passed; the guest's last lines have been told then.
+ * @throws {HotbootError} if it failed, or a limit has passed; the guest's last lines have been reported then.
  */
 export async function watchProvisioning(
   paths: { serial: string; progress: string },

@@ -1,4 +1,4 @@
-/** Getting an image from where it is published. */
+/** Gets an image from where it is published. */
 
 import { sha256File } from "../base/hash.ts";
 import { HotbootError } from "../base/error.ts";
@@ -15,31 +15,31 @@ import { requireUnused } from "../instance/users.ts";
 import { type Image, type ImageOrigin, readImage, requireOwnDisk } from "./image.ts";
 import { type NewFiles, openStore, putInPlace, requireKnown, temporaryPath } from "./store.ts";
 
-/** What to pull, where it is not what the profile says. At most one of branch, tag, pull request and run is named. */
+/** What to pull, if not what the profile says. Name at most one of branch, tag, pull request and run. */
 export interface PullOptions {
   /** `owner/name`. */
   repository?: string;
-  /** The branch whose release it is. */
+  /** The branch whose release to pull. */
   branch?: string;
   /** The release's tag. */
   tag?: string;
-  /** The pull request whose latest successful build it is. */
+  /** The pull request whose latest successful build to pull. */
   pullRequest?: number;
-  /** The workflow run that has built it. */
+  /** The workflow run that built it. */
   run?: number;
-  /** Pull it although it is there. */
+  /** Pull it even if it is up to date. */
   force?: boolean;
 }
 
-/** What pulling gave. */
+/** The result of a pull. */
 export interface PullResult {
   /** The image. */
   image: Image;
-  /** False when it was there already. */
+  /** False if it was up to date already. */
   pulled: boolean;
 }
 
-/** What is to be pulled: where from, and each file's download; of a run, an archive with all of them. */
+/** What to pull: the origin, and each file's download; for a run, one archive with all files. */
 interface Plan {
   origin: Extract<ImageOrigin, { kind: "release" | "run" }>;
   files?: [ImagePart, Download][];
@@ -47,20 +47,20 @@ interface Plan {
 }
 
 /**
- * Downloads the emulator's image, unless it is there. A broken download goes on where it was, in this run and the next.
- * The earlier image, and a snapshot of it, are of use until the new one is in place.
+ * Downloads the emulator's image, unless it is up to date. A download that broke off continues where it stopped, in this run
+ * or the next. The earlier image and its snapshots stay usable until the new one is in place.
  *
  * Needs net permission for GitHub and the hosts that it redirects to; env permission for `GITHUB_TOKEN`, `GH_TOKEN` and
- * `HOTBOOT_GITHUB_API`; run permission for `gh`, without which it is not asked for a token (neither is it, nor are the
- * first two variables read, where the emulator has one); read and write permission for
+ * `HOTBOOT_GITHUB_API`; run permission for `gh`, to ask it for a token (`gh` and the two token variables are not used if the
+ * emulator has a token, and `gh` not without the permission); read and write permission for
  * the home; sys permission for `statfs`; net permission for the sockets of instances.
  *
- * @param emulator Which, from {@linkcode openEmulator}.
- * @param options What, where it is not what the profile says.
+ * @param emulator The emulator, from {@linkcode openEmulator}.
+ * @param options What to pull, if not what the profile says.
  * @returns The image, and whether it was downloaded now.
- * @throws {HotbootError} when the profile names no release, an instance uses the present image, or the new one cannot
- * be had or is not what was published.
- * @throws The reason of the emulator's signal, when that aborts. What has come is kept for the next attempt.
+ * @throws {HotbootError} if the profile names no release, an instance uses the current image, or the new one cannot be
+ * downloaded or is not what was published.
+ * @throws The reason of the emulator's signal, if it aborts. The downloaded part is kept for the next attempt.
  *
  * @example
  * ```ts
@@ -108,7 +108,7 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
     await removeAll();
     return { image, pulled: true };
   } catch (error) {
-    if (error instanceof WrongContent) await removeAll(); // the next attempt is not to find it
+    if (error instanceof WrongContent) await removeAll(); // the next attempt must not find it
     throw error;
   }
 }
@@ -119,7 +119,7 @@ async function requirePublishedDisk(path: string): Promise<void> {
   });
 }
 
-/** GitHub, with what the environment says of it. */
+/** GitHub, configured from the environment. */
 export async function openGitHub({ signal, token: given }: Emulator): Promise<GitHub> {
   const api = Deno.env.get("HOTBOOT_GITHUB_API") || undefined;
   const token = given === undefined ? await findToken(api, signal) : given;
@@ -138,14 +138,14 @@ async function makePlan(emulator: Emulator, release: ReleaseSource, options: Pul
       `profile '${emulator.profile.name}' has one release for all branches: name another with --tag`,
     );
   }
-  const tag = options.tag ?? release.tag.replaceAll("{branch}", () => branch); // in a text, $ would have a meaning
+  const tag = options.tag ?? release.tag.replaceAll("{branch}", () => branch); // as a string, $ would have a meaning
   const found = await github.release(repository, tag);
   const files = Object.entries(release.assets).map(([part, pattern]): [ImagePart, Download] => {
     const name = pattern.replaceAll("{arch}", emulator.arch);
     const asset = found.assets.find((each) => each.name === name);
     if (!asset) {
       const there = found.assets.map((each) => each.name).join(", ") || "nothing";
-      throw new HotbootError(`release '${tag}' of ${repository} has no ${name}: there is ${there}`);
+      throw new HotbootError(`release '${tag}' of ${repository} has no ${name}, only ${there}`);
     }
     const sha256 = asset.digest?.match(/^sha256:([0-9a-f]{64})$/)?.[1];
     return [part as ImagePart, {
@@ -172,7 +172,7 @@ async function planRun(
   const name = release.artifact?.replaceAll("{arch}", arch);
   if (!name || !workflow) {
     throw new HotbootError(
-      `profile '${profile.name}' says neither by which workflow nor as what artifact images are built`,
+      `profile '${profile.name}' does not name the workflow and artifact that images are built with`,
     );
   }
   const found = run === undefined ? await github.runOfPullRequest(repository, pullRequest!, workflow) : undefined;
@@ -186,7 +186,7 @@ async function planRun(
     archive: {
       name: `${name}.zip`,
       version: artifact.archive_download_url,
-      // Without a digest it is an old one, whose size is that of the files in it.
+      // An artifact without a digest is an old one: its size is that of the files in it.
       ...(sha256 && { sha256, size: artifact.size_in_bytes }),
       request: github.bytesRequest(artifact.archive_download_url),
       explain: (response) => github.explain(response, `artifact '${name}' of run ${id} of ${repository}`),
@@ -194,7 +194,7 @@ async function planRun(
   };
 }
 
-/** Takes the image's files out of an artifact's archive. */
+/** Extracts the image's files from an artifact's archive. */
 async function unpack(emulator: Emulator, release: ReleaseSource, archive: { path: string }): Promise<NewFiles> {
   const { arch, report, signal } = emulator;
   const files = await eachInTurn(Object.entries(release.assets), async ([part, pattern]) => {

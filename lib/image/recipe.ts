@@ -1,6 +1,6 @@
 /**
- * A profile's recipe: where its files are, also when that is inside the compiled program, where no other program can read
- * them; and a digest of what is in them.
+ * A profile's recipe: the paths of its files, even if they are inside the compiled program, where other programs cannot read
+ * them; and a digest of their contents.
  */
 
 import { ensureDir } from "@std/fs/ensure-dir";
@@ -14,17 +14,17 @@ import type { ScriptRecipe } from "../profile/profile.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { sha256, sha256File } from "../base/hash.ts";
 
-/** The absolute path of one of the recipe's files, as the profile names it. */
+/** The absolute path of one of the recipe's files, named as in the profile. */
 export function recipePath({ profile, profileUrl }: Emulator, relative: string): string {
   if (profileUrl.protocol === "file:") return resolve(dirname(fromFileUrl(profileUrl)), relative);
   throw new HotbootError(
-    `the recipe of '${profile.name}' is at ${profileUrl.origin}, where it cannot be run: use a checkout, or the binary`,
+    `the recipe of '${profile.name}' is at ${profileUrl.origin} and cannot run from there: use a checkout, or the binary`,
   );
 }
 
 /**
- * Where the recipe's script is: where the profile says or, when that is inside the program, below `directory`, where the
- * recipe's files are written.
+ * The path of the recipe's script: as in the profile or, if that is inside the program, below `directory`, where the recipe's
+ * files are extracted.
  */
 export async function scriptPath(
   emulator: Emulator,
@@ -44,7 +44,7 @@ function isInProgram({ profileUrl }: Emulator): boolean {
   return Deno.build.standalone && profileUrl.href.startsWith(GUESTS.href);
 }
 
-/** Whether a file of the recipe can be run. Inside the program modes are not kept, but programs begin with "#!". */
+/** Whether a file of the recipe is executable. Modes are lost inside the program, but programs begin with "#!". */
 export async function isProgram(emulator: Emulator, path: string, mode: number | null): Promise<boolean> {
   if (!isInProgram(emulator)) return ((mode ?? 0) & 0o111) !== 0;
   const head = new Uint8Array(2);
@@ -57,19 +57,19 @@ function isScript(bytes: Uint8Array): boolean {
   return bytes[0] === 0x23 && bytes[1] === 0x21;
 }
 
-/** What all runs of a script depend on, as a digest. */
+/** A digest of everything that a script depends on. */
 export async function scriptDigest(emulator: Emulator, { inputs }: ScriptRecipe): Promise<string> {
   return await digestOfLines([emulator.arch, ...await describeFiles(emulator, inputs)]);
 }
 
-/** SHA-256, in hex, of the lines in their order. */
+/** SHA-256, in hex, of the lines in this order. */
 export async function digestOfLines(lines: string[]): Promise<string> {
   return await sha256(lines.join("\n"));
 }
 
 /**
- * What the profile names, and what is below that: a line for each file, with its path, whether it can be run, and its
- * content's digest.
+ * The named files and directories: a line for each file, with its path, whether it is executable, and its content's
+ * digest.
  */
 export async function describeFiles(emulator: Emulator, names: string[]): Promise<string[]> {
   const lines: string[] = [];
@@ -77,7 +77,7 @@ export async function describeFiles(emulator: Emulator, names: string[]): Promis
     const root = recipePath(emulator, name);
     const paths = await filesAt(root).catch((error) => {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
-      throw new HotbootError(`the recipe of '${emulator.profile.name}' names ${name}, which is not there`);
+      throw new HotbootError(`the recipe of '${emulator.profile.name}' names ${name}, which does not exist`);
     });
     for (const path of paths) {
       const { isFile, mode } = await Deno.lstat(path);
@@ -90,7 +90,7 @@ export async function describeFiles(emulator: Emulator, names: string[]): Promis
   return lines;
 }
 
-/** The path of a file or a link; of a directory, those of all files and links below it, sorted name by name. */
+/** The path of a file or link; for a directory, the paths of all files and links below it, sorted by name. */
 async function filesAt(root: string): Promise<string[]> {
   if (!(await Deno.lstat(root)).isDirectory) return [root];
   const paths = await Array.fromAsync(walk(root, { includeDirs: false }), ({ path }) => path.replaceAll("/", "\0"));
@@ -99,7 +99,7 @@ async function filesAt(root: string): Promise<string[]> {
 
 async function copy(from: string, to: string): Promise<void> {
   if ((await Deno.lstat(from)).isSymlink) {
-    throw new Error(`${from} is a link, which a recipe inside the program cannot have`);
+    throw new Error(`${from} is a link, and a recipe inside the program cannot have links`);
   }
   await ensureDir(dirname(to));
   const bytes = await Deno.readFile(from);

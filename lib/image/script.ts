@@ -1,4 +1,4 @@
-/** Running a recipe that is a script. */
+/** Runs a script recipe. */
 
 import { TextLineStream } from "@std/streams/text-line-stream";
 import { terminateOnAbort } from "../base/child.ts";
@@ -10,8 +10,8 @@ import type { Emulator } from "../instance/emulator.ts";
 import { scriptPath } from "./recipe.ts";
 
 /**
- * Runs a script, and ends all that it has started when it ends, or is ended. Deno lets only those end a process group who
- * may run everything. The image is not to depend on which permissions new files have here.
+ * Runs a script, and ends everything it started when it ends or is ended. Deno lets only programs with all run permissions
+ * end a process group. The umask keeps the image independent of the user's.
  */
 const IN_A_GROUP = `umask 022
 end() { trap "" TERM; kill -TERM -- -$$; }
@@ -22,10 +22,10 @@ end
 exit $code`;
 
 /**
- * Runs the script, which leaves what it makes in the directory `output`, in a process group of its own, so that ending it ends
- * whatever it has started.
+ * Runs the script, which puts its results into the directory `output`. It runs in a process group of its own, so that ending
+ * it ends everything it started.
  *
- * @throws {HotbootError} when it fails, with its last words.
+ * @throws {HotbootError} if it fails, with its last output.
  */
 export async function runScript(emulator: Emulator, recipe: ScriptRecipe, output: string): Promise<void> {
   const { profile, report, signal } = emulator;
@@ -43,13 +43,13 @@ export async function runScript(emulator: Emulator, recipe: ScriptRecipe, output
   try {
     signal.throwIfAborted();
     let lastWords = "";
-    const hear = (line: string) => { // on either stream: tools that call back into the recipe may join them
+    const hear = (line: string) => { // on either stream: tools that call back into the recipe may merge them
       const step = line.match(/^step (.+)/)?.[1];
       if (step) return report.step(step);
       if (line.trim() !== "") lastWords = line.trim();
       report.detail(line);
     };
-    // What has left the group, and holds the pipe, is not waited for once the user wants an end.
+    // After an abort, do not wait for a process that left the group and holds the pipe.
     const heard = Promise.all([child.stdout, child.stderr].map((stream) => forEachLine(stream, hear, signal)));
     await within(heard, "the recipe", { signal });
     const { code } = await child.status;

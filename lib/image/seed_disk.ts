@@ -1,5 +1,5 @@
 /**
- * What cloud-init is told, as a disk of its data source NoCloud.
+ * The input of cloud-init, as a disk of its data source NoCloud.
  *
  * Source: cloud-init's documentation, "Data sources: NoCloud" and "User-data formats".
  */
@@ -9,16 +9,16 @@ import type { IsoEntry } from "../iso/entry.ts";
 import type { SecretSpec } from "../profile/secrets.ts";
 import { secretLines } from "../profile/secrets.ts";
 
-/** The label by which cloud-init finds the disk. */
+/** The label with which cloud-init finds the disk. */
 export const SEED_LABEL = "cidata";
 
-/** Where in the guest programs may say how they get on: see {@linkcode REPORTER}. */
+/** Where programs in the guest may report progress: see {@linkcode REPORTER}. */
 const PROGRESS = "/run/hotboot/progress";
 
 /**
- * hotboot's own part, beside the user's: it sends what is in the progress file, and all that cloud-init's programs print,
- * to the port `hotboot.progress`, with a sign of life every few seconds and at last how it has ended. It comes as a
- * boothook, which cloud-init runs first of all, and as vendor data, which no user data replaces.
+ * hotboot's own part, beside the user's: it sends the progress file, and all output of cloud-init's programs, to the port
+ * `hotboot.progress`, with a sign of life every few seconds and finally how it ended. It is a boothook, which cloud-init runs
+ * first, and vendor data, which no user data replaces.
  *
  * A port has room for one writer, so all others write to the file.
  */
@@ -50,29 +50,31 @@ mkdir "\${progress%/*}/reporter" || exit 0 # it runs already
 ) </dev/null >/dev/null 2>&1 &
 `;
 
-/** How cloud-init tells what user data is: by its beginning. */
+/** What user data may begin with, which tells cloud-init its kind. */
 const HEADER = /^(#!|#cloud-|#include|#part-handler|## template:|content-type:|mime-version:)/i;
 
-/** What is on the seed disk. */
+/** The content of the seed disk. */
 export interface Seed {
-  /** Tells this machine's data from another's. */
+  /** Identifies this machine's data. */
   instanceId: string;
   /** The machine's name. */
   hostname: string;
   /** The user's part. */
   userData: string;
-  /** What the image has in its secrets' place. */
+  /** The secrets whose placeholders the image gets. */
   secrets: SecretSpec[];
 }
 
 /**
- * The seed disk's files. Beside cloud-init's own there is `placeholders.env`, with a NAME=value line for each secret.
+ * The seed disk's files: cloud-init's own, and `placeholders.env` with a NAME=value line for each secret.
  *
- * @throws {HotbootError} when cloud-init would ignore the user data.
+ * @throws {HotbootError} if cloud-init would ignore the user data.
  */
 export function seedFiles({ instanceId, hostname, userData, secrets }: Seed): IsoEntry[] {
   if (!HEADER.test(userData)) {
-    throw new HotbootError("cloud-init ignores user data that does not begin with '#cloud-config' or '#!': write that");
+    throw new HotbootError(
+      "cloud-init ignores user data that does not begin with '#cloud-config' or '#!': add one of them",
+    );
   }
   const placeholders = Object.fromEntries(secrets.map(({ name, placeholder }) => [name, placeholder]));
   const files = {

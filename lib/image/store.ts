@@ -1,4 +1,4 @@
-/** Putting images in place: whole, or not at all. */
+/** Puts images in place: whole, or not at all. */
 
 import { ensureDir } from "@std/fs/ensure-dir";
 import { HotbootError } from "../base/error.ts";
@@ -21,7 +21,7 @@ import {
   sizeAndTimes,
 } from "./image.ts";
 
-/** Files that are to become an image, with their digests. They are on the same disk as the home's images. */
+/** Files of a future image, with their digests. They are on the same disk as the home's images. */
 export type NewFiles = { disk: NewFile } & Partial<Record<ImagePart, NewFile>>;
 
 /** One of them. */
@@ -30,31 +30,31 @@ export interface NewFile {
   sha256: string;
 }
 
-/** Keeps others from putting an image of this emulator in place; makes the directory, and clears it of leftovers. */
+/** Locks out others that put an image of this emulator in place; makes the directory, and clears leftovers. */
 export async function openStore(emulator: Emulator): Promise<Disposable> {
   const { home } = emulator;
-  // One that a person has named may be for others, too.
+  // A directory that the user named may be shared.
   await (home.places.includes(home.images) ? ensureDir(home.images) : privateDirectory(home.images));
   const lock = await lockImage(emulator);
   await removeLeftovers(emulator);
   return lock;
 }
 
-/** @throws {HotbootError} when the image is one that somebody else has put in place, which is not to be replaced unasked. */
+/** @throws {HotbootError} if hotboot did not put the image in place: then it is not replaced without `--force`. */
 export async function requireKnown(emulator: Emulator, image: Image | undefined): Promise<void> {
   if (image ? image.record.origin.kind !== "adopted" : !await hasUnknownImage(emulator)) return;
   throw new HotbootError(
     `${
       imagePath(emulator, "disk")
-    } was put there by somebody else than hotboot, and is kept: --force replaces it, 'hotboot start' uses it`,
+    } was not put there by hotboot, so it stays: --force replaces it, 'hotboot start' uses it`,
   );
 }
 
 /**
- * Renames the files into place. The old description goes first, and the new one comes last: who starts an instance meanwhile
- * writes down what it depends on, and then finds that the image is not what it was.
+ * Renames the files into place. The old description goes first and the new one comes last: a concurrent start records what it
+ * depends on, and then finds that the image has changed.
  *
- * @throws {HotbootError} when an instance uses the image that is there, however long making the new one has taken.
+ * @throws {HotbootError} if an instance uses the current image, even one started while the new image was made.
  */
 export async function putInPlace(emulator: Emulator, made: NewFiles, origin: ImageOrigin): Promise<Image> {
   for (const { path } of Object.values(made)) {
@@ -82,12 +82,12 @@ export async function putInPlace(emulator: Emulator, made: NewFiles, origin: Ima
   return (await readImage(emulator, { isOwner: true }))!;
 }
 
-/** A path beside the images that the next hotboot removes, if this one does not. */
+/** A path beside the images that the next hotboot removes if this one does not. */
 export function temporaryPath(emulator: Emulator): string {
   return `${emulator.home.images}/${temporaryPrefix(emulator)}${crypto.randomUUID()}`;
 }
 
-/** Removes what was killed half-way; the image's lock says that nothing is under way. */
+/** Removes leftovers of killed commands; the image's lock proves that no other command is working. */
 async function removeLeftovers(emulator: Emulator): Promise<void> {
   for await (const { name } of Deno.readDir(emulator.home.images)) {
     if (name.startsWith(temporaryPrefix(emulator))) {

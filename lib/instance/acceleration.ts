@@ -1,4 +1,4 @@
-/** The accelerator that an emulator's guest runs with: which it is, what is said of it, and what happens when it is no good. */
+/** Chooses the accelerator of an emulator's guest, warns about it, and falls back to another. */
 
 import { describePassedOver, type Hardware } from "../vm/accelerator.ts";
 import type { Arch } from "../vm/arch.ts";
@@ -7,20 +7,20 @@ import type { Emulator } from "./emulator.ts";
 import { type Home, privateDirectory } from "./home.ts";
 import { AbortedQemu, StuckGuest } from "./watch.ts";
 
-/** How the names of the files begin that remember what a QEMU can do. */
+/** The prefix of the files that cache what a QEMU can do. */
 const QEMU_CACHE = "qemu-";
 
-/** Another machine type than QEMU's newest, or another accelerator than what is best here. */
+/** A machine type other than QEMU's newest, or an accelerator other than the best one here. */
 export interface QemuChoice {
   machineType?: string;
   accelerator?: string;
 }
 
 /**
- * QEMU on this machine. Needs read permission for `PATH`'s directories, run permission for QEMU, and sys permission for
- * `osUptime`.
+ * Facts about QEMU on this machine. Needs read permission for `PATH`'s directories, run permission for QEMU, and sys
+ * permission for `osUptime`.
  *
- * @param options `again`: a boot is at hand, for which it is worth asking again whether hardware that was refused works now.
+ * @param options `again`: a boot follows, so it is worth asking again whether refused hardware works now.
  */
 export async function qemuFacts(
   emulator: Emulator,
@@ -37,12 +37,12 @@ export async function qemuFacts(
   return facts;
 }
 
-/** What is remembered of the QEMU that {@linkcode qemuFacts} would give; nothing is asked. */
+/** The cached facts that {@linkcode qemuFacts} would return; runs nothing. */
 export async function knownQemuFacts({ arch, home }: Emulator): Promise<QemuFacts | undefined> {
   return await rememberedFacts(factsPath(home, arch, withVariable({})));
 }
 
-/** Has QEMU asked anew at the next start. */
+/** Makes the next start ask QEMU again. */
 export async function forgetQemu({ home }: Emulator): Promise<void> {
   for await (const { name } of Deno.readDir(home.cache)) {
     if (name.startsWith(QEMU_CACHE)) await Deno.remove(`${home.cache}/${name}`).catch(() => {});
@@ -57,18 +57,18 @@ function factsPath(home: Home, arch: Arch, { machineType, accelerator }: QemuCho
   return `${home.cache}/${QEMU_CACHE}${[arch, machineType, accelerator].filter(Boolean).join("-")}.json`;
 }
 
-/** Says, for a guest that is about to be booted, what is not as fast as it could be. */
+/** Warns that a guest about to boot is not as fast as it could be. */
 function tellAcceleration({ report }: Emulator, { accelerator, passedOver, slowdown }: QemuFacts): void {
   if (passedOver) report.step(describePassedOver(passedOver));
   if (slowdown) report.warn(`HOTBOOT_ACCEL=${accelerator}, which is slower than emulation here: unset it`);
 }
 
 /**
- * Boots by `boot` and, where the guest gets nowhere with hardware acceleration that nobody has asked for, once more by
- * emulation. It also boots once more after a fault of QEMU's own: QEMU 10.0 sometimes aborts while a guest with several
- * emulated CPUs boots (`iotlb_to_section: Assertion`), and not the next time.
+ * Boots with `boot`. If the guest makes no progress with hardware acceleration that the user did not ask for, boots again with
+ * emulation. Also boots again after a bug of QEMU's own: QEMU 10.0 sometimes aborts while a guest with several emulated CPUs
+ * boots (`iotlb_to_section: Assertion`), but not the next time.
  *
- * @param allowed Whether it may be booted once more.
+ * @param allowed Whether it may boot again.
  */
 export async function bootWithin<T>(
   emulator: Emulator,
@@ -84,11 +84,11 @@ export async function bootWithin<T>(
     emulator.signal.throwIfAborted();
     const { accelerator } = qemu;
     if (error instanceof AbortedQemu && allowed) {
-      emulator.report.warn(`${error.message}; it is booted again`);
+      emulator.report.warn(`${error.message}; booting again`);
       return await boot(qemu);
     }
     if (!(error instanceof StuckGuest) || !allowed) throw error;
-    emulator.report.warn(`${error.message}; it is booted again, by emulation`);
+    emulator.report.warn(`${error.message}; booting again, with emulation`);
     const { arch, home, signal } = emulator;
     const cache = { facts: factsPath(home, arch, {}) };
     const stuck = { accelerator: accelerator as Hardware, seconds: error.seconds };

@@ -1,4 +1,4 @@
-/** Where an instance's QEMU listens and writes, and its files. */
+/** The paths of an instance's sockets, logs and files. */
 
 import type { Channels } from "../vm/machine.ts";
 import { type Emulator, imageKey } from "./emulator.ts";
@@ -22,27 +22,27 @@ export function instancePath(emulator: Emulator, file: keyof typeof FILES): stri
   return `${emulator.home.instance(emulator.instance)}/${FILES[file]}`;
 }
 
-/** The instance in which the emulator's image is made, by cloud-init: who looks at instances sees its console, too. */
+/** The instance in which cloud-init makes the emulator's image; `hotboot logs` and the like can look at it. */
 export function builderOf(emulator: Emulator): Emulator {
   return { ...emulator, instance: `build-${imageKey(emulator)}` };
 }
 
-/** What QEMU names an instance's machine. */
+/** The name that QEMU gives an instance's machine. */
 export function machineName(instance: string): string {
   return `hotboot-${instance}`;
 }
 
-/** Where an instance's QEMU is reached. */
+/** The sockets and logs of an instance's QEMU. */
 export interface InstanceChannels extends Channels {
   /** The directory of the sockets. */
   directory: string;
-  /** A free path for the socket that device state goes through. */
+  /** A free path for the socket that carries device state. */
   migration: string;
 }
 
 /**
- * Where this instance's QEMU listens and writes. It follows from the home's path and not from what was written down, so
- * that a moved home keeps its machines, and a copied one does not reach into the original.
+ * The sockets and logs of this instance's QEMU. They follow from the home's path, not from a record, so that a moved home
+ * keeps its machines and a copied home does not reach into the original.
  */
 export async function channelsOf(emulator: Emulator): Promise<InstanceChannels> {
   const directory = await emulator.home.sockets(emulator.instance);
@@ -55,7 +55,7 @@ export async function channelsOf(emulator: Emulator): Promise<InstanceChannels> 
   };
 }
 
-/** The same, with the directories made. */
+/** The same, and makes the directories. */
 export async function makeChannels(emulator: Emulator): Promise<InstanceChannels> {
   const { home, instance } = emulator;
   const channels = await channelsOf(emulator);

@@ -1,4 +1,4 @@
-/** The disk by which the host tells the guest what only the host knows. */
+/** Makes the disk that tells the guest what only the host knows. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import { sha256 } from "../base/hash.ts";
@@ -8,10 +8,10 @@ import type { ConfigDisk } from "../profile/profile.ts";
 import { portValue } from "../profile/references.ts";
 import type { Emulator } from "./emulator.ts";
 
-/** A fixed date: a resumed guest must find the very bytes that it has in its cache. */
+/** A fixed date: a resumed guest must find exactly the bytes that it has in its cache. */
 const DATE = new Date("2000-01-01T00:00:00Z");
 
-/** The config disk's image and its digest, where the profile has one. */
+/** The config disk's image and its digest, if the profile has one. */
 export async function makeConfigDisk(emulator: Emulator): Promise<{ image: Uint8Array; sha256: string } | undefined> {
   const { config } = emulator.profile;
   if (!config) return undefined;
@@ -39,7 +39,7 @@ function filled(emulator: Emulator, lines: string[]): Uint8Array {
 
 async function copied(path: string): Promise<Uint8Array> {
   return await Deno.readFile(path).catch((error) => {
-    throw error instanceof Deno.errors.NotFound ? new HotbootError(`there is no file at ${path}`) : error;
+    throw error instanceof Deno.errors.NotFound ? new HotbootError(`${path} does not exist`) : error;
   });
 }
 

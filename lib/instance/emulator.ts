@@ -1,4 +1,4 @@
-/** One emulator on this machine: a profile, a home and an instance's name; what every operation starts from. */
+/** An emulator on this machine: a profile, a home and an instance's name. Every operation starts from it. */
 
 import { HotbootError } from "../base/error.ts";
 import { findProfile } from "../profile/find.ts";
@@ -8,72 +8,72 @@ import type { Token } from "../release/token.ts";
 import { type Arch, HOST_ARCH } from "../vm/arch.ts";
 import { Home } from "./home.ts";
 
-/** Receives what an operation tells while it works, each text as one line. No secret is in it. */
+/** Receives progress from an operation, each text as one line. It never gets a secret. */
 export interface Reporter {
   /** A step begins. */
   step(text: string): void;
-  /** Something of interest to whoever looks closely. */
+  /** Something of interest to those who look closely. */
   detail(text: string): void;
-  /** Something that went wrong, or is not what was asked for. */
+  /** Something that went wrong, or differs from what was asked for. */
   warn(text: string): void;
-  /** How far something long is, in bytes; the total is NaN where it is unknown. The same numbers: it is done. */
+  /** How far something long is, in bytes; the total is NaN if unknown. Equal numbers mean that it is done. */
   progress(what: string, done: number, total: number): void;
 }
 
 /** How to open an emulator. */
 export interface EmulatorOptions {
   /**
-   * A built-in profile's name, a profile's path, or one that is loaded. Unless told it is the `hotboot.json` in the working
-   * directory or the nearest directory above it, as far as those belong to the working directory's owner; else `stack`.
+   * A built-in profile's name, a profile's path, or a loaded profile. By default the `hotboot.json` in the working directory
+   * or the nearest directory above it, as long as these belong to the working directory's owner; else `stack`.
    */
   profile?: string | LoadedProfile;
-  /** hotboot's directory; unless told, `$HOTBOOT_HOME`, else what the profile says, else `~/.hotboot`. */
+  /** hotboot's directory; by default `$HOTBOOT_HOME`, else the profile's home, else `~/.hotboot`. */
   home?: string;
-  /** The instance's name; the profile's own unless told, which is what the profile says, else the profile's name. */
+  /** The instance's name; by default the name that the profile gives, else the profile's own name. */
   instance?: string;
-  /** The guest's architecture; the host's unless told. */
+  /** The guest's architecture; the host's by default. */
   arch?: Arch;
-  /** Aborting it ends every operation, which cleans up after itself. */
+  /** Aborts every operation; each cleans up after itself. */
   signal?: AbortSignal;
-  /** Is told what happens; nobody unless told. */
+  /** Receives progress and warnings; by default nothing does. */
   report?: Reporter;
-  /** A token for GitHub, or `null` for none; it is looked for in the environment and asked of `gh` unless told. */
+  /** A token for GitHub, or `null` for none; by default hotboot looks in the environment and asks `gh`. */
   token?: Token | null;
 }
 
-/** An emulator; {@linkcode openEmulator} makes one, and the operations take it. */
+/** An emulator, from {@linkcode openEmulator}. All operations take it. */
 export interface Emulator {
-  /** What it is. */
+  /** The profile. */
   readonly profile: Profile;
-  /** The profile's file, the base of its relative paths. */
+  /** The URL of the profile's file, the base of its relative paths. */
   readonly profileUrl: URL;
-  /** Where its files lie. */
+  /** The paths of its files. */
   readonly home: Home;
   /** The instance's name. */
   readonly instance: string;
   /** The guest's architecture. */
   readonly arch: Arch;
-  /** Ends its operations. */
+  /** Aborts its operations. */
   readonly signal: AbortSignal;
-  /** Is told what happens. */
+  /** Receives progress and warnings. */
   readonly report: Reporter;
-  /** A token for GitHub, if it is known already; `null`: there is none. */
+  /** A token for GitHub, if already known; `null` if there is none. */
   readonly token?: Token | null;
 }
 
 const SILENT: Reporter = { step() {}, detail() {}, warn() {}, progress() {} };
 
 /**
- * Finds the profile and the home. Nothing is written, and no process is started.
+ * Finds the profile and the home. Writes nothing, and starts no process.
  *
- * Needs read permission for the profile, unless it is a built-in one, or, when none is named, for the working directory and
- * those above it; env permission for `HOTBOOT_HOME` and `HOME`, unless the home is given, and for the variables that the
- * profile names.
+ * Needs read permission for the profile, unless it is built in, or, if none is named, for the working directory and those
+ * above it; env permission for `HOTBOOT_HOME` and `HOME`, unless the home is given, and for the variables that the profile
+ * names.
  *
- * @param options What and where, if not the project's profile as its own instance in its usual home.
- * @returns What the operations take.
- * @throws {HotbootError} when there is no such profile, it is malformed (the first wrong field, or the variable that makes
- * it wrong, is named), the instance's name is none, nothing says where the home is, or it lies below `/dev`, `/proc` or `/sys`.
+ * @param options The profile, home and instance, if not the project's profile as its own instance in the usual home.
+ * @returns The emulator that all operations take.
+ * @throws {HotbootError} if there is no such profile, it is malformed (names the first wrong field, or the wrong variable), the
+ * instance's name is invalid, nothing says where the home is, or the home is below `/dev`, `/proc` or `/sys`.
  *
  * @example
  * ```ts
@@ -91,7 +91,7 @@ export async function openEmulator(options: EmulatorOptions = {}): Promise<Emula
   const home = new Home(await homeDirectory(profile, options.home), profile.home);
   const instance = options.instance ?? await defaultInstance(profile, home);
   if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(instance)) {
-    throw new HotbootError(`'${instance}' is no name for an instance: use lower-case letters, digits and dashes`);
+    throw new HotbootError(`'${instance}' is not a valid instance name: use lower-case letters, digits and dashes`);
   }
   return {
     profile,
@@ -106,8 +106,8 @@ export async function openEmulator(options: EmulatorOptions = {}): Promise<Emula
 }
 
 /**
- * The profile's own instance: no command acts on another profile's machine. In version 0.1 that of all profiles was `vm`,
- * which stays the instance of the profile that it was started with.
+ * The profile's own instance: no command acts on another profile's machine. In version 0.1 every profile used `vm`, which
+ * stays the instance of the profile that started it.
  */
 async function defaultInstance({ name, home: { instance = name } = {} }: Profile, home: Home): Promise<string> {
   const { state } = await Deno.permissions.query({ name: "read", path: home.instances });
@@ -117,7 +117,7 @@ async function defaultInstance({ name, home: { instance = name } = {} }: Profile
     try {
       if (JSON.parse(text).profile === name) return OLD_DEFAULT;
     } catch {
-      // nothing there, or damaged
+      // missing or damaged
     }
   }
   return instance;
@@ -125,12 +125,12 @@ async function defaultInstance({ name, home: { instance = name } = {} }: Profile
 
 const OLD_DEFAULT = "vm";
 
-/** What images and snapshots of this emulator are called: `demo-amd64`. */
+/** The name of this emulator's images and snapshots: `demo-amd64`. */
 export function imageKey(emulator: Emulator): string {
   return `${emulator.profile.name}-${emulator.arch}`;
 }
 
-/** Where Deno opens files only for programs with all permissions, whatever link leads there: so do 2.6, 2.8 and 2.9. */
+/** Deno opens files here, even through a link, only for programs with all permissions: 2.6, 2.8 and 2.9 do so. */
 const CLOSED = ["/dev", "/proc", "/sys"];
 
 async function homeDirectory({ home }: Profile, given?: string): Promise<string> {
@@ -139,10 +139,10 @@ async function homeDirectory({ home }: Profile, given?: string): Promise<string>
   const isBelow = (directory: string) => [path, real].some((each) => `${each}/`.startsWith(`${directory}/`));
   const closed = CLOSED.find(isBelow);
   if (closed === undefined) return path;
-  const also = isBelow("/dev/shm") ? " (and /dev/shm is memory: when the host restarts, a snapshot in it is lost)" : "";
+  const also = isBelow("/dev/shm") ? " (and /dev/shm is memory: a restart of the host loses its snapshots)" : "";
   throw new HotbootError(
-    `${path} cannot be the home${real === path ? "" : `, since it leads to ${real}`}: ` +
-      `Deno opens files below ${closed} only for programs with all permissions, and hotboot's commands do not have those` +
+    `${path} cannot be the home${real === path ? "" : `, because it leads to ${real}`}: ` +
+      `Deno opens files below ${closed} only for programs with all permissions, which hotboot's commands do not have` +
       `${also}; name another directory with --home or HOTBOOT_HOME`,
   );
 }
@@ -151,14 +151,14 @@ async function namedHome(ofProfile: string, given?: string): Promise<string> {
   const named = given ?? (Deno.env.get("HOTBOOT_HOME") || ofProfile);
   if (/^~(\/|$)/.test(named)) {
     const user = Deno.env.get("HOME");
-    if (!user) throw new HotbootError("HOME is not set, so ~ has no meaning: say where with --home");
+    if (!user) throw new HotbootError("HOME is not set, so hotboot cannot find its directory: name one with --home");
     return user + named.slice(1).replace(/\/+$/, "");
   }
   const { resolve } = await import("@std/path/resolve");
   return resolve(named);
 }
 
-/** Where a path leads, as far as it is there and may be read; nobody is asked for permission. */
+/** Where a path leads, as far as it exists and can be read; prompts for no permission. */
 async function followLinks(path: string): Promise<string> {
   const { state } = await Deno.permissions.query({ name: "read", path });
   const real = state === "granted" ? await Deno.realPath(path).catch(() => undefined) : undefined;

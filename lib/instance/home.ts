@@ -1,9 +1,9 @@
-/** hotboot's directory on the user's machine: where each thing lies, and who may touch it. */
+/** hotboot's directory on the user's machine: the paths in it, and who may access them. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import { sha256 } from "../base/hash.ts";
 
-/** What a unix socket's path may have in bytes, without the final NUL: unix(7); macOS has less. */
+/** The longest path of a unix socket, in bytes, without the final NUL: unix(7); macOS allows less. */
 const SOCKET_PATH_LIMIT = Deno.build.os === "darwin" ? 103 : 107;
 /** No instance's name begins with a dot. */
 export const LAYER_PREFIX = ".layer-";
@@ -13,15 +13,15 @@ const LONGEST_SOCKET_NAME = "/migration.sock";
 export class Home {
   /** The home itself, absolute. */
   readonly root: string;
-  /** Where its instances lie, one directory each. */
+  /** The directory of its instances, each in a directory of its own. */
   readonly instances: string;
-  /** Where images lie, as `NAME-ARCH.qcow2` and their companions. */
+  /** The directory of images: `NAME-ARCH.qcow2` and their companions. */
   readonly images: string;
 
   /**
    * The home at `root`, an absolute path; it need not exist yet.
    *
-   * @param places Where instances and images lie: names in it, or absolute paths.
+   * @param places The directories of instances and images: names in the home, or absolute paths.
    */
   constructor(root: string, places: { instances?: string; images?: string } = {}) {
     const { instances = "instances", images = "images" } = places;
@@ -31,39 +31,39 @@ export class Home {
     this.images = place(images);
   }
 
-  /** All directories of it. */
+  /** All its directories. */
   get places(): string[] {
     return [this.root, ...[this.instances, this.images].filter((path) => !path.startsWith(`${this.root}/`))];
   }
 
-  /** What can be removed at any time. */
+  /** Files that can be removed at any time. */
   get cache(): string {
     return `${this.root}/cache`;
   }
 
-  /** Where the snapshots of an image lie, one directory each. */
+  /** The directory of an image's snapshots, each in a directory of its own. */
   snapshots(imageKey: string): string {
     return `${this.root}/snapshots/${imageKey}`;
   }
 
-  /** Where the checkpoints of an image's instances lie, one directory each. */
+  /** The directory of an image's checkpoints, one directory each. */
   checkpoints(imageKey: string): string {
     return `${this.root}/checkpoints/${imageKey}`;
   }
 
-  /** Where a disk lies that instances and checkpoints share: beside the instances, and as deep. See `layers.ts`. */
+  /** The directory of a disk that instances and checkpoints share, beside the instances' own: see `layers.ts`. */
   layer(name: string): string {
     return `${this.instances}/${LAYER_PREFIX}${name}`;
   }
 
-  /** Where an instance's files lie. */
+  /** The directory of an instance's files. */
   instance(name: string): string {
     return `${this.instances}/${name}`;
   }
 
   /**
-   * Where an instance's sockets lie: with its files, or, where that path is too long for a socket, in a directory
-   * with a short name, which follows from the long one.
+   * The directory of an instance's sockets: the instance's own or, if that path is too long for a socket, one with a short
+   * name, which is derived from the long one.
    */
   async sockets(name: string): Promise<string> {
     const directory = this.instance(name);
@@ -71,33 +71,33 @@ export class Home {
     return `/tmp/hotboot-${(await sha256(directory)).slice(0, 16)}`;
   }
 
-  /** Makes the directory with the short name. @throws {HotbootError} as {@linkcode hasShortDirectory} does. */
+  /** Makes the directory with the short name. @throws {HotbootError} like {@linkcode hasShortDirectory}. */
   async shortDirectory(path: string): Promise<void> {
     await Deno.mkdir(path, { mode: 0o700 }).catch((error) => {
       if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
     });
     await this.hasShortDirectory(path);
-    await privateDirectory(path); // only now: through a link of somebody else's, it would close whatever that names
+    await privateDirectory(path); // only now: through another user's link it would change the link's target
   }
 
   /**
-   * Whether the directory with the short name is there. Among directories of everybody's, somebody else may have made it.
+   * Whether the directory with the short name exists. It is in a shared directory, so another user may have made it.
    *
-   * @throws {HotbootError} when it does not belong to the home's owner.
+   * @throws {HotbootError} if it does not belong to the home's owner.
    */
   async hasShortDirectory(path: string): Promise<boolean> {
     const [found, home] = await Promise.all([ifThere(Deno.lstat(path)), ifThere(Deno.stat(this.root))]);
     if (!found || !home) return false;
     if (found.isDirectory && found.uid === home.uid) return true;
     throw new HotbootError(
-      `${path}, for sockets, was made by somebody else: have it removed, or shorten the home's path`,
+      `${path}, for sockets, was made by another user: ask for its removal, or use a home with a shorter path`,
     );
   }
 }
 
 /**
- * How a disk in the directory `from` names the one at `to`: relative, so that the home can be moved, or absolute, where one
- * of them is not below the home, or a link stands in the way to `from` and `..` would lead elsewhere.
+ * How a disk in the directory `from` refers to the one at `to`: by a relative path, so that the home can be moved; or by an
+ * absolute path, if one of them is outside the home, or if a link on the way to `from` would send `..` elsewhere.
  */
 export async function backingPath(home: Home, from: string, to: string): Promise<string> {
   if ([from, to].some((path) => !path.startsWith(`${home.root}/`))) return to;
@@ -107,14 +107,14 @@ export async function backingPath(home: Home, from: string, to: string): Promise
   return "../".repeat(inside.split("/").length - 1) + to.slice(home.root.length + 1);
 }
 
-/** Makes a directory, and those above it, that nobody else can look into; one that is there is closed to others. */
+/** Makes a directory, and those above it, for the owner only; closes an existing one to others. */
 export async function privateDirectory(path: string): Promise<void> {
   try {
     await Deno.mkdir(path, { recursive: true, mode: 0o700 });
     const { mode } = await Deno.stat(path);
     if ((mode ?? 0) & 0o077) await Deno.chmod(path, 0o700);
   } catch (error) {
-    throw new HotbootError(`${path} cannot be made or used (${messageOf(error)}): say where else with --home`);
+    throw new HotbootError(`${path} cannot be made or used (${messageOf(error)}): name another directory with --home`);
   }
 }
 

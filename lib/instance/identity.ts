@@ -1,4 +1,4 @@
-/** What a snapshot, a suspended memory and a disk depend on: all of it must be the same for them to be used again. */
+/** What a snapshot, a suspended memory and a disk depend on: they can be used again only if all of it is the same. */
 
 import type { Identity } from "../snapshot/manifest.ts";
 import { deviceArguments } from "../vm/machine.ts";
@@ -6,10 +6,10 @@ import { shellCommand } from "../vm/shell.ts";
 import type { Emulator } from "./emulator.ts";
 import { describeMachine, type Setup } from "./machine.ts";
 
-/** What the digest of the image's disk is called in an identity. */
+/** The name of the disk's digest in an identity. */
 export const IMAGE_DISK = "image's disk";
 
-/** Everything that a snapshot depends on, in a person's words. */
+/** Everything that a snapshot depends on, in the user's words. */
 export function identityOf(emulator: Emulator, setup: Setup): Identity {
   const { freeze = [], hooks = {} } = emulator.profile;
   return {
@@ -19,7 +19,7 @@ export function identityOf(emulator: Emulator, setup: Setup): Identity {
   };
 }
 
-/** Of that, what any memory depends on, that of a suspended instance too. */
+/** The part that any memory depends on, including a suspended instance's. */
 export function machineIdentity(emulator: Emulator, setup: Setup): Identity {
   const { qemu, image, config } = setup;
   const machine = describeMachine(emulator, setup, "");
@@ -29,12 +29,12 @@ export function machineIdentity(emulator: Emulator, setup: Setup): Identity {
     "machine type": qemu.machineType,
     "accelerator": qemu.accelerator,
     "CPU model": qemu.cpuModel,
-    // The host's with hardware acceleration, and that of QEMU's version without.
+    // The host CPU's with hardware acceleration, otherwise the QEMU version's.
     "CPU's features": qemu.cpuFeatures.slice(0, 12),
     "memory": `${machine.memoryMiB} MiB`,
     "number of CPUs": String(machine.cpus),
     "device layout": deviceArguments(machine).join(" "),
-    // A guest that asks is told no router in a restricted network, and what it has connected to is out of reach.
+    // A restricted network announces no router, and cuts the guest off from what it had connected to.
     "network": emulator.profile.machine.network ?? "open",
     [IMAGE_DISK]: files.disk.sha256,
     "image's kernel": files.kernel?.sha256 ?? "none",

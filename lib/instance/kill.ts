@@ -1,4 +1,4 @@
-/** Ending a QEMU that does not answer. */
+/** Kills a QEMU that does not answer. */
 
 import { HotbootError } from "../base/error.ts";
 import { onPath } from "../base/on_path.ts";
@@ -6,8 +6,8 @@ import type { Emulator } from "./emulator.ts";
 import type { State } from "./state.ts";
 
 /**
- * Kills process $1, if it is the QEMU with the uuid $2, and returns when it is gone. Bash does it, since Deno lets only those
- * kill processes that they have not started who may run everything.
+ * Kills process $1 if it is the QEMU with the uuid $2, and returns when it is gone. Bash does it, because Deno lets only
+ * programs with all run permissions kill processes that they did not start.
  */
 const KILL =
   `if [ -r "/proc/$1/cmdline" ]; then args=$(tr '\\0' ' ' <"/proc/$1/cmdline"); else args=$(ps -ww -o args= -p "$1"); fi
@@ -17,26 +17,32 @@ left=100
 while kill -0 "$1" 2>/dev/null && [ $left -gt 0 ]; do left=$((left - 1)); sleep 0.1; done
 [ $left -gt 0 ]`;
 
-/** Kills it. @throws {HotbootError} when that cannot be done, with what to do by hand. */
+/** Kills it. @throws {HotbootError} if that fails, with what to do by hand. */
 export async function killUnresponsive(
   { instance, report }: Emulator,
   { record }: Extract<State, { kind: "unresponsive" }>,
 ): Promise<void> {
   const { pid, uuid } = record ?? {};
-  const byHand = `find it by 'ps -ef | grep -- ${
+  const byHand = `find it with 'ps -ef | grep -- ${
     uuid ? `"-uuid ${uuid}"` : `hotboot-${instance}`
-  }', and end it with 'kill -9'`;
+  }', and kill it with 'kill -9'`;
   if (pid === undefined || !uuid) {
     throw new HotbootError(`QEMU of instance '${instance}' does not answer, and its process is not known: ${byHand}`);
   }
   const bash = await onPath("bash");
-  if (!bash) throw new HotbootError(`bash is not on PATH, which ends a QEMU that does not answer: ${byHand}`);
+  if (!bash) {
+    throw new HotbootError(
+      `QEMU of instance '${instance}' does not answer, and there is no bash on PATH to kill it: ${byHand}`,
+    );
+  }
   const { success } = await new Deno.Command(bash, {
     args: ["-p", "-c", KILL, "hotboot", String(pid), uuid],
     stdin: "null",
     stdout: "null",
     stderr: "null",
   }).output();
-  if (!success) throw new HotbootError(`QEMU of instance '${instance}' does not answer, nor end: ${byHand}`);
-  report.step(`QEMU of instance '${instance}' did not answer, and was killed`);
+  if (!success) {
+    throw new HotbootError(`QEMU of instance '${instance}' does not answer, and could not be killed: ${byHand}`);
+  }
+  report.step(`QEMU of instance '${instance}' did not answer and was killed`);
 }

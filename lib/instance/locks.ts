@@ -1,15 +1,15 @@
-/** Locks between commands. They are file locks, so they end with whoever holds them, however that ends. */
+/** Locks between commands. They are file locks, so they end with the process that holds them, however it ends. */
 
 import { HotbootError } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
 import { type Emulator, imageKey } from "./emulator.ts";
 import { type Home, privateDirectory } from "./home.ts";
 
-/** How long taking a free lock takes at the most, where the runtime can only wait for it. */
+/** The longest time to take a free lock, where the runtime can only wait for it. */
 const LOCKING_MS = 100;
 const LOOK_MS = 100;
 
-/** Keeps other operations away from this instance until disposed of. */
+/** Locks out other operations on this instance until disposed of. */
 export function lockInstance(emulator: Emulator): Promise<Disposable> {
   const { home, instance, report, signal } = emulator;
   const onWait = () => report.step(`waiting for another hotboot that works on instance '${instance}'`);
@@ -45,23 +45,23 @@ export function lockImage(emulator: Emulator): Promise<Disposable> {
   return lock(home, imageLock(imageKey(emulator)), onWait, signal);
 }
 
-/** The lock of those who make snapshots of this image. */
+/** The name of the lock for making snapshots of this image. */
 export function snapshotsLock(key: string): string {
   return `snapshots-${key}`;
 }
 
-/** The lock of those who put an image of this name in place. */
+/** The name of the lock for putting an image of this name in place. */
 export function imageLock(key: string): string {
   return `image-${key}`;
 }
 
-/** Keeps the instance for a command that uses it until disposed of; others may do so at the same time. */
+/** Marks the instance as used by a command until disposed of; several commands can do so at once. */
 export async function shareRun({ home, instance, report, signal }: Emulator): Promise<Disposable> {
   const onWait = () => report.step(`waiting for another hotboot that suspends instance '${instance}'`);
   return await lock(home, runLock(instance), onWait, signal, { shared: true });
 }
 
-/** The same for the last one of those: `undefined` while others use it. */
+/** Ends the use if no other command uses it; `undefined` otherwise. */
 export function tryEndRun({ home, instance }: Emulator): Promise<Disposable | undefined> {
   return tryLock(home, runLock(instance));
 }
@@ -74,7 +74,7 @@ function instanceLock(instance: string): string {
   return `instance-${instance}`;
 }
 
-/** Whether another program holds the lock called `name`. Nothing is written. */
+/** Whether another program holds the lock called `name`. Writes nothing. */
 export async function isLocked(home: Home, name: string): Promise<boolean> {
   try {
     using held = await holdNow(await Deno.open(lockPath(home, name)), true);
@@ -88,7 +88,7 @@ export async function isLocked(home: Home, name: string): Promise<boolean> {
 /**
  * Holds the lock called `name` until it is disposed of or the program ends.
  *
- * @param onWait Called once when another program holds it, before waiting.
+ * @param onWait Called once if another program holds the lock, before waiting.
  */
 export async function lock(
   home: Home,
@@ -105,7 +105,7 @@ export async function lock(
   }
 }
 
-/** The same without waiting; `undefined` when another program holds it. */
+/** The same without waiting; `undefined` if another program holds it. */
 export async function tryLock(
   home: Home,
   name: string,
@@ -120,7 +120,7 @@ function lockPath(home: Home, name: string): string {
   return `${home.root}/locks/${name}`;
 }
 
-/** The file with its lock held, or `undefined`, and then it is closed, when another program holds that. */
+/** The file with its lock held. If another program holds the lock, closes the file and returns `undefined`. */
 async function holdNow(file: Deno.FsFile, isExclusive: boolean): Promise<Deno.FsFile | undefined> {
   try {
     if (typeof file.tryLock === "function") {
@@ -131,7 +131,7 @@ async function holdNow(file: Deno.FsFile, isExclusive: boolean): Promise<Deno.Fs
   } catch (error) {
     file.close();
     throw new HotbootError(
-      `the file system of hotboot's home has no file locks (${error}): say where else with --home`,
+      `the file system of hotboot's home does not support file locks (${error}): name another directory with --home`,
     );
   }
   let isWanted = true; // Deno 2.6 can only wait

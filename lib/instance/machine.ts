@@ -1,4 +1,4 @@
-/** The machine of an instance, and what is known before it is started. */
+/** The machine of an instance, and what is known before it starts. */
 
 import type { Arch } from "../vm/arch.ts";
 import { findFirmware } from "../vm/firmware.ts";
@@ -10,18 +10,18 @@ import type { Emulator } from "./emulator.ts";
 /** One of an image's files. */
 export type ImagePart = "disk" | "kernel" | "initrd";
 
-/** Where an image's files lie. */
+/** The paths of an image's files. */
 export type ImagePaths = { disk: string } & Partial<Record<ImagePart, string>>;
 
-/** What all ways of starting need to know. */
+/** What every kind of start needs to know. */
 export interface Setup {
   /** QEMU on this machine. */
   qemu: QemuFacts;
-  /** The image in place, with the SHA-256 of its files in hex. */
+  /** The installed image, with the SHA-256 of its files in hex. */
   image: { paths: ImagePaths; record: { files: { disk: Digest } & Partial<Record<ImagePart, Digest>> } };
   /** The firmware that the image's boot loader needs, if it needs any. */
   firmware?: string;
-  /** The config disk that goes with the profile, if there is one. */
+  /** The profile's config disk, if it has one. */
   config?: { image: Uint8Array; sha256: string };
 }
 
@@ -29,12 +29,12 @@ interface Digest {
   sha256: string;
 }
 
-/** The firmware that an image's boot loader needs, if it needs any. @throws {HotbootError} when it is not installed. */
+/** The firmware that an image's boot loader needs, if it needs any. @throws {HotbootError} if it is not installed. */
 export async function firmwareFor(arch: Arch, paths: ImagePaths, qemu: QemuFacts): Promise<string | undefined> {
   return arch === "arm64" && !paths.kernel ? await findFirmware(qemu.program) : undefined;
 }
 
-/** The machine of this emulator with `disk` in it. */
+/** The machine of this emulator, with `disk` in it. */
 export function describeMachine(
   emulator: Emulator,
   setup: Omit<Setup, "image"> & { image: Pick<Setup["image"], "paths"> },

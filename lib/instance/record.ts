@@ -1,4 +1,4 @@
-/** What is written down about an instance: one file, replaced in one step. */
+/** The record of an instance: one file, replaced in one step. */
 
 import { exists } from "@std/fs/exists";
 import { writeJson } from "../base/files.ts";
@@ -10,65 +10,65 @@ import { type Arch, HOST_ARCH } from "../vm/arch.ts";
 import { instancePath } from "./channels.ts";
 import type { Emulator } from "./emulator.ts";
 
-/** How a running instance came to be: booted, from a snapshot, or from where it was suspended. */
+/** How a running instance started: booted, from a snapshot, or from where it was suspended. */
 export type Origin = "cold boot" | "resume" | "continue";
 
-/** How an instance ended that keeps its disk. */
+/** How an instance that still has its disk ended. */
 export type Ending = "suspended" | "shut down" | "crashed";
 
-/** `instance.json`. What state the instance is in follows from it and from the world: see `state.ts`. */
+/** `instance.json`. The instance's state follows from it and from what runs: see `state.ts`. */
 export interface InstanceRecord {
   /** The profile's name. */
   profile: string;
   /** The guest's architecture. */
   arch: Arch;
-  /** What was begun last, or reached. Written before QEMU is started, so that no QEMU is ever unknown. */
+  /** The last phase that was begun or reached. Written before QEMU starts, so that every QEMU is known. */
   phase: "starting" | "running" | "stopping" | "stopped";
-  /** QEMU's own uuid for the last run. */
+  /** QEMU's uuid in the last run. */
   uuid: string;
-  /** QEMU's process id; for people, since it may be another's by now. */
+  /** QEMU's process id, for the user; it may belong to another process by now. */
   pid?: number;
   /** How it was started. */
   origin: Origin;
-  /** The snapshot that its disk is on top of. */
+  /** The snapshot below its disk. */
   snapshot?: string;
   /** When it was started, ISO 8601. */
   started: string;
   /** The host's ports, by name. */
   ports: Record<string, number>;
-  /** Whether its secrets are its own, or those of the image that everybody knows; absent where there are none. */
+  /** Whether its secrets are its own, or the image's public placeholders; absent if it has none. */
   secrets?: "rotated" | "placeholders";
   /** What its disk and its memory depend on. */
   identity: Identity;
-  /** What the profile was, by {@linkcode profileDigest}; absent in what version 0.1 wrote. */
+  /** The profile's {@linkcode profileDigest} at the start; absent in records of version 0.1. */
   profileDigest?: string;
-  /** Whether `hotboot run` has started it, and it is to be suspended when the last such command ends. */
+  /** Whether `hotboot run` started it, so that the last such command to end suspends it. */
   isForRun?: boolean;
-  /** Whether the guest has been up on this disk: then it is the user's, and only dropped when the user says so. */
+  /** Whether the guest has run on this disk: then the disk is the user's, and only the user drops it. */
   isDiskKept: boolean;
   /** How it ended, and when, ISO 8601. */
   ended?: { how: Ending; at: string };
   /**
-   * The memory that belongs to the disk as it is. It does no longer from the moment that the guest runs; that is written
-   * down, on the disk itself, before the guest does, so that no crash brings old memory together with a newer disk.
+   * The memory that matches the disk. It stops matching when the guest runs, so this is removed, and flushed to disk, before
+   * the guest runs: no crash can combine old memory with a newer disk.
    */
   memory?: SavedMemory & { guest: GuestState };
 }
 
-/** What a suspended machine's memory was saved to: one file, or two of one moment. */
+/** The files with a suspended machine's memory: one, or two of the same moment. */
 export interface SavedMemory {
-  /** All of it or, where its RAM is a file of its own, its devices. */
+  /** All of it or, if its RAM has a file of its own, its devices. */
   state: Fingerprint;
   /** Its RAM, page by page. */
   ram?: Fingerprint;
 }
 
-/** A record that cannot be understood. */
+/** A record that cannot be read. */
 export interface DamagedRecord {
   damaged: string;
 }
 
-/** The instance's record; `undefined` when nothing of it is there. */
+/** The instance's record; `undefined` if there is none. */
 export async function readRecord(emulator: Emulator): Promise<InstanceRecord | DamagedRecord | undefined> {
   const path = instancePath(emulator, "record");
   let value: unknown;
@@ -77,7 +77,7 @@ export async function readRecord(emulator: Emulator): Promise<InstanceRecord | D
   } catch (error) {
     const { NotFound, NotADirectory } = Deno.errors;
     if ([NotFound, NotADirectory].some((kind) => error instanceof kind)) return await readOlder(emulator);
-    if (error instanceof SyntaxError) return { damaged: `${path} is no JSON` };
+    if (error instanceof SyntaxError) return { damaged: `${path} is not JSON` };
     throw error;
   }
   const record = isRecord(value) ? value : await readOlder(emulator, value);
@@ -94,7 +94,7 @@ function isRecord(value: unknown): value is InstanceRecord {
 /**
  * Writes the instance's record.
  *
- * @param options `sync`: it is on the disk itself when this returns.
+ * @param options `sync`: flush it to disk before returning.
  */
 export async function writeRecord(
   emulator: Emulator,
@@ -106,9 +106,9 @@ export async function writeRecord(
 }
 
 /**
- * Writes down that QEMU has ended, on the disk itself.
+ * Records that QEMU has ended, and flushes that to disk.
  *
- * @param memory What was saved of its memory, where it was; else only its disk is kept.
+ * @param memory The saved memory, if any; otherwise only the disk is kept.
  */
 export async function writeEnding(
   emulator: Emulator,
@@ -120,7 +120,7 @@ export async function writeEnding(
   await writeRecord(emulator, { ...record, phase: "stopped", isDiskKept: true, memory, ended }, { sync: true });
 }
 
-/** What tells a profile, with the environment's variables in it, from what it was before. */
+/** Tells a profile, with its environment variables filled in, from an earlier version of it. */
 export function profileDigest(profile: Profile): Promise<string> {
   return sha256(JSON.stringify(profile));
 }
@@ -130,17 +130,17 @@ export async function hasRecord(emulator: Emulator): Promise<boolean> {
   return await exists(instancePath(emulator, "record")) || await exists(olderPath(emulator));
 }
 
-/** Removes it, and with it all that hotboot knows of the instance. */
+/** Removes the record, and with it all that hotboot knows about the instance. */
 export async function removeRecord(emulator: Emulator): Promise<void> {
   for (const path of [instancePath(emulator, "record"), olderPath(emulator)]) await Deno.remove(path).catch(() => {});
 }
 
-/** Where version 0.1 wrote what a stopped instance had kept, beside a record without phases. */
+/** Where version 0.1 recorded a stopped instance, beside a record without phases. */
 function olderPath(emulator: Emulator): string {
   return `${emulator.home.instance(emulator.instance)}/kept.json`;
 }
 
-/** What version 0.1 has left: `kept.json` of a stopped instance, `instance.json` of one that runs. */
+/** The record of version 0.1: `kept.json` of a stopped instance, `instance.json` of a running one. */
 async function readOlder(emulator: Emulator, given?: unknown): Promise<InstanceRecord | DamagedRecord | undefined> {
   const text = await Deno.readTextFile(olderPath(emulator)).catch(() => undefined);
   if (text === undefined && given === undefined) return undefined;
@@ -164,6 +164,6 @@ async function readOlder(emulator: Emulator, given?: unknown): Promise<InstanceR
     for (const name of ["state", "how", "stopped"]) delete record[name];
     return isRecord(record) ? record : undefined;
   } catch {
-    return { damaged: `${olderPath(emulator)} is no JSON` };
+    return { damaged: `${olderPath(emulator)} is not JSON` };
   }
 }

@@ -1,5 +1,5 @@
 /**
- * What state an instance is in: the one answer, for all commands.
+ * The state of an instance: one answer for all commands.
  *
  *                                  start                        healthy, proven
  *     stopped ───────────────────────────────▶ starting ───────────────────────────▶ running ◀──────┐
@@ -13,8 +13,8 @@
  *        │                                                                                          │
  *        └── from everywhere          running ──▶ paused (somebody stopped it, a full disk, a panic)┘
  *
- * `suspended` goes on in its memory, `shut down` and `crashed` boot their disk. `unresponsive`: QEMU does not answer.
- * `damaged`: what is written down cannot be understood. From each, `reset` leads back to `stopped`.
+ * `suspended` continues from its memory, `shut down` and `crashed` boot their disk. `unresponsive`: QEMU does not answer.
+ * `damaged`: the record cannot be read. From every state, `reset` leads back to `stopped`.
  */
 
 import { HotbootError, messageOf } from "../base/error.ts";
@@ -26,26 +26,26 @@ import type { Emulator } from "./emulator.ts";
 import { isInstanceLocked } from "./locks.ts";
 import { type Ending, type InstanceRecord, readRecord } from "./record.ts";
 
-/** A state, by its name, with what belongs to it. Disposing of it closes the monitor, and nothing else. */
+/** A state, with its data. Disposing of it closes the monitor, and nothing else. */
 export type State =
   & AsyncDisposable
   & (
-    /** Nothing is kept. */
+    /** Nothing is saved. */
     | { kind: "stopped" }
-    /** Another command starts or captures it, or stops it, and has QEMU's monitor to itself. */
+    /** Another command is starting, capturing or stopping it, and holds QEMU's monitor. */
     | { kind: "starting" | "stopping"; record: InstanceRecord }
     | Up
-    /** QEMU has ended, and the next start goes on there. */
+    /** QEMU has ended, and the next start continues there. */
     | { kind: Ending; record: InstanceRecord }
-    /** QEMU runs, and the hotboot has died that was starting or ending it. */
+    /** QEMU runs, but the hotboot that was starting or ending it died. */
     | { kind: "abandoned"; record: InstanceRecord; qmp: QmpClient }
-    /** QEMU is there, and does not answer. */
+    /** QEMU runs, but does not answer. */
     | { kind: "unresponsive"; record?: InstanceRecord; why: string }
-    /** What is written down cannot be understood, or is lost while QEMU runs. */
+    /** The record cannot be read, or is missing while QEMU runs. */
     | { kind: "damaged"; why: string; qmp?: QmpClient }
   );
 
-/** A guest that is up; `paused`: its CPUs stand still, for the reason that QEMU's run state gives. */
+/** A guest that is up; `paused`: its CPUs stand still, for the reason in QEMU's run state. */
 export type Up =
   & AsyncDisposable
   & { record: InstanceRecord; qmp: QmpClient }
@@ -66,14 +66,14 @@ export type StateName =
   | "unresponsive"
   | "damaged";
 
-/** From QEMU's order to end to its end. */
+/** The limit for QEMU to end after the command to do so. */
 const QUIT_MS = 10_000;
 
 /**
  * The instance's state now.
  *
- * @param options `isOwner`: the caller holds the instance's lock, so that nobody else is starting or stopping it.
- * @throws {HotbootError} when the directory of its sockets is somebody else's.
+ * @param options `isOwner`: the caller holds the instance's lock, so nobody else is starting or stopping it.
+ * @throws {HotbootError} if the directory of its sockets belongs to another user.
  */
 export async function stateOf(emulator: Emulator, { isOwner = false } = {}): Promise<State> {
   const found = await readRecord(emulator);
@@ -96,7 +96,7 @@ export async function stateOf(emulator: Emulator, { isOwner = false } = {}): Pro
   if (!qmp) return disposable(damage === undefined ? atRest(record) : { kind: "damaged" as const, why: damage });
   if (!record) {
     const why = damage ?? `${instancePath(emulator, "record")} is missing`;
-    return disposable({ kind: "damaged", why: `it runs, and ${why}`, qmp });
+    return disposable({ kind: "damaged", why: `it runs, but ${why}`, qmp });
   }
   try {
     return disposable(await stateWith(qmp, record));
@@ -110,7 +110,7 @@ function isUnderWay({ phase }: InstanceRecord): boolean {
   return phase === "starting" || phase === "stopping";
 }
 
-/** The state of one without a QEMU. */
+/** The state of an instance without a QEMU. */
 function atRest(record?: InstanceRecord): { kind: "stopped" } | { kind: Ending; record: InstanceRecord } {
   if (record?.memory) return { kind: "suspended", record };
   if (!record?.isDiskKept) return { kind: "stopped" };
@@ -118,7 +118,7 @@ function atRest(record?: InstanceRecord): { kind: "stopped" } | { kind: Ending; 
 }
 
 async function stateWith(qmp: QmpClient, record: InstanceRecord) {
-  // One whose memory has been saved waits for its end, or for its beginning: neither is a guest that runs.
+  // With saved memory, it is about to end or has not begun: in neither case does the guest run.
   const isInBetween = record.memory || record.phase === "starting" || record.phase === "stopped";
   if (isInBetween) return { kind: "abandoned" as const, record, qmp };
   const { running, status } = await qmp.execute<{ running: boolean; status: string }>("query-status");
@@ -133,10 +133,10 @@ function disposable<const T extends { kind: string }>(state: T): T & AsyncDispos
 }
 
 /**
- * The path of the monitor's socket, where its directory is there. That is closed to others, and still whoever answers there
- * is asked who it is: it must have the uuid that was written down or, where that was lost, the instance's name.
+ * The path of the monitor's socket, if its directory exists. The directory is closed to others, and still the answering QEMU
+ * is asked who it is: it must have the recorded uuid or, if the record is lost, the instance's name.
  *
- * @throws {HotbootError} when the directory is somebody else's, whom nothing is to be told.
+ * @throws {HotbootError} if the directory belongs to another user, who must not learn anything.
  */
 async function ownMonitor(emulator: Emulator): Promise<string | undefined> {
   const { home, instance } = emulator;
@@ -146,10 +146,10 @@ async function ownMonitor(emulator: Emulator): Promise<string | undefined> {
 }
 
 /**
- * The state of an instance whose lock is held, after what a killed command has left has been ended: never `starting`,
- * `stopping` or `abandoned`.
+ * The state of an instance whose lock is held, after ending what a killed command left running: never `starting`, `stopping`
+ * or `abandoned`.
  *
- * @throws {HotbootError} when the instance is of another profile, QEMU does not answer, or the record is damaged.
+ * @throws {HotbootError} if the instance belongs to another profile, QEMU does not answer, or the record is damaged.
  */
 export async function settledState(emulator: Emulator): Promise<Settled> {
   const state = await stateOf(emulator, { isOwner: true });
@@ -168,22 +168,22 @@ export async function settledState(emulator: Emulator): Promise<Settled> {
 /** See {@linkcode settledState}. */
 export type Settled = Extract<State, { kind: "stopped" | "running" | "paused" | Ending }>;
 
-/** Ends QEMU, as when the power goes, and returns when it has ended. */
+/** Ends QEMU at once, as a power cut would, and returns when it has ended. */
 export async function quit(qmp: QmpClient, signal?: AbortSignal): Promise<void> {
-  await qmp.execute("quit").catch(() => {}); // it may close before it answers
+  await qmp.execute("quit").catch(() => {}); // QEMU may close the channel before it answers
   await within(qmp.closed, "QEMU ('quit')", { timeoutMs: QUIT_MS, signal });
 }
 
-/** No command acts on another profile's machine. @throws {HotbootError} when this is one. */
+/** No command acts on another profile's machine. @throws {HotbootError} if this is one. */
 export function requireOwn({ profile, instance }: Emulator, state: State): void {
   const record = "record" in state ? state.record : undefined;
   if (!record || record.profile === profile.name) return;
   throw new HotbootError(
-    `instance '${instance}' is ${state.kind}, and of profile '${record.profile}': say --profile ${record.profile}, or name another --instance`,
+    `instance '${instance}' is ${state.kind} and belongs to profile '${record.profile}': type --profile ${record.profile}, or name another --instance`,
   );
 }
 
-/** A guest that is up. @throws {HotbootError} when it is not, with what to do. */
+/** A running guest. @throws {HotbootError} if it does not run, with what to do. */
 export async function requireUp(emulator: Emulator): Promise<Up> {
   const state = await stateOf(emulator);
   if (state.kind === "running" || state.kind === "paused") {
@@ -200,35 +200,35 @@ export async function requireUp(emulator: Emulator): Promise<Up> {
   throw refusal(emulator, state);
 }
 
-/** Why a guest's CPUs stand still, and what to do, by QEMU's run state ("QMP Reference Manual", RunState). */
+/** Why a guest's CPUs stand still, by QEMU's run state ("QMP Reference Manual", RunState), and what to do. */
 export function whyPaused({ home }: Emulator, runState: string): string {
   if (runState === "io-error") {
-    return `its disk cannot be written: make room where ${home.instances} is, and 'hotboot start' has it go on`;
+    return `its disk cannot be written: free some space for ${home.instances}, then 'hotboot start' continues it`;
   }
-  return `its CPUs have been stopped (${runState}): 'hotboot start' has it go on`;
+  return `its CPUs were stopped (${runState}): 'hotboot start' continues it`;
 }
 
-/** Why an instance in this state is not to be used, and what to do. */
+/** Why an instance in this state cannot be used, and what to do. */
 export function refusal(emulator: Emulator, state: State): HotbootError {
   const it = `instance '${emulator.instance}'`;
   switch (state.kind) {
     case "stopped":
       return new HotbootError(`${it} does not run: 'hotboot start' starts it`);
     case "starting":
-      return new HotbootError(`${it} is still being started: try again when it is up`);
+      return new HotbootError(`${it} is still starting: try again when it is up`);
     case "stopping":
-      return new HotbootError(`${it} is being stopped: try again when that is done`);
+      return new HotbootError(`${it} is being stopped: try again when it has stopped`);
     case "suspended":
     case "shut down":
     case "crashed":
-      return new HotbootError(`${it} does not run, it is ${state.kind}: 'hotboot start' has it go on`);
+      return new HotbootError(`${it} does not run, it is ${state.kind}: 'hotboot start' continues it`);
     case "abandoned":
-      return new HotbootError(`${it} was left in the middle by a hotboot that died: 'hotboot start' starts it again`);
+      return new HotbootError(`${it} was left unfinished by a hotboot that died: 'hotboot start' starts it again`);
     case "unresponsive": {
       const { pid } = state.record ?? {};
       const which = pid === undefined ? "" : ` (process ${pid})`;
       return new HotbootError(
-        `QEMU of ${it}${which} does not answer: ${state.why}; wait, or end it with 'hotboot reset', which drops the instance`,
+        `QEMU of ${it}${which} does not answer: ${state.why}; wait, or drop the instance with 'hotboot reset'`,
       );
     }
     case "damaged":

@@ -1,4 +1,4 @@
-/** Where an instance's services are. */
+/** The addresses of an instance's services. */
 
 import { fill } from "../base/fill.ts";
 import type { Port } from "../profile/profile.ts";
@@ -6,7 +6,7 @@ import { portValue } from "../profile/references.ts";
 import type { Emulator } from "./emulator.ts";
 import type { InstanceRecord } from "./record.ts";
 
-/** Their addresses, as the profile says them, by the names of its ports. */
+/** Their URLs, as the profile defines them, by the names of its ports. */
 export function urlsOf({ profile }: Emulator, { ports, profile: name }: InstanceRecord): Record<string, string> {
   const known = profile.name === name ? profile.ports : {};
   const now = portsNow(known, ports);
@@ -17,7 +17,7 @@ export function urlsOf({ profile }: Emulator, { ports, profile: name }: Instance
   return Object.fromEntries(Object.entries(ports).map(([name, port]) => [name, urlOf(name, port)]));
 }
 
-/** The profile's ports, the host's as they were when the instance was started. */
+/** The profile's ports, with the host's ports of the instance's start. */
 export function portsNow(ports: Record<string, Port>, hosts: Record<string, number>): Record<string, Port> {
   return Object.fromEntries(
     Object.entries(ports).map(([name, port]) => [name, { ...port, host: hosts[name] ?? port.host }]),

@@ -1,4 +1,4 @@
-/** Which instances use which snapshots and images: their disks are on top of them, and those that run use the RAM, too. */
+/** Which instances use which snapshots and images: they are below the instances' disks, and running ones use the RAM, too. */
 
 import { HotbootError } from "../base/error.ts";
 import type { Identity } from "../snapshot/manifest.ts";
@@ -14,7 +14,7 @@ export type SnapshotUser =
   | {
     /** The instance's name. */
     instance: string;
-    /** What it does, or has kept. */
+    /** Its state. */
     state: StateName;
   }
   | {
@@ -23,12 +23,12 @@ export type SnapshotUser =
     state: "saved";
   };
 
-/** What it is called in messages. */
+/** Its name in messages. */
 export function nameOfUser(user: SnapshotUser): string {
   return "checkpoint" in user ? `checkpoint '${user.checkpoint}'` : `instance '${user.instance}' (${user.state})`;
 }
 
-/** What drops it. */
+/** The command that drops it. */
 export function dropUser(user: SnapshotUser): string {
   return "checkpoint" in user
     ? `'hotboot snapshot rm ${user.checkpoint}'`
@@ -41,7 +41,7 @@ interface Dependency {
   identity: Identity;
 }
 
-/** For each snapshot that any instance of this home uses, by its id, those instances. */
+/** The instances of this home that use a snapshot, by the snapshot's id. */
 export async function usersOfSnapshots(emulator: Emulator): Promise<Map<string, SnapshotUser[]>> {
   const users = new Map<string, SnapshotUser[]>();
   for (const { user, on: { snapshot } } of [...await dependencies(emulator), ...await ofCheckpoints(emulator)]) {
@@ -50,10 +50,10 @@ export async function usersOfSnapshots(emulator: Emulator): Promise<Map<string, 
   return users;
 }
 
-/** @throws {HotbootError} when an instance uses the image with this disk, and would lose its own disk with it. */
+/** @throws {HotbootError} if an instance uses the image with this disk, and so would lose its own disk. */
 export async function requireUnused(emulator: Emulator, diskDigest: string | undefined): Promise<void> {
   if (diskDigest === undefined) return;
-  // Of a damaged one nobody knows.
+  // Nobody knows what a damaged one uses.
   const uses = ({ user, on }: { user: SnapshotUser; on: Dependency }) =>
     on.identity[IMAGE_DISK] === diskDigest || user.state === "damaged";
   const all = [...await dependencies(emulator), ...await ofCheckpoints(emulator)];
@@ -68,7 +68,7 @@ export async function requireUnused(emulator: Emulator, diskDigest: string | und
   }
   const { instance, state } = user;
   throw new HotbootError(
-    `instance '${instance}' is ${state} and uses the present image, which another would replace: drop it first ('hotboot stop --discard${
+    `instance '${instance}' is ${state} and uses the current image, which this would replace: drop it first ('hotboot stop --discard${
       instance === emulator.instance ? "" : ` --instance ${instance}`
     }')`,
   );
@@ -85,7 +85,7 @@ async function ofCheckpoints(emulator: Emulator): Promise<{ user: SnapshotUser; 
   return found;
 }
 
-/** All instances of this home that depend on anything. What a crash has left of a start does not. */
+/** All instances of this home that depend on anything. Leftovers of a crashed start do not. */
 async function dependencies(emulator: Emulator): Promise<{ user: SnapshotUser; on: Dependency }[]> {
   const found: { user: SnapshotUser; on: Dependency }[] = [];
   for (const instance of await instanceNames(emulator)) {
@@ -98,7 +98,7 @@ async function dependencies(emulator: Emulator): Promise<{ user: SnapshotUser; o
   return found;
 }
 
-/** What the disk itself says that it is on top of, where the record is damaged. */
+/** What the disk itself names below it, if the record is damaged. */
 async function dependencyOfDisk(emulator: Emulator): Promise<Dependency | undefined> {
   const header = await readQcow2Header(instancePath(emulator, "disk")).catch(() => undefined);
   if (header?.backingFile === undefined) return undefined;
@@ -106,7 +106,7 @@ async function dependencyOfDisk(emulator: Emulator): Promise<Dependency | undefi
   return { identity: {}, ...(snapshot && { snapshot }) };
 }
 
-/** The names of all instances of the emulator's home. What is no directory there is no instance. */
+/** The names of all instances of the emulator's home. Ignores files there. */
 export async function instanceNames({ home }: Emulator): Promise<string[]> {
   return (await directoryNames(home.instances)).filter((name) => !name.startsWith("."));
 }

@@ -1,4 +1,4 @@
-/** Watching a machine while something is done with it: whether QEMU lives, and whether its guest gets anywhere. */
+/** Watches a machine during work with it: whether QEMU lives, and whether its guest makes progress. */
 
 import { HotbootError } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
@@ -7,17 +7,17 @@ import type { QemuFacts } from "../vm/probe.ts";
 import type { QmpClient } from "../vm/qmp.ts";
 import type { Emulator } from "./emulator.ts";
 
-/** How long the end of a QEMU that has closed its channels may take. */
+/** How long QEMU may take to end after it closes its channels. */
 const NOTICE_MS = 200;
-/** A guest that boots and shows nothing for so long gets nowhere. */
+/** A booting guest that shows nothing for this long is stuck. */
 const STUCK_MS = 60_000;
 const LOOK_MS = 1000;
 
 /**
- * Does `work` with the emulator, and no longer than QEMU lives and can use its disk: then its end is the reason.
- * Returns, or throws, only when `work` has ended.
+ * Runs `work` with the emulator while QEMU lives and can use its disk; otherwise fails with the reason. Returns, or throws,
+ * only when `work` has ended.
  *
- * @param until What the work is done for, as the end of "QEMU ended before …".
+ * @param until What the work waits for, to complete the sentence "QEMU ended before …".
  */
 export async function whileAlive(
   emulator: Emulator,
@@ -38,14 +38,14 @@ export async function whileAlive(
     throw new HotbootError(
       `the guest's disk cannot be ${data.operation === "read" ? "read" : "written"}: ${data.reason}`,
     );
-  }, () => new Promise<never>(() => {})); // the monitor has closed: the end of the process says why
+  }, () => new Promise<never>(() => {})); // the monitor closed: the end of the process says why
   failing.catch(() => {});
   const working = work({ ...emulator, signal: AbortSignal.any([emulator.signal, over.signal]) });
   try {
     await Promise.race([working, ended, failing]);
   } catch (error) {
     emulator.signal.throwIfAborted();
-    // A channel that was closed is noticed before the end of the process that closed it.
+    // A closed channel is noticed before the end of the process that closed it.
     await Promise.race([ended, sleep(NOTICE_MS)]);
     throw error;
   } finally {
@@ -54,37 +54,37 @@ export async function whileAlive(
   }
 }
 
-/** A QEMU that has found itself in a state that it takes for impossible (abort(3)): a fault of its own, and often a race. */
+/** QEMU called abort(3): a bug of its own, and often a race. */
 export class AbortedQemu extends HotbootError {}
 
-/** A guest that has got nowhere. */
+/** A guest that makes no progress. */
 export class StuckGuest extends HotbootError {
   /** For how long it has shown nothing. */
   readonly seconds: number;
 
   constructor(seconds: number, accelerator: string) {
-    super(`with ${accelerator}, the guest has printed nothing and not used its disk for ${seconds} s`);
+    super(`with ${accelerator}, the guest has not printed anything or used its disk for ${seconds} s`);
     this.seconds = seconds;
   }
 }
 
-/** A machine that boots. */
+/** A booting machine. */
 export interface Booting {
-  /** The QEMU that it runs in. */
+  /** The QEMU that runs it. */
   qemu: QemuFacts;
   /** Its monitor. */
   qmp: QmpClient;
-  /** The files that it writes its texts to. */
+  /** The files that contain its output. */
   logs: string[];
-  /** How long all of the boot may take, in milliseconds. */
+  /** The limit for the whole boot, in milliseconds. */
   patienceMs: number;
 }
 
 /**
- * Does `work`, and no longer than the guest shows any sign of life: new text, or use of its disk. Without hardware
- * acceleration nothing is watched, since a guest is slow then and not stuck; nor with one that a person has named.
+ * Runs `work` while the guest shows any sign of life: new output, or use of its disk. Watches nothing without hardware
+ * acceleration, because a guest is slow then and not stuck; nor with an accelerator that the user named.
  *
- * @throws {StuckGuest} when it shows none for a minute, or half of its time where that is less; whatever `work` throws.
+ * @throws {StuckGuest} if there is no sign for a minute, or for half of the limit if that is less; whatever `work` throws.
  */
 export async function unlessStuck(
   emulator: Emulator,
@@ -119,7 +119,7 @@ async function watchForStuck(signal: AbortSignal, { qemu, qmp, logs, patienceMs 
   }
 }
 
-/** Whether a person has named the accelerator. */
+/** Whether the user named the accelerator. */
 export function isAcceleratorNamed(): boolean {
   return Boolean(Deno.env.get("HOTBOOT_ACCEL"));
 }

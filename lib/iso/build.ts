@@ -16,16 +16,16 @@ export interface IsoFile {
 const LABEL_BYTES = 32;
 
 /**
- * A whole image in memory, with ISO 9660 and Joliet names: files in the root directory, which is one sector. For
- * directories, POSIX attributes or large files there is `createIso`.
+ * A whole image in memory, with ISO 9660 and Joliet names: files in the root directory, which is one sector. Use `createIso`
+ * for directories, POSIX attributes or large files.
  *
  * Needs no permissions.
  *
- * @param volumeId The volume identifier; what is longer than 32 bytes is cut.
+ * @param volumeId The volume identifier; cut after 32 bytes.
  * @param files The files, in any order.
  * @param date The image's date and the files'; the same input and date give the same bytes.
  * @returns The image, a multiple of 2048 bytes.
- * @throws {IsoError} naming the file that cannot be stored, or when there are too many for the root directory.
+ * @throws {IsoError} with the file that cannot be stored, or if there are too many for the root directory.
  *
  * @example
  * ```ts
@@ -40,7 +40,9 @@ const LABEL_BYTES = 32;
  */
 export function buildIso(volumeId: string, files: IsoFile[], date: Date = new Date()): Uint8Array {
   const entries = files.map(({ name, data }) => {
-    if (name.includes("/")) throw new IsoError(`'${name}': a name cannot hold '/', and there are no directories here`);
+    if (name.includes("/")) {
+      throw new IsoError(`'${name}': a name cannot contain '/', and there are no directories here`);
+    }
     return { kind: "file" as const, path: name, content: data };
   });
   let label = volumeId;

@@ -41,7 +41,7 @@ export async function openContent(node: FileNode, signal?: AbortSignal): Promise
 
 /** What to throw when a node's content cannot be read. */
 export function cannotRead({ path }: { path: string }, error: unknown): unknown {
-  if (error instanceof Deno.errors.NotFound) return new IsoError(`${path}: its file is not there any more`);
+  if (error instanceof Deno.errors.NotFound) return new IsoError(`${path}: its file no longer exists`);
   if (error instanceof Deno.errors.PermissionDenied) return new IsoError(`${path}: its file may not be read`);
   return error;
 }

@@ -2,7 +2,7 @@
 
 import { HotbootError } from "../base/error.ts";
 
-/** An image that cannot be made or read; the message names the entry, or the place in the image, and why. */
+/** An image that cannot be made or read; the message says why, with the entry or the place in the image. */
 export class IsoError extends HotbootError {
   /** The class's name, for logs. */
   override name = "IsoError";
@@ -15,35 +15,35 @@ export function shown(path: string): string {
 }
 
 /**
- * A file's bytes: themselves, a file on disk, or a stream, whose exact size must be known because an image's
- * directories come before its files.
+ * A file's bytes: in memory, in a file on disk, or in a stream of known size, because an image's directories come before its
+ * files.
  */
 export type IsoContent =
   | Uint8Array
   | {
     /** The file's path. It is read when its turn comes. */
     path: string;
-    /** Its size in bytes; asked of the file system when not given. */
+    /** Its size in bytes; read from the file system if absent. */
     size?: number;
   }
   | {
-    /** The bytes, or what opens them when their turn comes. */
+    /** The bytes, or a function that opens them when their turn comes. */
     stream: ReadableStream<Uint8Array> | (() => ReadableStream<Uint8Array>);
     /** How many there are. */
     size: number;
   };
 
-/** What every entry has. */
+/** The attributes of every entry. */
 export interface IsoAttributes {
-  /** Where it is in the image: names joined by `/`, without one at the start. Directories above it are made. */
+  /** Its path in the image: names joined by `/`, without one at the start. Missing directories above it are created. */
   path: string;
-  /** POSIX permission bits; 0o644 for a file and 0o755 for a directory unless told. Rock Ridge only. */
+  /** POSIX permission bits; by default 0o644 for a file and 0o755 for a directory. Rock Ridge only. */
   mode?: number;
-  /** The owner; 0 unless told. Rock Ridge only. */
+  /** The owner; 0 by default. Rock Ridge only. */
   uid?: number;
-  /** The group; 0 unless told. Rock Ridge only. */
+  /** The group; 0 by default. Rock Ridge only. */
   gid?: number;
-  /** When it was last changed, to the second; the image's date unless told. */
+  /** When it was last changed, to the second; the image's date by default. */
   mtime?: Date;
 }
 
@@ -72,23 +72,23 @@ export interface IsoSymlinkEntry extends IsoAttributes {
 /** One thing to put into an image. */
 export type IsoEntry = IsoFileEntry | IsoDirectoryEntry | IsoSymlinkEntry;
 
-/** How an image is made. */
+/** How to make an image. */
 export interface IsoOptions {
-  /** The volume identifier, by which `blkid` and the like find the image: at most 32 bytes, kept as it is. */
+  /** The volume identifier, with which `blkid` and the like find the image: at most 32 bytes, kept as it is. */
   label?: string;
-  /** Windows' view with Unicode names; on unless told. */
+  /** Windows' view with Unicode names; on by default. */
   joliet?: boolean;
-  /** POSIX names, modes, owners, times and symlinks; on unless told. */
+  /** POSIX names, modes, owners, times and symlinks; on by default. */
   rockRidge?: boolean;
-  /** The image's date, and that of entries without one; now unless told. The same input and date give the same bytes. */
+  /** The image's date, and that of entries without one; now by default. The same input and date give the same bytes. */
   date?: Date;
   /**
-   * How many levels of directories there may be, the root's among them; 8 unless told, which is ECMA-119's limit (6.8.2.1).
+   * How many levels of directories there may be, including the root's; by default 8, ECMA-119's limit (6.8.2.1).
    * Linux, bsdtar and xorriso read deeper ones.
    */
   depth?: number;
-  /** Aborting it ends the writing, with nothing left of it. */
+  /** Aborting it ends the writing, and leaves nothing. */
   signal?: AbortSignal;
-  /** Told of each name that the Joliet view has only in a shortened or replaced form. */
+  /** Called for each name that the Joliet view has only in a shortened or replaced form. */
   onWarning?: (message: string) => void;
 }

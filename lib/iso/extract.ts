@@ -6,29 +6,29 @@ import type { IsoImage, IsoNode, IsoViewName } from "./read.ts";
 
 /** How to extract. */
 export interface ExtractOptions {
-  /** Which names and attributes; the richest that there is unless told. */
+  /** Which names and attributes to use; the richest by default. */
   view?: IsoViewName;
-  /** Aborting it ends the work; what has been written stays. */
+  /** Aborting it ends the work; files already written stay. */
   signal?: AbortSignal;
-  /** Told of what cannot be extracted: devices and the like. */
+  /** Called for everything that cannot be extracted: devices and the like. */
   onWarning?: (message: string) => void;
-  /** Makes a symbolic link; `Deno.symlink` unless told, which needs read and write permission for everything. */
+  /** Makes a symbolic link; by default `Deno.symlink`, which needs read and write permission for everything. */
   symlink?: (target: string, path: string) => Promise<void>;
 }
 
 /**
- * Writes everything in an image below `directory`, and nothing outside, whatever the image says: an existing file is not
- * written over, links are made last and never followed. Times and permissions are set, owners are not.
+ * Writes everything in an image below `directory`, and nothing outside, whatever the image says: never overwrites an existing
+ * file, makes links last and never follows them. Sets times and permissions, but not owners.
  *
- * Needs read and write permission for the directory; for an image with symbolic links, for everything, as Deno wants for
- * making any link, unless the options have another way to make them.
+ * Needs read and write permission for the directory; for an image with symbolic links, for everything, because Deno requires
+ * that for any link, unless the options have another way to make them.
  *
- * @param image What {@linkcode readIso} has opened.
- * @param directory Is made when it is not there.
- * @param options Which of the image's views, and who is told of what cannot be extracted.
+ * @param image An image from {@linkcode readIso}.
+ * @param directory Created if missing.
+ * @param options Which of the image's views to use, and who is told what cannot be extracted.
  * @returns How many entries were written.
- * @throws {IsoError} naming the entry that cannot be written, or the place where the image is damaged.
- * @throws The reason of the options' signal, when that aborts.
+ * @throws {IsoError} with the entry that cannot be written, or the place where the image is damaged.
+ * @throws The reason of the options' signal, if it aborts.
  *
  * @example
  * ```ts
@@ -53,7 +53,7 @@ export async function extractIso(image: IsoImage, directory: string, options: Ex
     signal?.throwIfAborted();
     const path = `${directory}/${node.path}`;
     if (node.kind === "other") {
-      onWarning?.(`${shown(node.path)}: it is a device, a pipe or a socket, and was left out`);
+      onWarning?.(`${shown(node.path)}: left out, because it is a device, a pipe or a socket`);
       continue;
     }
     count++;
@@ -99,7 +99,7 @@ async function setAttributes({ mode, mtime }: IsoNode, path: string): Promise<vo
 
 function cannotWrite({ path }: IsoNode, error: unknown): unknown {
   if (error instanceof Deno.errors.AlreadyExists) {
-    return new IsoError(`${shown(path)}: there is something of this name already: extract into an empty directory`);
+    return new IsoError(`${shown(path)}: already exists: extract into an empty directory`);
   }
-  return new IsoError(`${shown(path)}: it cannot be written: ${messageOf(error)}`);
+  return new IsoError(`${shown(path)}: cannot be written: ${messageOf(error)}`);
 }

@@ -107,7 +107,7 @@ export function layOut(root: DirectoryNode, options: IsoOptions): Layout {
       next += sectorsFor(node.size);
     }
   }
-  if (next > MOST_SECTORS) throw new IsoError(`the image has ${next} sectors, and the format ${MOST_SECTORS}`);
+  if (next > MOST_SECTORS) throw new IsoError(`the image has ${next} sectors, more than the format's ${MOST_SECTORS}`);
 
   const descriptors = views.map((view, index) =>
     volumeDescriptor({
@@ -160,7 +160,7 @@ function isoView(root: DirectoryNode, rockRidge: boolean): View {
 function jolietView(root: DirectoryNode, { onWarning }: IsoOptions): View {
   return hierarchy(root, true, (node) => {
     const names = jolietNames(node, (child, name) => {
-      onWarning?.(`${child.path}: Joliet cannot hold this name and has '${name}' instead`);
+      onWarning?.(`${child.path}: Joliet cannot store this name and has '${name}' instead`);
     });
     const sorted = [...names].sort(([, a], [, b]) => (a < b ? -1 : 1));
     return [
@@ -191,7 +191,7 @@ function hierarchy(
     }
   }
   if (places.length > MOST_DIRECTORIES) {
-    throw new IsoError(`there are ${places.length} directories, and the format has room for ${MOST_DIRECTORIES}`);
+    throw new IsoError(`there are ${places.length} directories, but the format has room for ${MOST_DIRECTORIES}`);
   }
   return { joliet, places, placeOf: new Map(places.map((each) => [each.node, each])) };
 }

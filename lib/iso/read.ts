@@ -27,23 +27,23 @@ export type IsoViewName = "rock-ridge" | "joliet" | "iso9660";
 export interface IsoNode {
   /** Names joined by `/`, without one at the start. */
   path: string;
-  /** What it is; `other` is a device, a pipe or a socket, of which there is nothing to read. */
+  /** Its kind; `other` is a device, a pipe or a socket, which has no content. */
   kind: "file" | "directory" | "symlink" | "other";
   /** Bytes; 0 but for files. */
   size: number;
-  /** When it was last changed, if that is told. */
+  /** When it was last changed, if known. */
   mtime?: Date;
-  /** POSIX permission bits, where the view has them. */
+  /** POSIX permission bits, if the view has them. */
   mode?: number;
-  /** The owner, likewise. */
+  /** The owner, if the view has it. */
   uid?: number;
-  /** The group, likewise. */
+  /** The group, if the view has it. */
   gid?: number;
   /** What a symbolic link points to. */
   target?: string;
   /** Where the content is: sections of the image, in order, as byte offsets and sizes. */
   sections: { offset: number; size: number }[];
-  /** Whether it is compressed there (zisofs). {@linkcode IsoImage.open} and the size are of what it was before. */
+  /** Whether it is compressed there (zisofs). {@linkcode IsoImage.open} and the size are of the uncompressed content. */
   isCompressed?: boolean;
 }
 
@@ -122,10 +122,10 @@ export class IsoImage implements Disposable {
   }
 
   /**
-   * Everything in the image, each directory before what is in it.
+   * Everything in the image, each directory before its contents.
    *
-   * @param view Which names and attributes; the richest that there is unless told.
-   * @throws {IsoError} when the image does not have that view, or is damaged.
+   * @param view Which names and attributes to use; the richest by default.
+   * @throws {IsoError} if the image does not have that view, or is damaged.
    */
   async *entries(view: IsoViewName = this.views[0]): AsyncGenerator<IsoNode> {
     if (!this.views.includes(view)) throw new IsoError(`the image has no ${view} view, but ${this.views.join(", ")}`);
@@ -148,10 +148,10 @@ export class IsoImage implements Disposable {
   }
 
   /**
-   * A file's content, read as the stream is.
+   * A file's content, read on demand.
    *
-   * @param node A file that {@linkcode entries} gave.
-   * @throws {IsoError} (through the stream) when the image ends before it, or what is compressed is damaged.
+   * @param node A file from {@linkcode entries}.
+   * @throws {IsoError} (through the stream) if the image ends too early, or compressed content is damaged.
    */
   open(node: IsoNode): ReadableStream<Uint8Array> {
     const source = this.#source;
@@ -176,8 +176,8 @@ export class IsoImage implements Disposable {
   /**
    * A file's whole content, in memory.
    *
-   * @param node A file that {@linkcode entries} gave.
-   * @throws {IsoError} when the image ends before it, or what is compressed is damaged.
+   * @param node A file from {@linkcode entries}.
+   * @throws {IsoError} if the image ends too early, or compressed content is damaged.
    */
   async bytes(node: IsoNode): Promise<Uint8Array> {
     return await toBytes(this.open(node));
@@ -210,7 +210,7 @@ export class IsoImage implements Disposable {
       const full = path === "" ? own : `${path}/${own}`;
       if (unfinished && unfinished.path !== full) break;
       if (own === "" || own === "." || own === ".." || /[/\0]/.test(own)) {
-        throw new IsoError(`${shown(full)}: this is no name for an entry`);
+        throw new IsoError(`${shown(full)}: this is not a valid name`);
       }
       if (full.length > LONGEST_PATH) throw new IsoError(`${shown(path)}: below it are paths that are too long`);
       if (rockRidge.isRelocated) continue; // it is seen where its child link is
@@ -260,11 +260,11 @@ export class IsoImage implements Disposable {
 /**
  * Opens an image.
  *
- * Needs read permission for the image, where it is a file.
+ * Needs read permission for the image, if it is a file.
  *
  * @param source The image's path, its bytes, or something that reads them.
- * @returns The image, which is to be closed: `using` does that.
- * @throws {IsoError} when it cannot be read, is no ISO 9660 image, or its descriptors are damaged.
+ * @returns The image; close it, for example with `using`.
+ * @throws {IsoError} if it cannot be read, is not an ISO 9660 image, or its descriptors are damaged.
  *
  * @example
  * ```ts
@@ -300,7 +300,7 @@ async function readDescriptors(source: IsoSource): Promise<IsoImage> {
     const isThere = offset + SECTOR <= source.size;
     const bytes = isThere ? await readBytes(source, offset, SECTOR) : new Uint8Array(SECTOR);
     if (latin1(bytes.subarray(1, 6)) !== "CD001") {
-      if (index === 0) throw new IsoError("this is no ISO 9660 image: there is no volume descriptor at byte 32768");
+      if (index === 0) throw new IsoError("not an ISO 9660 image: there is no volume descriptor at byte 32768");
       throw new IsoError(
         isThere ? "the volume descriptors have no end" : "the image ends within its volume descriptors",
       );
@@ -374,7 +374,7 @@ function parseRecord(bytes: Uint8Array, offset: number, path: string): RawRecord
   }
   const view = new DataView(record.buffer, record.byteOffset, length);
   if (record[26] !== 0 || record[27] !== 0) {
-    throw new IsoError(`${shown(path)}: there is an interleaved file in it, which cannot be read here`);
+    throw new IsoError(`${shown(path)}: it contains an interleaved file, which hotboot cannot read`);
   }
   return {
     identifier: record.subarray(33, 33 + identifierLength),

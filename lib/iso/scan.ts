@@ -4,16 +4,16 @@ import { messageOf } from "../base/error.ts";
 import { type IsoEntry, IsoError, shown } from "./entry.ts";
 
 /**
- * The entries for an image of `paths`: a directory's contents go to the root, a file goes there by its own name, as with
- * mkisofs(1). Symbolic links below the paths stay links. Where two directories have the same subdirectory, one is made
- * of both.
+ * The entries for an image of `paths`: a directory's contents go to the root, a file goes there under its own name, as with
+ * mkisofs(1). Symbolic links below the paths stay links. If two directories have the same subdirectory, the image has one
+ * with the contents of both.
  *
  * Needs read permission for the paths.
  *
  * @param paths Files and directories.
- * @param output Where the image will be: what an earlier run left there is not put into it, should a directory hold it.
- * @returns Entries with the files' modes, owners, times and sizes, whose content is read when the image is.
- * @throws {IsoError} naming the path that is missing or cannot be stored, such as a name that is not UTF-8. (Up to Deno
+ * @param output Where the image will be: an earlier image there is left out, if one of the directories contains it.
+ * @returns Entries with the files' modes, owners, times and sizes; their content is read with the image.
+ * @throws {IsoError} with the path that is missing or cannot be stored, such as a name that is not UTF-8. (Up to Deno
  * 2.7 the runtime does not list files of such a name, and they are not in the image.)
  *
  * @example
@@ -48,7 +48,7 @@ export async function scanFiles(paths: string[], output?: string): Promise<IsoEn
       addAll(path, file);
     } else {
       throw new IsoError(
-        `${file} is neither a file nor a directory nor a symbolic link, and nothing else can be stored`,
+        `${file} is not a file, directory or symbolic link, and nothing else can be stored`,
       );
     }
   };
@@ -64,7 +64,7 @@ export async function scanFiles(paths: string[], output?: string): Promise<IsoEn
   };
   for (const path of paths) {
     const info = await Deno.stat(path).catch((error) => {
-      throw error instanceof Deno.errors.NotFound ? new IsoError(`there is nothing at ${path}`) : error;
+      throw error instanceof Deno.errors.NotFound ? new IsoError(`${path} does not exist`) : error;
     });
     const trimmed = path.replace(/(?<=.)\/+$/, "");
     if (info.isDirectory) addAll("", trimmed);
@@ -87,6 +87,6 @@ function targetOf(file: string): string {
   try {
     return Deno.readLinkSync(file);
   } catch (error) {
-    throw new IsoError(`${shown(file)}: what this link points to cannot be read: ${messageOf(error)}`);
+    throw new IsoError(`${shown(file)}: this link's target cannot be read: ${messageOf(error)}`);
   }
 }

@@ -32,7 +32,7 @@ export async function fileSource(path: string): Promise<IsoSource> {
   try {
     file = await Deno.open(path);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) throw new IsoError(`there is no image at ${path}`);
+    if (error instanceof Deno.errors.NotFound) throw new IsoError(`${path} does not exist`);
     throw error;
   }
   const { size, isDirectory } = await file.stat();

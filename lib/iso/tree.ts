@@ -58,7 +58,9 @@ export function buildTree(
   sizeOf: (content: IsoContent) => number,
 ): DirectoryNode {
   const { date = new Date(), depth = DEFAULT_DEPTH } = options;
-  if (!canHold(date)) throw new IsoError("the image's date is not in the years 1900 to 2155, which an image can hold");
+  if (!canHold(date)) {
+    throw new IsoError("the image's date is outside the years 1900 to 2155, which an image can store");
+  }
   const root = directory("", "", date);
   root.parent = root;
   /** Directories by their paths; those that no entry has described may still be. */
@@ -89,7 +91,7 @@ export function buildTree(
     if (entry.kind === "directory") {
       const node = enter(path);
       if (!undescribed.delete(path)) {
-        throw new IsoError(`${shown(path)}: ${path ? "there are two of it" : "it has no name"}`);
+        throw new IsoError(`${shown(path)}: ${path ? "it is there twice" : "it has no name"}`);
       }
       Object.assign(node, { mode, uid, gid, mtime });
       continue;
@@ -103,7 +105,7 @@ export function buildTree(
     } else {
       const { content } = entry;
       const size = sizeOf(content);
-      if (!Number.isSafeInteger(size) || size < 0) throw new IsoError(`${shown(path)}: ${size} is no size in bytes`);
+      if (!Number.isSafeInteger(size) || size < 0) throw new IsoError(`${shown(path)}: ${size} is not a size in bytes`);
       children.push({ kind: "file", name, path, mode, uid, gid, mtime, content, size, extent: 0 });
     }
   }
@@ -128,9 +130,9 @@ function splitPath(path: string): [above: string, name: string] {
 
 function checkName(path: string, name: string, { joliet = true }: IsoOptions): void {
   if (name === "") throw new IsoError(`${shown(path)}: a name in it is empty`);
-  if (name === "." || name === "..") throw new IsoError(`${shown(path)}: '${name}' is no name for an entry`);
-  if (name.includes("\0")) throw new IsoError(`${shown(path)}: a name cannot hold a NUL character`);
-  if (!name.isWellFormed()) throw new IsoError(`${shown(path)}: half a surrogate pair is no character`);
+  if (name === "." || name === "..") throw new IsoError(`${shown(path)}: '${name}' is not a valid name`);
+  if (name.includes("\0")) throw new IsoError(`${shown(path)}: a name cannot contain a NUL character`);
+  if (!name.isWellFormed()) throw new IsoError(`${shown(path)}: half a surrogate pair is not a character`);
   if (3 * name.length > LONGEST_NAME && new TextEncoder().encode(name).length > LONGEST_NAME) {
     throw new IsoError(`${shown(path)}: a name in it has more than ${LONGEST_NAME} bytes`);
   }
@@ -143,9 +145,9 @@ function checkName(path: string, name: string, { joliet = true }: IsoOptions): v
 
 function checkAttributes(path: string, uid: number, gid: number, mtime: Date): void {
   const isId = (id: number) => Number.isInteger(id) && id >= 0 && id <= 0xffffffff;
-  if (!isId(uid) || !isId(gid)) throw new IsoError(`${shown(path)}: ${uid} and ${gid} are no user and group ids`);
+  if (!isId(uid) || !isId(gid)) throw new IsoError(`${shown(path)}: ${uid} and ${gid} are not user and group ids`);
   if (!canHold(mtime)) {
-    throw new IsoError(`${shown(path)}: its time is not in the years 1900 to 2155, which an image can hold`);
+    throw new IsoError(`${shown(path)}: its time is outside the years 1900 to 2155, which an image can store`);
   }
 }
 
@@ -172,7 +174,7 @@ function checkSiblings({ children }: DirectoryNode, { joliet = true }: IsoOption
     if (other) {
       throw new IsoError(
         other.name === child.name
-          ? `${shown(child.path)}: there are two entries of this name`
+          ? `${shown(child.path)}: two entries have this name`
           : `${shown(child.path)}: it differs from ${
             shown(other.path)
           } only in upper and lower case, which Joliet does not tell apart`,

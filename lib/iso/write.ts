@@ -23,10 +23,10 @@ const CHUNK = 4 * 1024 * 1024;
  *
  * @param entries Files, directories and symbolic links; directories above them are made.
  * @param options The label, the views, the date.
- * @returns The image's bytes, a multiple of 2048. Files are read as the stream is.
- * @throws {IsoError} (through the stream) naming the entry that cannot be stored, or whose size was another than it was
- * said to be.
- * @throws The reason of the options' signal, (through the stream) when that aborts.
+ * @returns The image's bytes, a multiple of 2048. Files are read on demand.
+ * @throws {IsoError} (through the stream) with the entry that cannot be stored, or whose size differs from the stated
+ * one.
+ * @throws The reason of the options' signal (through the stream), if it aborts.
  *
  * @example A config disk
  * ```ts
@@ -48,7 +48,7 @@ export function createIso(entries: Iterable<IsoEntry>, options: IsoOptions = {})
 }
 
 /**
- * Writes an image to a file, in place of one that is there, which stays as it was when anything fails.
+ * Writes an image to a file. An existing image is replaced, or stays unchanged if anything fails.
  *
  * Needs write permission for the file's directory, and read permission for the file and those that entries name by path.
  *
@@ -56,8 +56,8 @@ export function createIso(entries: Iterable<IsoEntry>, options: IsoOptions = {})
  * @param entries Files, directories and symbolic links; directories above them are made.
  * @param options The label, the views, the date.
  * @returns The image's size in bytes.
- * @throws {IsoError} naming the entry that cannot be stored, or whose size was another than it was said to be.
- * @throws The reason of the options' signal, when that aborts.
+ * @throws {IsoError} with the entry that cannot be stored, or whose size differs from the stated one.
+ * @throws The reason of the options' signal, if it aborts.
  *
  * @example
  * ```ts
@@ -107,7 +107,7 @@ async function prepare(entries: Iterable<IsoEntry>, options: IsoOptions): Promis
     const stat = await Deno.stat(content.path).catch((error) => {
       throw cannotRead(entry, error);
     });
-    if (!stat.isFile) throw new IsoError(`${entry.path}: ${content.path} is no file`);
+    if (!stat.isFile) throw new IsoError(`${entry.path}: ${content.path} is not a file`);
     sizes.set(entry.content, stat.size);
   }
   return layOut(buildTree(list, dated, (content) => knownSize(content) ?? sizes.get(content)!), dated);
@@ -168,6 +168,6 @@ async function* imageChunks(
 }
 
 function changed({ path, size }: FileNode, got?: number): IsoError {
-  const what = got === undefined ? "more bytes than that" : `only ${got} of them`;
-  return new IsoError(`${path}: it was said to have ${size} bytes and gave ${what}: it changed while it was read`);
+  const what = got === undefined ? "more" : `only ${got}`;
+  return new IsoError(`${path}: it should have ${size} bytes but has ${what}: it changed while it was read`);
 }

@@ -29,7 +29,7 @@ export interface CompressedFile {
 export async function* inflateFile(file: CompressedFile): AsyncGenerator<Uint8Array> {
   const { path, size, stored } = file;
   const require = (isTrue: boolean, why: string) => {
-    if (!isTrue) throw new IsoError(`${shown(path)}: it is compressed with zisofs, and ${why}`);
+    if (!isTrue) throw new IsoError(`${shown(path)}: its zisofs compression is wrong: ${why}`);
   };
   const bytes = async (offset: number, length: number) => {
     require(offset + length <= stored, "a part of it is missing");
@@ -38,9 +38,9 @@ export async function* inflateFile(file: CompressedFile): AsyncGenerator<Uint8Ar
     return into;
   };
   const header = await bytes(0, HEADER_BYTES);
-  require(MAGIC.every((byte, at) => header[at] === byte), "in a way that cannot be read here");
-  require(BLOCK_SHIFTS.includes(header[13]), `has blocks of 2^${header[13]} bytes`);
-  require(new DataView(header.buffer).getUint32(8, true) === size, "says two different sizes");
+  require(MAGIC.every((byte, at) => header[at] === byte), "unknown format");
+  require(BLOCK_SHIFTS.includes(header[13]), `blocks of 2^${header[13]} bytes`);
+  require(new DataView(header.buffer).getUint32(8, true) === size, "two different sizes");
   const block = 2 ** header[13];
   const count = Math.ceil(size / block);
   const ends = new DataView((await bytes(4 * header[12], 4 * (count + 1))).buffer);

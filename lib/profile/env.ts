@@ -7,14 +7,14 @@
 import { HotbootError } from "../base/error.ts";
 
 /**
- * A TCP port from an environment variable.
+ * Reads a TCP port from an environment variable.
  *
  * Needs env permission for the variable.
  *
  * @param name The variable.
- * @param fallback What an unset or empty one stands for.
- * @returns The port, from 1 to 65535, or the fallback as it is.
- * @throws {HotbootError} naming the variable when it is no integer from 1 to 65535.
+ * @param fallback The port if the variable is unset or empty.
+ * @returns The port, from 1 to 65535, or the fallback unchanged.
+ * @throws {HotbootError} with the variable's name, if it is not an integer from 1 to 65535.
  *
  * @example
  * ```ts
@@ -31,5 +31,5 @@ export function envPort(name: string, fallback: number): number {
   if (text === undefined || text === "") return fallback;
   const port = Number(text);
   if (/^\d{1,5}$/.test(text) && port >= 1 && port <= 65535) return port;
-  throw new HotbootError(`${name} is '${text}', which is no port: use an integer from 1 to 65535`);
+  throw new HotbootError(`${name} is '${text}', which is not a port: use an integer from 1 to 65535`);
 }

@@ -1,9 +1,9 @@
-/** A profile's fields, as they come from its file: with the environment's variables filled in. */
+/** Fills the environment's variables into a profile's fields. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import { fillVariables, type ReadVariable, type Variable } from "./variables.ts";
 
-/** What is used of a JSON Schema here. */
+/** The part of JSON Schema that is used here. */
 export interface FieldSchema {
   $ref?: string;
   $defs?: Record<string, FieldSchema>;
@@ -16,24 +16,24 @@ export interface FieldSchema {
   items?: FieldSchema;
 }
 
-/** A text that variables were filled into. */
+/** A text after variables were filled in. */
 export interface Filled {
-  /** What has become of it. */
+  /** The result. */
   text: string;
   /** The variables that were set. */
   variables: Variable[];
-  /** What the field may hold. */
+  /** The field's schema. */
   schema: FieldSchema;
 }
 
-/** In the schema, of texts that something else is filled into later. */
+/** The schema of texts that are filled in again later. */
 const TEMPLATE = "#/$defs/template";
 
 /**
- * Fills the variables into all texts below `value`, and makes numbers of those that stand in a number's place.
+ * Fills the variables into all texts below `value`, and converts those in a number's place to numbers.
  *
- * @returns The new value and, by their JSON pointers, the texts that had variables in them.
- * @throws {HotbootError} without the profile's name, when that cannot be.
+ * @returns The new value and, by JSON pointer, the texts that contained variables.
+ * @throws {HotbootError} without the profile's name, if that fails.
  */
 export function fillFields(
   value: unknown,
@@ -53,7 +53,7 @@ export function fillFields(
     const result = fillAt(value, at, found.$ref === TEMPLATE, read);
     if (result.variables.length > 0) filled.set(at, { text: result.filled, variables: result.variables, schema });
     if (!isNumeric(schema)) return result.filled;
-    // A number is written as one, unless a variable may change it.
+    // A number must be written as a number, unless it comes from a variable.
     const text = value.includes("${env.") ? result.filled : undefined;
     return numberOf(text, at, filled.get(at), schema, value);
   };
@@ -79,14 +79,14 @@ function numberOf(
   throw new HotbootError(
     filled
       ? complaint(filled, at)
-      : `${pathOf(at)}: '${text ?? value}' is no ${schema.title ?? "number"}: ${useAnother(schema)}`,
+      : `${pathOf(at)}: '${text ?? value}' is not a ${schema.title ?? "number"}: ${useAnother(schema)}`,
   );
 }
 
 /**
- * What is wrong with a field that variables were filled into, by their names.
+ * What is wrong with a field that variables were filled into, with their names.
  *
- * @param why Of a number it is that it cannot be this one, unless told. A text may be a secret, and is not shown.
+ * @param why The reason; by default that the number is not allowed. A text may be a secret, and is not shown.
  */
 export function complaint({ text, variables, schema }: Filled, at: string, why = noSuchNumber(schema, at)): string {
   if (!isNumeric(schema)) return `${pathOf(at)}, with ${variables.map(({ name }) => name).join(" and ")}: ${why}`;
@@ -97,7 +97,7 @@ export function complaint({ text, variables, schema }: Filled, at: string, why =
 
 function noSuchNumber(schema: FieldSchema, at: string): string {
   const { title } = schema;
-  return `which ${title ? `is no ${title}` : `${pathOf(at)} cannot be`}: ${useAnother(schema)}`;
+  return `which ${title ? `is not a ${title}` : `${pathOf(at)} cannot be`}: ${useAnother(schema)}`;
 }
 
 function useAnother({ type, minimum, maximum }: FieldSchema): string {
@@ -110,7 +110,7 @@ function useAnother({ type, minimum, maximum }: FieldSchema): string {
   return `use ${kind}${range}`;
 }
 
-/** Whether the field holds a number. */
+/** Whether the field is a number. */
 export function isNumeric({ type }: FieldSchema): boolean {
   return [type].flat().some((name) => name === "integer" || name === "number");
 }
@@ -129,7 +129,7 @@ function join(at: string, name: string): string {
   return `${at}/${name.replaceAll("~", "~0").replaceAll("/", "~1")}`;
 }
 
-/** A JSON pointer, as people write it: `health[0].path`. */
+/** A JSON pointer in the usual notation: `health[0].path`. */
 export function pathOf(pointer: string): string {
   return pointer.slice(2).split("/").filter((part) => part !== "")
     .map((part) => /^\d+$/.test(part) ? `[${part}]` : `.${part.replaceAll("~1", "/").replaceAll("~0", "~")}`)

@@ -1,19 +1,19 @@
-/** The profile that is meant where none is named. */
+/** Finds the profile if none is named. */
 
 import { HotbootError } from "../base/error.ts";
 
-/** Its name in a project's directory. */
+/** The file's name in a project's directory. */
 export const PROJECT_PROFILE = "hotboot.json";
 
-/** The built-in profile that is meant where there is no project's. */
+/** The built-in profile to use without a project's. */
 const DEFAULT_PROFILE = "stack";
 
 /**
- * The path of `hotboot.json` in `directory` or the nearest one above it; where there is none, the name of a built-in
- * profile. The search ends with the first directory that belongs to somebody else: a profile has its recipe run, and in
- * the directories above, such as `/tmp`, others may put one.
+ * The path of `hotboot.json` in `directory` or the nearest one above it; if there is none, the name of a built-in profile.
+ * The search ends at the first directory that belongs to another user: a profile can run programs (its recipe), and others
+ * may put one into a directory above, such as `/tmp`.
  *
- * @throws {HotbootError} when the one that is found belongs to somebody else than its directory.
+ * @throws {HotbootError} if the file belongs to another user than its directory.
  */
 export async function findProfile(directory: string = Deno.cwd()): Promise<string> {
   const { uid: owner } = await Deno.stat(directory);
@@ -25,7 +25,7 @@ export async function findProfile(directory: string = Deno.cwd()): Promise<strin
       throw error;
     });
     if (found && found.uid === owner) return path;
-    if (found) throw new HotbootError(`${path} belongs to somebody else: say --profile ${path} if you mean it`);
+    if (found) throw new HotbootError(`${path} belongs to another user: type --profile ${path} to use it anyway`);
     if (at === "/") return DEFAULT_PROFILE;
   }
 }

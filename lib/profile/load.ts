@@ -1,4 +1,4 @@
-/** Finding a profile by its name or path. */
+/** Finds a profile by its name or path. */
 
 import { resolve } from "@std/path/resolve";
 import { toFileUrl } from "@std/path/to-file-url";
@@ -12,10 +12,10 @@ const BUILT_IN: Record<string, () => Promise<{ default: unknown }>> = {
 };
 
 /**
- * Finds a profile by the name of a built-in one, or by the path of its file, and fills the environment's variables in.
+ * Finds a profile by a built-in name or by the path of its file, and fills in the environment's variables.
  *
- * @param nameOrPath A built-in's name; anything with a slash or ending in `.json` is a path.
- * @throws {HotbootError} when there is no such profile, or naming the first field that is wrong.
+ * @param nameOrPath A built-in name; anything with a slash or ending in `.json` is a path.
+ * @throws {HotbootError} if there is no such profile, or with the first field that is wrong.
  */
 export async function loadProfile(nameOrPath: string): Promise<LoadedProfile> {
   if (Object.hasOwn(BUILT_IN, nameOrPath)) {

@@ -1,4 +1,4 @@
-/** Reading a profile: what its file says, with variables filled in, checked and completed. */
+/** Reads a profile: fills in variables, checks it, and adds defaults. */
 
 import { type OutputUnit, type Schema, Validator } from "@cfworker/json-schema";
 import { HotbootError, messageOf } from "../base/error.ts";
@@ -11,10 +11,10 @@ import type { ReadVariable } from "./variables.ts";
 import schema from "./schema.json" with { type: "json" };
 
 /**
- * The profile that `text` describes.
+ * The profile in `text`.
  *
- * @param origin What to call it in an error: its path.
- * @param read Gives the values of variables; those of this program's environment unless told.
+ * @param origin Its name in errors: its path.
+ * @param read Returns the values of variables; by default this program's environment.
  * @throws {HotbootError} with the path of the first field that is wrong.
  */
 export function parseProfile(text: string, origin: string, read?: ReadVariable): Profile {
@@ -22,15 +22,15 @@ export function parseProfile(text: string, origin: string, read?: ReadVariable):
   try {
     value = JSON.parse(text.replace(/^\ufeff/, ""));
   } catch (error) {
-    throw new HotbootError(`profile ${origin} is no JSON: ${messageOf(error)}`);
+    throw new HotbootError(`profile ${origin} is not JSON: ${messageOf(error)}`);
   }
   return completeProfile(value, origin, { read });
 }
 
 /**
- * The same of what is JSON no longer.
+ * The same for parsed JSON.
  *
- * @param options `isTested`: the tests have found it to be what the schema asks for, where no variable is set.
+ * @param options `isTested`: a test has checked it against the schema, without variables.
  */
 export function completeProfile(
   given: unknown,
@@ -61,7 +61,7 @@ export function completeProfile(
   const { secrets = [], rotation } = profile;
   const values = placeholdersOf(secrets);
   if (Object.keys(values).length < secrets.length) throw wrong("secrets: two have the same name");
-  const files = secrets.flatMap(({ file }) => file?.toLowerCase() ?? []); // some file systems tell no case
+  const files = secrets.flatMap(({ file }) => file?.toLowerCase() ?? []); // some file systems ignore case
   if (new Set(files).size < files.length) throw wrong("secrets: two have the same file");
   for (const [index, check] of rotation?.proof.entries() ?? []) {
     const place = `rotation.proof[${index}]`;
@@ -86,10 +86,10 @@ export function completeProfile(
   return profile;
 }
 
-/** @throws {HotbootError} unless exactly one of the fields is there. */
+/** @throws {HotbootError} unless exactly one of the fields exists. */
 function requireOne(value: object, fields: string[], what: string): void {
   if (fields.filter((field) => field in value).length === 1) return;
-  throw new HotbootError(`${what}: has one of ${fields.map((field) => `"${field}"`).join(", ")}, and only one`);
+  throw new HotbootError(`${what}: needs exactly one of ${fields.map((field) => `"${field}"`).join(", ")}`);
 }
 
 function fillIn(given: unknown, wrong: (why: string) => HotbootError, read?: ReadVariable) {
@@ -100,7 +100,7 @@ function fillIn(given: unknown, wrong: (why: string) => HotbootError, read?: Rea
   }
 }
 
-/** Two ports that are the same on the host; a variable that makes them so is named. */
+/** Two ports that are the same on the host; names the variable that made them so. */
 function sharedPort(host: number, name: string, owner: string, filled: Map<string, Filled>): string {
   for (const [one, other] of [[name, owner], [owner, name]]) {
     const at = `#/ports/${one}/host`;
@@ -110,7 +110,7 @@ function sharedPort(host: number, name: string, owner: string, filled: Map<strin
   return `ports.${name}.host: ${host} is also the port of '${owner}'`;
 }
 
-/** The innermost error, as `machine.memory: …`: the outer ones only say that something within is wrong. */
+/** The innermost error, as `machine.memory: …`; the outer ones only say that something inside is wrong. */
 function explain(errors: OutputUnit[], filled: Map<string, Filled>): string {
   const { instanceLocation: at, error } = errors.reduce((deepest, error) =>
     depth(error.instanceLocation) > depth(deepest.instanceLocation) ||

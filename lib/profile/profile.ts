@@ -1,7 +1,7 @@
 /**
- * Profiles: what one emulator is, as data.
+ * Profiles: an emulator, described as data.
  *
- * `schema.json` beside this file says the same for editors and is what a profile is checked against.
+ * `schema.json` beside this file says the same for editors; hotboot checks profiles against it.
  *
  * @module
  */
@@ -14,26 +14,26 @@ import type { Arch } from "../vm/arch.ts";
 export interface Port {
   /** The TCP port that the service listens on in the guest. */
   guest: number;
-  /** The port on the host's 127.0.0.1 that leads there. */
+  /** The port on the host's 127.0.0.1 that is forwarded to it. */
   host: number;
-  /** The environment's variable that gives another, where the profile's file names one. */
+  /** The environment variable that can change it, if the profile's file names one. */
   variable?: string;
   /**
-   * The address that people and browsers are told; `http://127.0.0.1:PORT` unless told. In it `${ports.NAME.host}` stands for
-   * a port, `$$` for `$`.
+   * The address to show to people and browsers; `http://127.0.0.1:PORT` by default. In it `${ports.NAME.host}` stands for a
+   * port, `$$` for `$`.
    */
   url?: string;
 }
 
 /** A request that a healthy guest answers. */
 export interface HealthCheck {
-  /** What is checked, for people. */
+  /** What it checks, for people. */
   name: string;
   /** The name of one of the profile's ports. */
   port: string;
   /** The path, and query, of the GET request. */
   path: string;
-  /** The status expected; 200 unless told. */
+  /** The expected status; 200 by default. */
   status?: number;
 }
 
@@ -41,44 +41,44 @@ export interface HealthCheck {
 export interface ScriptRecipe {
   /** A bash script, called with an output directory and an architecture; relative to the profile. */
   script: string;
-  /** The files and directories that decide what comes out, the script among them; relative to the profile. */
+  /** The files and directories that decide the result, including the script; relative to the profile. */
   inputs: string[];
 }
 
 /**
- * The disk that an image is made from: a qcow2 disk that boots by its own boot loader and has cloud-init, such as
- * distributions publish. In `url` and `file` `{arch}` stands for the architecture: `amd64`, `arm64`.
+ * The disk that an image is made from: a qcow2 disk with its own boot loader and cloud-init, such as distributions publish.
+ * In `url` and `file` `{arch}` stands for the architecture: `amd64`, `arm64`.
  */
 export type BaseImage =
   /** A published one, with its SHA-256 in hex for each architecture. */
   | { url: string; sha256: Partial<Record<Arch, string>> }
-  /** One that is there, relative to the profile. */
+  /** A local one, relative to the profile. */
   | { file: string }
   /** One that a script makes, as `disk.qcow2` in its output directory. */
   | ScriptRecipe;
 
-/** How cloud-init makes an image from another: the machine is booted once, and its disk is kept. */
+/** How cloud-init makes an image from another: the machine boots once, and its disk becomes the image. */
 export interface CloudInit {
-  /** What it begins with. */
+  /** The disk to start from. */
   base: BaseImage;
-  /** The size of the image's disk, in MiB; at least that of the base. */
+  /** The size of the image's disk, in MiB; at least the base's. */
   disk: number;
   /** cloud-init's user-data, relative to the profile. */
   userData: string;
-  /** A read-only disk with files for the guest, which it finds by the label. */
+  /** A read-only disk with files for the guest, which finds it by the label. */
   bundle?: {
     /** Its volume label; at most 32 ASCII characters. */
     label: string;
     /** Files, and directories whose contents go to the disk's root; relative to the profile. */
     paths: string[];
   };
-  /** How long all of it may take, in seconds; half an hour unless told. */
+  /** The limit for the whole build, in seconds; half an hour by default. */
   timeout?: number;
-  /** How long the guest may show no sign of life, in seconds; 300 unless told. */
+  /** How long the guest may show no sign of life, in seconds; 300 by default. */
   silence?: number;
 }
 
-/** How an image is built on this machine: by a script, or by cloud-init in the machine itself. */
+/** How to build an image on this machine: with a script, or with cloud-init in the machine itself. */
 export type Build = ScriptRecipe | { cloudInit: CloudInit };
 
 /** Where an image is published. In all names `{arch}` stands for the architecture: `amd64`, `arm64`. */
@@ -87,23 +87,23 @@ export interface ReleaseSource {
   repository: string;
   /** The tag of the release, in which `{branch}` stands for a branch. */
   tag: string;
-  /** The branch, where none is named; `main` unless told. */
+  /** The default branch; `main` if absent. */
   branch?: string;
-  /** The files of the release, by what they are of the image. */
+  /** The release's files, by their part of the image. */
   assets: { disk: string; kernel?: string; initrd?: string };
-  /** The workflow that builds images of branches, by its file's name. */
+  /** The workflow that builds images of branches, by its file name. */
   workflow?: string;
-  /** What that leaves: an artifact with the same files in it. */
+  /** Its artifact, which contains the same files. */
   artifact?: string;
 }
 
-/** A small read-only disk with an ISO 9660 file system, by which the host tells the guest something. */
+/** A small read-only disk with an ISO 9660 file system, with which the host configures the guest. */
 export interface ConfigDisk {
-  /** Its volume label, by which the guest finds it; at most 32 ASCII characters. */
+  /** Its volume label, with which the guest finds it; at most 32 ASCII characters. */
   label: string;
   /**
-   * Its files by their names, each as its lines, or as a file that takes the lines' place where it is named: it is copied as
-   * it is. In a profile's file its path is relative to that or, in a built-in profile, to the working directory; here it is
+   * Its files by name, each as its lines, or as a file that replaces the lines if it is named, and is copied unchanged. In a
+   * profile's file its path is relative to that file or, in a built-in profile, to the working directory; here it is
    * absolute. In lines `${ports.NAME.host}` and `${ports.NAME.guest}` stand for a port, `${instance.name}` and
    * `${instance.directory}` for the instance's name and its directory on the host, `$$` for `$`.
    */
@@ -111,86 +111,86 @@ export interface ConfigDisk {
 }
 
 /**
- * A request, and what the answer to it must be. In `headers`, `contains` and `excludes` `${secret.NAME}` stands for a
- * secret's new value and `${placeholder.NAME}` for what is in the image, `$$` for `$`.
+ * A request and the expected answer. In `headers`, `contains` and `excludes` `${secret.NAME}` stands for a secret's new
+ * value, `${placeholder.NAME}` for the value in the image, `$$` for `$`.
  */
 export interface ProofCheck {
-  /** What it shows, for people. */
+  /** What it proves, for people. */
   name: string;
   /** The name of one of the profile's ports. */
   port: string;
   /** Path and query. */
   path: string;
-  /** GET unless told. */
+  /** GET by default. */
   method?: string;
   /** Its header fields. */
   headers?: Record<string, string>;
-  /** The status expected; 200 unless told. */
+  /** The expected status; 200 by default. */
   status?: number;
-  /** Ask also for all scripts and style sheets that the page has from the same port; what follows is about all. */
+  /** Also request all scripts and style sheets that the page loads from the same port; `contains` and `excludes` apply to all. */
   scripts?: boolean;
-  /** What must be in what is served. */
+  /** Texts that the answers must contain. */
   contains?: string[];
-  /** What must be nowhere in it. */
+  /** Texts that no answer may contain. */
   excludes?: string[];
 }
 
-/** How secrets are put into a guest that runs, and how it shows that they took effect. */
+/** How to put secrets into a running guest, and how it proves that they took effect. */
 export interface Rotation {
   /** A program in the guest and its arguments. It reads `NAME=value` lines from standard input; exit code 0 is success. */
   command: string[];
-  /** Its limit, and that of the proof, in seconds each; 60 unless told. */
+  /** The limit for it, and for the proof, in seconds each; 60 by default. */
   timeout?: number;
   /** What must hold afterwards. */
   proof: ProofCheck[];
 }
 
 /**
- * The request by which a service of the guest makes a project of a config file on the host, and tells its keys. In
- * `headers` and `body` `${secret.NAME}` stands for a secret's value and `${ports.NAME.host}` and `${ports.NAME.guest}`
- * for a port, `$$` for `$`.
+ * The request that makes a service of the guest create a project from a config file on the host, and return its keys. In
+ * `headers` and `body` `${secret.NAME}` stands for a secret's value, `${ports.NAME.host}` and `${ports.NAME.guest}` for a
+ * port, `$$` for `$`.
  */
 export interface ProjectRequest {
   /** The name of one of the profile's ports. */
   port: string;
   /** Path and query. */
   path: string;
-  /** POST unless told. */
+  /** POST by default. */
   method?: string;
-  /** Its header fields; `content-type` is `application/json` unless told. */
+  /** Its header fields; `content-type` is `application/json` by default. */
   headers?: Record<string, string>;
-  /** What is sent, as JSON. In it `${config.file}` stands for the file's absolute path. */
+  /** The body, sent as JSON. In it `${config.file}` stands for the file's absolute path. */
   body?: Record<string, string>;
-  /** The fields of the answer, a JSON object, that are of use. */
+  /** The fields to use from the answer, a JSON object. */
   answer: string[];
-  /** Its limit, in seconds; 30 unless told. */
+  /** The limit for it, in seconds; 30 by default. */
   timeout?: number;
-  /** Further variables for `hotboot run --config-file`. In their values `${answer.FIELD}` stands for what the answer has. */
+  /** Further variables for `hotboot run --config-file`. In their values `${answer.FIELD}` stands for a field of the answer. */
   environment?: Record<string, string>;
 }
 
 /**
- * A directory of the host that the guest can use, by 9p. Whatever runs as root in the guest can do there what the user can
- * who has started hotboot: read, and no more unless told.
+ * A directory of the host that the guest can use, over 9p. Root in the guest can do there what the user who started hotboot
+ * can: read, and nothing else by default.
  */
 export interface Share {
-  /** The tag by which the guest finds it. */
+  /** The tag with which the guest finds it. */
   tag: string;
   /** Its absolute path on the host. */
   path: string;
-  /** A program in the guest and its arguments. It mounts what has the tag, and waits for that to be found. */
+  /** A program in the guest and its arguments. It mounts the share with this tag, and waits until the guest finds it. */
   mount: string[];
-  /** False lets the guest change, make and remove files; true unless told. */
+  /** False lets the guest change, create and remove files; true by default. */
   readOnly?: boolean;
 }
 
-/** A systemd unit whose processes are frozen before the capture, so that a resume wakes them when all is ready. */
+/** A systemd unit whose processes freeze before the capture, so that a resume wakes them only when all is ready. */
 export interface FrozenUnit {
   /** Its name, `postgresql.service`, or systemd's pattern for several, `docker-*.scope`. */
   unit: string;
   /**
-   * When it is thawed: after the rotation unless told, or before, if that needs it. Either way only once the guest's
-   * kernel has fresh entropy and its clock is right.
+   * When to thaw it: after the rotation by default, or before it, if the rotation needs the unit. Either way only once the
+   * guest's kernel has fresh entropy and its clock is right.
    */
   thaw?: "after rotation" | "before rotation";
 }
@@ -203,36 +203,36 @@ export interface Hooks {
   afterResume?: string[][];
 }
 
-/** Where a profile's emulators live. */
+/** Where a profile's emulators are stored. */
 export interface ProfileHome {
   /**
-   * The directory, in place of `~/.hotboot`: absolute, `~/…` for one below the user's own, or relative to the working
+   * The directory to use instead of `~/.hotboot`: absolute, `~/…` for one below the user's home, or relative to the working
    * directory.
    */
   directory?: string;
-  /** Where instances lie, a directory's name in it or an absolute path; `instances` unless told. */
+  /** The directory of instances: a name in it or an absolute path; `instances` by default. */
   instances?: string;
-  /** Where images lie, likewise; `images` unless told. */
+  /** The directory of images, in the same form; `images` by default. */
   images?: string;
-  /** What the profile's own instance is called; as the profile unless told. */
+  /** The name of the profile's own instance; the profile's name by default. */
   instance?: string;
 }
 
 /**
- * What one emulator is. In the texts of a profile's file `${env.NAME}` stands for a variable of the environment, and
- * `${env.NAME:-text}` for the text where that is not set or empty; `$${env.NAME}` for `${env.NAME}` itself. Numbers can be
- * given as such texts, too. All of that has been filled in here.
+ * Describes one emulator. In the texts of a profile's file `${env.NAME}` stands for an environment variable, and
+ * `${env.NAME:-text}` for the text if that is unset or empty; `$${env.NAME}` for `${env.NAME}` itself. Numbers can be
+ * given as such texts, too. Here all of that has been filled in.
  */
 export interface Profile {
-  /** Lower-case letters, digits and dashes; names the image and its snapshots. */
+  /** Lower-case letters, digits and dashes; the name of the image and its snapshots. */
   name: string;
-  /** Where its emulators live, if not where all do. */
+  /** Where its emulators are stored, if not in the usual place. */
   home?: ProfileHome;
   /** Where the image comes from. */
   image: {
     /** The recipe that makes it on this machine. */
     build?: Build;
-    /** Where it is published, which comes before a recipe. */
+    /** Where it is published; takes precedence over a recipe. */
     release?: ReleaseSource;
   };
   /** The virtual machine. */
@@ -241,40 +241,40 @@ export interface Profile {
     memory: number;
     /** Virtual CPUs. */
     cpus: number;
-    /** The kernel's command line, where the image has a kernel beside its disk; the serial console is added unless it has a `console=`. */
+    /** The kernel's command line, if the image has a kernel beside its disk; hotboot adds the serial console unless it has a `console=`. */
     append?: string;
     /**
-     * What the guest reaches beside its ports: `open`, unless told, all that the host's user does; `restricted`, neither
+     * What the guest reaches besides its ports: `open` (default), everything that the host's user reaches; `restricted`, neither
      * the host nor anything beyond it.
      */
     network?: "open" | "restricted";
   };
   /** The services' ports, by name. */
   ports: Record<string, Port>;
-  /** What the guest is told on a disk of its own. */
+  /** The disk that configures the guest. */
   config?: ConfigDisk;
-  /** What must answer before the emulator is called up. */
+  /** What must answer before the emulator counts as up. */
   health: HealthCheck[];
   /** What every start makes anew, and `rotation` puts into the guest. */
   secrets?: SecretSpec[];
-  /** How. */
+  /** How to do that. */
   rotation?: Rotation;
-  /** What it has of the host's files while it runs. */
+  /** The host's files that the guest gets while it runs. */
   share?: Share;
-  /** What makes a project of a config file. */
+  /** How to make a project from a config file. */
   project?: ProjectRequest;
   /**
-   * The variables that `hotboot run` gives to its command, by their names. In their values `${ports.NAME.host}`,
+   * The variables that `hotboot run` gives to its command, by name. In their values `${ports.NAME.host}`,
    * `${ports.NAME.guest}` and `${secret.NAME}` stand for ports and secrets, `$$` for `$`.
    */
   environment?: Record<string, string>;
-  /** What must not run after a resume before all of it is unique again. */
+  /** What must not run after a resume before everything is unique again. */
   freeze?: FrozenUnit[];
-  /** What else is to be done around a capture. */
+  /** Commands to run around a capture. */
   hooks?: Hooks;
-  /** How RAM is saved; `instant` where that works, unless told. */
+  /** How to save RAM; `instant` by default. */
   engine?: Engine;
-  /** Limits until all health checks are green, in seconds. */
+  /** Limits until all health checks pass, in seconds. */
   timeouts: {
     /** After power-on. */
     boot: number;
@@ -283,10 +283,10 @@ export interface Profile {
   };
 }
 
-/** A profile and where it stands. */
+/** A profile and where it was loaded from. */
 export interface LoadedProfile {
   /** The profile itself. */
   profile: Profile;
-  /** Its file; the base of its relative paths. */
+  /** Its file's URL; the base of its relative paths. */
   url: URL;
 }

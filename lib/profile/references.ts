@@ -1,22 +1,22 @@
-/** What the texts of a profile refer to, beyond what its schema can say. */
+/** Checks a profile's references, which its schema cannot check. */
 
 import { messageOf } from "../base/error.ts";
 import { fill } from "../base/fill.ts";
 import type { Port, Profile, ProofCheck } from "./profile.ts";
 import { placeholdersOf, secretValue } from "./secrets.ts";
 
-/** What `ports.NAME.host` and `ports.NAME.guest` stand for. */
+/** The values of `ports.NAME.host` and `ports.NAME.guest`. */
 export function portValue(ports: Record<string, Port>, variable: string): string | undefined {
   const [, name, side] = variable.match(/^ports\.([^.]+)\.(host|guest)$/) ?? [];
   return name && Object.hasOwn(ports, name) ? String(ports[name][side as keyof Port]) : undefined;
 }
 
-/** All texts of a check that something is filled into. */
+/** All texts of a check that may contain variables. */
 export function textsOf({ headers = {}, contains = [], excludes = [] }: ProofCheck): string[] {
   return [...Object.values(headers), ...contains, ...excludes];
 }
 
-/** What the project request's own texts and the environment refer to in vain, as `field: why`. */
+/** The first unknown variable in the project request's own texts and the environment, as `field: why`. */
 export function danglingReference(profile: Profile): string | undefined {
   const { ports, secrets = [], project, environment = {} } = profile;
   const placeholders = placeholdersOf(secrets);

@@ -1,4 +1,4 @@
-/** The environment's variables in a profile's texts: `${env.NAME}` and `${env.NAME:-what stands there else}`. */
+/** The environment's variables in a profile's texts: `${env.NAME}` and `${env.NAME:-default}`. */
 
 import { HotbootError } from "../base/error.ts";
 
@@ -6,29 +6,29 @@ import { HotbootError } from "../base/error.ts";
 export interface Variable {
   /** Its name. */
   name: string;
-  /** What it holds, which is not nothing. */
+  /** Its value, which is not empty. */
   value: string;
 }
 
-/** Gives a variable's value; `undefined`, or nothing, when it is not set. */
+/** Returns a variable's value; `undefined`, or an empty text, if it is not set. */
 export type ReadVariable = (name: string) => string | undefined;
 
 type Part = string | { name: string; otherwise?: Part[] };
 
 const VARIABLE = String.raw`\$\{env\.([A-Za-z_]\w*)(\}|:-)|\$\{env\.`;
 const OTHERS = String.raw`\$\{[^}]*\}|\}`;
-/** A shell's `$$` is its own: only before a variable it is a dollar. */
+/** `$$` means `$` only before a variable: elsewhere it may be a shell's. */
 const TOKEN = new RegExp(String.raw`\$\$(?=\{env\.)|${VARIABLE}|${OTHERS}`, "g");
 const TOKEN_FILLED_AGAIN = new RegExp(String.raw`\$\$|${VARIABLE}|${OTHERS}`, "g");
 
 /**
- * The text with the variables' values in it, and `${env.NAME}` itself in place of `$${env.NAME}`. A value is taken as it
- * is: nothing in it is filled in again.
+ * The text with the variables' values in it, and `${env.NAME}` itself in place of `$${env.NAME}`. Values are taken
+ * literally: nothing in them is filled in again.
  *
- * @param isFilledAgain Something else is filled into the result later: that must find `$$` as it was, and no `$` of a
- * value that would mean something.
+ * @param isFilledAgain The result will be filled in again later: keeps `$$`, and escapes a `$` in a value.
+ * @returns The text, and the variables in it.
  * @returns The text, and the variables that it was made with.
- * @throws {HotbootError} when a variable is not set and nothing stands there else.
+ * @throws {HotbootError} if a variable is not set and has no default.
  */
 export function fillVariables(
   text: string,
@@ -50,7 +50,7 @@ export function fillVariables(
   return { filled: fill(parse(text, 0, false, isFilledAgain).parts), variables };
 }
 
-/** The parts from `start` on, to the end of the text or, `within` a variable, to the brace that closes that. */
+/** The parts from `start` on, to the end of the text or, `within` a variable, to its closing brace. */
 function parse(text: string, start: number, within: boolean, isFilledAgain: boolean): { parts: Part[]; end: number } {
   const parts: Part[] = [];
   const token = new RegExp(isFilledAgain ? TOKEN_FILLED_AGAIN : TOKEN);
@@ -61,7 +61,7 @@ function parse(text: string, start: number, within: boolean, isFilledAgain: bool
     const before = text.slice(from, found.index);
     if (whole === "}" && within) return { parts: [...parts, before], end: token.lastIndex };
     if (whole === "${env.") {
-      throw new HotbootError(`'${text.slice(found.index)}' names no variable: write \${env.NAME} or \${env.NAME:-…}`);
+      throw new HotbootError(`'${text.slice(found.index)}' is not a variable: write \${env.NAME} or \${env.NAME:-…}`);
     }
     if (whole === "$$" && !isFilledAgain) parts.push(`${before}$`);
     else if (name === undefined) continue; // stays in the text
@@ -76,14 +76,14 @@ function parse(text: string, start: number, within: boolean, isFilledAgain: bool
   return { parts: [...parts, text.slice(from)], end: text.length };
 }
 
-/** A variable of this program's environment. @throws {HotbootError} when the program may not read it. */
+/** A variable of this program's environment. @throws {HotbootError} if the program may not read it. */
 export function readVariable(name: string): string | undefined {
   try {
     return Deno.env.get(name);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotCapable)) throw error;
     throw new HotbootError(
-      `the variable ${name} may not be read: hotboot's binary reads those that begin with EMULATOR_, HOTBOOT_ or STACK_, another program those of its --allow-env; choose another name`,
+      `hotboot may not read the variable ${name}: its binary reads variables that begin with EMULATOR_, HOTBOOT_ or STACK_, other programs those in --allow-env; choose another name`,
     );
   }
 }

@@ -1,10 +1,10 @@
-/** SHA-256 of a file while it is written, in whatever order its parts come. */
+/** SHA-256 of a file while it is written, in any order. */
 
 import { createHash } from "node:crypto"; // Web Crypto cannot hash a stream
 
 const BLOCK = 4 * 1024 * 1024;
 
-/** Hashes from the file's start on as far as there is no gap: what comes in order at once, the rest from the file. */
+/** Hashes from the file's start up to the first gap: bytes in order at once, the rest from the file. */
 export class FileDigest {
   #hash = createHash("sha256");
   #position = 0;
@@ -17,14 +17,14 @@ export class FileDigest {
     this.#path = path;
   }
 
-  /** Takes bytes that are being written at `offset`, if they are the next ones. */
+  /** Takes bytes that are being written at `offset`, if they come next. */
   add(offset: number, bytes: Uint8Array): void {
     if (this.#isReading || offset !== this.#position) return;
     this.#hash.update(bytes);
     this.#position += bytes.length;
   }
 
-  /** Reads what was written out of order, up to `end`, before which there is no gap. */
+  /** Reads what was written out of order, up to `end`, before which there must be no gap. */
   async catchUp(end: number, signal?: AbortSignal): Promise<void> {
     await this.#reading;
     if (this.#position >= end) return;
@@ -33,7 +33,7 @@ export class FileDigest {
     await this.#reading;
   }
 
-  /** The digest in hex, of all that was hashed. Nothing can be added afterwards. */
+  /** The digest in hex, of everything hashed so far. Nothing can be added afterwards. */
   hex(): string {
     return this.#hash.digest("hex");
   }

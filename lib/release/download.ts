@@ -1,6 +1,6 @@
 /**
- * Downloads that survive what networks and servers do: broken connections, stalls, expired addresses, servers that
- * ignore what they are asked. They end with exactly the right bytes, or with an error that says why not.
+ * Downloads that survive networks and servers: broken connections, stalls, expired addresses, servers that ignore ranges.
+ * They end with exactly the right bytes, or with an error that says why not.
  *
  * @module
  */
@@ -13,18 +13,18 @@ const MOST_ROUNDS = 3;
 const PROGRESS_INTERVAL_MS = 100;
 
 /**
- * Downloads a file to `path`, going on with what an earlier attempt has left there.
+ * Downloads a file to `path`, and continues what an earlier attempt left there.
  *
- * Needs net permission for the hosts that the request leads to; read and write permission for the path and what is kept
+ * Needs net permission for the hosts that the request leads to; read and write permission for the path and the state file
  * beside it; sys permission for `statfs`.
  *
- * @param path The file; what is known of it is kept beside it, as `PATH.json`. It is whole and right when this returns.
+ * @param path The file; its state is in `PATH.json` beside it. The file is complete and right on return.
  * @param what Where it is, and what it must be.
- * @param options The limits, and who is told how it goes.
+ * @param options The limits, and who gets progress.
  * @returns Its size in bytes and its SHA-256 in hex.
- * @throws {HotbootError} when it cannot be had, has no room, or is not what it must be; in the latter case nothing is left
- * of it.
- * @throws The reason of the options' signal, when that aborts.
+ * @throws {HotbootError} if it cannot be downloaded, there is no space, or it is not what it must be; in the last case nothing
+ * is left of it.
+ * @throws The reason of the options' signal, if it aborts.
  *
  * @example
  * ```ts
@@ -63,7 +63,7 @@ export async function download(
       await transfer.digest.catchUp(part.size, signal);
       const sha256 = transfer.digest.hex();
       if (what.sha256 !== undefined && sha256 !== what.sha256) {
-        throw new WrongContent(`${what.name}: its SHA-256 is ${sha256} and must be ${what.sha256}`);
+        throw new WrongContent(`${what.name}: its SHA-256 is ${sha256} instead of ${what.sha256}`);
       }
       onProgress?.(part.size, part.size);
       return { size: part.size, sha256 };

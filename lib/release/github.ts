@@ -1,5 +1,5 @@
 /**
- * What hotboot asks of GitHub: releases, pull requests, workflow runs and their artifacts.
+ * The parts of GitHub's API that hotboot uses: releases, pull requests, workflow runs and their artifacts.
  *
  * Source: GitHub REST API, version 2022-11-28.
  *
@@ -16,9 +16,9 @@ export interface ReleaseAsset {
   name: string;
   /** Bytes. */
   size: number;
-  /** `sha256:` and 64 hex digits, where GitHub knows it. */
+  /** `sha256:` and 64 hex digits, if GitHub knows it. */
   digest?: string | null;
-  /** Where the API has it. */
+  /** Its address in the API. */
   url: string;
   /** When it was last changed, ISO 8601. */
   updated_at: string;
@@ -40,21 +40,21 @@ export interface Release {
   assets: ReleaseAsset[];
 }
 
-/** What a workflow run has left: a zip file. */
+/** A zip file that a workflow run produced. */
 export interface Artifact {
   /** Its number. */
   id: number;
   /** Its name. */
   name: string;
-  /** Bytes of the zip file; of the files in it, where there is no digest. */
+  /** Bytes of the zip file; without a digest, bytes of the files in it. */
   size_in_bytes: number;
-  /** `sha256:` and 64 hex digits of the zip file, where GitHub knows it. */
+  /** `sha256:` and 64 hex digits of the zip file, if GitHub knows it. */
   digest?: string | null;
-  /** Where the API has the zip file. */
+  /** The zip file's address in the API. */
   archive_download_url: string;
-  /** It is gone. */
+  /** It has been deleted. */
   expired: boolean;
-  /** When it was made, ISO 8601. */
+  /** When it was created, ISO 8601. */
   created_at: string;
 }
 
@@ -64,9 +64,9 @@ export interface WorkflowRun {
   id: number;
   /** The branch that it ran for. */
   head_branch: string | null;
-  /** When it was made, ISO 8601. */
+  /** When it was created, ISO 8601. */
   created_at: string;
-  /** Whose branch that is; nobody's when that has been deleted. */
+  /** The repository of that branch; null if it was deleted. */
   head_repository?: { full_name: string } | null;
   /** The commit that it ran for. */
   head_sha: string;
@@ -74,26 +74,26 @@ export interface WorkflowRun {
 
 /** How to reach GitHub. */
 export interface GitHubOptions {
-  /** The API's address; `https://api.github.com` unless told. */
+  /** The API's address; `https://api.github.com` by default. */
   api?: string;
-  /** A token, and where it is from, for messages. */
+  /** A token, and its source, for messages. */
   token?: { value: string; from: string };
-  /** Ends all requests. */
+  /** Aborts all requests. */
   signal?: AbortSignal;
-  /** When and how long to try again. */
+  /** When and how often to try again. */
   retry?: RetryOptions;
 }
 
-/** A wait until the rate limit is lifted that is shorter is waited for. */
+/** If the rate limit is lifted sooner than this, wait for it. */
 const SHORT_WAIT_MS = 10_000;
 const PAGE = 100;
 const MOST_PAGES = 20;
 
 /**
- * GitHub's API, or one that is like it. What is asked of it fails with a {@linkcode HotbootError} when there is no such
- * thing, it may not be read, or there is no answer after several attempts; and with the signal's reason when that aborts.
+ * GitHub's API, or a compatible one. Requests fail with a {@linkcode HotbootError} if the object does not exist, may not be
+ * read, or there is no answer after several attempts; and with the signal's reason if it aborts.
  *
- * Needs net permission for the API's host. The environment is not read: a token is given or there is none.
+ * Needs net permission for the API's host. Does not read the environment: it uses the given token or none.
  *
  * @example
  * ```ts
@@ -108,33 +108,33 @@ export class GitHub {
   #api: string;
   #options: GitHubOptions;
 
-  /** Nothing is asked yet. @throws {HotbootError} when the address or the token is none. */
+  /** Sends nothing yet. @throws {HotbootError} if the address or the token is invalid. */
   constructor(options: GitHubOptions = {}) {
     const { api = "https://api.github.com", token } = options;
     if (!/^https?:$/.test(URL.parse(api)?.protocol ?? "")) {
-      throw new HotbootError(`HOTBOOT_GITHUB_API is '${api}', which is no http address: correct or unset it`);
+      throw new HotbootError(`HOTBOOT_GITHUB_API is '${api}', which is not an http address: correct or unset it`);
     }
     if (token && !/^[\x21-\x7e]+$/.test(token.value)) { // a header cannot hold it
       throw new HotbootError(
-        `the token from ${token.from} has a space or another character that no token has: correct it`,
+        `the token from ${token.from} contains a space or another invalid character: correct it`,
       );
     }
     this.#api = api.replace(/\/+$/, "");
     this.#options = options;
   }
 
-  /** True when requests carry a token. */
+  /** True if requests carry a token. */
   get hasToken(): boolean {
     return this.#options.token !== undefined;
   }
 
-  /** A release by its tag. @throws {HotbootError} when there is none, or it may not be read. */
+  /** A release by its tag. @throws {HotbootError} if there is none, or it may not be read. */
   async release(repository: string, tag: string): Promise<Release> {
     const path = `/repos/${repository}/releases/tags/${tag.split("/").map(encodeURIComponent).join("/")}`;
     return await this.#json(path, `release '${tag}' of ${repository}`, isRelease);
   }
 
-  /** All releases, the newest first; at most 2000. @throws {HotbootError} when they may not be read. */
+  /** All releases, newest first; at most 2000. @throws {HotbootError} if they may not be read. */
   async releases(repository: string): Promise<Release[]> {
     const releases: Release[] = [];
     for (let page = 1; page <= MOST_PAGES; page++) {
@@ -147,7 +147,7 @@ export class GitHub {
     return releases;
   }
 
-  /** The latest successful run of a workflow for a pull request's branch. @throws {HotbootError} when there is none. */
+  /** The latest successful run of a workflow for a pull request's branch. @throws {HotbootError} if there is none. */
   async runOfPullRequest(repository: string, number: number, workflow: string): Promise<WorkflowRun> {
     const what = `pull request ${number} of ${repository}`;
     const { head } = await this.#json<{ head: { ref: string; sha: string; repo: { full_name: string } | null } }>(
@@ -156,7 +156,7 @@ export class GitHub {
       ({ head }) => typeof head?.ref === "string",
     );
     const query = new URLSearchParams({ branch: head.ref, status: "success" });
-    // Another fork may have a branch of the same name, or have had it; of a deleted one only the commit is known.
+    // Another fork may have, or have had, a branch of the same name; of a deleted fork only the commit is known.
     const isOfHead = ({ head_repository, head_sha }: WorkflowRun) =>
       head.repo ? head_repository?.full_name === head.repo.full_name : head_sha === head.sha;
     for (let page = 1; page <= MOST_PAGES; page++) {
@@ -172,11 +172,11 @@ export class GitHub {
     throw new HotbootError(`${what}: workflow ${workflow} has not run successfully for its branch '${head.ref}' yet`);
   }
 
-  /** What a run has left under a name. @throws {HotbootError} when there is no such artifact any more. */
+  /** A run's artifact by its name. @throws {HotbootError} if there is no such artifact any more. */
   async artifact(repository: string, run: number, name: string): Promise<Artifact> {
     if (!this.hasToken) {
       throw new HotbootError(
-        "GitHub gives artifacts of workflow runs only to those with a token: set GITHUB_TOKEN, or run 'gh auth login'",
+        "GitHub serves artifacts of workflow runs only with a token: set GITHUB_TOKEN, or run 'gh auth login'",
       );
     }
     const { artifacts } = await this.#json<{ artifacts: Artifact[] }>(
@@ -184,7 +184,7 @@ export class GitHub {
       `run ${run} of ${repository}`,
       ({ artifacts }) => Array.isArray(artifacts),
     );
-    // A run that was repeated has one of each time.
+    // A repeated run has one from each attempt.
     const found = artifacts.filter((artifact) => artifact.name === name).toSorted(newestFirst);
     if (found.length === 0) throw new HotbootError(`run ${run} of ${repository} has no artifact '${name}'`);
     const kept = found.find(({ expired }) => !expired);
@@ -193,15 +193,15 @@ export class GitHub {
   }
 
   /**
-   * A request for the bytes behind an API address: an asset's or an artifact's. Redirects lead to where they are. An
-   * address on another origin, as a mirror of the API may give, gets no token.
+   * A request for the bytes behind an API address: an asset's or an artifact's. Follows redirects to where they are. Sends no
+   * token to an address on another origin, which a mirror of the API may give.
    */
   bytesRequest(url: string): HttpRequest {
     const { token, ...request } = this.#request(url, "application/octet-stream");
     return URL.parse(url)?.origin === new URL(this.#api).origin ? { ...request, token } : request;
   }
 
-  /** What an answer means that is no success. @param what What was asked for. */
+  /** Turns an unsuccessful answer into an error. @param what What was requested. */
   async explain(response: Response, what: string): Promise<HotbootError> {
     const { status, headers } = response;
     const { token } = this.#options;
@@ -237,7 +237,7 @@ export class GitHub {
     return new HotbootError(`GitHub answered ${status} for ${what}${said && ` (${said})`}`);
   }
 
-  /** @param isIt Whether an answer, which is no null, has what is read of it. */
+  /** @param isIt Whether an answer, which is not null, has the fields that are read. */
   async #json<T>(path: string, what: string, isIt: (value: T) => boolean): Promise<T> {
     for (let waited = false;; waited = true) {
       const response = await getPatiently(
@@ -248,7 +248,7 @@ export class GitHub {
         const value = await response.json().catch(() => undefined);
         if (value && isIt(value)) return value;
         throw new HotbootError(
-          `what ${new URL(this.#api).host} answers for ${what} makes no sense: is it a GitHub API?`,
+          `the answer of ${new URL(this.#api).host} for ${what} makes no sense: is it a GitHub API?`,
         );
       }
       const limit = secondaryLimit(response);
@@ -281,7 +281,7 @@ function isRelease({ tag_name, assets }: Release): boolean {
   return typeof tag_name === "string" && Array.isArray(assets);
 }
 
-/** How long a refusal for too many requests asks to wait, in milliseconds. */
+/** How long a secondary rate limit asks to wait, in milliseconds. */
 function secondaryLimit(response: Response): number | undefined {
   if (response.status !== 403 && response.status !== 429) return undefined;
   const after = retryAfter(response);

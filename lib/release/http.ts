@@ -1,5 +1,5 @@
 /**
- * HTTP requests that are tried again when that can help, and that keep their token to the host that it is for.
+ * HTTP requests that are retried when that can help, and that send their token only to its own host.
  *
  * Source: RFC 9110 (HTTP semantics): 15.4 redirects, 10.2.3 Retry-After.
  */
@@ -7,15 +7,15 @@
 import { HotbootError, messageOf } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
 
-/** When and how long to try again. */
+/** When and how often to try again. */
 export interface RetryOptions {
-  /** How often in all; 6 unless told. */
+  /** The number of attempts; 6 by default. */
   attempts?: number;
-  /** The pause before the second attempt in milliseconds, doubled from one to the next; 500 unless told. */
+  /** The pause before the second attempt in milliseconds, doubled each time; 500 by default. */
   baseMs?: number;
-  /** The longest pause, also when the server asks for a longer one; 60 s unless told. */
+  /** The longest pause, even if the server asks for a longer one; 60 s by default. */
   longestMs?: number;
-  /** How long one of the API's answers may take, to its last byte; 30 s unless told. */
+  /** The limit for one of the API's answers, to its last byte; 30 s by default. */
   answerMs?: number;
 }
 
@@ -23,20 +23,20 @@ export interface RetryOptions {
 export interface HttpRequest {
   /** Its address. */
   url: string;
-  /** Headers beside the token's. */
+  /** Headers besides the token's. */
   headers?: Record<string, string>;
   /** Sent to the URL's own origin only: a redirect elsewhere drops it. */
   token?: string;
-  /** Ends the request, and the reading of its answer. */
+  /** Aborts the request, and the reading of its answer. */
   signal?: AbortSignal;
 }
 
 const MOST_REDIRECTS = 8;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
-/** Answers that another attempt may not get: RFC 9110, 15.5.9; RFC 6585, 4; RFC 9110, 15.6. */
+/** Statuses that another attempt may not get: RFC 9110, 15.5.9; RFC 6585, 4; RFC 9110, 15.6. */
 const TRANSIENT = new Set([408, 425, 429, 500, 502, 503, 504]);
 
-/** A failure that is another one's next time, perhaps. */
+/** A failure that may not happen again. */
 export class TransientError extends HotbootError {
   /** How long the server asks to wait, in milliseconds. */
   readonly afterMs?: number;
@@ -48,10 +48,10 @@ export class TransientError extends HotbootError {
 }
 
 /**
- * One attempt, with its redirects followed. An answer of any status but the transient ones is given.
+ * One attempt, following its redirects. Returns any answer whose status is not transient.
  *
- * @throws {TransientError} when there is no answer, or one that asks to come again.
- * @throws {HotbootError} when redirects lead in circles, or from https to http.
+ * @throws {TransientError} if there is no answer, or one that asks to retry.
+ * @throws {HotbootError} if redirects go in circles, or from https to http.
  */
 export async function get(request: HttpRequest): Promise<Response> {
   let { url } = request;
@@ -76,10 +76,10 @@ export async function get(request: HttpRequest): Promise<Response> {
     }
     url = next.href;
   }
-  throw new HotbootError(`${hostOf(request.url)} redirects more than ${MOST_REDIRECTS} times: in circles, it seems`);
+  throw new HotbootError(`${hostOf(request.url)} redirects more than ${MOST_REDIRECTS} times, probably in circles`);
 }
 
-/** The same with the answer's whole text, which is small, tried again as long as the failures are transient. */
+/** Also reads the answer's whole text, which is small, and retries while the failures are transient. */
 export async function getPatiently(request: HttpRequest, options: RetryOptions = {}): Promise<Response> {
   const { attempts = 6 } = options;
   for (let attempt = 1;; attempt++) {
@@ -93,7 +93,7 @@ export async function getPatiently(request: HttpRequest, options: RetryOptions =
   }
 }
 
-/** One attempt that ends, also where the server falls silent. */
+/** One attempt that ends even if the server falls silent. */
 async function getText(request: HttpRequest, { answerMs = 30_000 }: RetryOptions): Promise<Response> {
   const timeout = AbortSignal.timeout(answerMs);
   const signal = request.signal ? AbortSignal.any([request.signal, timeout]) : timeout;
@@ -109,14 +109,14 @@ async function getText(request: HttpRequest, { answerMs = 30_000 }: RetryOptions
   }
 }
 
-/** True when no more requests are allowed until a time that the answer tells: GitHub says so with 403 or 429. */
+/** True if the answer forbids more requests until a given time: GitHub says so with 403 or 429. */
 export function isUsedUp({ headers }: Response): boolean {
   return headers.get("x-ratelimit-remaining") === "0" && Number(headers.get("x-ratelimit-reset")) > 0;
 }
 
 /**
- * How long to wait after the failed attempt `attempt`, from 1: as long as the server asks, else twice as long as before,
- * and in any case not just as long as everybody else.
+ * How long to wait after the failed attempt `attempt`, from 1: as long as the server asks, else twice as long as before; in
+ * both cases with some random variation.
  */
 export function pauseBefore(attempt: number, error: TransientError, options: RetryOptions = {}): number {
   const { baseMs = 500, longestMs = 60_000 } = options;
@@ -127,7 +127,7 @@ export function pauseBefore(attempt: number, error: TransientError, options: Ret
   return wanted + Math.random() * Math.max(baseMs / 2, wanted / 4);
 }
 
-/** Which host a URL names, for messages: the rest of it may hold a signature. */
+/** A URL's host, for messages: the rest may contain a signature. */
 export function hostOf(url: string): string {
   return new URL(url).host;
 }
@@ -143,20 +143,20 @@ export function retryAfter(response: Response, now = Date.now()): number | undef
 
 async function attempt(url: string, headers: Record<string, string>, signal?: AbortSignal): Promise<Response> {
   try {
-    // Bytes are counted, so nobody is to compress them on the way.
+    // The bytes are counted, so nobody may compress them on the way.
     return await fetch(url, { headers: { "accept-encoding": "identity", ...headers }, redirect: "manual", signal });
   } catch (error) {
     signal?.throwIfAborted();
     if (error instanceof Deno.errors.NotCapable) {
       throw new HotbootError(
-        `${hostOf(url)} is no host that hotboot may talk to: allow it with HOTBOOT_DOWNLOAD_HOSTS, if you trust it`,
+        `${hostOf(url)} is not a host that hotboot may connect to: if you trust it, add it to HOTBOOT_DOWNLOAD_HOSTS`,
       );
     }
     throw new TransientError(`${hostOf(url)} cannot be reached (${reasonOf(error)})`);
   }
 }
 
-/** Why there was no answer, without what the runtime quotes: a header may hold a token, and an address a signature. */
+/** Why there was no answer, without the runtime's quotes: a header may contain a token, and an address a signature. */
 function reasonOf(error: unknown): string {
   return messageOf((error as Error).cause ?? error)
     .replace(/^Invalid header value.*/, "a header's value is invalid")

@@ -5,35 +5,35 @@ import type { HttpRequest, RetryOptions } from "./http.ts";
 
 /** What to download, and what it must be. */
 export interface Download {
-  /** Where it is; asked anew for each connection, so that an address that it redirects to may expire. */
+  /** The request; repeated for each connection, because an address that it redirects to may expire. */
   request: HttpRequest;
-  /** What it is called in messages. */
+  /** Its name in messages. */
   name: string;
-  /** Its size in bytes, where it is known beforehand. */
+  /** Its size in bytes, if known beforehand. */
   size?: number;
-  /** Its SHA-256 in hex, where it is known beforehand. */
+  /** Its SHA-256 in hex, if known beforehand. */
   sha256?: string;
-  /** What tells this version from others, where no digest does. */
+  /** Identifies this version, if no digest does. */
   version?: string;
-  /** What a refusal by the request's own host means, such as a 404. */
+  /** Explains a refusal by the request's own host, such as a 404. */
   explain?: (response: Response) => Promise<Error>;
 }
 
 /** How to download. */
 export interface DownloadOptions {
-  /** Aborting it ends the download; what has come is kept for the next one. */
+  /** Aborts the download; the next one continues with what has come. */
   signal?: AbortSignal;
-  /** Told now and then how many bytes there are; the total is NaN while it is unknown. */
+  /** Called now and then with how many bytes have come; the total is NaN while it is unknown. */
   onProgress?: (done: number, total: number) => void;
-  /** Told of what went wrong and is tried again. */
+  /** Called with what went wrong and is being retried. */
   onTrouble?: (message: string) => void;
-  /** How many connections there may be; 4 unless told. */
+  /** The most connections to open; 4 by default. */
   connections?: number;
-  /** How long a connection may be silent, in milliseconds; 30 s unless told. */
+  /** How long a connection may be silent, in milliseconds; 30 s by default. */
   stallMs?: number;
-  /** How often in a row an attempt may bring next to nothing, and the pauses between. */
+  /** How many attempts in a row may fail, and the pauses between them. */
   retry?: RetryOptions;
 }
 
-/** What came is not what was wanted; another attempt from the start may do better. */
+/** The content is not what was wanted; another attempt from the start may do better. */
 export class WrongContent extends HotbootError {}

@@ -1,28 +1,28 @@
-/** A file that is being downloaded, and what is known of it: kept from one run to the next. */
+/** A partial download and its state, kept from one run to the next. */
 
 import { writeWhole } from "../base/files.ts";
 
-/** A stretch of bytes: from `start` to before `end`. */
+/** A range of bytes: from `start` to before `end`. */
 export interface Range {
   start: number;
   end: number;
 }
 
-/** What is written beside the file. */
+/** The state file beside it. */
 interface PartState {
-  /** What is downloaded: only the same may go on with it. */
+  /** Identifies the download: only the same one may continue. */
   key: string;
   /** The whole file's size. */
   size: number;
-  /** By which the server recognises the version: a strong ETag, or the date of the last change. */
+  /** Identifies the version for the server: a strong ETag, or the date of the last change. */
   validator?: string;
-  /** What is in the file, in order and without overlaps. */
+  /** The ranges in the file, in order and without overlaps. */
   done: Range[];
 }
 
 const SAVE_INTERVAL_MS = 1000;
 
-/** Bytes of one file at `PATH`, with `PATH.json` beside it. */
+/** The bytes of one file at `PATH`, with `PATH.json` beside it. */
 export class PartFile {
   /** The file's path. */
   readonly path: string;
@@ -35,7 +35,7 @@ export class PartFile {
     this.#state = state;
   }
 
-  /** Goes on with what there is of the same file, or begins anew. @param key What identifies its content. */
+  /** Continues with an existing part of the same file, or starts over. @param key Identifies its content. */
   static async open(path: string, key: string): Promise<PartFile> {
     const fresh = { key, size: -1, done: [] };
     try {
@@ -44,7 +44,7 @@ export class PartFile {
       const end = state.done.at(-1)?.end ?? 0;
       if (state.key === key && end <= size && isOrdered(state.done, state.size)) return new PartFile(path, state);
     } catch {
-      // none, or a damaged one: it is only there to save time
+      // missing or damaged: it only saves time
     }
     return new PartFile(path, fresh);
   }
@@ -54,23 +54,23 @@ export class PartFile {
     return this.#state.size;
   }
 
-  /** By which the server recognises the version. */
+  /** Identifies the version for the server. */
   get validator(): string | undefined {
     return this.#state.validator;
   }
 
-  /** How many bytes there are. */
+  /** How many bytes have come. */
   get received(): number {
     return this.#state.done.reduce((sum, { start, end }) => sum + end - start, 0);
   }
 
-  /** How many there are without a gap from the start. */
+  /** How many have come without a gap from the start. */
   get contiguous(): number {
     const [first] = this.#state.done;
     return first?.start === 0 ? first.end : 0;
   }
 
-  /** What is missing. */
+  /** The missing ranges. */
   get missing(): Range[] {
     const gaps: Range[] = [];
     let at = 0;
@@ -91,7 +91,7 @@ export class PartFile {
     await this.save();
   }
 
-  /** Notes that the file has these bytes now. */
+  /** Records that the file has these bytes now. */
   async add(range: Range): Promise<void> {
     const merged: Range[] = [];
     for (const each of [...this.#state.done, range].sort((a, b) => a.start - b.start)) {
@@ -103,13 +103,13 @@ export class PartFile {
     if (performance.now() - this.#saved > SAVE_INTERVAL_MS) await this.save();
   }
 
-  /** Says how long a file is whose size was not known: what there is now is all. */
+  /** Sets the size of a file whose size was unknown: what has come is all. */
   async end(size: number): Promise<void> {
     this.#state.size = size;
     await this.save();
   }
 
-  /** Writes down what there is. */
+  /** Writes the state file. */
   async save(): Promise<void> {
     this.#saved = performance.now();
     const text = JSON.stringify(this.#state);
@@ -117,7 +117,7 @@ export class PartFile {
     await this.#saving;
   }
 
-  /** Removes all of it, and forgets it. */
+  /** Removes both files, and forgets everything. */
   async remove(): Promise<void> {
     await this.#saving.catch(() => {});
     this.#state = { key: this.#state.key, size: -1, done: [] };

@@ -1,21 +1,21 @@
-/** Finding a token for GitHub. */
+/** Finds a token for GitHub. */
 
 import { within } from "../base/wait.ts";
 
-/** A token, and where it is from. */
+/** A token, and its source. */
 export interface Token {
   /** The token itself. */
   value: string;
-  /** What messages call its source: `GITHUB_TOKEN`. */
+  /** Its source in messages: `GITHUB_TOKEN`. */
   from: string;
 }
 
 /**
- * The token of the environment, else that of GitHub's own program where it is installed and logged in.
+ * The token from the environment, else the token of GitHub's own program if it is installed and logged in.
  *
- * Needs env permission for `GITHUB_TOKEN` and `GH_TOKEN`, and run permission for `gh`; without the latter it is not asked.
+ * Needs env permission for `GITHUB_TOKEN` and `GH_TOKEN`, and run permission for `gh`; without that it does not ask `gh`.
  *
- * @param api The address of the API that the token is for; GitHub's own unless told.
+ * @param api The address of the API that the token is for; GitHub's own by default.
  */
 export async function findToken(api?: string, signal?: AbortSignal): Promise<Token | undefined> {
   for (const name of ["GITHUB_TOKEN", "GH_TOKEN"]) {
@@ -30,7 +30,7 @@ export async function findToken(api?: string, signal?: AbortSignal): Promise<Tok
       stdout: "piped",
       stderr: "null",
     }).spawn();
-    // It may ask a keyring that waits for somebody to unlock it.
+    // It may ask a keyring that waits to be unlocked.
     const { success, stdout } = await within(gh.output(), "gh", { timeoutMs: 10_000, signal });
     const value = new TextDecoder().decode(stdout).trim();
     return success && value ? { value, from: "'gh auth token'" } : undefined;

@@ -1,6 +1,6 @@
 /**
- * One download's connections: each fetches a range and writes it to its place. There is one at first; others join in
- * as long as that makes it faster.
+ * The connections of one download: each fetches a range and writes it to its place. It starts with one; others join while
+ * that makes it faster.
  *
  * Source: RFC 9110, 14 (range requests) and 13.1.5 (If-Range).
  */
@@ -15,24 +15,24 @@ import type { PartFile, Range } from "./part_file.ts";
 import { requireFreeSpace } from "./free_space.ts";
 import { writeAll } from "../base/io.ts";
 
-/** What is written at once; and how much where connections break. */
+/** How much to write at once; less once connections break. */
 const BUFFER = 4 * 1024 * 1024;
 const CAREFUL_BUFFER = 64 * 1024;
-/** What has come is written after this long at the latest. */
+/** Data is written after this time at the latest. */
 const FLUSH_MS = 1000;
-/** What a further connection must at least have to do. */
+/** The least work for a further connection. */
 const SMALLEST_SHARE = 4 * 1024 * 1024;
-/** An attempt that brings less is counted as a failure. */
+/** An attempt that brings less counts as a failure. */
 const NEXT_TO_NOTHING = 64 * 1024;
-/** For how long a rate is measured before a further connection is tried, and what that must bring for another one. */
+/** How long to measure a rate before trying a further connection, and the gain that justifies another one. */
 const MEASURE_MS = 1000;
 const WORTHWHILE = 1.2;
 
 /** A range that a connection works on; its end moves when another connection takes over a part. */
 interface Segment extends Range {
-  /** Up to where its bytes have come. */
+  /** Its bytes have come up to here. */
   at: number;
-  /** Up to where its connection would go on. */
+  /** Its connection has requested bytes up to here. */
   requested: number;
 }
 
@@ -40,9 +40,9 @@ interface Segment extends Range {
 export class Transfer {
   /** False once the server has ignored a range. */
   acceptsRanges: boolean;
-  /** Bytes that have come, those from earlier runs among them. */
+  /** Bytes that have come, including those of earlier runs. */
   received: number;
-  /** Hashes them as they come, as far as there is no gap. */
+  /** Hashes the bytes as they come, up to the first gap. */
   digest: FileDigest;
   #part: PartFile;
   #what: Download;
@@ -64,10 +64,10 @@ export class Transfer {
   }
 
   /**
-   * Fetches all that is missing.
+   * Fetches everything that is missing.
    *
-   * @throws {WrongContent} when what comes belongs to another version, or is something else altogether.
-   * @throws {HotbootError} when it cannot be had.
+   * @throws {WrongContent} if the data belongs to another version, or is something else altogether.
+   * @throws {HotbootError} if it cannot be downloaded.
    */
   async run(): Promise<void> {
     const { signal } = this.#options;
@@ -83,17 +83,17 @@ export class Transfer {
     const connections: Promise<void>[] = [];
     const connect = () => {
       const connection = this.#connection(stop);
-      connection.catch((error) => this.#end.abort(error)); // the others have no more to do
+      connection.catch((error) => this.#end.abort(error)); // one failure ends the others
       connections.push(connection);
     };
     connect();
     const growing = this.#grow(connect, stop);
     try {
-      for (let at = 0; at < connections.length; at++) await connections[at]; // which may become more meanwhile
+      for (let at = 0; at < connections.length; at++) await connections[at]; // there may be more by then
     } finally {
       this.#end.abort();
       await Promise.allSettled([...connections, growing]);
-      await this.#part.save().catch(() => {}); // on a full disk: what was written down before is true, too
+      await this.#part.save().catch(() => {}); // on a full disk: the earlier state file is still true
     }
   }
 
@@ -105,7 +105,7 @@ export class Transfer {
       for (let count = 1; count < connections; count++) {
         if (!this.acceptsRanges || !this.#canSplit()) return;
         connect();
-        await sleep(MEASURE_MS / 2, stop); // to get going
+        await sleep(MEASURE_MS / 2, stop); // to get up to speed
         const after = await this.#rate(stop);
         if (after < before * WORTHWHILE) return;
         before = after;
@@ -121,7 +121,7 @@ export class Transfer {
     return this.received - before;
   }
 
-  /** Fetches one segment after the other until there is none left. */
+  /** Fetches one segment after the other until none is left. */
   async #connection(stop: AbortSignal): Promise<void> {
     for (let segment; (segment = this.#next());) {
       const begin = segment.at;
@@ -132,7 +132,7 @@ export class Transfer {
         stop.throwIfAborted();
         if (!(error instanceof TransientError)) throw error;
         this.#giveBack(segment);
-        if (this.#active.size > 0) return; // a further one that the server does not want: the others go on
+        if (this.#active.size > 0) return; // an extra one that the server does not want: the others continue
         if (this.acceptsRanges && segment.at - begin >= NEXT_TO_NOTHING) this.#failures = 0;
         await this.#pauseAfter(error, stop);
       } finally {
@@ -141,21 +141,21 @@ export class Transfer {
     }
   }
 
-  /** @throws {HotbootError} when there have been too many failures in a row. */
+  /** @throws {HotbootError} after too many failures in a row. */
   async #pauseAfter(error: TransientError, stop: AbortSignal): Promise<void> {
     const { retry = {}, onTrouble } = this.#options;
     const { attempts = 6 } = retry;
     if (++this.#failures >= attempts) {
       throw new HotbootError(
         `${this.#what.name} cannot be downloaded: ${error.message}, ${attempts} times in a row; ` +
-          `${formatBytes(this.#part.received)} are kept, and the next attempt goes on there`,
+          `the next attempt continues after the ${formatBytes(this.#part.received)} that have come`,
       );
     }
     onTrouble?.(`${error.message}; trying again`);
     await sleep(pauseBefore(this.#failures, error, retry), stop);
   }
 
-  /** Something to fetch: what waits, or half of what the slowest still has before it. */
+  /** Something to fetch: what waits, or half of what the slowest still has to do. */
   #next(): Segment | undefined {
     let range = this.#waiting.shift();
     if (!range && this.#canSplit()) {
@@ -184,17 +184,17 @@ export class Transfer {
     this.#active.delete(segment);
     const before = [...this.#active].find(({ end, requested }) => end === segment.at && requested >= segment.end);
     if (!this.acceptsRanges || segment.end === Infinity) this.#startOver();
-    else if (before) before.end = segment.end; // the connection that it was split off goes on
+    else if (before) before.end = segment.end; // the connection that it was split from continues
     else if (segment.at < segment.end) this.#waiting.unshift({ start: segment.at, end: segment.end });
   }
 
-  /** Nothing is known of the file, and the next answer will tell. */
+  /** Forgets all about the file; the next answer will tell. */
   #startOver(): void {
     this.#waiting = [{ start: 0, end: Infinity }];
     this.received = 0;
   }
 
-  /** One request, and its answer's bytes to their places. */
+  /** Sends one request, and puts its answer's bytes in their places. */
   async #fetch(segment: Segment, stop: AbortSignal): Promise<void> {
     const { stallMs = 30_000 } = this.#options;
     const attempt = new AbortController();
@@ -220,7 +220,7 @@ export class Transfer {
       await this.#copy(segment, response, signal, () => heard = performance.now());
     } catch (error) {
       stop.throwIfAborted();
-      if (error instanceof HotbootError) throw error; // bytes that were not written are not to be taken for a stall
+      if (error instanceof HotbootError) throw error; // a failed write is not a stall
       attempt.signal.throwIfAborted();
       throw error;
     } finally {
@@ -237,33 +237,33 @@ export class Transfer {
     };
   }
 
-  /** Looks at what the server says that it sends. */
+  /** Checks what the server says that it sends. */
   async #accept(segment: Segment, response: Response): Promise<void> {
     const { name, request, explain } = this.#what;
     const { status, headers } = response;
     const isFirst = segment.end === Infinity;
-    if (status === 416 && isFirst) { // nothing is there, not even a first byte
+    if (status === 416 && isFirst) { // there is not even a first byte
       this.acceptsRanges = false;
       throw new TransientError(`${hostOf(request.url)} has no ranges of ${name}`);
     }
     if (status === 416) throw this.#changed();
     if (status !== 200 && status !== 206) {
       const isOwnHost = !response.url || new URL(response.url).origin === new URL(request.url).origin;
-      if (isOwnHost && this.#active.size === 1) { // else the others go on, with what the host gave them
+      if (isOwnHost && this.#active.size === 1) { // otherwise the others continue with what the host gave them
         throw await explain?.(response) ?? new HotbootError(`${name}: ${hostOf(request.url)} answered ${status}`);
       }
       throw new TransientError(
-        `${hostOf(response.url || request.url)} answered ${status}, as when an address has expired`,
+        `${hostOf(response.url || request.url)} answered ${status}: the address may have expired`,
       );
     }
     if (/^text\/html\b/i.test(headers.get("content-type") ?? "") && !/\.html?$/.test(name)) {
       throw new TransientError(`${hostOf(response.url || request.url)} sent a web page instead of ${name}`);
     }
     const coding = headers.get("content-encoding") ?? "identity";
-    if (coding !== "identity") { // what comes out is something else than the bytes that are counted
+    if (coding !== "identity") { // decoded bytes are not the bytes that are counted
       throw new TransientError(`${hostOf(response.url || request.url)} sent ${name} in another form (${coding})`);
     }
-    if (status === 200 && !isFirst) { // the range was ignored, or the file has changed
+    if (status === 200 && !isFirst) { // the server ignored the range, or the file has changed
       this.acceptsRanges = headers.get("accept-ranges") === "bytes";
       throw this.#changed();
     }
@@ -278,15 +278,15 @@ export class Transfer {
     if (isOther || range!.start !== segment.at || total !== this.#part.size) throw this.#changed();
   }
 
-  /** The first answer tells how much there is. */
+  /** The first answer tells the size. */
   async #begin(segment: Segment, { status, headers }: Response, total: number, start: number): Promise<void> {
     const { name, size } = this.#what;
     if (start !== 0) throw new TransientError(`${name} came from byte ${start} on`);
     if (size !== undefined && total >= 0 && total !== size) {
-      throw new WrongContent(`${name} has ${total} bytes and must have ${size}`);
+      throw new WrongContent(`${name} has ${total} bytes instead of ${size}`);
     }
     const validator = validatorOf(headers);
-    // Where nothing would tell a changed file, all of it comes with one answer.
+    // If nothing would reveal a changed file, all of it must come in one answer.
     if (status === 200 || (validator ?? this.#what.sha256) === undefined) this.acceptsRanges = false;
     const known = total >= 0 ? total : size ?? -1;
     this.digest = new FileDigest(this.#part.path);
@@ -301,18 +301,18 @@ export class Transfer {
   }
 
   #changed(): WrongContent {
-    return new WrongContent(`${this.#what.name} has changed while it was downloaded`);
+    return new WrongContent(`${this.#what.name} changed during the download`);
   }
 
-  /** Writes what comes while more is coming. */
+  /** Writes data while more is coming. */
   async #copy(segment: Segment, response: Response, signal: AbortSignal, onBytes: () => void): Promise<void> {
     const first = segment.at;
     if (!response.body) return await this.#finish(segment, first, segment.at);
     const reader = response.body.getReader({ mode: "byob" });
     using file = await Deno.open(this.#part.path, { write: true });
     await file.seek(first, Deno.SeekMode.Start);
-    // While one buffer is hashed and written, more comes, and there is much to read at once into the other. What has been
-    // read into one but not written is lost when the next read fails, so after the first failure each is written at once.
+    // While one buffer is hashed and written, more data fills the other, for a large read. What has been
+    // read but not written is lost if the next read fails, so after the first failure each buffer is written at once.
     const size = this.#isBroken ? CAREFUL_BUFFER : BUFFER;
     let [buffer, spare] = [new ArrayBuffer(size), new ArrayBuffer(size)];
     let [used, flushed, written] = [0, performance.now(), Promise.resolve()];
@@ -323,7 +323,9 @@ export class Transfer {
       written = writeAll(file, bytes).then(() => this.#part.add({ start, end: start + bytes.length })).catch(
         (error) => {
           throw new HotbootError(
-            `${this.#what.name} cannot be written (${messageOf(error)}): make room, and the next attempt goes on`,
+            `${this.#what.name} cannot be written (${
+              messageOf(error)
+            }): free some space, then try again: the download continues`,
           );
         },
       );
@@ -332,7 +334,7 @@ export class Transfer {
       [buffer, spare, used, flushed] = [spare, buffer, 0, performance.now()];
     };
     try {
-      // Where the server has not said how much it sends, it may be more than the file is to have.
+      // If the server did not say how much it sends, it may send more than the file should have.
       const isOpen = !response.headers.has("content-length") && segment.end === this.#part.size;
       while (segment.at < segment.end || (isOpen && segment.end === this.#part.size)) {
         const { value, done } = await reader.read(new Uint8Array(buffer, used)).catch((error) => {
@@ -349,7 +351,7 @@ export class Transfer {
         if (isOpen && segment.at + value.length > this.#part.size && segment.end === this.#part.size) {
           throw new WrongContent(`${this.#what.name} has more than ${this.#part.size} bytes`);
         }
-        const counted = Math.min(value.length, segment.end - segment.at); // the rest is another connection's
+        const counted = Math.min(value.length, segment.end - segment.at); // the rest belongs to another connection
         used += counted;
         segment.at += counted;
         this.received += counted;
@@ -363,9 +365,9 @@ export class Transfer {
     await this.#finish(segment, first, segment.at);
   }
 
-  /** Whether all has come that was to come. */
+  /** Checks that everything has come. */
   async #finish(segment: Segment, first: number, last: number): Promise<void> {
-    if (segment.end === Infinity) { // the server had not said how much it would be
+    if (segment.end === Infinity) { // the server did not say how much it would send
       await this.#part.end(last);
       return;
     }
@@ -375,14 +377,14 @@ export class Transfer {
   }
 }
 
-/** What a `Content-Range` says: RFC 9110, 14.4. */
+/** Parses a `Content-Range`: RFC 9110, 14.4. */
 function parseContentRange(value: string | null): { start: number; total: number } | undefined {
   const [, start, total] = value?.match(/^bytes (\d+)-\d+\/(\d+)$/) ?? [];
   return start === undefined ? undefined : { start: Number(start), total: Number(total) };
 }
 
 /**
- * What promises the same bytes: a strong ETag (RFC 9110, 8.8.1), or the date of the last change, if it was not sent
+ * What guarantees the same bytes: a strong ETag (RFC 9110, 8.8.1), or the date of the last change, unless the answer was sent
  * within that second, in which another change may follow (8.8.2.2).
  */
 function validatorOf(headers: Headers): string | undefined {

@@ -1,4 +1,4 @@
-/** Taking one file out of a zip archive on disk, in constant memory. */
+/** Extracts one file from a zip archive on disk, in constant memory. */
 
 import { type FileEntry, ZipReader } from "@zip.js/zip.js/lib/zip-core-reader.js";
 import { HotbootError, messageOf } from "../base/error.ts";
@@ -10,11 +10,11 @@ import { requireFreeSpace } from "./free_space.ts";
 const BLOCK = 512 * 1024;
 
 /**
- * Writes the file called `name`, in whichever directory of the archive, to `path`: the archive has no say in where.
+ * Writes the file called `name`, in whichever directory of the archive, to `path`: the archive has no say in the place.
  *
  * @returns Its size in bytes.
- * @throws {WrongContent} when the archive has no such file, or is damaged.
- * @throws {HotbootError} when there is no room for the file. In any case nothing is left of it then.
+ * @throws {WrongContent} if the archive has no such file, or is damaged.
+ * @throws {HotbootError} if there is no space for the file. After any error nothing is left of it.
  */
 export async function unzipOne(archive: string, name: string, path: string, signal?: AbortSignal): Promise<number> {
   using file = await Deno.open(archive);
@@ -25,19 +25,19 @@ export async function unzipOne(archive: string, name: string, path: string, sign
     const isIt = ({ filename, directory }: { filename: string; directory: boolean }) =>
       !directory && filename.split("/").at(-1) === name;
     const [entry, ...more] = entries.filter(isIt);
-    if (!entry) throw new WrongContent(`${fileName(archive)} holds no ${name}`);
-    if (more.length > 0) throw new WrongContent(`${fileName(archive)} holds several files called ${name}`);
+    if (!entry) throw new WrongContent(`${fileName(archive)} contains no ${name}`);
+    if (more.length > 0) throw new WrongContent(`${fileName(archive)} contains several files called ${name}`);
     await requireFreeSpace(path.replace(/[^/]*$/, "") || ".", entry.uncompressedSize, name);
     const output = await Deno.open(path, { write: true, create: true, truncate: true, mode: 0o600 });
     await (entry as FileEntry).getData(output.writable, signal && { signal });
     const written = (await Deno.stat(path)).size;
-    if (written !== entry.uncompressedSize) throw new WrongContent(`${name} is not whole`);
+    if (written !== entry.uncompressedSize) throw new WrongContent(`${name} is incomplete`);
     return written;
   } catch (error) {
     await Deno.remove(path).catch(() => {});
     signal?.throwIfAborted();
     if (error instanceof HotbootError) throw error;
-    throw new WrongContent(`${fileName(archive)} is no sound zip archive: ${messageOf(error)}`);
+    throw new WrongContent(`${fileName(archive)} is not a valid zip archive: ${messageOf(error)}`);
   } finally {
     await reader.close();
   }
@@ -47,7 +47,7 @@ function fileName(path: string): string {
   return path.split("/").at(-1)!;
 }
 
-/** An open file, as zip.js reads it. */
+/** An open file, with zip.js's interface. */
 class RandomAccess {
   readonly size: number;
   #file: Deno.FsFile;
@@ -75,7 +75,7 @@ class RandomAccess {
     });
   }
 
-  /** Reads take turns, because the file has one position. */
+  /** Reads take turns, because the file has only one position. */
   readUint8Array(index: number, length: number): Promise<Uint8Array> {
     return this.#turns.run(async () => {
       const bytes = new Uint8Array(Math.max(0, Math.min(length, this.size - index)));

@@ -14,14 +14,14 @@ import { tarEnd, tarHeader, tarPadding, type TarReader, unsound } from "./tar.ts
 const MANIFEST = "manifest.json";
 const LONGEST_MANIFEST = 1024 * 1024;
 const CHUNK = 1024 * 1024;
-/** As many pages as a fingerprint can have sampled, and some more. */
+/** More pages than a fingerprint can have sampled. */
 const MOST_PAGES = 1024;
 const SHA256 = /^[0-9a-f]{64}$/;
 
 /** A manifest whose files all have digests. */
 export type SealedManifest = Manifest & { files: Record<string, { sha256: string }> };
 
-/** Told how many more bytes of the snapshot's files have been dealt with. */
+/** Called with how many more bytes of the snapshot's files are done. */
 export type OnBytes = (count: number) => void;
 
 /** The sum of its files' sizes, in bytes. */
@@ -30,10 +30,10 @@ export function contentSize({ files }: Manifest): number {
 }
 
 /**
- * The archive's bytes, uncompressed. Each chunk is the receiver's own.
+ * The archive's bytes, uncompressed. The receiver owns each chunk.
  *
- * @param directory The snapshot's. Its files are opened at once, so that nobody can remove them meanwhile.
- * @throws {HotbootError} when a file is not what the manifest's digest says.
+ * @param directory The snapshot's. Opens its files at once, so that nobody can remove them meanwhile.
+ * @throws {HotbootError} if a file does not match the manifest's digest.
  */
 export async function* archiveChunks(
   directory: string,
@@ -68,7 +68,7 @@ export async function* archiveChunks(
       }
       yield counted(new Uint8Array(tarPadding(size)));
       if (hash.digest("hex") !== sha256) {
-        throw new HotbootError(`its file '${name}' has other content than was captured`);
+        throw new HotbootError(`its file '${name}' differs from what was captured`);
       }
     }
     yield tarEnd(written);
@@ -89,9 +89,9 @@ async function openAll(directory: string, names: string[]): Promise<Map<string, 
 }
 
 /**
- * Reads the manifest, which comes first in an archive, and looks at all in it that decides what is written where.
+ * Reads the manifest, which comes first in an archive, and checks everything in it that decides what is written where.
  *
- * @throws {HotbootError} when it is none that hotboot has written.
+ * @throws {HotbootError} if hotboot cannot have written it.
  */
 export async function readArchivedManifest(tar: TarReader): Promise<SealedManifest> {
   const member = await tar.next();
@@ -107,7 +107,7 @@ export async function readArchivedManifest(tar: TarReader): Promise<SealedManife
   try {
     manifest = JSON.parse(new TextDecoder().decode(bytes));
   } catch {
-    throw unsound("its manifest is no JSON");
+    throw unsound("its manifest is not JSON");
   }
   const fault = malformed(manifest);
   if (fault) throw unsound(`its manifest ${fault}`);
@@ -116,20 +116,20 @@ export async function readArchivedManifest(tar: TarReader): Promise<SealedManife
   return manifest as SealedManifest;
 }
 
-/** What in a manifest nobody but a forger would have written, and later code would stumble over; `undefined`: nothing. */
+/** What only a forger would have written into a manifest, and what later code would fail on; `undefined` if nothing. */
 function oddity({ created, identity, guest, files, engine, cache }: Manifest): string | undefined {
   if (Number.isNaN(Date.parse(created))) return "no date";
   if (Object.values(identity).some((value) => typeof value !== "string")) {
-    return "an identity of something else than texts";
+    return "an identity with other values than strings";
   }
   if (!isGuestState(guest)) return "no state of the guest";
-  if (cache !== undefined && !isFingerprint(cache)) return "no sound description of its cache";
+  if (cache !== undefined && !isFingerprint(cache)) return "no valid description of its cache";
   const names = ENGINE_FILES[engine];
   const missing = names.find((name) => !Object.hasOwn(files, name));
   if (missing !== undefined) return `no file '${missing}'`;
   for (const [name, file] of Object.entries(files)) {
     if (!names.includes(name)) return `a file called '${name}'`;
-    if (!isFingerprint(file)) return `no sound description of '${name}'`;
+    if (!isFingerprint(file)) return `no valid description of '${name}'`;
     if (typeof file.sha256 !== "string" || !SHA256.test(file.sha256)) return `no digest for '${name}'`;
   }
 }
@@ -151,9 +151,9 @@ function isGuestState(guest: Manifest["guest"]): boolean {
 }
 
 /**
- * Writes the files that follow the manifest into an empty directory, without their zeros, and reads to the archive's end.
+ * Writes the files after the manifest into an empty directory, without their zeros, and reads to the archive's end.
  *
- * @throws {HotbootError} when they are others than the manifest lists, or have other sizes or content.
+ * @throws {HotbootError} if they are not the files that the manifest lists, or differ in size or content.
  */
 export async function unpackFiles(
   tar: TarReader,
@@ -164,18 +164,18 @@ export async function unpackFiles(
   const missing = new Set(Object.keys(files));
   for (let member; (member = await tar.next()) !== undefined;) {
     const { name, size } = member;
-    if (!missing.delete(name)) throw unsound(`'${name}' in it is not listed in its manifest, or is there twice`);
+    if (!missing.delete(name)) throw unsound(`its manifest does not list '${name}', or it contains that file twice`);
     const expected = files[name];
-    if (size !== expected.size) throw unsound(`'${name}' in it has ${size} bytes instead of ${expected.size}`);
+    if (size !== expected.size) throw unsound(`its file '${name}' has ${size} bytes instead of ${expected.size}`);
     if (await unpackOne(tar, `${directory}/${name}`, size, onBytes) !== expected.sha256) {
-      throw unsound(`'${name}' in it has other content than was captured`);
+      throw unsound(`its file '${name}' differs from what was captured`);
     }
   }
   const [first] = missing;
-  if (first !== undefined) throw unsound(`'${first}' is not in it`);
+  if (first !== undefined) throw unsound(`its file '${first}' is missing`);
 }
 
-/** Writes a file and gives the SHA-256 of what was read, in hex. */
+/** Writes a file and returns the SHA-256 of what was read, in hex. */
 async function unpackOne(tar: TarReader, path: string, size: number, onBytes: OnBytes): Promise<string> {
   using file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
   const hash = createHash("sha256");

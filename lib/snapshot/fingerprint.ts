@@ -1,5 +1,5 @@
 /**
- * A cheap identity of a large file: its size and a digest of some of its pages, chosen where there is something.
+ * A cheap identity of a large file: its size and a digest of some of its pages, chosen among those with content.
  *
  * Hashing all of a guest's RAM would take longer than resuming it. Truncated, emptied, exchanged and never-written
  * files differ in their sampled pages; one flipped bit may hide between them.
@@ -12,23 +12,23 @@ import { sha256 } from "../base/hash.ts";
 export interface Fingerprint {
   /** The exact size, in bytes. */
   size: number;
-  /** Which pages of 4096 bytes were sampled, by their numbers; none: the whole file, which is small. */
+  /** The numbers of the sampled pages of 4096 bytes; absent for a small file, which is sampled whole. */
   pages?: number[];
   /** SHA-256 of the sampled pages, in hex. */
   sample: string;
-  /** SHA-256 of the whole file, in hex; absent where nobody has read all of it yet. */
+  /** SHA-256 of the whole file, in hex; absent if nobody has read all of it yet. */
   sha256?: string;
 }
 
 const PAGE = 4096;
-/** Enough for a handful of pages that differ between any two boots, few enough for a disk's random reads. */
+/** Enough to catch the few pages that differ between any two boots, and few enough for a disk's random reads. */
 const SAMPLES = 96;
-/** Most of a guest's RAM is untouched and zero, which tells nothing: so many pages are looked at for samples. */
+/** Most of a guest's RAM is untouched and zero, which identifies nothing: this many pages are examined for samples. */
 const CANDIDATES = 8192;
-/** Below this the whole file is read: device state, a young overlay's tables. */
+/** Smaller files are read whole: device state, a young overlay's tables. */
 const WHOLE = 1 << 20;
 
-/** The fingerprint of the file as it is now, which nothing may be writing to. */
+/** The fingerprint of the file now. Nothing may be writing to it. */
 export async function fingerprint(path: string): Promise<Fingerprint> {
   const { size } = await Deno.stat(path);
   if (size <= WHOLE) return { size, sample: await digest(path, [0], size) };
@@ -36,19 +36,19 @@ export async function fingerprint(path: string): Promise<Fingerprint> {
   return { size, pages, sample: await digest(path, pages, PAGE) };
 }
 
-/** Whether the file is still what the fingerprint was taken of. */
+/** Whether the file still matches the fingerprint. */
 export async function matches(path: string, { size, pages, sample }: Fingerprint): Promise<boolean> {
   return await digest(path, pages ?? [0], pages ? PAGE : size) === sample;
 }
 
-/** The numbers of the first page, the last one, and some between, as far as possible such that are not zero. */
+/** The numbers of the first page, the last one, and some between, preferably non-zero ones. */
 function choosePages(path: string, count: number): number[] {
   using file = Deno.openSync(path);
   const page = new Uint8Array(PAGE);
   const words = new BigUint64Array(page.buffer);
   const [chosen, zero]: [number[], number[]] = [[0, count - 1], []];
   const candidates = Math.min(CANDIDATES, count);
-  // Steps of the golden ratio spread evenly however many are taken.
+  // Steps of the golden ratio spread evenly, however many there are.
   for (let index = 0, at = 0.5; index < candidates && chosen.length < SAMPLES; index++, at = (at + 0.6180339887) % 1) {
     const number = Math.floor(at * count);
     file.seekSync(number * PAGE, Deno.SeekMode.Start);
@@ -59,12 +59,12 @@ function choosePages(path: string, count: number): number[] {
   return [...pages].sort((a, b) => a - b);
 }
 
-/** SHA-256 of pieces of `length` bytes at the pages' places, in hex. */
+/** SHA-256, in hex, of `length` bytes at each page. */
 async function digest(path: string, pages: number[], length: number): Promise<string> {
   using file = await Deno.open(path);
   const bytes = new Uint8Array(pages.length * length);
   for (const [index, page] of pages.entries()) {
-    // One that is shorter than it was has another digest.
+    // A truncated file gets another digest.
     await readAt(file, page * PAGE, bytes.subarray(index * length, (index + 1) * length));
   }
   return await sha256(bytes);

@@ -1,6 +1,6 @@
 /**
- * Saving all of a machine that is stopped, and may go on: its RAM flat in a file that the next machine maps privately, its
- * devices in a stream that is loaded in milliseconds.
+ * Saves a stopped machine that may continue: its RAM flat in a file that the next machine maps privately, its devices in a
+ * stream that loads in milliseconds.
  */
 
 import { type Source, writeAll } from "../base/io.ts";
@@ -13,19 +13,19 @@ import { loadState, saveState } from "./migration.ts";
 import { RamFile } from "./ram_file.ts";
 import { splitStream } from "./stream.ts";
 
-/** Where it is saved to: new files. */
+/** The target files, which are new. */
 export interface FlatFiles {
   ram: string;
   devices: string;
 }
 
-/** How it is saved. */
+/** How to save it. */
 export interface FlatOptions extends WaitOptions {
-  /** Told now and then how many bytes of RAM are done. */
+  /** Called now and then with how many bytes of RAM are done. */
   onProgress?: (bytes: number) => void;
 }
 
-/** See {@linkcode SnapshotEngine}: that of checkpoints. Their machine may run on once it is saved. */
+/** The engine of checkpoints: their machine may run on once it is saved. */
 export const flat: SnapshotEngine = {
   ...instant,
   async save(qmp, directory, { socket, onProgress }, options) {
@@ -46,7 +46,7 @@ export async function ramSize(qmp: QmpClient, options: WaitOptions): Promise<num
   return (await qmp.execute<Summary>("query-memory-size-summary", {}, options))["base-memory"];
 }
 
-/** The devices' pieces are small: they are written in larger ones. */
+/** The devices' pieces are small, so they are combined up to this size. */
 const TOGETHER = 1 << 18;
 
 /**
@@ -54,8 +54,8 @@ const TOGETHER = 1 << 18;
  *
  * @param socketPath A free path for a socket.
  * @param ramBytes The size of its RAM.
- * @throws {UnknownStream} when this QEMU's stream is not understood: {@linkcode saveState} can save it all the same.
- * @throws {HotbootError} as {@linkcode saveState} does. Parts of files are left.
+ * @throws {UnknownStream} if hotboot does not understand this QEMU's stream: {@linkcode saveState} can still save it.
+ * @throws {HotbootError} like {@linkcode saveState}. Partial files are left.
  */
 export async function saveFlat(
   qmp: QmpClient,

@@ -1,6 +1,6 @@
 /**
- * The `instant` engine: the guest's RAM is a file from the start, which is shared while it is captured and mapped
- * privately by each run, so that only the state of the devices is ever moved. The default.
+ * The `instant` engine: the guest's RAM is a file from the start. The capture shares it and each run maps it privately, so
+ * only the state of the devices is ever moved. The default.
  *
  * Source: QEMU's documentation, "VM templating" (docs/system/vm-templating.rst).
  */

@@ -1,5 +1,5 @@
 /**
- * What a snapshot is and what it was captured on: written last, so that a snapshot with a manifest is complete.
+ * Describes a snapshot and the machine of its capture. Written last, so a snapshot with a manifest is complete.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { isSameBoot } from "../base/boot_time.ts";
 import { HotbootError } from "../base/error.ts";
 import { type Fingerprint, fingerprint, matches } from "./fingerprint.ts";
 
-/** How RAM is saved and restored; what the engines are is in their modules. */
+/** How to save and restore RAM; the engines' modules describe them. */
 export type Engine = "instant" | "mapped-ram";
 
 /** How a snapshot's RAM was saved: `flat` is a checkpoint's way, which nobody chooses. */
@@ -21,40 +21,40 @@ export const SNAPSHOT_FILES = {
   /** `instant` and `flat`: the RAM as it is, and the devices. */
   ram: "ram",
   state: "device.state",
-  /** `mapped-ram`: both, compressed; and as QEMU reads it, which is made from the former whenever it is missing. */
+  /** `mapped-ram`: both, compressed; and QEMU's own format, which is made from that whenever it is missing. */
   savevm: "savevm.zst",
   savevmCache: "savevm.raw",
 } as const;
 
-/** Those that a snapshot of each engine must have. */
+/** The files that a snapshot of each engine must have. */
 export const ENGINE_FILES: Record<SavedBy, string[]> = {
   "instant": [SNAPSHOT_FILES.ram, SNAPSHOT_FILES.state, SNAPSHOT_FILES.disk],
   "flat": [SNAPSHOT_FILES.ram, SNAPSHOT_FILES.state, SNAPSHOT_FILES.disk],
   "mapped-ram": [SNAPSHOT_FILES.savevm, SNAPSHOT_FILES.disk],
 };
 
-/** The layout of a manifest and of what it describes. */
+/** The version of the manifest's layout and of the files that it describes. */
 export const FORMAT = 2;
 
 /**
- * Everything that must be the same for a snapshot to resume, as names that a person understands and plain values:
+ * Everything that must be the same for a snapshot to resume, as readable names and plain values:
  * `"QEMU version": "7.2.22"`.
  */
 export type Identity = Record<string, string>;
 
-/** The state that a guest was captured in, for whoever wakes it. */
+/** The state of the captured guest, needed to wake it. */
 export interface GuestState {
-  /** What sets its clock: our own program, its `date`, the agent, or nothing where no agent answered. */
+  /** What sets its clock: our own program, its `date`, the agent, or nothing if no agent answered. */
   clock: "shift" | "date" | "agent" | "nothing";
   /** How far its clock was ahead of the host's, in milliseconds. */
   clockOffsetMs: number;
   /** When it was stopped, by the host's clock: milliseconds since 1970. */
   stoppedAt: number;
-  /** Whether its kernel can be told to take up fresh entropy at once. */
+  /** Whether its kernel can be told to use fresh entropy at once. */
   reseeds: boolean;
-  /** The units that were frozen, and the control groups that they are. */
+  /** The frozen units, and their control groups. */
   frozen: { unit: string; group: string; thaw: "after rotation" | "before rotation" }[];
-  /** Those that should have been, and why they could not. */
+  /** The units that could not be frozen, and why. */
   notFrozen: { unit: string; why: string }[];
 }
 
@@ -62,25 +62,25 @@ export interface GuestState {
 export interface Manifest {
   /** The layout of this file and its directory. */
   format: typeof FORMAT;
-  /** The snapshot's name, that of its directory. */
+  /** The snapshot's name, which its directory has, too. */
   id: string;
-  /** How RAM was saved. */
+  /** The engine that saved its RAM. */
   engine: SavedBy;
   /** When it was captured, ISO 8601. */
   created: string;
-  /** What it was captured on. */
+  /** The machine of the capture. */
   identity: Identity;
-  /** The guest in it. */
+  /** The guest's state. */
   guest: GuestState;
   /** What only a checkpoint has. */
   checkpoint?: Checkpoint;
-  /** What its files must look like. */
+  /** The fingerprints of its files. */
   files: Record<string, Fingerprint>;
-  /** The same for what can be made from them again, and may be missing. */
+  /** The fingerprint of a file that can be made again and may be missing. */
   cache?: Fingerprint;
   /**
-   * Present until the files are known to be on disk and not only in the host's memory: the time of the host's last
-   * boot, milliseconds since 1970. After another boot such a snapshot is not trusted.
+   * Present until the files are known to be on disk, not only in the host's memory: the time of the host's last boot,
+   * milliseconds since 1970. After another boot such a snapshot is not trusted.
    */
   unsyncedSinceBoot?: number;
 }
@@ -100,7 +100,7 @@ export interface Checkpoint {
 }
 
 const MANIFEST = "manifest.json";
-/** What is longer together is told by what differs in it. */
+/** Longer values are shown by their differences only. */
 const LONGEST_SHOWN = 200;
 
 /** A snapshot that cannot be resumed, now or later. */
@@ -108,7 +108,7 @@ export class UnusableSnapshot extends HotbootError {
   /** Why, without its name. */
   readonly reason: string;
 
-  /** @param reason Why, where the message says more than that. */
+  /** @param reason Why, if the message says more than that. */
   constructor(message: string, reason: string = message) {
     super(message);
     this.reason = reason;
@@ -118,7 +118,7 @@ export class UnusableSnapshot extends HotbootError {
 /**
  * Reads a snapshot's manifest.
  *
- * @throws {UnusableSnapshot} when there is none or it cannot be understood.
+ * @throws {UnusableSnapshot} if there is none or it is malformed.
  */
 export async function readManifest(directory: string): Promise<Manifest> {
   const id = directory.split("/").at(-1)!;
@@ -136,14 +136,14 @@ export async function readManifest(directory: string): Promise<Manifest> {
   }
   const fault = malformed(manifest);
   if (fault) throw unusable(fault);
-  if (manifest.id !== id) throw unusable(`is that of ${manifest.id}`);
+  if (manifest.id !== id) throw unusable(`belongs to ${manifest.id}`);
   return manifest;
 }
 
-/** Why it is no manifest, as what follows its name; `undefined` for one that is. */
+/** What is wrong with a manifest, to complete "its manifest …"; `undefined` if nothing. */
 export function malformed(manifest: Manifest): string | undefined {
   if (manifest?.format !== FORMAT) {
-    return `has format ${manifest?.format}, and this hotboot reads format ${FORMAT}`;
+    return `has format ${manifest?.format}, but this hotboot reads format ${FORMAT}`;
   }
   const isString = (value: unknown) => typeof value === "string";
   const isObject = (value: unknown) => typeof value === "object" && value !== null;
@@ -155,7 +155,7 @@ export function malformed(manifest: Manifest): string | undefined {
   }
 }
 
-/** Writes it in one step, in place of an earlier one. */
+/** Writes it in one step, replacing an earlier one. */
 export async function writeManifest(directory: string, manifest: Manifest): Promise<void> {
   await writeJson(`${directory}/${MANIFEST}`, manifest);
 }
@@ -181,18 +181,18 @@ function isLong(was: string | undefined, is: string | undefined): boolean {
   return was !== undefined && is !== undefined && was.length + is.length > LONGEST_SHOWN;
 }
 
-/** Of two long lists of options, those that only one of them has. */
+/** The options that only one of two long lists has. */
 function longDifference(name: string, was: string, is: string): string {
   const [before, now] = [was, is].map((text) => text.split(/ (?=-)/));
   const only = (these: string[], those: string[]) => these.filter((each) => !those.includes(each)).join(" ");
   const [gone, added] = [only(before, now), only(now, before)];
   if (!gone && !added) return `the ${name} has another order`;
-  return `the ${name} is another: ${[gone && `without ${gone}`, added && `with ${added}`].filter(Boolean).join(", ")}`;
+  return `the ${name} differs: ${[gone && `without ${gone}`, added && `with ${added}`].filter(Boolean).join(", ")}`;
 }
 
 /**
- * Looks at the sizes of a snapshot's files, which takes no time. To be done before QEMU is started: it lengthens a RAM
- * file that is too short.
+ * Checks the sizes of a snapshot's files, which takes no time. Call it before QEMU starts: QEMU lengthens a RAM file that is
+ * too short.
  *
  * @returns The first reason not to trust them, or `undefined`.
  */
@@ -206,16 +206,16 @@ export async function wrongSize(directory: string, manifest: Manifest): Promise<
   }
 }
 
-/** The same for what is in the files. It can be done while QEMU starts. */
+/** Checks the content of the files. It can run while QEMU starts. */
 export async function wrongContent(directory: string, manifest: Manifest): Promise<string | undefined> {
   for (const name of ENGINE_FILES[manifest.engine]) {
     if (!await matches(`${directory}/${name}`, manifest.files[name])) {
-      return `its file '${name}' has other content than was captured`;
+      return `its file '${name}' differs from what was captured`;
     }
   }
 }
 
-/** Looks at a snapshot's files and describes them for its manifest. */
+/** Fingerprints a snapshot's files for its manifest. */
 export async function describeFiles(directory: string, engine: SavedBy): Promise<Record<string, Fingerprint>> {
   const names = ENGINE_FILES[engine];
   return Object.fromEntries(

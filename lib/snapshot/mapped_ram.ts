@@ -1,8 +1,8 @@
 /**
- * The `mapped-ram` engine: QEMU writes RAM and devices to one file, each page at a place of its own, with several threads.
+ * The `mapped-ram` engine: QEMU writes RAM and devices to one file with several threads, each page at its own place.
  *
- * It moves all of the guest's RAM, and so takes longer the more of it is in use. What it gives is a machine that needs no
- * special memory, and one file that compresses well.
+ * It moves all of the guest's RAM, so it takes longer the more of it is in use. In return the machine needs no special
+ * memory, and the one file compresses well.
  *
  * Source: QEMU's documentation, "Mapped-ram" (docs/devel/migration/mapped-ram.rst); the capability came with QEMU 9.0.
  */
@@ -28,7 +28,7 @@ export const mappedRam: SnapshotEngine = {
   async save(qmp, directory, { threads, onProgress }, options) {
     const limits = { timeoutMs: RAM_TIMEOUT_MS, ...options };
     const path = `${directory}/${SNAPSHOT_FILES.savevmCache}`;
-    // Made here and not by QEMU, which would let other users read it.
+    // Created here, because QEMU would let other users read it.
     (await Deno.open(path, { write: true, createNew: true, mode: 0o600 })).close();
     await prepare(qmp, threads, limits);
     const ended = migrationEnd(qmp, "saving the machine's state", limits);
@@ -45,7 +45,7 @@ export const mappedRam: SnapshotEngine = {
   async finish(directory, { onProgress }, signal) {
     const [raw, savevm] = [SNAPSHOT_FILES.savevmCache, SNAPSHOT_FILES.savevm].map((name) => `${directory}/${name}`);
     await compressFile(raw, savevm, { signal, onProgress: (done, total) => onProgress("compress it", done, total) });
-    await touch(raw); // it is not older than what was made from it
+    await touch(raw); // so that it is not older than its source
     return await fingerprint(raw);
   },
   async open(directory, { cache }, { onProgress }, signal) {
@@ -65,7 +65,7 @@ export const mappedRam: SnapshotEngine = {
       try {
         await requireCompleted(qmp, await ended);
       } catch (error) {
-        // Whatever is wrong with the cache, the next start makes it anew.
+        // If the cache is damaged, the next start makes a new one.
         await Deno.remove(raw).catch(() => {});
         throw error;
       }
@@ -73,7 +73,7 @@ export const mappedRam: SnapshotEngine = {
   },
 };
 
-/** Whether the cache is there, as it was made, and not older than what it is made from. */
+/** Whether the cache exists, is unchanged, and is not older than its source. */
 async function isFresh(cache: string, source: string, made: Fingerprint): Promise<boolean> {
   const [is, from] = await Promise.all([Deno.stat(cache).catch(() => undefined), Deno.stat(source)]);
   return is !== undefined && is.size === made.size && is.mtime! >= from.mtime! && await matches(cache, made);
@@ -103,6 +103,6 @@ async function reportProgress(
       if (ram) onProgress(ram.total - ram.remaining, ram.total);
     }
   } catch {
-    // it is over, or QEMU is, which others notice
+    // it is over, or QEMU has ended, which is noticed elsewhere
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Moving a machine's state out of QEMU and in again, over a unix socket that hotboot itself serves: every QEMU can do
- * that (`file:` needs 8.2) and our seccomp flags allow it (`exec:` they do not).
+ * Moves a machine's state out of QEMU and in again, over a unix socket that hotboot serves: every QEMU can do that (`file:`
+ * needs 8.2) and our seccomp flags allow it (they forbid `exec:`).
  *
  * Source: QEMU's documentation, "Migration framework" (docs/devel/migration/main.rst) and "VM templating"
  * (docs/system/vm-templating.rst).
@@ -12,29 +12,29 @@ import { sleep, type WaitOptions, within } from "../base/wait.ts";
 import { pieces, type Source, writeAll } from "../base/io.ts";
 
 /**
- * What is moved: `devices` leaves out memory that is a shared file (the capability `x-ignore-shared`), which is the
- * `instant` engine: the RAM is in its file already. `all` moves everything.
+ * What to move: `devices` leaves out memory in a shared file (the capability `x-ignore-shared`), for the `instant` engine,
+ * whose RAM is in its file already. `all` moves everything.
  */
 export type What = "devices" | "all";
 
 const TIMEOUT_MS = 30_000;
-/** RAM may take as long as its disk does; a machine that makes no progress at all shows in its process. */
+/** RAM may take as long as its disk does; a machine without any progress is noticed elsewhere. */
 export const RAM_TIMEOUT_MS = 600_000;
-/** A migration's states in which its machine cannot go on: MigrationStatus in QEMU's "QMP Reference Manual". */
+/** The migration states in which the machine cannot continue: MigrationStatus in QEMU's "QMP Reference Manual". */
 const UNDER_WAY = new Set(["setup", "cancelling", "active", "pre-switchover", "device", "wait-unplug"]);
 const [CANCEL_TRIES, CANCEL_PAUSE_MS] = [500, 20];
-/** QEMU holds back to 128 MiB/s unless told otherwise, out of regard for a network. */
+/** QEMU's default is 128 MiB/s, to spare a network. */
 export const UNLIMITED = 2 ** 50;
 
 /**
  * Saves the state of a stopped machine.
  *
- * With `devices`, the machine must not run on afterwards: it would write into the RAM that was just captured.
+ * With `devices`, the machine must not continue afterwards: it would write into the RAM that was just captured.
  *
  * @param socketPath A free path for a socket.
- * @param target The path of a new file, or what takes the state.
- * @throws {HotbootError} with QEMU's reason, or the file's, when it cannot be saved. QEMU is at it no longer then, so that
- * the machine can go on, and part of a file is left.
+ * @param target The path of a new file, or a function that receives the state.
+ * @throws {HotbootError} if it cannot be saved, with QEMU's reason, or the file's. QEMU has stopped saving then, so that the
+ * machine can continue, and a partial file is left.
  */
 export async function saveState(
   qmp: QmpClient,
@@ -55,7 +55,7 @@ export async function saveState(
     using _connection = connection;
     await receive(connection);
   });
-  received.catch(() => {}); // when QEMU refuses, the listener is closed under it
+  received.catch(() => {}); // if QEMU refuses, this ends because the listener closes
   try {
     await qmp.execute("migrate", { uri: `unix:${socketPath}` }, limits);
     const failed = received.then(() => new Promise<never>(() => {})); // a full disk explains more than a broken pipe
@@ -67,7 +67,7 @@ export async function saveState(
   }
 }
 
-/** Ends a migration that is under way, whatever the user wants by now, and returns when QEMU has given it up. */
+/** Cancels a migration, even after an abort, and returns when QEMU has stopped it. */
 async function cancelMigration(qmp: QmpClient): Promise<void> {
   const ask = (command: string) => qmp.execute<{ status?: string }>(command).catch((): { status?: string } => ({}));
   await ask("migrate_cancel");
@@ -80,7 +80,7 @@ async function cancelMigration(qmp: QmpClient): Promise<void> {
 /**
  * Loads state into a machine that was started to wait for it. The machine is paused afterwards.
  *
- * @throws {HotbootError} when QEMU refuses it, or ends (then its own words are on its standard error).
+ * @throws {HotbootError} if QEMU refuses it, or ends (then its message is on its standard error).
  */
 export async function loadState(
   qmp: QmpClient,
@@ -91,7 +91,7 @@ export async function loadState(
 ): Promise<void> {
   const limits = { timeoutMs: what === "all" ? RAM_TIMEOUT_MS : TIMEOUT_MS, ...options };
   const ended = migrationEnd(qmp, "loading the machine's state", limits);
-  // QEMU runs them in this order; there is no need to wait for the first one's answer before sending the second.
+  // QEMU runs them in this order, so the second need not wait for the first one's answer.
   await Promise.all([
     prepare(qmp, what, limits),
     qmp.execute("migrate-incoming", { uri: `unix:${socketPath}` }, limits),
@@ -101,11 +101,11 @@ export async function loadState(
     if (state instanceof Uint8Array) await writeAll(connection, state);
     else await copyFromFile(state.path, connection);
   });
-  sent.catch(() => {}); // QEMU that stops reading has ended the migration, which says why
+  sent.catch(() => {}); // if QEMU stops reading, the end of the migration says why
   await requireCompleted(qmp, await ended);
 }
 
-/** What the machine was loaded with need not be what it is saved with. */
+/** Resets the capabilities: a machine need not be saved with those that it was loaded with. */
 async function forgetCapabilities(qmp: QmpClient, limits: WaitOptions): Promise<void> {
   const all = await qmp.execute<{ capability: string; state: boolean }[]>("query-migrate-capabilities", {}, limits);
   const capabilities = all.filter(({ state }) => state).map(({ capability }) => ({ capability, state: false }));
@@ -120,7 +120,7 @@ async function prepare(qmp: QmpClient, what: What, limits: WaitOptions): Promise
   await qmp.execute("migrate-set-capabilities", { capabilities }, limits);
 }
 
-/** The event with which a migration ends. Ask for it before starting one. */
+/** The event that ends a migration. Call it before starting one. */
 export function migrationEnd(qmp: QmpClient, what: string, limits: WaitOptions): Promise<QmpEvent> {
   return qmp.waitForEvent(
     ({ event, data }) => event === "MIGRATION" && (data.status === "completed" || data.status === "failed"),
@@ -129,7 +129,7 @@ export function migrationEnd(qmp: QmpClient, what: string, limits: WaitOptions):
   );
 }
 
-/** @throws {HotbootError} with QEMU's reason when that event is a failure's. */
+/** @throws {HotbootError} with QEMU's reason, if the event reports a failure. */
 export async function requireCompleted(qmp: QmpClient, { data }: QmpEvent): Promise<void> {
   if (data.status === "completed") return;
   const info = await qmp.execute<{ "error-desc"?: string }>("query-migrate");

@@ -1,18 +1,18 @@
-/** A guest's RAM as a file: each page at its own address, and holes where there is nothing but zeros. */
+/** A guest's RAM as a file: each page at its own address, and holes for zeros. */
 
 import { writeAll } from "../base/io.ts";
 
 /** QEMU's unit of RAM in a migration stream, on amd64 and arm64 alike: TARGET_PAGE_SIZE. */
 export const PAGE = 4096;
-/** Neighbours are written together, up to so many bytes. */
+/** Adjacent pages are written together, up to this many bytes. */
 const MOST_TOGETHER = 1 << 20;
-/** What is shorter is written at once: handing it over would take longer. */
+/** Shorter pieces are written synchronously: an asynchronous write would take longer. */
 const SHORT = 1 << 18;
 const ZEROS = new Uint8Array(PAGE);
 
-/** Collects pages. What is not written is a hole. */
+/** Collects pages. Whatever is not written is a hole. */
 export class RamFile implements Disposable {
-  /** The file's size in bytes: that of the RAM. */
+  /** The file's size in bytes, which is the RAM's. */
   readonly size: number;
   #file: Deno.FsFile;
   #together = new Uint8Array(MOST_TOGETHER);
@@ -27,7 +27,7 @@ export class RamFile implements Disposable {
     this.#written = new Uint8Array(Math.ceil(size / PAGE / 8));
   }
 
-  /** Makes a new file of `size` bytes, all of which are a hole. Throws when there is one. */
+  /** Creates a file of `size` bytes, all of them a hole. Throws if the file exists. */
   static async create(path: string, size: number): Promise<RamFile> {
     const file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
     try {
@@ -40,9 +40,9 @@ export class RamFile implements Disposable {
   }
 
   /**
-   * Takes a page, which is copied.
+   * Takes a page, and copies it.
    *
-   * @returns What is to be waited for before the next one, if anything is.
+   * @returns A promise to wait for before the next page, if any.
    */
   put(address: number, page: Uint8Array): Promise<void> | undefined {
     const isNext = address === this.#start + this.#length && this.#length < MOST_TOGETHER;
@@ -59,13 +59,13 @@ export class RamFile implements Disposable {
     this.#written[number >> 3] |= 1 << (number & 7);
   }
 
-  /** Takes a page of zeros, which is only written where there is something else. */
+  /** Takes a page of zeros, and writes it only over other content. */
   putZeros(address: number): Promise<void> | undefined {
     const number = address / PAGE;
     if (this.#written[number >> 3] & (1 << (number & 7))) return this.put(address, ZEROS);
   }
 
-  /** Writes what has been collected. */
+  /** Writes the collected pages. */
   flush(): Promise<void> | undefined {
     if (this.#length === 0) return;
     const bytes = this.#together.subarray(0, this.#length);

@@ -1,4 +1,4 @@
-/** The snapshots of one image on disk: made aside, put in place whole, found again. */
+/** The snapshots of one image on disk: prepares, commits and finds them. */
 
 import { bootTime } from "../base/boot_time.ts";
 import { move } from "@std/fs/move";
@@ -13,12 +13,12 @@ export interface Snapshot {
   manifest: Manifest;
 }
 
-/** When it was captured, and what tells it from others of that second. */
+/** The time of the capture, and a suffix that tells it from others of the same second. */
 const ID = /^\d{8}T\d{6}Z-[0-9a-f]{4}$/;
-/** A directory that holds what is to become a snapshot. */
+/** The prefix of a directory that will become a snapshot. */
 export const TEMPORARY_PREFIX = ".tmp-";
 
-/** The newest snapshot below `directory`, or `undefined`; ids sort by their time. */
+/** The newest snapshot below `directory`, or `undefined`; ids sort by time. */
 export async function newestSnapshot(directory: string): Promise<Snapshot | undefined> {
   const [newest] = (await snapshotIds(directory)).toReversed();
   if (newest === undefined) return undefined;
@@ -26,7 +26,7 @@ export async function newestSnapshot(directory: string): Promise<Snapshot | unde
   return { directory: path, manifest: await readManifest(path) };
 }
 
-/** The ids of all snapshots below `directory`, the oldest first. */
+/** The ids of all snapshots below `directory`, oldest first. */
 export async function snapshotIds(directory: string): Promise<string[]> {
   const ids: string[] = [];
   try {
@@ -39,13 +39,13 @@ export async function snapshotIds(directory: string): Promise<string[]> {
   return ids.sort();
 }
 
-/** An empty directory for a new snapshot; with a sparse file for `ramBytes` of RAM, if it is to be in one. */
+/** An empty directory for a new snapshot; with a sparse file for `ramBytes` of RAM, if the engine uses one. */
 export async function prepareSnapshot(directory: string, ramBytes?: number): Promise<string> {
   await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
   const path = `${directory}/${TEMPORARY_PREFIX}${crypto.randomUUID()}`;
   await Deno.mkdir(path, { mode: 0o700 });
   if (ramBytes === undefined) return path;
-  // Made here and not by QEMU, which would let other users read it.
+  // Created here, because QEMU would let other users read it.
   const ram = await Deno.open(`${path}/${SNAPSHOT_FILES.ram}`, { write: true, createNew: true, mode: 0o600 });
   await ram.truncate(ramBytes);
   ram.close();
@@ -74,10 +74,10 @@ export async function commitSnapshot(
 }
 
 /**
- * Puts a directory with the files of a snapshot of elsewhere in place as the newest one. It keeps its id, if
- * that makes it the newest and is not in the future; otherwise it gets a new one.
+ * Puts a directory with the files of an imported snapshot in place as the newest one. It keeps its id if that makes it the
+ * newest and is not in the future; otherwise it gets a new one.
  *
- * @param manifest What it said of itself; its files may have been changed since, but for their names.
+ * @param manifest Its own manifest; the files may have changed since, but not their names.
  */
 export async function adoptSnapshot(prepared: string, manifest: Manifest): Promise<Snapshot> {
   const { unsyncedSinceBoot: _, ...rest } = manifest;
@@ -96,7 +96,7 @@ export async function adoptSnapshot(prepared: string, manifest: Manifest): Promi
   return { directory, manifest: adopted };
 }
 
-/** A new id that sorts behind all others, also where the host's clock has gone back since. */
+/** A new id that sorts after all others, even if the host's clock has gone back. */
 async function nextId(directory: string, now: Date): Promise<string> {
   const newest = (await snapshotIds(directory)).at(-1);
   const time = Math.max(now.getTime(), newest ? timeOf(newest) + 1000 : 0);
@@ -108,7 +108,7 @@ function timeOf(id: string): number {
   return Date.parse(id.replace(/^(....)(..)(..T..)(..)(..Z).*/, "$1-$2-$3:$4:$5"));
 }
 
-/** Brings a snapshot's files to the disk itself, after which it is trusted across a crash of the host. */
+/** Flushes a snapshot's files to disk; from then on it is trusted even after a crash of the host. */
 export async function syncSnapshot(snapshot: Snapshot): Promise<void> {
   const { unsyncedSinceBoot, ...manifest } = snapshot.manifest;
   if (unsyncedSinceBoot === undefined) return;
@@ -124,7 +124,7 @@ async function syncFiles(directory: string, { files }: Manifest): Promise<void> 
   }
 }
 
-/** Removes a snapshot: its manifest first, so that a half-removed one is none. One that is gone already is no error. */
+/** Removes a snapshot: its manifest first, so that a half-removed one does not count. A missing one is not an error. */
 export async function removeSnapshot(directory: string): Promise<void> {
   await Deno.remove(`${directory}/manifest.json`).catch(() => {});
   await Deno.remove(directory, { recursive: true }).catch((error) => {
@@ -132,7 +132,7 @@ export async function removeSnapshot(directory: string): Promise<void> {
   });
 }
 
-/** Writes down the digests of a snapshot's whole files; what else its manifest says by now stays. */
+/** Adds the digests of a snapshot's whole files to its current manifest. */
 export async function recordDigests(directory: string, digests: Record<string, string>): Promise<Manifest> {
   const manifest = await readManifest(directory);
   for (const [name, sha256] of Object.entries(digests)) manifest.files[name].sha256 = sha256;

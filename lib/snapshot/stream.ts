@@ -1,9 +1,9 @@
 /**
- * QEMU's migration stream, taken apart on its way: RAM's pages go to a file, each at its own address, and all else to a much
- * smaller stream. A machine that maps that file and loads that stream is where it was, whatever the size of its RAM: QEMU
+ * Splits QEMU's migration stream: RAM's pages go to a file, each at its own address, and everything else to a much smaller
+ * stream. A machine that maps that file and loads that stream continues exactly there, whatever the size of its RAM: QEMU
  * does not ask for pages that were not sent.
  *
- * The stream, as far as it has to be understood, from QEMU's source:
+ * The parts of the stream that hotboot must understand, from QEMU's source:
  *
  *     start of a section     01, be32 its id, u8 length and name, be32 instance, be32 version    migration/savevm.c
  *     part, end of one       02 or 03, be32 its id
@@ -23,31 +23,31 @@ import { HotbootError } from "../base/error.ts";
 import { readFull, type Source } from "../base/io.ts";
 import { PAGE, type RamFile } from "./ram_file.ts";
 
-/** A stream that holds something else than is known here. What has been made of it is of no use. */
+/** A stream with something unknown. What was made from it so far is unusable. */
 export class UnknownStream extends HotbootError {}
 
-/** The name of RAM's block: that of its memory backend. */
+/** The name of RAM's block, which is that of its memory backend. */
 const RAM_BLOCK = "ram";
 const RAM_VERSION = 4;
 const START_OF_SECTION = 0x01, PART_OF_SECTION = 0x02, END_OF_SECTION = 0x03, COMMAND = 0x08, FOOTER = 0x7e;
 const ZERO_PAGE = 0x02, BLOCK_SIZES = 0x04, WHOLE_PAGE = 0x08, END_OF_PART = 0x10, SAME_BLOCK = 0x20;
-/** RAM's section begins within so many bytes. */
+/** RAM's section begins within this many bytes. */
 const LONGEST_HEAD = 1 << 16;
 
-/** Where the two go, and who is told. */
+/** The targets of the two parts. */
 export interface Split {
   /** RAM. */
   ram: RamFile;
-  /** Everything else. The bytes are gone when it returns. */
+  /** Everything else. The bytes are overwritten after it returns. */
   rest: (bytes: Uint8Array) => Promise<unknown>;
-  /** Told now and then how many bytes of RAM have come. */
+  /** Called now and then with how many bytes of RAM have come. */
   onProgress?: (bytes: number) => void;
 }
 
 /**
- * Takes the stream apart.
+ * Splits the stream.
  *
- * @throws {UnknownStream} when it is not understood.
+ * @throws {UnknownStream} if hotboot does not understand it.
  */
 export async function splitStream(source: Source, split: Split): Promise<void> {
   await new Splitter(new Window(source), split).run();
@@ -60,7 +60,7 @@ class Splitter {
   #ram: RamFile;
   #rest: (bytes: Uint8Array) => Promise<unknown>;
   #onProgress: (bytes: number) => void;
-  /** The name of the block that the last item was of. */
+  /** The name of the last item's block. */
   #block: string | undefined;
   #seen = 0;
   #told = 0;
@@ -94,7 +94,7 @@ class Splitter {
     for (let bytes; (bytes = await this.#in.next());) await this.#rest(bytes);
   }
 
-  /** Hands on all before RAM's section and its head, and gives its id. */
+  /** Passes on everything up to and including the head of RAM's section, and returns its id. */
   async #findRam(): Promise<number> {
     const name = [3, ...new TextEncoder().encode("ram"), 0, 0, 0, 0, 0, 0, 0, RAM_VERSION];
     const head = await this.#in.peekAtMost(LONGEST_HEAD);
@@ -107,11 +107,11 @@ class Splitter {
     return id;
   }
 
-  /** Takes one part of RAM's section, up to its end. */
+  /** Reads one part of RAM's section, to its end. */
   async #part(): Promise<void> {
     while (true) {
       const window = this.#in;
-      // The largest item, if there is as much: all others are seen to by what it says.
+      // Enough for the largest item, if there is as much: smaller ones need no further check.
       if (window.left < 8 + 256 + PAGE) await window.fill(8 + 256 + PAGE);
       const { bytes, view, at } = window;
       if (window.left < 8) throw cut();
@@ -149,7 +149,7 @@ class Splitter {
     }
   }
 
-  /** Hands on the blocks' sizes, `total` bytes in all. RAM's must be the file's. */
+  /** Passes on the blocks' sizes, `total` bytes in all. RAM's must match the file's. */
   async #sizes(total: number): Promise<void> {
     await this.#keep(8);
     while (total > 0) {
@@ -164,7 +164,7 @@ class Splitter {
     }
   }
 
-  /** Hands on the next `count` bytes. */
+  /** Passes on the next `count` bytes. */
   async #keep(count: number): Promise<void> {
     for (let left = count; left > 0;) {
       const bytes = await this.#in.take(left);
@@ -186,9 +186,9 @@ function ascii(bytes: Uint8Array): string {
   return String.fromCharCode(...bytes);
 }
 
-/** So much is read at once, and so often ahead: the source works on while something is written. */
+/** The size of a read, and how many to read ahead: the source keeps working during a write. */
 const [BLOCK, AHEAD] = [2 << 20, 3];
-/** What was left of one block is put before the next one, into this space. */
+/** The rest of a block is moved before the next one, into this space. */
 const SPACE = LONGEST_HEAD;
 
 interface Filled {
@@ -196,11 +196,11 @@ interface Filled {
   count: number;
 }
 
-/** A source's bytes, as many at once as are asked for. */
+/** A source's bytes, in amounts of the caller's choice. */
 class Window {
   bytes: Uint8Array<ArrayBuffer> = new Uint8Array();
   view = new DataView(this.bytes.buffer);
-  /** Where what has not been taken begins and ends. */
+  /** The start of the bytes that have not been taken. */
   at = 0;
   end = 0;
   #source: Source;
@@ -221,12 +221,12 @@ class Window {
       bytes,
       count: await readFull(this.#source, bytes.subarray(SPACE)),
     }));
-    filling.catch(() => {}); // whoever comes to it hears of it
+    filling.catch(() => {}); // whoever awaits it gets the error
     this.#last = filling;
     this.#filling.push(filling);
   }
 
-  /** Gets at least `count` bytes, at most {@linkcode SPACE}, to be there, unless the source has no more. */
+  /** Makes at least `count` bytes available, at most {@linkcode SPACE}, unless the source ends. */
   async fill(count: number): Promise<void> {
     while (this.left < count && this.#filling.length > 0) {
       const { bytes, count: got } = await this.#filling.shift()!;
@@ -240,7 +240,7 @@ class Window {
     }
   }
 
-  /** The next `count` bytes, which stay to be taken. */
+  /** The next `count` bytes, without taking them. */
   async peek(count: number): Promise<Uint8Array> {
     const bytes = await this.peekAtMost(count);
     if (bytes.length < count) throw cut();
@@ -252,7 +252,7 @@ class Window {
     return this.bytes.subarray(this.at, Math.min(this.at + count, this.end));
   }
 
-  /** Takes up to `count` of the next bytes, and some at least. */
+  /** Takes up to `count` of the next bytes, and at least one. */
   async take(count: number): Promise<Uint8Array> {
     if (this.left === 0) await this.fill(1);
     if (this.left === 0) throw cut();
@@ -261,7 +261,7 @@ class Window {
     return bytes;
   }
 
-  /** Takes what there is; `undefined` at the end. */
+  /** Takes what is available; `undefined` at the end. */
   async next(): Promise<Uint8Array | undefined> {
     if (this.left === 0) await this.fill(1);
     return this.left === 0 ? undefined : await this.take(this.left);

@@ -1,6 +1,6 @@
 /**
- * The part of the tar format that a snapshot needs: plain files, of any size. Anything else is turned down, so that
- * nothing in an archive can name a place outside of it.
+ * The part of the tar format that a snapshot needs: plain files, of any size. Rejects everything else, so that nothing in an
+ * archive can name a place outside of it.
  *
  * Source: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Header Block".
  */
@@ -8,13 +8,13 @@
 import { HotbootError } from "../base/error.ts";
 
 const BLOCK = 512;
-/** The largest size that the ustar header's eleven octal digits can say. */
+/** The largest size in the ustar header's eleven octal digits. */
 const USTAR_SIZE_LIMIT = 8 ** 11 - 1;
-/** What an extended header may have: it says a size, and a name at the most. */
+/** The limit for an extended header: it contains a size, and at most a name. */
 const LONGEST_EXTENSION = 8 * 1024;
-/** What may follow the end: writers fill a record of 20 blocks, and some a larger one. */
+/** The limit for bytes after the end: writers fill a record of 20 blocks, and some a larger one. */
 const LONGEST_FILLING = 1024 * 1024;
-/** What an extended header may say that changes nothing; a name or a link's target would. */
+/** Fields of an extended header that change nothing; a name or a link's target would. */
 const HARMLESS = new Set(["atime", "ctime", "mtime", "comment", "gid", "gname", "uid", "uname"]);
 
 /** A file in an archive. */
@@ -25,13 +25,13 @@ export interface TarMember {
   size: number;
 }
 
-/** Where the bytes come from. */
+/** The source of the bytes. */
 export interface TarSource {
-  /** Fills some of `into` and gives how much; `null` at the end. */
+  /** Fills part of `into` and returns how much; `null` at the end. */
   read(into: Uint8Array): Promise<number | null>;
 }
 
-/** What precedes a file's bytes. @param mtime Seconds since 1970. */
+/** The blocks before a file's bytes. @param mtime Seconds since 1970. */
 export function tarHeader({ name, size }: TarMember, mtime: number): Uint8Array {
   if (size <= USTAR_SIZE_LIMIT) return ustarHeader(name, size, mtime, "0");
   const record = paxRecord("size", String(size));
@@ -48,7 +48,7 @@ export function tarPadding(size: number): number {
   return (BLOCK - size % BLOCK) % BLOCK;
 }
 
-/** What follows the last file, after `written` bytes: two blocks of zeros, and more until the record is full. */
+/** The blocks after the last file, after `written` bytes: two blocks of zeros, and more to fill the record. */
 export function tarEnd(written: number): Uint8Array {
   const record = 20 * BLOCK;
   return new Uint8Array(2 * BLOCK + (record - (written + 2 * BLOCK) % record) % record);
@@ -73,7 +73,7 @@ function ustarHeader(name: string, size: number, mtime: number, type: string): U
   return block;
 }
 
-/** The sum of the header's bytes, its own field taken as spaces. */
+/** The sum of the header's bytes, with spaces in its own field. */
 function checksum(block: Uint8Array): number {
   return block.reduce((sum, byte, at) => sum + (at >= 148 && at < 156 ? 0x20 : byte), 0);
 }
@@ -86,23 +86,23 @@ function paxRecord(key: string, value: string): Uint8Array {
   return new TextEncoder().encode(`${length}${rest}`);
 }
 
-/** Reads an archive from its beginning to its end, a member after the other. */
+/** Reads an archive from beginning to end, one member after the other. */
 export class TarReader {
   #source: TarSource;
-  /** What is left of the member that is read, and then the zeros behind it. */
+  /** What is left of the current member, and then of the zeros after it. */
   #left = 0;
   #padding = 0;
 
-  /** @param source Gives the archive's bytes. */
+  /** @param source The archive's bytes. */
   constructor(source: TarSource) {
     this.#source = source;
   }
 
   /**
-   * The next member, whose bytes are read before the one after it; `undefined` at the archive's end, which nothing
+   * The next member; read its bytes before the next call. `undefined` at the archive's end, after which nothing
    * follows.
    *
-   * @throws {HotbootError} when it is no plain file, or this is no tar archive.
+   * @throws {HotbootError} if it is not a plain file, or this is not a tar archive.
    */
   async next(): Promise<TarMember | undefined> {
     const header = await this.#block();
@@ -121,7 +121,7 @@ export class TarReader {
     return this.#begin(file.name, extended ?? file.size, file.type);
   }
 
-  /** Fills some of `into` with the member's bytes and gives how much; `null` at its end. */
+  /** Fills part of `into` with the member's bytes and returns how much; `null` at its end. */
   async read(into: Uint8Array): Promise<number | null> {
     if (this.#left === 0) {
       await this.#fill(new Uint8Array(this.#padding));
@@ -135,13 +135,13 @@ export class TarReader {
   }
 
   #begin(name: string, size: number, type: string): TarMember {
-    if (type !== "0" && type !== "\0") throw unsound(`'${name}' in it is no plain file`);
+    if (type !== "0" && type !== "\0") throw unsound(`'${name}' in it is not a plain file`);
     this.#left = size;
     this.#padding = tarPadding(size);
     return { name, size };
   }
 
-  /** After the first block of zeros. */
+  /** Reads what follows the first block of zeros. */
   async #end(): Promise<void> {
     const block = new Uint8Array(BLOCK);
     await this.#fill(block);
@@ -180,9 +180,9 @@ function parseHeader(block: Uint8Array): TarMember & { type: string } {
     return /^[0-7]+$/.test(digits) ? parseInt(digits, 8) : NaN;
   };
   if (text(257, 5) !== "ustar" || octal(148, 8) !== checksum(block)) {
-    throw unsound("a header in it is damaged, or it is no tar archive");
+    throw unsound("a header in it is damaged, or it is not a tar archive");
   }
-  // In GNU's older form of the header other things than a prefix may be there.
+  // In GNU's older header other fields than a prefix may be here.
   const prefix = block[262] === 0 ? text(345, 155) : "";
   const name = (prefix ? `${prefix}/` : "") + text(0, 100);
   const size = octal(124, 12);
@@ -190,7 +190,7 @@ function parseHeader(block: Uint8Array): TarMember & { type: string } {
   return { name, size, type: String.fromCharCode(block[156]) };
 }
 
-/** The size that an extended header gives, if it does. */
+/** The size in an extended header, if it has one. */
 function parsePax(bytes: Uint8Array): number | undefined {
   let size: number | undefined;
   for (let at = 0; at < bytes.length;) {
@@ -203,7 +203,7 @@ function parsePax(bytes: Uint8Array): number | undefined {
       size = /^\d{1,15}$/.test(value) ? Number(value) : NaN;
       if (Number.isNaN(size)) throw unsound("a header in it is damaged");
     } else if (!HARMLESS.has(key)) {
-      throw unsound(`a header in it says '${key}', which no snapshot needs`);
+      throw unsound(`a header in it has '${key}', which no snapshot needs`);
     }
     at = end;
   }
@@ -214,7 +214,7 @@ function truncated(): HotbootError {
   return unsound("it is cut off");
 }
 
-/** For an archive that is not what hotboot writes. */
+/** The error for an archive that hotboot did not write. */
 export function unsound(why: string): HotbootError {
-  return new HotbootError(`it is no sound archive of a snapshot: ${why}`);
+  return new HotbootError(`it is not a valid snapshot archive: ${why}`);
 }

@@ -1,6 +1,6 @@
 /**
- * Accelerators, taken for what they do. A device that opens and a QEMU that starts prove nothing: nested and
- * paravirtualised KVMs are known that carry out one instruction after the other in the kernel, a hundred times slower than
+ * Judges accelerators by what they do. A device that opens and a QEMU that starts prove nothing: some nested and
+ * paravirtualised KVMs interpret each instruction in the kernel, a hundred times slower than
  * emulation.
  */
 
@@ -9,7 +9,7 @@ import { sleep } from "../base/wait.ts";
 import { guestArguments, MARKS, OUTPUT } from "./accelerator_guest.ts";
 import type { Arch } from "./arch.ts";
 
-/** The accelerators that QEMU has here beside `tcg`, which emulates. */
+/** The hardware accelerators that QEMU has here; `tcg` is emulation. */
 export type Hardware = "kvm" | "hvf";
 
 /** A hardware accelerator that is not used. */
@@ -17,11 +17,11 @@ export interface PassedOver {
   /** Which. */
   accelerator: Hardware;
   /**
-   * The kind of reason: QEMU does not start with it, it does a guest's work slower than emulation, or a guest got nowhere
-   * under it.
+   * The kind of reason: QEMU does not start with it, it works slower than emulation, or a guest made no progress
+   * with it.
    */
   reason: "refused" | "slow" | "stuck";
-  /** Why, for people: what follows the accelerator's name. */
+  /** Why, for people: continues after the accelerator's name. */
   why: string;
   /** What they can do about it. */
   remedy: string;
@@ -41,17 +41,17 @@ export interface Candidate {
   cpuModel: string;
 }
 
-/** How an accelerator did the work. */
+/** The result of an accelerator's trial. */
 interface Trial {
   /** How many of the guest's marks came. */
   marks: number;
   /** Milliseconds from QEMU's start to the first mark. */
   beginMs?: number;
-  /** Milliseconds from the first mark to the end, when all of it was done and right. */
+  /** Milliseconds from the first mark to the end, if all of the work was done and right. */
   workMs?: number;
 }
 
-/** What emulation took. */
+/** The time that emulation took. */
 export type Standard = Required<Pick<Trial, "beginMs" | "workMs">>;
 
 /** A trial ends when emulation would have been done; the start of a process may take so much longer than the last one did. */
@@ -70,8 +70,8 @@ export async function measureEmulation(
 }
 
 /**
- * How many times slower than emulation a hardware accelerator does the guest's work; 1 or less: it is not slower. It is cut
- * off as soon as it cannot be as fast; then what it has done by then tells.
+ * How many times slower than emulation a hardware accelerator does the guest's work; 1 or less if it is not slower. Stops the
+ * trial as soon as it cannot be as fast, and judges by what was done until then.
  */
 export async function slowdown(
   candidate: Candidate,
@@ -81,7 +81,7 @@ export async function slowdown(
 ): Promise<number> {
   const limits = { beginMs: standard.beginMs + standard.workMs + SLACK_MS, workMs: standard.workMs };
   let factor = Infinity;
-  // One that was on its way may have been disturbed. One that shows nothing is no case of doubt.
+  // A trial that made progress may have been disturbed, so try again. One without any progress is clear.
   for (let tries = 2; tries > 0 && factor > 1; tries--) {
     const { marks, workMs } = await runGuest(candidate, guest, limits, signal);
     factor = Math.min(factor, workMs === undefined ? MARKS / Math.max(marks, 0.5) : workMs / standard.workMs);
@@ -136,34 +136,34 @@ async function runGuest(candidate: Candidate, guest: string, limits: Standard, s
   }
 }
 
-/** What is said of an accelerator that is slower than emulation. */
+/** The description of an accelerator that is slower than emulation. */
 export function slow(accelerator: Hardware, factor: number): PassedOver {
   const times = factor > MARKS ? `more than ${MARKS}` : factor.toFixed(factor < 10 ? 1 : 0);
   return {
     accelerator,
     reason: "slow",
-    why: `it is ${times} times slower than emulation here, as where a virtual machine emulates it in turn`,
+    why: `it is ${times} times slower than emulation here, perhaps because a virtual machine emulates it`,
     remedy: "use a host with hardware virtualization, or one that passes it on (nested virtualization)",
   };
 }
 
-/** What is said of one under which a guest that was booted got nowhere. */
+/** The description of an accelerator with which a guest made no progress. */
 export function stuck(accelerator: Hardware, seconds: number): PassedOver {
   return {
     accelerator,
     reason: "stuck",
-    why: `a guest that was booted with it did nothing for ${seconds} s`,
+    why: `a guest booted with it did nothing for ${seconds} s`,
     remedy: `HOTBOOT_ACCEL=${accelerator} tries it again`,
   };
 }
 
-/** QEMU's words for what is wrong, and what they mean. */
+/** QEMU's error messages, and what they mean. */
 const REFUSALS: { said: RegExp; why: string; remedy: string }[] = [
   {
     said: /kvm.*No such file or directory/is,
     why: "there is no /dev/kvm",
     remedy:
-      "turn on virtualization in the firmware, or nested virtualization where this is a virtual machine; a container needs '--device /dev/kvm'",
+      "turn on virtualization in the firmware, or nested virtualization if this is a virtual machine; a container needs '--device /dev/kvm'",
   },
   {
     said: /kvm.*Permission denied/is,
@@ -174,12 +174,12 @@ const REFUSALS: { said: RegExp; why: string; remedy: string }[] = [
   {
     said: /kvm.*(Device or resource busy)/is,
     why: "another hypervisor uses the CPU's virtualization",
-    remedy: "end it (VirtualBox, for one)",
+    remedy: "end it (for example VirtualBox)",
   },
   {
     said: /kvm.*No such device/is,
     why: "the kernel has no KVM for this CPU",
-    remedy: "turn on virtualization in the firmware, or nested virtualization where this is a virtual machine",
+    remedy: "turn on virtualization in the firmware, or nested virtualization if this is a virtual machine",
   },
   {
     said: /invalid accelerator|not supported.*accel|accel.*not (found|compiled)/is,
@@ -193,8 +193,8 @@ const REFUSALS: { said: RegExp; why: string; remedy: string }[] = [
   },
   {
     said: /HV_UNSUPPORTED|0xfae9400f/i,
-    why: "this Mac has no hypervisor, as where it is a virtual machine itself",
-    remedy: "use a Mac that is none",
+    why: "this Mac has no hypervisor, perhaps because it is a virtual machine",
+    remedy: "use a physical Mac",
   },
   {
     said: /host-arm-cpu\.sme/,
@@ -203,7 +203,7 @@ const REFUSALS: { said: RegExp; why: string; remedy: string }[] = [
   },
 ];
 
-/** What is said of an accelerator with which QEMU does not start. */
+/** The description of an accelerator with which QEMU does not start. */
 export function refused(accelerator: Hardware, error: unknown): PassedOver {
   const said = messageOf(error);
   const known = REFUSALS.find((refusal) => refusal.said.test(said));
@@ -220,7 +220,7 @@ export function describePassedOver({ accelerator, why, remedy }: PassedOver): st
   return `the guest's CPUs are emulated, without ${accelerator}: ${why}; ${remedy}`;
 }
 
-/** The accelerator that a person has named. @throws {HotbootError} when QEMU has none of that name. */
+/** The accelerator that the user named. @throws {HotbootError} if QEMU has no accelerator of that name. */
 export function namedAccelerator(name: string): string {
   if (["kvm", "hvf", "tcg"].includes(name)) return name;
   throw new HotbootError(`HOTBOOT_ACCEL is '${name}': set it to kvm, hvf or tcg, or unset it`);

@@ -1,9 +1,9 @@
 /**
- * A guest of a few hundred bytes that shows what an accelerator does: it turns on the MMU as an operating system does, works
- * for as long as emulation takes some tens of milliseconds, and ends QEMU.
+ * A guest of a few hundred bytes that tests an accelerator: it turns on the MMU as an operating system does, works for as
+ * long as emulation takes some tens of milliseconds, and ends QEMU.
  *
- * It prints {@linkcode MARKS} dots as it gets on, then the eight bytes of what it has computed, which is the same on every
- * processor that is one.
+ * It prints {@linkcode MARKS} dots as it proceeds, then the eight bytes of its result, which is the same on every correct
+ * processor.
  *
  * Source: Intel's manual, volume 3, "Switching to protected mode" and "Initializing IA-32e mode"; Arm's architecture manual,
  * "The AArch64 virtual memory system architecture"; Arm DEN0022, "PSCI", SYSTEM_OFF.
@@ -12,10 +12,10 @@
 import { decodeHex } from "@std/encoding/hex";
 import type { Arch } from "./arch.ts";
 
-/** How many dots it prints, each for the same part of the work. */
+/** How many dots it prints, one for each equal part of the work. */
 export const MARKS = 64;
 
-/** What it prints, in all. */
+/** Its whole output. */
 export const OUTPUT = Uint8Array.from([...Array(MARKS).fill(0x2e), 0x2e, 0x81, 0xb9, 0x0f, 0x73, 0xa2, 0xe1, 0x3c]);
 
 /** The bytes of a listing: those before the two spaces of each line. */

@@ -1,5 +1,5 @@
 /**
- * Processor architectures, by the names that Debian and Docker use.
+ * Processor architectures, by Debian's and Docker's names.
  *
  * @module
  */
@@ -13,13 +13,13 @@ export type Arch = "amd64" | "arm64";
 export const HOST_ARCH: Arch = Deno.build.arch === "aarch64" ? "arm64" : "amd64";
 
 /**
- * The architecture of this name.
+ * Resolves an architecture's name.
  *
  * Needs no permissions.
  *
- * @param raw `amd64` or `arm64`; nothing, or an empty text: the host's.
+ * @param raw `amd64` or `arm64`; undefined or empty means the host's.
  * @returns The architecture.
- * @throws {HotbootError} when it is another name: `Invalid architecture`.
+ * @throws {HotbootError} for any other name: `Invalid architecture`.
  *
  * @example
  * ```ts

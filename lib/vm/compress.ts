@@ -1,6 +1,6 @@
 /**
- * Copying a disk, and all that is below it, into one compressed qcow2 file. QEMU itself does it, as a job of a machine that
- * has the disk, so no further program is needed.
+ * Copies a disk, and everything below it, into one compressed qcow2 file. QEMU does it as a job of a machine that has the
+ * disk, so no further program is needed.
  *
  * Source: QEMU's documentation, "QEMU QMP Reference Manual": "Block devices", "Background jobs".
  */
@@ -31,11 +31,11 @@ const FLUSH_MS = 60_000;
 const [FILE, DISK] = ["copy-file", "copy"];
 
 /**
- * Writes what is on the disk `device` to a new qcow2 file at `path`, compressed with zstd (QEMU 5.1) and without what
- * reads as zeros. The disk must not change meanwhile.
+ * Writes the content of the disk `device` to a new qcow2 file at `path`, compressed with zstd (QEMU 5.1) and without
+ * zeros. The disk must not change meanwhile.
  *
  * @param device The name of the machine's disk.
- * @throws {HotbootError} with QEMU's words when it fails; part of the file may be there then.
+ * @throws {HotbootError} with QEMU's message if it fails; a partial file may be left then.
  */
 export async function copyCompressed(
   qmp: QmpClient,
@@ -69,7 +69,7 @@ async function run(qmp: QmpClient, command: string, args: object, { signal, onPr
   await qmp.execute(command, { "job-id": id, ...args });
   while (true) {
     const job = (await qmp.execute<Job[]>("query-jobs")).find((each) => each.id === id);
-    if (!job) throw new HotbootError(`QEMU has lost its job '${command}'`);
+    if (!job) throw new HotbootError(`QEMU lost its job '${command}'`);
     if (job.status === "concluded") {
       await qmp.execute("job-dismiss", { id });
       if (job.error !== undefined) throw new HotbootError(`the disk could not be written ('${command}'): ${job.error}`);

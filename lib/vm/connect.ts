@@ -7,10 +7,10 @@ const RETRY_INTERVAL_MS = 20;
 const DEFAULT_TIMEOUT_MS = 10_000;
 
 /**
- * Connects to a unix socket, waiting for a place in its queue: QEMU's is short, and a connection that finds it full is
+ * Connects to a unix socket, and waits for a place in its queue: QEMU's is short, and a connection that finds it full is
  * refused at once (EAGAIN, connect(2)).
  *
- * @throws {HotbootError} when there is no place within the limit, 10 s unless told.
+ * @throws {HotbootError} if there is no place within the limit, 10 s by default.
  */
 export async function connectUnix(path: string, options: WaitOptions = {}): Promise<Deno.UnixConn> {
   const { timeoutMs = DEFAULT_TIMEOUT_MS, signal } = options;
@@ -21,7 +21,7 @@ export async function connectUnix(path: string, options: WaitOptions = {}): Prom
     } catch (error) {
       if (!(error instanceof Deno.errors.WouldBlock)) throw error;
       if (performance.now() > end) {
-        throw new HotbootError(`${path} has been busy with others for ${timeoutMs / 1000} s`);
+        throw new HotbootError(`${path} was busy with other commands for ${timeoutMs / 1000} s`);
       }
     }
     await sleep(RETRY_INTERVAL_MS, signal);

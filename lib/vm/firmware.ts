@@ -32,11 +32,11 @@ export function firmwarePlaces(qemu: string): string[] {
 }
 
 /**
- * The absolute path of UEFI firmware for arm64. Needs read permission for where it may be.
+ * The absolute path of UEFI firmware for arm64. Needs read permission for the places where it may be.
  *
  * @param qemu The absolute path of the QEMU that is to load it, which may have it beside itself.
  * @param isFile Whether a file is there.
- * @throws {HotbootError} when there is none, with the package to install.
+ * @throws {HotbootError} if there is none, with the package to install.
  */
 export async function findFirmware(
   qemu: string,
@@ -44,7 +44,7 @@ export async function findFirmware(
 ): Promise<string> {
   for (const path of firmwarePlaces(qemu)) if (await isFile(path)) return path;
   throw new HotbootError(
-    "the image boots by itself, for which an arm64 guest needs UEFI firmware, and there is none here: " +
+    "an arm64 guest needs UEFI firmware to boot this image, and there is none here: " +
       "install it ('apt install qemu-efi-aarch64', 'dnf install edk2-aarch64', or 'brew install qemu' on macOS)",
   );
 }

@@ -21,13 +21,13 @@ export interface GuestCommand {
   args?: string[];
   /** `NAME=value` entries that replace the agent's own environment. */
   env?: string[];
-  /** What it reads from standard input; none: an empty one. */
+  /** Its standard input; empty if absent. */
   input?: Uint8Array;
 }
 
 /** How a program in the guest ended, and what it printed. */
 export interface GuestResult {
-  /** The exit code; 128 + n for a program that signal n ended. */
+  /** The exit code; 128 + n if signal n ended the program. */
   exitCode: number;
   /** Standard output: at most 16 MiB, the agent's limit. */
   stdout: Uint8Array;
@@ -35,16 +35,16 @@ export interface GuestResult {
   stderr: Uint8Array;
 }
 
-/** The agent's answer to a command that it refused. */
+/** The agent refused a command. */
 export class GuestAgentError extends HotbootError {
   /** The class's name, for logs. */
   override name = "GuestAgentError";
 
   /**
-   * An answer in the agent's own words.
+   * Creates the error from the agent's message.
    *
    * @param command The command that was refused.
-   * @param description The agent's own words.
+   * @param description The agent's message.
    */
   constructor(command: string, description: string) {
     super(`the guest agent refused '${command}': ${description}`);
@@ -66,13 +66,13 @@ const CHUNK_BYTES = 256 * 1024;
 /**
  * A synchronised connection to the guest agent.
  *
- * QEMU lets one client in at a time and a further one wait, so hold a connection only as long as it is in use.
+ * QEMU serves one client at a time and makes others wait, so hold a connection only while you use it.
  *
- * Each command has a limit of 10 s unless told, and fails with a {@linkcode GuestAgentError} when the agent refuses it, or
- * with a {@linkcode HotbootError} when the agent goes away or the limit passes. Paths and programs are the guest's.
+ * Each command has a limit of 10 s by default. It fails with a {@linkcode GuestAgentError} if the agent refuses it, or
+ * with a {@linkcode HotbootError} if the agent goes away or the limit passes. Paths and programs are the guest's.
  *
  * Needs net permission for `unix:PATH` (Deno 2.9 and later), or read and write permission on it (before), to connect to a
- * socket, and none for a stream that is open.
+ * socket, and none for an open stream.
  *
  * @example
  * ```ts
@@ -98,8 +98,8 @@ export class GuestAgent implements AsyncDisposable {
    * Needs net permission for `unix:PATH` (Deno 2.9 and later), or read and write permission on it (before).
    *
    * @param path The absolute path of the socket behind the port `org.qemu.guest_agent.0`.
-   * @param options The limit, 10 s unless told.
-   * @throws {HotbootError} when no agent answers in time.
+   * @param options The limit, 10 s by default.
+   * @throws {HotbootError} if no agent answers in time.
    */
   static async connect(path: string, options: WaitOptions = {}): Promise<GuestAgent> {
     return await GuestAgent.open(await connectUnix(path, options), options);
@@ -109,8 +109,8 @@ export class GuestAgent implements AsyncDisposable {
    * The same over any byte stream.
    *
    * @param duplex The stream, which is closed with the connection.
-   * @param options The limit, 10 s unless told.
-   * @throws {HotbootError} when no agent answers in time.
+   * @param options The limit, 10 s by default.
+   * @throws {HotbootError} if no agent answers in time.
    */
   static async open(duplex: Duplex, options: WaitOptions = {}): Promise<GuestAgent> {
     const agent = new GuestAgent(new JsonLines(duplex));
@@ -124,14 +124,14 @@ export class GuestAgent implements AsyncDisposable {
   }
 
   /**
-   * Runs one of the agent's commands and gives its `return` value. Commands run one after the other.
+   * Runs one of the agent's commands and returns its `return` value. Commands run one after the other.
    *
    * @param command A name from QEMU's guest agent reference.
    * @param args Its arguments.
-   * @param options The limit, 10 s unless told.
-   * @returns What the agent gives, of the form that its reference says; nothing checks that it is a `T`.
-   * @throws {GuestAgentError} when the agent refuses.
-   * @throws {HotbootError} when it goes away or does not answer in time; the connection is of no more use then.
+   * @param options The limit, 10 s by default.
+   * @returns The agent's answer, in the form of its reference; nothing checks that it is a `T`.
+   * @throws {GuestAgentError} if the agent refuses.
+   * @throws {HotbootError} if it goes away or does not answer in time; the connection is unusable then.
    */
   async execute<T = unknown>(command: string, args: object = {}, options: WaitOptions = {}): Promise<T> {
     const turn = this.#turns.run(async () => {
@@ -154,8 +154,8 @@ export class GuestAgent implements AsyncDisposable {
    * Sets the guest's clock to the host's, or to `time` (milliseconds since 1970).
    *
    * The agent also writes the hardware clock, with hwclock(8), which waits for that clock's next full second: this
-   * takes up to one. {@linkcode setTimeWithDate} is the quicker way. A guest without hwclock has its system's clock
-   * set all the same (the agent sets it first), and that is what counts.
+   * takes up to one second. {@linkcode setTimeWithDate} is faster. In a guest without hwclock the system clock is still
+   * set (the agent sets it first), and that is what counts.
    */
   async setTime(time: number = Date.now(), options: WaitOptions = {}): Promise<void> {
     try {
@@ -168,7 +168,7 @@ export class GuestAgent implements AsyncDisposable {
   /**
    * The same with GNU's date(1), and without the hardware clock, which under QEMU follows the host's anyway.
    *
-   * @returns False when the guest has no `date` that knows parts of seconds; its clock has not been set then.
+   * @returns False if the guest's `date` does not support fractions of seconds; its clock is unchanged then.
    */
   async setTimeWithDate(time: number = Date.now(), options: WaitOptions = {}): Promise<boolean> {
     const date = { path: "date", args: ["-u", "-s", `@${(time / 1000).toFixed(3)}`] };
@@ -181,10 +181,10 @@ export class GuestAgent implements AsyncDisposable {
   }
 
   /**
-   * Starts a program and gives its process id in the guest; {@linkcode status} tells how it goes.
+   * Starts a program and returns its process id in the guest; {@linkcode status} shows how it is doing.
    *
    * @param command The program.
-   * @param capture Whether its output is kept, for {@linkcode status}.
+   * @param capture Whether to keep its output for {@linkcode status}.
    */
   async spawn(command: GuestCommand, capture = false, options: WaitOptions = {}): Promise<number> {
     const { pid } = await this.execute<{ pid: number }>("guest-exec", {
@@ -197,7 +197,7 @@ export class GuestAgent implements AsyncDisposable {
     return pid;
   }
 
-  /** The result of a spawned program, or `undefined` while it runs. It can be asked for once. */
+  /** The result of a spawned program, or `undefined` while it runs. It can be read once. */
   async status(pid: number, options: WaitOptions = {}): Promise<GuestResult | undefined> {
     const status = await this.execute<ExecStatus>("guest-exec-status", { pid }, options);
     if (!status.exited) return undefined;
@@ -209,11 +209,11 @@ export class GuestAgent implements AsyncDisposable {
   }
 
   /**
-   * Runs a program to its end.
+   * Runs a program and waits for its end.
    *
    * @param command The program.
-   * @param options The limit for the whole run, 10 s unless told; `what` is what to call it when that has passed.
-   * @throws {HotbootError} when the program cannot be started or runs longer; it is not killed then.
+   * @param options The limit for the whole run, 10 s by default; `what` names it in the error.
+   * @throws {HotbootError} if the program cannot be started or runs longer; it is not killed then.
    */
   async exec(command: GuestCommand, options: WaitOptions & { what?: string } = {}): Promise<GuestResult> {
     const { what = `'${command.path}' in the guest`, signal } = options;
@@ -229,7 +229,7 @@ export class GuestAgent implements AsyncDisposable {
     return await within(run(), what, { timeoutMs: DEFAULT_TIMEOUT_MS, ...options });
   }
 
-  /** Writes a file in the guest, in place of what was there, or with `append` behind it. */
+  /** Writes a file in the guest, replacing it, or with `append` extends it. */
   async writeFile(path: string, data: Uint8Array, options: WaitOptions & { append?: boolean } = {}): Promise<void> {
     const mode = options.append ? "a" : "w";
     const handle = await this.execute<number>("guest-file-open", { path, mode }, options);
@@ -241,7 +241,7 @@ export class GuestAgent implements AsyncDisposable {
           { handle, "buf-b64": encodeBase64(chunk) },
           options,
         );
-        if (!(count > 0)) throw new HotbootError(`the guest agent cannot write ${path}: it has written nothing`);
+        if (!(count > 0)) throw new HotbootError(`the guest agent cannot write ${path}: it wrote nothing`);
         at += count;
       }
     } finally {
@@ -249,12 +249,12 @@ export class GuestAgent implements AsyncDisposable {
     }
   }
 
-  /** Opens a file in the guest for reading; {@linkcode read} takes the handle, {@linkcode closeFile} ends it. */
+  /** Opens a file in the guest for reading; pass the handle to {@linkcode read} and {@linkcode closeFile}. */
   async openFile(path: string, options: WaitOptions = {}): Promise<number> {
     return await this.execute<number>("guest-file-open", { path, mode: "r" }, options);
   }
 
-  /** The next bytes, at most 256 KiB; an empty array at the file's present end. */
+  /** The next bytes, at most 256 KiB; empty at the file's current end. */
   async read(handle: number, options: WaitOptions = {}): Promise<Uint8Array> {
     const reply = await this.execute<{ "buf-b64": string }>(
       "guest-file-read",
@@ -269,16 +269,16 @@ export class GuestAgent implements AsyncDisposable {
     await this.execute("guest-file-close", { handle }, options);
   }
 
-  /** Has the guest power itself off, and does not wait for it. */
+  /** Makes the guest power itself off, and does not wait for that. */
   async powerDown(options: WaitOptions = {}): Promise<void> {
-    // It answers only when it fails: where there is no logind, for one, to tell the users that it does not have.
+    // It answers only if it fails, for example without logind to notify users.
     const failed = await this.execute("guest-shutdown", { mode: "powerdown" }, { timeoutMs: 5000, ...options }).catch(
       (error) => error instanceof GuestAgentError,
     );
     if (failed) await this.spawn({ path: "/bin/sh", args: ["-c", "poweroff"] }, false, options);
   }
 
-  /** Ends the connection; the agent goes on. */
+  /** Ends the connection; the agent keeps running. */
   async close(): Promise<void> {
     await this.#lines.close();
   }

@@ -14,14 +14,14 @@ export interface Duplex {
   readable: ReadableStream<Uint8Array>;
   /** What the other side gets. */
   writable: WritableStream<Uint8Array>;
-  /** Tells the other side that no more comes, where that can be told apart from the end of both directions. */
+  /** Tells the other side that no more comes, if the stream can do that without closing both directions. */
   closeWrite?(): Promise<void>;
 }
 
-/** The longest answer that is read: twice the 16 MiB that the agent keeps of a program's output, as base64, and then some. */
+/** The longest answer to read: twice the agent's limit of 16 MiB of a program's output, as base64, and then some. */
 const LONGEST_LINE = 64 * 1024 * 1024;
 
-/** Precedes the answer to `guest-sync-delimited`, and never occurs in JSON text (it is no UTF-8). */
+/** Precedes the answer to `guest-sync-delimited`, and never occurs in JSON text (it is not UTF-8). */
 export const DELIMITER = 0xff;
 const NEWLINE = 0x0a;
 
@@ -42,7 +42,7 @@ export class JsonLines {
   /**
    * The next value, or `undefined` at the stream's end (a last line without a newline is not a value).
    *
-   * @throws {HotbootError} when it does not end within 64 MiB: whoever is in a guest can have its agent send anything.
+   * @throws {HotbootError} if it does not end within 64 MiB: anyone in a guest can make its agent send anything.
    */
   async read(): Promise<unknown> {
     while (true) {
@@ -64,14 +64,14 @@ export class JsonLines {
     await this.#writer.write(concat([new Uint8Array(prefix), text]));
   }
 
-  /** Ends both directions; a read under way gives `undefined`. */
+  /** Ends both directions; a pending read returns `undefined`. */
   async close(): Promise<void> {
-    // Deno 2.8 keeps a socket open on which a read is under way: the other side has to end that.
+    // Deno 2.8 keeps a socket with a pending read open: the other side has to end that.
     await this.#duplex.closeWrite?.().catch(() => {});
     await Promise.allSettled([this.#reader.cancel(), this.#writer.close()]);
   }
 
-  /** What comes next; nothing at the end, which a process that dies may make with a reset. */
+  /** The next bytes; none at the end, which a dying process may mark with a reset. */
   async #readChunk(): Promise<Uint8Array | undefined> {
     try {
       return (await this.#reader.read()).value;

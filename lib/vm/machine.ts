@@ -13,11 +13,11 @@ import { shareArguments, type SharedDirectory, SPARE_SLOT } from "./share.ts";
 
 /** Where the guest's RAM lives. */
 export type Memory =
-  /** Memory of QEMU's own, gone with it. */
+  /** QEMU's own memory, which ends with it. */
   | { kind: "anonymous" }
   /** A file that holds every byte the guest writes. */
   | { kind: "shared"; path: string }
-  /** A file that is read page by page and never written: what the guest writes is QEMU's own. */
+  /** A file that is read page by page and never written: the guest's writes stay in QEMU. */
   | { kind: "private"; path: string };
 
 /** Where QEMU listens, and where it writes what the guest prints. Absolute paths. */
@@ -44,9 +44,9 @@ export interface Machine {
   memoryMiB: number;
   /** Virtual CPUs. */
   cpus: number;
-  /** The kernel to boot directly; none: the disk's own boot loader. */
+  /** The kernel to boot directly; absent to use the disk's own boot loader. */
   kernel?: { path: string; initrd?: string; append: string };
-  /** UEFI firmware that starts that boot loader, where the machine type brings none. */
+  /** UEFI firmware for that boot loader, if the machine type has none. */
   firmware?: string;
   /** The disk, qcow2. */
   disk: string;
@@ -54,16 +54,16 @@ export interface Machine {
   configDisk?: string;
   /** TCP forwards from the host's 127.0.0.1 into the guest. */
   forwards: { host: number; guest: number }[];
-  /** Whether the guest reaches nothing: the forwards are all that leads in, and nothing leads out. */
+  /** Whether the guest is cut off: only the forwards lead in, and nothing leads out. */
   restricted: boolean;
-  /** What it has while its image is made and not afterwards; all other devices are where they will be then. */
+  /** Devices that exist only while the image is made; all others are already where they will be later. */
   provisioning?: {
     /** Further disks, raw and read-only. */
     disks: string[];
     /** The file that gets what the guest writes to its port `hotboot.progress`. */
     progressLog: string;
   };
-  /** What the host shares with the guest, once that is plugged in. */
+  /** What the host shares with the guest, once it is plugged in. */
   share?: SharedDirectory;
 }
 
@@ -71,7 +71,7 @@ export interface Machine {
 export interface Launch {
   /** Names the machine in process lists. */
   name: string;
-  /** This process's own identity, asked over QMP before anything is done to it. */
+  /** This process's own identity, checked over QMP before anything is done to it. */
   uuid: string;
   /** Where RAM lives. */
   memory: Memory;
@@ -83,15 +83,15 @@ export interface Launch {
   channels: Channels;
 }
 
-/** What Linux calls the machine's serial port. */
+/** Linux's name for the machine's serial port. */
 const SERIAL_CONSOLE: Record<Arch, string> = { amd64: "ttyS0", arm64: "ttyAMA0" };
 
-/** A kernel's command line on which the console is the serial port, unless it names one itself. */
+/** A kernel's command line with the serial port as console, unless it names one itself. */
 export function withConsole(arch: Arch, append = ""): string {
   return /(^|\s)console=/.test(append) ? append : `console=${SERIAL_CONSOLE[arch]} ${append}`.trim();
 }
 
-/** What the interrupt controller that an arm64 machine has unless told (GICv2) can serve. */
+/** How many CPUs an arm64 machine's default interrupt controller (GICv2) can serve. */
 const GICV2_CPUS = 8;
 
 /** The machine without its devices, as QEMU arguments. */
@@ -124,7 +124,7 @@ export function deviceArguments(machine: Machine): string[] {
     ...["-device", "virtio-rng-pci,rng=rng"],
     // Tells the guest's kernel that it was resumed, so that it does not repeat its random numbers (Linux 5.18).
     ...(machine.arch === "amd64" ? ["-device", "vmgenid,guid=auto"] : []),
-    // An empty slot: what cannot be saved with a machine is plugged in here afterwards.
+    // An empty slot, to plug in later what cannot be saved with a machine.
     ...["-device", `pcie-root-port,id=${SPARE_SLOT},chassis=1,slot=1`],
     ...["-serial", "chardev:serial"],
     ...(machine.provisioning?.disks ?? []).flatMap((_, index) => ["-device", `virtio-blk-pci,drive=extra${index}`]),
@@ -144,7 +144,7 @@ export function qemuArguments(machine: Machine, launch: Launch): string[] {
     ...["-object", memoryArgument(machine.memoryMiB, launch.memory)],
     ...(kernel ? ["-kernel", kernel.path, "-append", kernel.append] : []),
     ...(kernel?.initrd ? ["-initrd", kernel.initrd] : []),
-    // UEFI waits 5 s for a key, or as long as it is told to show a menu.
+    // UEFI waits 5 s for a key by default, or as long as the menu is to be shown.
     ...(firmware ? ["-bios", firmware, "-boot", "menu=on,splash-time=0"] : []),
     // discard: what the guest trims does not stay in the overlay, which a snapshot keeps.
     ...["-drive", option("", { id: "disk", if: "none", format: "qcow2", discard: "unmap", file: machine.disk })],
@@ -153,7 +153,7 @@ export function qemuArguments(machine: Machine, launch: Launch): string[] {
     ...(provisioning ? ["-chardev", option("file", { id: "progress", path: provisioning.progressLog })] : []),
     ...["-netdev", netdevArgument(machine)],
     ...(machine.share ? shareArguments(machine.share) : []),
-    // append: a log that has been shortened goes on at its new end.
+    // append: a shortened log continues at its new end.
     ...["-chardev", option("file", { id: "serial", path: channels.serialLog, append: "on" })],
     ...["-chardev", option("socket", { id: "agent", server: "on", wait: "off", path: channels.agent })],
     ...["-chardev", option("socket", { id: "monitor", server: "on", wait: "off", path: channels.monitor })],
@@ -162,7 +162,7 @@ export function qemuArguments(machine: Machine, launch: Launch): string[] {
     ...(Deno.build.os === "linux"
       ? ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
       : []),
-    // -S: the guest runs when `cont` says so, not at the moment its state is in.
+    // -S: the guest runs at `cont`, not as soon as its state is loaded.
     ...(launch.incoming || launch.paused ? ["-S"] : []),
     ...(launch.incoming ? ["-incoming", "defer"] : []),
   ];

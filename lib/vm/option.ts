@@ -1,4 +1,4 @@
-/** QEMU's own syntax of options. */
+/** QEMU's option syntax. */
 
 /** Names and values as one QEMU option; a comma in a value is doubled, which is QEMU's escape. */
 export function option(head: string, values: Record<string, string | number | undefined>): string {

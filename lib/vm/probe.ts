@@ -1,4 +1,4 @@
-/** Finding QEMU and what it can do here, by asking the program itself. */
+/** Finds QEMU and what it can do here, by asking the program itself. */
 
 import { bootTime, isSameBoot } from "../base/boot_time.ts";
 import { toText } from "@std/streams/to-text";
@@ -23,7 +23,7 @@ import { accelerationGuest } from "./accelerator_guest.ts";
 import { type Arch, HOST_ARCH } from "./arch.ts";
 import { QmpClient } from "./qmp.ts";
 
-/** What a QEMU program turned out to be and to offer on this host. */
+/** Facts about a QEMU program on this host. */
 export interface QemuFacts {
   /** Its absolute path. */
   program: string;
@@ -31,7 +31,7 @@ export interface QemuFacts {
   version: string;
   /** The versioned machine type behind the general name: `pc-q35-7.2`. */
   machineType: string;
-  /** All versioned machine types of that kind which it offers, for snapshots of other versions. */
+  /** All versioned machine types of that kind, for snapshots of other versions. */
   machineTypes: string[];
   /** The accelerator: `kvm`, `hvf` or `tcg`. */
   accelerator: string;
@@ -41,11 +41,11 @@ export interface QemuFacts {
   cpuFeatures: string;
   /** The hardware accelerator that was passed over, if one was. */
   passedOver?: PassedOver;
-  /** How many times slower than emulation the accelerator is that a person has named, if it is. */
+  /** How many times slower than emulation the accelerator is that the user named, if it is. */
   slowdown?: number;
 }
 
-/** What to use instead of what is best here. */
+/** What to use instead of the best choice here. */
 export interface Choice {
   /** `kvm`, `hvf` or `tcg`. */
   accelerator?: string;
@@ -83,7 +83,7 @@ export function qemuProgram(arch: Arch): string {
 /**
  * The absolute path of QEMU for a guest architecture, from `PATH`.
  *
- * @throws {HotbootError} when there is none, with the package to install.
+ * @throws {HotbootError} if there is none, with the package to install.
  */
 export async function findQemu(arch: Arch): Promise<string> {
   const { program, apt } = PROGRAMS[arch];
@@ -114,11 +114,11 @@ export interface ProbeOptions extends WaitOptions {
 }
 
 /**
- * What `program` can do. It is remembered, for as long as its file stays the same and the host is not booted again.
+ * What `program` can do. Cached while its file stays the same and the host does not reboot.
  *
- * @param cache Where it is remembered, and the path of a file for the guest that accelerators are tried with. Neither need
- * be there.
- * @throws {HotbootError} when QEMU does not start.
+ * @param cache The path of the cache, and of a file for the guest that tries accelerators. Neither need
+ * exist.
+ * @throws {HotbootError} if QEMU does not start.
  */
 export async function probeQemu(
   program: string,
@@ -142,10 +142,10 @@ export async function rememberedFacts(factsPath: string): Promise<QemuFacts | un
 }
 
 /**
- * Passes over the hardware accelerator that {@linkcode probeQemu} has found, also in the next commands: a guest that was
- * booted with it got nowhere for so many seconds.
+ * Rejects the hardware accelerator that {@linkcode probeQemu} found, also for the next commands, because a guest made no
+ * progress with it for that many seconds.
  *
- * @returns What QEMU can do by emulation.
+ * @returns What QEMU can do with emulation.
  */
 export async function passOverStuck(
   program: string,

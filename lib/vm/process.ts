@@ -1,4 +1,4 @@
-/** QEMU as a process: started in a session of its own, and known by its uuid afterwards. */
+/** QEMU as a process: started in a session of its own, and identified by its uuid afterwards. */
 
 import { HotbootError } from "../base/error.ts";
 import { QmpClient } from "./qmp.ts";
@@ -11,7 +11,7 @@ const ENDING_MS = 500;
 /** QEMU listens 40 to 60 ms after its start; asking costs well under a millisecond. */
 const CONNECT_INTERVAL_MS = 2;
 
-/** A QEMU that this program has started, with a connection to its monitor. */
+/** A QEMU that this program started, with a connection to its monitor. */
 export class QemuProcess implements AsyncDisposable {
   /** The process id, valid for a signal as long as this program has not seen the process end. */
   readonly pid: number;
@@ -37,8 +37,8 @@ export class QemuProcess implements AsyncDisposable {
    *
    * @param program QEMU's absolute path.
    * @param args Its arguments, among them a monitor that listens on `monitorPath`.
-   * @param options The limit, 30 s unless told.
-   * @throws {HotbootError} with QEMU's own words when it ends instead of answering. No process is left behind.
+   * @param options The limit, 30 s by default.
+   * @throws {HotbootError} with QEMU's message if it ends instead of answering. No process is left behind.
    */
   static async launch(
     program: string,
@@ -79,25 +79,25 @@ export class QemuProcess implements AsyncDisposable {
     }
   }
 
-  /** Why QEMU gave up, as one line: what it last said on standard error, or the signal that ended it. */
+  /** Why QEMU gave up, as one line: its last message on standard error, or the signal that ended it. */
   async reason(): Promise<string> {
     const status = await Promise.race([this.exited, sleep(ENDING_MS)]);
     return await this.#stderr.reason(status?.signal);
   }
 
   /**
-   * QEMU takes devices whose queues are of another moment than RAM without an error, and its guest is dead then.
+   * QEMU accepts devices whose queues are of another moment than RAM without an error, and its guest is dead then.
    *
-   * @throws {HotbootError} when it has said so.
+   * @throws {HotbootError} if QEMU reported that.
    */
   async requireOneMoment(): Promise<void> {
     await sleep(0); // what it said before its last answer has been read by then
     if (this.#stderr.text.includes("inconsistent with Host index")) {
-      throw new HotbootError("the devices' state and the memory are of two moments");
+      throw new HotbootError("the devices' state and the memory are of two different moments");
     }
   }
 
-  /** Asks QEMU to end at once, as when the power goes, and waits until it has. */
+  /** Asks QEMU to end at once, like a power cut, and waits until it has. */
   async quit(): Promise<void> {
     await this.qmp.execute("quit").catch(() => {}); // it may end before it answers
     try {
@@ -136,9 +136,9 @@ const GONE = (["NotFound", "ConnectionRefused", "ConnectionReset", "BrokenPipe",
   .map((name) => Deno.errors[name]);
 
 /**
- * A connection to a QEMU that an earlier command has started, or `undefined` when it no longer runs.
+ * A connection to a QEMU that an earlier command started, or `undefined` if it no longer runs.
  *
- * Who it is is asked before anything else: a process id, or a socket's path, may belong to another process by now.
+ * Asks for its identity before anything else: a process id, or a socket's path, may belong to another process by now.
  */
 export async function attach(
   monitorPath: string,
@@ -196,11 +196,11 @@ class StderrTail {
 
   async reason(signal?: Deno.Signal | null): Promise<string> {
     await Promise.race([this.#done, sleep(200)]);
-    // What QEMU writes to is memory that files stand behind, and this is how the kernel says that there is no room.
-    if (signal === "SIGBUS") return "the disk is full that hotboot's home is on (SIGBUS)";
+    // QEMU writes to memory backed by files, and this is the kernel's signal for a full disk.
+    if (signal === "SIGBUS") return "the disk of hotboot's home is full (SIGBUS)";
     const lines = this.text.split("\n").map((line) => line.replace(/^\S*qemu-system-\S+: /, "").trim());
     return lines.filter((line) => line !== "" && !/^warning: /.test(line)).join("; ") ||
-      (signal ? `it was ended by ${signal}` : "it gave no reason");
+      (signal ? `${signal} ended it` : "it gave no reason");
   }
 
   async cancel(): Promise<void> {

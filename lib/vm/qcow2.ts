@@ -34,7 +34,7 @@ export interface Qcow2Header {
 /**
  * Reads a qcow2 file's header.
  *
- * @throws {HotbootError} when the file is missing or no qcow2 file.
+ * @throws {HotbootError} if the file is missing or is not a qcow2 file.
  */
 export async function readQcow2Header(path: string): Promise<Qcow2Header> {
   const head = new Uint8Array(4096);
@@ -47,7 +47,7 @@ export async function readQcow2Header(path: string): Promise<Qcow2Header> {
   }
   const view = new DataView(head.buffer);
   if (view.getUint32(0) !== MAGIC || view.getUint32(4) < 2) {
-    throw new HotbootError(`${path} is no qcow2 disk (version 2 or 3): it is damaged or of another format`);
+    throw new HotbootError(`${path} is not a qcow2 disk (version 2 or 3): it is damaged or has another format`);
   }
   const offset = Number(view.getBigUint64(8));
   const length = view.getUint32(16);
@@ -103,19 +103,20 @@ export async function createOverlay(path: string, backingFile: string, virtualSi
 }
 
 /**
- * Makes an overlay stand on `backingFile`, whatever it said before: what is below it has moved.
+ * Bases an overlay on `backingFile`, whatever its header said before, because the file below it has moved.
  *
  * @returns Whether the file was changed.
- * @throws {HotbootError} when it is no overlay on a qcow2 file, or refers to other files too.
+ * @throws {HotbootError} if it is not an overlay on a qcow2 file, or refers to other files too.
  */
 export async function setBackingFile(path: string, backingFile: string): Promise<boolean> {
-  const damaged = (why: string) => new HotbootError(`${path.split("/").at(-1)} is no overlay of hotboot's: ${why}`);
+  const damaged = (why: string) =>
+    new HotbootError(`${path.split("/").at(-1)} is not an overlay made by hotboot: ${why}`);
   using file = await Deno.open(path, { read: true, write: true });
   const head = new Uint8Array(HEAD_BYTES);
   const length = await readFull(file, head);
   const view = new DataView(head.buffer);
   const version = view.getUint32(4);
-  if (view.getUint32(0) !== MAGIC || (version !== 2 && version !== 3)) throw damaged("it is no qcow2 disk");
+  if (view.getUint32(0) !== MAGIC || (version !== 2 && version !== 3)) throw damaged("it is not a qcow2 disk");
   if (version === 3 && view.getUint32(76) & EXTERNAL_DATA) throw damaged("its data is in another file");
   const clusterBits = view.getUint32(20);
   if (clusterBits < 9 || clusterBits > 21) throw damaged("it has an impossible cluster size");

@@ -11,17 +11,17 @@ import { connectUnix } from "./connect.ts";
 import { type Duplex, JsonLines } from "./json_lines.ts";
 import { type WaitOptions, within } from "../base/wait.ts";
 
-/** Something QEMU tells without being asked. */
+/** A message that QEMU sends unasked. */
 export interface QmpEvent {
   /** The event's name, as in QEMU's QMP reference: `STOP`, `MIGRATION`. */
   event: string;
-  /** What it carries. */
+  /** Its data. */
   data: Record<string, unknown>;
   /** When it happened, by the host's clock: milliseconds since 1970. */
   time: number;
 }
 
-/** QEMU's answer to a command that it refused. */
+/** QEMU refused a command. */
 export class QmpError extends HotbootError {
   /** The class's name, for logs. */
   override name = "QmpError";
@@ -29,11 +29,11 @@ export class QmpError extends HotbootError {
   readonly errorClass: string;
 
   /**
-   * An answer in QEMU's own words.
+   * Creates the error from QEMU's message.
    *
    * @param command The command that was refused.
    * @param errorClass QEMU's error class.
-   * @param description QEMU's own words.
+   * @param description QEMU's message.
    */
   constructor(command: string, errorClass: string, description: string) {
     super(`QEMU refused '${command}': ${description}`);
@@ -64,7 +64,7 @@ const DEFAULT_TIMEOUT_MS = 10_000;
  * A connection to a QEMU monitor in control mode.
  *
  * Needs net permission for `unix:PATH` (Deno 2.9 and later), or read and write permission on it (before), to connect to a
- * socket, and none for a stream that is open.
+ * socket, and none for an open stream.
  *
  * @example
  * ```ts
@@ -96,11 +96,11 @@ export class QmpClient implements AsyncDisposable {
    * Needs net permission for `unix:PATH` (Deno 2.9 and later), or read and write permission on it (before).
    *
    * @param path The socket's absolute path; at most 107 bytes on Linux, 103 on macOS.
-   * @param options The limit (10 s unless told) until QEMU has greeted; QEMU serves one client at a time, so a
+   * @param options The limit until QEMU has greeted, 10 s by default; QEMU serves one client at a time, so a
    * second one waits until the first has gone.
-   * @throws {HotbootError} when nothing answers in time.
-   * @throws {Deno.errors.NotFound | Deno.errors.ConnectionRefused} when no QEMU listens there.
-   * @throws {Deno.errors.UnexpectedEof} when it ends meanwhile.
+   * @throws {HotbootError} if nothing answers in time.
+   * @throws {Deno.errors.NotFound | Deno.errors.ConnectionRefused} if no QEMU listens there.
+   * @throws {Deno.errors.UnexpectedEof} if it ends meanwhile.
    */
   static async connect(path: string, options: WaitOptions = {}): Promise<QmpClient> {
     return await QmpClient.open(await connectUnix(path, options), options);
@@ -110,9 +110,9 @@ export class QmpClient implements AsyncDisposable {
    * The same over any byte stream, such as the standard streams of a QEMU started with `-qmp stdio`.
    *
    * @param duplex The stream, which is closed with the connection.
-   * @param options The limit (10 s unless told) until QEMU has greeted.
-   * @throws {HotbootError} when nothing answers in time.
-   * @throws {Deno.errors.UnexpectedEof} when it ends before.
+   * @param options The limit until QEMU has greeted, 10 s by default.
+   * @throws {HotbootError} if nothing answers in time.
+   * @throws {Deno.errors.UnexpectedEof} if it ends before.
    */
   static async open(duplex: Duplex, options: WaitOptions = {}): Promise<QmpClient> {
     const limits = { timeoutMs: DEFAULT_TIMEOUT_MS, ...options };
@@ -131,14 +131,14 @@ export class QmpClient implements AsyncDisposable {
   }
 
   /**
-   * Runs a command and gives its `return` value.
+   * Runs a command and returns its `return` value.
    *
    * @param command A name from QEMU's QMP reference.
    * @param args Its arguments.
-   * @param options The limit, 10 s unless told. Reaching it does not undo the command.
-   * @returns What QEMU gives, of the form that its reference says; nothing checks that it is a `T`.
-   * @throws {QmpError} when QEMU refuses.
-   * @throws {HotbootError} when the monitor closes or does not answer in time.
+   * @param options The limit, 10 s by default. Reaching it does not undo the command.
+   * @returns QEMU's answer, in the form of its reference; nothing checks that it is a `T`.
+   * @throws {QmpError} if QEMU refuses.
+   * @throws {HotbootError} if the monitor closes or does not answer in time.
    */
   async execute<T = unknown>(command: string, args: object = {}, options: WaitOptions = {}): Promise<T> {
     const id = this.#nextId++;
@@ -156,12 +156,12 @@ export class QmpClient implements AsyncDisposable {
   }
 
   /**
-   * The next event that `matches`. Ask before running the command that causes it: what came earlier is gone.
+   * The next event that `matches`. Call it before running the command that causes the event: earlier events are gone.
    *
-   * @param matches Whether it is the one.
-   * @param what What is waited for, for the error's message.
-   * @param options The limit; none unless told.
-   * @throws {HotbootError} when the monitor closes or the limit (none unless told) passes first.
+   * @param matches Whether it is the right one.
+   * @param what What is awaited, for the error's message.
+   * @param options The limit; none by default.
+   * @throws {HotbootError} if the monitor closes or the limit passes first.
    */
   waitForEvent(matches: (event: QmpEvent) => boolean, what: string, options: WaitOptions = {}): Promise<QmpEvent> {
     const { promise, resolve, reject } = Promise.withResolvers<QmpEvent>();
@@ -175,7 +175,7 @@ export class QmpClient implements AsyncDisposable {
     return result;
   }
 
-  /** Ends the connection; QEMU goes on. */
+  /** Ends the connection; QEMU keeps running. */
   async close(): Promise<void> {
     await this.#lines.close();
     await this.closed;

@@ -1,6 +1,6 @@
 /**
- * Files of the host in the guest, by 9p. QEMU cannot save a machine that has such a file system mounted, nor one with its
- * device into one without: the device is plugged into a slot that each machine has, and unplugged before it is saved.
+ * Files of the host in the guest, over 9p. QEMU cannot save a machine that has such a file system mounted, nor load one with
+ * the device into one without it: so the device is plugged into a slot that each machine has, and unplugged before saving.
  *
  * Source: QEMU's documentation, "9pfs" (wiki, Documentation/9psetup) and "QMP Reference Manual" (device_add,
  * DEVICE_DELETED, query-migrate).
@@ -38,21 +38,21 @@ export function shareArguments({ path, readOnly }: SharedDirectory): string[] {
 }
 
 /**
- * Says before anything else is done what QEMU would only say when it plugs the device in: that the directory is missing, or
- * closed to it. It is asked to open it as a disk, which no directory is.
+ * Reports early what QEMU would only report when it plugs the device in: that the directory is missing or cannot be read.
+ * Asks QEMU to open it as a disk, which no directory is.
  *
- * @throws {HotbootError} with QEMU's words.
+ * @throws {HotbootError} with QEMU's message.
  */
 export async function requireDirectory(qmp: QmpClient, path: string, options: WaitOptions): Promise<void> {
   const node = { driver: "file", "node-name": ID, filename: path, "read-only": true };
   const refusal: unknown = await qmp.execute("blockdev-add", node, options).catch((error) => error);
   if (refusal instanceof Error && !/ to be a regular file/.test(refusal.message)) throw refusal;
   if (!(refusal instanceof Error)) {
-    throw new HotbootError(`${path}, which the profile shares, is a file: share a directory`);
+    throw new HotbootError(`the profile shares ${path}, which is a file: share a directory`);
   }
 }
 
-/** Plugs the device in, unless it is. The guest need not run yet. */
+/** Plugs the device in, unless it is plugged in already. The guest need not run yet. */
 export async function plugShare(qmp: QmpClient, tag: string, options: WaitOptions): Promise<void> {
   if (await sharedTag(qmp, options) !== undefined) return;
   const device = { driver: "virtio-9p-pci", id: ID, bus: SPARE_SLOT, fsdev: ID, mount_tag: tag };
@@ -66,7 +66,7 @@ export async function sharedTag(qmp: QmpClient, options: WaitOptions): Promise<s
   return await qmp.execute("qom-get", { path: `/machine/peripheral/${ID}`, property: "mount_tag" }, options);
 }
 
-/** @throws {HotbootError} when it is mounted somewhere in the guest. */
+/** @throws {HotbootError} if it is mounted somewhere in the guest. */
 export async function requireUnmounted(qmp: QmpClient, options: WaitOptions): Promise<void> {
   const { "blocked-reasons": reasons = [] } = await qmp.execute<{ "blocked-reasons"?: string[] }>(
     "query-migrate",
@@ -75,17 +75,17 @@ export async function requireUnmounted(qmp: QmpClient, options: WaitOptions): Pr
   );
   if (reasons.some((reason) => reason.includes("VirtFS"))) {
     throw new HotbootError(
-      "the host's files are still mounted in a container of the guest, or another mount namespace",
+      "the host's files are still mounted in a container of the guest, or in another mount namespace",
     );
   }
 }
 
-/** Unplugs the device, unless the guest has given it back by itself. The guest must run for that. */
+/** Unplugs the device, unless the guest has already released it. The guest must run for that. */
 export async function unplugShare(qmp: QmpClient, options: WaitOptions): Promise<void> {
   if (await sharedTag(qmp, options) === undefined) return;
   const unplugged = qmp.waitForEvent(
     ({ event, data }) => event === "DEVICE_DELETED" && data.device === ID,
-    "the guest, which is to give the host's files back,",
+    "the guest, asked to release the host's files,",
     { timeoutMs: UNPLUG_MS, ...options },
   );
   await qmp.execute("device_del", { id: ID }, options);

@@ -1,4 +1,4 @@
-/** Decompressing frames of any length in their order, in constant memory. */
+/** Decompresses frames of any length in order, in constant memory. */
 
 import type { Decoder, Engine } from "./engine.ts";
 import {
@@ -16,16 +16,16 @@ import {
 } from "./frame.ts";
 import type { Input } from "./input.ts";
 
-/** What a decoder gets at once: few blocks, as each may become 128 KiB from four bytes; and not all of the input. */
+/** What the decoder gets at once: few blocks, because each may become 128 KiB from four bytes; and not all of the input. */
 const MOST_BLOCKS = 16;
 const PART = 512 * 1024;
 
 /**
- * All of the frames' content.
+ * The content of all frames.
  *
- * @param limit How many bytes it may be.
- * @returns Pieces, each of which may be used until the next one is asked for.
- * @throws {ZstdError} when it is damaged, truncated, followed by something else or larger than the limit.
+ * @param limit The most bytes it may be.
+ * @returns Pieces, each valid until the next one is requested.
+ * @throws {ZstdError} if it is damaged, truncated, followed by something else or larger than the limit.
  */
 export async function* decodeFrames(input: Input, engine: Engine, limit: number): AsyncGenerator<Uint8Array> {
   let left = limit;
@@ -37,7 +37,7 @@ export async function* decodeFrames(input: Input, engine: Engine, limit: number)
   }
 }
 
-/** One frame's content, which is none when it is a skippable one. See {@linkcode decodeFrames}. */
+/** One frame's content, which is empty for a skippable frame. See {@linkcode decodeFrames}. */
 export async function* decodeFrame(
   input: Input,
   engine: Engine,
@@ -68,7 +68,7 @@ export async function* decodeFrame(
   if (contentSize !== Infinity && produced !== contentSize) throw wrongSize();
 }
 
-/** Gives the decoder the frame in parts that are whole blocks, the first with the header, the last with the checksum. */
+/** Feeds the decoder the frame in parts of whole blocks, the first with the header, the last with the checksum. */
 async function* decodeBlocks(input: Input, decoder: Decoder, header: FrameHeader): AsyncGenerator<Uint8Array> {
   const most = Math.min(BLOCK_LIMIT, Math.max(header.windowSize, 1));
   let length = header.length;

@@ -1,5 +1,5 @@
 /**
- * Files that are compressed with zstd, on several cores and in constant memory.
+ * Compresses files with zstd, on several cores and in constant memory.
  *
  * @module
  */
@@ -22,33 +22,33 @@ const WORTHWHILE = 256 * 1024;
 
 /** How to compress or decompress a file. */
 export interface ZstdOptions {
-  /** From 1, the fastest, to 22; 1 unless told. For compressing only. */
+  /** From 1, the fastest, to 22; 1 by default. For compressing only. */
   level?: number;
-  /** Aborting it ends the work, with nothing left of it. */
+  /** Aborting it ends the work, and leaves nothing. */
   signal?: AbortSignal;
   /**
-   * Told how far it is, in bytes of the file that is read, up to its size; the numbers never become smaller.
+   * Called with the progress, in bytes of the file that is read, up to its size; the numbers never decrease.
    *
-   * @param done How many have been dealt with.
+   * @param done How many are done.
    * @param total How many there are.
    */
   onProgress?: (done: number, total: number) => void;
-  /** Which code does it; the runtime's own where there is one, unless told, and else WebAssembly. */
+  /** Which code does it; by default the runtime's own if it has one, else WebAssembly. */
   engine?: ZstdEngineName;
 }
 
 /**
- * Compresses a file, as the `zstd` tool would: that can decompress it. What it makes are independent frames (RFC 8878,
- * 3.1), each with its content's size and a checksum, so that several cores can work on them both ways. A file that is
- * at the target is replaced at the end and not before; when anything fails it stays, and nothing else does.
+ * Compresses a file in the format of the `zstd` tool, which can decompress it. Writes independent frames (RFC 8878, 3.1),
+ * each with its content's size and a checksum, so that several cores can work on them both ways. Replaces an existing target
+ * only at the end; if anything fails, the target stays unchanged and nothing else is left.
  *
  * Needs read permission for the file, and read and write permission for the target's directory.
  *
- * @param from The file to compress. It stays as it is.
+ * @param from The file to compress. It stays unchanged.
  * @param to The compressed file's path. It gets mode 0600.
- * @param options The level, and who is told how far it is.
- * @throws {ZstdError} when the file cannot be read, changes meanwhile, or the target cannot be written.
- * @throws The signal's reason when it is aborted.
+ * @param options The level, and who gets progress.
+ * @throws {ZstdError} if the file cannot be read, changes meanwhile, or the target cannot be written.
+ * @throws The signal's reason, if it aborts.
  *
  * @example
  * ```ts
@@ -90,21 +90,21 @@ export async function compressFile(from: string, to: string, options: ZstdOption
 }
 
 /**
- * Decompresses a file that {@linkcode compressFile}, the `zstd` tool or anything else has made in this format (RFC 8878).
- * Pages of zeros are not written, so that the file takes only the room of what is in it. Several cores are used where
- * frames say their content's size and that is at most 8 MiB. A file that is at the target is replaced at the end and
- * not before; when anything fails it stays, and nothing else does.
+ * Decompresses a file from {@linkcode compressFile}, the `zstd` tool or any other program with this format (RFC 8878).
+ * Leaves out pages of zeros, so the file takes only the space of its content. Uses several cores if frames state their
+ * content's size and it is at most 8 MiB. Replaces an existing target only at the end; if anything fails, the target stays
+ * unchanged and nothing else is left.
  *
  * Memory does not depend on the file's size, but on the window of its frames, which may be 128 MiB.
  *
  * Needs read permission for the file, and read and write permission for the target's directory.
  *
- * @param from The compressed file. It stays as it is.
+ * @param from The compressed file. It stays unchanged.
  * @param to The decompressed file's path. It gets mode 0600.
- * @param options `maxBytes` is how many bytes it may become; any number unless told.
- * @throws {ZstdError} when the file is damaged, truncated, followed by something else, needs a window of more than 128 MiB
- * or a dictionary, becomes more than `maxBytes`, or when a file cannot be read or written.
- * @throws The signal's reason when it is aborted.
+ * @param options `maxBytes` limits the decompressed size; no limit by default.
+ * @throws {ZstdError} if the file is damaged, truncated, followed by something else, needs a window of more than 128 MiB
+ * or a dictionary, becomes more than `maxBytes`, or if a file cannot be read or written.
+ * @throws The signal's reason, if it aborts.
  *
  * @example
  * ```ts
@@ -242,7 +242,7 @@ async function sizeOf(path: string): Promise<number> {
   } catch (error) {
     throw new ZstdError(`${path} cannot be read (${messageOf(error)}): name a file that can`);
   }
-  throw new ZstdError(`${path} is no file: name one, or use a stream`);
+  throw new ZstdError(`${path} is not a file: name one, or use a stream`);
 }
 
 /** Ends the threads when the signal is aborted: a job of theirs may take long at a high level. */

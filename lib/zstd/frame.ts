@@ -1,21 +1,21 @@
 /**
- * How zstd data is put together: frames of blocks. Enough of it to find where each ends, and to turn down what cannot
- * or must not be decompressed, before a decoder sees it: decoders take a stream that ends too early for a shorter one.
+ * The structure of zstd data: frames of blocks. Enough of it to find where each ends, and to reject what cannot or must not be
+ * decompressed, before a decoder sees it: decoders mistake a truncated stream for a shorter one.
  *
  * Source: RFC 8878, by its section numbers.
  */
 
 import { HotbootError } from "../base/error.ts";
 
-/** zstd data, or a file of it, that cannot be made or read; the message, of one line, says why. */
+/** zstd data, or a file of it, that cannot be made or read; the one-line message says why. */
 export class ZstdError extends HotbootError {
   /** The class's name, for logs. */
   override name = "ZstdError";
 }
 
-/** The largest window of a frame that is decompressed: what the `zstd` tool takes unless told, as does its library. */
+/** The largest window to decompress, which is the default of the `zstd` tool and library. */
 export const WINDOW_LIMIT = 2 ** 27;
-/** What a block decompresses to at the most (3.1.1.2.4). */
+/** The most that a block decompresses to (3.1.1.2.4). */
 export const BLOCK_LIMIT = 128 * 1024;
 /** The bytes of the longest frame header with its magic number (3.1.1.1). */
 export const LONGEST_HEADER = 18;
@@ -28,17 +28,17 @@ const FIRST_BYTES = [0x28, 0xb5, 0x2f, 0xfd];
 const FIRST_SKIPPABLE_BYTES = [0x50, 0x2a, 0x4d, 0x18]; // or the first one up to 0x5f
 const SKIPPABLE_HEADER = 8;
 
-/** What a frame begins with (3.1.1.1). */
+/** The start of a frame (3.1.1.1). */
 export interface FrameHeader {
-  /** The bytes of the header, the magic number among them. */
+  /** The bytes of the header, including the magic number. */
   length: number;
   /** How far back the decoder may have to look, in bytes. */
   windowSize: number;
-  /** How many bytes the frame decompresses to, where it says so. */
+  /** How many bytes the frame decompresses to, if stated. */
   contentSize?: number;
-  /** Whether a checksum of these follows the last block. */
+  /** Whether a checksum of the content follows the last block. */
   hasChecksum: boolean;
-  /** The bytes to skip after the header, of a frame that holds none of the data (3.1.2). */
+  /** The bytes to skip after the header of a frame without data (3.1.2). */
   skip?: number;
 }
 
@@ -46,9 +46,9 @@ export interface FrameHeader {
  * Reads a frame's header.
  *
  * @param bytes From the frame's first byte on.
- * @param isFirst Whether nothing was before it, for the error.
- * @returns `undefined` when there must be more bytes.
- * @throws {ZstdError} when it is no frame, or none that can be decompressed here.
+ * @param isFirst Whether it is the first frame, for the error.
+ * @returns `undefined` if more bytes are needed.
+ * @throws {ZstdError} if it is not a frame, or one that hotboot cannot decompress.
  */
 export function readHeader(bytes: Uint8Array, isFirst: boolean): FrameHeader | undefined {
   if (bytes.length === 0 && isFirst) throw new ZstdError("there is no zstd data: it is empty");
@@ -69,7 +69,7 @@ export function readHeader(bytes: Uint8Array, isFirst: boolean): FrameHeader | u
   const length = idAt + idLength + sizeLength;
   if (bytes.length < length) return undefined;
   if (bytes.subarray(idAt, idAt + idLength).some((byte) => byte !== 0)) {
-    throw new ZstdError("the zstd data needs a dictionary, and none is used here: compress it without one");
+    throw new ZstdError("the zstd data needs a dictionary, which hotboot does not support: compress it without one");
   }
   const contentSize = readSize(view, idAt + idLength, sizeLength);
   const windowSize = isSingleSegment ? contentSize! : readWindow(bytes[5]);
@@ -94,7 +94,9 @@ function readSize(view: DataView, at: number, length: number): number | undefine
   if (length === 2) return view.getUint16(at, true) + 256;
   if (length === 4) return view.getUint32(at, true);
   const size = Number(view.getBigUint64(at, true));
-  if (size > Number.MAX_SAFE_INTEGER) throw new ZstdError("the zstd data is damaged: a frame says an impossible size");
+  if (size > Number.MAX_SAFE_INTEGER) {
+    throw new ZstdError("the zstd data is damaged: a frame states an impossible size");
+  }
   return size;
 }
 
@@ -104,13 +106,13 @@ function readWindow(descriptor: number): number {
   return base + (base / 8) * (descriptor & 7);
 }
 
-/** What a block's header says. */
+/** A block's header. */
 export interface BlockHeader {
-  /** Whether the frame has no more after it. */
+  /** Whether it is the frame's last block. */
   isLast: boolean;
   /** The bytes that follow the header. */
   length: number;
-  /** How many bytes it becomes, which is not known of a compressed block. */
+  /** How many bytes it becomes; unknown for a compressed block. */
   contentSize?: number;
 }
 
@@ -119,7 +121,7 @@ export interface BlockHeader {
  *
  * @param bytes Its three bytes are here,
  * @param at from this place on.
- * @throws {ZstdError} when there can be no such block.
+ * @throws {ZstdError} if no such block can exist.
  */
 export function readBlock(bytes: Uint8Array, at: number): BlockHeader {
   const header = bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16);
@@ -133,29 +135,29 @@ export function readBlock(bytes: Uint8Array, at: number): BlockHeader {
   };
 }
 
-/** For data that ends before its last frame does. */
+/** The error for data that ends before its last frame. */
 export function truncated(): ZstdError {
   return new ZstdError("the zstd data is truncated: it ends in the middle of a frame; get all of it");
 }
 
-/** For what a decoder found. @param why Its own words. */
+/** The error for damage that a decoder found. @param why Its message. */
 export function damaged(why: string): ZstdError {
   return new ZstdError(`the zstd data is damaged (${why}): get it again`);
 }
 
-/** For what is more than the caller takes. */
+/** The error for more data than the caller accepts. */
 export function tooLarge(limit: number): ZstdError {
   return new ZstdError(
     `the zstd data becomes more than the ${limit} bytes that are expected: it is not what it should be`,
   );
 }
 
-/** For a frame whose content has another size than it said. */
+/** The error for a frame whose content has another size than stated. */
 export function wrongSize(): ZstdError {
   return damaged("a frame's content has another size than its header says");
 }
 
-/** Whether the bytes, as far as there are any, are those of a frame's magic number. */
+/** Whether the bytes, as far as there are any, match a frame's magic number. */
 function isBegin(bytes: Uint8Array, begin: number[]): boolean {
   const mask = begin === FIRST_SKIPPABLE_BYTES ? 0xf0 : 0xff;
   return begin.every((byte, at) => at >= bytes.length || (at === 0 ? bytes[0] & mask : bytes[at]) === byte);

@@ -1,14 +1,14 @@
-/** Bytes that are read in their order, looked at before they are taken. */
+/** Reads bytes in order, and lets the caller look at them before taking them. */
 
-/** Where they come from. */
+/** The source. */
 export interface Source {
-  /** Fills some of `into` and gives how much; `null` at the end. */
+  /** Fills part of `into` and returns how much; `null` at the end. */
   read(into: Uint8Array): Promise<number | null>;
 }
 
 const CAPACITY = 1024 * 1024;
 
-/** A window on a source, of a mebibyte at the most. */
+/** A window on a source, of at most a mebibyte. */
 export class Input {
   /** How many bytes have been taken. */
   taken = 0;
@@ -21,15 +21,15 @@ export class Input {
     this.#source = source;
   }
 
-  /** What can be looked at now. It is there until the next `need`. */
+  /** What can be looked at now. Valid until the next `need`. */
   get bytes(): Uint8Array {
     return this.#buffer.subarray(this.#start, this.#end);
   }
 
   /**
-   * Reads until so many bytes can be looked at.
+   * Reads until this many bytes can be looked at.
    *
-   * @returns Whether there are as many.
+   * @returns Whether there are that many.
    */
   async need(count: number): Promise<boolean> {
     if (this.#start + count > CAPACITY) {
@@ -51,7 +51,7 @@ export class Input {
     this.taken += count;
   }
 
-  /** Takes bytes that nobody looks at. @returns Whether there were as many. */
+  /** Takes bytes without looking at them. @returns Whether there were that many. */
   async skip(count: number): Promise<boolean> {
     for (let left = count; left > 0;) {
       if (!await this.need(1)) return false;

@@ -106,7 +106,7 @@ export class Jobs implements Disposable {
     this.#room(length, 0);
     this.#source.seekSync(offset, Deno.SeekMode.Start);
     if (this.#read(0, length) < length) {
-      throw new ZstdError("it changed while it was read: leave it as it is meanwhile");
+      throw new ZstdError("it changed while it was read: try again when it no longer changes");
     }
     const bytes = this.#input.subarray(0, length);
     if (!isZero(bytes)) return this.#engine.compress(bytes, level);

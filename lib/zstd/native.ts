@@ -1,14 +1,14 @@
-/** The runtime's own zstd, behind node:zlib, where Deno has it from some version on. It does one thing at a time. */
+/** The runtime's own zstd, in node:zlib of newer versions of Deno. It does one thing at a time. */
 
 import * as zlib from "node:zlib";
 import { compressBound, type Decoder, type Engine, free } from "./engine.ts";
 import { damaged, WINDOW_LIMIT } from "./frame.ts";
 import { messageOf } from "../base/error.ts";
 
-/** What the streaming decoder gives at once. */
+/** What the streaming decoder returns at once. */
 const OUTPUT = 512 * 1024;
 
-/** The native engine, or `undefined` where the runtime has none. */
+/** The native engine, or `undefined` if the runtime has none. */
 export function openNative(): Engine | undefined {
   if (typeof zlib.zstdCompressSync !== "function" || typeof zlib.createZstdDecompress !== "function") return undefined;
   return new NativeEngine();

@@ -1,4 +1,4 @@
-/** Loading an engine: the runtime's own zstd, or a WebAssembly one where there is none. */
+/** Loads an engine: the runtime's own zstd, or a WebAssembly one if there is none. */
 
 import { type Engine, LEVEL, type ZstdEngineName } from "./engine.ts";
 import { readHeader, ZstdError } from "./frame.ts";
@@ -6,8 +6,8 @@ import { readHeader, ZstdError } from "./frame.ts";
 /**
  * Loads an engine; until then nothing of it is.
  *
- * @param name Native where the runtime has it, unless told.
- * @throws {ZstdError} when the native one is wanted and the runtime has none.
+ * @param name By default native if the runtime has it.
+ * @throws {ZstdError} if the native one is wanted and the runtime has none.
  */
 export async function openEngine(name?: ZstdEngineName): Promise<Engine> {
   if (name !== "wasm") {
@@ -15,14 +15,14 @@ export async function openEngine(name?: ZstdEngineName): Promise<Engine> {
     const native = openNative();
     if (native && describesFrames(native)) return native;
     if (name === "native") {
-      throw new ZstdError("this runtime has no zstd of its own: use the engine 'wasm', or update it");
+      throw new ZstdError("this Deno has no zstd of its own: use the engine 'wasm', or update Deno");
     }
   }
   const { openWasm } = await import("./wasm.ts");
   return await openWasm();
 }
 
-/** Older runtimes may ignore what they do not know, and then leave out the size or the checksum. */
+/** Older runtimes may ignore unknown options, and then leave out the size or the checksum. */
 function describesFrames(engine: Engine): boolean {
   try {
     const header = readHeader(engine.compress(new Uint8Array(1), LEVEL), true);

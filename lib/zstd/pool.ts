@@ -1,4 +1,4 @@
-/** Several threads for jobs, or none: then this one does them. */
+/** Runs jobs in several threads, or in this one if there are none. */
 
 import { ZSTD_WORKER } from "../base/bundle.ts";
 import type { Extent, Job, Setup } from "./jobs.ts";
@@ -80,7 +80,7 @@ export class Pool implements Disposable {
     this.#lanes = lanes;
   }
 
-  /** Starts as many as there are cores, up to a limit, but not more than there are jobs; and none for one job. */
+  /** Starts as many as there are cores, up to a limit, but not more than there are jobs; and none for a single job. */
   static async open(setup: Setup, jobs: number): Promise<Pool> {
     const count = Math.max(1, Math.min(threads(), jobs));
     const pool = new Pool(Array.from({ length: count }, () => new Lane(count > 1 ? startWorker() : undefined)));
@@ -98,7 +98,7 @@ export class Pool implements Disposable {
     return this.#lanes.length;
   }
 
-  /** Has the job done by the thread that has the least to do. */
+  /** Gives the job to the thread that has the least to do. */
   run(job: Job, onExtent?: (extent: Extent) => void): Promise<Uint8Array<ArrayBuffer> | undefined> {
     const lane = this.#lanes.reduce((best, lane) => lane.asked.length < best.asked.length ? lane : best);
     return lane.ask(job, onExtent);

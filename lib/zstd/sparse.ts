@@ -1,9 +1,9 @@
-/** Writing without the zeros: what is not written of a new file is a hole, which takes no room on the disk. */
+/** Writes files without their zeros: whatever is not written of a new file is a hole, which takes no space on disk. */
 
 import { messageOf } from "../base/error.ts";
 import { ZstdError } from "./frame.ts";
 
-/** What is looked at as a whole: a page of memory, and a block of most file systems. */
+/** The unit of comparison: a page of memory, and a block of most file systems. */
 const PAGE = 4096;
 const WORD = 4;
 
@@ -30,7 +30,7 @@ function areZero(words: Uint32Array, from: number, to: number): boolean {
   return true;
 }
 
-/** The stretches of it that are to be written: those between the file's pages of zeros. */
+/** The ranges to write: those between the file's pages of zeros. */
 export function* stretches(bytes: Uint8Array, offset: number): Generator<{ start: number; end: number }> {
   let start = -1;
   for (let at = 0; at < bytes.length;) {
@@ -47,10 +47,10 @@ export function* stretches(bytes: Uint8Array, offset: number): Generator<{ start
 }
 
 /**
- * Writes the bytes to their place in a file that has nothing there yet.
+ * Writes the bytes to their place in a file that is still empty there.
  *
- * @returns Whether they were all zeros, so that there was nothing to do.
- * @throws {ZstdError} when it cannot be written.
+ * @returns Whether they were all zeros, so that nothing was written.
+ * @throws {ZstdError} if they cannot be written.
  */
 export function writeSparse(file: Deno.FsFile, bytes: Uint8Array, offset: number): boolean {
   let isEmpty = true;
@@ -66,7 +66,9 @@ export function writeSparse(file: Deno.FsFile, bytes: Uint8Array, offset: number
   return isEmpty;
 }
 
-/** For a disk that is full, and the like. */
+/** The error for a full disk, and the like. */
 export function cannotWrite(error: unknown): ZstdError {
-  return new ZstdError(`what it becomes cannot be written (${messageOf(error)}): make room, or use another disk`);
+  return new ZstdError(
+    `the decompressed file cannot be written (${messageOf(error)}): free some space, or use another disk`,
+  );
 }

@@ -1,5 +1,5 @@
 /**
- * Streams of zstd data.
+ * Compresses and decompresses streams with zstd.
  *
  * @module
  */
@@ -13,29 +13,29 @@ import { FRAME } from "./jobs.ts";
 
 /** How to compress a stream. */
 export interface ZstdCompressStreamOptions {
-  /** From 1, the fastest, to 22; 1 unless told. */
+  /** From 1, the fastest, to 22; 1 by default. */
   level?: number;
-  /** Which code does it; the runtime's own where there is one, unless told, and else WebAssembly. */
+  /** Which code does it; by default the runtime's own if it has one, else WebAssembly. */
   engine?: ZstdEngineName;
 }
 
 /** How to decompress a stream. */
 export interface ZstdDecompressStreamOptions {
-  /** How many bytes it may become; any number unless told. */
+  /** The limit for the decompressed size, in bytes; none by default. */
   maxBytes?: number;
-  /** Which code does it; the runtime's own where there is one, unless told, and else WebAssembly. */
+  /** Which code does it; by default the runtime's own if it has one, else WebAssembly. */
   engine?: ZstdEngineName;
 }
 
 /**
- * Compresses a stream into frames of 4 MiB (RFC 8878, 3.1), each with its content's size and a checksum. It holds the
- * bytes of one frame, on one core: `compressFile` uses several.
+ * Compresses a stream into frames of 4 MiB (RFC 8878, 3.1), each with its content's size and a checksum. Buffers one
+ * frame and uses one core: `compressFile` uses several.
  *
  * Needs no permissions.
  *
  * @param options The level.
- * @returns What to pipe through.
- * @throws {ZstdError} when there is no such level.
+ * @returns The transform stream.
+ * @throws {ZstdError} if there is no such level.
  *
  * @example
  * ```ts
@@ -75,16 +75,16 @@ export function zstdCompressStream(options: ZstdCompressStreamOptions = {}): Tra
 }
 
 /**
- * Decompresses a stream of frames of any length (RFC 8878), made by anything. It holds a mebibyte or two, and the
+ * Decompresses a stream of frames of any length (RFC 8878), from any program. Buffers a mebibyte or two, and the
  * frames' window, which may be 128 MiB.
  *
  * Needs no permissions.
  *
- * @param options How many bytes it may become.
- * @returns What to pipe through.
- * @throws {ZstdError} (through the readable side) when the data is damaged, truncated, followed by something else, needs a
- * window of more than 128 MiB or a dictionary, or becomes more than `maxBytes`; all that came before is what it should be,
- * as far as each frame has a checksum that has been reached.
+ * @param options The limit for the decompressed size.
+ * @returns The transform stream.
+ * @throws {ZstdError} (through the readable side) if the data is damaged, truncated, followed by something else, needs a
+ * window of more than 128 MiB or a dictionary, or becomes more than `maxBytes`; everything before that is right, as far as
+ * a frame's checksum has been reached.
  *
  * @example
  * ```ts

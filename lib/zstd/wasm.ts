@@ -1,9 +1,9 @@
 /**
- * zstd in WebAssembly, for runtimes without one of their own. The package has the module within its JavaScript, so
+ * zstd in WebAssembly, for runtimes without their own. The package has the module within its JavaScript, so
  * nothing is fetched.
  *
- * It is used below its own surface, which is why its version is fixed: that surface copies each result by spreading
- * it into an array, and gives no error for damaged streams.
+ * hotboot uses the package's internals, which is why its version is fixed: its public functions copy each result by spreading
+ * it into an array, and report no error for damaged streams.
  */
 
 import { Zstd } from "@hpcc-js/wasm-zstd";
@@ -20,7 +20,7 @@ interface Binding {
   getErrorName(result: number): string;
 }
 
-/** A frame that is decompressed part by part. */
+/** Decompresses a frame part by part. */
 interface Streams {
   decompressChunk(into: number, room: number, from: number, length: number): number;
   delete(): void;
@@ -40,7 +40,7 @@ export async function openWasm(): Promise<Engine> {
 const CHECKSUM_FLAG = 0x04;
 const DESCRIPTOR_AT = 4;
 
-/** Some of the module's memory, which is got anew only to become larger. */
+/** A piece of the module's memory, reallocated only to grow. */
 class Room {
   #module: Internals["_mainModule"]["_module"];
   #size = 0;
@@ -50,7 +50,7 @@ class Room {
     this.#module = module;
   }
 
-  /** Makes it this large at least; what was in it is lost. */
+  /** Grows it to at least this size; its content is lost. */
   ensure(size: number): void {
     if (size <= this.#size) return;
     this.close();
@@ -110,7 +110,7 @@ class WasmEngine implements Engine {
     const streams = new this.#binding();
     const checksum = new ContentChecksum();
     let isBegun = false;
-    /** Has the decoder take some of the part, and put what that becomes behind what there is. */
+    /** Makes the decoder take some of the part, and appends the result. */
     const step = (at: number, length: number, produced: number, room: number): number => {
       const more = streams.decompressChunk(this.#into.at + produced, room - produced, this.#from.at + at, length);
       this.#check(more);
@@ -140,7 +140,7 @@ class WasmEngine implements Engine {
       if (header.hasChecksum) checksum.add(content);
       if (at < part.length) {
         const expected = new DataView(part.buffer, part.byteOffset + at, CHECKSUM).getUint32(0, true);
-        if (checksum.value() !== expected) throw damaged("the checksum is another");
+        if (checksum.value() !== expected) throw damaged("the checksum differs");
       }
       return content;
     };

@@ -1,22 +1,22 @@
-/** A thread that does jobs: what is said to it and what it answers. */
+/** A thread that does jobs: the messages to and from it. */
 
 import { messageOf } from "../base/error.ts";
 import { ZstdError } from "./frame.ts";
 import { type Extent, type Job, Jobs, type Setup } from "./jobs.ts";
 
-/** The name of such threads, by which this module knows that it is one. */
+/** The name of these threads, which tells this module that it runs in one. */
 export const WORKER_NAME = "hotboot-zstd";
 
-/** What it is told: at first what it works on, then one job after the other. */
+/** Its input: first what to work on, then one job after the other. */
 export type Request = Setup | Job;
 
-/** What it says: one `done` or `failed` for each request, before which there may be an `extent`. */
+/** Its output: one `done` or `failed` for each request, possibly after an `extent`. */
 export type Reply =
   | { kind: "extent"; extent: Extent }
   | { kind: "done"; bytes?: Uint8Array<ArrayBuffer> }
   | { kind: "failed"; message: string; isOurs: boolean };
 
-/** Does what is requested; `reply` gets all answers. */
+/** Handles a request; `reply` gets all answers. */
 export class Responder {
   #jobs?: Jobs;
   #reply: (reply: Reply) => void;

@@ -1,13 +1,13 @@
-/** Writing in other threads, while this one goes on. */
+/** Writes in other threads while this one continues. */
 
 import type { Pool } from "./pool.ts";
 import { isZero } from "./sparse.ts";
 
-/** What is written at once, and how many of these there are. */
+/** The size of one write, and how many of these may be pending. */
 const BUFFER = 1024 * 1024;
 const BUFFERS = 4;
 
-/** Takes bytes in their order and has them written, from one place of the file on. */
+/** Takes bytes in order and lets others write them, from one place of the file on. */
 export class Writer {
   /** Where the next byte goes. */
   at: number;
@@ -23,7 +23,7 @@ export class Writer {
     this.at = at;
   }
 
-  /** Takes a piece, which is copied. It may wait for others to be written. */
+  /** Takes a piece, and copies it. May wait for earlier writes. */
   async add(piece: Uint8Array): Promise<void> {
     if (isZero(piece)) {
       await this.#flush();
@@ -40,7 +40,7 @@ export class Writer {
     }
   }
 
-  /** Waits until all is written. */
+  /** Waits until everything is written. */
   async end(): Promise<void> {
     await this.#flush();
     await Promise.all(this.#pending);

@@ -17,7 +17,7 @@ async function startedFrom(guest: GuestHome): Promise<string | undefined> {
   assertCode(run, 0);
   const told = warnings(run.stderr);
   assertEquals(told.length, ARCH === arch ? 0 : 1, run.stderr);
-  if (ARCH !== arch) assertMatch(told[0], /arm64 .* emulated, since this host is amd64/);
+  if (ARCH !== arch) assertMatch(told[0], /arm64 .* emulated, because this host is amd64/);
   assertEquals(Object.keys(await guest.health()), ["uptime", "time"]);
   return JSON.parse(run.stdout).origin;
 }

@@ -72,7 +72,7 @@ Deno.test("cloud-init: provisioning that fails shows the last lines and leaves n
   assert(!run.stderr.includes("never"));
   assertMatch(
     run.stderr.split("\n").at(-2)!,
-    /^hotboot: cloud-init has not made the image of 'other': cloud-init: .*scripts.user.*; all it printed is in \S+\/serial.log and \S+\/progress.log$/,
+    /^hotboot: cloud-init did not make the image of 'other': cloud-init: .*scripts.user.*; its full output is in \S+\/serial.log and \S+\/progress.log$/,
   );
   await assertNothingBuilt(home);
   const log = `${home.home}/instances/build-other-${ARCH}/progress.log`;
@@ -88,12 +88,12 @@ const micro = async (directory: string, more: Partial<CloudInit>): Promise<Parti
 
 Deno.test("cloud-init: limits, and a request that makes no sense", async (t) => {
   const cases: [string, Partial<CloudInit>, RegExp, string[]?][] = [
-    ["too long", { timeout: 2 }, /image of 'other': it was not done within 2 s; all it printed is in/],
-    ["silence", { silence: 2 }, /image of 'other': it has shown no sign of life for 2 s; all it printed is in/],
+    ["too long", { timeout: 2 }, /image of 'other': it was not done within 2 s; its full output is in/],
+    ["silence", { silence: 2 }, /image of 'other': it showed no sign of life for 2 s; its full output is in/],
     [
       "too small",
       { disk: 32 },
-      /cloudInit\.disk of 'other' is 32 MiB, and its base image has 64: say at least that/,
+      /cloudInit\.disk of 'other' is 32 MiB, and its base image has 64: set it to at least that/,
       [],
     ],
   ];

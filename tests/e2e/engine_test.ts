@@ -88,7 +88,7 @@ testUnless(
     assertCode(run, 0);
     assertMatch(
       run.stderr,
-      /^hotboot: warning: mapped-ram needs QEMU 9\.0, and this is [\d.]+: the engine is instant instead\n$/,
+      /^hotboot: warning: mapped-ram needs QEMU 9\.0, and this is [\d.]+: using engine instant instead\n$/,
     );
   },
 );

@@ -62,7 +62,7 @@ Deno.test("logs: the guest's console, its end, and what it goes on to say", asyn
   await using micro = await GuestHome.make();
   const none = await micro.run("logs");
   assertCode(none, 1);
-  assertMatch(none.stderr, /has not been started yet/);
+  assertMatch(none.stderr, /has never been started/);
   await micro.start("--cold");
   assertMatch(await micro.succeed("logs"), /micro is up/);
   await micro.exec("sh", "-c", "printf 'one\\ntwo\\nthree\\n' >/dev/console");

@@ -39,9 +39,13 @@ Deno.test("a snapshot that is not what was captured is named, and never resumed"
     const path = `${directory}/${name}`;
     await refuses(`${name} truncated`, () => Deno.truncate(path, 8192), new RegExp(`'${name}' has 8192 bytes`));
     await refuses(`${name} emptied`, () => Deno.truncate(path, 0), new RegExp(`'${name}' has 0 bytes`));
-    await refuses(`${name} damaged`, () => damage(name), new RegExp(`'${name}' has other content`));
+    await refuses(`${name} damaged`, () => damage(name), new RegExp(`'${name}' differs from what was captured`));
     const exchange = () => Deno.copyFile(`${other}/${name}`, path);
-    await refuses(`${name} of another snapshot`, exchange, new RegExp(`'${name}' has (other content|\\d+ bytes)`));
+    await refuses(
+      `${name} of another snapshot`,
+      exchange,
+      new RegExp(`'${name}' (differs from what was captured|has \\d+ bytes)`),
+    );
     await refuses(`${name} missing`, () => Deno.remove(path), new RegExp(`'${name}' is missing`));
   }
   await refuses("manifest missing", () => Deno.remove(`${directory}/manifest.json`), /manifest\.json is missing/);
@@ -118,7 +122,7 @@ Deno.test("bad input gets one line that says what, why and what to do", async (t
     1,
     /no profile at \.\/nope\.json/,
   );
-  await refuses("bad instance", () => micro.run("start", ["--instance", "../x"]), 1, /no name for an instance/);
+  await refuses("bad instance", () => micro.run("start", ["--instance", "../x"]), 1, /not a valid instance name/);
   await refuses(
     "unknown option",
     () => micro.run("start", ["--fast"]),
@@ -153,7 +157,11 @@ Deno.test("bad input gets one line that says what, why and what to do", async (t
     bytes[bytes.length - 1] ^= 1;
     await Deno.remove(kernel);
     await Deno.writeFile(kernel, bytes);
-    assertRefused(await micro.run("start"), 1, /image of 'micro' is damaged: its kernel has other content.*--force/);
+    assertRefused(
+      await micro.run("start"),
+      1,
+      /image of 'micro' is damaged: its kernel differs from what was put there.*--force/,
+    );
     await Deno.truncate(kernel, 100);
     assertRefused(await micro.run("start"), 1, /its kernel has 100 bytes instead of/);
     await Deno.remove(kernel);
@@ -226,7 +234,7 @@ Deno.test("an end of QEMU that hotboot has not caused leaves the user's disk, wh
       assertEquals((await micro.status()).state, "crashed");
       assertMatch((await micro.run("stop")).stderr, /does not run; it is crashed/);
       const run = await micro.run("start", ["--json"]);
-      assertMatch(run.stderr, /has ended by itself: its disk is booted, as after a power cut/);
+      assertMatch(run.stderr, /ended by itself: booting its disk, as after a power cut/);
       assertEquals(JSON.parse(run.stdout).origin, "cold boot");
       assertMatch(await micro.exec("cat", "/data/seen"), new RegExp(`${name}\n$`));
     });
@@ -252,7 +260,7 @@ Deno.test("a QEMU that hangs is said by all, and ended by reset alone", async ()
     assertCode(stop, 1);
     assertMatch(stop.stderr, /does not answer: .*'hotboot reset'/);
     assertEquals(await micro.qemuProcesses(), [pid!]);
-    assertMatch((await micro.run("reset")).stderr, /did not answer, and was killed/);
+    assertMatch((await micro.run("reset")).stderr, /did not answer and was killed/);
     assertEquals(await micro.qemuProcesses(), []);
   } finally {
     try {

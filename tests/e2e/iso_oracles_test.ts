@@ -225,7 +225,7 @@ Deno.test("iso extract: never outside the directory, and never over what is ther
     assertEquals((await Deno.stat(`${out}/dir/file`)).mode! & 0o7777, 0o755);
     const again = await hotboot(["iso", "extract", image, out]);
     assertCode(again, 1);
-    assertMatch(again.stderr, /"dir\/file": there is something of this name already/);
+    assertMatch(again.stderr, /"dir\/file": already exists/);
 
     // A link that was there before, where the image has a directory.
     await Deno.mkdir(`${directory}/trap`);
@@ -246,12 +246,12 @@ Deno.test("iso: usage and faults are one line each", async () => {
       [["iso", "make"], 2, /^hotboot: there is no command 'iso make'/],
       [["iso", "create", "/etc/hostname"], 2, /^hotboot: iso create needs -o IMAGE/],
       [["iso", "create", "-o", "/tmp/x.iso"], 2, /^hotboot: iso create needs a PATH/],
-      [["iso", "create", "-o", "/tmp/x.iso", "/no/such"], 1, /^hotboot: there is nothing at \/no\/such\n$/],
+      [["iso", "create", "-o", "/tmp/x.iso", "/no/such"], 1, /^hotboot: \/no\/such does not exist\n$/],
       [["iso", "create", "-o", "/tmp/x.iso", "--date", "soon", "/etc"], 2, /--date takes an ISO 8601 date/],
       [["iso", "create", "-o", "/tmp/x.iso", "--profile", "demo", "/etc"], 2, /has no option --profile/],
-      [["iso", "ls", "/no/such.iso"], 1, /^hotboot: there is no image at \/no\/such\.iso\n$/],
+      [["iso", "ls", "/no/such.iso"], 1, /^hotboot: \/no\/such\.iso does not exist\n$/],
       [["iso", "ls", "/etc"], 1, /^hotboot: \/etc is a directory, not an image\n$/],
-      [["iso", "ls", "/etc/hostname"], 1, /^hotboot: this is no ISO 9660 image/],
+      [["iso", "ls", "/etc/hostname"], 1, /^hotboot: not an ISO 9660 image/],
       [["iso", "ls", "--view", "udf", "/etc/hostname"], 2, /--view takes/],
       [["iso", "extract", "x"], 2, /takes an IMAGE and a DIR/],
     ] as const

@@ -126,7 +126,7 @@ Deno.test("a project's hotboot.json, with variables, a home of its own and a sec
         assertEquals([wrong.code, wrong.stdout], [1, ""]);
         assertMatch(
           wrong.stderr,
-          /^hotboot: profile \S+\/hotboot\.json: EMULATOR_TEST_PORT is 'http', which is no port: use [^\n]*\n$/,
+          /^hotboot: profile \S+\/hotboot\.json: EMULATOR_TEST_PORT is 'http', which is not a port: use [^\n]*\n$/,
         );
         using listener = Deno.listen({ hostname: "127.0.0.1", port: freePort() });
         const taken = await run(["start"], { EMULATOR_TEST_PORT: String(listener.addr.port) });

@@ -67,7 +67,7 @@ Deno.test("pull: limits, refusals and faults of the API", async (t) => {
     github.release("empty", [{ name: "readme", bytes: new Uint8Array(1) }]);
     await pull.expectRefusal(
       pull.pull("--tag", "empty"),
-      /release 'empty' of acme\/emulator has no emulator-.*: there is readme/,
+      /release 'empty' of acme\/emulator has no emulator-.*, only readme/,
     );
   });
 });

@@ -50,7 +50,7 @@ Deno.test("pull: a release's image, told when it is there already, and pulled ag
     pull.env.HOTBOOT_DOWNLOAD_HOSTS = "example.com";
     const run = await pull.pull();
     assertCode(run, 1);
-    assertMatch(run.stderr, new RegExp(`\nhotboot: ${host} is no host that hotboot may talk to[^\n]*\n$`));
+    assertMatch(run.stderr, new RegExp(`\nhotboot: ${host} is not a host that hotboot may connect to[^\n]*\n$`));
     assertEquals(github.storage.seen.length, 0);
     pull.env.HOTBOOT_DOWNLOAD_HOSTS = host;
   });
@@ -120,7 +120,7 @@ Deno.test("pull: what a pull request's or a run's workflow has left, unpacked", 
   github.run(102, await archive(forked), { created: "2026-05-03T00:00:00Z", repository: "stranger/emulator" });
 
   await t.step("without a token it is said what to set", async () => {
-    await pull.expectRefusal(pull.pull("--pr", "12"), /only to those with a token: set GITHUB_TOKEN/);
+    await pull.expectRefusal(pull.pull("--pr", "12"), /only with a token: set GITHUB_TOKEN/);
   });
   pull.env.GITHUB_TOKEN = TOKEN;
   await t.step("a pull request's latest successful run, not that of a stranger's branch of the same name", async () => {
@@ -167,11 +167,11 @@ Deno.test("pull: what a pull request's or a run's workflow has left, unpacked", 
     github.run(104, []);
     await pull.expectRefusal(pull.pull("--run", "104"), /run 104 of acme\/emulator has no artifact/);
     github.run(105, [{ name: artifact, bytes: await zip({ "else.txt": new Uint8Array(3) }) }]);
-    await pull.expectRefusal(quietly(pull, "105"), /holds no emulator-/);
+    await pull.expectRefusal(quietly(pull, "105"), /contains no emulator-/);
     github.run(106, [{ name: artifact, bytes: disk(MIB, 1) }]);
-    await pull.expectRefusal(quietly(pull, "106"), /is no sound zip archive/);
+    await pull.expectRefusal(quietly(pull, "106"), /is not a valid zip archive/);
     github.run(107, [{ name: artifact, bytes: await zip({ [`a/${name}`]: old, [`b/${name}`]: latest }) }]);
-    await pull.expectRefusal(quietly(pull, "107"), /holds several files called emulator-/);
+    await pull.expectRefusal(quietly(pull, "107"), /contains several files called emulator-/);
     assertEquals(await pull.image(), old); // which is still there
   });
   await t.step(
@@ -185,7 +185,7 @@ Deno.test("pull: what a pull request's or a run's workflow has left, unpacked", 
         return undefined;
       };
       github.run(110, [{ name: artifact, bytes }], { size: 3 * MIB });
-      await pull.expectRefusal(quietly(pull, "110"), /is no sound zip archive/);
+      await pull.expectRefusal(quietly(pull, "110"), /is not a valid zip archive/);
       github.intercept = undefined;
       assertCode(await pull.pull("--run", "110"), 0);
       assertEquals(await pull.image(), latest);
@@ -202,8 +202,8 @@ Deno.test("pull: a disk that is none, or that names the user's files, is not put
   far.set([0, 0, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 11], 8);
   external[79] = 4;
   const cases: [Uint8Array, RegExp][] = [
-    [new Uint8Array(MIB), /is no qcow2 disk [^\n]*: pull another image/],
-    ...[backed, far, external].map((bytes): [Uint8Array, RegExp] => [bytes, /refers to files beside it/]),
+    [new Uint8Array(MIB), /is not a qcow2 disk [^\n]*: pull another image/],
+    ...[backed, far, external].map((bytes): [Uint8Array, RegExp] => [bytes, /refers to other files/]),
   ];
   for (const [bytes, why] of cases) {
     pull.github.release("emulator-dev-latest", [{ name, bytes }]);

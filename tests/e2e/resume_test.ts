@@ -23,7 +23,7 @@ Deno.test("a file written after boot and before capture is on the resumed disk, 
     // On disk, and out of memory.
     // Meanwhile others are told how it is, and do not wait for the monitor.
     assertEquals((await micro.status()).state, "starting");
-    assertMatch((await micro.run("exec", ["--", "true"])).stderr, /is still being started/);
+    assertMatch((await micro.run("exec", ["--", "true"])).stderr, /is still starting/);
     await agent.exec({ path: "/bin/sh", args: ["-c", "sync; echo 3 >/proc/sys/vm/drop_caches; echo yes >/www/ready"] });
   }
   assertEquals((await capture.status).code, 0, (await output).join());

@@ -155,7 +155,7 @@ Deno.test("hooks run around the capture, and a guest that cannot freeze says wha
     const run = await micro.run("start", ["--quiet"]);
     assertCode(run, 0);
     assertMatch(run.stderr, /warning: web\.service could not be frozen for the capture \(the guest has no systemd\): /);
-    assertMatch(run.stderr, /warning: the guest has no perl that could reseed its kernel: /);
+    assertMatch(run.stderr, /warning: the guest has no perl to reseed its kernel: /);
     assertEquals(await micro.exec("cat", "/data/order"), "before\nit's\nafter\nrotation\n");
     await micro.succeed("stop", ["--discard"]);
   });
@@ -180,7 +180,7 @@ Deno.test("hooks run around the capture, and a guest that cannot freeze says wha
     await Deno.writeTextFile(other, JSON.stringify(profile));
     const captured = await micro.run("capture", ["--quiet", "--profile", other]);
     assertCode(captured, 1);
-    assertMatch(captured.stderr, /hook before the capture, 'sh -c [^']*', failed \(4\): no room/);
+    assertMatch(captured.stderr, /hook 'sh -c [^']*' failed before the capture \(exit code 4\): no room/);
     assertNotEquals(await micro.snapshot(), "");
     assertEquals(await micro.qemuProcesses(), []);
   });

@@ -56,7 +56,7 @@ Deno.test("run: a command has an emulator that is up, and what was started goes 
     assertEquals(none, { code: 127, stdout: "", stderr: "hotboot: there is no program 'no-such-program'\n" });
     const other = await micro.run("run", ["--", micro.profile]);
     assertEquals([other.code, other.stdout], [126, ""]);
-    assertMatch(other.stderr, /^hotboot: .*micro\.json is no program that can be run: chmod \+x makes it one\n$/);
+    assertMatch(other.stderr, /^hotboot: .*micro\.json is not executable: type chmod \+x \S+\n$/);
     assertCode(await micro.run("run"), 2);
     assertEquals([await stateOf(micro), await micro.qemuProcesses()], ["stopped", []]);
   });
@@ -174,9 +174,9 @@ Deno.test("--config-file: a project is made of it, and its keys are told", async
 
   await t.step("what makes no sense is told before anything is started", async () => {
     for (
-      const [path, why] of [["nowhere.ts", /^hotboot: there is no config file at nowhere\.ts\n$/], [
+      const [path, why] of [["nowhere.ts", /^hotboot: the config file nowhere\.ts does not exist\n$/], [
         micro.directory,
-        /is no file\n$/,
+        /is not a file: name a config file\n$/,
       ]] as const
     ) {
       for (const [verb, ...more] of [["start"], ["run", "--", "true"]]) {
@@ -190,7 +190,7 @@ Deno.test("--config-file: a project is made of it, and its keys are told", async
     await Deno.writeTextFile(plain, JSON.stringify(profile));
     const run = await micro.run("start", ["--config-file", file, "--profile", plain]);
     assertCode(run, 1);
-    assertMatch(run.stderr, /^hotboot: profile 'micro' makes no projects of config files: it has no 'project'\n$/);
+    assertMatch(run.stderr, /^hotboot: profile 'micro' cannot use a config file: it has no 'project'\n$/);
     assertEquals(await micro.qemuProcesses(), []);
   });
 
@@ -222,7 +222,7 @@ Deno.test("--config-file: a project is made of it, and its keys are told", async
     assertEquals([start.code, start.stdout], [1, ""]);
     assertMatch(
       start.stderr,
-      /^hotboot: no project was made of [^\n]*: 'web' answered 403: the key is wrong:; <TOKEN>\n$/,
+      /^hotboot: could not make a project from [^\n]*: 'web' answered 403: the key is wrong:; <TOKEN>\n$/,
     );
     const run = await micro.run("run", ["--quiet", "--config-file", file, "--", "echo", "run"]);
     assertEquals([run.code, run.stdout, run.stderr], [1, "", start.stderr]);
@@ -232,7 +232,10 @@ Deno.test("--config-file: a project is made of it, and its keys are told", async
       `printf '#!/bin/sh\\nprintf "\\\\r\\\\n{}"\\n' >/www/cgi-bin/project`,
     );
     const empty = await micro.run("start", ["--quiet", "--config-file", file]);
-    assertMatch(empty.stderr, /^hotboot: no project was made of [^\n]*: what 'web' answered lacks 'project_id'\n$/);
+    assertMatch(
+      empty.stderr,
+      /^hotboot: could not make a project from [^\n]*: the answer of 'web' lacks 'project_id'\n$/,
+    );
     assertEquals(await stateOf(micro), "running");
     await micro.succeed("stop", ["--discard"]);
   });

@@ -213,9 +213,9 @@ testUnless(LACK, "sockets in a short directory are a second user's neither", asy
       for (const verb of ["start", "status", "exec", "stop"]) {
         const run = await micro.run(verb, verb === "exec" ? ["--", "true"] : ["--quiet"]);
         assertCode(run, 1);
-        assertMatch(run.stderr, new RegExp(`^hotboot: ${short}, for sockets, was made by somebody else: [^\n]+\n$`));
+        assertMatch(run.stderr, new RegExp(`^hotboot: ${short}, for sockets, was made by another user: [^\n]+\n$`));
       }
-      await assertRejects(() => new Home(micro.home).shortDirectory(short), HotbootError, "somebody else");
+      await assertRejects(() => new Home(micro.home).shortDirectory(short), HotbootError, "another user");
       assertEquals(await micro.qemuProcesses(), []);
     };
 

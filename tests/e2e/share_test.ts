@@ -103,7 +103,7 @@ Deno.test("share: what stands in the way is told, and the guest keeps it", async
       assertCode(stop, 1);
       assertMatch(
         stop.stderr,
-        /^hotboot: not suspended, and the guest runs on: the guest uses the host's files: [^\n]*\/host[^\n]*busy; [^\n]*\n$/,
+        /^hotboot: not suspended, the guest still runs: the guest uses the host's files: [^\n]*\/host[^\n]*busy; [^\n]*\n$/,
       );
       assertEquals(await read(micro), "of the host\n");
       await micro.exec("killall", "sleep");
@@ -119,7 +119,7 @@ Deno.test("share: what stands in the way is told, and the guest keeps it", async
       assertCode(stop, 1);
       assertMatch(
         stop.stderr,
-        /: the guest uses the host's files: 'sleep' \(process \d+\) has them at \/host in a container; /,
+        /: the guest uses the host's files: 'sleep' \(process \d+\) has mounted them at \/host in a container; /,
       );
       assertEquals(await read(micro), "of the host\n");
       await micro.exec("killall", "sleep");
@@ -179,7 +179,7 @@ Deno.test("share: a guest that cannot mount it is not up", async (t) => {
       assertEquals(JSON.parse(run.stdout).origin, "continue");
       assertMatch(
         run.stderr,
-        /warning: the guest has not got the host's files \([^\n]*\(exit code 3\): no room for it\): 'hotboot stop' [^\n]*\n$/,
+        /warning: the guest does not have the host's files \([^\n]*\(exit code 3\): no room for it\): 'hotboot stop' [^\n]*\n$/,
       );
     });
 

@@ -32,8 +32,8 @@ Deno.test("a snapshot that was exported resumes in another home, with what was i
     assertEquals((await namesIn(micro.directory)).filter((name) => name.endsWith(".tmp")), []);
   });
   await t.step("what is in the way is not replaced", async () => {
-    assertRefused(await micro.run("snapshot export", [micro.directory]), /is no file, and is not replaced/);
-    assertRefused(await micro.run("snapshot export", ["/dev/null"]), /is no file, and is not replaced/);
+    assertRefused(await micro.run("snapshot export", [micro.directory]), /is not a file, so it is not replaced/);
+    assertRefused(await micro.run("snapshot export", ["/dev/null"]), /is not a file, so it is not replaced/);
     assertRefused(await micro.run("snapshot export", [`${file}/x`]), /cannot be written/);
     assertRefused(await micro.run("snapshot export"), /snapshot export takes \[ID\] FILE/, 2);
   });
@@ -88,7 +88,7 @@ Deno.test("a snapshot that was exported resumes in another home, with what was i
     const run = await other.run("snapshot import", [file]);
     assertRefused(
       run,
-      /is not imported: .*cannot be resumed here: the memory was 256 MiB and is 320 MiB; --force keeps/,
+      /was not imported: .*cannot be resumed here: the memory was 256 MiB and is 320 MiB; --force keeps/,
     );
     assertEquals(await namesIn(root), []);
     const forced = await other.run("snapshot import", ["--force", file]);
@@ -102,7 +102,7 @@ Deno.test("a snapshot that was exported resumes in another home, with what was i
     const noImage = await other.run("snapshot import", [file]);
     assertRefused(
       noImage,
-      /the image that it uses is not here \('micro' for \w+, SHA-256 [0-9a-f]{64}\): 'hotboot build'/,
+      /its image is not here \('micro' for \w+, SHA-256 [0-9a-f]{64}\): 'hotboot build'/,
     );
     assertEquals(await namesIn(`${root}/micro-${ARCH}`), []);
   });
@@ -115,14 +115,14 @@ Deno.test("a snapshot that was exported resumes in another home, with what was i
       assertRefused(await other.run("snapshot import", [bad]), why);
       assertEquals(await namesIn(`${other.home}/snapshots/micro-${ARCH}`), []);
     };
-    await refuses(new Uint8Array(0), /bad is not imported: there is no zstd data/);
-    await refuses(new TextEncoder().encode("no archive"), /bad is not imported: /);
-    await refuses(whole.subarray(0, whole.length / 2), /bad is not imported: /);
-    await refuses(whole.subarray(0, whole.length - 1), /bad is not imported: /);
-    await refuses(new Uint8Array([...whole, 0]), /bad is not imported: /);
+    await refuses(new Uint8Array(0), /bad was not imported: there is no zstd data/);
+    await refuses(new TextEncoder().encode("no archive"), /bad was not imported: /);
+    await refuses(whole.subarray(0, whole.length / 2), /bad was not imported: /);
+    await refuses(whole.subarray(0, whole.length - 1), /bad was not imported: /);
+    await refuses(new Uint8Array([...whole, 0]), /bad was not imported: /);
     const flipped = whole.slice();
     flipped[whole.length >> 1] ^= 1;
-    await refuses(flipped, /bad is not imported: /);
+    await refuses(flipped, /bad was not imported: /);
     assertRefused(await other.run("snapshot import", ["/no/where"]), /\/no\/where cannot be read/);
     assertRefused(await other.run("snapshot import", [micro.directory]), /is a directory/);
     assertRefused(await other.run("snapshot import"), /takes a FILE/, 2);

@@ -94,7 +94,7 @@ Deno.test("snapshots are listed, with who uses them and why they are of no use; 
       await Deno.rename(images, `${images}.aside`);
       const [noImage] = await list(micro);
       assertEquals(noImage.state, "unknown");
-      assertMatch(noImage.why!, /^the image that it uses is not here \('micro' .*SHA-256 [0-9a-f]{64}\)/);
+      assertMatch(noImage.why!, /^its image is not here \('micro' .*SHA-256 [0-9a-f]{64}\)/);
       assertEquals((await prune(micro, "--dry-run")).removed.map(({ path }) => idOf(path)), [older]);
       assertEquals(await namesIn(images), []); // it was not built, either
       await Deno.remove(images, { recursive: true }).catch(() => {});
@@ -216,10 +216,13 @@ Deno.test("verify finds any flipped bit, and names it", async (t) => {
     await flip();
     assertRefused(
       await micro.run("snapshot verify"),
-      /is damaged: its file 'ram' has other content than was captured$/,
+      /is damaged: its file 'ram' differs from what was captured$/,
     );
     const file = `${micro.directory}/export`;
-    assertRefused(await micro.run("snapshot export", [file]), /is not exported: its file 'ram' has other content/);
+    assertRefused(
+      await micro.run("snapshot export", [file]),
+      /was not exported: its file 'ram' differs from what was captured/,
+    );
     assertEquals((await namesIn(micro.directory)).filter((name) => name.startsWith("export")), []);
     await flip();
     assertEquals((await json(micro, "verify")).recorded, false);

@@ -33,7 +33,7 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
   await t.step("a config file that is not there is told before anything is started", async () => {
     const run = await stack.run(["start", "--config-file", "missing.ts"]);
     assertCode(run, 1);
-    assertEquals(run.stderr, `hotboot: there is no config file at missing.ts\n`);
+    assertEquals(run.stderr, `hotboot: the config file missing.ts does not exist\n`);
   });
 
   await t.step("the first start captures", async () => {
@@ -142,7 +142,7 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
     assertMatch(lost.running.lostSecrets, /^the backend refuses the placeholder of the publishable client key \(/);
     const run = await stack.run(["start"]);
     assertCode(run, 0);
-    assertMatch(run.stderr, /warning: its own secrets were no longer in effect, and are put in again: /);
+    assertMatch(run.stderr, /warning: its own secrets were no longer in effect, putting them in again: /);
     assertEquals((await stack.status()).code, 0);
     assertEquals(await stack.keys(), before);
     assertEquals(await stack.statuses(before), ACCEPTED);
@@ -154,7 +154,7 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
     assertCode(run, 1);
     assertMatch(
       run.stderr,
-      /: the guest uses the host's files: '[^']+' \(process \d+\) has them at \/host in a container; /,
+      /: the guest uses the host's files: '[^']+' \(process \d+\) has mounted them at \/host in a container; /,
     );
     assertEquals(await open(config), project);
     await stack.succeed(["reset"]);
@@ -198,7 +198,7 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
     assertEquals(await Deno.readTextFile(stack.file("disk.qcow2")), "of another program");
     const run = await stack.run(["start", "--no-fallback"]);
     assertCode(run, 0);
-    const [, aside] = run.stderr.match(/warning: \S+\/disk\.qcow2 is not hotboot's: it is kept as (\S+)\n/) ?? [];
+    const [, aside] = run.stderr.match(/warning: \S+\/disk\.qcow2 was not made by hotboot: renamed to (\S+)\n/) ?? [];
     assertEquals(await Deno.readTextFile(aside), "of another program");
     await stack.succeed(["stop", "--discard"]);
     assertEquals(await Deno.readTextFile(aside), "of another program");
@@ -211,11 +211,11 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
       await Deno.remove(record); // which nobody has who puts a disk there
       const { image, code } = await stack.status();
       assertEquals([code, image], [1, {
-        error: `${stack.disk}, which hotboot has not put there: 'hotboot start' takes it over`,
+        error: `${stack.disk} was not put there by hotboot: 'hotboot start' adopts it`,
       }]);
       const refused = await stack.run(["pull", "--skip-snapshot"]);
       assertCode(refused, 1);
-      assertMatch(refused.stderr, /was put there by somebody else than hotboot, and is kept: --force replaces it/);
+      assertMatch(refused.stderr, /was not put there by hotboot, so it stays: --force replaces it/);
       assertEquals((await stack.start("--no-fallback")).origin, "resume");
       assertEquals((await stack.status()).image.origin, { kind: "adopted" });
       await stack.succeed(["stop", "--discard"]);

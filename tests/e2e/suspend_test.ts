@@ -24,7 +24,7 @@ Deno.test("a suspended instance goes on exactly where it was, as often as one li
       const [before, begin] = [await micro.health(), performance.now()];
       const stop = await micro.run("stop");
       assertCode(stop, 0);
-      assertMatch(stop.stderr, /suspended; the next start goes on where it was\n$/);
+      assertMatch(stop.stderr, /suspended; the next start continues where it was\n$/);
       assertEquals(await micro.qemuProcesses(), []);
       assertEquals(await files(micro), SUSPENDED);
       assertEquals(await stateOf(micro), "suspended");
@@ -115,13 +115,13 @@ Deno.test("what is suspended is kept when it cannot go on, and says why", async 
       const bytes = await Deno.readFile(path);
       for (let at = 0; at < bytes.length; at += 512) bytes[at] ^= 0xff;
       await Deno.writeFile(path, bytes);
-    }, say("has other content than was saved"));
+    }, say("differs from what was saved"));
   }
 
   await t.step("a capture would drop it, and does not", async () => {
     const run = await micro.run("capture", ["--force"]);
     assertCode(run, 1);
-    assertMatch(run.stderr, /instance 'micro' is suspended, which a capture would drop/);
+    assertMatch(run.stderr, /instance 'micro' is suspended, and a capture would drop it/);
   });
   await t.step("QEMU that ends while it loads has lost nothing", async () => {
     const env = await micro.wrappedQemu((qemu) =>
@@ -153,7 +153,7 @@ Deno.test("a suspend that fails, or is interrupted or killed at any moment, lose
     assertCode(run, 1);
     assertMatch(
       run.stderr,
-      /not suspended, and the guest runs on: [^\n]*; 'hotboot stop --shutdown' keeps only its disk\n$/,
+      /not suspended, the guest still runs: [^\n]*; 'hotboot stop --shutdown' saves only its disk\n$/,
     );
     await Deno.remove(`${micro.instance}/memory.state`, { recursive: true });
     await alive();
@@ -215,7 +215,7 @@ Deno.test("a suspend that fails, or is interrupted or killed at any moment, lose
       await qmp.execute("stop");
     }
     assertEquals(await stateOf(micro), "paused");
-    assertMatch((await micro.run("start")).stderr, /it was paused, and goes on\n/);
+    assertMatch((await micro.run("start")).stderr, /it was paused, and continues\n/);
     await alive();
     {
       await using qmp = await QmpClient.connect(micro.socket("monitor"));
@@ -232,7 +232,7 @@ Deno.test("an image that a suspended instance uses is not replaced under it", as
   await micro.succeed("stop");
   const run = await micro.run("build", ["--force"]);
   assertCode(run, 1);
-  assertMatch(run.stderr, /^hotboot: instance 'micro' is suspended and uses the present image[^\n]*\n$/);
+  assertMatch(run.stderr, /^hotboot: instance 'micro' is suspended and uses the current image[^\n]*\n$/);
   assertEquals((await micro.start()).origin, "continue");
 });
 
@@ -252,7 +252,7 @@ Deno.test("devices of one moment with the memory of another are refused, and not
   await Deno.writeTextFile(record, JSON.stringify(mixed));
   const run = await micro.run("start", ["--quiet"]);
   assertCode(run, 1);
-  assertMatch(run.stderr, /cannot go on [^\n]*(inconsistent with Host index|VQ \d+ size 0x100 < last_avail_idx)/);
+  assertMatch(run.stderr, /cannot continue [^\n]*(inconsistent with Host index|VQ \d+ size 0x100 < last_avail_idx)/);
   assertEquals([await stateOf(micro), await micro.qemuProcesses()], ["suspended", []]);
 
   await Deno.writeFile(state, later[0]);

@@ -71,7 +71,7 @@ Deno.test("run from a URL, as one file and as sources", async (t) => {
     assertEquals(code, 1);
     assertMatch(
       new TextDecoder().decode(stderr),
-      /^(Info [^\n]*\n)*hotboot: deno was started with less than 'iso create' needs [^\n]*\n$/,
+      /^(Info [^\n]*\n)*hotboot: deno has fewer permissions than 'iso create' needs [^\n]*\n$/,
     );
   });
   await t.step("a recipe that is at a URL cannot be run there, which is said", async () => {

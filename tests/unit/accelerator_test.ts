@@ -69,7 +69,7 @@ const WORDS: { accelerator: "kvm" | "hvf"; said: string; why: RegExp; remedy: Re
     why: /entitlement com\.apple\.security\.hypervisor/,
     remedy: /brew reinstall qemu/,
   },
-  { accelerator: "hvf", said: "Error: HV_UNSUPPORTED", why: /no hypervisor/, remedy: /a Mac/ },
+  { accelerator: "hvf", said: "Error: HV_UNSUPPORTED", why: /no hypervisor/, remedy: /a physical Mac/ },
   {
     accelerator: "hvf",
     said: "Property 'host-arm-cpu.sme' not found",

@@ -63,7 +63,7 @@ Deno.test("cloud-init: its recipe is another when anything differs that it depen
     others.push(await digest());
     assertEquals(new Set([first, ...others]).size, others.length + 1);
 
-    await assertRejects(() => digest({ userData: "none" }), HotbootError, "names none, which is not there");
+    await assertRejects(() => digest({ userData: "none" }), HotbootError, "names none, which does not exist");
     await assertRejects(() => digest({ base: { file: "x-{arch}" } }), HotbootError, `${directory}/x-amd64: put it`);
   });
 });
@@ -114,7 +114,7 @@ Deno.test("base image: what is downloaded is what was named, and is downloaded o
     await assertRejects(
       () => obtain({ url, sha256: { amd64: "0".repeat(64) } }),
       HotbootError,
-      `must be ${"0".repeat(64)}`,
+      `instead of ${"0".repeat(64)}`,
     );
     await assertRejects(
       () => obtain({ url, sha256: { arm64: amd64 } }),
@@ -179,9 +179,9 @@ Deno.test("provisioning: steps, signs of life, the end", () => {
   guest.hearProgress("output creating it ... ok", 32_999);
   guest.check(33_000);
   guest.check(33_001); // told once
-  assertEquals(told.slice(2), ["step cloud-init has been at work for 33 s; last: creating it ... ok"]);
+  assertEquals(told.slice(2), ["step cloud-init has been working for 33 s; last: creating it ... ok"]);
   assertEquals(guest.lastLines, ["creating it ... ok"]);
-  assertThrows(() => guest.check(53_000), HotbootError, "it has shown no sign of life for 20 s");
+  assertThrows(() => guest.check(53_000), HotbootError, "it showed no sign of life for 20 s");
   guest.hearConsole("still there", 53_000);
   guest.check(53_000);
   guest.hearProgress("alive", 100_000);

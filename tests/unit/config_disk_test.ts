@@ -35,12 +35,12 @@ Deno.test("config disk: it is the same for the same values, and another for othe
   assertNotEquals(await digest(["${instance.name}"]), await digest(["${instance.name}"], "other"));
 });
 
-Deno.test("config disk: what stands for nothing is named", async () => {
+Deno.test("config disk: what is not defined is named", async () => {
   for (const name of ["ports.nope.host", "ports.backend", "ports.backend.other", "constructor", ""]) {
     await assertRejects(
       async () => await makeConfigDisk(await emulator([`\${${name}}`])),
       HotbootError,
-      `config.files["runtime.env"]: \${${name}} stands for nothing`,
+      `config.files["runtime.env"]: \${${name}} is not defined`,
     );
   }
 });
@@ -57,7 +57,7 @@ Deno.test("config disk: a file takes the lines' place where one is named", () =>
     assertEquals(await contents(""), "A=26801\n");
     await Deno.writeTextFile(`${directory}/other.env`, "B=$${x} without an end");
     assertEquals(await contents(`${directory}/other.env`), "B=$${x} without an end");
-    await assertRejects(() => contents(`${directory}/none`), HotbootError, `there is no file at ${directory}/none`);
+    await assertRejects(() => contents(`${directory}/none`), HotbootError, `${directory}/none does not exist`);
   }));
 
 Deno.test("config disk: in a profile's file, paths are relative to that", () =>

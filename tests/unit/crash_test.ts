@@ -33,7 +33,7 @@ Deno.test("crash: QEMU says it, or the console does and the agent is silent; the
     assertEquals(await crash(), "Kernel panic - not syncing: sysrq triggered crash");
     assertMatch(
       (await status(emulator)).why!,
-      /^the guest has crashed \(Kernel panic [^)]*\): .*'hotboot start' boots its/,
+      /^the guest crashed \(Kernel panic [^)]*\): .*'hotboot start' boots its/,
     );
     assertEquals(await stop(emulator), { stopped: true, kept: "crashed" });
     assertEquals(machine.commands.filter((command) => ["quit", "migrate"].includes(command)), ["quit"]);
@@ -41,6 +41,6 @@ Deno.test("crash: QEMU says it, or the console does and the agent is silent; the
     assertEquals(state.kind, "crashed");
     assertEquals(
       emulator.told.at(-1),
-      "the guest has crashed (Kernel panic - not syncing: sysrq triggered crash): only its disk is kept",
+      "the guest crashed (Kernel panic - not syncing: sysrq triggered crash): only its disk is saved",
     );
   }));

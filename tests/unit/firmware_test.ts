@@ -21,7 +21,7 @@ Deno.test("firmware: QEMU's own comes first, from beside the program, then that 
 
 Deno.test("firmware: where there is none, the error says why it is needed and what to install", async () => {
   const error = await assertRejects(() => findFirmware("/usr/bin/qemu-system-aarch64", only()), HotbootError);
-  assertMatch(error.message, /boots by itself.*UEFI.*apt install qemu-efi-aarch64.*brew install qemu/);
+  assertMatch(error.message, /UEFI firmware to boot.*apt install qemu-efi-aarch64.*brew install qemu/);
   assertEquals(error.message.includes("\n"), false);
 });
 

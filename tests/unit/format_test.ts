@@ -143,7 +143,7 @@ Deno.test("env: a port, or the variable's name in the error", () => {
   };
   assertEquals([read(), read(""), read("1"), read("65535"), read("08080")], [26700, 26700, 1, 65535, 8080]);
   for (const bad of ["0", "65536", "-1", "1.5", "1e3", "abc", " 80", "0x50"]) {
-    assertThrows(() => read(bad), HotbootError, `${name} is '${bad}', which is no port`);
+    assertThrows(() => read(bad), HotbootError, `${name} is '${bad}', which is not a port`);
   }
   Deno.env.delete(name);
 });
@@ -160,7 +160,7 @@ Deno.test("http: Retry-After is seconds or a date", () => {
 
 Deno.test("http: a token that no header can hold is not quoted", async () => {
   const value = "secret\nhalf";
-  const why = /^the token from GITHUB_TOKEN has a space or another character that no token has: correct it$/;
+  const why = /^the token from GITHUB_TOKEN contains a space or another invalid character: correct it$/;
   const error = assertThrows(() => new GitHub({ token: { value, from: "GITHUB_TOKEN" } }), HotbootError);
   assertMatch(error.message, why);
   const other = await assertRejects(() => get({ url: "http://127.0.0.1:9", token: value }), HotbootError);

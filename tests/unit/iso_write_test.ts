@@ -176,12 +176,12 @@ Deno.test("iso: what cannot be stored is named, with the reason", async () => {
     [[file("/a")], /"\/a": a path in an image does not begin with/],
     [[file("a//b")], /"a\/\/b?": a name in it is empty|"a\/": a name in it is empty/],
     [[file("a/")], /"a\/": a name in it is empty/],
-    [[file("a/../b")], /'\.\.' is no name/],
-    [[file(".")], /'\.' is no name/],
-    [[file("a\0b")], /"a\\u0000b": a name cannot hold a NUL/],
-    [[file("a"), file("a")], /"a": there are two entries of this name/],
-    [[file("a"), file("a/b")], /"a": there are two entries of this name/],
-    [[{ kind: "directory", path: "d" }, { kind: "directory", path: "d" }], /"d": there are two of it/],
+    [[file("a/../b")], /'\.\.' is not a valid name/],
+    [[file(".")], /'\.' is not a valid name/],
+    [[file("a\0b")], /"a\\u0000b": a name cannot contain a NUL/],
+    [[file("a"), file("a")], /"a": two entries have this name/],
+    [[file("a"), file("a/b")], /"a": two entries have this name/],
+    [[{ kind: "directory", path: "d" }, { kind: "directory", path: "d" }], /"d": it is there twice/],
     [[file("d/Readme"), file("d/README")], /"d\/README" only|differs from "d\/README" only in upper and lower case/],
     [[file("smile 😀")], /"smile 😀": Joliet has no characters beyond U\+FFFF/],
     [[file("half \ud83d")], /half a surrogate pair/],
@@ -189,16 +189,16 @@ Deno.test("iso: what cannot be stored is named, with the reason", async () => {
     [[file("ä".repeat(128))], /more than 255 bytes/],
     [[file("1/2/3/4/5/6/7/8/file")], /at level 9; there are 8 at most/],
     [[file("a/".repeat(100_000) + "b")], /^.{0,400}at level 100001; there are 8 at most/],
-    [[{ ...file("f"), mtime: DATE }], /image's date is not in the years/, { date: new Date("3000-01-01") }],
-    [[], /image's date is not in the years/, { date: new Date(NaN) }],
+    [[{ ...file("f"), mtime: DATE }], /image's date is outside the years/, { date: new Date("3000-01-01") }],
+    [[], /image's date is outside the years/, { date: new Date(NaN) }],
     [[link("l", "")], /a link's target has 1 to 4095 bytes/],
     [[link("l", "a\0")], /a link's target has/],
     [[link("l", "a")], /only Rock Ridge has symbolic links/, { rockRidge: false }],
-    [[{ kind: "file", path: "f", content: { path: "/no/such/file" } }], /"?f"?: its file is not there/],
-    [[{ kind: "file", path: "f", content: { path: "/" } }], /f: \/ is no file/],
-    [[{ ...file("f"), uid: -1 }], /no user and group ids/],
-    [[{ ...file("f"), mtime: new Date("1800-01-01") }], /not in the years 1900 to 2155/],
-    [[{ ...file("f"), mtime: new Date(NaN) }], /not in the years 1900 to 2155/],
+    [[{ kind: "file", path: "f", content: { path: "/no/such/file" } }], /"?f"?: its file no longer exists/],
+    [[{ kind: "file", path: "f", content: { path: "/" } }], /f: \/ is not a file/],
+    [[{ ...file("f"), uid: -1 }], /not user and group ids/],
+    [[{ ...file("f"), mtime: new Date("1800-01-01") }], /outside the years 1900 to 2155/],
+    [[{ ...file("f"), mtime: new Date(NaN) }], /outside the years 1900 to 2155/],
     [[file("f")], /the label 'x{33}' has 33 bytes: 32 at most/, { label: "x".repeat(33) }],
   ];
   for (const [entries, why, options] of cases) {
@@ -221,7 +221,7 @@ Deno.test("iso: names that Joliet cannot hold are told of, and have others there
     onWarning: (message) => told.push(message),
   });
   assertEquals(told.length, 3);
-  assert(told.every((message) => /Joliet cannot hold this name and has '.*' instead/.test(message)));
+  assert(told.every((message) => /Joliet cannot store this name and has '.*' instead/.test(message)));
   using read = await readIso(bytes);
   const joliet = (await Array.fromAsync(read.entries("joliet"))).map(({ path }) => path);
   assertEquals(new Set(joliet).size, 5);
@@ -231,7 +231,7 @@ Deno.test("iso: names that Joliet cannot hold are told of, and have others there
 
   told.length = 0; // Linux takes dots at the end away
   await image([file("same"), file("same.."), file("other.")], { onWarning: (message) => told.push(message) });
-  assertEquals(told, ["same..: Joliet cannot hold this name and has 'same..000' instead"]);
+  assertEquals(told, ["same..: Joliet cannot store this name and has 'same..000' instead"]);
 });
 
 Deno.test("iso: content that is not what it was said to be ends the writing, with nothing left of it", async () => {
@@ -244,17 +244,17 @@ Deno.test("iso: content that is not what it was said to be ends the writing, wit
     const streamOf = (size: number) => () => new Response(new Uint8Array(size)).body!;
     for (
       const [content, why] of [
-        [{ path: source, size: 299_999 }, /more bytes than that/],
-        [{ path: source, size: 300_001 }, /only 300000 of them/],
-        [{ stream: streamOf(10), size: 9 }, /more bytes than that/],
-        [{ stream: streamOf(10), size: 11 }, /only 10 of them/],
-        [{ path: source, size: 0 }, /more bytes than that/],
-        [{ stream: streamOf(10), size: 0 }, /more bytes than that/],
+        [{ path: source, size: 299_999 }, /has more: /],
+        [{ path: source, size: 300_001 }, /only 300000: /],
+        [{ stream: streamOf(10), size: 9 }, /has more: /],
+        [{ stream: streamOf(10), size: 11 }, /only 10: /],
+        [{ path: source, size: 0 }, /has more: /],
+        [{ stream: streamOf(10), size: 0 }, /has more: /],
       ] as const
     ) {
       const entries: IsoEntry[] = [file("before"), { kind: "file", path: "changing", content }];
       const error = await assertRejects(() => writeIso(target, entries), IsoError);
-      assertMatch(error.message, /changing: it was said to have/);
+      assertMatch(error.message, /changing: it should have/);
       assertMatch(error.message, why);
       assertEquals(await Deno.readTextFile(target), "what was there");
       assertEquals((await Array.fromAsync(Deno.readDir(directory))).length, 2);
@@ -308,7 +308,7 @@ Deno.test("iso: an image takes no device's, directory's or link's place", async 
     await new Deno.Command("mkfifo", { args: [pipe] }).output();
     for (const path of [pipe, directory]) {
       const error = await assertRejects(() => writeIso(path, [file("f")]), IsoError);
-      assertMatch(error.message, /is no file, and is not replaced/);
+      assertMatch(error.message, /is not a file, so it is not replaced/);
     }
     assert((await Deno.lstat(pipe)).isFifo);
     await Deno.writeTextFile(`${directory}/before`, "");
@@ -339,7 +339,7 @@ Deno.test("iso: files on disk: an image is not put into itself, and names that a
       await assertRejects(() => scanFiles([directory]), IsoError, "its name is not UTF-8");
     }
     await shell("rm bad*; ln -s $'to\\xff' link");
-    await assertRejects(() => scanFiles([directory]), IsoError, 'link": what this link points to cannot be read');
+    await assertRejects(() => scanFiles([directory]), IsoError, "link\": this link's target cannot be read");
   } finally {
     await shell("rm -f link bad*");
     await Deno.remove(directory, { recursive: true });

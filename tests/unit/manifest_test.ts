@@ -63,7 +63,7 @@ Deno.test("manifest: of long lists, only what differs is told", () => {
   const is = [...devices.slice(1), "-device new"].join(" ");
   assertEquals(
     difference(was, { layout: is }),
-    "the layout is another: without -device dev-0,bus=pcie.0, with -device new",
+    "the layout differs: without -device dev-0,bus=pcie.0, with -device new",
   );
   assertEquals(difference(was, { layout: devices.toReversed().join(" ") }), "the layout has another order");
 });
@@ -81,10 +81,10 @@ Deno.test("manifest: what cannot be understood is said", async () => {
       const [text, why] of [
         ["{", "damaged"],
         ["null", "format undefined"],
-        ['{"format": 1}', "has format 1, and this hotboot reads format 2"],
+        ['{"format": 1}', "has format 1, but this hotboot reads format 2"],
         ['{"format": 2, "id": "x"}', "lacks the engine"],
         [JSON.stringify({ ...manifest(), identity: null }), "lacks the engine"],
-        [JSON.stringify(manifest()), "is that of x"],
+        [JSON.stringify(manifest()), "belongs to x"],
       ]
     ) {
       await Deno.writeTextFile(path, text);

@@ -25,7 +25,7 @@ Deno.test("profile: limits have their defaults", () => {
 
 Deno.test("profile: what is wrong is named by its path", () => {
   const refused: [string, RegExp][] = [
-    ["{", /^profile x is no JSON: /],
+    ["{", /^profile x is not JSON: /],
     ["[]", /^profile x: the whole file: /],
     [changed(["name"]), /"name"/],
     [changed(["name"], "Demo"), /: name: /],
@@ -35,10 +35,10 @@ Deno.test("profile: what is wrong is named by its path", () => {
     [changed(["machine", "memory"], 8), /: machine\.memory: /],
     [changed(["machine", "cpus"], 1.5), /: machine\.cpus: /],
     [changed(["machine", "network"], "closed"), /: machine\.network: .*"restricted"/],
-    [changed(["machine", "cpus"], ""), /: machine\.cpus: '' is no number: use an integer from 1 to 255$/],
+    [changed(["machine", "cpus"], ""), /: machine\.cpus: '' is not a number: use an integer from 1 to 255$/],
     [
       changed(["ports", "web", "host"], "http"),
-      /: ports\.web\.host: 'http' is no port: use an integer from 1 to 65535$/,
+      /: ports\.web\.host: 'http' is not a port: use an integer from 1 to 65535$/,
     ],
     [changed(["home"], { instances: "cache" }), /: home\.instances: /],
     [changed(["home"], { instances: "../run" }), /: home\.instances: /],
@@ -51,7 +51,7 @@ Deno.test("profile: what is wrong is named by its path", () => {
     [changed(["ports", "api"], { guest: 1, host: micro.ports.web.host }), /: ports\.api\.host: 26880 is also .*'web'$/],
     [changed(["timeouts"], { boot: 0 }), /: timeouts\.boot: /],
     [changed(["image"], {}), /: image: /],
-    [changed(["image"], { build: {} }), /: image\.build: has one of "script", "cloudInit", and only one$/],
+    [changed(["image"], { build: {} }), /: image\.build: needs exactly one of "script", "cloudInit"$/],
     [changed(["image"], { build: { script: "x" } }), /: image\.build: .*"inputs"/],
     [
       changed(["image"], { release: { repository: "x", tag: "t", assets: { disk: "d" } } }),
@@ -99,12 +99,15 @@ Deno.test("profile: a recipe of cloud-init's", () => {
       /cloudInit\.base\.sha256\.riscv64: /,
     ],
     [{ ...recipe, base: { ...recipe.base, url: "ftp://example.com" } }, /: image\.build\.cloudInit\.base\.url: /],
-    [{ ...recipe, base: {} }, /cloudInit\.base: has one of "url", "file", "script", and only one$/],
-    [{ ...recipe, base: { ...recipe.base, file: "x" } }, /cloudInit\.base: has one of .*, and only one$/],
+    [{ ...recipe, base: {} }, /cloudInit\.base: needs exactly one of "url", "file", "script"$/],
+    [{ ...recipe, base: { ...recipe.base, file: "x" } }, /cloudInit\.base: needs exactly one of .*$/],
   ];
   for (const [cloudInit, why] of refused) assertMatch(assertThrows(() => parse(cloudInit), HotbootError).message, why);
   const both = { script: "x", inputs: ["x"] };
-  assertMatch(assertThrows(() => parse(recipe, both), HotbootError).message, /: image\.build: has one of .*only one$/);
+  assertMatch(
+    assertThrows(() => parse(recipe, both), HotbootError).message,
+    /: image\.build: needs exactly one of .*$/,
+  );
 });
 
 Deno.test("profile: secrets, their rotation and its proof belong together", () => {
@@ -133,7 +136,7 @@ Deno.test("profile: secrets, their rotation and its proof belong together", () =
     ],
     [
       { secrets, rotation: { ...rotation, proof: [{ ...proof[0], excludes: ["${secret.NONE}"] }] } },
-      /proof\[0\]: \$\{secret\.NONE\} stands for nothing$/,
+      /proof\[0\]: \$\{secret\.NONE\} is not defined$/,
     ],
     [
       { secrets, rotation: { ...rotation, proof: [{ ...proof[0], headers: { "x-key": "a\r\nb" } }] } },
@@ -167,25 +170,28 @@ Deno.test("profile: a project's request and the environment refer to what there 
     [{ project: { ...project, path: "/a b" } }, /: project\.path: /],
     [
       { project: { ...project, headers: { "x-key": "${secret.NONE}" } } },
-      /headers\.x-key: \$\{secret\.NONE\} stands for/,
+      /headers\.x-key: \$\{secret\.NONE\} is not defined/,
     ],
     // A file's name can hold what ends a header.
-    [{ project: { ...project, headers: { file: "${config.file}" } } }, /headers\.file: \$\{config\.file\} stands for/],
+    [
+      { project: { ...project, headers: { file: "${config.file}" } } },
+      /headers\.file: \$\{config\.file\} is not defined/,
+    ],
     [{ project: { ...project, headers: { "x-key": "a\r\nb" } } }, /: project\.headers\.x-key: /],
-    [{ project: { ...project, body: { a: "${placeholder.KEY}" } } }, /body\.a: \$\{placeholder\.KEY\} stands for/],
+    [{ project: { ...project, body: { a: "${placeholder.KEY}" } } }, /body\.a: \$\{placeholder\.KEY\} is not defined/],
     [{ project: { ...project, body: { a: 1 } } }, /: project\.body\.a: /],
     [
       { project: { ...project, environment: { ID: "${answer.other}" } } },
-      /: project\.environment\.ID: \$\{answer\.other\} stands for nothing$/,
+      /: project\.environment\.ID: \$\{answer\.other\} is not defined$/,
     ],
     [{ project: { ...project, environment: { PATH: "x" } } }, /: project\.environment/],
-    [{ environment: { ID: "${answer.id}" } }, /: environment\.ID: \$\{answer\.id\} stands for nothing$/],
+    [{ environment: { ID: "${answer.id}" } }, /: environment\.ID: \$\{answer\.id\} is not defined$/],
     [
       { ports: { web: { guest: 80, host: 8080, url: "http://localhost:${ports.api.host}" } } },
-      /: ports\.web\.url: \$\{ports\.api\.host\} stands for nothing$/,
+      /: ports\.web\.url: \$\{ports\.api\.host\} is not defined$/,
     ],
-    [{ environment: { URL: "${ports.web.both}" } }, /: environment\.URL: \$\{ports\.web\.both\} stands for nothing$/],
-    [{ environment: { A: "${config.file}" } }, /: environment\.A: \$\{config\.file\} stands for nothing$/],
+    [{ environment: { URL: "${ports.web.both}" } }, /: environment\.URL: \$\{ports\.web\.both\} is not defined$/],
+    [{ environment: { A: "${config.file}" } }, /: environment\.A: \$\{config\.file\} is not defined$/],
     [{ environment: { A: "a\u0000" } }, /: environment\.A: /],
     ...["LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "PATH", "A-B", "1", "A=B", ""].map(
       (name): [object, RegExp] => [{ environment: { [name]: "x" } }, /: environment/],

@@ -17,7 +17,7 @@ Deno.test("qcow2: an overlay's header says what it was made with", async () => {
     }
     await assertRejects(() => createOverlay(path, "x".repeat(1024), 1 << 20), HotbootError, "too long");
     await Deno.writeTextFile(path, "no disk");
-    await assertRejects(() => readQcow2Header(path), HotbootError, "no qcow2 disk");
+    await assertRejects(() => readQcow2Header(path), HotbootError, "not a qcow2 disk");
     await assertRejects(() => readQcow2Header(`${path}.none`), HotbootError, "no disk at");
   } finally {
     await Deno.remove(directory, { recursive: true });
@@ -45,8 +45,8 @@ Deno.test("qcow2: an overlay's backing file is named anew; what is no overlay st
       await assertRejects(() => setBackingFile(path, "base"), HotbootError, why);
       assertEquals(await Deno.readFile(path), bytes);
     };
-    await refuses((view) => view.setUint32(0, 0), "no qcow2 disk");
-    await refuses((view) => view.setUint32(4, 4), "no qcow2 disk");
+    await refuses((view) => view.setUint32(0, 0), "not a qcow2 disk");
+    await refuses((view) => view.setUint32(4, 4), "not a qcow2 disk");
     await refuses((view) => view.setUint32(76, 4), "its data is in another file");
     await refuses((view) => view.setUint32(20, 63), "an impossible cluster size");
     await refuses((view) => view.setBigUint64(8, 0n), "has no backing file");
@@ -57,7 +57,7 @@ Deno.test("qcow2: an overlay's backing file is named anew; what is no overlay st
     await refuses((view) => view.setUint32(108, 0xfffffff0), "its header is damaged"); // an extension without an end
     await refuses((_, bytes) => bytes.set(new TextEncoder().encode("raw\0\0"), 112), "has the format 'raw");
     await Deno.writeTextFile(path, "no disk");
-    await assertRejects(() => setBackingFile(path, "base"), HotbootError, "no qcow2 disk");
+    await assertRejects(() => setBackingFile(path, "base"), HotbootError, "not a qcow2 disk");
   } finally {
     await Deno.remove(directory, { recursive: true });
   }

@@ -21,10 +21,10 @@ Deno.test("secrets: none is left in a redacted text", () => {
   assertEquals(redact("A=abc B=def abcabc", { ONE: "abc", OTHER: "def" }), "A=<ONE> B=<OTHER> <ONE><ONE>");
 });
 
-Deno.test("fill: names, dollars, and a name that stands for nothing", () => {
+Deno.test("fill: names, dollars, and a name that is not defined", () => {
   const value = (name: string) => ({ "a.b": "1", "c": "$&" } as Record<string, string>)[name];
   assertEquals(fill("${a.b}-$$-${c}-$x", value), "1-$-$&-$x");
-  assertThrows(() => fill("${d}", value), Error, "${d} stands for nothing");
+  assertThrows(() => fill("${d}", value), Error, "${d} is not defined");
 });
 
 Deno.test("shell: words come through a shell as they are", async () => {
@@ -122,9 +122,9 @@ Deno.test("proof: a check that would hold without a rotation is found out, with 
     [
       "a placeholder that the image does not have",
       { ...refuses, headers: { "x-key": "not ${placeholder.KEY}" } },
-      "it holds already",
+      "it passes already",
     ],
-    ["a page that never has it", { excludes: ["left: ${placeholder.KEY}"] }, "it holds already"],
+    ["a page that never has it", { excludes: ["left: ${placeholder.KEY}"] }, "it passes already"],
     ["a secret that is not what lets in", { ...accepts, headers: { "x-key": "not ${secret.KEY}" } }, "status 401"],
   ];
   for (const [title, what, why] of useless) {

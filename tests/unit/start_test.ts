@@ -21,7 +21,7 @@ Deno.test("start: one that is paused goes on, with a clock that is right, and is
     machine.clockMs = -60_000;
     assertEquals(await start(emulator), { urls: {}, timeline: [] });
     assertEquals([machine.status, machine.clockMs], ["running", 0]);
-    assert(emulator.told.includes("it was paused, and goes on"));
+    assert(emulator.told.includes("it was paused, and continues"));
     assert(
       emulator.told.some((line) => line.startsWith("the guest's clock was 1m00s behind")),
       emulator.told.join("\n"),
@@ -31,7 +31,7 @@ Deno.test("start: one that is paused goes on, with a clock that is right, and is
 
     machine.status = "io-error";
     machine.answers["query-status"] = () => ({ running: false, status: "io-error" }); // and again at once
-    await assertRejects(() => start(emulator), HotbootError, "its disk cannot be written: make room where");
+    await assertRejects(() => start(emulator), HotbootError, "its disk cannot be written: free some space for");
   });
 });
 
@@ -72,7 +72,7 @@ Deno.test("start: one of another profile, or that cannot be used, is refused; no
     const { machine, record } = await play(emulator);
     using _machine = machine;
     const other = { ...emulator, profile: { ...emulator.profile, name: "other" } };
-    await assertRejects(() => start(other), HotbootError, "is running, and of profile 'demo'");
+    await assertRejects(() => start(other), HotbootError, "is running and belongs to profile 'demo'");
     machine.answers["query-uuid"] = () => new Refusal("no");
     await assertRejects(() => start(emulator), HotbootError, "does not answer");
     assertEquals(await readRecord(emulator), record);

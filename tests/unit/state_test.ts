@@ -119,11 +119,14 @@ Deno.test("state: no command acts on another profile's machine, nor on one that 
     const { machine, record } = await play(emulator);
     for (const refused of [requireUp, settledState]) {
       const error = await assertRejects(() => refused(other), HotbootError);
-      assertMatch(error.message, /is running, and of profile 'demo': say --profile demo, or name another --instance/);
+      assertMatch(
+        error.message,
+        /is running and belongs to profile 'demo': type --profile demo, or name another --instance/,
+      );
     }
     machine[Symbol.dispose]();
-    await assertRejects(() => settledState(other), HotbootError, "is crashed, and of profile 'demo'");
-    await assertRejects(() => requireUp(emulator), HotbootError, "it is crashed: 'hotboot start' has it go on");
+    await assertRejects(() => settledState(other), HotbootError, "is crashed and belongs to profile 'demo'");
+    await assertRejects(() => requireUp(emulator), HotbootError, "it is crashed: 'hotboot start' continues it");
     await writeRecord(emulator, { ...record, isDiskKept: false, phase: "starting" });
     await assertRejects(() => requireUp(emulator), HotbootError, "does not run: 'hotboot start' starts it");
   });

@@ -57,7 +57,7 @@ Deno.test("stop: when the memory cannot be saved the guest runs on, and nothing 
     using _machine = machine;
     machine.answers["migrate"] = () => new Refusal("a device that cannot be saved");
     const error = await assertRejects(() => stop(emulator), HotbootError);
-    assertMatch(error.message, /^not suspended, and the guest runs on: .*cannot be saved.*'hotboot stop --shutdown'/);
+    assertMatch(error.message, /^not suspended, the guest still runs: .*cannot be saved.*'hotboot stop --shutdown'/);
     assertEquals([machine.status, await kindOf(emulator)], ["running", "running"]);
     assertEquals((await recordOf(emulator)).memory, undefined);
     assertEquals(await exists(instancePath(emulator, "memory")), false);
@@ -173,7 +173,7 @@ Deno.test("stop and reset: another profile's instance is not touched, running or
       if (!running) machine[Symbol.dispose]();
       for (const act of [() => stop(other), () => stop(other, { how: "discard" }), () => reset(other)]) {
         const error = await assertRejects(act, HotbootError);
-        assertMatch(error.message, /of profile 'demo': say --profile demo, or name another --instance/);
+        assertMatch(error.message, /profile 'demo': type --profile demo, or name another --instance/);
       }
       assertEquals([machine.commands.includes("quit"), await exists(disk)], [false, true]);
     }
@@ -213,7 +213,7 @@ Deno.test("stop: a disk without room for the memory is said, with what to do", a
     using _machine = machine;
     machine.answers["migrate"] = () => new Refusal("No space left on device");
     const error = await assertRejects(() => stop(emulator), HotbootError);
-    assertMatch(error.message, /make room on the disk of hotboot's home/);
+    assertMatch(error.message, /free some space on the disk of hotboot's home/);
     await writeRecord(emulator, record);
   });
 });

@@ -49,7 +49,7 @@ Deno.test("users: those that run, are suspended, shut down or crashed use their 
       { instance: "b", state: "shut down" },
     ]);
     const error = await assertRejects(() => requireUnused(emulator, "digest"), HotbootError);
-    assertMatch(error.message, /instance 'a' is crashed and uses the present image/);
+    assertMatch(error.message, /instance 'a' is crashed and uses the current image/);
     await requireUnused(emulator, "other");
     await requireUnused(emulator, undefined);
   });
@@ -71,7 +71,7 @@ Deno.test("image store: an image that is used by the time the new one is there s
     const emulator = await testEmulator(directory);
     const digest = await putImage(emulator, 1 << 20);
     await writeInstance(emulator, "a", { identity: { [IMAGE_DISK]: digest } });
-    await assertRejects(() => putImage(emulator, 2 << 20), HotbootError, "uses the present image");
+    await assertRejects(() => putImage(emulator, 2 << 20), HotbootError, "uses the current image");
     assertEquals((await readImage(emulator))?.record.files.disk.sha256, digest);
     await Deno.remove(emulator.home.instance("a"), { recursive: true });
     assert(await putImage(emulator, 2 << 20) !== digest);

@@ -54,10 +54,10 @@ Deno.test("variables: what makes no sense is said", () => {
   const refused: [string, RegExp][] = [
     ["${env.X}", /^the variable X is not set: set it$/],
     ["${env.X:-${env.Y}}", /^the variable Y is not set: set it$/],
-    ["${env.X", /^'\$\{env\.X' names no variable: write /],
-    ["${env.1}", /names no variable/],
-    ["${env.}", /names no variable/],
-    ["${env.X-1}", /names no variable/],
+    ["${env.X", /^'\$\{env\.X' is not a variable: write /],
+    ["${env.1}", /is not a variable/],
+    ["${env.}", /is not a variable/],
+    ["${env.X-1}", /is not a variable/],
     ["a${env.X:-${env.Y}", /^'a\$\{env\.X:-\$\{env\.Y\}' lacks a closing brace$/],
   ];
   for (const [text, why] of refused) assertMatch(assertThrows(() => fill(text), HotbootError).message, why);
@@ -86,17 +86,17 @@ Deno.test("variables: a value that makes no sense is said by the variable's name
   const port = (host: string, guest: unknown = 8080) => ({ ports: { web: { guest, host } } });
   const range = "use an integer from 1 to 65535";
   const refused: [object, Values, string][] = [
-    [port("${env.P:-26880}"), { P: "x" }, `P is 'x', which is no port: ${range}`],
-    [port("${env.P:-26880}"), { P: "70000" }, `P is '70000', which is no port: ${range}`],
-    [port("${env.P:-26880}"), { P: "1e3" }, `P is '1e3', which is no port: ${range}`],
-    [port("${env.P:-26880}"), { P: "80.5" }, `P is '80.5', which is no port: ${range}`],
-    [port("${env.P:-26880}"), { P: " 80" }, `P is ' 80', which is no port: ${range}`],
+    [port("${env.P:-26880}"), { P: "x" }, `P is 'x', which is not a port: ${range}`],
+    [port("${env.P:-26880}"), { P: "70000" }, `P is '70000', which is not a port: ${range}`],
+    [port("${env.P:-26880}"), { P: "1e3" }, `P is '1e3', which is not a port: ${range}`],
+    [port("${env.P:-26880}"), { P: "80.5" }, `P is '80.5', which is not a port: ${range}`],
+    [port("${env.P:-26880}"), { P: " 80" }, `P is ' 80', which is not a port: ${range}`],
     [
       port("1", "${env.A:-8}${env.B:-1}02"),
       { A: "0", B: "9" },
-      `A is '0' and B is '9', which makes ports.web.guest '0902', which is no port: ${range}`,
+      `A is '0' and B is '9', which makes ports.web.guest '0902', which is not a port: ${range}`,
     ],
-    [port("${env.P:-}"), {}, `ports.web.host: '' is no port: ${range}`],
+    [port("${env.P:-}"), {}, `ports.web.host: '' is not a port: ${range}`],
     [port("${env.P}"), {}, "ports.web.host: the variable P is not set: set it"],
     [
       { machine: { memory: "${env.RAM:-256}", cpus: 1 } },
@@ -137,7 +137,7 @@ Deno.test({
     const { message } = assertThrows(() => parseProfile(text("OTHER"), "x"), HotbootError);
     assertMatch(
       message,
-      /^profile x: name: the variable OTHER may not be read: .* EMULATOR_, HOTBOOT_ or STACK_[^\n]*$/,
+      /^profile x: name: hotboot may not read the variable OTHER: .* EMULATOR_, HOTBOOT_ or STACK_[^\n]*$/,
     );
   },
 });
@@ -225,7 +225,7 @@ Deno.test("home: none where Deno opens no files, by its name, by a link, or by w
       }
       assertMatch(await refusal(), /^\/dev\/shm\/me\/\.hotboot cannot .*\/dev\/shm is memory/);
       const linked = await refusal(`${directory}/link/not/there`);
-      assertMatch(linked, /link\/not\/there cannot be the home, since it leads to \/dev\/not\/there: /);
+      assertMatch(linked, /link\/not\/there cannot be the home, because it leads to \/dev\/not\/there: /);
       assertFalse(linked.includes("/dev/shm"));
       Deno.env.set("HOTBOOT_HOME", "/sys/x");
       assertMatch(await refusal(), /^\/sys\/x cannot be the home/);
@@ -293,7 +293,7 @@ Deno.test("the default profile: the nearest hotboot.json of the same owner, else
     assertEquals(await findProfile(below), `${below}/hotboot.json`);
     assertEquals(await findProfile(`${directory}/a`), `${directory}/hotboot.json`);
     if (!await Deno.chown(`${below}/hotboot.json`, 12345, null).then(() => true, () => false)) return; // for root only
-    await assertRejects(() => findProfile(below), HotbootError, "belongs to somebody else: say --profile");
+    await assertRejects(() => findProfile(below), HotbootError, "belongs to another user: type --profile");
     await Deno.remove(`${below}/hotboot.json`);
     await Deno.chown(`${directory}/a`, 12345, null); // the search ends below it
     assertEquals(await findProfile(below), "stack");

@@ -101,5 +101,5 @@ Deno.test("wake: where only the agent can set the clock it does; without an agen
 
     machine[Symbol.dispose]();
     await wake(emulator, { guest: { ...guest, clock: "nothing" } }, new Timeline());
-    assertMatch(emulator.told.join("\n"), /the guest's clock still stands at the time of its capture: /);
+    assertMatch(emulator.told.join("\n"), /the guest's clock still shows the time of its capture: /);
   }));

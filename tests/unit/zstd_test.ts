@@ -321,8 +321,8 @@ Deno.test("zstd: what cannot be opened or replaced is named", () =>
     await Deno.writeTextFile(raw, "x");
     for (const work of [compressFile, decompressFile]) {
       await assertRejects(() => work(none, `${directory}/to`), ZstdError, `${none} cannot be read`);
-      await assertRejects(() => work(directory, `${directory}/to`), ZstdError, `${directory} is no file`);
-      await assertRejects(() => work(raw, directory), ZstdError, `${directory} is no file`);
+      await assertRejects(() => work(directory, `${directory}/to`), ZstdError, `${directory} is not a file`);
+      await assertRejects(() => work(raw, directory), ZstdError, `${directory} is not a file`);
       await assertRejects(() => work(raw, `${none}/to`), ZstdError, `${none}/to cannot be written`);
     }
     await assertRejects(() => compressFile(raw, `${directory}/to`, { level: 23 }), ZstdError, "no zstd level 23");

@@ -3,7 +3,7 @@ import type { Command } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 
 export const command: Command = {
-  about: "Build the profile's image, unless the same recipe has already built the present one.",
+  about: "Build the profile's image, unless it was already built with the same recipe.",
   flags: [{ name: "force", short: "f", summary: "build even if the image is up to date" }],
   async run(context) {
     const { build } = await import("../../image/build.ts");

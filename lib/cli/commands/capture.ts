@@ -5,8 +5,8 @@ import { emulatorOf, ENGINE_FLAG, engineOption } from "./context.ts";
 import { NO_FALLBACK_FLAG } from "./starting.ts";
 
 export const command: Command = {
-  about: "Boot the emulator once, wait until it is healthy, and save it as a snapshot, which 'start' resumes.\n" +
-    "The new snapshot replaces the earlier ones. Only the last two of other settings stay, and those that an instance uses.",
+  about: "Boot the emulator once, wait until it is healthy, and save a snapshot, which 'start' resumes.\n" +
+    "The new snapshot replaces earlier ones, except the last two with other settings and those that an instance uses.",
   flags: [
     {
       name: "force",

@@ -1,4 +1,4 @@
-/** What a command is, and how its arguments are read. */
+/** What a command is, and how to read its arguments. */
 
 import { parseArgs } from "@std/cli/parse-args";
 import { HotbootError, messageOf } from "../../base/error.ts";
@@ -12,51 +12,51 @@ export class UsageError extends HotbootError {
   override name = "UsageError";
 }
 
-/** An option: with a value, whose name is `value`, or a switch. */
+/** An option: with a value called `value`, or a switch. */
 export interface Flag {
   name: string;
   short?: string;
   value?: string;
-  /** The environment variable that counts when the option is not given. */
+  /** The environment variable to use if the option is not given. */
   variable?: string;
-  /** Throws when the variable's value is wrong. */
+  /** Throws if the variable's value is wrong. */
   check?: (value: string) => unknown;
   summary: string;
 }
 
-/** Arguments, read by a command's flags. */
+/** Arguments, read according to a command's flags. */
 export interface Arguments {
-  /** The value of each option that was given. */
+  /** The values of the options that were given. */
   values: Record<string, string>;
   /** The switches that were given. */
   switches: Set<string>;
-  /** What is no option. */
+  /** Everything that is not an option. */
   operands: string[];
 }
 
 /** One verb. */
 export interface Command {
-  /** What follows the verb, beside the options: `IMAGE DIR`; none: nothing does. */
+  /** What follows the verb, apart from options: `IMAGE DIR`; absent if nothing does. */
   operands?: string;
-  /** The first operand ends the options: what follows is a program's, and may look like options. */
+  /** The first operand ends the options: the rest is a program's, and may look like options. */
   stopsEarly?: boolean;
-  /** It does not work on an emulator, and has none of the options that name one. */
+  /** It does not work on an emulator, so it lacks the options that name one. */
   standalone?: boolean;
   /** What it does, in sentences. */
   about: string;
   flags: Flag[];
-  /** Does it. The exit code is what it gives, 0 for nothing. */
+  /** Does it, and returns the exit code; 0 if undefined. */
   run(context: CommandContext): Promise<number | void>;
 }
 
-/** A verb that is several: `iso create`, `iso ls`. */
+/** A verb with subcommands: `iso create`, `iso ls`. */
 export interface CommandGroup {
-  /** What they have in common, in a sentence. */
+  /** What they have in common, in one sentence. */
   about: string;
   commands: Record<string, Command>;
 }
 
-/** A command, by its whole name: `iso create`. */
+/** A command, by its full name: `iso create`. */
 export interface NamedCommand {
   name: string;
   command: Command;
@@ -67,7 +67,7 @@ export interface CommandContext {
   args: Arguments;
   /** Aborted when the user interrupts. */
   signal: AbortSignal;
-  /** From now on each interrupt goes to `handler`, and none aborts the signal. */
+  /** From now on each interrupt goes to `handler`, and no longer aborts the signal. */
   takeInterrupts(handler: (name: Interrupt) => void): void;
   /** All commands. */
   allCommands(): Promise<NamedCommand[]>;
@@ -75,7 +75,7 @@ export interface CommandContext {
   symlink(target: string, path: string): Promise<void>;
   /** The emulator that the common options name. */
   emulator?: { profile: LoadedProfile; home: string };
-  /** A token for GitHub; `null`: there is none. */
+  /** A token for GitHub; `null` if there is none. */
   token?: Token | null;
 }
 
@@ -113,12 +113,12 @@ function allFlags(command: Command): Flag[] {
   return [...command.flags, ...(command.standalone ? [] : EMULATOR_FLAGS), ...COMMON_FLAGS];
 }
 
-/** Reads a command's arguments. @throws {UsageError} for an option that it does not have, or lacks its value. */
+/** Reads a command's arguments. @throws {UsageError} for an unknown option or a missing value. */
 export function readArguments(verb: string, command: Command, raw: string[]): Arguments {
   const flags = allFlags(command);
   const hint = `see 'hotboot ${verb} --help'`;
   const parsed = parseArgs(raw, {
-    // "_": operands stay text, 007 too.
+    // "_": operands stay text, even 007.
     string: ["_", ...flags.filter((flag) => flag.value).map((flag) => flag.name)],
     boolean: flags.filter((flag) => !flag.value).map((flag) => flag.name),
     alias: Object.fromEntries(flags.filter((flag) => flag.short).map((flag) => [flag.short!, flag.name])),
@@ -144,21 +144,21 @@ export function readArguments(verb: string, command: Command, raw: string[]): Ar
     if (value && given !== undefined) values[name] = String(given);
     if (!value && given === true) switches.add(name);
   }
-  // The first `--` ends the options; where operands have begun already, it is one of them.
+  // The first `--` ends the options; after an operand, it is an operand itself.
   const operands = [...parsed._, ...(parsed._.length > 0 && raw.includes("--") ? ["--"] : []), ...parsed["--"]].map(
     String,
   );
   if (!command.operands && operands.length > 0) {
-    throw new UsageError(`${verb} takes no '${operands[0]}': ${hint}`);
+    throw new UsageError(`${verb} does not take '${operands[0]}': ${hint}`);
   }
   return { values, switches, operands };
 }
 
 /**
- * The same, with the environment's variables. An empty variable or `0` counts as not set. An option on the command line
- * comes before its variable.
+ * Adds the environment's variables. An empty variable or `0` counts as not set. An option on the command line takes
+ * precedence over its variable.
  *
- * @throws {HotbootError} naming the variable whose value is wrong.
+ * @throws {HotbootError} with the name of a variable whose value is wrong.
  */
 export function withVariables(command: Command, { values, switches, operands }: Arguments): Arguments {
   const all = { values: { ...values }, switches: new Set(switches), operands };
@@ -178,7 +178,7 @@ export function withVariables(command: Command, { values, switches, operands }: 
   return all;
 }
 
-/** The value of a whole number option. @throws {UsageError} when it is none. */
+/** The value of a whole number option. @throws {UsageError} if it is not a whole number. */
 export function wholeNumber(args: Arguments, name: string): number | undefined {
   const text = args.values[name];
   if (text === undefined) return undefined;
@@ -186,14 +186,14 @@ export function wholeNumber(args: Arguments, name: string): number | undefined {
   return Number(text);
 }
 
-/** The value of `--repo`. @throws {UsageError} when it is no repository's name. */
+/** The value of `--repo`. @throws {UsageError} if it is not a repository's name. */
 export function repository(args: Arguments): string | undefined {
   const { repo } = args.values;
   if (repo === undefined || /^[\w.-]+\/[\w.-]+$/.test(repo)) return repo;
   throw new UsageError(`--repo takes OWNER/NAME, not '${repo}'`);
 }
 
-/** The text of `hotboot VERB --help` for a verb that is several. */
+/** The text of `hotboot VERB --help` for a verb with subcommands. */
 export function groupHelp(verb: string, { about, commands }: CommandGroup): string {
   const rows = Object.entries(commands).map(([name, command]) =>
     `  ${name.padEnd(10)} ${command.about.split(/[.\n]/)[0]}`

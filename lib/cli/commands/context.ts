@@ -1,4 +1,4 @@
-/** From a command's arguments to an emulator. */
+/** Opens the emulator that a command's arguments name. */
 
 import type { Emulator } from "../../instance/emulator.ts";
 import { resolveArch } from "../../vm/arch.ts";
@@ -24,10 +24,10 @@ export async function emulatorOf(context: CommandContext): Promise<Emulator> {
 export const ENGINE_FLAG: Flag = {
   name: "engine",
   value: "NAME",
-  summary: "how RAM is saved: instant or mapped-ram (default: the profile's, else instant)",
+  summary: "how to save RAM: instant or mapped-ram (default: the profile's, else instant)",
 };
 
-/** Its value. @throws {UsageError} when it names no engine. */
+/** Its value. @throws {UsageError} if it is not an engine. */
 export function engineOption({ values: { engine } }: Arguments): Engine | undefined {
   if (engine === undefined || engine === "instant" || engine === "mapped-ram") return engine;
   throw new UsageError(`--engine is instant or mapped-ram, not '${engine}'`);

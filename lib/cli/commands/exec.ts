@@ -5,13 +5,12 @@ import { emulatorOf } from "./context.ts";
 export const command: Command = {
   operands: "-- CMD [ARG…]",
   stopsEarly: true,
-  about:
-    "Run a program in the guest, as root. Its standard input is what you pipe in. Its output appears as it is written,\n" +
-    "and hotboot exits with its exit code. With --json, output and exit code are printed at the end, as one object.",
+  about: "Run a program in the guest, as root. It reads what you pipe in. Its output appears as it is written,\n" +
+    "and hotboot exits with its exit code. --json prints output and exit code at the end, as one object.",
   flags: [{
     name: "no-stdin",
     short: "n",
-    summary: "do not read standard input; without this, it is read to its end first",
+    summary: "do not read standard input; by default it is read to its end first",
   }],
   async run(context) {
     const { exec } = await import("../../guest/exec.ts");

@@ -23,7 +23,7 @@ export const command: CommandGroup = {
         {
           name: "label",
           value: "TEXT",
-          summary: "the volume label, by which a guest finds the disk; at most 32 bytes",
+          summary: "the volume label, for the guest to find the disk; at most 32 bytes",
         },
         { name: "date", value: "DATE", summary: "the date of the volume, ISO 8601 (default: now)" },
         { name: "no-joliet", summary: "leave Joliet out; then names may differ in case only" },
@@ -112,7 +112,7 @@ function viewOf(name: string | undefined): IsoViewName | undefined {
 
 const LETTERS = { file: "-", directory: "d", symlink: "l", other: "?" };
 
-/** A line as `ls -l` has it. */
+/** A line in the format of `ls -l`. */
 function row({ path, kind, size, mode, uid = 0, gid = 0, mtime, target }: IsoNode): string {
   const bits = mode === undefined ? "---------" : Array.from("rwxrwxrwx", (letter, at) => (
     mode & (1 << (8 - at)) ? letter : "-"
@@ -122,8 +122,8 @@ function row({ path, kind, size, mode, uid = 0, gid = 0, mtime, target }: IsoNod
   return `${LETTERS[kind]}${bits} ${uid} ${gid} ${String(size).padStart(12)} ${time} ${printable(path)}${link}`;
 }
 
-/** An image's names may hold anything, and a terminal obeys some of it. */
+/** An image's names may contain anything, and terminals obey some of it. */
 function printable(text: string): string {
-  // deno-lint-ignore no-control-regex -- those are what is looked for
+  // deno-lint-ignore no-control-regex -- this looks for control characters
   return /[\x00-\x1f\x7f-\x9f]/.test(text) ? JSON.stringify(text).replaceAll(/[\x7f-\x9f]/g, "?") : text;
 }

@@ -7,7 +7,7 @@ import { type Command, repository } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 
 export const command: Command = {
-  about: "List the releases that 'pull' can get the image from, the newest first.",
+  about: "List the releases that 'pull' can get the image from, newest first.",
   flags: [{ name: "repo", value: "OWNER/NAME", summary: "the GitHub repository (default: the profile's)" }],
   async run(context) {
     const { openGitHub } = await import("../../image/pull.ts");
@@ -34,14 +34,14 @@ export const command: Command = {
   },
 };
 
-/** Tells the tags that the profile's pattern stands for, whatever the branch, from those of the repository's other releases. */
+/** Matches the tags of the profile's pattern, for any branch, and not the repository's other releases. */
 function tagMatcher(pattern = "{branch}"): (tag: string) => boolean {
   const [before, after] = pattern.split("{branch}");
   if (after === undefined) return (tag) => tag === before;
   return (tag) => tag.startsWith(before) && tag.endsWith(after) && tag.length >= before.length + after.length;
 }
 
-/** `bytes` is missing where the release has no image for this architecture. */
+/** `bytes` is missing if the release has no image for this architecture. */
 function describe({ tag_name, draft, prerelease, published_at, assets }: Release, disk?: string) {
   const asset = assets.find(({ name }) => disk === undefined ? name.endsWith(".qcow2") : name === disk);
   return {

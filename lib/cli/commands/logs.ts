@@ -3,7 +3,7 @@ import { type Command, wholeNumber } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 
 export const command: Command = {
-  about: "Print what the guest has written to its serial console since the last start.",
+  about: "Print the guest's serial console since the last start.",
   flags: [
     { name: "follow", short: "f", summary: "keep printing what the guest writes" },
     { name: "lines", short: "n", value: "N", summary: "print only the last N lines" },
@@ -16,7 +16,7 @@ export const command: Command = {
     try {
       for await (const bytes of logs(await emulatorOf(context), { lines, follow })) await print(bytes);
     } catch (error) {
-      if (!(follow && signal.aborted)) throw error; // an interrupt is how following ends
+      if (!(follow && signal.aborted)) throw error; // an interrupt is the normal end of following
     }
   },
 };

@@ -1,4 +1,4 @@
-/** How a command ends: what is printed of an error, and the exit code. */
+/** How a command ends: the error message and the exit code. */
 
 import { messageOf } from "../../base/error.ts";
 import { printError } from "../ui/console.ts";
@@ -7,7 +7,7 @@ import { UsageError } from "./command.ts";
 /** The exit codes that scripts can rely on. */
 export const [OK, FAILURE, USAGE, INTERRUPTED] = [0, 1, 2, 130];
 
-/** Prints why the command `name` has failed, in one line, and gives the exit code. */
+/** Prints why the command `name` failed, in one line, and returns the exit code. */
 export async function reportFailure(
   error: unknown,
   name: string | undefined,
@@ -28,7 +28,7 @@ export async function reportFailure(
 function refused({ message }: Error, name = ""): string {
   const variable = message.match(/spawn subprocess with (\w+) environment variable/)?.[1];
   if (variable) {
-    return `${variable} is set, and Deno then lets no sandboxed command start a program: unset it ('env -u ${variable} hotboot ${name}')`;
+    return `${variable} is set, so Deno lets no sandboxed command start a program: unset it ('env -u ${variable} hotboot ${name}')`;
   }
   const what = message.replace(/^Requires (.*?),? (run again|specify) .*$/s, "$1");
   return `'${name}' does not have ${what}: 'hotboot permissions ${name}' shows what it has`;

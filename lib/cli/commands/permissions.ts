@@ -1,7 +1,7 @@
 import { print, printJson } from "../ui/console.ts";
 import { type Command, UsageError } from "./command.ts";
 
-/** What a person calls the kinds of grants. */
+/** The user's words for the kinds of grants. */
 const TITLES = {
   read: "reads",
   write: "reads and writes",
@@ -15,7 +15,7 @@ export const command: Command = {
   operands: "[COMMAND]",
   about:
     "Show what each command, or COMMAND, may access here: files, hosts, sockets, programs and variables. It can access\n" +
-    "nothing else. A path from the command line is shown as the command's help calls it, such as IMAGE or FILE.",
+    "nothing else. Paths from the command line appear as in the command's help, such as IMAGE or FILE.",
   flags: [],
   async run(context) {
     const { args } = context;

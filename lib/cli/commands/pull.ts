@@ -10,7 +10,7 @@ export const command: Command = {
     { name: "branch", value: "NAME", summary: "pull the release of this branch (default: the profile's)" },
     { name: "tag", value: "TAG", summary: "pull the release with this tag" },
     { name: "pr", value: "N", summary: "pull the latest successful build of this pull request" },
-    { name: "run", value: "ID", summary: "pull what this workflow run has built" },
+    { name: "run", value: "ID", summary: "pull what this workflow run built" },
     { name: "skip-snapshot", variable: "EMULATOR_NO_SNAPSHOT", summary: "do not capture; the next start does" },
     {
       name: "force-capture",

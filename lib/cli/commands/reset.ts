@@ -12,6 +12,6 @@ export const command: Command = {
     const emulator = await emulatorOf(context);
     const { stopped } = await reset(emulator);
     if (context.args.switches.has("json")) return await printJson({ stopped });
-    emulator.report.step(`instance '${emulator.instance}' is reset${stopped ? "; it ran" : ""}`);
+    emulator.report.step(`instance '${emulator.instance}' was reset${stopped ? "; it was running" : ""}`);
   },
 };

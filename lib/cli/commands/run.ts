@@ -28,8 +28,8 @@ export const command: Command = {
 };
 
 /**
- * A terminal sends SIGINT (Ctrl-C) and SIGHUP (its end) to the program itself, which is in the same process group as
- * hotboot: once is enough. Nobody says where a signal is from, so on a terminal these two are never passed on.
+ * A terminal sends SIGINT (Ctrl-C) and SIGHUP (when it closes) to the program itself, which is in hotboot's process group.
+ * Once is enough, and a signal does not say where it came from, so on a terminal hotboot never passes these two on.
  */
 function pass(name: Interrupt, child: Deno.ChildProcess): void {
   const isOnTerminal = [Deno.stdin, Deno.stdout, Deno.stderr].some((stream) => stream.isTerminal());
@@ -37,6 +37,6 @@ function pass(name: Interrupt, child: Deno.ChildProcess): void {
   try {
     child.kill(name);
   } catch {
-    // it has ended, and the emulator is being suspended: that takes a moment, and is worth it
+    // it has ended, and the emulator is being suspended: that takes only a moment
   }
 }

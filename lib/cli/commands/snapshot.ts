@@ -11,8 +11,8 @@ export const command: CommandGroup = {
   commands: {
     ls: {
       about:
-        "List the emulator's snapshots, the newest first. 'start' resumes the newest that fits this machine and the profile.\n" +
-        "The list shows what each takes on the disk and its full size, which instances use it, and why it cannot be resumed.",
+        "List the emulator's snapshots, newest first. 'start' resumes the newest that fits this machine and the profile.\n" +
+        "The list shows each snapshot's space on disk and full size, the instances that use it, and why it cannot be resumed.",
       flags: [{ name: "all", short: "a", summary: "list those of all profiles and architectures" }],
       run: list,
     },
@@ -35,14 +35,14 @@ export const command: CommandGroup = {
     prune: {
       about:
         "Remove what is no longer needed. That is each snapshot that cannot be resumed here or is older than the newest that\n" +
-        "can, and what killed commands have left, which may be as large as a guest's memory. What an instance uses stays.",
+        "can, and leftovers of killed commands, which may be as large as a guest's memory. What an instance uses stays.",
       flags: [{ name: "dry-run", short: "n", summary: "only print what would be removed" }],
       run: prune,
     },
     export: {
       operands: "[ID] FILE",
       about:
-        "Write a snapshot to one compact file. Without an ID it is the newest. The file is a tar archive, compressed with\n" +
+        "Write a snapshot to one compact file. The default is the newest. The file is a tar archive, compressed with\n" +
         "zstd; - is standard output. It contains everything that was in the guest's memory.",
       flags: [],
       run: exportOne,
@@ -50,14 +50,14 @@ export const command: CommandGroup = {
     import: {
       operands: "FILE",
       about:
-        "Add a snapshot that 'export' has written, as the newest one. FILE may be - for standard input. The next start runs\n" +
+        "Add a snapshot that 'export' wrote, as the newest one. FILE may be - for standard input. The next start runs\n" +
         "the machine of whoever exported it: import only from people you trust.",
       flags: [{ name: "force", short: "f", summary: "import it even if it cannot be resumed here" }],
       run: importOne,
     },
     verify: {
       operands: "[ID]",
-      about: "Read a whole snapshot and compare it with what was captured. Without an ID it is the newest.",
+      about: "Read a whole snapshot and compare it with what was captured. The default is the newest.",
       flags: [],
       run: verify,
     },
@@ -146,9 +146,7 @@ async function verify(context: CommandContext): Promise<void> {
   const result = await verifySnapshot(emulator, operands[0]);
   if (switches.has("json")) return await printJson(result);
   const bytes = Object.values(result.files).reduce((sum, { size }) => sum + size, 0);
-  const compared = result.recorded
-    ? "sizes and samples are right; the digests are recorded for the next time"
-    : "sound";
+  const compared = result.recorded ? "sizes and samples are right; recorded the digests for the next time" : "sound";
   await print(`${result.snapshot}: ${compared} (${Object.keys(result.files).join(", ")}; ${formatBytes(bytes)})`);
 }
 

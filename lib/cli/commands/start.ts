@@ -7,7 +7,7 @@ import { CONFIG_FILE_FLAG, START_FLAGS, startOptions } from "./starting.ts";
 export const command: Command = {
   about:
     "Start the emulator, and return when it is healthy. A suspended instance continues where it was. An instance that\n" +
-    "was shut down or has crashed boots its own disk. A new instance resumes the newest snapshot that fits, or boots if\n" +
+    "was shut down or crashed boots its own disk. A new instance resumes the newest snapshot that fits, or boots if\n" +
     "there is none. The first start also gets the image and captures a snapshot. Each resume and each boot makes new\n" +
     "secrets, which 'hotboot credentials' prints.\n" +
     "'start' prints the addresses of the services. With --config-file it prints only the project's id and keys, as JSON.",

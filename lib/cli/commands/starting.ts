@@ -4,13 +4,13 @@ import type { StartOptions } from "../../emulator/start_result.ts";
 import type { Arguments, Flag } from "./command.ts";
 import { ENGINE_FLAG, engineOption } from "./context.ts";
 
-/** For all that may boot. */
+/** For all commands that may boot. */
 export const NO_FALLBACK_FLAG: Flag = {
   name: "no-fallback",
   summary: "fail if resuming, capturing or hardware acceleration does not work, instead of booting (again)",
 };
 
-/** What they are. */
+/** The options. */
 export const START_FLAGS: Flag[] = [
   { name: "cold", variable: "EMULATOR_NO_SNAPSHOT", summary: "boot; do not resume, and do not capture" },
   NO_FALLBACK_FLAG,
@@ -35,7 +35,7 @@ export function startOptions(args: Arguments): StartOptions {
   };
 }
 
-/** For those that make a project. */
+/** For the commands that make a project. */
 export const CONFIG_FILE_FLAG: Flag = {
   name: "config-file",
   value: "FILE",

@@ -10,7 +10,7 @@ import { FAILURE, OK } from "./outcome.ts";
 export const command: Command = {
   about:
     "Show the instance, the health of its services, the image and the snapshot. The exit code is 0 only if the instance\n" +
-    "runs and all of it is healthy, and 1 otherwise.",
+    "runs and all of it is healthy, otherwise 1.",
   flags: [],
   async run(context) {
     const { status } = await import("../../emulator/status.ts");
@@ -21,7 +21,7 @@ export const command: Command = {
   },
 };
 
-/** Whether it is this profile's and runs, with all of it healthy and its secrets in effect. */
+/** Whether it is this profile's and runs, all of it is healthy, and its secrets are in effect. */
 function isUp({ state, of, running }: Status): boolean {
   return state === "running" && of === undefined && running!.lostSecrets === undefined &&
     Object.values(running!.health).every(Boolean);
@@ -36,7 +36,7 @@ const HOW: Record<Origin, string> = {
 function describe(status: Status): [string, string][] {
   const { profile, instance, of, state, why, running, acceleration, image, snapshot } = status;
   const rows: [string, string][] = [["profile", profile], ["instance", `${instance}, ${state}`]];
-  if (of) rows.push(["", `of profile '${of}'`]);
+  if (of) rows.push(["", `belongs to profile '${of}'`]);
   if (why) rows.push(["", why]);
   if (running) {
     const from = running.snapshot ? `, on snapshot ${running.snapshot}` : "";
@@ -49,7 +49,7 @@ function describe(status: Status): [string, string][] {
           ? `no longer in effect: ${running.lostSecrets}; 'hotboot start' puts them in again`
           : running.secrets === "rotated"
           ? "its own"
-          : "the image's placeholders, which everybody knows",
+          : "the image's placeholders, which are public",
       ]);
     }
     const health = Object.entries(running.health).map(([name, green]) => `${name} ${green ? "ok" : "not healthy"}`);

@@ -4,7 +4,7 @@ import { type Command, UsageError } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 
 export const command: Command = {
-  about: "Suspend the instance. Its memory and its disk are saved, and the next start continues exactly there.",
+  about: "Suspend the instance: save its memory and disk. The next start continues exactly there.",
   flags: [
     { name: "shutdown", summary: "shut the guest down and save only its disk; the next start boots it" },
     { name: "discard", summary: "switch it off and drop its disk; the next start begins from the snapshot" },
@@ -25,8 +25,8 @@ export const command: Command = {
 
 function describe(instance: string, { stopped, kept }: StopResult): string {
   if (!stopped) return `instance '${instance}' does not run${kept ? `; it is ${kept}` : ""}`;
-  if (kept === "suspended") return "suspended; the next start goes on where it was";
+  if (kept === "suspended") return "suspended; the next start continues where it was";
   if (kept === "crashed") return "switched off; the next start boots its disk, as after a power cut";
   if (kept) return "shut down; the next start boots its disk";
-  return "switched off; the next start begins from the snapshot, without what was changed since";
+  return "switched off; the next start begins from the snapshot, without later changes";
 }

@@ -1,4 +1,4 @@
-/** The verbs. Each one's module is loaded when it is used, and what it works with when it runs. */
+/** The verbs. A verb's module is loaded when it is used, and its dependencies when it runs. */
 
 import { type Command, type CommandGroup, type NamedCommand, UsageError } from "./command.ts";
 
@@ -7,7 +7,7 @@ interface Verb {
   load: () => Promise<{ command: Command | CommandGroup }>;
 }
 
-/** By their names, in the order of the help. */
+/** By name, in the order of the help. */
 export const VERBS: Record<string, Verb> = {
   build: { summary: "build the image from the profile's recipe", load: () => import("./build.ts") },
   pull: { summary: "download the image and capture a snapshot", load: () => import("./pull.ts") },
@@ -26,13 +26,13 @@ export const VERBS: Record<string, Verb> = {
   permissions: { summary: "show what each command may access", load: () => import("./permissions.ts") },
 };
 
-/** The verb's module. @throws {UsageError} when there is none. */
+/** The verb's module. @throws {UsageError} if there is none. */
 export async function loadVerb(verb: string): Promise<Command | CommandGroup> {
   if (!Object.hasOwn(VERBS, verb)) throw new UsageError(`there is no command '${verb}': see 'hotboot --help'`);
   return (await VERBS[verb].load()).command;
 }
 
-/** The command of this name. @throws {UsageError} when there is none. */
+/** The command of this name. @throws {UsageError} if there is none. */
 export async function findCommand(name: string): Promise<Command> {
   const [verb, second] = name.split(" ");
   const loaded = await loadVerb(verb);

@@ -1,11 +1,11 @@
-/** A command's work, in its Worker. */
+/** Runs a command in its Worker. */
 
 import type { Profile } from "../../profile/profile.ts";
 import type { SandboxServices, Work } from "../permissions/sandbox.ts";
 import { OK, reportFailure } from "./outcome.ts";
 import { allCommands, findCommand } from "./verbs.ts";
 
-/** Does it, and gives the exit code. */
+/** Runs it, and returns the exit code. */
 export async function work({ command: name, args, emulator, token }: Work, services: SandboxServices): Promise<number> {
   const { interrupts, symlink } = services;
   const { signal } = interrupts;

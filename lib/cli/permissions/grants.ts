@@ -1,4 +1,4 @@
-/** From a row of the table to what exactly it stands for here and now. */
+/** Resolves a row of the table to exact grants, here and now. */
 
 import type { Emulator } from "../../instance/emulator.ts";
 import { readImageRecord } from "../../image/image.ts";
@@ -14,7 +14,7 @@ import { firmwarePlaces } from "../../vm/firmware.ts";
 import { qemuProgram } from "../../vm/probe.ts";
 import { type Condition, type Program, type Row, TABLE } from "./table.ts";
 
-/** What a command may touch, exactly: paths with all below them, `host:port`, `unix:/path`, programs, variables. */
+/** What a command may access, exactly: paths including everything below them, `host:port`, `unix:/path`, programs, variables. */
 export interface Grants {
   read: string[];
   write: string[];
@@ -24,20 +24,20 @@ export interface Grants {
   sys: string[];
 }
 
-/** What the words of a row stand for. */
+/** What resolves the words of a row. */
 export interface Situation {
-  /** The emulator that the command works on; none for those that do not. */
+  /** The emulator that the command works on; absent for commands without one. */
   emulator?: Emulator;
-  /** What the command line names, by the word of its help: `IMAGE`, `PATH…`. */
+  /** What the command line names, by the word in the command's help: `IMAGE`, `PATH…`. */
   named(word: string): string[];
   /** The switches that were given. */
   switches: Set<string>;
 }
 
-/** GitHub's API, and where it redirects to: to the files of releases and to those of workflow runs. */
+/** GitHub's API, and where it redirects to for the files of releases and of workflow runs. */
 const GITHUB = ["api.github.com:443", "*.githubusercontent.com:443", "*.blob.core.windows.net:443"];
 
-/** What the command `name` is granted by its row of the table. @throws {HotbootError} when a setting that decides it is wrong. */
+/** The grants of the command `name` by its row of the table. @throws {HotbootError} if a setting that they depend on is wrong. */
 export async function grantsOf(name: string, situation: Situation, row: Row = TABLE[name]): Promise<Grants> {
   const grants: Grants = { read: [], write: [], net: [], run: [], env: [], sys: [] };
   await addRow(grants, row, situation);
@@ -74,7 +74,7 @@ async function addRow(grants: Grants, row: Row, situation: Situation): Promise<v
   }
   if (row.net?.includes("github")) grants.net.push(...gitHubHosts());
   if (row.net?.includes("base image")) grants.net.push(...baseHosts(emulator!));
-  const found = await programs(row.run ?? []); // of one that is missing the command says so, when it needs it
+  const found = await programs(row.run ?? []); // the command itself reports a missing program when it needs it
   grants.run.push(...found);
   grants.read.push(...found);
   grants.env.push(...row.env ?? []);
@@ -97,9 +97,9 @@ async function holds(condition: Condition, { emulator, switches }: Situation): P
   return condition === "if it pulls the image" ? isPublished : !isPublished;
 }
 
-/** The files that the recipe is made of. */
+/** The files that the recipe consists of. */
 function recipe(emulator: Emulator): string[] {
-  if (emulator.profileUrl.protocol !== "file:") return []; // the command says what that means
+  if (emulator.profileUrl.protocol !== "file:") return []; // the command itself reports what is wrong
   const { script, cloudInit } = recipeOf(emulator);
   const paths = [...script?.inputs ?? []];
   if (cloudInit) paths.push(cloudInit.userData, ...cloudInit.bundle?.paths ?? []);
@@ -113,7 +113,7 @@ function configFiles({ profile }: Emulator): string[] {
   return contents.flatMap((content) => "file" in content && content.file !== "" ? [content.file] : []);
 }
 
-/** What the recipe has of each kind: cloud-init's may begin with a script. */
+/** The recipe's parts by kind: a cloud-init recipe may begin with a script. */
 function recipeOf({ profile }: Emulator): { script?: ScriptRecipe; cloudInit?: CloudInit } {
   const { build } = profile.image;
   if (!build) return {};
@@ -122,7 +122,7 @@ function recipeOf({ profile }: Emulator): { script?: ScriptRecipe; cloudInit?: C
   return { cloudInit, ...("script" in cloudInit.base && { script: cloudInit.base }) };
 }
 
-/** Where the base image is, and where that may redirect to. */
+/** The base image's host, and the hosts that it may redirect to. */
 function baseHosts(emulator: Emulator): string[] {
   const { base } = recipeOf(emulator).cloudInit!;
   return "url" in base
@@ -130,13 +130,13 @@ function baseHosts(emulator: Emulator): string[] {
     : [];
 }
 
-/** Where there may be some for the guest; amd64 has its own. */
+/** The directories of the guest's firmware; amd64 has its own. */
 async function firmware({ arch }: Emulator): Promise<string[]> {
   const qemu = arch === "arm64" ? await onPath(qemuProgram(arch)) : undefined;
   return qemu ? firmwarePlaces(qemu) : [];
 }
 
-/** The services' ports, as the profile has them and as a running instance was started with them. */
+/** The services' ports, as in the profile and as a running instance was started with them. */
 async function services(emulator: Emulator): Promise<string[]> {
   const record = await readRecord(emulator);
   const ports = [
@@ -147,8 +147,8 @@ async function services(emulator: Emulator): Promise<string[]> {
 }
 
 /**
- * The sockets of all of the home's instances: before anything is removed, each is asked whether it uses that. Where
- * the home's path is too long for sockets, their directories too.
+ * The sockets of all of the home's instances: before something is removed, each is asked whether it uses it. If the home's
+ * path is too long for sockets, their directories too.
  */
 async function sockets(emulator: Emulator): Promise<string[]> {
   const names = new Set([emulator.instance, builderOf(emulator).instance, ...await instanceNames(emulator)]);
@@ -165,7 +165,7 @@ function gitHubHosts(): string[] {
   return [...api ? [hostAndPort(api, "HOTBOOT_GITHUB_API")] : GITHUB, ...moreHosts()];
 }
 
-/** The hosts that the user adds to those that are known. */
+/** The user's own additions to the known hosts. */
 function moreHosts(): string[] {
   const hosts = (Deno.env.get("HOTBOOT_DOWNLOAD_HOSTS") ?? "").split(",").map((host) => host.trim());
   return hosts.filter((host) => host !== "");

@@ -1,4 +1,4 @@
-/** From a command and its arguments to its run in its sandbox. */
+/** Runs a command with its arguments in its sandbox. */
 
 import { type Arguments, type Command, withVariables } from "../commands/command.ts";
 import { type Emulator, openEmulator } from "../../instance/emulator.ts";
@@ -8,7 +8,7 @@ import { resolveArch } from "../../vm/arch.ts";
 import { type Grants, grantsOf, type Situation } from "./grants.ts";
 import { runInSandbox } from "./sandbox.ts";
 
-/** What the words of the command's row stand for, with these arguments. */
+/** What resolves the words of the command's row, for these arguments. */
 export async function situationOf(command: Command, args: Arguments): Promise<Situation & { emulator?: Emulator }> {
   const { profile, home, instance, arch } = args.values;
   return {
@@ -33,7 +33,7 @@ function named({ operands = "", flags }: Command, args: Arguments, word: string)
   return given.filter((path): path is string => path !== undefined && path !== "-");
 }
 
-/** Runs the command in its sandbox and gives the exit code. `module` is the program's own. */
+/** Runs the command in its sandbox and returns the exit code. `module` is the program's main module. */
 export async function launch(
   module: URL,
   name: string,
@@ -58,7 +58,7 @@ export async function launch(
   return await runInSandbox(module, grants, work, interrupts, linksBelow);
 }
 
-/** Asked for here, so that what talks to GitHub need not run other programs. */
+/** Gets the token here, so that commands that talk to GitHub need not run other programs. */
 async function tokenFor({ env }: Grants, signal: AbortSignal): Promise<Token | null | undefined> {
   if (!env.includes("HOTBOOT_GITHUB_API")) return undefined; // it does not talk to GitHub
   const { findToken } = await import("../../release/token.ts");

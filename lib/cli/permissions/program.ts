@@ -3,15 +3,15 @@
  * command may access, and gives them up when the command begins.
  */
 
-/** Programs by their names on `PATH`; the environment's variables, some by their beginning. */
+/** Programs by name on `PATH`; environment variables, some by prefix. */
 export const PROGRAM_PERMISSIONS = {
-  // Paths and ports are known only when it runs. Sockets in the home are net, too.
+  // Paths and ports are known only at run time. Sockets in the home count as net, too.
   read: [],
   write: [],
   net: [],
   // Guests; recipes of images; GitHub's token.
   run: ["qemu-system-x86_64", "qemu-system-aarch64", "bash", "gh"],
-  // A profile's variables: any with these beginnings, and those of the stack profile.
+  // A profile's variables: any with these prefixes, and those of the stack profile.
   env: [
     ...["PATH", "HOME", "GITHUB_TOKEN", "GH_TOKEN", "HOTBOOT_*", "EMULATOR_*"],
     ...["STACK_*", "PORT_PREFIX", "NEXT_PUBLIC_STACK_PORT_PREFIX"],
@@ -20,7 +20,7 @@ export const PROGRAM_PERMISSIONS = {
   sys: ["statfs", "osUptime"],
 };
 
-/** The same as Deno's flags. Nothing is asked for on the terminal, and no library of another language is loaded. */
+/** The same as Deno's flags. Disables prompts and foreign libraries. */
 export function programFlags(): string[] {
   const grants = Object.entries(PROGRAM_PERMISSIONS).map(([name, list]) =>
     list.length > 0 ? `--allow-${name}=${list.join(",")}` : `--allow-${name}`
@@ -28,7 +28,7 @@ export function programFlags(): string[] {
   return ["--no-prompt", "--unstable-worker-options", ...grants];
 }
 
-/** Whether a version of Deno is this one or a later one. */
+/** Whether a version of Deno is at least this one. */
 export function isAtLeast(version: string, wantedMajor: number, wantedMinor: number): boolean {
   const [major, minor] = version.split(".").map(Number);
   return major > wantedMajor || (major === wantedMajor && minor >= wantedMinor);

@@ -1,6 +1,6 @@
 /**
- * The sandbox: a command runs in a Worker that has its grants and nothing else, and the launcher that has started it
- * gives up its own permissions.
+ * The sandbox: a command runs in a Worker that has its grants and nothing else, and the launcher that started it gives up its
+ * own permissions.
  *
  * Source: Deno's documentation, "Workers", "Specifying worker permissions".
  */
@@ -13,18 +13,18 @@ import type { Token } from "../../release/token.ts";
 import type { Grants } from "./grants.ts";
 import { isAtLeast } from "./program.ts";
 
-/** The name of the Worker, by which the program knows what it is. */
+/** The Worker's name, which tells the program that it is one. */
 export const SANDBOX_NAME = "hotboot-command";
 
-/** What is to be done in the sandbox. */
+/** What to do in the sandbox. */
 export interface Work {
   /** The command: `start`, `iso create`. */
   command: string;
   /** Its arguments. */
   args: Arguments;
-  /** The emulator, as the launcher has found it: its profile, that one's address, and the home. */
+  /** The emulator as the launcher found it: its profile, the profile's URL, and the home. */
   emulator?: { profile: unknown; url: string; home: string };
-  /** A token for GitHub; `null`: there is none. */
+  /** A token for GitHub; `null` if there is none. */
   token?: Token | null;
 }
 
@@ -34,13 +34,13 @@ type ToSandbox = { kind: "work"; work: Work } | { kind: "interrupt"; name: Inter
 };
 type FromSandbox = { kind: "ready" } | { kind: "exit"; code: number } | { kind: "link"; target: string; path: string };
 
-/** What the launcher itself gives up, once the Worker has what it needs. */
+/** What the launcher itself gives up once the Worker has what it needs. */
 const ALL = ["read", "write", "net", "run", "env", "sys", "ffi", "import"] as const;
 
-/** A Worker's permissions. `module` is the program's own, which may be anywhere. */
+/** A Worker's permissions. `module` is the program's main module, which may be anywhere. */
 export function workerPermissions(grants: Grants, module: URL): Deno.PermissionOptionsObject {
   const orNone = (list: string[]) => list.length > 0 ? list : false;
-  // Before 2.9 a socket's path must be one that can be read and written, and "unix:" is no host.
+  // Before 2.9 a socket needs read and write permission for its path, and "unix:" is not a valid host.
   const takesSockets = isAtLeast(Deno.version.deno, 2, 9);
   const net = grants.net.filter((peer) => takesSockets || !peer.startsWith("unix:"));
   const isFile = module.protocol === "file:";
@@ -57,11 +57,11 @@ export function workerPermissions(grants: Grants, module: URL): Deno.PermissionO
 }
 
 /**
- * Has the work done in a Worker of `module`, which must call {@linkcode serveSandbox}, and gives the exit code. What to
- * do about interrupts is the command's to decide.
+ * Runs the work in a Worker of `module`, which must call {@linkcode serveSandbox}, and returns the exit code. The command
+ * decides about interrupts.
  *
- * @param linksBelow Where it may have symbolic links made: Deno lets only those make any who may read and write
- * everything, so the launcher makes them.
+ * @param linksBelow Where it may ask for symbolic links. Deno lets only programs with full read and write permission make
+ * them, so the launcher does it.
  */
 export async function runInSandbox(
   module: URL,
@@ -102,26 +102,26 @@ function startWorker(module: URL, grants: Grants, command: string): Worker {
   } catch (error) {
     if (!(error instanceof Deno.errors.NotCapable)) throw error;
     throw new HotbootError(
-      `deno was started with less than '${command}' needs (see 'hotboot permissions ${command}'): start it with the flags in docs/security.md, or with -A`,
+      `deno has fewer permissions than '${command}' needs (see 'hotboot permissions ${command}'): run it with the flags in docs/security.md, or with -A`,
     );
   }
 }
 
-/** Only now: until a Worker runs, its modules are loaded with the permissions of the thread that has started it. */
+/** Call it only now: until a Worker runs, its modules load with the permissions of the thread that started it. */
 function giveUp(except: string[]): void {
   for (const name of ALL) if (!except.includes(name)) Deno.permissions.revokeSync({ name });
 }
 
 async function makeLink({ target, path }: { target: string; path: string }, below?: string): Promise<void> {
-  if (below === undefined) throw new HotbootError("this command makes no symbolic links");
+  if (below === undefined) throw new HotbootError("this command may not make symbolic links");
   const [root, parent] = await Promise.all([Deno.realPath(below), Deno.realPath(path.replace(/[^/]*$/, ""))]);
   if (parent !== root && !parent.startsWith(`${root}/`)) throw new HotbootError(`${path} is not below ${below}`);
   await Deno.symlink(target, path);
 }
 
-/** What the program's own thread offers to the command. */
+/** What the main thread offers to the command. */
 export interface SandboxServices {
-  /** What the user's interrupts do. */
+  /** The user's interrupts. */
   interrupts: Interrupts;
   /** Makes a symbolic link. */
   symlink(target: string, path: string): Promise<void>;
@@ -133,7 +133,7 @@ interface Scope {
   onmessage: (event: MessageEvent<ToSandbox>) => void;
 }
 
-/** In the Worker: does the work that comes. `run` gives the exit code. */
+/** In the Worker: does the work that comes. `run` returns the exit code. */
 export function serveSandbox(run: (work: Work, services: SandboxServices) => Promise<number>): void {
   const scope = globalThis as unknown as Scope;
   const interrupts = new Interrupts();
@@ -155,7 +155,7 @@ export function serveSandbox(run: (work: Work, services: SandboxServices) => Pro
   scope.postMessage({ kind: "ready" });
 }
 
-/** Which thread this is: a Worker's name, or `undefined` for the program's own. */
+/** Which thread this is: a Worker's name, or `undefined` for the main thread. */
 export function threadName(): string | undefined {
   return "WorkerGlobalScope" in globalThis ? (globalThis as unknown as Scope).name ?? "" : undefined;
 }

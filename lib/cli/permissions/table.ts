@@ -1,6 +1,6 @@
-/** What each command may access, and nothing else. `grants.ts` says what the words stand for. */
+/** What each command may access, and nothing else. `grants.ts` resolves the words. */
 
-/** A file or directory, with what is below it: hotboot's own, or what the command line names, by the word of its help. */
+/** A file or directory and everything below it: hotboot's own, or named on the command line by a word of the help. */
 type Place =
   | "home"
   | "cache"
@@ -13,13 +13,13 @@ type Place =
   | "FILE"
   | "PATH…";
 
-/** Who is talked to: the guest's services and QEMU's sockets on this machine, and hosts elsewhere. */
+/** Peers: the guest's services and QEMU's sockets on this machine, and hosts elsewhere. */
 type Peer = "services" | "qemu" | "github" | "base image";
 
 /** A program on `PATH`. */
 export type Program = "qemu" | "bash";
 
-/** When a row's addition counts. */
+/** When a row's addition applies. */
 export type Condition =
   | "unless --skip-snapshot"
   | "if it pulls the image"
@@ -28,27 +28,27 @@ export type Condition =
   | "with cloud-init"
   | "with cloud-init and a published base image";
 
-/** What a command may touch. */
+/** What a command may access. */
 export interface Row {
   /** What it reads. */
   read?: Place[];
-  /** What it reads, makes, changes and removes. */
+  /** What it reads, creates, changes and removes. */
   write?: Place[];
-  /** A file that it puts in the place of another, and nothing else in its directory. */
+  /** A file that it creates or replaces, and nothing else in its directory. */
   replace?: Place[];
-  /** Where it connects to and, for sockets and the services' ports on 127.0.0.1, listens. */
+  /** What it connects to and, for sockets and the services' ports on 127.0.0.1, listens on. */
   net?: Peer[];
   /** What it runs. */
   run?: Program[];
-  /** The environment's variables that it reads. */
+  /** The environment variables that it reads. */
   env?: string[];
-  /** What it asks of the system: how much free space a disk has, and how long the host has been up. */
+  /** What it asks the system for: how much free space a disk has, and how long the host has been up. */
   sys?: ("statfs" | "osUptime")[];
-  /** What it may beyond that, sometimes. */
+  /** Additions under some conditions. */
   more?: Partial<Record<Condition, Row>>;
 }
 
-/** To ask QEMU what it is. */
+/** To ask QEMU for its version and features. */
 const ASK: Row = { run: ["qemu"], env: ["PATH", "HOTBOOT_ACCEL"], sys: ["osUptime"] };
 /** To judge a snapshot. */
 const JUDGE: Row = { read: ["config files"], ...ASK };
@@ -65,13 +65,13 @@ const BUILD: Row = {
   },
 };
 const PULL: Row = { write: ["home"], net: ["github", "qemu"], env: ["HOTBOOT_GITHUB_API"], sys: ["statfs"] };
-/** Without an image, `start`, `run` and `capture` get one, as the profile says. */
+/** Without an image, `start`, `run` and `capture` get one as the profile says. */
 const OBTAIN: Row["more"] = {
   "if it pulls the image": PULL,
   "if it builds the image": BUILD,
 };
 
-/** And the file that a project is made from. */
+/** Also the file to make a project from. */
 const START: Row = { ...BOOT, read: [...BOOT.read!, "FILE"], more: OBTAIN };
 
 /** By the command's name. */
@@ -81,10 +81,10 @@ export const TABLE: Record<string, Row> = {
   "list-releases": { net: ["github"], env: PULL.env },
   "capture": { ...BOOT, more: OBTAIN },
   "start": START,
-  // Bash runs the program, which is on its own then: no sandbox holds it.
+  // Bash runs the program, which is then outside any sandbox.
   "run": { ...START, run: [...START.run!, "bash"] },
   "stop": { write: ["home"], net: ["qemu"] },
-  // Bash ends a QEMU that does not answer.
+  // Bash kills a QEMU that does not answer.
   "reset": { write: ["home"], net: ["qemu"], run: ["bash"], env: ["PATH"] },
   "status": { read: ["home"], net: ["services", "qemu"], env: ["HOTBOOT_ACCEL"] },
   "logs": { read: ["home"] },

@@ -9,7 +9,7 @@ export async function print(what: string | Uint8Array): Promise<void> {
   await write(Deno.stdout, what);
 }
 
-/** The line that shows progress, which may be open. */
+/** The line that shows progress, if one is open. */
 let progress: ProgressLine | undefined;
 
 /** Prints bytes, or a text and a newline, on standard error. */
@@ -23,7 +23,7 @@ export async function printJson(value: unknown): Promise<void> {
   await print(JSON.stringify(value, null, 2));
 }
 
-/** Tells on standard error what an operation does. Warnings are told however quiet. */
+/** Reports on standard error what an operation does. Warnings appear even when quiet. */
 export function consoleReporter(level: "quiet" | "normal" | "verbose"): Reporter {
   const writeNow = (text: string) => {
     const bytes = new TextEncoder().encode(text);
@@ -44,7 +44,7 @@ export function consoleReporter(level: "quiet" | "normal" | "verbose"): Reporter
 
 function terminalColumns(): number {
   try {
-    return Deno.consoleSize().columns || Infinity; // none: whoever made the terminal did not say
+    return Deno.consoleSize().columns || Infinity; // 0: the terminal's size was never set
   } catch {
     return Infinity;
   }

@@ -1,13 +1,13 @@
-/** How far a download is: a line that is written over and over on a terminal, or a line now and then elsewhere. */
+/** Shows how far a download is: on a terminal a line that is overwritten, elsewhere a line now and then. */
 
 import { renderProgressLine } from "../../base/format.ts";
 
 const TERMINAL_INTERVAL_MS = 100;
 const PLAIN_INTERVAL_MS = 5000;
-/** For how long back the rate is measured. */
+/** The time span over which the rate is measured. */
 const WINDOW_MS = 5000;
 
-/** Shows the progress of one thing after the other. */
+/** Shows progress, one thing after the other. */
 export class ProgressLine {
   #isTerminal: boolean;
   #columns: () => number;
@@ -18,8 +18,8 @@ export class ProgressLine {
   #isOpen = false;
 
   /**
-   * @param write Gets the text as it is to be written.
-   * @param columns How wide the terminal is now.
+   * @param write Gets the text to write.
+   * @param columns The terminal's current width.
    */
   constructor(isTerminal: boolean, write: (text: string) => void, columns: () => number = () => Infinity) {
     this.#columns = columns;
@@ -27,7 +27,7 @@ export class ProgressLine {
     this.#write = write;
   }
 
-  /** Shows that `done` of `total` bytes are there, if it is time to. The same numbers end it. */
+  /** Shows that `done` of `total` bytes are there, if it is time to. Equal numbers end the line. */
   show(what: string, done: number, total: number, now = performance.now()): void {
     if (what !== this.#what) {
       this.close();
@@ -43,7 +43,7 @@ export class ProgressLine {
     const [first] = this.#seen;
     const rate = now > first.time ? Math.max(0, done - first.done) / ((now - first.time) / 1000) : 0;
     const line = `hotboot: ${what}  ${renderProgressLine(done, total, rate)}`;
-    // A line that wraps could not be written over.
+    // A line that wraps could not be overwritten.
     this.#write(this.#isTerminal ? `\r${line.slice(0, Math.max(0, this.#columns() - 1))}\x1b[K` : `${line}\n`);
     this.#isOpen = this.#isTerminal;
     if (isDone) this.close();

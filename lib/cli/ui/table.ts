@@ -1,6 +1,6 @@
 /** Tables as text. */
 
-/** Columns under their titles, each as wide as it must be. */
+/** Columns under their titles, each as wide as needed. */
 export function renderTable(titles: string[], rows: string[][]): string {
   const all = [titles, ...rows];
   const widths = titles.map((_, column) => Math.max(...all.map((row) => row[column].length)));

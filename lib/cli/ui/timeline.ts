@@ -10,13 +10,13 @@ export interface Titled {
   phases: Phase[];
 }
 
-/** A duration as people read it: `9 ms`, `0.63 s`, `26.3 s`. */
+/** A duration for people: `9 ms`, `0.63 s`, `26.3 s`. */
 export function milliseconds(ms: number): string {
   if (ms < 100) return `${Math.round(ms)} ms`;
   return `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
 }
 
-/** Each phase with its duration, and a bar from its start to its end; all bars of one call have the same scale. */
+/** Each phase with its duration, and a bar from its start to its end; all bars of one call share a scale. */
 export function renderTimelines(timelines: Titled[]): string {
   const all = timelines.flatMap(({ phases }) => phases);
   const width = Math.max(...all.map(({ name }) => name.length));
