@@ -50,6 +50,11 @@ export async function exportSnapshot(
 ): Promise<ExportResult> {
   const { report, signal } = emulator;
   let { directory, manifest } = await findSnapshot(emulator, prefix);
+  if (manifest.checkpoint) {
+    throw new HotbootError(
+      `checkpoint '${prefix}' cannot be exported: its disk consists of several files of this home`,
+    );
+  }
   if (Object.values(manifest.files).some(({ sha256 }) => sha256 === undefined)) {
     await verifySnapshot(emulator, manifest.id);
     ({ manifest } = await findSnapshot(emulator, manifest.id));

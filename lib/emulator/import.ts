@@ -101,6 +101,7 @@ async function openArchive(path: string): Promise<ReadableStream<Uint8Array>> {
 async function importFrom(emulator: Emulator, tar: TarReader, { force }: ImportOptions): Promise<ImportResult> {
   const { home, report, signal } = emulator;
   const manifest = await readArchivedManifest(tar);
+  if (manifest.engine === "flat") throw new HotbootError("it is of a checkpoint, which cannot be imported");
   const { why } = await (await judgeOf(emulator))(manifest);
   if (why !== undefined && !force) {
     throw new HotbootError(`snapshot ${manifest.id} cannot be resumed here: ${why}; --force keeps it anyway`);

@@ -8,6 +8,7 @@ import { replacedName } from "../base/files.ts";
 import { TEMPORARY_PREFIX } from "../snapshot/store.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { imageLock, isLocked, snapshotsLock, tryLock } from "../instance/locks.ts";
+import { removeUnusedLayers } from "../instance/layers.ts";
 import { nameOfUser } from "../instance/users.ts";
 import { listSnapshots, removeSnapshots, sizeOnDisk, snapshotKeys } from "./snapshots.ts";
 
@@ -60,6 +61,15 @@ export async function pruneSnapshots(emulator: Emulator, options: { dryRun?: boo
     const leftovers = (await names(emulator.home.snapshots(key))).filter((name) => name.startsWith(TEMPORARY_PREFIX));
     removed.push(...await pruneFiles(emulator, dryRun, snapshotsLock(key), emulator.home.snapshots(key), leftovers));
   }
+  for (const key of await names(`${emulator.home.root}/checkpoints`)) {
+    const directory = emulator.home.checkpoints(key);
+    const leftovers: string[] = [];
+    for (const name of await names(directory)) {
+      if (name.startsWith(TEMPORARY_PREFIX) && await isAbandoned(`${directory}/${name}`)) leftovers.push(name);
+    }
+    removed.push(...await removeAll(dryRun, directory, leftovers));
+  }
+  if (!dryRun) await removeUnusedLayers(emulator);
   for (const [key, leftovers] of await imageLeftovers(emulator)) {
     removed.push(...await pruneFiles(emulator, dryRun, imageLock(key), emulator.home.images, leftovers));
   }

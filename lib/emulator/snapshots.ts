@@ -11,7 +11,7 @@ import { recordDigests, removeSnapshot, type Snapshot, snapshotIds } from "../sn
 import { type Arch, resolveArch } from "../vm/arch.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { sha256File } from "../base/hash.ts";
-import { checkpointsOf, type SavedCheckpoint } from "../instance/checkpoints.ts";
+import { checkpointsOf, requireLayer, type SavedCheckpoint } from "../instance/checkpoints.ts";
 import { removeUnusedLayers } from "../instance/layers.ts";
 import { dropUser, nameOfUser, type SnapshotUser, usersOfSnapshots } from "../instance/users.ts";
 import { fileFault, judgeOf, type Verdict } from "./compatibility.ts";
@@ -162,8 +162,11 @@ export function findId(ids: string[], prefix: string | undefined, profile: strin
   throw new HotbootError(`'${profile}' has no snapshot: 'hotboot start' or 'hotboot capture' makes one`);
 }
 
-/** One of the emulator's snapshots, by the beginning of its id; the newest by default. @throws {HotbootError} */
+/** One of the emulator's snapshots, by the beginning of its id, or a checkpoint, by its name; the newest snapshot by default. @throws {HotbootError} */
 export async function findSnapshot(emulator: Emulator, prefix?: string): Promise<Snapshot> {
+  const checkpoints = prefix === undefined ? [] : await checkpointsOf(emulator);
+  const named = checkpoints.find(({ manifest: { id, checkpoint } }) => prefix === id || prefix === checkpoint.name);
+  if (named) return named;
   const root = emulator.home.snapshots(imageKey(emulator));
   const directory = `${root}/${findId(await snapshotIds(root), prefix, emulator.profile.name)}`;
   return { directory, manifest: await readManifest(directory) };
@@ -270,6 +273,7 @@ export async function verifySnapshot(emulator: Emulator, prefix?: string): Promi
   // The machine of the capture does not matter here, only whether the host went down too early.
   const fault = difference({ ...manifest, identity: {} }, {}) ?? await fileFault(directory, manifest);
   if (fault) throw damaged(fault);
+  await requireLayer(emulator, { directory, manifest });
 
   const entries = Object.entries(manifest.files);
   const total = entries.reduce((sum, [, { size }]) => sum + size, 0);
