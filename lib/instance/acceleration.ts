@@ -5,7 +5,7 @@ import type { Arch } from "../vm/arch.ts";
 import { findQemu, passOverStuck, probeQemu, type QemuFacts, rememberedFacts } from "../vm/probe.ts";
 import type { Emulator } from "./emulator.ts";
 import { type Home, privateDirectory } from "./home.ts";
-import { AbortedQemu, StuckGuest } from "./watch.ts";
+import { CrashedQemu, StuckGuest } from "./watch.ts";
 
 /** The prefix of the files that cache what a QEMU can do. */
 const QEMU_CACHE = "qemu-";
@@ -65,10 +65,10 @@ function tellAcceleration({ report }: Emulator, { accelerator, passedOver, slowd
 
 /**
  * Boots with `boot`. If the guest makes no progress with hardware acceleration that the user did not ask for, boots again with
- * emulation. Also boots again after a bug of QEMU's own: QEMU 10.0 sometimes aborts while a guest with several emulated CPUs
- * boots (`iotlb_to_section: Assertion`), but not the next time.
+ * emulation. Also boots again, in the same way, after a bug of QEMU's own: with several emulated CPUs, 10.0 sometimes aborts
+ * (`iotlb_to_section: Assertion`) and 7.2 sometimes crashes while a guest boots, but not the next time.
  *
- * @param allowed Whether it may boot again.
+ * @param allowed Whether it may boot with emulation instead.
  */
 export async function bootWithin<T>(
   emulator: Emulator,
@@ -83,7 +83,7 @@ export async function bootWithin<T>(
   } catch (error) {
     emulator.signal.throwIfAborted();
     const { accelerator } = qemu;
-    if (error instanceof AbortedQemu && allowed) {
+    if (error instanceof CrashedQemu) {
       emulator.report.warn(`${error.message}; booting again`);
       return await boot(qemu);
     }

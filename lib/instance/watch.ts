@@ -27,7 +27,7 @@ export async function whileAlive(
 ): Promise<void> {
   const over = new AbortController();
   const ended = qemu.exited.then(async ({ signal }) => {
-    const Failure = signal === "SIGABRT" ? AbortedQemu : HotbootError;
+    const Failure = signal && OWN_FAULTS.includes(signal) ? CrashedQemu : HotbootError;
     throw new Failure(`QEMU ended before ${until}: ${await qemu.reason()}`);
   });
   ended.catch(() => {});
@@ -54,8 +54,11 @@ export async function whileAlive(
   }
 }
 
-/** QEMU called abort(3): a bug of its own, and often a race. */
-export class AbortedQemu extends HotbootError {}
+/** What ends a program for a fault of its own: signal(7). Not SIGBUS, which a full disk raises here. */
+const OWN_FAULTS: Deno.Signal[] = ["SIGABRT", "SIGSEGV", "SIGILL", "SIGFPE", "SIGTRAP"];
+
+/** QEMU crashed: a bug of its own, and often a race. */
+export class CrashedQemu extends HotbootError {}
 
 /** A guest that makes no progress. */
 export class StuckGuest extends HotbootError {

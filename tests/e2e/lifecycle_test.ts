@@ -151,20 +151,22 @@ Deno.test("a guest whose kernel has panicked is said to have, and its disk is bo
   assertEquals(await micro.exec("cat", "/data/mine"), "mine\n");
 });
 
-Deno.test("a QEMU that aborts while the guest boots is started once more", async () => {
-  await using micro = await GuestHome.make();
-  const marker = `${micro.directory}/aborted`;
-  const env = await micro.wrappedQemu((qemu) =>
-    `case "$*" in *virtio-blk-pci*) ;; *) exec ${qemu} "$@";; esac
+for (const signal of ["ABRT", "SEGV"]) {
+  Deno.test(`a QEMU that crashes (SIG${signal}) while the guest boots is started once more`, async () => {
+    await using micro = await GuestHome.make();
+    const marker = `${micro.directory}/crashed`;
+    const env = await micro.wrappedQemu((qemu) =>
+      `case "$*" in *virtio-blk-pci*) ;; *) exec ${qemu} "$@";; esac
     [ ! -e '${marker}' ] || exec ${qemu} "$@"
     ${qemu} "$@" & until [ -S '${micro.socket("monitor")}' ]; do sleep 0.1; done; sleep 2
-    touch '${marker}'; kill -9 $!; kill -ABRT $$`
-  );
-  const start = await micro.run("start", ["--json"], { env });
-  assertCode(start, 0);
-  assertMatch(
-    start.stderr,
-    /warning: QEMU ended before the guest was healthy: [^\n]*SIGABRT[^\n]*; booting again\n/,
-  );
-  assertEquals(JSON.parse(start.stdout).origin, "resume");
-});
+    touch '${marker}'; kill -9 $!; kill -${signal} $$`
+    );
+    const start = await micro.run("start", ["--json"], { env });
+    assertCode(start, 0);
+    assertMatch(
+      start.stderr,
+      RegExp(`warning: QEMU ended before the guest was healthy: [^\n]*SIG${signal}[^\n]*; booting again\n`),
+    );
+    assertEquals(JSON.parse(start.stdout).origin, "resume");
+  });
+}

@@ -3,9 +3,13 @@
 import { assert } from "@std/assert";
 import { sleep } from "../../lib/base/wait.ts";
 
-/** Waits until `condition` holds, looking again and again; two minutes are enough on any machine. */
-export async function until(condition: () => Promise<boolean> | boolean, what: string): Promise<void> {
-  for (const end = Date.now() + 120_000; !await condition(); await sleep(20)) {
+/** Waits until `condition` holds, looking again and again; two minutes are enough on any machine for most of what is waited for. */
+export async function until(
+  condition: () => Promise<boolean> | boolean,
+  what: string,
+  minutes = 2,
+): Promise<void> {
+  for (const end = Date.now() + minutes * 60_000; !await condition(); await sleep(20)) {
     assert(Date.now() < end, `waited in vain for ${what}`);
   }
 }

@@ -4,6 +4,7 @@
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { ARCH, assertCode } from "./harness.ts";
+import { until } from "./pace.ts";
 import { PLACEHOLDERS, PORT_PREFIX, SECRETS, StackHome, warnings } from "./stack_home.ts";
 
 const ACCEPTED = { client: 200, server: 200, admin: 200, cron: 200 };
@@ -137,7 +138,16 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
   await t.step("a container that was started anew has its placeholders back, until the next start", async () => {
     const before = await stack.keys();
     await stack.exec("systemctl", "restart", "stack.service");
-    const lost = await healthyAgain(stack);
+    // Its services are up before it has put its placeholders into the database, where the keys still are.
+    let lost = await stack.status();
+    await until(
+      async () => {
+        lost = await stack.status();
+        return lost.running.lostSecrets !== undefined && Object.values(lost.running.health).every(Boolean);
+      },
+      "placeholders, in services that are healthy",
+      10,
+    );
     assertEquals([lost.code, lost.state], [1, "running"]);
     assertMatch(lost.running.lostSecrets, /^the backend refuses the placeholder of the publishable client key \(/);
     const run = await stack.run(["start"]);
@@ -276,12 +286,4 @@ async function statusOf(stack: StackHome, project: Record<string, string>): Prom
     "x-stack-secret-server-key": project.secret_server_key,
   });
   return status;
-}
-
-/** What `status` says as soon as all services are healthy once more. */
-async function healthyAgain(stack: StackHome) {
-  for (;;) {
-    const status = await stack.status();
-    if (Object.values(status.running.health).every(Boolean)) return status;
-  }
 }
