@@ -14,6 +14,7 @@ import { backingPath } from "../instance/home.ts";
 import { layerDisk, pushLayer, removeUnusedLayers, settleDisk } from "../instance/layers.ts";
 import { lockInstance } from "../instance/locks.ts";
 import type { InstanceRecord } from "../instance/record.ts";
+import { usersOfSnapshots } from "../instance/users.ts";
 import { refusal, settledState, type Up } from "../instance/state.ts";
 import { fingerprint } from "../snapshot/fingerprint.ts";
 import { flat } from "../snapshot/flat.ts";
@@ -189,8 +190,13 @@ async function requireNewName(emulator: Emulator, name: string): Promise<void> {
   }
 }
 
-/** Removes a checkpoint, and the disks that nobody needs any more. The caller has seen that nobody uses it. */
-export async function removeCheckpoint(emulator: Emulator, { directory }: Snapshot): Promise<void> {
-  await removeSnapshot(directory);
+/** Removes a checkpoint that was made for a fork, once nobody uses it. @param id It, or any snapshot: which stays. */
+export async function dropUnnamed(emulator: Emulator, id: string | undefined): Promise<void> {
+  if (id === undefined) return;
+  const found = (await checkpointsOf(emulator)).find(({ manifest }) => manifest.id === id);
+  if (!found || found.manifest.checkpoint.name !== undefined) return;
+  if ((await usersOfSnapshots(emulator)).has(id)) return;
+  await removeSnapshot(found.directory);
   await removeUnusedLayers(emulator);
+  await dropUnnamed(emulator, found.manifest.checkpoint.base);
 }

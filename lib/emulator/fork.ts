@@ -1,0 +1,82 @@
+/** Making one instance more of another, or of a checkpoint. */
+
+import { checkpointsOf } from "../instance/checkpoints.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import { HotbootError } from "../base/error.ts";
+import { ownInstance } from "../instance/emulator.ts";
+import { stateOf } from "../instance/state.ts";
+import { instanceNames } from "../instance/users.ts";
+import { dropUnnamed, save } from "./checkpoint.ts";
+import { start } from "./start.ts";
+import type { StartOptions, StartResult } from "./start_result.ts";
+
+/** How to fork. */
+export interface ForkOptions extends Omit<StartOptions, "from" | "cold"> {
+  /**
+   * An instance that runs or is suspended, or a checkpoint. By default the profile's own instance, if it runs or is
+   * suspended, else the newest snapshot.
+   */
+  source?: string;
+}
+
+/** What a fork gave. */
+export interface ForkResult extends StartResult {
+  /** How long the source stood still for it, in milliseconds; 0 if it did not run. */
+  stoodStillMs: number;
+}
+
+/**
+ * Starts a new instance that continues where another one is, with secrets, clock, randomness and ports of its own. The source
+ * stands still while its memory is written, and runs on; one that is suspended stays so.
+ *
+ * Needs what {@linkcode start} and {@linkcode saveCheckpoint} need.
+ *
+ * @param emulator The new instance, from {@linkcode openEmulator}. It must be stopped.
+ * @param options What to fork, and how to start it.
+ * @returns Where its services are, and how long the source stood still.
+ * @throws {HotbootError} if there is no such source, or the instance cannot be started. Nothing is left of it then.
+ * @throws The reason of the emulator's signal, if it aborts; likewise.
+ *
+ * @example
+ * ```ts
+ * import { fork, openEmulator } from "@hotboot/hotboot";
+ *
+ * const { urls } = await fork(await openEmulator({ profile: "demo", instance: "second" }));
+ * console.log(urls);
+ * ```
+ */
+export async function fork(emulator: Emulator, { source, ...options }: ForkOptions = {}): Promise<ForkResult> {
+  await requireStopped(emulator);
+  const instance = await instanceToFork(emulator, source);
+  if (instance === undefined) return { ...await start(emulator, { ...options, from: source }), stoodStillMs: 0 };
+  const { id, stoodStillMs } = await save({ ...emulator, instance });
+  try {
+    return { ...await start(emulator, { ...options, from: id }), stoodStillMs };
+  } catch (error) {
+    await dropUnnamed(emulator, id);
+    throw error;
+  }
+}
+
+/** Before anything stands still. */
+async function requireStopped(emulator: Emulator): Promise<void> {
+  await using state = await stateOf(emulator);
+  if (state.kind === "stopped") return;
+  throw new HotbootError(
+    `instance '${emulator.instance}' is ${state.kind}: choose another name, or drop it ('hotboot reset --instance ${emulator.instance}')`,
+  );
+}
+
+/** The instance that is meant; none: a checkpoint, or the newest snapshot. */
+async function instanceToFork(emulator: Emulator, source?: string): Promise<string | undefined> {
+  const { profile, instance } = emulator;
+  if (source === instance) throw new HotbootError(`instance '${instance}' cannot be a fork of itself: choose another name`);
+  const name = source ?? ownInstance(profile);
+  if (source !== undefined && (await checkpointsOf(emulator)).some(({ manifest }) => manifest.checkpoint.name === source)) {
+    return undefined;
+  }
+  if (!(await instanceNames(emulator)).includes(name)) return undefined;
+  await using state = await stateOf({ ...emulator, instance: name });
+  if (source === undefined && !["running", "suspended"].includes(state.kind)) return undefined;
+  return name;
+}
