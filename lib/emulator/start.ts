@@ -9,12 +9,13 @@ import { lockInstance } from "../instance/locks.ts";
 import type { Setup } from "../instance/machine.ts";
 import { readRecord, writeRecord } from "../instance/record.ts";
 import { settledState } from "../instance/state.ts";
+import { portsNow } from "../instance/urls.ts";
 import { UnusableSnapshot } from "../snapshot/manifest.ts";
 import { syncSnapshot } from "../snapshot/store.ts";
 import { coldBoot } from "./boot.ts";
 import { findFitting } from "./compatibility.ts";
 import { makeSetup } from "./launch.ts";
-import { requireFreePorts } from "./ports.ts";
+import { takePorts } from "./ports.ts";
 import { resume } from "./resume.ts";
 import type { StartOptions, StartResult } from "./start_result.ts";
 import { beUp } from "./up.ts";
@@ -70,28 +71,31 @@ async function markForRun(emulator: Emulator, isForRun: boolean): Promise<void> 
   await writeRecord(emulator, { ...record, isForRun });
 }
 
-async function startLocked(emulator: Emulator, options: StartOptions): Promise<StartResult> {
+/** The same for whoever holds the instance's lock. */
+export async function startLocked(emulator: Emulator, options: StartOptions): Promise<StartResult> {
   const timeline = new Timeline();
-  const { report } = emulator;
+  const { report, profile } = emulator;
+  const { ports: asked = {} } = options;
   const state = await settledState(emulator);
   switch (state.kind) {
     case "running":
     case "paused": {
       const crash = await crashOf(emulator, state);
-      if (crash === undefined) return await beUp(emulator, state);
+      if (crash === undefined) {
+        return await beUp({ ...emulator, ports: portsNow(profile.ports, state.record.ports) }, state, asked);
+      }
       report.warn(`the guest has crashed (${crash})`);
       await endCrashed(emulator, state);
       return await startLocked(emulator, options);
     }
     case "stopped":
-      await requireFreePorts(emulator);
-      return await startFresh(emulator, timeline, options);
+      return await startFresh(await takePorts(emulator, { asked, isFresh: true }), timeline, options);
     case "crashed":
       report.warn(
         `QEMU of instance '${emulator.instance}' has ended by itself: its disk is booted, as after a power cut`,
       );
   }
-  await requireFreePorts(emulator);
+  emulator = await takePorts(emulator, { asked, isFresh: false });
   const setup = await makeSetup(emulator);
   const { record } = state;
   if (state.kind === "suspended" && !options.cold) {

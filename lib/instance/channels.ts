@@ -1,7 +1,7 @@
 /** Where an instance's QEMU listens and writes, and its files. */
 
 import type { Channels } from "../vm/machine.ts";
-import { type Emulator, imageKey } from "./emulator.ts";
+import { type Emulator, imageKey, type InstancePlace } from "./emulator.ts";
 import { privateDirectory } from "./home.ts";
 
 /** The names of an instance's own files, in its directory. */
@@ -18,13 +18,13 @@ const FILES = {
 };
 
 /** The path of one of an instance's files. */
-export function instancePath(emulator: Emulator, file: keyof typeof FILES): string {
+export function instancePath(emulator: InstancePlace, file: keyof typeof FILES): string {
   return `${emulator.home.instance(emulator.instance)}/${FILES[file]}`;
 }
 
 /** The instance in which the emulator's image is made, by cloud-init: who looks at instances sees its console, too. */
 export function builderOf(emulator: Emulator): Emulator {
-  return { ...emulator, instance: `build-${imageKey(emulator)}` };
+  return { ...emulator, instance: `build-${imageKey(emulator)}`, ports: {} }; // nothing leads in
 }
 
 /** What QEMU names an instance's machine. */
@@ -44,7 +44,7 @@ export interface InstanceChannels extends Channels {
  * Where this instance's QEMU listens and writes. It follows from the home's path and not from what was written down, so
  * that a moved home keeps its machines, and a copied one does not reach into the original.
  */
-export async function channelsOf(emulator: Emulator): Promise<InstanceChannels> {
+export async function channelsOf(emulator: InstancePlace): Promise<InstanceChannels> {
   const directory = await emulator.home.sockets(emulator.instance);
   return {
     directory,

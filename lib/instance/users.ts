@@ -4,7 +4,7 @@ import { HotbootError } from "../base/error.ts";
 import type { Identity } from "../snapshot/manifest.ts";
 import { readQcow2Header } from "../vm/qcow2.ts";
 import { instancePath } from "./channels.ts";
-import type { Emulator } from "./emulator.ts";
+import { type Emulator, withInstance } from "./emulator.ts";
 import { IMAGE_DISK } from "./identity.ts";
 import { type StateName, stateOf } from "./state.ts";
 
@@ -51,7 +51,7 @@ export async function requireUnused(emulator: Emulator, diskDigest: string | und
 async function dependencies(emulator: Emulator): Promise<{ user: SnapshotUser; on: Dependency }[]> {
   const found: { user: SnapshotUser; on: Dependency }[] = [];
   for (const instance of await instanceNames(emulator)) {
-    const one = { ...emulator, instance };
+    const one = await withInstance(emulator, instance);
     await using state = await stateOf(one);
     const record = "record" in state ? state.record : undefined;
     const on = record ?? (state.kind === "stopped" ? undefined : await dependencyOfDisk(one));
@@ -69,7 +69,7 @@ async function dependencyOfDisk(emulator: Emulator): Promise<Dependency | undefi
 }
 
 /** The names of all instances of the emulator's home. What is no directory there is no instance. */
-export async function instanceNames({ home }: Emulator): Promise<string[]> {
+export async function instanceNames({ home }: Pick<Emulator, "home">): Promise<string[]> {
   try {
     const entries = await Array.fromAsync(Deno.readDir(home.instances));
     return entries.filter(({ isFile }) => !isFile).map(({ name }) => name).sort();
