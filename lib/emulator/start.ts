@@ -9,7 +9,7 @@ import { lockInstance } from "../instance/locks.ts";
 import type { Setup } from "../instance/machine.ts";
 import { readRecord, writeRecord } from "../instance/record.ts";
 import { settledState } from "../instance/state.ts";
-import { portsNow } from "../instance/urls.ts";
+import { portsNow } from "../instance/ports.ts";
 import { UnusableSnapshot } from "../snapshot/manifest.ts";
 import { syncSnapshot } from "../snapshot/store.ts";
 import { coldBoot } from "./boot.ts";

@@ -31,8 +31,13 @@ export async function rememberPorts(home: Home, instance: string, ports: Remembe
 
 /** The profile's ports, with the remembered ones of the host in the place of the profile's. */
 export function withRemembered({ ports }: Profile, remembered: RememberedPorts): Record<string, Port> {
+  return portsNow(ports, Object.fromEntries(Object.entries(remembered).map(([name, { port }]) => [name, port])));
+}
+
+/** Ports, with these ones of the host in the place of theirs. */
+export function portsNow(ports: Record<string, Port>, hosts: Record<string, number>): Record<string, Port> {
   return Object.fromEntries(
-    Object.entries(ports).map(([name, port]) => [name, { ...port, host: remembered[name]?.port ?? port.host }]),
+    Object.entries(ports).map(([name, port]) => [name, { ...port, host: hosts[name] ?? port.host }]),
   );
 }
 

@@ -1,9 +1,9 @@
 /** Where an instance's services are. */
 
 import { fill } from "../base/fill.ts";
-import type { Port } from "../profile/profile.ts";
 import { portValue } from "../profile/references.ts";
 import type { Emulator } from "./emulator.ts";
+import { portsNow } from "./ports.ts";
 import type { InstanceRecord } from "./record.ts";
 
 /** Their addresses, as the profile says them, by the names of its ports. */
@@ -15,11 +15,4 @@ export function urlsOf({ profile }: Emulator, { ports, profile: name }: Instance
     return url ? fill(url, (variable) => portValue(now, variable)) : `http://127.0.0.1:${port}`;
   };
   return Object.fromEntries(Object.entries(ports).map(([name, port]) => [name, urlOf(name, port)]));
-}
-
-/** The profile's ports, the host's as they were when the instance was started. */
-export function portsNow(ports: Record<string, Port>, hosts: Record<string, number>): Record<string, Port> {
-  return Object.fromEntries(
-    Object.entries(ports).map(([name, port]) => [name, { ...port, host: hosts[name] ?? port.host }]),
-  );
 }

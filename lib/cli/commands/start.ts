@@ -12,13 +12,14 @@ export const command: Command = {
     "secrets, which 'hotboot credentials' prints.\n" +
     "'start' prints the addresses of the services. With --config-file it prints only the project's id and keys, as JSON.",
   flags: [...START_FLAGS, CONFIG_FILE_FLAG],
+  usesPorts: true,
   async run(context) {
     const { start } = await import("../../emulator/start.ts");
     const emulator = await emulatorOf(context);
     const { switches, values: { "config-file": configFile } } = context.args;
     const project = configFile === undefined ? undefined : await import("../../emulator/project.ts");
     await project?.requireConfigFile(emulator, configFile!); // before anything is started
-    const result = await start(emulator, startOptions(context.args));
+    const result = await start(emulator, startOptions(context.args, emulator.profile));
     if (switches.has("json") && !project) return await printJson(result);
     if (!switches.has("quiet")) {
       await printError(
