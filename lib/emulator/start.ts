@@ -65,7 +65,8 @@ export async function startForRun(emulator: Emulator, options: StartOptions): Pr
   return result;
 }
 
-async function markForRun(emulator: Emulator, isForRun: boolean): Promise<void> {
+/** Writes down whether the last `run` is to end it. */
+export async function markForRun(emulator: Emulator, isForRun: boolean): Promise<void> {
   const record = await readRecord(emulator);
   if (!record || "damaged" in record || (record.isForRun ?? false) === isForRun) return;
   await writeRecord(emulator, { ...record, isForRun });

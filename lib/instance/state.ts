@@ -66,6 +66,11 @@ export type StateName =
   | "unresponsive"
   | "damaged";
 
+/** Whether there is no QEMU in this state, and none is being started. */
+export function isAtRest(state: StateName): boolean {
+  return ["stopped", "suspended", "shut down", "crashed"].includes(state);
+}
+
 /** From QEMU's order to end to its end. */
 const QUIT_MS = 10_000;
 

@@ -1,8 +1,8 @@
 import type { SnapshotUser } from "../../instance/users.ts";
 import type { SnapshotInfo } from "../../emulator/snapshots.ts";
-import { formatBytes, formatDuration } from "../../base/format.ts";
+import { formatBytes } from "../../base/format.ts";
 import { print, printError, printJson } from "../ui/console.ts";
-import { renderTable } from "../ui/table.ts";
+import { age, renderTable } from "../ui/table.ts";
 import { type CommandContext, type CommandGroup, UsageError } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 
@@ -69,12 +69,6 @@ function row({ id, profile, arch, engine, created, bytes, apparentBytes, usedBy,
   const usable = { usable: "yes", unusable: `no: ${why}`, unknown: `unknown: ${why}` }[state];
   const sizes = [formatBytes(bytes), formatBytes(apparentBytes)];
   return [id, `${profile} ${arch}`, engine ?? "?", age(created), ...sizes, users, usable];
-}
-
-function age(created: string | undefined): string {
-  const seconds = (Date.now() - Date.parse(created ?? "")) / 1000;
-  const days = Math.floor(seconds / 86_400);
-  return days < 3 || Number.isNaN(days) ? formatDuration(Math.abs(seconds)) : `${days}d`;
 }
 
 async function remove(context: CommandContext): Promise<void> {
