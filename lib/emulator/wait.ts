@@ -10,7 +10,7 @@ import { describeInstance, isUp, type Status } from "./status.ts";
 export interface WaitForOptions {
   /** That it no longer runs, instead of that it runs and is healthy. */
   stopped?: boolean;
-  /** The limit, in milliseconds; none unless told. */
+  /** The limit, in milliseconds; none unless told. With 0 it is looked at once. */
   timeoutMs?: number;
 }
 
@@ -41,26 +41,21 @@ const LOOK_MS = 500;
  * ```
  */
 export async function waitFor(emulator: Emulator, options: WaitForOptions = {}): Promise<WaitResult> {
-  const { stopped = false, timeoutMs } = options;
+  const { stopped = false, timeoutMs = Infinity } = options;
   const { instance, signal } = emulator;
-  const limit = timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs);
-  const looking = { ...emulator, signal: limit ? AbortSignal.any([signal, limit]) : signal };
-  let missing = "its state is not known";
-  try {
-    while (true) {
-      const found = await describeInstance(looking);
-      const { state, running, of, why } = found;
-      if (of !== undefined) throw new HotbootError(`instance '${instance}' is ${state}, and of profile '${of}'`);
-      if (state === "damaged") throw new HotbootError(why!);
-      if (stopped ? isAtRest(state) : isUp(found)) return { state, ...(running && { running }) };
-      missing = stopped ? `it is ${state}` : whatIsMissing(found);
-      await sleep(LOOK_MS, looking.signal);
+  const end = performance.now() + timeoutMs;
+  while (true) {
+    const found = await describeInstance(emulator);
+    const { state, running, of, why } = found;
+    if (of !== undefined) throw new HotbootError(`instance '${instance}' is ${state}, and of profile '${of}'`);
+    if (state === "damaged") throw new HotbootError(why!);
+    if (stopped ? isAtRest(state) : isUp(found)) return { state, ...(running && { running }) };
+    const leftMs = end - performance.now();
+    if (leftMs <= 0) {
+      const what = stopped ? `still runs after ${timeoutMs / 1000} s` : `is not up after ${timeoutMs / 1000} s`;
+      throw new HotbootError(`instance '${instance}' ${what}: ${stopped ? `it is ${state}` : whatIsMissing(found)}`);
     }
-  } catch (error) {
-    signal.throwIfAborted();
-    if (!limit?.aborted) throw error;
-    const wanted = stopped ? "still runs" : "is not up";
-    throw new HotbootError(`instance '${instance}' ${wanted} after ${timeoutMs! / 1000} s: ${missing}`);
+    await sleep(Math.min(LOOK_MS, leftMs), signal);
   }
 }
 
