@@ -8,6 +8,9 @@ import { readRecord } from "../instance/record.ts";
 import { instanceNames } from "../instance/users.ts";
 import type { Profile } from "../profile/profile.ts";
 
+/** Stands for any port that is free. */
+const ANY_PORT = "127.0.0.1:0";
+
 /** What a start is to do about ports. */
 export interface PortsWanted {
   /** Those that somebody has named. */
@@ -106,12 +109,20 @@ async function completed(emulator: Emulator, ports: RememberedPorts, isFresh: bo
     !ports[name] || (isFresh && !ports[name].asked && whyNotFree(ports[name].port) !== undefined);
   const lost = Object.keys(profile.ports).filter(isLost);
   if (lost.length === 0) return ports;
-  const { state } = await Deno.permissions.query({ name: "net", host: "127.0.0.1:0" });
-  // Whoever may not look for free ones has had them chosen: see `preparePorts`.
+  const { state } = await Deno.permissions.query({ name: "net", host: ANY_PORT });
   const found = state === "granted"
     ? freePorts(lost.length, await spokenFor(emulator, ports))
-    : lost.map((name) => emulator.ports[name].host);
+    : lost.map((name) => prepared(emulator, name));
   return { ...ports, ...Object.fromEntries(lost.map((name, index) => [name, { port: found[index] }])) };
+}
+
+/** Whoever may not look for free ports has had them chosen: see {@linkcode preparePorts}. @throws {HotbootError} */
+function prepared({ instance, ports, profile }: Emulator, name: string): number {
+  const { host } = ports[name];
+  if (host !== profile.ports[name].host) return host;
+  throw new HotbootError(
+    `instance '${instance}' has no port '${name}' yet, and net permission for ${ANY_PORT} is missing, to find a free one: give it, or name a port`,
+  );
 }
 
 /** So many ports that nobody listens on, other than those. */

@@ -234,3 +234,22 @@ Deno.test("ports: --port takes names of the profile and numbers of ports, and ma
     }
     assertThrows(() => read("--port", ""), HotbootError, "--port needs a value (NAME=N)");
   }));
+
+Deno.test({
+  name: "ports: who may not look for free ones is told so, and has those that were chosen before",
+  permissions: { read: true, write: true, env: true, net: ["127.0.0.1:26899"] },
+  fn: () =>
+    withDirectory(async (directory) => {
+      const b = await openEmulator({ profile: "demo", home: `${directory}/home`, instance: "b" });
+      const { backend } = b.profile.ports;
+      const one = { ...b, profile: { ...b.profile, ports: { backend } } };
+      const error = await assertRejects(() => takePorts(one, { isFresh: true }), HotbootError);
+      assertMatch(
+        error.message,
+        /^instance 'b' has no port 'backend' yet, and net permission for 127\.0\.0\.1:0 is missing/,
+      );
+      assertEquals(await rememberedIn(one), [backend.host]);
+      const prepared = { ...one, ports: { backend: { ...backend, host: 26_899 } } };
+      assertEquals(hosts(await takePorts(prepared, { isFresh: true })), [26_899]);
+    }),
+});
