@@ -4,9 +4,10 @@
  *
  * {@linkcode openEmulator} names one, and the operations take it:
  *
- * - {@linkcode start}, {@linkcode stop}, {@linkcode reset} and {@linkcode status} of an instance; {@linkcode exec},
- *   {@linkcode logs}, {@linkcode credentials}, {@linkcode openProject} and {@linkcode environment} of one that runs;
- *   {@linkcode run} of a program while one does;
+ * - {@linkcode start}, {@linkcode stop}, {@linkcode restart}, {@linkcode reset} and {@linkcode status} of an instance;
+ *   {@linkcode listInstances}, {@linkcode stopAll} and {@linkcode waitFor}; {@linkcode exec}, {@linkcode logs},
+ *   {@linkcode credentials}, {@linkcode openProject} and {@linkcode environment} of one that runs; {@linkcode run}
+ *   of a program while one does;
  * - {@linkcode pull} or {@linkcode build} its image, and {@linkcode capture} the warm snapshot, all of which
  *   {@linkcode start} does if needed;
  * - {@linkcode listSnapshots}, {@linkcode verifySnapshot}, {@linkcode removeSnapshots}, {@linkcode pruneSnapshots},
@@ -63,6 +64,10 @@ export { pull, type PullOptions, type PullResult } from "./lib/image/pull.ts";
 export { credentials } from "./lib/guest/rotate.ts";
 export { start, type StartOptions, type StartResult } from "./lib/emulator/start.ts";
 export { reset, stop, type StopOptions, type StopResult } from "./lib/emulator/stop.ts";
+export { restart } from "./lib/emulator/restart.ts";
+export { stopAll, type StopAllResult } from "./lib/emulator/stop_all.ts";
+export { waitFor, type WaitForOptions, type WaitResult } from "./lib/emulator/wait.ts";
+export { type InstanceInfo, listInstances } from "./lib/emulator/list.ts";
 export { type Status, status } from "./lib/emulator/status.ts";
 export { openProject, type ProjectAnswer } from "./lib/emulator/project.ts";
 export { environment } from "./lib/emulator/environment.ts";

@@ -29,7 +29,7 @@ import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 import { becomeHealthyFirst } from "./boot.ts";
 import { findFitting } from "./compatibility.ts";
 import { launch, makeSetup } from "./launch.ts";
-import { requireFreePorts } from "./ports.ts";
+import { takePorts } from "./ports.ts";
 
 /** How to capture. */
 export interface CaptureOptions {
@@ -93,13 +93,14 @@ export async function capture(emulator: Emulator, options: CaptureOptions = {}):
     const existing = await findFitting(emulator, setup, options.engine).catch(() => undefined);
     if (existing) return { snapshot: existing.manifest.id, captured: false, timeline: timeline.phases };
   }
-  const { snapshot } = await captureStopped(emulator, setup, timeline, options);
+  const taking = await takePorts(emulator, { isFresh: true });
+  const { snapshot } = await captureStopped(taking, setup, timeline, options);
   await timeline.phase("on disk", () => syncSnapshot(snapshot));
   return { snapshot: snapshot.manifest.id, captured: true, timeline: timeline.phases };
 }
 
 /**
- * The same for a stopped instance, under its lock. The snapshot may not be on disk yet.
+ * The same for a stopped instance, under its lock, with ports that are free. The snapshot may not be on disk yet.
  *
  * @returns The snapshot, and the setup it was captured with, which differs from `setup` after a second boot.
  */
@@ -111,7 +112,6 @@ export async function captureStopped(
 ): Promise<{ snapshot: Snapshot; setup: Setup }> {
   const { home, report } = emulator;
   const directory = home.snapshots(imageKey(emulator));
-  await requireFreePorts(emulator);
   using _lock = await lockSnapshots(emulator);
   await removeLeftovers(directory);
 

@@ -1,9 +1,8 @@
 /** Making one instance more of another, or of a checkpoint. */
 
 import { checkpointsOf } from "../instance/checkpoints.ts";
-import type { Emulator } from "../instance/emulator.ts";
 import { HotbootError } from "../base/error.ts";
-import { ownInstance } from "../instance/emulator.ts";
+import { type Emulator, ownInstance, withInstance } from "../instance/emulator.ts";
 import { stateOf } from "../instance/state.ts";
 import { instanceNames } from "../instance/users.ts";
 import { dropUnnamed, save } from "./checkpoint.ts";
@@ -49,7 +48,7 @@ export async function fork(emulator: Emulator, { source, ...options }: ForkOptio
   await requireStopped(emulator);
   const instance = await instanceToFork(emulator, source);
   if (instance === undefined) return { ...await start(emulator, { ...options, from: source }), stoodStillMs: 0 };
-  const { id, stoodStillMs } = await save({ ...emulator, instance });
+  const { id, stoodStillMs } = await save(await withInstance(emulator, instance));
   try {
     return { ...await start(emulator, { ...options, from: id }), stoodStillMs };
   } catch (error) {
@@ -69,14 +68,18 @@ async function requireStopped(emulator: Emulator): Promise<void> {
 
 /** The instance that is meant; none: a checkpoint, or the newest snapshot. */
 async function instanceToFork(emulator: Emulator, source?: string): Promise<string | undefined> {
-  const { profile, instance } = emulator;
-  if (source === instance) throw new HotbootError(`instance '${instance}' cannot be a fork of itself: choose another name`);
-  const name = source ?? ownInstance(profile);
-  if (source !== undefined && (await checkpointsOf(emulator)).some(({ manifest }) => manifest.checkpoint.name === source)) {
+  const { profile, home, instance } = emulator;
+  if (source === instance) {
+    throw new HotbootError(`instance '${instance}' cannot be a fork of itself: choose another name`);
+  }
+  const name = source ?? await ownInstance(profile, home);
+  if (
+    source !== undefined && (await checkpointsOf(emulator)).some(({ manifest }) => manifest.checkpoint.name === source)
+  ) {
     return undefined;
   }
   if (!(await instanceNames(emulator)).includes(name)) return undefined;
-  await using state = await stateOf({ ...emulator, instance: name });
+  await using state = await stateOf(await withInstance(emulator, name));
   if (source === undefined && !["running", "suspended"].includes(state.kind)) return undefined;
   return name;
 }

@@ -131,7 +131,7 @@ export async function launch(emulator: Emulator, setup: Setup, run: Run): Promis
 }
 
 async function newRecord(emulator: Emulator, setup: Setup, { origin, snapshot, before }: Run): Promise<InstanceRecord> {
-  const { profile, arch } = emulator;
+  const { profile, ports, arch } = emulator;
   return {
     isDiskKept: false,
     ...before,
@@ -144,7 +144,7 @@ async function newRecord(emulator: Emulator, setup: Setup, { origin, snapshot, b
     origin,
     snapshot,
     started: new Date().toISOString(),
-    ports: Object.fromEntries(Object.entries(profile.ports).map(([name, { host }]) => [name, host])),
+    ports: Object.fromEntries(Object.entries(ports).map(([name, { host }]) => [name, host])),
     identity: machineIdentity(emulator, setup),
     profileDigest: await profileDigest(profile),
   };

@@ -4,7 +4,7 @@ import { secretsInEffect } from "../guest/rotate.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import type { InstanceRecord } from "../instance/record.ts";
 import { requireUp } from "../instance/state.ts";
-import { portsNow } from "../instance/urls.ts";
+import { portsNow } from "../instance/ports.ts";
 import { portValue } from "../profile/references.ts";
 import { type Secrets, secretValue } from "../profile/secrets.ts";
 

@@ -9,12 +9,13 @@ import { lockInstance } from "../instance/locks.ts";
 import type { Setup } from "../instance/machine.ts";
 import { readRecord, writeRecord } from "../instance/record.ts";
 import { settledState } from "../instance/state.ts";
+import { portsNow } from "../instance/ports.ts";
 import { UnusableSnapshot } from "../snapshot/manifest.ts";
 import { syncSnapshot } from "../snapshot/store.ts";
 import { coldBoot } from "./boot.ts";
 import { findFitting } from "./compatibility.ts";
 import { makeSetup } from "./launch.ts";
-import { requireFreePorts } from "./ports.ts";
+import { takePorts } from "./ports.ts";
 import { resume } from "./resume.ts";
 import type { StartOptions, StartResult } from "./start_result.ts";
 import { beUp } from "./up.ts";
@@ -28,8 +29,8 @@ export type { StartOptions, StartResult };
  * checks that it is healthy and has its own secrets and its share. QEMU keeps running when this program ends.
  *
  * Needs run permission for QEMU, and env permission for `PATH` and `HOTBOOT_ACCEL`, which say where QEMU is and how to run
- * it; read permission for the directories of `PATH`; net permission for the profile's ports on 127.0.0.1
- * and the instance's sockets; read and write permission for the home; sys permission for `osUptime`. If there is no image
+ * it; read permission for the directories of `PATH`; net permission for the instance's ports on 127.0.0.1
+ * (and `127.0.0.1:0`, to find free ones, at the first start of an instance other than the profile's own), and its sockets; read and write permission for the home; sys permission for `osUptime`. If there is no image
  * yet, also what {@linkcode pull} needs or, if the profile names no release, {@linkcode build}.
  *
  * @param emulator The emulator, from {@linkcode openEmulator}.
@@ -63,15 +64,18 @@ export async function startForRun(emulator: Emulator, options: StartOptions): Pr
   return result;
 }
 
-async function markForRun(emulator: Emulator, isForRun: boolean): Promise<void> {
+/** Writes down whether the last `run` is to end it. */
+export async function markForRun(emulator: Emulator, isForRun: boolean): Promise<void> {
   const record = await readRecord(emulator);
   if (!record || "damaged" in record || (record.isForRun ?? false) === isForRun) return;
   await writeRecord(emulator, { ...record, isForRun });
 }
 
-async function startLocked(emulator: Emulator, options: StartOptions): Promise<StartResult> {
+/** The same for whoever holds the instance's lock. */
+export async function startLocked(emulator: Emulator, options: StartOptions): Promise<StartResult> {
   const timeline = new Timeline();
-  const { report } = emulator;
+  const { report, profile } = emulator;
+  const { ports: asked = {} } = options;
   const state = await settledState(emulator);
   if (options.from !== undefined && state.kind !== "stopped") {
     await state[Symbol.asyncDispose]();
@@ -83,20 +87,21 @@ async function startLocked(emulator: Emulator, options: StartOptions): Promise<S
     case "running":
     case "paused": {
       const crash = await crashOf(emulator, state);
-      if (crash === undefined) return await beUp(emulator, state);
+      if (crash === undefined) {
+        return await beUp({ ...emulator, ports: portsNow(profile.ports, state.record.ports) }, state, asked);
+      }
       report.warn(`the guest crashed (${crash})`);
       await endCrashed(emulator, state);
       return await startLocked(emulator, options);
     }
     case "stopped":
-      await requireFreePorts(emulator);
-      return await startFresh(emulator, timeline, options);
+      return await startFresh(await takePorts(emulator, { asked, isFresh: true }), timeline, options);
     case "crashed":
       report.warn(
         `QEMU of instance '${emulator.instance}' ended by itself: booting its disk, as after a power cut`,
       );
   }
-  await requireFreePorts(emulator);
+  emulator = await takePorts(emulator, { asked, isFresh: false });
   const setup = await makeSetup(emulator);
   const { record } = state;
   if (state.kind === "suspended" && !options.cold) {

@@ -28,6 +28,11 @@ export interface StartOptions {
   from?: string;
   /** With `from`: keep the checkpoint's secrets instead of making new ones. */
   keepSecrets?: boolean;
+  /**
+   * Ports of the host's 127.0.0.1 for the instance, by the names of the profile's ports; it has them from now on, until it
+   * is reset. Those that are not named stay what they are.
+   */
+  ports?: Record<string, number>;
   /** Make no new secrets: a fresh instance has the image's placeholders, which are public. */
   noRotation?: boolean;
 }

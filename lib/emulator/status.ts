@@ -100,7 +100,14 @@ export async function status(emulator: Emulator): Promise<Status> {
   };
 }
 
-async function describeInstance(emulator: Emulator): Promise<Pick<Status, "state" | "of" | "why" | "running">> {
+/** Whether it is this profile's and runs, with all of it healthy and its secrets in effect. */
+export function isUp({ state, of, running }: Pick<Status, "state" | "of" | "running">): boolean {
+  return state === "running" && of === undefined && running!.lostSecrets === undefined &&
+    Object.values(running!.health).every(Boolean);
+}
+
+/** The instance alone. */
+export async function describeInstance(emulator: Emulator): Promise<Pick<Status, "state" | "of" | "why" | "running">> {
   const state = await stateOf(emulator);
   await state[Symbol.asyncDispose](); // QEMU serves one client at a time, and the rest takes a while
   const crash = await crashOf(emulator, state);
@@ -116,7 +123,8 @@ async function describeInstance(emulator: Emulator): Promise<Pick<Status, "state
   };
 }
 
-function whyOf(emulator: Emulator, state: State): string | undefined {
+/** What to know of a state that is none to be content with, and what to do. */
+export function whyOf(emulator: Emulator, state: State): string | undefined {
   if (state.kind === "paused") return whyPaused(emulator, state.runState);
   if (["abandoned", "unresponsive", "damaged"].includes(state.kind)) return messageOf(refusal(emulator, state));
 }

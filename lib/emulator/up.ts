@@ -10,6 +10,7 @@ import { trimSerialLog } from "../instance/serial_log.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { profileDigest, writeRecord } from "../instance/record.ts";
 import { type Up, whyPaused } from "../instance/state.ts";
+import { requireSamePorts } from "./ports.ts";
 import { resultOf, type StartResult } from "./start_result.ts";
 
 /** If the disk is still full, the guest stops again within this time. */
@@ -20,12 +21,15 @@ const GOES_ON_MS = 500;
  * share.
  *
  * @param state Disposed of here: this frees QEMU's monitor for others as soon as possible.
+ * @param asked The ports that it is to have.
+ * @throws {HotbootError} if it has others than those, is not healthy, or cannot continue.
  */
-export async function beUp(emulator: Emulator, state: Up): Promise<StartResult> {
+export async function beUp(emulator: Emulator, state: Up, asked: Record<string, number>): Promise<StartResult> {
   const { profile, report } = emulator;
   const { record } = state;
   {
     await using up = state;
+    requireSamePorts(emulator, record.ports, asked);
     if (up.kind === "paused") await goOn(emulator, up);
   }
   if (record.phase !== "running") await writeRecord(emulator, { ...record, phase: "running" });

@@ -55,6 +55,7 @@ export async function wake(emulator: Emulator, sleeper: Sleeper, timeline: Timel
     if (steps.length === 0) return;
     const script = [
       PRELUDE,
+      ...portLines(emulator),
       ...steps.map(({ name, command }) => {
         const label = shellCommand([name]);
         return `${command} || fail ${label}\nmark ${label}`;
@@ -106,6 +107,13 @@ function stepsOf({ arch, profile }: Emulator, { guest, resumedAt, hooks = [], se
   if (secrets) steps.push({ name: "rotation", command: `${shellCommand(profile.rotation!.command)} >&2` });
   thaw("after rotation");
   return steps;
+}
+
+/** The host's ports of this instance, for all that the script runs: in the guest's memory are those of the profile. */
+function portLines({ ports }: Emulator): string[] {
+  return Object.entries(ports).map(([name, { host }]) =>
+    `export HOTBOOT_PORT_${name.toUpperCase().replaceAll(/[^A-Z0-9]/g, "_")}=${host}`
+  );
 }
 
 /** Records the guest's own times as phases that end when its answer came; a unit's thaw is too short for a phase. */

@@ -1,7 +1,7 @@
 /** The paths of an instance's sockets, logs and files. */
 
 import type { Channels } from "../vm/machine.ts";
-import { type Emulator, imageKey } from "./emulator.ts";
+import { type Emulator, imageKey, type InstancePlace } from "./emulator.ts";
 import { privateDirectory } from "./home.ts";
 
 /** The names of an instance's own files, in its directory. */
@@ -18,13 +18,13 @@ const FILES = {
 };
 
 /** The path of one of an instance's files. */
-export function instancePath(emulator: Emulator, file: keyof typeof FILES): string {
+export function instancePath(emulator: InstancePlace, file: keyof typeof FILES): string {
   return `${emulator.home.instance(emulator.instance)}/${FILES[file]}`;
 }
 
 /** The instance in which cloud-init makes the emulator's image; `hotboot logs` and the like can look at it. */
 export function builderOf(emulator: Emulator): Emulator {
-  return { ...emulator, instance: `build-${imageKey(emulator)}` };
+  return { ...emulator, instance: `build-${imageKey(emulator)}`, ports: {} }; // nothing leads in
 }
 
 /** The name that QEMU gives an instance's machine. */
@@ -44,7 +44,7 @@ export interface InstanceChannels extends Channels {
  * The sockets and logs of this instance's QEMU. They follow from the home's path, not from a record, so that a moved home
  * keeps its machines and a copied home does not reach into the original.
  */
-export async function channelsOf(emulator: Emulator): Promise<InstanceChannels> {
+export async function channelsOf(emulator: InstancePlace): Promise<InstanceChannels> {
   const directory = await emulator.home.sockets(emulator.instance);
   return {
     directory,

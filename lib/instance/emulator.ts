@@ -3,10 +3,11 @@
 import { HotbootError } from "../base/error.ts";
 import { findProfile } from "../profile/find.ts";
 import { loadProfile } from "../profile/load.ts";
-import type { LoadedProfile, Profile } from "../profile/profile.ts";
+import type { LoadedProfile, Port, Profile } from "../profile/profile.ts";
 import type { Token } from "../release/token.ts";
 import { type Arch, HOST_ARCH } from "../vm/arch.ts";
 import { Home } from "./home.ts";
+import { rememberedPorts, withRemembered } from "./ports.ts";
 
 /** Receives progress from an operation, each text as one line. It never gets a secret. */
 export interface Reporter {
@@ -51,6 +52,8 @@ export interface Emulator {
   readonly home: Home;
   /** The instance's name. */
   readonly instance: string;
+  /** The profile's ports, with the host's as this instance has them: it may have others than the profile says. */
+  readonly ports: Record<string, Port>;
   /** The guest's architecture. */
   readonly arch: Arch;
   /** Aborts its operations. */
@@ -60,6 +63,9 @@ export interface Emulator {
   /** A token for GitHub, if already known; `null` if there is none. */
   readonly token?: Token | null;
 }
+
+/** Which instance of which home: where its files are. */
+export type InstancePlace = Pick<Emulator, "home" | "instance">;
 
 const SILENT: Reporter = { step() {}, detail() {}, warn() {}, progress() {} };
 
@@ -89,7 +95,7 @@ export async function openEmulator(options: EmulatorOptions = {}): Promise<Emula
   const wanted = options.profile ?? await findProfile();
   const { profile, url } = typeof wanted === "string" ? await loadProfile(wanted) : wanted;
   const home = new Home(await homeDirectory(profile, options.home), profile.home);
-  const instance = options.instance ?? await defaultInstance(profile, home);
+  const instance = options.instance ?? await ownInstance(profile, home);
   if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(instance)) {
     throw new HotbootError(`'${instance}' is not a valid instance name: use lower-case letters, digits and dashes`);
   }
@@ -98,6 +104,7 @@ export async function openEmulator(options: EmulatorOptions = {}): Promise<Emula
     profileUrl: url,
     home,
     instance,
+    ports: withRemembered(profile, await rememberedPorts(home, instance)),
     arch: options.arch ?? HOST_ARCH,
     signal: options.signal ?? new AbortController().signal,
     report: options.report ?? SILENT,
@@ -105,11 +112,17 @@ export async function openEmulator(options: EmulatorOptions = {}): Promise<Emula
   };
 }
 
+/** The emulator of another instance of the same home: with that one's ports. */
+export async function withInstance(emulator: Emulator, instance: string): Promise<Emulator> {
+  const { home, profile } = emulator;
+  return { ...emulator, instance, ports: withRemembered(profile, await rememberedPorts(home, instance)) };
+}
+
 /**
  * The profile's own instance: no command acts on another profile's machine. In version 0.1 every profile used `vm`, which
  * stays the instance of the profile that started it.
  */
-async function defaultInstance({ name, home: { instance = name } = {} }: Profile, home: Home): Promise<string> {
+export async function ownInstance({ name, home: { instance = name } = {} }: Profile, home: Home): Promise<string> {
   const { state } = await Deno.permissions.query({ name: "read", path: home.instances });
   if (state !== "granted" || instance === OLD_DEFAULT) return instance;
   for (const file of ["kept.json", "instance.json"]) {

@@ -41,7 +41,7 @@ export function describeMachine(
   disk: string,
 ): Machine {
   const { qemu, image, firmware, config } = setup;
-  const { arch, profile: { machine, ports, share } } = emulator;
+  const { arch, ports, profile: { machine, share } } = emulator;
   const { kernel, initrd } = image.paths;
   return {
     arch,

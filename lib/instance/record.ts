@@ -8,7 +8,7 @@ import type { Fingerprint } from "../snapshot/fingerprint.ts";
 import type { GuestState, Identity } from "../snapshot/manifest.ts";
 import { type Arch, HOST_ARCH } from "../vm/arch.ts";
 import { instancePath } from "./channels.ts";
-import type { Emulator } from "./emulator.ts";
+import type { Emulator, InstancePlace } from "./emulator.ts";
 
 /** How a running instance started: booted, from a snapshot, or from where it was suspended. */
 export type Origin = "cold boot" | "resume" | "continue";
@@ -69,7 +69,7 @@ export interface DamagedRecord {
 }
 
 /** The instance's record; `undefined` if there is none. */
-export async function readRecord(emulator: Emulator): Promise<InstanceRecord | DamagedRecord | undefined> {
+export async function readRecord(emulator: InstancePlace): Promise<InstanceRecord | DamagedRecord | undefined> {
   const path = instancePath(emulator, "record");
   let value: unknown;
   try {
@@ -136,12 +136,15 @@ export async function removeRecord(emulator: Emulator): Promise<void> {
 }
 
 /** Where version 0.1 recorded a stopped instance, beside a record without phases. */
-function olderPath(emulator: Emulator): string {
+function olderPath(emulator: InstancePlace): string {
   return `${emulator.home.instance(emulator.instance)}/kept.json`;
 }
 
 /** The record of version 0.1: `kept.json` of a stopped instance, `instance.json` of a running one. */
-async function readOlder(emulator: Emulator, given?: unknown): Promise<InstanceRecord | DamagedRecord | undefined> {
+async function readOlder(
+  emulator: InstancePlace,
+  given?: unknown,
+): Promise<InstanceRecord | DamagedRecord | undefined> {
   const text = await Deno.readTextFile(olderPath(emulator)).catch(() => undefined);
   if (text === undefined && given === undefined) return undefined;
   try {

@@ -66,6 +66,11 @@ export type StateName =
   | "unresponsive"
   | "damaged";
 
+/** Whether there is no QEMU in this state, and none is being started. */
+export function isAtRest(state: StateName): boolean {
+  return ["stopped", "suspended", "shut down", "crashed"].includes(state);
+}
+
 /** The limit for QEMU to end after the command to do so. */
 const QUIT_MS = 10_000;
 
@@ -76,11 +81,16 @@ const QUIT_MS = 10_000;
  * @throws {HotbootError} if the directory of its sockets belongs to another user.
  */
 export async function stateOf(emulator: Emulator, { isOwner = false } = {}): Promise<State> {
-  const found = await readRecord(emulator);
-  const record = found && "profile" in found ? found : undefined;
-  if (record && !isOwner && isUnderWay(record) && await isInstanceLocked(emulator)) {
-    return disposable({ kind: record.phase as "starting" | "stopping", record });
+  let found = await readRecord(emulator);
+  while (!isOwner && found && "profile" in found && isUnderWay(found)) {
+    const record = found;
+    if (await isInstanceLocked(emulator)) {
+      return disposable({ kind: record.phase as "starting" | "stopping", record });
+    }
+    found = await readRecord(emulator); // whoever held the lock has written its last by now
+    if (JSON.stringify(found) === JSON.stringify(record)) break;
   }
+  const record = found && "profile" in found ? found : undefined;
   let qmp: QmpClient | undefined;
   const monitor = await ownMonitor(emulator);
   try {

@@ -1,9 +1,9 @@
 /** The addresses of an instance's services. */
 
 import { fill } from "../base/fill.ts";
-import type { Port } from "../profile/profile.ts";
 import { portValue } from "../profile/references.ts";
 import type { Emulator } from "./emulator.ts";
+import { portsNow } from "./ports.ts";
 import type { InstanceRecord } from "./record.ts";
 
 /** Their URLs, as the profile defines them, by the names of its ports. */
@@ -15,11 +15,4 @@ export function urlsOf({ profile }: Emulator, { ports, profile: name }: Instance
     return url ? fill(url, (variable) => portValue(now, variable)) : `http://127.0.0.1:${port}`;
   };
   return Object.fromEntries(Object.entries(ports).map(([name, port]) => [name, urlOf(name, port)]));
-}
-
-/** The profile's ports, with the host's ports of the instance's start. */
-export function portsNow(ports: Record<string, Port>, hosts: Record<string, number>): Record<string, Port> {
-  return Object.fromEntries(
-    Object.entries(ports).map(([name, port]) => [name, { ...port, host: hosts[name] ?? port.host }]),
-  );
 }

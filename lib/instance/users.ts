@@ -5,7 +5,7 @@ import type { Identity } from "../snapshot/manifest.ts";
 import { checkpointsOf } from "./checkpoints.ts";
 import { readQcow2Header } from "../vm/qcow2.ts";
 import { instancePath } from "./channels.ts";
-import type { Emulator } from "./emulator.ts";
+import { type Emulator, withInstance } from "./emulator.ts";
 import { IMAGE_DISK } from "./identity.ts";
 import { type StateName, stateOf } from "./state.ts";
 
@@ -89,7 +89,7 @@ async function ofCheckpoints(emulator: Emulator): Promise<{ user: SnapshotUser; 
 async function dependencies(emulator: Emulator): Promise<{ user: SnapshotUser; on: Dependency }[]> {
   const found: { user: SnapshotUser; on: Dependency }[] = [];
   for (const instance of await instanceNames(emulator)) {
-    const one = { ...emulator, instance };
+    const one = await withInstance(emulator, instance);
     await using state = await stateOf(one);
     const record = "record" in state ? state.record : undefined;
     const on = record ?? (state.kind === "stopped" ? undefined : await dependencyOfDisk(one));
@@ -107,7 +107,7 @@ async function dependencyOfDisk(emulator: Emulator): Promise<Dependency | undefi
 }
 
 /** The names of all instances of the emulator's home. Ignores files there. */
-export async function instanceNames({ home }: Emulator): Promise<string[]> {
+export async function instanceNames({ home }: Pick<Emulator, "home">): Promise<string[]> {
   return (await directoryNames(home.instances)).filter((name) => !name.startsWith("."));
 }
 

@@ -25,6 +25,7 @@ export async function testEmulator(
   return {
     ...emulator,
     profile: { ...profile, name: options.profile ?? profile.name, health: [], freeze: [], ports: {} },
+    ports: {},
     told,
   };
 }

@@ -33,7 +33,8 @@ async function withGuest(
   await withDirectory(async (directory) => {
     const plain = await testEmulator(directory);
     const rotation = { command: ["rotate", "all of it"], timeout: 5 };
-    const emulator = { ...plain, profile: { ...plain.profile, rotation } } as typeof plain;
+    const ports = { "api-2": { guest: 80, host: 20_001 } };
+    const emulator = { ...plain, profile: { ...plain.profile, rotation: { ...rotation, proof: [] } }, ports };
     const { machine } = await play(emulator);
     using _ends = machine;
     const ends = (exitcode: number, out: string, err = "") => {
@@ -68,6 +69,7 @@ Deno.test("wake: entropy and clock, thaw, hooks, rotation, thaw, by one script w
     const [script] = machine.scripts;
     assertInOrder(script, [
       "read -r entropy",
+      "export HOTBOOT_PORT_API_2=20001\n",
       "mark 'entropy and clock'",
       "/system.slice/db.service/cgroup.freeze",
       "hook",

@@ -17,6 +17,7 @@ export const command: Command = {
     ENGINE_FLAG,
     NO_FALLBACK_FLAG,
   ],
+  usesPorts: true,
   async run(context) {
     const { capture } = await import("../../emulator/capture.ts");
     const emulator = await emulatorOf(context);

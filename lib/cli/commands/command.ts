@@ -17,6 +17,8 @@ export interface Flag {
   name: string;
   short?: string;
   value?: string;
+  /** It may be given more than once: its value is all of them, with commas in between. */
+  repeats?: boolean;
   /** The environment variable to use if the option is not given. */
   variable?: string;
   /** Throws if the variable's value is wrong. */
@@ -42,6 +44,8 @@ export interface Command {
   stopsEarly?: boolean;
   /** It does not work on an emulator, so it lacks the options that name one. */
   standalone?: boolean;
+  /** It uses the services' ports: those of the instance are chosen before it begins. */
+  usesPorts?: boolean;
   /** What it does, in sentences. */
   about: string;
   flags: Flag[];
@@ -121,6 +125,7 @@ export function readArguments(verb: string, command: Command, raw: string[]): Ar
     // "_": operands stay text, even 007.
     string: ["_", ...flags.filter((flag) => flag.value).map((flag) => flag.name)],
     boolean: flags.filter((flag) => !flag.value).map((flag) => flag.name),
+    collect: flags.filter((flag) => flag.repeats).map((flag) => flag.name),
     alias: Object.fromEntries(flags.filter((flag) => flag.short).map((flag) => [flag.short!, flag.name])),
     stopEarly: command.stopsEarly ?? false,
     "--": true,
@@ -135,8 +140,9 @@ export function readArguments(verb: string, command: Command, raw: string[]): Ar
   const beforeOperands = end < 0 ? raw : raw.slice(0, end);
   const values: Record<string, string> = {};
   const switches = new Set<string>();
-  for (const { name, value } of flags) {
-    const given = [parsed[name]].flat().at(-1);
+  for (const { name, value, repeats } of flags) {
+    const all = [parsed[name]].flat();
+    const given = repeats && all.length > 0 ? all.join(",") : all.at(-1);
     if (!value && beforeOperands.some((arg) => arg.startsWith(`--${name}=`))) {
       throw new UsageError(`--${name} takes no value: ${hint}`);
     }

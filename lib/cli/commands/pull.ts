@@ -19,6 +19,7 @@ export const command: Command = {
     },
     { name: "force", short: "f", summary: "download even if the image is up to date" },
   ],
+  usesPorts: true,
   async run(context) {
     const { pull } = await import("../../image/pull.ts");
     const { args } = context;

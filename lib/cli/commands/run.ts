@@ -14,12 +14,14 @@ export const command: Command = {
     "signal n ended it, 127 if there is no such program, 126 if it cannot be executed. A single operand with a space in it\n" +
     'is a line for the shell: hotboot run "npm run dev".',
   flags: [...START_FLAGS, CONFIG_FILE_FLAG],
+  usesPorts: true,
   async run(context) {
     const { run } = await import("../../emulator/run.ts");
     const { operands, values } = context.args;
     if (operands.length === 0) throw new UsageError("run needs a command: hotboot run -- CMD [ARG…]");
-    return await run(await emulatorOf(context), {
-      ...startOptions(context.args),
+    const emulator = await emulatorOf(context);
+    return await run(emulator, {
+      ...startOptions(context.args, emulator.profile),
       command: operands,
       configFile: values["config-file"],
       onSpawn: (child) => context.takeInterrupts((name) => pass(name, child)),

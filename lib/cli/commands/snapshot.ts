@@ -2,7 +2,7 @@ import type { SnapshotUser } from "../../instance/users.ts";
 import type { SnapshotInfo } from "../../emulator/snapshots.ts";
 import { formatBytes, formatDuration } from "../../base/format.ts";
 import { print, printError, printJson } from "../ui/console.ts";
-import { renderTable } from "../ui/table.ts";
+import { age, renderTable } from "../ui/table.ts";
 import { type CommandContext, type CommandGroup, UsageError } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 
@@ -91,12 +91,6 @@ function row(
     users,
     usable,
   ];
-}
-
-function age(created: string | undefined): string {
-  const seconds = (Date.now() - Date.parse(created ?? "")) / 1000;
-  const days = Math.floor(seconds / 86_400);
-  return days < 3 || Number.isNaN(days) ? formatDuration(Math.abs(seconds)) : `${days}d`;
 }
 
 async function save(context: CommandContext): Promise<void> {

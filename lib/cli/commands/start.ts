@@ -1,6 +1,8 @@
+import type { StartResult } from "../../emulator/start_result.ts";
+import type { Emulator } from "../../instance/emulator.ts";
 import { print, printError, printJson } from "../ui/console.ts";
 import { renderTimelines } from "../ui/timeline.ts";
-import { type Command, UsageError } from "./command.ts";
+import { type Command, type CommandContext, UsageError } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 import { CONFIG_FILE_FLAG, START_FLAGS, startOptions } from "./starting.ts";
 
@@ -17,6 +19,7 @@ export const command: Command = {
     { name: "keep-secrets", summary: "with --from: keep the checkpoint's secrets" },
     CONFIG_FILE_FLAG,
   ],
+  usesPorts: true,
   async run(context) {
     const { start } = await import("../../emulator/start.ts");
     const emulator = await emulatorOf(context);
@@ -27,16 +30,25 @@ export const command: Command = {
     if (keepSecrets && from === undefined) {
       throw new UsageError("--keep-secrets goes with --from: see 'hotboot start --help'");
     }
-    const result = await start(emulator, { ...startOptions(context.args), from, keepSecrets });
-    if (switches.has("json") && !project) return await printJson(result);
-    if (!switches.has("quiet")) {
-      await printError(
-        result.origin
-          ? renderTimelines([{ title: result.origin, phases: result.timeline }])
-          : `hotboot: instance '${emulator.instance}' is already running`,
-      );
-    }
-    if (project) return await printJson(await project.openProject(emulator, configFile!));
-    for (const [name, url] of Object.entries(result.urls)) await print(`${name} ${url}`);
+    const result = await start(emulator, { ...startOptions(context.args, emulator.profile), from, keepSecrets });
+    if (!project) return await printStarted(context, emulator, result);
+    await printTimeline(context, emulator, result);
+    await printJson(await project.openProject(emulator, configFile!));
   },
 };
+
+/** Where the time of a start went, and where the services are. */
+export async function printStarted(context: CommandContext, emulator: Emulator, result: StartResult): Promise<void> {
+  if (context.args.switches.has("json")) return await printJson(result);
+  await printTimeline(context, emulator, result);
+  for (const [name, url] of Object.entries(result.urls)) await print(`${name} ${url}`);
+}
+
+async function printTimeline(context: CommandContext, { instance }: Emulator, result: StartResult): Promise<void> {
+  if (context.args.switches.has("quiet")) return;
+  await printError(
+    result.origin
+      ? renderTimelines([{ title: result.origin, phases: result.timeline }])
+      : `hotboot: instance '${instance}' is already running`,
+  );
+}

@@ -1,7 +1,9 @@
 /** The options of the commands that start an emulator. */
 
 import type { StartOptions } from "../../emulator/start_result.ts";
-import type { Arguments, Flag } from "./command.ts";
+import { isPort } from "../../instance/ports.ts";
+import type { Profile } from "../../profile/profile.ts";
+import { type Arguments, type Flag, UsageError } from "./command.ts";
 import { ENGINE_FLAG, engineOption } from "./context.ts";
 
 /** For all commands that may boot. */
@@ -17,6 +19,12 @@ export const START_FLAGS: Flag[] = [
   { name: "no-capture", summary: "do not capture, even if there is no snapshot to resume" },
   ENGINE_FLAG,
   {
+    name: "port",
+    value: "NAME=N",
+    repeats: true,
+    summary: "use port N of this machine for the profile's port NAME, until 'reset' (repeatable)",
+  },
+  {
     name: "no-rotation",
     variable: "EMULATOR_NO_ROTATION",
     summary: "keep the image's placeholders instead of making secrets",
@@ -24,15 +32,30 @@ export const START_FLAGS: Flag[] = [
 ];
 
 /** Their values. */
-export function startOptions(args: Arguments): StartOptions {
+export function startOptions(args: Arguments, profile: Profile): StartOptions {
   const { switches } = args;
   return {
     cold: switches.has("cold"),
     noFallback: switches.has("no-fallback"),
     noCapture: switches.has("no-capture"),
     engine: engineOption(args),
+    ports: portsOption(args, profile),
     noRotation: switches.has("no-rotation"),
   };
+}
+
+/** The ports that the command line names. @throws {UsageError} when the profile has none of that name, or it is no port. */
+export function portsOption({ values: { port } }: Arguments, { ports }: Profile): Record<string, number> {
+  const given = port === undefined ? [] : port.split(",").map((text) => {
+    const [, name, digits] = text.match(/^([^=]+)=(\d+)$/) ?? [];
+    if (name !== undefined && Object.hasOwn(ports, name) && isPort(Number(digits))) return [name, Number(digits)];
+    throw new UsageError(
+      `--port takes NAME=N with a port of the profile (${
+        Object.keys(ports).join(", ")
+      }) and a number from 1 to 65535, not '${text}'`,
+    );
+  });
+  return Object.fromEntries(given);
 }
 
 /** For the commands that make a project. */

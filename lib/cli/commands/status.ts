@@ -13,7 +13,7 @@ export const command: Command = {
     "runs and all of it is healthy, otherwise 1.",
   flags: [],
   async run(context) {
-    const { status } = await import("../../emulator/status.ts");
+    const { isUp, status } = await import("../../emulator/status.ts");
     const result = await status(await emulatorOf(context));
     if (context.args.switches.has("json")) await printJson(result);
     else await print(describe(result).map(([name, text]) => `${name.padEnd(10)} ${text}`).join("\n"));
@@ -21,13 +21,8 @@ export const command: Command = {
   },
 };
 
-/** Whether it is this profile's and runs, all of it is healthy, and its secrets are in effect. */
-function isUp({ state, of, running }: Status): boolean {
-  return state === "running" && of === undefined && running!.lostSecrets === undefined &&
-    Object.values(running!.health).every(Boolean);
-}
-
-const HOW: Record<Origin, string> = {
+/** How an instance was started, in a word or several. */
+export const HOW: Record<Origin, string> = {
   "cold boot": "booted",
   "resume": "resumed",
   "continue": "continued from where it was suspended",

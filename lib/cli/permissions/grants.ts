@@ -136,11 +136,11 @@ async function firmware({ arch }: Emulator): Promise<string[]> {
   return qemu ? firmwarePlaces(qemu) : [];
 }
 
-/** The services' ports, as in the profile and as a running instance was started with them. */
+/** The services' ports, as the instance will have them, and as it was started with them. */
 async function services(emulator: Emulator): Promise<string[]> {
   const record = await readRecord(emulator);
   const ports = [
-    ...Object.values(emulator.profile.ports).map(({ host }) => host),
+    ...Object.values(emulator.ports).map(({ host }) => host),
     ...Object.values(record && "ports" in record ? record.ports : {}),
   ];
   return ports.map((port) => `127.0.0.1:${port}`);
@@ -152,7 +152,7 @@ async function services(emulator: Emulator): Promise<string[]> {
  */
 async function sockets(emulator: Emulator): Promise<string[]> {
   const names = new Set([emulator.instance, builderOf(emulator).instance, ...await instanceNames(emulator)]);
-  const all = await Promise.all([...names].map((instance) => channelsOf({ ...emulator, instance })));
+  const all = await Promise.all([...names].map((instance) => channelsOf({ home: emulator.home, instance })));
   const isInHome = (path: string) => emulator.home.places.some((place) => path.startsWith(`${place}/`));
   const own = all.filter(({ directory }) => !isInHome(directory));
   return own.flatMap(({ directory }) => directory).concat(

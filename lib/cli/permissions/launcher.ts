@@ -4,20 +4,26 @@ import { type Arguments, type Command, withVariables } from "../commands/command
 import { type Emulator, openEmulator } from "../../instance/emulator.ts";
 import type { Interrupts } from "../interrupts.ts";
 import type { Token } from "../../release/token.ts";
+import { portsNow } from "../../instance/ports.ts";
 import { resolveArch } from "../../vm/arch.ts";
+import { portsOption } from "../commands/starting.ts";
 import { type Grants, grantsOf, type Situation } from "./grants.ts";
 import { runInSandbox } from "./sandbox.ts";
 
 /** What resolves the words of the command's row, for these arguments. */
 export async function situationOf(command: Command, args: Arguments): Promise<Situation & { emulator?: Emulator }> {
-  const { profile, home, instance, arch } = args.values;
   return {
-    ...(!command.standalone && {
-      emulator: await openEmulator({ profile, home, instance, arch: resolveArch(arch) }),
-    }),
+    ...(!command.standalone && { emulator: await emulatorFor(args) }),
     named: (word) => named(command, args, word),
     switches: args.switches,
   };
+}
+
+/** The emulator, with the ports that the command line names. */
+async function emulatorFor(args: Arguments): Promise<Emulator> {
+  const { profile, home, instance, arch } = args.values;
+  const emulator = await openEmulator({ profile, home, instance, arch: resolveArch(arch) });
+  return { ...emulator, ports: portsNow(emulator.ports, portsOption(args, emulator.profile)) };
 }
 
 /** What the command line names by a word of the command's help; `-` is a stream, which needs no permission. */
@@ -42,7 +48,8 @@ export async function launch(
   interrupts: Interrupts,
 ): Promise<number> {
   const args = withVariables(command, given);
-  const situation = await situationOf(command, args);
+  let situation = await situationOf(command, args);
+  if (await preparedPorts(command, args, situation)) situation = await situationOf(command, args);
   const grants: Grants = await grantsOf(name, situation);
   const { emulator } = situation;
   const token = await tokenFor(grants, interrupts.signal);
@@ -56,6 +63,13 @@ export async function launch(
   };
   const linksBelow = name === "iso extract" ? grants.write[0] : undefined;
   return await runInSandbox(module, grants, work, interrupts, linksBelow);
+}
+
+/** Chooses the ports of an instance here, so that the command may use those, and no others. */
+async function preparedPorts({ usesPorts }: Command, { values }: Arguments, { emulator }: Situation): Promise<boolean> {
+  if (!usesPorts || !emulator || values.instance === undefined) return false; // the profile's own has the profile's
+  const { preparePorts } = await import("../../emulator/ports.ts");
+  return await preparePorts(emulator);
 }
 
 /** Gets the token here, so that commands that talk to GitHub need not run other programs. */

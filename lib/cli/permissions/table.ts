@@ -84,6 +84,9 @@ export const TABLE: Record<string, Row> = {
   // Bash runs the program, which is then outside any sandbox.
   "run": { ...START, run: [...START.run!, "bash"] },
   "stop": { write: ["home"], net: ["qemu"] },
+  "restart": { ...BOOT, more: OBTAIN },
+  "wait": { read: ["home"], net: ["services", "qemu"] },
+  "list": { read: ["home"], net: ["qemu"] },
   // Bash kills a QEMU that does not answer.
   "reset": { write: ["home"], net: ["qemu"], run: ["bash"], env: ["PATH"] },
   "status": { read: ["home"], net: ["services", "qemu"], env: ["HOTBOOT_ACCEL"] },

@@ -1,0 +1,6 @@
+/** So many ports of 127.0.0.1 that nothing listened on at this moment. */
+export function freePorts(count: number): number[] {
+  const held = Array.from({ length: count }, () => Deno.listen({ hostname: "127.0.0.1", port: 0 }));
+  for (const listener of held) listener.close();
+  return held.map(({ addr }) => addr.port);
+}
