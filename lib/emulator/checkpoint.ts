@@ -11,10 +11,9 @@ import { channelsOf, instancePath } from "../instance/channels.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { readSecrets } from "../instance/files.ts";
 import { backingPath } from "../instance/home.ts";
-import { layerDisk, pushLayer, removeUnusedLayers, settleDisk } from "../instance/layers.ts";
+import { layerDisk, pushLayer, settleDisk } from "../instance/layers.ts";
 import { lockInstance } from "../instance/locks.ts";
 import type { InstanceRecord } from "../instance/record.ts";
-import { usersOfSnapshots } from "../instance/users.ts";
 import { refusal, settledState, type Up } from "../instance/state.ts";
 import { fingerprint } from "../snapshot/fingerprint.ts";
 import { flat } from "../snapshot/flat.ts";
@@ -188,15 +187,4 @@ async function requireNewName(emulator: Emulator, name: string): Promise<void> {
       `there is a checkpoint '${name}' already, of ${manifest.created}: remove it ('hotboot snapshot rm ${name}'), or choose another name`,
     );
   }
-}
-
-/** Removes a checkpoint that was made for a fork, once nobody uses it. @param id It, or any snapshot: which stays. */
-export async function dropUnnamed(emulator: Emulator, id: string | undefined): Promise<void> {
-  if (id === undefined) return;
-  const found = (await checkpointsOf(emulator)).find(({ manifest }) => manifest.id === id);
-  if (!found || found.manifest.checkpoint.name !== undefined) return;
-  if ((await usersOfSnapshots(emulator)).has(id)) return;
-  await removeSnapshot(found.directory);
-  await removeUnusedLayers(emulator);
-  await dropUnnamed(emulator, found.manifest.checkpoint.base);
 }

@@ -3,9 +3,10 @@
 import { checkpointsOf } from "../instance/checkpoints.ts";
 import { HotbootError } from "../base/error.ts";
 import { type Emulator, ownInstance, withInstance } from "../instance/emulator.ts";
+import { dropWithSource } from "../instance/forks.ts";
 import { stateOf } from "../instance/state.ts";
 import { instanceNames } from "../instance/users.ts";
-import { dropUnnamed, save } from "./checkpoint.ts";
+import { save } from "./checkpoint.ts";
 import { start } from "./start.ts";
 import type { StartOptions, StartResult } from "./start_result.ts";
 
@@ -52,7 +53,7 @@ export async function fork(emulator: Emulator, { source, ...options }: ForkOptio
   try {
     return { ...await start(emulator, { ...options, from: id }), stoodStillMs };
   } catch (error) {
-    await dropUnnamed(emulator, id);
+    await dropWithSource(emulator, id);
     throw error;
   }
 }

@@ -6,16 +6,19 @@ import { onPath } from "../base/on_path.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { lockInstance, shareRun, tryEndRun } from "../instance/locks.ts";
 import { readRecord } from "../instance/record.ts";
+import { stateOf } from "../instance/state.ts";
 import { environment } from "./environment.ts";
 import { openProject, requireConfigFile } from "./project.ts";
-import { startForRun } from "./start.ts";
+import { start, startForRun } from "./start.ts";
 import type { StartOptions } from "./start_result.ts";
-import { stopLocked } from "./stop.ts";
+import { reset, stopLocked } from "./stop.ts";
 
 /** What to run, and how to start the emulator. */
 export interface RunOptions extends StartOptions {
   /** The program (a path or a name on `PATH`) and its arguments; or one line for Bash. */
   command: string[];
+  /** Drop the instance afterwards, with all that it has written. It must be stopped. */
+  fresh?: boolean;
   /** A file to make a project of first, as {@linkcode openProject} does; the program gets the answer in its environment. */
   configFile?: string;
   /** Called once the program runs, in this program's process group and on its terminal. */
@@ -66,7 +69,7 @@ exit 127`,
  * ```
  */
 export async function run(emulator: Emulator, options: RunOptions): Promise<number> {
-  const { command, configFile, onSpawn, ...starting } = options;
+  const { command, configFile, onSpawn: _, fresh, ...starting } = options;
   if (command.length === 0) throw new HotbootError("no command to run");
   const bash = await onPath("bash");
   if (!bash) throw new HotbootError("hotboot needs bash to run the command, and bash is not on PATH: install it");
@@ -75,21 +78,50 @@ export async function run(emulator: Emulator, options: RunOptions): Promise<numb
   if (unfit !== 0) return unfit;
   if (configFile !== undefined) await requireConfigFile(emulator, configFile);
 
+  const args = [...isLine ? LINE : EXEC, ...command];
+  if (fresh) return await runFresh(emulator, starting, () => runProgram(emulator, bash, args, options));
   const sharing = await shareRun(emulator);
   let code: number | undefined;
   try {
     await startForRun(emulator, starting);
-    const answer = configFile === undefined ? undefined : await openProject(emulator, configFile);
-    const env = await environment(emulator, answer);
-    emulator.signal.throwIfAborted();
-    const child = spawn(bash, [...isLine ? LINE : EXEC, ...command], env);
-    onSpawn?.(child);
-    using _ending = terminateOnAbort(child, emulator.signal);
-    code = (await child.status).code;
+    code = await runProgram(emulator, bash, args, options);
     return code;
   } finally {
     sharing[Symbol.dispose]();
     await suspendAfterRun(emulator, code === 0);
+  }
+}
+
+/** Runs the program while the emulator is up. */
+async function runProgram(
+  emulator: Emulator,
+  bash: string,
+  args: string[],
+  { configFile, onSpawn }: RunOptions,
+): Promise<number> {
+  const answer = configFile === undefined ? undefined : await openProject(emulator, configFile);
+  const env = await environment(emulator, answer);
+  emulator.signal.throwIfAborted();
+  const child = spawn(bash, args, env);
+  onSpawn?.(child);
+  using _ending = terminateOnAbort(child, emulator.signal);
+  return (await child.status).code;
+}
+
+/** The same with an instance that is dropped whatever happens. */
+async function runFresh(emulator: Emulator, starting: StartOptions, program: () => Promise<number>): Promise<number> {
+  {
+    await using state = await stateOf(emulator);
+    if (state.kind !== "stopped") {
+      throw new HotbootError(`instance '${emulator.instance}' is ${state.kind}: name a new one`);
+    }
+  }
+  try {
+    await start(emulator, starting);
+    return await program();
+  } finally {
+    const own = { ...emulator, signal: new AbortController().signal };
+    await reset(own).catch((error) => emulator.report.warn(`instance '${own.instance}' is left: ${messageOf(error)}`));
   }
 }
 

@@ -10,9 +10,10 @@ import { connectAgent } from "../guest/agent.ts";
 import { crashOf, endCrashed } from "../guest/crash.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { clearRun, dropInstance, dropMemory } from "../instance/files.ts";
+import { dropWithSource } from "../instance/forks.ts";
 import { killUnresponsive } from "../instance/kill.ts";
 import { lockInstance } from "../instance/locks.ts";
-import { type Ending, writeEnding, writeRecord } from "../instance/record.ts";
+import { type Ending, readRecord, writeEnding, writeRecord } from "../instance/record.ts";
 import { quit, requireOwn, settledState, stateOf, type Up } from "../instance/state.ts";
 
 /** How to stop. */
@@ -70,13 +71,13 @@ export async function stopLocked(emulator: Emulator, { how = "suspend" }: StopOp
     case "suspended":
     case "shut down":
     case "crashed":
-      if (how === "discard") await dropInstance(emulator);
+      if (how === "discard") await dropWithSource(emulator, state.record.snapshot);
       return { stopped: false, ...(how !== "discard" && { kept: state.kind }) };
   }
   const own = { ...emulator, arch: state.record.arch }; // the guest's, whatever --arch says
   if (how === "discard") {
     await quit(state.qmp, emulator.signal);
-    await dropInstance(emulator);
+    await dropWithSource(emulator, state.record.snapshot);
     return { stopped: true };
   }
   const crash = await crashOf(own, state);
@@ -116,8 +117,9 @@ export async function stopLocked(emulator: Emulator, { how = "suspend" }: StopOp
  */
 export async function reset(emulator: Emulator): Promise<StopResult> {
   using _lock = await lockInstance(emulator);
+  const record = await readRecord(emulator);
   const stopped = await endAny(emulator);
-  await dropInstance(emulator);
+  await dropWithSource(emulator, record && "snapshot" in record ? record.snapshot : undefined);
   await Deno.remove(emulator.home.instance(emulator.instance), { recursive: true }).catch((error) => {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   });

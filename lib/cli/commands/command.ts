@@ -44,6 +44,8 @@ export interface Command {
   stopsEarly?: boolean;
   /** It does not work on an emulator, so it lacks the options that name one. */
   standalone?: boolean;
+  /** The arguments with the instance that they imply: a new one. */
+  implied?(args: Arguments): Arguments;
   /** It uses the services' ports: those of the instance are chosen before it begins. */
   usesPorts?: boolean;
   /** What it does, in sentences. */
@@ -157,7 +159,8 @@ export function readArguments(verb: string, command: Command, raw: string[]): Ar
   if (!command.operands && operands.length > 0) {
     throw new UsageError(`${verb} does not take '${operands[0]}': ${hint}`);
   }
-  return { values, switches, operands };
+  const args = { values, switches, operands };
+  return switches.has("help") ? args : command.implied?.(args) ?? args;
 }
 
 /**

@@ -12,17 +12,29 @@ export const command: Command = {
     "the project's variables. If 'run' started the emulator, it suspends it afterwards, as 'hotboot stop' does.\n" +
     "SIGINT, SIGTERM and SIGHUP go to the program, and hotboot waits for it. The exit code is the program's: 128 + n if\n" +
     "signal n ended it, 127 if there is no such program, 126 if it cannot be executed. A single operand with a space in it\n" +
-    'is a line for the shell: hotboot run "npm run dev".',
-  flags: [...START_FLAGS, CONFIG_FILE_FLAG],
+    'is a line for the shell: hotboot run "npm run dev".\n' +
+    "With --fresh the program gets a new instance with ports of its own, which is dropped afterwards. Several can run at once.",
+  flags: [
+    { name: "fresh", summary: "use a new instance, and drop it afterwards" },
+    ...START_FLAGS,
+    CONFIG_FILE_FLAG,
+  ],
+  implied({ values, switches, operands }) {
+    if (!switches.has("fresh")) return { values, switches, operands };
+    if (values.instance !== undefined) throw new UsageError("--fresh and --instance contradict each other: choose one");
+    const instance = `fresh-${crypto.randomUUID().slice(0, 8)}`;
+    return { values: { ...values, instance }, switches, operands };
+  },
   usesPorts: true,
   async run(context) {
     const { run } = await import("../../emulator/run.ts");
-    const { operands, values } = context.args;
+    const { operands, switches, values } = context.args;
     if (operands.length === 0) throw new UsageError("run needs a command: hotboot run -- CMD [ARG…]");
     const emulator = await emulatorOf(context);
     return await run(emulator, {
       ...startOptions(context.args, emulator.profile),
       command: operands,
+      fresh: switches.has("fresh"),
       configFile: values["config-file"],
       onSpawn: (child) => context.takeInterrupts((name) => pass(name, child)),
     });

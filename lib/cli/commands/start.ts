@@ -2,7 +2,7 @@ import type { StartResult } from "../../emulator/start_result.ts";
 import type { Emulator } from "../../instance/emulator.ts";
 import { print, printError, printJson } from "../ui/console.ts";
 import { renderTimelines } from "../ui/timeline.ts";
-import { type Command, type CommandContext, UsageError } from "./command.ts";
+import type { Command, CommandContext } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 import { CONFIG_FILE_FLAG, START_FLAGS, startOptions } from "./starting.ts";
 
@@ -13,24 +13,15 @@ export const command: Command = {
     "there is none. The first start also gets the image and captures a snapshot. Each resume and each boot makes new\n" +
     "secrets, which 'hotboot credentials' prints.\n" +
     "'start' prints the addresses of the services. With --config-file it prints only the project's id and keys, as JSON.",
-  flags: [
-    ...START_FLAGS,
-    { name: "from", value: "NAME", summary: "start from this checkpoint, with new secrets" },
-    { name: "keep-secrets", summary: "with --from: keep the checkpoint's secrets" },
-    CONFIG_FILE_FLAG,
-  ],
+  flags: [...START_FLAGS, CONFIG_FILE_FLAG],
   usesPorts: true,
   async run(context) {
     const { start } = await import("../../emulator/start.ts");
     const emulator = await emulatorOf(context);
-    const { switches, values: { "config-file": configFile, from } } = context.args;
+    const { "config-file": configFile } = context.args.values;
     const project = configFile === undefined ? undefined : await import("../../emulator/project.ts");
     await project?.requireConfigFile(emulator, configFile!); // before anything is started
-    const keepSecrets = switches.has("keep-secrets");
-    if (keepSecrets && from === undefined) {
-      throw new UsageError("--keep-secrets goes with --from: see 'hotboot start --help'");
-    }
-    const result = await start(emulator, { ...startOptions(context.args, emulator.profile), from, keepSecrets });
+    const result = await start(emulator, startOptions(context.args, emulator.profile));
     if (!project) return await printStarted(context, emulator, result);
     await printTimeline(context, emulator, result);
     await printJson(await project.openProject(emulator, configFile!));

@@ -12,18 +12,29 @@ export const NO_FALLBACK_FLAG: Flag = {
   summary: "fail if resuming, capturing or hardware acceleration does not work, instead of booting (again)",
 };
 
+/** For all commands that choose ports. */
+export const PORT_FLAG: Flag = {
+  name: "port",
+  value: "NAME=N",
+  repeats: true,
+  summary: "use port N of this machine for the profile's port NAME, until 'reset' (repeatable)",
+};
+
+/** For all commands that start from a checkpoint. */
+export const KEEP_SECRETS_FLAG: Flag = {
+  name: "keep-secrets",
+  summary: "keep the secrets of the checkpoint or source",
+};
+
 /** The options. */
 export const START_FLAGS: Flag[] = [
   { name: "cold", variable: "EMULATOR_NO_SNAPSHOT", summary: "boot; do not resume, and do not capture" },
   NO_FALLBACK_FLAG,
   { name: "no-capture", summary: "do not capture, even if there is no snapshot to resume" },
   ENGINE_FLAG,
-  {
-    name: "port",
-    value: "NAME=N",
-    repeats: true,
-    summary: "use port N of this machine for the profile's port NAME, until 'reset' (repeatable)",
-  },
+  PORT_FLAG,
+  { name: "from", value: "NAME", summary: "start from this checkpoint" },
+  KEEP_SECRETS_FLAG,
   {
     name: "no-rotation",
     variable: "EMULATOR_NO_ROTATION",
@@ -33,8 +44,12 @@ export const START_FLAGS: Flag[] = [
 
 /** Their values. */
 export function startOptions(args: Arguments, profile: Profile): StartOptions {
-  const { switches } = args;
+  const { switches, values: { from } } = args;
+  const keepSecrets = switches.has("keep-secrets");
+  if (keepSecrets && from === undefined) throw new UsageError("--keep-secrets needs --from: name a checkpoint");
   return {
+    from,
+    keepSecrets,
     cold: switches.has("cold"),
     noFallback: switches.has("no-fallback"),
     noCapture: switches.has("no-capture"),

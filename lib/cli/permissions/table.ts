@@ -71,6 +71,8 @@ const OBTAIN: Row["more"] = {
   "if it builds the image": BUILD,
 };
 
+const BOOT_OR_GET: Row = { ...BOOT, more: OBTAIN };
+
 /** Also the file to make a project from. */
 const START: Row = { ...BOOT, read: [...BOOT.read!, "FILE"], more: OBTAIN };
 
@@ -79,12 +81,13 @@ export const TABLE: Record<string, Row> = {
   "build": BUILD,
   "pull": { ...PULL, more: { "unless --skip-snapshot": BOOT } },
   "list-releases": { net: ["github"], env: PULL.env },
-  "capture": { ...BOOT, more: OBTAIN },
+  "capture": BOOT_OR_GET,
   "start": START,
+  "fork": BOOT_OR_GET,
   // Bash runs the program, which is then outside any sandbox.
   "run": { ...START, run: [...START.run!, "bash"] },
   "stop": { write: ["home"], net: ["qemu"] },
-  "restart": { ...BOOT, more: OBTAIN },
+  "restart": BOOT_OR_GET,
   "wait": { read: ["home"], net: ["services", "qemu"] },
   "list": { read: ["home"], net: ["qemu"] },
   // Bash kills a QEMU that does not answer.

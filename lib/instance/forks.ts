@@ -1,0 +1,28 @@
+/** What a fork was started from: a checkpoint without a name, which goes with the last instance that uses it. */
+
+import { removeSnapshot } from "../snapshot/store.ts";
+import { checkpointsOf } from "./checkpoints.ts";
+import type { Emulator } from "./emulator.ts";
+import { dropInstance } from "./files.ts";
+import { removeUnusedLayers } from "./layers.ts";
+import { usersOfSnapshots } from "./users.ts";
+
+/**
+ * Drops a stopped instance with all that it has saved, and what only it has used.
+ *
+ * @param snapshot The snapshot or checkpoint that it was started from.
+ */
+export async function dropWithSource(emulator: Emulator, snapshot: string | undefined): Promise<void> {
+  await dropInstance(emulator);
+  await dropUnnamed(emulator, snapshot);
+  await removeUnusedLayers(emulator);
+}
+
+/** Removes a checkpoint that was made for a fork, if nobody uses it any more. What has a name, and any snapshot, stays. */
+export async function dropUnnamed(emulator: Emulator, id: string | undefined): Promise<void> {
+  const found = (await checkpointsOf(emulator)).find(({ manifest }) => manifest.id === id);
+  if (!found || found.manifest.checkpoint.name !== undefined) return;
+  if ((await usersOfSnapshots(emulator)).has(found.manifest.id)) return;
+  await removeSnapshot(found.directory);
+  await dropUnnamed(emulator, found.manifest.checkpoint.base);
+}

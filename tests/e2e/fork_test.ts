@@ -1,0 +1,99 @@
+// needs: micro
+
+/** Forks: new instances that continue where another one is, side by side with it. */
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assertCode } from "./harness.ts";
+import { ROTATE, secretMicro } from "./secret_micro.ts";
+
+Deno.test("forks: of an instance that runs, of one that is suspended, and many of one moment", async (t) => {
+  await using micro = await secretMicro(ROTATE);
+  const shell = async (instance: string, script: string) =>
+    (await micro.succeed("exec", ["--instance", instance, "--", "sh", "-c", script])).trim();
+  const names = (directory: string) =>
+    Array.from(Deno.readDirSync(`${micro.home}/${directory}`), ({ name }) => name).sort();
+  const fork = async (...args: string[]) => JSON.parse(await micro.succeed("fork", ["--json", ...args]));
+  const checkpoints = () => names(`checkpoints/micro-${micro.arch}`);
+  const SEEN = "cat /data/moment /run/moment /proc/sys/kernel/random/boot_id";
+  /** What must differ in each: its token, a random number, its ports. */
+  const own = async (instance: string, url: string) => [
+    (await (await fetch(`${url}/token`)).text()).trim(),
+    await shell(instance, "cat /proc/sys/kernel/random/uuid"),
+    new URL(url).port,
+  ];
+  const first = await micro.start("--no-fallback");
+  await shell("micro", "echo disk >/data/moment; sync; echo memory >/run/moment");
+  const seen = await shell("micro", SEEN);
+  const ours = await own("micro", first.urls.web);
+
+  await t.step("of one that runs: both run, with the same past and nothing in common from there on", async () => {
+    const { origin, urls, stoodStillMs } = await fork("second");
+    assertEquals([origin, stoodStillMs > 0], ["resume", true]);
+    assertEquals([await shell("second", SEEN), await shell("micro", SEEN)], [seen, seen]);
+    const theirs = await own("second", urls.web);
+    assertEquals(new Set([...ours, ...theirs]).size, 6);
+    assertEquals(await own("micro", first.urls.web).then(([token]) => token), ours[0]);
+    await shell("second", "echo second >/data/moment; sync; echo second >/run/moment");
+    assertEquals(await shell("micro", SEEN), seen);
+    for (const instance of ["micro", "second"]) {
+      const offset = Number(await shell(instance, "date +%s")) - Date.now() / 1000;
+      assert(Math.abs(offset) < 5, `${instance}: ${offset} s`);
+    }
+  });
+
+  await t.step("a name that is taken is said to be, before the source stands still", async () => {
+    const run = await micro.run("fork", ["micro", "second"]);
+    assertCode(run, 1);
+    assertMatch(run.stderr, /^hotboot: instance 'second' is running: choose another name, or drop it [^\n]*\n$/);
+    assertCode(await micro.run("fork", ["nobody", "third"]), 1);
+    assertCode(await micro.run("fork"), 2);
+    assertEquals(checkpoints().length, 1);
+  });
+
+  await t.step("of a fork, and of one that is suspended, which stays so", async () => {
+    await micro.succeed("stop");
+    const third = await fork("third");
+    assertEquals([third.stoodStillMs, await shell("third", SEEN)], [0, seen]);
+    const fourth = await fork("second", "fourth");
+    assertEquals(await shell("fourth", "cat /data/moment /run/moment"), "second\nsecond");
+    assertEquals(new Set([...await own("third", third.urls.web), ...await own("fourth", fourth.urls.web)]).size, 6);
+    assertEquals((await micro.start("--no-fallback")).origin, "continue");
+    assertEquals(await shell("micro", SEEN), seen);
+  });
+
+  await t.step("a checkpoint that was made for a fork goes with the last that uses it", async () => {
+    assertEquals(checkpoints().length, 3);
+    for (const instance of ["third", "fourth"]) {
+      await micro.succeed("stop", ["--discard", "--instance", instance]);
+    }
+    assertEquals(checkpoints().length, 1);
+    assertEquals(await shell("second", "cat /data/moment"), "second");
+    await micro.succeed("reset", ["--instance", "second"]);
+    assertEquals(checkpoints(), []);
+    assertEquals(await shell("micro", SEEN), seen);
+  });
+
+  await t.step("many of one moment, at once: no secret, no random number and no port twice", async () => {
+    await micro.succeed("snapshot save", ["moment"]);
+    const instances = ["a", "b", "c", "d"];
+    const started = await Promise.all(instances.map((instance) => fork("moment", instance)));
+    const all = await Promise.all(instances.map((instance, index) => own(instance, started[index].urls.web)));
+    assertEquals(new Set(all.flat()).size, 3 * instances.length);
+    for (const instance of instances) assertEquals(await shell(instance, SEEN), seen);
+    assertEquals(checkpoints().length, 1);
+    await micro.succeed("stop", ["--all", "--discard"]);
+    await micro.succeed("snapshot rm", ["moment"]);
+    assertEquals(names("instances").filter((name) => name.startsWith(".")), []);
+  });
+
+  await t.step("run --fresh: each has an instance of its own, of which nothing is left", async () => {
+    const before = names("instances");
+    const runs = await Promise.all(
+      [3, 7].map((code) => micro.run("run", ["--fresh", "--quiet", "--", "sh", "-c", `echo $$; exit ${code}`])),
+    );
+    assertEquals(runs.map(({ code }) => code), [3, 7]);
+    assertEquals(names("instances"), before);
+    assertEquals(await micro.qemuProcesses(), []);
+    assertCode(await micro.run("run", ["--fresh", "--instance", "x", "--", "true"]), 2);
+  });
+});
