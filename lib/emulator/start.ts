@@ -31,8 +31,8 @@ export type { StartOptions, StartResult };
  *
  * Needs run permission for QEMU, and env permission for `PATH` and `HOTBOOT_ACCEL`, which say where it is and how it is to
  * run; read permission for the directories of `PATH`; net permission for the instance's ports on 127.0.0.1 (and, at the first
- * start of another instance than the profile's own, for `127.0.0.1:0`, to find free ones) and its sockets; read and write permission for the home; sys permission for `osUptime`. Where there is no
- * image yet, also what {@linkcode pull} needs or, if the profile names no release, {@linkcode build}.
+ * start of another instance than the profile's own, for `127.0.0.1:0`, to find free ones) and its sockets; read and write
+ * permission for the home; sys permission for `osUptime`. Where there is no image yet, also what {@linkcode pull} needs or, if the profile names no release, {@linkcode build}.
  *
  * @param emulator Which, from {@linkcode openEmulator}.
  * @param options Which of the ways to take, if not the fastest that is right.
