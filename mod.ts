@@ -114,7 +114,7 @@ export type {
 } from "./lib/profile/profile.ts";
 export { type CheckpointResult, saveCheckpoint } from "./lib/emulator/checkpoint.ts";
 export { fork, type ForkOptions, type ForkResult } from "./lib/emulator/fork.ts";
-export type { Engine, Identity } from "./lib/snapshot/manifest.ts";
+export type { Engine, Identity, SavedBy } from "./lib/snapshot/manifest.ts";
 export type { Secrets, SecretSpec } from "./lib/profile/secrets.ts";
 
 export { buildIso, type IsoFile } from "./lib/iso/build.ts";

@@ -18,7 +18,7 @@ import { refusal, settledState, type Up } from "../instance/state.ts";
 import { fingerprint } from "../snapshot/fingerprint.ts";
 import { flat } from "../snapshot/flat.ts";
 import { type GuestState, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
-import { commitSnapshot, prepareSnapshot, removeSnapshot, type Snapshot, syncSnapshot } from "../snapshot/store.ts";
+import { commitSnapshot, prepareSnapshot, syncSnapshot } from "../snapshot/store.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 
 /** What saving a checkpoint gave. */

@@ -29,7 +29,7 @@ export interface ForkResult extends StartResult {
  * Starts a new instance that continues where another one is, with secrets, clock, randomness and ports of its own. The source
  * stands still while its memory is written, and runs on; one that is suspended stays so.
  *
- * Needs what {@linkcode start} and {@linkcode saveCheckpoint} need.
+ * Needs the same permissions as {@linkcode start}.
  *
  * @param emulator The new instance, from {@linkcode openEmulator}. It must be stopped.
  * @param options What to fork, and how to start it.
@@ -45,13 +45,14 @@ export interface ForkResult extends StartResult {
  * console.log(urls);
  * ```
  */
-export async function fork(emulator: Emulator, { source, ...options }: ForkOptions = {}): Promise<ForkResult> {
+export async function fork(emulator: Emulator, options: ForkOptions = {}): Promise<ForkResult> {
+  const { source, ...starting } = options;
   await requireStopped(emulator);
   const instance = await instanceToFork(emulator, source);
-  if (instance === undefined) return { ...await start(emulator, { ...options, from: source }), stoodStillMs: 0 };
+  if (instance === undefined) return { ...await start(emulator, { ...starting, from: source }), stoodStillMs: 0 };
   const { id, stoodStillMs } = await save(await withInstance(emulator, instance));
   try {
-    return { ...await start(emulator, { ...options, from: id }), stoodStillMs };
+    return { ...await start(emulator, { ...starting, from: id }), stoodStillMs };
   } catch (error) {
     await dropWithSource(emulator, id);
     throw error;

@@ -29,9 +29,10 @@ export type { StartOptions, StartResult };
  * checks that it is healthy and has its own secrets and its share. QEMU keeps running when this program ends.
  *
  * Needs run permission for QEMU, and env permission for `PATH` and `HOTBOOT_ACCEL`, which say where QEMU is and how to run
- * it; read permission for the directories of `PATH`; net permission for the instance's ports on 127.0.0.1
- * (and `127.0.0.1:0`, to find free ones, at the first start of an instance other than the profile's own), and its sockets; read and write permission for the home; sys permission for `osUptime`. If there is no image
- * yet, also what {@linkcode pull} needs or, if the profile names no release, {@linkcode build}.
+ * it; read permission for the directories of `PATH`; net permission for the instance's ports on 127.0.0.1 (and, at the first
+ * start of an instance other than the profile's own, for `127.0.0.1:0`, to find free ones) and its sockets; read and write
+ * permission for the home; sys permission for `osUptime`. If there is no image yet, also what {@linkcode pull} needs or, if
+ * the profile names no release, {@linkcode build}.
  *
  * @param emulator The emulator, from {@linkcode openEmulator}.
  * @param options Which way to take, if not the fastest that is right.

@@ -49,10 +49,10 @@ Deno.test("list: those of every profile, in every state, with what they take on 
     const damaged = listed.find(({ state }) => state === "damaged")!;
     assertMatch(
       damaged.why!,
-      /^instance 'broken' cannot be used: .*instance\.json is no JSON; 'hotboot reset' drops it/,
+      /^instance 'broken' cannot be used: .*instance\.json is not JSON; 'hotboot reset' drops it/,
     );
     const paused = listed.find(({ state }) => state === "paused")!;
-    assertMatch(paused.why!, /its CPUs have been stopped/);
+    assertMatch(paused.why!, /its CPUs were stopped/);
     assertEquals(listed.map(({ bytes: _, why: __, ...rest }) => rest), [
       { instance: "broken", state: "damaged" },
       {
@@ -111,7 +111,7 @@ Deno.test("stop --all: those of this profile that run, whatever becomes of one o
     const { stopped, failed, others } = await stopAll(emulator);
     assertEquals(stopped, [{ instance: "b", kept: "suspended" }, { instance: "c", kept: "suspended" }]);
     assertEquals(failed.map(({ instance }) => instance), ["a"]);
-    assertMatch(failed[0].why, /^not suspended, and the guest runs on: .*cannot be saved/);
+    assertMatch(failed[0].why, /^not suspended, the guest still runs: .*cannot be saved/);
     assertEquals([others, other.machine.commands.includes("quit")], [1, false]);
 
     assertEquals(await stopAll(emulator, { how: "discard" }), { stopped: [{ instance: "a" }], failed: [], others: 1 });
@@ -134,7 +134,7 @@ Deno.test("stop --all: one that runs and is damaged, or does not answer, is a fa
     assertEquals(stopped, []);
     assertEquals(failed.map(({ instance }) => instance), ["deaf", "demo"]);
     assertMatch(failed[0].why, /does not answer/);
-    assertMatch(failed[1].why, /it runs, and .*instance\.json is no JSON/);
+    assertMatch(failed[1].why, /it runs, but .*instance\.json is not JSON/);
   }));
 
 Deno.test("stop --all: an interrupt ends it", () =>
@@ -163,7 +163,7 @@ Deno.test("wait: until it is healthy, and not merely up; what is missing when th
     using _machine = machine;
     assertEquals(await missing(), "instance 'demo' is not up after 0 s: not healthy: web");
     machine.status = "paused";
-    assertMatch(await missing(), /is not up after 0 s: its CPUs have been stopped/);
+    assertMatch(await missing(), /is not up after 0 s: its CPUs were stopped/);
     machine.status = "running";
     assertEquals(await missing(true), "instance 'demo' still runs after 0 s: it is running");
 

@@ -30,5 +30,5 @@ Deno.test("QEMU: devices over the memory of another moment, at which it only gru
       await qemu.requireOneMoment();
     }
     await using qemu = await says(OTHER_MOMENT);
-    await assertRejects(() => qemu.requireOneMoment(), HotbootError, "are of two moments");
+    await assertRejects(() => qemu.requireOneMoment(), HotbootError, "are of two different moments");
   }));
