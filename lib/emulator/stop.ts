@@ -76,6 +76,7 @@ export async function stopLocked(emulator: Emulator, { how = "suspend" }: StopOp
   }
   const own = { ...emulator, arch: state.record.arch }; // the guest's, whatever --arch says
   if (how === "discard") {
+    await writeRecord(own, { ...state.record, phase: "stopping" });
     await quit(state.qmp, emulator.signal);
     await dropWithSource(emulator, state.record.snapshot);
     return { stopped: true };

@@ -1,12 +1,10 @@
 /** Finds QEMU and what it can do here, by asking the program itself. */
 
 import { bootTime, isSameBoot } from "../base/boot_time.ts";
-import { toText } from "@std/streams/to-text";
 import { HotbootError, messageOf } from "../base/error.ts";
 import { writeJson, writeWhole } from "../base/files.ts";
-import { sha256 } from "../base/hash.ts";
 import { onPath } from "../base/on_path.ts";
-import { sleep, type WaitOptions } from "../base/wait.ts";
+import type { WaitOptions } from "../base/wait.ts";
 import {
   type Candidate,
   type Hardware,
@@ -21,7 +19,7 @@ import {
 } from "./accelerator.ts";
 import { accelerationGuest } from "./accelerator_guest.ts";
 import { type Arch, HOST_ARCH } from "./arch.ts";
-import { QmpClient } from "./qmp.ts";
+import { ask } from "./ask.ts";
 
 /** Facts about a QEMU program on this host. */
 export interface QemuFacts {
@@ -64,8 +62,6 @@ const PROGRAMS: Record<Arch, { program: string; machine: string; apt: string }> 
 const EMULATED_CPU: Record<Arch, string> = { amd64: "max", arm64: "max,pauth-impdef=on" };
 
 const ASK_MS = 20_000;
-/** From the end of QEMU's monitor to the end of the process. */
-const ENDING_MS = 500;
 /** What was asked by the same command is not asked again. */
 const JUST_NOW_MS = 5000;
 const HOUR_MS = 3600 * 1000;
@@ -248,77 +244,4 @@ async function compare(
   await writeWhole(path, accelerationGuest(candidate.arch));
   const standard: Standard | undefined = await measureEmulation(emulation, path, signal);
   return standard ? await slowdown(candidate, path, standard, signal) : 1;
-}
-
-/** A CPU as `-cpu` takes it, as the monitor does. */
-function cpuModelOf(text: string): { name: string; props: Record<string, boolean> } {
-  const [name, ...properties] = text.split(",");
-  return { name, props: Object.fromEntries(properties.map((each) => [each.split("=")[0], each.endsWith("=on")])) };
-}
-
-/**
- * Starts QEMU as it will be started for a guest, but for the guest, and asks it. That QEMU has ended when this returns,
- * however it does.
- */
-async function ask({ program, machine, accelerator, cpuModel }: Candidate, limits: WaitOptions) {
-  limits.signal?.throwIfAborted();
-  const child = new Deno.Command(program, {
-    args: [
-      ...["-machine", machine, "-accel", accelerator, "-cpu", cpuModel, "-S"],
-      ...["-nodefaults", "-no-user-config", "-display", "none", "-qmp", "stdio"],
-    ],
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-    detached: true,
-  }).spawn();
-  const stderr = toText(child.stderr);
-  try {
-    await using qmp = await QmpClient.open({ readable: child.stdout, writable: child.stdin }, limits);
-    const machines = await qmp.execute<{ name: string; alias?: string }[]>("query-machines", {}, limits);
-    const machineType = machines.find(({ alias, name }) => alias === machine || name === machine)?.name ?? machine;
-    const kind = machineType.replace(/[\d.]+$/, ""); // pc-q35-
-    const machineTypes = machines.map(({ name }) => name).filter((name) => name.startsWith(kind));
-    const cpuFeatures = await sha256(await features(qmp, cpuModel, limits));
-    await qmp.execute("quit");
-    return { version: qmp.version, machineType, machineTypes, cpuFeatures };
-  } catch (error) {
-    const hasEnded = await Promise.race([child.status, sleep(ENDING_MS)]) !== undefined; // then it has said why
-    const said = hasEnded ? (await stderr).trim() : "";
-    throw said ? new HotbootError(said.replace(/^\S+: /, "")) : error;
-  } finally {
-    try {
-      child.kill("SIGKILL");
-    } catch {
-      // it has ended
-    }
-    await child.status;
-    await stderr.catch(() => {});
-  }
-}
-
-/**
- * The CPU's features, as a text that is another for another CPU. On Arm, QEMU expands the model `host` only with kvm
- * (target/arm/arm-qmp-cmds.c), so under hvf the CPU itself is asked which one it is.
- */
-async function features(qmp: QmpClient, cpuModel: string, limits: WaitOptions): Promise<string> {
-  const text = (properties: Record<string, unknown>) =>
-    Object.entries(properties).map((each) => each.join("=")).sort().join();
-  try {
-    const expanded = await qmp.execute<{ model: { props: Record<string, unknown> } }>(
-      "query-cpu-model-expansion",
-      { type: "full", model: cpuModelOf(cpuModel) },
-      limits,
-    );
-    return text(expanded.model.props);
-  } catch {
-    limits.signal?.throwIfAborted();
-  }
-  try {
-    const [{ "qom-path": path }] = await qmp.execute<{ "qom-path": string }[]>("query-cpus-fast", {}, limits);
-    return text({ midr: await qmp.execute("qom-get", { path, property: "midr" }, limits) });
-  } catch {
-    limits.signal?.throwIfAborted();
-    return "unknown"; // no reason not to use it
-  }
 }

@@ -252,7 +252,7 @@ Deno.test("devices of one moment with the memory of another are refused, and not
   await Deno.writeTextFile(record, JSON.stringify(mixed));
   const run = await micro.run("start", ["--quiet"]);
   assertCode(run, 1);
-  assertMatch(run.stderr, /cannot continue [^\n]*(inconsistent with Host index|VQ \d+ size 0x100 < last_avail_idx)/);
+  assertMatch(run.stderr, /cannot continue, [^\n]*(inconsistent with Host index|VQ \d+ size 0x100 < last_avail_idx)/);
   assertEquals([await stateOf(micro), await micro.qemuProcesses()], ["suspended", []]);
 
   await Deno.writeFile(state, later[0]);
