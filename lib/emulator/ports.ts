@@ -42,17 +42,13 @@ export async function takePorts(emulator: Emulator, { asked = {}, isFresh }: Por
 /**
  * Chooses and remembers what a start would choose, for a start that may not listen on any port to find a free one. A port
  * that was asked for is the start's to look at.
- *
- * @returns Whether anything was chosen.
  */
-export async function preparePorts(emulator: Emulator): Promise<boolean> {
+export async function preparePorts(emulator: Emulator): Promise<void> {
   const { home, instance } = emulator;
   using _lock = await lockPorts(emulator);
   const before = await rememberedPorts(home, instance);
   const ports = await completed(emulator, before, await readRecord(emulator) === undefined);
-  if (JSON.stringify(ports) === JSON.stringify(before)) return false;
-  await rememberPorts(home, instance, ports);
-  return true;
+  if (JSON.stringify(ports) !== JSON.stringify(before)) await rememberPorts(home, instance, ports);
 }
 
 /** @throws {HotbootError} when an instance that is up has other ports than these. */

@@ -1,6 +1,7 @@
 /** Stopping all instances of a profile. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
+import { builderOf } from "../instance/channels.ts";
 import { type Emulator, withInstance } from "../instance/emulator.ts";
 import type { Ending } from "../instance/record.ts";
 import { isAtRest, refusal, stateOf } from "../instance/state.ts";
@@ -47,8 +48,8 @@ export async function stopAll(emulator: Emulator, options: StopOptions = {}): Pr
         result.others++;
         continue;
       }
-      const { stopped, kept } = await stop(one, options);
-      if (stopped) result.stopped.push({ instance, ...(kept && { kept }) });
+      const { kept } = await stop(one, options);
+      result.stopped.push({ instance, ...(kept && { kept }) });
     } catch (error) {
       emulator.signal.throwIfAborted();
       if (!(error instanceof HotbootError)) throw error;
@@ -58,12 +59,13 @@ export async function stopAll(emulator: Emulator, options: StopOptions = {}): Pr
   return result;
 }
 
-/** The profile of an instance that runs. @throws {HotbootError} when it runs and nobody knows what it is. */
+/** The profile of an instance that runs, unless an image is being built in it. @throws {HotbootError} when it runs and nobody knows what it is. */
 async function profileOfRunning(emulator: Emulator): Promise<string | undefined> {
   await using state = await stateOf(emulator);
   if (isAtRest(state.kind)) return undefined;
   const record = "record" in state ? state.record : undefined;
-  if (record) return record.profile;
+  const isBuilder = record && emulator.instance === builderOf({ ...emulator, arch: record.arch }).instance;
+  if (record) return isBuilder ? undefined : record.profile;
   if (state.kind === "damaged" && !state.qmp) return undefined;
   throw refusal(emulator, state);
 }

@@ -163,6 +163,17 @@ Deno.test("instances: one is waited for, restarted, and given another port", asy
     }
   });
 
+  await t.step("restart: a run that has started the instance still ends it", async () => {
+    await micro.succeed("stop", ["--discard"]);
+    const marker = `${micro.directory}/enough`;
+    const running = micro.run("run", ["--", "sh", "-c", 'until [ -e "$1" ]; do sleep 0.1; done', "sh", marker]);
+    await micro.succeed("wait");
+    assertEquals(JSON.parse(await micro.succeed("restart", ["--json"])).origin, "cold boot");
+    await Deno.writeTextFile(marker, "");
+    assertCode(await running, 0);
+    assertEquals((await micro.status()).state, "suspended");
+  });
+
   await t.step("--port: the profile's own instance has it until it is reset, and run takes it too", async () => {
     const port = freePort();
     const restarted = JSON.parse(await micro.succeed("restart", ["--json", "--port", `web=${port}`]));

@@ -137,6 +137,18 @@ Deno.test("stop --all: one that runs and is damaged, or does not answer, is a fa
     assertMatch(failed[1].why, /it runs, but .*instance\.json is not JSON/);
   }));
 
+Deno.test("stop --all: what a killed start has left is ended; an image that is being built is not waited for", () =>
+  withDirectory(async (directory) => {
+    const emulator = await testEmulator(directory);
+    const left = await play(emulator, { phase: "starting", isDiskKept: false });
+    const builder = await withInstance(emulator, "build-demo-amd64");
+    const { machine } = await play(builder, { phase: "starting", isDiskKept: false });
+    using _machine = machine;
+    using _lock = await lockInstance(builder);
+    assertEquals(await stopAll(emulator), { stopped: [{ instance: "demo" }], failed: [], others: 0 });
+    assertEquals([left.machine.commands.at(-1), machine.commands], ["quit", []]);
+  }));
+
 Deno.test("stop --all: an interrupt ends it", () =>
   withDirectory(async (directory) => {
     const interrupt = new AbortController();

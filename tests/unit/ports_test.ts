@@ -1,6 +1,7 @@
 /** Which ports of the host an instance gets, keeps and gives up; and what of it the guest is told. */
 
-import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
+import { exists } from "@std/fs/exists";
 import { HotbootError } from "../../lib/base/error.ts";
 import { readArguments } from "../../lib/cli/commands/command.ts";
 import { command as startCommand } from "../../lib/cli/commands/start.ts";
@@ -185,9 +186,11 @@ Deno.test("ports: what is remembered and cannot be understood is chosen anew", (
 Deno.test("ports: the launcher chooses them before a start that may use no others", () =>
   withDirectory(async (directory) => {
     const b = await demoWith(directory);
-    assert(await preparePorts(b));
-    assertEquals(await preparePorts(b), false);
+    await preparePorts(b);
     const [backend, dashboard] = await rememberedIn(b);
+    assertNotEquals(backend, b.profile.ports.backend.host);
+    await preparePorts(b);
+    assertEquals(await rememberedIn(b), [backend, dashboard]);
     const granted = async (emulator: Emulator) =>
       (await grantsOf("start", { emulator, named: () => [], switches: new Set() })).net
         .filter((peer) => peer.startsWith("127."));
@@ -195,11 +198,13 @@ Deno.test("ports: the launcher chooses them before a start that may use no other
 
     using _other = listen(backend);
     await writeRecord(b, testRecord({ phase: "stopped", ended: { how: "shut down", at: "2026-01-01T00:00:00.000Z" } }));
-    assertEquals(await preparePorts(b), false); // somebody may rely on it
+    await preparePorts(b);
+    assertEquals(await rememberedIn(b), [backend, dashboard]); // somebody may rely on it
     await Deno.remove(`${b.home.instance("b")}/instance.json`);
-    assert(await preparePorts(b));
-    const own = await withInstance(b, "demo");
-    assertEquals(await preparePorts(own), false);
+    await preparePorts(b);
+    assertNotEquals((await rememberedIn(b))[0], backend);
+    await preparePorts(await withInstance(b, "demo"));
+    assertEquals(await exists(b.home.instance("demo")), false);
   }));
 
 Deno.test("ports: the config disk and what a snapshot depends on are the same for all instances", () =>

@@ -49,7 +49,11 @@ export async function launch(
 ): Promise<number> {
   const args = withVariables(command, given);
   let situation = await situationOf(command, args);
-  if (await preparedPorts(command, args, situation)) situation = await situationOf(command, args);
+  if (situation.emulator && command.usesPorts && args.values.instance !== undefined) { // another than the profile's own
+    const { preparePorts } = await import("../../emulator/ports.ts");
+    await preparePorts(situation.emulator); // here, so that the command may use those, and no others
+    situation = await situationOf(command, args);
+  }
   const grants: Grants = await grantsOf(name, situation);
   const { emulator } = situation;
   const token = await tokenFor(grants, interrupts.signal);
@@ -63,13 +67,6 @@ export async function launch(
   };
   const linksBelow = name === "iso extract" ? grants.write[0] : undefined;
   return await runInSandbox(module, grants, work, interrupts, linksBelow);
-}
-
-/** Chooses the ports of an instance here, so that the command may use those, and no others. */
-async function preparedPorts({ usesPorts }: Command, { values }: Arguments, { emulator }: Situation): Promise<boolean> {
-  if (!usesPorts || !emulator || values.instance === undefined) return false; // the profile's own has the profile's
-  const { preparePorts } = await import("../../emulator/ports.ts");
-  return await preparePorts(emulator);
 }
 
 /** Gets the token here, so that commands that talk to GitHub need not run other programs. */
