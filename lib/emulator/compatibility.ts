@@ -62,7 +62,8 @@ export async function engineFault(
 /**
  * The same QEMU with the machine type of the capture, if QEMU offers that.
  *
- * @param options `emulated`: use emulation for a snapshot captured with it, even if hardware acceleration works by now.
+ * @param options `emulated`: emulate what was emulated then, even if hardware acceleration works by now, and the same CPU,
+ * even if an earlier hotboot chose another.
  */
 export async function asCaptured(
   emulator: Emulator,
@@ -71,11 +72,12 @@ export async function asCaptured(
   { emulated }: { emulated?: boolean } = {},
 ): Promise<Setup> {
   const { qemu } = setup;
-  const { "machine type": machineType, accelerator } = identity;
+  const { "machine type": machineType, "CPU model": emulatedCpu, accelerator } = identity;
   const isOther = machineType !== qemu.machineType && qemu.machineTypes.includes(machineType);
-  const toEmulate = emulated && accelerator === "tcg" && qemu.accelerator !== "tcg";
+  const wasEmulated = emulated && accelerator === "tcg";
+  const toEmulate = wasEmulated && (qemu.accelerator !== "tcg" || qemu.cpuModel !== emulatedCpu);
   if (!isOther && !toEmulate) return setup;
-  const choice = { ...(isOther && { machineType }), ...(toEmulate && { accelerator }) };
+  const choice = { ...(isOther && { machineType }), ...(toEmulate && { accelerator, emulatedCpu }) };
   return { ...setup, qemu: await qemuFacts(emulator, choice) };
 }
 

@@ -2,19 +2,13 @@
 
 import { describePassedOver, type Hardware } from "../vm/accelerator.ts";
 import type { Arch } from "../vm/arch.ts";
-import { findQemu, passOverStuck, probeQemu, type QemuFacts, rememberedFacts } from "../vm/probe.ts";
+import { type Choice, findQemu, passOverStuck, probeQemu, type QemuFacts, rememberedFacts } from "../vm/probe.ts";
 import type { Emulator } from "./emulator.ts";
 import { type Home, privateDirectory } from "./home.ts";
 import { CrashedQemu, StuckGuest } from "./watch.ts";
 
 /** The prefix of the files that cache what a QEMU can do. */
 const QEMU_CACHE = "qemu-";
-
-/** A machine type other than QEMU's newest, or an accelerator other than the best one here. */
-export interface QemuChoice {
-  machineType?: string;
-  accelerator?: string;
-}
 
 /**
  * Facts about QEMU on this machine. Needs read permission for `PATH`'s directories, run permission for QEMU, and sys
@@ -24,7 +18,7 @@ export interface QemuChoice {
  */
 export async function qemuFacts(
   emulator: Emulator,
-  choice: QemuChoice = {},
+  choice: Choice = {},
   { again }: { again?: boolean } = {},
 ): Promise<QemuFacts> {
   const { arch, home, report, signal } = emulator;
@@ -49,11 +43,11 @@ export async function forgetQemu({ home }: Emulator): Promise<void> {
   }
 }
 
-function withVariable({ machineType, accelerator = Deno.env.get("HOTBOOT_ACCEL") || undefined }: QemuChoice) {
-  return { ...(machineType && { machineType }), ...(accelerator && { accelerator }) };
+function withVariable({ accelerator = Deno.env.get("HOTBOOT_ACCEL") || undefined, ...choice }: Choice) {
+  return { ...choice, ...(accelerator && { accelerator }) };
 }
 
-function factsPath(home: Home, arch: Arch, { machineType, accelerator }: QemuChoice): string {
+function factsPath(home: Home, arch: Arch, { machineType, accelerator }: Choice): string {
   return `${home.cache}/${QEMU_CACHE}${[arch, machineType, accelerator].filter(Boolean).join("-")}.json`;
 }
 

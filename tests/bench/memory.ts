@@ -90,9 +90,8 @@ export async function measure(
     qemu,
     memory,
     checks: [{ name: "filled", path: "/filled" }],
-    change: ({ machine, timeouts }) => {
+    change: ({ timeouts }) => {
       timeouts.boot = 600; // it includes the filling
-      machine.append = `${machine.append} ${WORDS_NOT_BYTES}`;
     },
   });
   const suspended: Measured["suspended"] = { stop: [], dd: [], incoming: [], peak: [] };
@@ -145,12 +144,6 @@ async function peakUntilEnd(child: Deno.ChildProcess): Promise<number> {
   await ended;
   return peak;
 }
-
-/**
- * For Linux on x86: copies 8 bytes at a time. It would rather have the CPU repeat an instruction for each byte where that
- * says it is fast (`erms`), which an emulated CPU says, too, and then takes several times as long to fill its memory.
- */
-const WORDS_NOT_BYTES = "clearcpuid=erms,fsrm";
 
 /** Fills so many MiB of the guest's RAM with what does not compress, on two CPUs, then says so. */
 const FILL = `

@@ -14,7 +14,7 @@ import type { Status } from "../../lib/emulator/status.ts";
 import { assertCode, GuestHome, newerQemu, QEMU } from "./harness.ts";
 
 const MACHINES: Record<Arch, { machine: string; cpuModel: string }> = {
-  amd64: { machine: "q35", cpuModel: "max" },
+  amd64: { machine: "q35", cpuModel: "max,erms=off,fsrm=off" },
   arm64: { machine: "virt", cpuModel: "max,pauth-impdef=on" },
 };
 
