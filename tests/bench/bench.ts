@@ -14,6 +14,7 @@ import { bench as coldCache } from "./cold_cache.ts";
 import { bench as demo } from "./demo.ts";
 import { bench as engines } from "./engines.ts";
 import { type Bench, type Figure, isMet, Skipped, table } from "./figure.ts";
+import { bench as fork } from "./fork.ts";
 import { bench as iso } from "./iso.ts";
 import { bench as memory } from "./memory.ts";
 import { bench as release } from "./release.ts";
@@ -24,6 +25,7 @@ const SUBJECTS: Record<string, Bench> = {
   resume,
   accelerator,
   memory,
+  fork,
   engines,
   iso,
   zstd,

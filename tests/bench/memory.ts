@@ -158,7 +158,7 @@ const FILL = `
   echo yes >/www/filled`;
 
 /** Has the guest do that as soon as it is up; the end of that cannot be awaited, since the capture ends it all. */
-async function fill(micro: GuestHome, touched: number, signal: AbortSignal): Promise<void> {
+export async function fill(micro: GuestHome, touched: number, signal: AbortSignal): Promise<void> {
   while (!await micro.health().then(() => true, () => false)) await sleep(100, signal);
   await using agent = await GuestAgent.connect(micro.socket("agent"));
   await agent.spawn({ path: "sh", args: ["-c", FILL, "sh", String(touched)] });

@@ -83,12 +83,20 @@ Deno.test("demo: a database, a backend, a dashboard and a cron worker come back 
   });
 });
 
-Deno.test("demo: no committed row is lost over suspended and resumed sessions under load", async (t) => {
+/** Whether indexes and tables are what PostgreSQL's own check takes for sound. */
+const INDEXES = `CREATE EXTENSION IF NOT EXISTS amcheck;
+  SELECT count(bt_index_check(c.oid, true)) > 50 FROM pg_class c JOIN pg_am a ON a.oid = c.relam
+    WHERE a.amname = 'btree' AND c.relkind = 'i' AND c.relpersistence = 'p'`;
+const HEAP = `SELECT count(*) FROM pg_class c, verify_heapam(c.oid) WHERE c.relkind = 'r' AND c.relpersistence = 'p'`;
+
+Deno.test("demo: no committed row is lost over sessions, checkpoints and forks under load", async (t) => {
   const cycles = rounds(3, 20);
   await using demo = await GuestHome.started({ guest: "demo" });
   const secrets = await demo.succeed("credentials", ["--env"]);
   const notes = `http://127.0.0.1:${demo.ports.backend}/api/v1/notes`;
   const committed: string[] = [];
+  /** How many there were before each checkpoint. */
+  const saved: number[] = [];
   let isOver = false;
   const load = (async () => {
     for (let number = 0; !isOver; number++) {
@@ -107,6 +115,8 @@ Deno.test("demo: no committed row is lost over suspended and resumed sessions un
     // However slow the machine: the load has gone on, and is in the midst of it.
     const before = committed.length;
     await until(() => committed.length >= before + 3, `progress of the load in cycle ${cycle}, after ${before} rows`);
+    saved.push(committed.length);
+    await demo.succeed("snapshot save", [`cycle-${cycle}`]);
     await demo.succeed("stop");
     assertEquals(await demo.succeed("credentials", ["--env"]), secrets);
     assertEquals((await demo.start()).origin, "continue");
@@ -118,13 +128,21 @@ Deno.test("demo: no committed row is lost over suspended and resumed sessions un
   await t.step("the rows are there, and the database is sound", async () => {
     const there = new Set(await (await fetch(notes)).json());
     assertEquals(committed.filter((text) => !there.has(text)), []);
-    const check = `CREATE EXTENSION IF NOT EXISTS amcheck;
-      SELECT count(bt_index_check(c.oid, true)) > 50 FROM pg_class c JOIN pg_am a ON a.oid = c.relam
-        WHERE a.amname = 'btree' AND c.relkind = 'i' AND c.relpersistence = 'p'`;
-    assertEquals((await demo.exec("psql", "-qAtc", check, "stack")).trim(), "t");
-    const heap =
-      `SELECT count(*) FROM pg_class c, verify_heapam(c.oid) WHERE c.relkind = 'r' AND c.relpersistence = 'p'`;
-    assertEquals((await demo.exec("psql", "-qAtc", heap, "stack")).trim(), "0");
+    assertEquals((await demo.exec("psql", "-qAtc", INDEXES, "stack")).trim(), "t");
+    assertEquals((await demo.exec("psql", "-qAtc", HEAP, "stack")).trim(), "0");
+  });
+  await t.step("so they are in what is forked from each checkpoint, beside the instance itself", async () => {
+    for (const [cycle, count] of saved.entries()) {
+      const fork = ["fork", [`cycle-${cycle}`, "fork", "--json"]] as const;
+      const { urls } = JSON.parse(await demo.succeed(...fork));
+      const there = new Set(await (await fetch(`${urls.backend}/api/v1/notes`)).json());
+      assertEquals(committed.slice(0, count).filter((text) => !there.has(text)), []);
+      const inFork = async (sql: string) =>
+        (await demo.succeed("exec", ["--instance", "fork", "--", "psql", "-qAtc", sql, "stack"])).trim();
+      assertEquals([await inFork(INDEXES), await inFork(HEAP)], ["t", "0"]);
+      assertNotEquals(await demo.succeed("credentials", ["--env", "--instance", "fork"]), secrets);
+      await demo.succeed("reset", ["--instance", "fork"]);
+    }
   });
   await t.step("shut down and booted again, they still are, and the file system is clean", async () => {
     const stop = await demo.run("stop", ["--shutdown"]);

@@ -1,0 +1,91 @@
+/** How long a source stands still for a fork, how soon the fork answers, and what many of them take. */
+
+import type { ForkResult } from "../../lib/emulator/fork.ts";
+import { GuestHome } from "../e2e/harness.ts";
+import { type Bench, ratio, type Scale, seconds } from "./figure.ts";
+import { fill } from "./memory.ts";
+
+export const bench: Bench<Scale & { warmMiB: number; memory: number; forks: number; runs: number }> = {
+  about: "forks: how long the source stands still, and what many at once take",
+  full: { seconds: 150, warmMiB: 400, memory: 1024, forks: 8, runs: 3 },
+  smoke: { seconds: 40, warmMiB: 32, memory: 192, forks: 2, runs: 1 },
+
+  async measure({ warmMiB, memory, forks, runs }) {
+    const still: number[] = [];
+    const whole: number[] = [];
+    {
+      await using demo = await GuestHome.started({ guest: "demo" });
+      for (let run = 0; run < runs; run++) {
+        const args = ["second", "--keep-secrets", "--json"];
+        let result: ForkResult | undefined;
+        whole.push(await seconds(async () => void (result = JSON.parse(await demo.succeed("fork", args)))));
+        still.push(result!.stoodStillMs / 1000);
+        await demo.succeed("reset", ["--instance", "second"]);
+      }
+    }
+    const afterwards = whole.map((all, run) => all - still[run]);
+    const limits = { still: { still }, afterwards: { "command to answer": whole, still } };
+    const many = await measureMany({ warmMiB, memory, forks, runs });
+    const all = `${forks} at once`;
+    return [
+      {
+        name: "a running demo stands still for its fork",
+        unit: "s",
+        value: max(still),
+        target: { atMost: 0.6 },
+        samples: limits.still,
+      },
+      {
+        name: "the fork answers, after that",
+        unit: "s",
+        value: max(afterwards),
+        target: { atMost: 1 },
+        samples: limits.afterwards,
+      },
+      ratio(`forks of a checkpoint: ${all} ÷ one`, { [all]: many.all, one: many.one }, [all, "one"], { atMost: 4 }),
+      ratio(
+        `their memory (PSS), with ${warmMiB} MiB warm: ${all} ÷ one`,
+        { [all]: many.pssAll, one: many.pssOne },
+        [all, "one"],
+        { atMost: 2.5 },
+      ),
+    ];
+  },
+};
+
+const max = (values: number[]) => Math.max(...values);
+
+/** Forks of one checkpoint of a guest whose memory is warm, one alone and many at once. */
+async function measureMany(
+  { warmMiB, memory, forks, runs }: { warmMiB: number; memory: number; forks: number; runs: number },
+): Promise<Record<"all" | "one" | "pssAll" | "pssOne", number[]>> {
+  const measured = { all: [] as number[], one: [] as number[], pssAll: [] as number[], pssOne: [] as number[] };
+  await using micro = await GuestHome.make({ memory, checks: [{ name: "filled", path: "/filled" }] });
+  const over = new AbortController();
+  const capturing = micro.succeed("capture");
+  capturing.catch((error) => over.abort(error)); // else the guest would be waited for
+  await Promise.all([capturing, fill(micro, warmMiB, over.signal)]);
+  await micro.start("--no-fallback");
+  await micro.succeed("snapshot save", ["warm"]);
+  await micro.succeed("stop", ["--discard"]);
+  const fork = (name: string) => micro.succeed("fork", ["warm", name]);
+  const names = Array.from({ length: forks }, (_, index) => `fork-${index}`);
+  for (let run = 0; run < runs; run++) {
+    measured.one.push(await seconds(() => fork("alone")));
+    measured.pssOne.push(await pss(micro));
+    await micro.succeed("reset", ["--instance", "alone"]);
+    measured.all.push(await seconds(() => Promise.all(names.map(fork))));
+    measured.pssAll.push(await pss(micro));
+    for (const name of names) await micro.succeed("reset", ["--instance", name]);
+  }
+  return measured;
+}
+
+/** What all QEMUs of the home take together, in MiB: memory that several have is shared out among them. */
+async function pss(home: GuestHome): Promise<number> {
+  const sizes = (await home.qemuProcesses()).map(async (pid) => {
+    const text = await Deno.readTextFile(`/proc/${pid}/smaps_rollup`);
+    return Number(text.match(/^Pss:\s+(\d+) kB/m)![1]) / 1024;
+  });
+  return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
+}
