@@ -6,15 +6,16 @@ import type { Secrets } from "../profile/secrets.ts";
 import { type Fingerprint, fingerprint, matches } from "../snapshot/fingerprint.ts";
 import { channelsOf, instancePath } from "./channels.ts";
 import type { Emulator } from "./emulator.ts";
-import { removeDisks } from "./layers.ts";
+import { removeDisks, settleDisk } from "./layers.ts";
 import { hasRecord, removeRecord, type SavedMemory } from "./record.ts";
 
-/** Removes the files of a run that has ended. The console log stays, to explain the end. */
+/** Tidies up after a run that has ended: removes its files, but for the console log, which explains the end. */
 export async function clearRun(emulator: Emulator): Promise<void> {
   const { directory, monitor, agent, migration } = await channelsOf(emulator);
   const ofTheRun = [monitor, agent, migration, instancePath(emulator, "config"), instancePath(emulator, "timeline")];
   for (const path of ofTheRun) await Deno.remove(path).catch(() => {});
   if (directory !== emulator.home.instance(emulator.instance)) await Deno.remove(directory).catch(() => {});
+  await settleDisk(emulator);
 }
 
 /** Also removes the instance's disk, memory and secrets. Files that no record mentions stay. */

@@ -133,8 +133,7 @@ Deno.test("demo: no committed row is lost over sessions, checkpoints and forks u
   });
   await t.step("so they are in what is forked from each checkpoint, beside the instance itself", async () => {
     for (const [cycle, count] of saved.entries()) {
-      const fork = ["fork", [`cycle-${cycle}`, "fork", "--json"]] as const;
-      const { urls } = JSON.parse(await demo.succeed(...fork));
+      const { urls } = JSON.parse(await demo.succeed("fork", [`cycle-${cycle}`, "fork", "--json"]));
       const there = new Set(await (await fetch(`${urls.backend}/api/v1/notes`)).json());
       assertEquals(committed.slice(0, count).filter((text) => !there.has(text)), []);
       const inFork = async (sql: string) =>
