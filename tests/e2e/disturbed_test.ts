@@ -81,7 +81,7 @@ Deno.test("an instance whose record is lost is not forgotten: all refuse it, and
       assertCode(run, 1);
       assertMatch(
         run.stderr,
-        /^hotboot: instance 'micro' cannot be used: it runs, and [^\n]*instance.json [^\n]*reset[^\n]*\n$/,
+        /^hotboot: instance 'micro' cannot be used: it runs, but [^\n]*instance.json [^\n]*reset[^\n]*\n$/,
       );
     }
     assertEquals((await micro.status()).state, "damaged");

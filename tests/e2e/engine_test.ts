@@ -68,7 +68,7 @@ Deno.test("mapped-ram: captured, compressed and resumed; its cache is made again
   await t.step("the other engine is wanted: it is captured anew", async () => {
     const run = await micro.run("start", ["--engine", "instant", "--quiet"], { env });
     assertCode(run, 0);
-    assertMatch(run.stderr, /was captured with engine mapped-ram, and instant is wanted\n$/);
+    assertMatch(run.stderr, /was captured with engine mapped-ram, but instant is wanted\n$/);
     assertNotEquals(await micro.snapshot(), directory);
     await alive();
   });

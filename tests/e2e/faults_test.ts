@@ -131,7 +131,7 @@ Deno.test("bad input gets one line that says what, why and what to do", async (t
   );
   await refuses("unknown short option", () => micro.run("start", ["-x"]), 2, /no option -x/);
   await refuses("option without its value", () => hotboot(["start", "--profile"]), 2, /--profile needs a value/);
-  await refuses("operand too many", () => micro.run("start", ["fast"]), 2, /start takes no 'fast'/);
+  await refuses("operand too many", () => micro.run("start", ["fast"]), 2, /start does not take 'fast'/);
   await refuses("no number", () => micro.run("logs", ["--lines", "many"]), 2, /--lines takes a whole number/);
   await refuses("no command to run", () => micro.run("exec", ["--"]), 2, /exec needs a command/);
   await refuses("unknown command", () => hotboot(["begin"]), 2, /no command 'begin'/);
