@@ -2,7 +2,7 @@
 
 import { writeJson } from "../base/files.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
-import { quiesce } from "../guest/quiesce.ts";
+import { quiesce, thaw } from "../guest/quiesce.ts";
 import { detachShare, giveShare } from "../guest/share.ts";
 import { wake } from "../guest/wake.ts";
 import { Timeline } from "../base/timeline.ts";
@@ -12,13 +12,13 @@ import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { readSecrets } from "../instance/files.ts";
 import { backingPath } from "../instance/home.ts";
 import { layerDisk, pushLayer, settleDisk } from "../instance/layers.ts";
-import { lockInstance } from "../instance/locks.ts";
-import type { InstanceRecord } from "../instance/record.ts";
+import { lockCheckpoints, lockInstance } from "../instance/locks.ts";
+import { type InstanceRecord, writeRecord } from "../instance/record.ts";
 import { refusal, settledState, type Up } from "../instance/state.ts";
 import { fingerprint } from "../snapshot/fingerprint.ts";
 import { flat } from "../snapshot/flat.ts";
 import { type GuestState, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
-import { commitSnapshot, prepareSnapshot, syncSnapshot } from "../snapshot/store.ts";
+import { commitSnapshot, prepareSnapshot, removeSnapshot, syncSnapshot } from "../snapshot/store.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 
 /** What saving a checkpoint gave. */
@@ -33,8 +33,8 @@ export interface CheckpointResult {
 
 /**
  * Saves the instance as it is now as a checkpoint. One that runs stands still meanwhile, and runs on; one that is suspended
- * stays so. Its units are frozen as for a capture, so that nothing of what is started from it runs before it has secrets, a
- * clock and randomness of its own.
+ * stays so. The units of a running one are frozen meanwhile, so that nothing of what is started from it runs before it has
+ * secrets, a clock and randomness of its own.
  *
  * Needs net permission for the instance's sockets, and read and write permission for the home.
  *
@@ -69,13 +69,13 @@ export async function saveCheckpoint(emulator: Emulator, name: string): Promise<
 /** The same without a name, for a fork. */
 export async function save(emulator: Emulator, name?: string): Promise<{ id: string; stoodStillMs: number }> {
   using _lock = await lockInstance(emulator);
-  if (name !== undefined) await requireNewName(emulator, name);
   await using state = await settledState(emulator);
   if (state.kind !== "running" && state.kind !== "paused" && state.kind !== "suspended") throw refusal(emulator, state);
   const { record } = state;
   const own = { ...emulator, arch: record.arch };
-  const directory = emulator.home.checkpoints(imageKey(own));
-  const prepared = await prepareSnapshot(directory);
+  using _names = await lockCheckpoints(own);
+  if (name !== undefined) await requireNewName(own, name);
+  const prepared = await prepareSnapshot(emulator.home.checkpoints(imageKey(own)));
   try {
     const saved = state.kind === "suspended"
       ? await copySuspended(own, record, prepared)
@@ -86,7 +86,7 @@ export async function save(emulator: Emulator, name?: string): Promise<{ id: str
     const { virtualSize } = await readQcow2Header(below);
     await createOverlay(disk, await backingPath(emulator.home, prepared, below), virtualSize);
     if (record.secrets === "rotated") {
-      await writeJson(`${prepared}/${CREDENTIALS}`, await readSecrets(own));
+      await writeJson(`${prepared}/${CREDENTIALS}`, await readSecrets(own), { sync: true });
     }
     const snapshot = await commitSnapshot(prepared, {
       engine: "flat",
@@ -100,7 +100,10 @@ export async function save(emulator: Emulator, name?: string): Promise<{ id: str
         ...(record.secrets && { secrets: record.secrets }),
       },
     });
-    await syncSnapshot(snapshot);
+    await syncSnapshot(snapshot).catch(async (error) => {
+      await removeSnapshot(snapshot.directory);
+      throw error;
+    });
     return { id: snapshot.manifest.id, stoodStillMs };
   } catch (error) {
     await Deno.remove(prepared, { recursive: true }).catch(() => {});
@@ -125,7 +128,9 @@ async function copySuspended(emulator: Emulator, { memory }: InstanceRecord, pre
   await linkOrCopy(instancePath(emulator, "memory"), `${prepared}/${SNAPSHOT_FILES.state}`);
   const { layer } = await pushLayer(emulator);
   await settleDisk(emulator);
-  return { layer, guest: memory.guest, stoodStillMs: 0 };
+  // Suspending froze nothing: the user's session was to go on as it was.
+  const notFrozen = (emulator.profile.freeze ?? []).map(({ unit }) => ({ unit, why: "the instance was suspended" }));
+  return { layer, guest: { ...memory.guest, notFrozen }, stoodStillMs: 0 };
 }
 
 /** Instances may be on another file system than the home. */
@@ -138,19 +143,20 @@ async function linkOrCopy(from: string, to: string): Promise<void> {
 
 async function saveRunning(emulator: Emulator, up: Up, prepared: string): Promise<Saved> {
   const { signal, report, profile } = emulator;
-  const { qmp } = up;
-  if (up.kind === "paused") throw new HotbootError("its CPUs stand still: 'hotboot start' has it go on");
-  await detachShare(emulator, qmp);
+  const { qmp, record } = up;
+  if (up.kind === "paused") throw new HotbootError("its CPUs stand still: 'hotboot start' continues it");
   let guest: GuestState | undefined;
   let [stopped, going]: [number, number] = [0, 0];
   let layer: string;
   try {
-    const quiet = await quiesce(emulator);
+    await detachShare(emulator, qmp);
+    guest = { ...await quiesce(emulator), stoppedAt: Date.now() };
+    if (guest.frozen.length > 0) await writeRecord(emulator, { ...record, frozen: guest.frozen });
     const stop = qmp.waitForEvent(({ event }) => event === "STOP", "QEMU ('stop')", { timeoutMs: 10_000 });
     report.step("save the memory");
     stopped = performance.now();
     await qmp.execute("stop"); // also completes and flushes all disk writes
-    guest = { ...quiet, stoppedAt: (await stop).time };
+    guest.stoppedAt = (await stop).time;
     const pushed = await pushLayer(emulator);
     layer = pushed.layer;
     await qmp.execute("blockdev-snapshot-sync", {
@@ -171,12 +177,18 @@ async function saveRunning(emulator: Emulator, up: Up, prepared: string): Promis
 }
 
 /** Whatever the user wants by now: the guest's units run, its clock is right, and it has the host's files. */
-async function goOn(emulator: Emulator, { qmp }: Up, guest?: GuestState): Promise<void> {
-  const { report } = emulator;
-  const sleeper = { ...(guest && { guest }), resumedAt: Date.now() };
-  await wake(emulator, sleeper, new Timeline()).catch((error) => report.warn(messageOf(error)));
+async function goOn(emulator: Emulator, { qmp, record }: Up, guest?: GuestState): Promise<void> {
+  const { report, profile } = emulator;
+  if (guest) {
+    const sleeper = { guest, resumedAt: Date.now(), hooks: profile.hooks?.afterResume };
+    await wake(emulator, sleeper, new Timeline()).catch(async (error) => {
+      report.warn(messageOf(error));
+      await thaw(emulator, guest.frozen).catch((error) => report.warn(messageOf(error)));
+    });
+    if (guest.frozen.length > 0) await writeRecord(emulator, record);
+  }
   await giveShare(emulator, qmp).catch((error) => {
-    report.warn(`the guest has not got the host's files any more: ${messageOf(error)}`);
+    report.warn(`the guest no longer has the host's files: ${messageOf(error)}`);
   });
 }
 

@@ -3,7 +3,7 @@
 import { checkpointsOf } from "../instance/checkpoints.ts";
 import { HotbootError } from "../base/error.ts";
 import { type Emulator, ownInstance, withInstance } from "../instance/emulator.ts";
-import { dropWithSource } from "../instance/forks.ts";
+import { dropUnnamed } from "../instance/forks.ts";
 import { stateOf } from "../instance/state.ts";
 import { instanceNames } from "../instance/users.ts";
 import { save } from "./checkpoint.ts";
@@ -54,7 +54,7 @@ export async function fork(emulator: Emulator, options: ForkOptions = {}): Promi
   try {
     return { ...await start(emulator, { ...starting, from: id }), stoodStillMs };
   } catch (error) {
-    await dropWithSource(emulator, id);
+    await dropUnnamed({ ...emulator, signal: new AbortController().signal }, id); // the start has undone itself
     throw error;
   }
 }
@@ -64,7 +64,7 @@ async function requireStopped(emulator: Emulator): Promise<void> {
   await using state = await stateOf(emulator);
   if (state.kind === "stopped") return;
   throw new HotbootError(
-    `instance '${emulator.instance}' is ${state.kind}: choose another name, or drop it ('hotboot reset --instance ${emulator.instance}')`,
+    `instance '${emulator.instance}' is ${state.kind}: choose another name, or drop it with its disk ('hotboot reset --instance ${emulator.instance}')`,
   );
 }
 
@@ -83,5 +83,9 @@ async function instanceToFork(emulator: Emulator, source?: string): Promise<stri
   if (!(await instanceNames(emulator)).includes(name)) return undefined;
   await using state = await stateOf(await withInstance(emulator, name));
   if (source === undefined && !["running", "suspended"].includes(state.kind)) return undefined;
+  const arch = "record" in state ? state.record?.arch : undefined;
+  if (arch !== undefined && arch !== emulator.arch) {
+    throw new HotbootError(`instance '${name}' is ${arch}: type --arch ${arch}`);
+  }
   return name;
 }

@@ -8,6 +8,8 @@ import { replacedName } from "../base/files.ts";
 import { TEMPORARY_PREFIX } from "../snapshot/store.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { imageLock, isLocked, snapshotsLock, tryLock } from "../instance/locks.ts";
+import { checkpointsOf } from "../instance/checkpoints.ts";
+import { dropUnnamed } from "../instance/forks.ts";
 import { removeUnusedLayers } from "../instance/layers.ts";
 import { nameOfUser } from "../instance/users.ts";
 import { listSnapshots, removeSnapshots, sizeOnDisk, snapshotKeys } from "./snapshots.ts";
@@ -69,7 +71,13 @@ export async function pruneSnapshots(emulator: Emulator, options: { dryRun?: boo
     }
     removed.push(...await removeAll(dryRun, directory, leftovers));
   }
-  if (!dryRun) await removeUnusedLayers(emulator);
+  if (!dryRun) {
+    // Made for forks of which nothing is left; a younger one may be about to be used.
+    for (const { directory, manifest: { id } } of await checkpointsOf(emulator)) {
+      if (await isAbandoned(directory)) await dropUnnamed(emulator, id);
+    }
+    await removeUnusedLayers(emulator);
+  }
   for (const [key, leftovers] of await imageLeftovers(emulator)) {
     removed.push(...await pruneFiles(emulator, dryRun, imageLock(key), emulator.home.images, leftovers));
   }

@@ -1,5 +1,6 @@
 /** Booting an instance anew. */
 
+import { HotbootError } from "../base/error.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { lockInstance } from "../instance/locks.ts";
 import { readRecord } from "../instance/record.ts";
@@ -28,6 +29,7 @@ import { stopLocked } from "./stop.ts";
  * ```
  */
 export async function restart(emulator: Emulator, options: StartOptions = {}): Promise<StartResult> {
+  if (options.from !== undefined) throw new HotbootError("a restart boots the instance's own disk, and no checkpoint");
   using _lock = await lockInstance(emulator);
   const before = await readRecord(emulator);
   const record = before && "profile" in before ? before : undefined;

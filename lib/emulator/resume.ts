@@ -31,6 +31,9 @@ export async function resume(
 ): Promise<StartResult> {
   const { profile, report, signal } = emulator;
   const { directory, manifest } = snapshot;
+  if (options.keepSecrets && !manifest.checkpoint) {
+    throw new HotbootError("only a checkpoint has secrets to keep: name one to start from");
+  }
   setup = await asCaptured(emulator, setup, manifest, { emulated: manifest.checkpoint !== undefined });
   const wrong = await wrongSize(directory, manifest);
   if (wrong) throw new UnusableSnapshot(`snapshot ${manifest.id} is damaged: ${wrong}`);

@@ -4,7 +4,7 @@ import { terminateOnAbort } from "../base/child.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
 import { onPath } from "../base/on_path.ts";
 import type { Emulator } from "../instance/emulator.ts";
-import { lockInstance, shareRun, tryEndRun } from "../instance/locks.ts";
+import { forgetLocks, lockInstance, shareRun, tryEndRun } from "../instance/locks.ts";
 import { readRecord } from "../instance/record.ts";
 import { stateOf } from "../instance/state.ts";
 import { environment } from "./environment.ts";
@@ -69,22 +69,15 @@ exit 127`,
  * ```
  */
 export async function run(emulator: Emulator, options: RunOptions): Promise<number> {
-  const { command, configFile, onSpawn: _, fresh, ...starting } = options;
-  if (command.length === 0) throw new HotbootError("no command to run");
-  const bash = await onPath("bash");
-  if (!bash) throw new HotbootError("hotboot needs bash to run the command, and bash is not on PATH: install it");
-  const isLine = command.length === 1 && /\s/.test(command[0]);
-  const { code: unfit } = isLine ? { code: 0 } : await spawn(bash, [...CHECK, command[0]]).status;
-  if (unfit !== 0) return unfit;
-  if (configFile !== undefined) await requireConfigFile(emulator, configFile);
-
-  const args = [...isLine ? LINE : EXEC, ...command];
-  if (fresh) return await runFresh(emulator, starting, () => runProgram(emulator, bash, args, options));
+  const { command: _, configFile: __, onSpawn: ___, fresh, ...starting } = options;
+  if (fresh) return await runFresh(emulator, options, starting);
+  const program = await findProgram(emulator, options);
+  if ("unfit" in program) return program.unfit;
   const sharing = await shareRun(emulator);
   let code: number | undefined;
   try {
     await startForRun(emulator, starting);
-    code = await runProgram(emulator, bash, args, options);
+    code = await runProgram(emulator, program, options);
     return code;
   } finally {
     sharing[Symbol.dispose]();
@@ -92,11 +85,31 @@ export async function run(emulator: Emulator, options: RunOptions): Promise<numb
   }
 }
 
+/** Bash, and what it runs. */
+interface Program {
+  bash: string;
+  args: string[];
+}
+
+/** What is to be run, or the exit code that says why it cannot be. */
+async function findProgram(
+  emulator: Emulator,
+  { command, configFile }: RunOptions,
+): Promise<Program | { unfit: number }> {
+  if (command.length === 0) throw new HotbootError("no command to run");
+  const bash = await onPath("bash");
+  if (!bash) throw new HotbootError("hotboot needs bash to run the command, and bash is not on PATH: install it");
+  const isLine = command.length === 1 && /\s/.test(command[0]);
+  const { code: unfit } = isLine ? { code: 0 } : await spawn(bash, [...CHECK, command[0]]).status;
+  if (unfit !== 0) return { unfit };
+  if (configFile !== undefined) await requireConfigFile(emulator, configFile);
+  return { bash, args: [...isLine ? LINE : EXEC, ...command] };
+}
+
 /** Runs the program while the emulator is up. */
 async function runProgram(
   emulator: Emulator,
-  bash: string,
-  args: string[],
+  { bash, args }: Program,
   { configFile, onSpawn }: RunOptions,
 ): Promise<number> {
   const answer = configFile === undefined ? undefined : await openProject(emulator, configFile);
@@ -109,7 +122,7 @@ async function runProgram(
 }
 
 /** The same with an instance that is dropped whatever happens. */
-async function runFresh(emulator: Emulator, starting: StartOptions, program: () => Promise<number>): Promise<number> {
+async function runFresh(emulator: Emulator, options: RunOptions, starting: StartOptions): Promise<number> {
   {
     await using state = await stateOf(emulator);
     if (state.kind !== "stopped") {
@@ -117,11 +130,16 @@ async function runFresh(emulator: Emulator, starting: StartOptions, program: () 
     }
   }
   try {
+    const program = await findProgram(emulator, options);
+    if ("unfit" in program) return program.unfit;
     await start(emulator, starting);
-    return await program();
+    return await runProgram(emulator, program, options);
   } finally {
     const own = { ...emulator, signal: new AbortController().signal };
-    await reset(own).catch((error) => emulator.report.warn(`instance '${own.instance}' is left: ${messageOf(error)}`));
+    await reset(own).then(
+      () => forgetLocks(own),
+      (error) => emulator.report.warn(`instance '${own.instance}' is left: ${messageOf(error)}`),
+    );
   }
 }
 

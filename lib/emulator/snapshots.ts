@@ -12,6 +12,7 @@ import { type Arch, resolveArch } from "../vm/arch.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { sha256File } from "../base/hash.ts";
 import { checkpointsOf, requireLayer, type SavedCheckpoint } from "../instance/checkpoints.ts";
+import { dropUnnamed } from "../instance/forks.ts";
 import { removeUnusedLayers } from "../instance/layers.ts";
 import { dropUser, nameOfUser, type SnapshotUser, usersOfSnapshots } from "../instance/users.ts";
 import { fileFault, judgeOf, type Verdict } from "./compatibility.ts";
@@ -219,6 +220,9 @@ export async function removeSnapshots(
     await removeSnapshot(directory);
   }
   await removeUnusedLayers(emulator);
+  for (const { manifest: { id, checkpoint: { base } } } of checkpoints) {
+    if (directories.has(id)) await dropUnnamed(emulator, base);
+  }
   return { removed: [...directories.keys()], bytes };
 }
 

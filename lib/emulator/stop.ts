@@ -9,7 +9,7 @@ import { within } from "../base/wait.ts";
 import { connectAgent } from "../guest/agent.ts";
 import { crashOf, endCrashed } from "../guest/crash.ts";
 import type { Emulator } from "../instance/emulator.ts";
-import { clearRun, dropInstance, dropMemory } from "../instance/files.ts";
+import { clearRun, dropMemory } from "../instance/files.ts";
 import { dropWithSource } from "../instance/forks.ts";
 import { killUnresponsive } from "../instance/kill.ts";
 import { lockInstance } from "../instance/locks.ts";
@@ -65,20 +65,22 @@ export async function stop(emulator: Emulator, options: StopOptions = {}): Promi
 export async function stopLocked(emulator: Emulator, { how = "suspend" }: StopOptions): Promise<StopResult> {
   await using state = await settledState(emulator);
   switch (state.kind) {
-    case "stopped":
-      await dropInstance(emulator); // leftovers of a killed start
+    case "stopped": {
+      const left = await readRecord(emulator); // of a killed start
+      await dropWithSource(emulator, left && "snapshot" in left ? left.snapshot : undefined);
       return { stopped: false };
+    }
     case "suspended":
     case "shut down":
     case "crashed":
-      if (how === "discard") await dropWithSource(emulator, state.record.snapshot);
+      if (how === "discard") await dropWithSource({ ...emulator, arch: state.record.arch }, state.record.snapshot);
       return { stopped: false, ...(how !== "discard" && { kept: state.kind }) };
   }
   const own = { ...emulator, arch: state.record.arch }; // the guest's, whatever --arch says
   if (how === "discard") {
     await writeRecord(own, { ...state.record, phase: "stopping" });
     await quit(state.qmp, emulator.signal);
-    await dropWithSource(emulator, state.record.snapshot);
+    await dropWithSource(own, state.record.snapshot);
     return { stopped: true };
   }
   const crash = await crashOf(own, state);
@@ -120,7 +122,8 @@ export async function reset(emulator: Emulator): Promise<StopResult> {
   using _lock = await lockInstance(emulator);
   const record = await readRecord(emulator);
   const stopped = await endAny(emulator);
-  await dropWithSource(emulator, record && "snapshot" in record ? record.snapshot : undefined);
+  const known = record && "arch" in record ? record : undefined;
+  await dropWithSource({ ...emulator, arch: known?.arch ?? emulator.arch }, known?.snapshot);
   await Deno.remove(emulator.home.instance(emulator.instance), { recursive: true }).catch((error) => {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   });

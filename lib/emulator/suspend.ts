@@ -1,7 +1,7 @@
 /** Suspends a guest: saves its memory to a file and ends QEMU. If that fails, the guest runs on. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
-import { quiesce } from "../guest/quiesce.ts";
+import { quiesce, thaw } from "../guest/quiesce.ts";
 import { detachShare, giveShare } from "../guest/share.ts";
 import { channelsOf, instancePath } from "../instance/channels.ts";
 import type { Emulator } from "../instance/emulator.ts";
@@ -24,7 +24,9 @@ const ALL_SAVED = "postmigrate";
  */
 export async function suspend(emulator: Emulator, up: Up): Promise<void> {
   const { signal, report } = emulator;
-  const { qmp, record } = up;
+  const { qmp } = up;
+  const { frozen = [], ...record } = up.record;
+  if (up.kind === "running") await thaw(emulator, frozen); // a save was killed
   await dropMemory(emulator); // leftovers of an earlier attempt
   await writeRecord(emulator, { ...record, phase: "stopping" });
   try {

@@ -3,6 +3,7 @@
 import { HotbootError } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
 import { rightClock } from "../guest/clock.ts";
+import { thaw } from "../guest/quiesce.ts";
 import { becomeHealthy } from "../guest/health.ts";
 import { lostSecrets, rotateAgain } from "../guest/rotate.ts";
 import { restoreShare } from "../guest/share.ts";
@@ -32,7 +33,10 @@ export async function beUp(emulator: Emulator, state: Up, asked: Record<string, 
     requireSamePorts(emulator, record.ports, asked);
     if (up.kind === "paused") await goOn(emulator, up);
   }
-  if (record.phase !== "running") await writeRecord(emulator, { ...record, phase: "running" });
+  if (record.frozen) await thaw(emulator, record.frozen);
+  if (record.phase !== "running" || record.frozen) {
+    await writeRecord(emulator, { ...record, phase: "running", frozen: undefined });
+  }
   if (record.profileDigest !== undefined && record.profileDigest !== await profileDigest(profile)) {
     report.warn(
       `profile '${profile.name}' has changed since instance '${emulator.instance}' was started, and the instance does not have the changes: 'hotboot stop --discard' and 'hotboot start' recreate it`,

@@ -70,16 +70,37 @@ export async function quiesce(emulator: Emulator): Promise<Omit<GuestState, "sto
       `the profile's hook '${hook.join(" ")}' failed before the capture (exit code ${exitCode}): ${said}`,
     );
   }
-  const { frozen, notFrozen } = await freezeUnits(agent, freeze, options);
-  const reseeds = await canReseed(emulator, agent);
-  const clock = reseeds ? "shift" : await agent.setTimeWithDate(undefined, { signal }) ? "date" : "agent";
-  return warned(emulator, { clock, clockOffsetMs: await clockOffset(agent, signal), reseeds, frozen, notFrozen });
+  // Not interrupted, since only its answer tells what to thaw.
+  const { frozen, notFrozen } = await freezeUnits(agent, freeze, { timeoutMs: options.timeoutMs });
+  try {
+    signal.throwIfAborted();
+    const reseeds = await canReseed(emulator, agent);
+    const clock = reseeds ? "shift" : await agent.setTimeWithDate(undefined, { signal }) ? "date" : "agent";
+    return warned(emulator, { clock, clockOffsetMs: await clockOffset(agent, signal), reseeds, frozen, notFrozen });
+  } catch (error) {
+    await thawUnits(agent, frozen);
+    throw error;
+  }
+}
+
+const THAW = 'for group; do echo 0 >"/sys/fs/cgroup$group/cgroup.freeze"; done';
+
+/** Thaws what {@linkcode quiesce} has frozen in a guest that runs on, whatever the user wants by now. */
+export async function thaw(emulator: Emulator, frozen: GuestState["frozen"]): Promise<void> {
+  if (frozen.length === 0) return;
+  await using agent = await connectAgent({ ...emulator, signal: new AbortController().signal });
+  await thawUnits(agent, frozen);
+}
+
+async function thawUnits(agent: GuestAgent, frozen: GuestState["frozen"]): Promise<void> {
+  const groups = frozen.map(({ group }) => group);
+  if (groups.length > 0) await agent.exec({ path: "/bin/sh", args: ["-c", THAW, "sh", ...groups] });
 }
 
 async function freezeUnits(
   agent: GuestAgent,
   units: FrozenUnit[],
-  options: { timeoutMs: number; signal: AbortSignal },
+  options: { timeoutMs: number },
 ): Promise<Pick<GuestState, "frozen" | "notFrozen">> {
   const frozen: GuestState["frozen"] = [];
   const notFrozen: GuestState["notFrozen"] = [];

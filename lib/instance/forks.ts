@@ -24,5 +24,6 @@ export async function dropUnnamed(emulator: Emulator, id: string | undefined): P
   if (!found || found.manifest.checkpoint.name !== undefined) return;
   if ((await usersOfSnapshots(emulator)).has(found.manifest.id)) return;
   await removeSnapshot(found.directory);
+  await removeUnusedLayers(emulator);
   await dropUnnamed(emulator, found.manifest.checkpoint.base);
 }

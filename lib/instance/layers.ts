@@ -41,12 +41,18 @@ export async function pushLayer(emulator: Emulator): Promise<{ layer: string; ov
   await Deno.mkdir(home.layer(layer), { mode: 0o700 });
   await Deno.link(disk, layerDisk(home, layer));
   const overlay = laterPath(emulator, (numbers.at(-1) ?? 0) + 1);
-  await createOverlay(overlay, `../${LAYER_PREFIX}${layer}/disk.qcow2`, virtualSize);
+  const made = `${overlay}.tmp`; // whole and on the disk itself before it counts
+  await createOverlay(made, `../${LAYER_PREFIX}${layer}/disk.qcow2`, virtualSize);
+  using file = await Deno.open(made, { read: true, write: true });
+  await file.sync();
+  await Deno.rename(made, overlay);
   return { layer, overlay };
 }
 
 /** Once QEMU has ended: the last of the disks of its run is the instance's. What is below it is in layers. */
 export async function settleDisk(emulator: Emulator): Promise<void> {
+  if ((await laterDisks(emulator)).length === 0) return;
+  using _lock = await lockLayers(emulator);
   const paths = (await laterDisks(emulator)).map((number) => laterPath(emulator, number));
   const last = paths.pop();
   if (last === undefined) return;
@@ -76,16 +82,32 @@ export async function removeUnusedLayers(emulator: Emulator): Promise<void> {
   if (unused.size === 0) return;
   using _lock = await lockLayers(emulator);
   for (const top of [...await disksBelow(home.instances, 1), ...await disksBelow(`${home.root}/checkpoints`, 2)]) {
-    for (let disk: string | undefined = top; disk !== undefined;) {
-      if (!await exists(disk)) break;
-      const header: Qcow2Header | undefined = await readQcow2Header(disk).catch(() => undefined);
-      if (!header) return; // nobody knows what it is on top of
-      disk = header.backingFile && resolve(disk, "..", header.backingFile);
-      const [, name] = disk?.match(/\/\.layer-([0-9a-f-]{36})\/disk\.qcow2$/) ?? [];
+    const below = await disksUnder(top);
+    if (!below) return; // nobody knows what it is on top of
+    for (const disk of below) {
+      const [, name] = disk.match(/\/\.layer-([0-9a-f-]{36})\/disk\.qcow2$/) ?? [];
       if (name) unused.delete(name);
     }
   }
   for (const name of unused) await Deno.remove(home.layer(name), { recursive: true });
+}
+
+/** The disks that the instance's is on top of, the nearest first, as far as they can be told. */
+export async function disksUnderInstance(emulator: Emulator): Promise<string[]> {
+  const last = (await laterDisks(emulator)).at(-1);
+  return await disksUnder(last === undefined ? instancePath(emulator, "disk") : laterPath(emulator, last)) ?? [];
+}
+
+/** The disks that one is on top of, the nearest first; none of one that is not there; `undefined` if one cannot be read. */
+async function disksUnder(top: string): Promise<string[] | undefined> {
+  const found: string[] = [];
+  for (let disk: string | undefined = top; disk !== undefined && await exists(disk);) {
+    const header: Qcow2Header | undefined = await readQcow2Header(disk).catch(() => undefined);
+    if (!header) return undefined;
+    disk = header.backingFile && resolve(disk, "..", header.backingFile);
+    if (disk) found.push(disk);
+  }
+  return found;
 }
 
 async function layerNames(home: Home): Promise<string[]> {

@@ -28,14 +28,16 @@ export function lockSnapshots(emulator: Emulator): Promise<Disposable> {
   return lock(home, snapshotsLock(imageKey(emulator)), onWait, signal);
 }
 
-/** Keeps others from adding or removing shared disks until disposed of. */
-export function lockLayers({ home, report, signal }: Emulator): Promise<Disposable> {
-  return lock(
-    home,
-    "layers",
-    () => report.step("waiting for another hotboot that saves or removes a checkpoint"),
-    signal,
-  );
+/** Keeps others from adding, renaming or removing shared disks until disposed of. It is held for moments only. */
+export function lockLayers({ home }: Pick<Emulator, "home">): Promise<Disposable> {
+  return lock(home, "layers", () => {}, new AbortController().signal);
+}
+
+/** Keeps others from saving a checkpoint of this emulator until disposed of. */
+export function lockCheckpoints(emulator: Emulator): Promise<Disposable> {
+  const { home, profile, report, signal } = emulator;
+  const onWait = () => report.step(`waiting for another hotboot that saves a checkpoint of '${profile.name}'`);
+  return lock(home, `checkpoints-${imageKey(emulator)}`, onWait, signal);
 }
 
 /** Keeps others from putting an image of this emulator in place until disposed of. */
@@ -64,6 +66,13 @@ export async function shareRun({ home, instance, report, signal }: Emulator): Pr
 /** Ends the use if no other command uses it; `undefined` otherwise. */
 export function tryEndRun({ home, instance }: Emulator): Promise<Disposable | undefined> {
   return tryLock(home, runLock(instance));
+}
+
+/** Removes the files of an instance's locks: of one whose name nobody will use again. */
+export async function forgetLocks({ home, instance }: Pick<Emulator, "home" | "instance">): Promise<void> {
+  for (const name of [instanceLock(instance), runLock(instance)]) {
+    await Deno.remove(lockPath(home, name)).catch(() => {});
+  }
 }
 
 function runLock(instance: string): string {

@@ -44,6 +44,8 @@ export interface InstanceRecord {
   profileDigest?: string;
   /** Whether `hotboot run` started it, so that the last such command to end suspends it. */
   isForRun?: boolean;
+  /** The units that a save froze in the guest and has not thawed yet. */
+  frozen?: GuestState["frozen"];
   /** Whether the guest has run on this disk: then the disk is the user's, and only the user drops it. */
   isDiskKept: boolean;
   /** How it ended, and when, ISO 8601. */

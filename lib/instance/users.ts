@@ -3,10 +3,9 @@
 import { HotbootError } from "../base/error.ts";
 import type { Identity } from "../snapshot/manifest.ts";
 import { checkpointsOf } from "./checkpoints.ts";
-import { readQcow2Header } from "../vm/qcow2.ts";
-import { instancePath } from "./channels.ts";
 import { type Emulator, withInstance } from "./emulator.ts";
 import { IMAGE_DISK } from "./identity.ts";
+import { disksUnderInstance } from "./layers.ts";
 import { type StateName, stateOf } from "./state.ts";
 
 /** An instance that uses a snapshot, or a checkpoint of one: their disks are on top of the snapshot's. */
@@ -100,10 +99,10 @@ async function dependencies(emulator: Emulator): Promise<{ user: SnapshotUser; o
 
 /** What the disk itself names below it, if the record is damaged. */
 async function dependencyOfDisk(emulator: Emulator): Promise<Dependency | undefined> {
-  const header = await readQcow2Header(instancePath(emulator, "disk")).catch(() => undefined);
-  if (header?.backingFile === undefined) return undefined;
-  const [, snapshot] = header.backingFile.match(/(?:^|\/)snapshots\/[^/]+\/([^/]+)\/[^/]+$/) ?? [];
-  return { identity: {}, ...(snapshot && { snapshot }) };
+  const below = await disksUnderInstance(emulator);
+  if (below.length === 0) return undefined;
+  const ids = below.flatMap((path) => path.match(/\/(?:snapshots|checkpoints)\/[^/]+\/([^/]+)\/[^/]+$/)?.[1] ?? []);
+  return { identity: {}, ...(ids.length > 0 && { snapshot: ids[0] }) };
 }
 
 /** The names of all instances of the emulator's home. Ignores files there. */

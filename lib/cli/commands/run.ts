@@ -1,7 +1,7 @@
 import type { Interrupt } from "../interrupts.ts";
 import { type Command, UsageError } from "./command.ts";
 import { emulatorOf } from "./context.ts";
-import { CONFIG_FILE_FLAG, START_FLAGS, startOptions } from "./starting.ts";
+import { CONFIG_FILE_FLAG, FROM_FLAGS, START_FLAGS, startOptions } from "./starting.ts";
 
 export const command: Command = {
   operands: '-- CMD [ARG…] | "LINE"',
@@ -17,6 +17,7 @@ export const command: Command = {
   flags: [
     { name: "fresh", summary: "use a new instance, and drop it afterwards" },
     ...START_FLAGS,
+    ...FROM_FLAGS,
     CONFIG_FILE_FLAG,
   ],
   implied({ values, switches, operands }) {

@@ -4,7 +4,7 @@ import { print, printError, printJson } from "../ui/console.ts";
 import { renderTimelines } from "../ui/timeline.ts";
 import type { Command, CommandContext } from "./command.ts";
 import { emulatorOf } from "./context.ts";
-import { CONFIG_FILE_FLAG, START_FLAGS, startOptions } from "./starting.ts";
+import { CONFIG_FILE_FLAG, FROM_FLAGS, START_FLAGS, startOptions } from "./starting.ts";
 
 export const command: Command = {
   about:
@@ -13,7 +13,7 @@ export const command: Command = {
     "there is none. The first start also gets the image and captures a snapshot. Each resume and each boot makes new\n" +
     "secrets, which 'hotboot credentials' prints.\n" +
     "'start' prints the addresses of the services. With --config-file it prints only the project's id and keys, as JSON.",
-  flags: [...START_FLAGS, CONFIG_FILE_FLAG],
+  flags: [...START_FLAGS, ...FROM_FLAGS, CONFIG_FILE_FLAG],
   usesPorts: true,
   async run(context) {
     const { start } = await import("../../emulator/start.ts");

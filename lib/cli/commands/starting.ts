@@ -26,6 +26,12 @@ export const KEEP_SECRETS_FLAG: Flag = {
   summary: "keep the secrets of the checkpoint or source",
 };
 
+/** For all commands that may start from a checkpoint. */
+export const FROM_FLAGS: Flag[] = [
+  { name: "from", value: "NAME", summary: "start from this checkpoint" },
+  KEEP_SECRETS_FLAG,
+];
+
 /** The options. */
 export const START_FLAGS: Flag[] = [
   { name: "cold", variable: "EMULATOR_NO_SNAPSHOT", summary: "boot; do not resume, and do not capture" },
@@ -33,8 +39,6 @@ export const START_FLAGS: Flag[] = [
   { name: "no-capture", summary: "do not capture, even if there is no snapshot to resume" },
   ENGINE_FLAG,
   PORT_FLAG,
-  { name: "from", value: "NAME", summary: "start from this checkpoint" },
-  KEEP_SECRETS_FLAG,
   {
     name: "no-rotation",
     variable: "EMULATOR_NO_ROTATION",
@@ -47,6 +51,8 @@ export function startOptions(args: Arguments, profile: Profile): StartOptions {
   const { switches, values: { from } } = args;
   const keepSecrets = switches.has("keep-secrets");
   if (keepSecrets && from === undefined) throw new UsageError("--keep-secrets needs --from: name a checkpoint");
+  const other = ["cold", "no-capture"].find((name) => switches.has(name)) ?? (args.values.engine && "engine");
+  if (from !== undefined && other) throw new UsageError(`--from and --${other} contradict each other: choose one`);
   return {
     from,
     keepSecrets,

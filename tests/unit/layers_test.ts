@@ -1,0 +1,97 @@
+/** Disks that instances and checkpoints share: at no moment is one without what the guest has written. */
+
+import { assertEquals } from "@std/assert";
+import { exists } from "@std/fs/exists";
+import { instancePath } from "../../lib/instance/channels.ts";
+import { withInstance } from "../../lib/instance/emulator.ts";
+import {
+  disksUnderInstance,
+  layerDisk,
+  pushLayer,
+  removeDisks,
+  removeUnusedLayers,
+  settleDisk,
+} from "../../lib/instance/layers.ts";
+import { createOverlay, readQcow2Header } from "../../lib/vm/qcow2.ts";
+import { testEmulator } from "./emulators.ts";
+import { withDirectory } from "./temporary.ts";
+
+const SIZE = 1 << 26;
+
+/** An emulator whose instance has a disk on top of an image. */
+async function withDisk(directory: string) {
+  const emulator = await testEmulator(directory);
+  await Deno.mkdir(emulator.home.images, { recursive: true });
+  await Deno.mkdir(emulator.home.instance(emulator.instance), { recursive: true });
+  const image = `${emulator.home.images}/base.qcow2`;
+  await createOverlay(image, "nothing.qcow2", SIZE);
+  await createOverlay(instancePath(emulator, "disk"), "../../images/base.qcow2", SIZE);
+  return { emulator, image };
+}
+
+Deno.test("layers: what QEMU writes to stays where it is, and the last overlay is the disk once it has ended", () =>
+  withDirectory(async (directory) => {
+    const { emulator } = await withDisk(directory);
+    const disk = instancePath(emulator, "disk");
+    const { ino } = await Deno.stat(disk);
+    const first = await pushLayer(emulator);
+    assertEquals([(await Deno.stat(disk)).ino, (await Deno.stat(layerDisk(emulator.home, first.layer))).ino], [
+      ino,
+      ino,
+    ]);
+    const second = await pushLayer(emulator);
+    assertEquals((await readQcow2Header(second.overlay)).backingFile, `../.layer-${second.layer}/disk.qcow2`);
+    assertEquals((await disksUnderInstance(emulator)).map((path) => path.split("/").at(-2)), [
+      `.layer-${second.layer}`,
+      `.layer-${first.layer}`,
+      "images",
+      "images", // which the image names, and is not there
+    ]);
+    const { ino: last } = await Deno.stat(second.overlay);
+    await settleDisk(emulator);
+    assertEquals((await Deno.stat(disk)).ino, last);
+    const names = Array.from(Deno.readDirSync(emulator.home.instance(emulator.instance)), ({ name }) => name);
+    assertEquals(names, ["disk.qcow2"]);
+    await settleDisk(emulator); // there is nothing to do
+    assertEquals((await Deno.stat(disk)).ino, last);
+  }));
+
+Deno.test("layers: one that was not made whole does not count", () =>
+  withDirectory(async (directory) => {
+    const { emulator } = await withDisk(directory);
+    const disk = instancePath(emulator, "disk");
+    const { ino } = await Deno.stat(disk);
+    await Deno.writeTextFile(disk.replace(".qcow2", ".1.qcow2.tmp"), "cut short, as by a full disk");
+    await settleDisk(emulator);
+    assertEquals((await Deno.stat(disk)).ino, ino);
+    await pushLayer(emulator);
+    await settleDisk(emulator);
+    assertEquals((await readQcow2Header(disk)).virtualSize, SIZE);
+  }));
+
+Deno.test("layers: those that a disk of an instance or a checkpoint is on top of stay, however deep", () =>
+  withDirectory(async (directory) => {
+    const { emulator } = await withDisk(directory);
+    const [first, second] = [await pushLayer(emulator), await pushLayer(emulator)];
+    await settleDisk(emulator);
+    const isThere = () => Promise.all([first, second].map(({ layer }) => exists(layerDisk(emulator.home, layer))));
+    await removeUnusedLayers(emulator);
+    assertEquals(await isThere(), [true, true]);
+
+    const checkpoint = `${emulator.home.checkpoints("demo-amd64")}/20260101T000000Z-0000`;
+    await Deno.mkdir(checkpoint, { recursive: true });
+    await createOverlay(`${checkpoint}/disk.qcow2`, layerDisk(emulator.home, first.layer), SIZE);
+    await removeDisks(emulator);
+    await removeUnusedLayers(emulator);
+    assertEquals(await isThere(), [true, false]);
+
+    const unknown = await withInstance(emulator, "unknown");
+    await Deno.mkdir(emulator.home.instance("unknown"));
+    await Deno.writeTextFile(instancePath(unknown, "disk"), "not a disk");
+    await Deno.remove(checkpoint, { recursive: true });
+    await removeUnusedLayers(emulator);
+    assertEquals(await isThere(), [true, false]); // nobody knows what that one is on top of
+    await removeDisks(unknown);
+    await removeUnusedLayers(emulator);
+    assertEquals(await isThere(), [false, false]);
+  }));
