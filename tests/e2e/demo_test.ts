@@ -90,7 +90,7 @@ const INDEXES = `CREATE EXTENSION IF NOT EXISTS amcheck;
 const HEAP = `SELECT count(*) FROM pg_class c, verify_heapam(c.oid) WHERE c.relkind = 'r' AND c.relpersistence = 'p'`;
 
 Deno.test("demo: no committed row is lost over sessions, checkpoints and forks under load", async (t) => {
-  const cycles = rounds(3, 20);
+  const cycles = rounds(2, 20);
   await using demo = await GuestHome.started({ guest: "demo" });
   const secrets = await demo.succeed("credentials", ["--env"]);
   const notes = `http://127.0.0.1:${demo.ports.backend}/api/v1/notes`;
