@@ -61,7 +61,10 @@ Deno.test("mapped-ram: captured, compressed and resumed; its cache is made again
       await Deno.utime(raw, new Date(), new Date());
       const run = await micro.run("start", ["--no-fallback", "--quiet"], { env });
       assertCode(run, 1);
-      assertMatch(run.stderr, /^hotboot: not resumed: snapshot \S+ is damaged: its file 'savevm\.zst' (has|differs) [^\n]*\n$/);
+      assertMatch(
+        run.stderr,
+        /^hotboot: not resumed: snapshot \S+ is damaged: its file 'savevm\.zst' (has|differs) [^\n]*\n$/,
+      );
     }
     await Deno.writeFile(savevm, bytes);
   });
