@@ -142,7 +142,9 @@ async function setUp(
     silenceMs: (recipe.silence ?? DEFAULT_SILENCE_S) * 1000,
   };
   const logs = { serial: channels.serialLog, progress: progressLog };
-  const booting = { qemu, qmp, logs: Object.values(logs), patienceMs: limits.silenceMs };
+  // Emulated, a step may well say nothing for minutes; `silence` is its limit.
+  const watched = { ...qemu, isPatient: qemu.accelerator === "tcg" };
+  const booting = { qemu: watched, qmp, logs: Object.values(logs), patienceMs: limits.silenceMs };
   await whileAlive(emulator, machine, async (emulator) => {
     await Promise.race([
       unlessStuck(emulator, booting, ({ signal }) => watchProvisioning(logs, limits, report, signal)),

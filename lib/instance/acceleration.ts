@@ -62,6 +62,8 @@ function tellAcceleration({ report }: Emulator, { accelerator, passedOver, slowd
  * emulation. Also boots again, in the same way, after a bug of QEMU's own: with several emulated CPUs, 10.0 sometimes aborts
  * (`iotlb_to_section: Assertion`) and 7.2 sometimes crashes while a guest boots, but not the next time.
  *
+ * So it does after a guest got stuck with emulation, which happens as rarely.
+ *
  * @param allowed Whether it may boot with emulation instead.
  */
 export async function bootWithin<T>(
@@ -80,6 +82,10 @@ export async function bootWithin<T>(
     if (error instanceof CrashedQemu) {
       emulator.report.warn(`${error.message}; booting again`);
       return await boot(qemu);
+    }
+    if (error instanceof StuckGuest && accelerator === "tcg") {
+      emulator.report.warn(`${error.message}; booting again`);
+      return await boot({ ...qemu, isPatient: true });
     }
     if (!(error instanceof StuckGuest) || !allowed) throw error;
     emulator.report.warn(`${error.message}; booting again, with emulation`);

@@ -11,6 +11,8 @@ import type { Emulator } from "./emulator.ts";
 const NOTICE_MS = 200;
 /** A booting guest that shows nothing for this long is stuck. */
 const STUCK_MS = 60_000;
+/** The same without hardware acceleration, where a guest can be slow: so long, whatever its limit. */
+const STUCK_EMULATED_MS = 150_000;
 const LOOK_MS = 1000;
 
 /**
@@ -84,17 +86,18 @@ export interface Booting {
 }
 
 /**
- * Runs `work` while the guest shows any sign of life: new output, or use of its disk. Watches nothing without hardware
- * acceleration, because a guest is slow then and not stuck; nor with an accelerator that the user named.
+ * Runs `work` while the guest shows any sign of life: new output, or use of its disk. Watches nothing with an accelerator
+ * that the user named.
  *
- * @throws {StuckGuest} if there is no sign for a minute, or for half of the limit if that is less; whatever `work` throws.
+ * @throws {StuckGuest} if there is no sign for a minute, or for half of the limit if that is less; with emulation, for two and a
+ * half minutes; whatever `work` throws.
  */
 export async function unlessStuck(
   emulator: Emulator,
   booting: Booting,
   work: (emulator: Emulator) => Promise<unknown>,
 ): Promise<void> {
-  if (booting.qemu.accelerator === "tcg" || isAcceleratorNamed()) return void await work(emulator);
+  if (booting.qemu.isPatient || isAcceleratorNamed()) return void await work(emulator);
   const over = new AbortController();
   const watched = { ...emulator, signal: AbortSignal.any([emulator.signal, over.signal]) };
   const working = work(watched);
@@ -107,7 +110,7 @@ export async function unlessStuck(
 }
 
 async function watchForStuck(signal: AbortSignal, { qemu, qmp, logs, patienceMs }: Booting): Promise<never> {
-  const limitMs = Math.min(STUCK_MS, patienceMs / 2);
+  const limitMs = qemu.accelerator === "tcg" ? STUCK_EMULATED_MS : Math.min(STUCK_MS, patienceMs / 2);
   let last = "";
   let since = performance.now();
   while (true) {

@@ -37,6 +37,8 @@ export interface QemuFacts {
   cpuModel: string;
   /** The CPU's features as QEMU sees them, as a digest: with kvm and hvf they are the host's. */
   cpuFeatures: string;
+  /** Whether a boot takes as long as it may: it is the second one, after one that was stuck. */
+  isPatient?: boolean;
   /** The hardware accelerator that was passed over, if one was. */
   passedOver?: PassedOver;
   /** How many times slower than emulation the accelerator is that the user named, if it is. */
