@@ -16,6 +16,7 @@ import { usersOfSnapshots } from "../instance/users.ts";
 import { whileAlive } from "../instance/watch.ts";
 import { engineOf } from "../snapshot/engines.ts";
 import { type Engine, type GuestState, type Identity, readManifest, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
+import { stopMachine } from "../snapshot/migration.ts";
 import {
   commitSnapshot,
   prepareSnapshot,
@@ -178,9 +179,7 @@ async function captureWith(
     report.step("capture");
     const context = { socket: channels.migration, threads: cpus, onProgress: report.progress };
     return await timeline.phase("capture", async () => {
-      const stopped = qemu.qmp.waitForEvent(({ event }) => event === "STOP", "QEMU ('stop')", { timeoutMs: 10_000 });
-      await qemu.qmp.execute("stop"); // also completes and flushes all disk writes
-      const stoppedAt = (await stopped).time;
+      const stoppedAt = await stopMachine(qemu.qmp);
       await engine.save(qemu.qmp, prepared, context, { signal }).catch((error) => {
         signal.throwIfAborted();
         throw new EngineError(messageOf(error));

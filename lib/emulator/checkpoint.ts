@@ -18,6 +18,7 @@ import { refusal, settledState, type Up } from "../instance/state.ts";
 import { fingerprint } from "../snapshot/fingerprint.ts";
 import { flat } from "../snapshot/flat.ts";
 import { type GuestState, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
+import { stopMachine } from "../snapshot/migration.ts";
 import { commitSnapshot, prepareSnapshot, removeSnapshot, syncSnapshot } from "../snapshot/store.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 
@@ -152,11 +153,9 @@ async function saveRunning(emulator: Emulator, up: Up, prepared: string): Promis
     await detachShare(emulator, qmp);
     guest = { ...await quiesce(emulator), stoppedAt: Date.now() };
     if (guest.frozen.length > 0) await writeRecord(emulator, { ...record, frozen: guest.frozen });
-    const stop = qmp.waitForEvent(({ event }) => event === "STOP", "QEMU ('stop')", { timeoutMs: 10_000 });
     report.step("save the memory");
     stopped = performance.now();
-    await qmp.execute("stop"); // also completes and flushes all disk writes
-    guest.stoppedAt = (await stop).time;
+    guest.stoppedAt = await stopMachine(qmp);
     const pushed = await pushLayer(emulator);
     layer = pushed.layer;
     await qmp.execute("blockdev-snapshot-sync", {
@@ -194,7 +193,7 @@ async function goOn(emulator: Emulator, { qmp, record }: Up, guest?: GuestState)
 
 async function requireNewName(emulator: Emulator, name: string): Promise<void> {
   for (const { manifest } of await checkpointsOf(emulator)) {
-    if (manifest.checkpoint?.name !== name) continue;
+    if (manifest.checkpoint.name !== name) continue;
     throw new HotbootError(
       `there is a checkpoint '${name}' already, of ${manifest.created}: remove it ('hotboot snapshot rm ${name}'), or choose another name`,
     );

@@ -4,6 +4,7 @@ import { checkpointsOf } from "../instance/checkpoints.ts";
 import { HotbootError } from "../base/error.ts";
 import { type Emulator, ownInstance, withInstance } from "../instance/emulator.ts";
 import { dropUnnamed } from "../instance/forks.ts";
+import { removeUnusedLayers } from "../instance/layers.ts";
 import { stateOf } from "../instance/state.ts";
 import { instanceNames } from "../instance/users.ts";
 import { save } from "./checkpoint.ts";
@@ -54,7 +55,9 @@ export async function fork(emulator: Emulator, options: ForkOptions = {}): Promi
   try {
     return { ...await start(emulator, { ...starting, from: id }), stoodStillMs };
   } catch (error) {
-    await dropUnnamed({ ...emulator, signal: new AbortController().signal }, id); // the start has undone itself
+    const own = { ...emulator, signal: new AbortController().signal };
+    await dropUnnamed(own, id); // the start has undone itself
+    await removeUnusedLayers(own);
     throw error;
   }
 }

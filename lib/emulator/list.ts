@@ -2,13 +2,13 @@
 
 import { messageOf } from "../base/error.ts";
 import { type Emulator, withInstance } from "../instance/emulator.ts";
-import type { InstanceRecord, Origin } from "../instance/record.ts";
+import type { InstanceRecord } from "../instance/record.ts";
 import { type State, type StateName, stateOf } from "../instance/state.ts";
 import { urlsOf } from "../instance/urls.ts";
 import { instanceNames } from "../instance/users.ts";
 import type { Arch } from "../vm/arch.ts";
 import { sizeOnDisk } from "./snapshots.ts";
-import { whyOf } from "./status.ts";
+import { type Status, whyOf } from "./status.ts";
 
 /** An instance of the home, as it is listed. */
 export interface InstanceInfo {
@@ -23,17 +23,9 @@ export interface InstanceInfo {
   /** What to know of the state, and what to do, where it is none to be content with. */
   why?: string;
   /** Of one that runs. */
-  running?: {
-    /** How it was started. */
-    origin: Origin;
-    /** When, ISO 8601. */
-    started: string;
-    /** QEMU's process id. */
-    pid?: number;
+  running?: Pick<NonNullable<Status["running"]>, "origin" | "started" | "pid" | "urls"> & {
     /** The host's ports, by the names of the profile's. */
     ports: Record<string, number>;
-    /** Where its services are. */
-    urls: Record<string, string>;
   };
   /** The snapshot that its disk is on top of. */
   snapshot?: string;

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { entriesIn } from "../base/entries.ts";
 import { replacedName } from "../base/files.ts";
 import { TEMPORARY_PREFIX } from "../snapshot/store.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
@@ -170,9 +171,5 @@ async function isAbandoned(path: string): Promise<boolean> {
 }
 
 async function names(directory: string): Promise<string[]> {
-  const entries = await Array.fromAsync(Deno.readDir(directory)).catch((error) => {
-    if (error instanceof Deno.errors.NotFound) return [];
-    throw error;
-  });
-  return entries.map(({ name }) => name).sort();
+  return (await entriesIn(directory)).map(({ name }) => name);
 }

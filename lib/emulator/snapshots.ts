@@ -5,6 +5,7 @@
  */
 
 import { walk } from "@std/fs/walk";
+import { entriesIn } from "../base/entries.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
 import { difference, type Manifest, readManifest, type SavedBy, UnusableSnapshot } from "../snapshot/manifest.ts";
 import { recordDigests, removeSnapshot, type Snapshot, snapshotIds } from "../snapshot/store.ts";
@@ -118,12 +119,10 @@ async function describe(directory: string, judge: (manifest: Manifest) => Verdic
 
 /** The names of images that this home has, or had, snapshots of. */
 export async function snapshotKeys({ home }: Emulator): Promise<string[]> {
-  const entries = await Array.fromAsync(Deno.readDir(`${home.root}/snapshots`)).catch((error) => {
-    if (error instanceof Deno.errors.NotFound) return [];
-    throw error;
-  });
-  return entries.filter(({ isDirectory, name }) => isDirectory && /.-(amd64|arm64)$/.test(name)).map(({ name }) => name)
-    .sort();
+  const entries = await entriesIn(`${home.root}/snapshots`);
+  return entries.filter(({ isDirectory, name }) => isDirectory && /.-(amd64|arm64)$/.test(name)).map(({ name }) =>
+    name
+  );
 }
 
 /** What a file, or everything below a directory, takes on disk, and the sum of the sizes; `undefined` if it is gone. */
@@ -219,10 +218,10 @@ export async function removeSnapshots(
     bytes += (await sizeOnDisk(directory))?.bytes ?? 0;
     await removeSnapshot(directory);
   }
-  await removeUnusedLayers(emulator);
   for (const { manifest: { id, checkpoint: { base } } } of checkpoints) {
     if (directories.has(id)) await dropUnnamed(emulator, base);
   }
+  await removeUnusedLayers(emulator);
   return { removed: [...directories.keys()], bytes };
 }
 

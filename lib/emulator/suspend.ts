@@ -10,7 +10,7 @@ import { writeEnding, writeRecord } from "../instance/record.ts";
 import { quit, type Up } from "../instance/state.ts";
 import type { GuestState } from "../snapshot/manifest.ts";
 import { ramSize, saveFlat } from "../snapshot/flat.ts";
-import { saveState } from "../snapshot/migration.ts";
+import { saveState, stopMachine } from "../snapshot/migration.ts";
 import { UnknownStream } from "../snapshot/stream.ts";
 import type { QmpClient } from "../vm/qmp.ts";
 
@@ -89,9 +89,7 @@ async function stopGuest(emulator: Emulator, { qmp, kind }: Up): Promise<GuestSt
     await qmp.execute("cont"); // a stop was killed after everything was saved
   }
   const guest = await quiesce({ ...emulator, profile: { ...emulator.profile, freeze: [], hooks: {} } });
-  const stopped = qmp.waitForEvent(({ event }) => event === "STOP", "QEMU ('stop')", { timeoutMs: 10_000 });
-  await qmp.execute("stop"); // also completes and flushes all disk writes
-  return { ...guest, stoppedAt: (await stopped).time };
+  return { ...guest, stoppedAt: await stopMachine(qmp) };
 }
 
 async function runStateOf(qmp: QmpClient): Promise<string> {

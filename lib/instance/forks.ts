@@ -18,12 +18,14 @@ export async function dropWithSource(emulator: Emulator, snapshot: string | unde
   await removeUnusedLayers(emulator);
 }
 
-/** Removes a checkpoint that was made for a fork, if nobody uses it any more. What has a name, and any snapshot, stays. */
+/**
+ * Removes a checkpoint that was made for a fork, if nobody uses it any more. What has a name, and any snapshot, stays; so do
+ * the layers below, which the caller removes.
+ */
 export async function dropUnnamed(emulator: Emulator, id: string | undefined): Promise<void> {
   const found = (await checkpointsOf(emulator)).find(({ manifest }) => manifest.id === id);
   if (!found || found.manifest.checkpoint.name !== undefined) return;
   if ((await usersOfSnapshots(emulator)).has(found.manifest.id)) return;
   await removeSnapshot(found.directory);
-  await removeUnusedLayers(emulator);
   await dropUnnamed(emulator, found.manifest.checkpoint.base);
 }

@@ -11,6 +11,7 @@
 
 import { exists } from "@std/fs/exists";
 import { resolve } from "@std/path/resolve";
+import { entriesIn } from "../base/entries.ts";
 import { createOverlay, type Qcow2Header, readQcow2Header } from "../vm/qcow2.ts";
 import { instancePath } from "./channels.ts";
 import type { Emulator } from "./emulator.ts";
@@ -71,7 +72,7 @@ function laterPath({ home, instance }: Emulator, number: number): string {
 }
 
 async function laterDisks({ home, instance }: Emulator): Promise<number[]> {
-  const names = await namesIn(home.instance(instance));
+  const names = (await entriesIn(home.instance(instance))).map(({ name }) => name);
   return names.flatMap((name) => name.match(LATER_DISK)?.[1] ?? []).map(Number).sort((a, b) => a - b);
 }
 
@@ -111,22 +112,14 @@ async function disksUnder(top: string): Promise<string[] | undefined> {
 }
 
 async function layerNames(home: Home): Promise<string[]> {
-  const names = await namesIn(home.instances);
+  const names = (await entriesIn(home.instances)).map(({ name }) => name);
   return names.filter((name) => name.startsWith(LAYER_PREFIX)).map((name) => name.slice(LAYER_PREFIX.length));
 }
 
 /** The disks in the directories so many levels below that are no layers. */
 async function disksBelow(path: string, levels: number): Promise<string[]> {
-  const names = await namesIn(path);
-  if (levels === 0) return names.filter((name) => name.endsWith(".qcow2")).map((name) => `${path}/${name}`);
-  const below = names.filter((name) => !name.startsWith(LAYER_PREFIX)).map((name) => `${path}/${name}`);
-  return (await Promise.all(below.map((directory) => disksBelow(directory, levels - 1)))).flat();
-}
-
-async function namesIn(path: string): Promise<string[]> {
-  const entries = await Array.fromAsync(Deno.readDir(path)).catch((error) => {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return [];
-    throw error;
-  });
-  return entries.map(({ name }) => name);
+  const entries = await entriesIn(path);
+  if (levels === 0) return entries.filter(({ name }) => name.endsWith(".qcow2")).map(({ name }) => `${path}/${name}`);
+  const below = entries.filter(({ isFile, name }) => !isFile && !name.startsWith(LAYER_PREFIX));
+  return (await Promise.all(below.map(({ name }) => disksBelow(`${path}/${name}`, levels - 1)))).flat();
 }

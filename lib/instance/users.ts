@@ -1,5 +1,6 @@
 /** Which instances use which snapshots and images: they are below the instances' disks, and running ones use the RAM, too. */
 
+import { entriesIn } from "../base/entries.ts";
 import { HotbootError } from "../base/error.ts";
 import type { Identity } from "../snapshot/manifest.ts";
 import { checkpointsOf } from "./checkpoints.ts";
@@ -111,11 +112,5 @@ export async function instanceNames({ home }: Pick<Emulator, "home">): Promise<s
 }
 
 async function directoryNames(path: string): Promise<string[]> {
-  try {
-    const entries = await Array.fromAsync(Deno.readDir(path));
-    return entries.filter(({ isFile }) => !isFile).map(({ name }) => name).sort();
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return [];
-    throw error;
-  }
+  return (await entriesIn(path)).filter(({ isFile }) => !isFile).map(({ name }) => name);
 }

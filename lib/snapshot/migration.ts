@@ -18,6 +18,7 @@ import { pieces, type Source, writeAll } from "../base/io.ts";
 export type What = "devices" | "all";
 
 const TIMEOUT_MS = 30_000;
+const STOP_MS = 10_000;
 /** RAM may take as long as its disk does; a machine without any progress is noticed elsewhere. */
 export const RAM_TIMEOUT_MS = 600_000;
 /** The migration states in which the machine cannot continue: MigrationStatus in QEMU's "QMP Reference Manual". */
@@ -25,6 +26,13 @@ const UNDER_WAY = new Set(["setup", "cancelling", "active", "pre-switchover", "d
 const [CANCEL_TRIES, CANCEL_PAUSE_MS] = [500, 20];
 /** QEMU's default is 128 MiB/s, to spare a network. */
 export const UNLIMITED = 2 ** 50;
+
+/** Stops a machine's CPUs. QEMU also completes and flushes all disk writes. @returns When, in milliseconds since 1970. */
+export async function stopMachine(qmp: QmpClient): Promise<number> {
+  const stopped = qmp.waitForEvent(({ event }) => event === "STOP", "QEMU ('stop')", { timeoutMs: STOP_MS });
+  await qmp.execute("stop");
+  return (await stopped).time;
+}
 
 /**
  * Saves the state of a stopped machine.

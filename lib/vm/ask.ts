@@ -10,6 +10,7 @@ import { HotbootError } from "../base/error.ts";
 import { sha256 } from "../base/hash.ts";
 import { type WaitOptions, within } from "../base/wait.ts";
 import type { Candidate } from "./accelerator.ts";
+import { versionOf } from "./qmp.ts";
 
 /** What QEMU answers. */
 export interface Answers {
@@ -101,10 +102,6 @@ async function understood(stdout: string, machine: string): Promise<Answers | un
   const kind = machineType.replace(/[\d.]+$/, ""); // pc-q35-
   const machineTypes = machines.map(({ name }) => name).filter((name) => name.startsWith(kind));
   return { version, machineType, machineTypes, cpuFeatures: await sha256(featuresIn(answers)) };
-}
-
-function versionOf({ major, minor, micro }: { major: number; minor: number; micro: number }): string {
-  return `${major}.${minor}.${micro}`;
 }
 
 /** The CPU's features as a text, which differs for another CPU. */

@@ -121,7 +121,7 @@ export class QmpClient implements AsyncDisposable {
       const greeting = await within(lines.read(), "QEMU's monitor", limits) as Message | undefined;
       const qemu = greeting?.QMP?.version.qemu;
       if (!qemu) throw new Deno.errors.UnexpectedEof("QEMU closed its monitor before greeting");
-      const client = new QmpClient(lines, `${qemu.major}.${qemu.minor}.${qemu.micro}`);
+      const client = new QmpClient(lines, versionOf(qemu));
       await client.execute("qmp_capabilities", {}, limits);
       return client;
     } catch (error) {
@@ -218,4 +218,9 @@ export class QmpClient implements AsyncDisposable {
 
 function closedDuring(what: string): HotbootError {
   return new HotbootError(`QEMU closed its monitor during '${what}'`);
+}
+
+/** QEMU's version as its greeting has it, as text: `7.2.22`. */
+export function versionOf({ major, minor, micro }: { major: number; minor: number; micro: number }): string {
+  return `${major}.${minor}.${micro}`;
 }
