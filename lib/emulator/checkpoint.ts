@@ -16,7 +16,7 @@ import { lockCheckpoints, lockInstance } from "../instance/locks.ts";
 import { type InstanceRecord, writeRecord } from "../instance/record.ts";
 import { refusal, settledState, type Up } from "../instance/state.ts";
 import { fingerprint } from "../snapshot/fingerprint.ts";
-import { flat } from "../snapshot/flat.ts";
+import { saveLive } from "../snapshot/flat.ts";
 import { type GuestState, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
 import { stopMachine } from "../snapshot/migration.ts";
 import { commitSnapshot, prepareSnapshot, removeSnapshot, syncSnapshot } from "../snapshot/store.ts";
@@ -143,19 +143,19 @@ async function linkOrCopy(from: string, to: string): Promise<void> {
 }
 
 async function saveRunning(emulator: Emulator, up: Up, prepared: string): Promise<Saved> {
-  const { signal, report, profile } = emulator;
+  const { signal, report } = emulator;
   const { qmp, record } = up;
   if (up.kind === "paused") throw new HotbootError("its CPUs stand still: 'hotboot start' continues it");
   let guest: GuestState | undefined;
   let [stopped, going]: [number, number] = [0, 0];
-  let layer: string;
-  try {
-    await detachShare(emulator, qmp);
+  let layer = "";
+  const prepare = async () => {
     guest = { ...await quiesce(emulator), stoppedAt: Date.now() };
     if (guest.frozen.length > 0) await writeRecord(emulator, { ...record, frozen: guest.frozen });
-    report.step("save the memory");
+  };
+  const stop = async () => {
     stopped = performance.now();
-    guest.stoppedAt = await stopMachine(qmp);
+    guest!.stoppedAt = await stopMachine(qmp);
     const pushed = await pushLayer(emulator);
     layer = pushed.layer;
     await qmp.execute("blockdev-snapshot-sync", {
@@ -164,15 +164,30 @@ async function saveRunning(emulator: Emulator, up: Up, prepared: string): Promis
       format: "qcow2",
       mode: "existing",
     });
+  };
+  try {
+    await detachShare(emulator, qmp);
+    report.step("save the memory");
     const { migration } = await channelsOf(emulator);
-    const context = { socket: migration, threads: profile.machine.cpus, onProgress: report.progress };
-    await flat.save(qmp, prepared, context, { signal });
+    const bytes = await usedMemory(emulator, record);
+    await saveLive(qmp, prepared, { socket: migration, onProgress: report.progress }, { bytes, prepare, stop }, {
+      signal,
+    });
   } finally {
     await qmp.execute("cont").catch((error) => report.warn(`the guest stands still: ${messageOf(error)}`));
     going = performance.now();
     await goOn({ ...emulator, signal: new AbortController().signal }, up, guest);
   }
-  return { layer, guest, stoodStillMs: Math.round(going - stopped) };
+  return { layer, guest: guest!, stoodStillMs: Math.round(going - stopped) };
+}
+
+/** About how many bytes the guest uses of its RAM: as many as what it was resumed from; 0 if that is unknown. */
+async function usedMemory(emulator: Emulator, { snapshot }: InstanceRecord): Promise<number> {
+  const { home } = emulator;
+  const key = imageKey(emulator);
+  const paths = [home.snapshots(key), home.checkpoints(key)].map((root) => `${root}/${snapshot}/${SNAPSHOT_FILES.ram}`);
+  const blocks = await Promise.all(paths.map(async (path) => (await Deno.stat(path).catch(() => null))?.blocks ?? 0));
+  return Math.max(...blocks) * 512;
 }
 
 /** Whatever the user wants by now: the guest's units run, its clock is right, and it has the host's files. */

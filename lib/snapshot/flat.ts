@@ -3,15 +3,16 @@
  * stream that loads in milliseconds.
  */
 
+import { HotbootError } from "../base/error.ts";
 import { type Source, writeAll } from "../base/io.ts";
 import type { WaitOptions } from "../base/wait.ts";
 import type { QmpClient } from "../vm/qmp.ts";
-import type { SnapshotEngine } from "./engine.ts";
+import type { EngineContext, SnapshotEngine } from "./engine.ts";
 import { instant } from "./instant.ts";
 import { SNAPSHOT_FILES } from "./manifest.ts";
-import { loadState, saveState } from "./migration.ts";
+import { loadState, type SaveOptions, saveState } from "./migration.ts";
 import { RamFile } from "./ram_file.ts";
-import { splitStream } from "./stream.ts";
+import { READ_AHEAD, type Split, splitStream } from "./stream.ts";
 
 /** The target files, which are new. */
 export interface FlatFiles {
@@ -20,25 +21,93 @@ export interface FlatFiles {
 }
 
 /** How to save it. */
-export interface FlatOptions extends WaitOptions {
+export interface FlatOptions extends SaveOptions {
   /** Called now and then with how many bytes of RAM are done. */
   onProgress?: (bytes: number) => void;
+  /** See {@linkcode Split}. */
+  milestone?: Split["milestone"];
 }
 
 /** The engine of checkpoints: their machine may run on once it is saved. */
 export const flat: SnapshotEngine = {
   ...instant,
-  async save(qmp, directory, { socket, onProgress }, options) {
-    const files = { ram: `${directory}/${SNAPSHOT_FILES.ram}`, devices: `${directory}/${SNAPSHOT_FILES.state}` };
-    const bytes = await ramSize(qmp, options);
-    const onBytes = (done: number) => onProgress("save the memory", done, bytes);
-    await saveFlat(qmp, socket, files, bytes, { ...options, onProgress: onBytes });
-  },
+  save,
   open(directory) {
     const state = { path: `${directory}/${SNAPSHOT_FILES.state}` };
     return Promise.resolve((qmp, { socket }, options) => loadState(qmp, "all", socket, state, options));
   },
 };
+
+/** This share of what is known not to be zeros is saved while the machine runs. The estimate may be too high. */
+const WHILE_IT_RUNS = 0.75;
+/** What must be left then: more than is under way between QEMU and the file. */
+const LEAST_LEFT = 4 * READ_AHEAD;
+
+/** A machine that runs. */
+export interface Live {
+  /** About how many bytes of its RAM are not zeros; 0 if unknown. */
+  bytes: number;
+  /** Called when most of its RAM is saved, and before `stop`. */
+  prepare: () => Promise<unknown>;
+  /** Stops the machine. */
+  stop: () => Promise<unknown>;
+}
+
+/** QEMU has sent all RAM before the machine was prepared, because it has less in it than was thought. */
+class TooEarly extends HotbootError {}
+
+/**
+ * Saves a running machine, which stands still only for the last part: QEMU sends a page again that changes after it was sent
+ * ("live migration"). It is stopped afterwards. While it is prepared, nothing is read, which holds QEMU back.
+ *
+ * @throws As {@linkcode saveFlat}, `prepare` and `stop` do. The machine may run or stand still then.
+ */
+export async function saveLive(
+  qmp: QmpClient,
+  directory: string,
+  { socket, onProgress }: Pick<EngineContext, "socket" | "onProgress">,
+  { bytes, prepare, stop }: Live,
+  options: WaitOptions,
+): Promise<void> {
+  const milestone = Math.ceil(bytes * WHILE_IT_RUNS);
+  if (bytes - milestone >= LEAST_LEFT) {
+    let stopping: Promise<unknown> | undefined;
+    const reached = async () => {
+      await prepare();
+      stopping = stop(); // QEMU cannot stop while it is held back
+      stopping.catch(() => {});
+    };
+    const beforeDevices = async () => {
+      if (!stopping) throw new TooEarly("it has less in its memory than was thought");
+      await stopping;
+    };
+    const live = { ...options, milestone: { bytes: milestone, reached }, beforeDevices };
+    try {
+      return await save(qmp, directory, { socket, onProgress }, live);
+    } catch (error) {
+      if (!(error instanceof TooEarly)) throw error;
+      for (const path of Object.values(filesIn(directory))) await Deno.remove(path);
+    }
+  }
+  await prepare();
+  await stop();
+  await save(qmp, directory, { socket, onProgress }, options);
+}
+
+function filesIn(directory: string): FlatFiles {
+  return { ram: `${directory}/${SNAPSHOT_FILES.ram}`, devices: `${directory}/${SNAPSHOT_FILES.state}` };
+}
+
+async function save(
+  qmp: QmpClient,
+  directory: string,
+  { socket, onProgress }: Pick<EngineContext, "socket" | "onProgress">,
+  options: Omit<FlatOptions, "onProgress">,
+): Promise<void> {
+  const bytes = await ramSize(qmp, options);
+  const onBytes = (done: number) => onProgress("save the memory", done, bytes);
+  await saveFlat(qmp, socket, filesIn(directory), bytes, { ...options, onProgress: onBytes });
+}
 
 /** The size of a machine's RAM, in bytes. */
 export async function ramSize(qmp: QmpClient, options: WaitOptions): Promise<number> {
@@ -62,7 +131,7 @@ export async function saveFlat(
   socketPath: string,
   { ram, devices }: FlatFiles,
   ramBytes: number,
-  { onProgress, ...options }: FlatOptions = {},
+  { onProgress, milestone, ...options }: FlatOptions = {},
 ): Promise<void> {
   const receive = async (source: Source) => {
     using pages = await RamFile.create(ram, ramBytes);
@@ -79,7 +148,7 @@ export async function saveFlat(
       together.set(bytes, length);
       length += bytes.length;
     };
-    await splitStream(source, { ram: pages, rest, onProgress });
+    await splitStream(source, { ram: pages, rest, onProgress, milestone });
     await flush();
   };
   await saveState(qmp, "all", socketPath, receive, options);

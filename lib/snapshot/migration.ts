@@ -19,6 +19,7 @@ export type What = "devices" | "all";
 
 const TIMEOUT_MS = 30_000;
 const STOP_MS = 10_000;
+const STOOD_STILL_MS = 100;
 /** RAM may take as long as its disk does; a machine without any progress is noticed elsewhere. */
 export const RAM_TIMEOUT_MS = 600_000;
 /** The migration states in which the machine cannot continue: MigrationStatus in QEMU's "QMP Reference Manual". */
@@ -27,15 +28,25 @@ const [CANCEL_TRIES, CANCEL_PAUSE_MS] = [500, 20];
 /** QEMU's default is 128 MiB/s, to spare a network. */
 export const UNLIMITED = 2 ** 50;
 
-/** Stops a machine's CPUs. QEMU also completes and flushes all disk writes. @returns When, in milliseconds since 1970. */
+/**
+ * Stops a machine's CPUs. QEMU also completes and flushes all disk writes.
+ *
+ * @returns When, in milliseconds since 1970; now, if they stood still already.
+ */
 export async function stopMachine(qmp: QmpClient): Promise<number> {
   const stopped = qmp.waitForEvent(({ event }) => event === "STOP", "QEMU ('stop')", { timeoutMs: STOP_MS });
-  await qmp.execute("stop");
-  return (await stopped).time;
+  await qmp.execute("stop"); // answered after the event
+  return await Promise.race([stopped.then(({ time }) => time), sleep(STOOD_STILL_MS).then(() => Date.now())]);
+}
+
+/** How to save. */
+export interface SaveOptions extends WaitOptions {
+  /** For a machine that runs meanwhile: called when all RAM is saved, after QEMU has stopped it if nobody else has. */
+  beforeDevices?: () => Promise<unknown>;
 }
 
 /**
- * Saves the state of a stopped machine.
+ * Saves the state of a machine, which is stopped afterwards.
  *
  * With `devices`, the machine must not continue afterwards: it would write into the RAM that was just captured.
  *
@@ -49,7 +60,7 @@ export async function saveState(
   what: What,
   socketPath: string,
   target: string | ((source: Source) => Promise<void>),
-  options: WaitOptions = {},
+  { beforeDevices, ...options }: SaveOptions = {},
 ): Promise<void> {
   const limits = { timeoutMs: what === "all" ? RAM_TIMEOUT_MS : TIMEOUT_MS, ...options };
   const receive = typeof target === "string" ? (source: Source) => copyToFile(source, target) : target;
@@ -57,6 +68,7 @@ export async function saveState(
   await prepare(qmp, what, limits);
   if (what === "all") await qmp.execute("migrate-set-parameters", { "max-bandwidth": UNLIMITED }, limits);
   const ended = migrationEnd(qmp, "saving the machine's state", limits);
+  const paused = beforeDevices && await pauseBeforeDevices(qmp, limits);
   await Deno.remove(socketPath).catch(() => {});
   using listener = Deno.listen({ transport: "unix", path: socketPath });
   const received = listener.accept().then(async (connection) => {
@@ -67,12 +79,30 @@ export async function saveState(
   try {
     await qmp.execute("migrate", { uri: `unix:${socketPath}` }, limits);
     const failed = received.then(() => new Promise<never>(() => {})); // a full disk explains more than a broken pipe
+    if (paused) {
+      const { data } = await Promise.race([paused.event, ended, failed]);
+      if (data.status === PAUSED) {
+        await beforeDevices();
+        await qmp.execute("migrate-continue", { state: PAUSED }, limits);
+      }
+    }
     await requireCompleted(qmp, await Promise.race([ended, failed]));
     await within(received, "QEMU (the machine's state)", limits);
   } catch (error) {
     await cancelMigration(qmp);
     throw error;
   }
+}
+
+/** The status in which all RAM is sent, the machine stands still, and QEMU waits for `migrate-continue`. */
+const PAUSED = "pre-switchover";
+
+/** Has QEMU wait when all RAM is sent. @returns The event of that. */
+async function pauseBeforeDevices(qmp: QmpClient, limits: WaitOptions): Promise<{ event: Promise<QmpEvent> }> {
+  const capabilities = [{ capability: "pause-before-switchover", state: true }];
+  await qmp.execute("migrate-set-capabilities", { capabilities }, limits);
+  const isPaused = ({ event, data }: QmpEvent) => event === "MIGRATION" && data.status === PAUSED;
+  return { event: qmp.waitForEvent(isPaused, "saving the machine's state", limits) };
 }
 
 /** Cancels a migration, even after an abort, and returns when QEMU has stopped it. */

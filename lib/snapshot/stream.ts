@@ -42,6 +42,8 @@ export interface Split {
   rest: (bytes: Uint8Array) => Promise<unknown>;
   /** Called now and then with how many bytes of RAM have come. */
   onProgress?: (bytes: number) => void;
+  /** Called once, when so many bytes of RAM have come that are not zeros. Nothing more is read until it has returned. */
+  milestone?: { bytes: number; reached: () => Promise<unknown> };
 }
 
 /**
@@ -64,12 +66,16 @@ class Splitter {
   #block: string | undefined;
   #seen = 0;
   #told = 0;
+  #milestone: Split["milestone"];
+  #untilMilestone: number;
 
-  constructor(window: Window, { ram, rest, onProgress = () => {} }: Split) {
+  constructor(window: Window, { ram, rest, onProgress = () => {}, milestone }: Split) {
     this.#in = window;
     this.#ram = ram;
     this.#rest = rest;
     this.#onProgress = onProgress;
+    this.#milestone = milestone;
+    this.#untilMilestone = milestone?.bytes ?? Infinity;
   }
 
   async run(): Promise<void> {
@@ -146,6 +152,10 @@ class Splitter {
       window.at = end;
       this.#seen += PAGE;
       if (this.#seen >= this.#told + PROGRESS_BYTES) this.#onProgress(this.#told = this.#seen);
+      if (kind === WHOLE_PAGE && (this.#untilMilestone -= PAGE) <= 0) {
+        this.#untilMilestone = Infinity;
+        await this.#milestone!.reached();
+      }
     }
   }
 
@@ -188,6 +198,8 @@ function ascii(bytes: Uint8Array): string {
 
 /** The size of a read, and how many to read ahead: the source keeps working during a write. */
 const [BLOCK, AHEAD] = [2 << 20, 3];
+/** At most so many bytes are read before they are asked for. */
+export const READ_AHEAD = BLOCK * AHEAD;
 /** The rest of a block is moved before the next one, into this space. */
 const SPACE = LONGEST_HEAD;
 

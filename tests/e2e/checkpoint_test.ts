@@ -3,6 +3,9 @@
 /** Checkpoints: a moment of an instance, that runs or is suspended, from which instances are started. */
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { ramSize, saveLive } from "../../lib/snapshot/flat.ts";
+import { stopMachine } from "../../lib/snapshot/migration.ts";
+import { QmpClient } from "../../lib/vm/qmp.ts";
 import { assertCode } from "./harness.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 
@@ -31,6 +34,25 @@ Deno.test("checkpoints: saved of an instance that runs on, gone back to, kept fr
     assert(Math.abs(offset) < 5, `${offset} s`);
     assertEquals(await token(), first);
     await shell("echo changed >/data/moment; sync; echo changed >/run/moment");
+  });
+
+  await t.step("most of its memory is saved while it runs, however much it was thought to have", async () => {
+    await using qmp = await QmpClient.connect(micro.socket("monitor"));
+    const isRunning = async () => (await qmp.execute<{ running: boolean }>("query-status")).running;
+    for (const bytes of [100 << 20, 2 ** 40, 0]) {
+      const directory = await Deno.makeTempDir({ dir: micro.directory });
+      const seen: string[] = [];
+      const prepare = async () => void seen.push(`prepared, runs: ${await isRunning()}`);
+      const stop = async () => void seen.push(`stopped at ${await stopMachine(qmp) > 0}, runs: ${await isRunning()}`);
+      const context = { socket: micro.socket("migration"), onProgress() {} };
+      await saveLive(qmp, directory, context, { bytes, prepare, stop }, {});
+      assertEquals(seen, ["prepared, runs: true", "stopped at true, runs: false"], `${bytes}`);
+      const ram = await Deno.stat(`${directory}/ram`);
+      assertEquals(ram.size, await ramSize(qmp, {}));
+      assert(ram.blocks! * 512 > 30 << 20, `${ram.blocks} blocks`);
+      await qmp.execute("cont");
+      assertEquals(await isRunning(), true);
+    }
   });
 
   await t.step("what it writes afterwards outlives its suspension, on top of the disk that was saved", async () => {
