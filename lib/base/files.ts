@@ -35,6 +35,12 @@ export async function replacedPaths(path: string): Promise<string[]> {
 /** The paths that this program is writing now. */
 const growing = new Set<string>();
 
+/** Flushes a file to its disk. */
+export async function syncFile(path: string): Promise<void> {
+  using file = await Deno.open(path, { read: true, write: true });
+  await file.sync();
+}
+
 /** Flushes a directory's entries to disk, if the system can and this program may read it. */
 export async function syncDirectory(path: string): Promise<void> {
   try {

@@ -1,6 +1,6 @@
 /** Checkpoints: a moment of an instance, kept by a name, from which instances are started. */
 
-import { writeJson } from "../base/files.ts";
+import { syncFile, writeJson } from "../base/files.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
 import { quiesce, thaw } from "../guest/quiesce.ts";
 import { detachShare, giveShare } from "../guest/share.ts";
@@ -14,7 +14,7 @@ import { backingPath } from "../instance/home.ts";
 import { layerDisk, pushLayer, settleDisk } from "../instance/layers.ts";
 import { lockCheckpoints, lockInstance } from "../instance/locks.ts";
 import { type InstanceRecord, writeRecord } from "../instance/record.ts";
-import { refusal, settledState, type Up } from "../instance/state.ts";
+import { refusal, type Settled, settledState, type Up } from "../instance/state.ts";
 import { fingerprint } from "../snapshot/fingerprint.ts";
 import { saveLive } from "../snapshot/flat.ts";
 import { type GuestState, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
@@ -67,27 +67,45 @@ export async function saveCheckpoint(emulator: Emulator, name: string): Promise<
   return { id, name, stoodStillMs };
 }
 
-/** The same without a name, for a fork. */
-export async function save(emulator: Emulator, name?: string): Promise<{ id: string; stoodStillMs: number }> {
+/**
+ * The same, and what is to be done while the instance wakes. Without a name it is for a fork: after a crash of the host only
+ * its disk is trusted.
+ *
+ * @param meanwhile Gets the id. What it throws is passed on; the checkpoint stays then.
+ */
+export async function save<T>(
+  emulator: Emulator,
+  name?: string,
+  meanwhile?: (id: string) => Promise<T>,
+): Promise<{ id: string; stoodStillMs: number; result?: T }> {
   using _lock = await lockInstance(emulator);
   await using state = await settledState(emulator);
   if (state.kind !== "running" && state.kind !== "paused" && state.kind !== "suspended") throw refusal(emulator, state);
+  await using running = new AsyncDisposableStack();
+  const { id, stoodStillMs } = await saveAs(name, { ...emulator, arch: state.record.arch }, state, running);
+  return { id, stoodStillMs, result: await meanwhile?.(id) };
+}
+
+async function saveAs(
+  name: string | undefined,
+  emulator: Emulator,
+  state: Exclude<Settled, { kind: "stopped" }>,
+  running: AsyncDisposableStack,
+): Promise<{ id: string; stoodStillMs: number }> {
   const { record } = state;
-  const own = { ...emulator, arch: record.arch };
-  using _names = await lockCheckpoints(own);
-  if (name !== undefined) await requireNewName(own, name);
-  const prepared = await prepareSnapshot(emulator.home.checkpoints(imageKey(own)));
+  using _names = await lockCheckpoints(emulator);
+  if (name !== undefined) await requireNewName(emulator, name);
+  const prepared = await prepareSnapshot(emulator.home.checkpoints(imageKey(emulator)));
   try {
-    const saved = state.kind === "suspended"
-      ? await copySuspended(own, record, prepared)
-      : await saveRunning(own, state as Up, prepared);
-    const { layer, guest, stoodStillMs } = saved;
+    const { layer, guest, stoodStillMs } = state.kind === "suspended"
+      ? await copySuspended(emulator, record, prepared)
+      : await saveRunning(emulator, state as Up, prepared, running);
     const disk = `${prepared}/${SNAPSHOT_FILES.disk}`;
     const below = layerDisk(emulator.home, layer);
     const { virtualSize } = await readQcow2Header(below);
     await createOverlay(disk, await backingPath(emulator.home, prepared, below), virtualSize);
     if (record.secrets === "rotated") {
-      await writeJson(`${prepared}/${CREDENTIALS}`, await readSecrets(own), { sync: true });
+      await writeJson(`${prepared}/${CREDENTIALS}`, await readSecrets(emulator), { sync: true });
     }
     const snapshot = await commitSnapshot(prepared, {
       engine: "flat",
@@ -101,7 +119,10 @@ export async function save(emulator: Emulator, name?: string): Promise<{ id: str
         ...(record.secrets && { secrets: record.secrets }),
       },
     });
-    await syncSnapshot(snapshot).catch(async (error) => {
+    const synced = name === undefined
+      ? syncFile(`${snapshot.directory}/${SNAPSHOT_FILES.disk}`)
+      : syncSnapshot(snapshot);
+    await synced.catch(async (error) => {
       await removeSnapshot(snapshot.directory);
       throw error;
     });
@@ -142,7 +163,13 @@ async function linkOrCopy(from: string, to: string): Promise<void> {
   });
 }
 
-async function saveRunning(emulator: Emulator, up: Up, prepared: string): Promise<Saved> {
+/** @param running Gets what brings the instance back to what it was; whoever disposes of it waits for that. */
+async function saveRunning(
+  emulator: Emulator,
+  up: Up,
+  prepared: string,
+  running: AsyncDisposableStack,
+): Promise<Saved> {
   const { signal, report } = emulator;
   const { qmp, record } = up;
   if (up.kind === "paused") throw new HotbootError("its CPUs stand still: 'hotboot start' continues it");
@@ -176,7 +203,9 @@ async function saveRunning(emulator: Emulator, up: Up, prepared: string): Promis
   } finally {
     await qmp.execute("cont").catch((error) => report.warn(`the guest stands still: ${messageOf(error)}`));
     going = performance.now();
-    await goOn({ ...emulator, signal: new AbortController().signal }, up, guest);
+    const gone = goOn({ ...emulator, signal: new AbortController().signal }, up, guest);
+    gone.catch(() => {}); // whoever waits for it gets the error
+    running.defer(() => gone);
   }
   return { layer, guest: guest!, stoodStillMs: Math.round(going - stopped) };
 }

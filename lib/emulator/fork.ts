@@ -51,15 +51,18 @@ export async function fork(emulator: Emulator, options: ForkOptions = {}): Promi
   await requireStopped(emulator);
   const instance = await instanceToFork(emulator, source);
   if (instance === undefined) return { ...await start(emulator, { ...starting, from: source }), stoodStillMs: 0 };
-  const { id, stoodStillMs } = await save(await withInstance(emulator, instance));
-  try {
-    return { ...await start(emulator, { ...starting, from: id }), stoodStillMs };
-  } catch (error) {
-    const own = { ...emulator, signal: new AbortController().signal };
-    await dropUnnamed(own, id); // the start has undone itself
-    await removeUnusedLayers(own);
-    throw error;
-  }
+  const startIt = async (id: string) => {
+    try {
+      return await start(emulator, { ...starting, from: id });
+    } catch (error) {
+      const own = { ...emulator, signal: new AbortController().signal };
+      await dropUnnamed(own, id); // the start has undone itself
+      await removeUnusedLayers(own);
+      throw error;
+    }
+  };
+  const { stoodStillMs, result } = await save(await withInstance(emulator, instance), undefined, startIt);
+  return { ...result!, stoodStillMs };
 }
 
 /** Before anything stands still. */

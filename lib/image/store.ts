@@ -2,7 +2,7 @@
 
 import { ensureDir } from "@std/fs/ensure-dir";
 import { HotbootError } from "../base/error.ts";
-import { writeJson } from "../base/files.ts";
+import { syncFile, writeJson } from "../base/files.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { privateDirectory } from "../instance/home.ts";
 import { lockImage } from "../instance/locks.ts";
@@ -57,10 +57,7 @@ export async function requireKnown(emulator: Emulator, image: Image | undefined)
  * @throws {HotbootError} if an instance uses the current image, even one started while the new image was made.
  */
 export async function putInPlace(emulator: Emulator, made: NewFiles, origin: ImageOrigin): Promise<Image> {
-  for (const { path } of Object.values(made)) {
-    using file = await Deno.open(path, { read: true, write: true });
-    await file.sync();
-  }
+  for (const { path } of Object.values(made)) await syncFile(path);
   const before = await readImageRecord(emulator).catch(() => undefined);
   await Deno.remove(imageRecordPath(emulator)).catch(() => {});
   await requireUnused(emulator, before?.files.disk.sha256).catch(async (error) => {

@@ -1,7 +1,7 @@
 /** The files of a run, and how they are removed when it has ended. */
 
 import { exists } from "@std/fs/exists";
-import { writeJson, writeWhole } from "../base/files.ts";
+import { syncFile, writeJson, writeWhole } from "../base/files.ts";
 import type { Secrets } from "../profile/secrets.ts";
 import { type Fingerprint, fingerprint, matches } from "../snapshot/fingerprint.ts";
 import { channelsOf, instancePath } from "./channels.ts";
@@ -31,8 +31,7 @@ export async function dropInstance(emulator: Emulator): Promise<void> {
 /** The fingerprints of the memory files; flushes the files to disk. */
 export async function sealMemory(emulator: Emulator): Promise<SavedMemory> {
   const seal = async (path: string) => {
-    using file = await Deno.open(path, { read: true, write: true });
-    await file.sync();
+    await syncFile(path);
     return await fingerprint(path);
   };
   const [memory, ram] = (["memory", "ram"] as const).map((file) => instancePath(emulator, file));

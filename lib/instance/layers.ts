@@ -12,6 +12,7 @@
 import { exists } from "@std/fs/exists";
 import { resolve } from "@std/path/resolve";
 import { entriesIn } from "../base/entries.ts";
+import { syncFile } from "../base/files.ts";
 import { createOverlay, type Qcow2Header, readQcow2Header } from "../vm/qcow2.ts";
 import { instancePath } from "./channels.ts";
 import type { Emulator } from "./emulator.ts";
@@ -44,8 +45,7 @@ export async function pushLayer(emulator: Emulator): Promise<{ layer: string; ov
   const overlay = laterPath(emulator, (numbers.at(-1) ?? 0) + 1);
   const made = `${overlay}.tmp`; // whole and on the disk itself before it counts
   await createOverlay(made, `../${LAYER_PREFIX}${layer}/disk.qcow2`, virtualSize);
-  using file = await Deno.open(made, { read: true, write: true });
-  await file.sync();
+  await syncFile(made);
   await Deno.rename(made, overlay);
   return { layer, overlay };
 }

@@ -5,14 +5,14 @@
 
 import { HotbootError } from "../base/error.ts";
 import { type Source, writeAll } from "../base/io.ts";
-import type { WaitOptions } from "../base/wait.ts";
+import { sleep, type WaitOptions } from "../base/wait.ts";
 import type { QmpClient } from "../vm/qmp.ts";
 import type { EngineContext, SnapshotEngine } from "./engine.ts";
 import { instant } from "./instant.ts";
 import { SNAPSHOT_FILES } from "./manifest.ts";
 import { loadState, type SaveOptions, saveState } from "./migration.ts";
 import { RamFile } from "./ram_file.ts";
-import { READ_AHEAD, type Split, splitStream } from "./stream.ts";
+import { type Split, splitStream } from "./stream.ts";
 
 /** The target files, which are new. */
 export interface FlatFiles {
@@ -38,10 +38,12 @@ export const flat: SnapshotEngine = {
   },
 };
 
-/** This share of what is known not to be zeros is saved while the machine runs. The estimate may be too high. */
+/** This share of what is thought to be in RAM is saved while the machine runs. */
 const WHILE_IT_RUNS = 0.75;
-/** What must be left then: more than is under way between QEMU and the file. */
-const LEAST_LEFT = 4 * READ_AHEAD;
+/** Less than this is not worth it, in bytes. */
+const LEAST = 64 << 20;
+/** QEMU is held back once it has sent nothing for so long, which it must within so many tries. */
+const [NOTHING_MS, HOLD_TRIES] = [20, 25];
 
 /** A machine that runs. */
 export interface Live {
@@ -53,12 +55,13 @@ export interface Live {
   stop: () => Promise<unknown>;
 }
 
-/** QEMU has sent all RAM before the machine was prepared, because it has less in it than was thought. */
-class TooEarly extends HotbootError {}
+/** QEMU cannot be held back, because less is left than was thought. */
+class TooLate extends HotbootError {}
 
 /**
  * Saves a running machine, which stands still only for the last part: QEMU sends a page again that changes after it was sent
- * ("live migration"). It is stopped afterwards. While it is prepared, nothing is read, which holds QEMU back.
+ * ("live migration"). It is stopped afterwards. While it is prepared, nothing is read, which holds QEMU back: QEMU would stop
+ * it as soon as little is left.
  *
  * @throws As {@linkcode saveFlat}, `prepare` and `stop` do. The machine may run or stand still then.
  */
@@ -69,29 +72,46 @@ export async function saveLive(
   { bytes, prepare, stop }: Live,
   options: WaitOptions,
 ): Promise<void> {
-  const milestone = Math.ceil(bytes * WHILE_IT_RUNS);
-  if (bytes - milestone >= LEAST_LEFT) {
+  if (bytes >= LEAST) {
     let stopping: Promise<unknown> | undefined;
     const reached = async () => {
+      if (!await isHeldBack(qmp, options)) throw new TooLate("little is left");
       await prepare();
-      stopping = stop(); // QEMU cannot stop while it is held back
+      stopping = stop(); // while QEMU goes on
       stopping.catch(() => {});
     };
     const beforeDevices = async () => {
-      if (!stopping) throw new TooEarly("it has less in its memory than was thought");
+      if (!stopping) throw new TooLate("nothing is left");
       await stopping;
     };
-    const live = { ...options, milestone: { bytes: milestone, reached }, beforeDevices };
+    const milestone = { bytes: Math.ceil(bytes * WHILE_IT_RUNS), reached };
     try {
-      return await save(qmp, directory, { socket, onProgress }, live);
+      return await save(qmp, directory, { socket, onProgress }, { ...options, milestone, beforeDevices });
     } catch (error) {
-      if (!(error instanceof TooEarly)) throw error;
+      if (!(error instanceof TooLate)) throw error;
       for (const path of Object.values(filesIn(directory))) await Deno.remove(path);
+      await qmp.execute("cont", {}, options); // if QEMU has stopped it
     }
   }
   await prepare();
   await stop();
   await save(qmp, directory, { socket, onProgress }, options);
+}
+
+/** Whether QEMU waits for the reader, and the machine runs meanwhile. */
+async function isHeldBack(qmp: QmpClient, options: WaitOptions): Promise<boolean> {
+  for (let [left, sent] = [HOLD_TRIES, -1]; left > 0; left--) {
+    const { status, ram } = await qmp.execute<{ status: string; ram?: { transferred: number } }>(
+      "query-migrate",
+      {},
+      options,
+    );
+    if (status !== "active" || !ram) return false;
+    if (ram.transferred === sent) return true;
+    sent = ram.transferred;
+    await sleep(NOTHING_MS, options.signal);
+  }
+  return false;
 }
 
 function filesIn(directory: string): FlatFiles {

@@ -97,10 +97,16 @@ export async function saveState(
 /** The status in which all RAM is sent, the machine stands still, and QEMU waits for `migrate-continue`. */
 const PAUSED = "pre-switchover";
 
-/** Has QEMU wait when all RAM is sent. @returns The event of that. */
+/**
+ * Has QEMU wait when all RAM is sent. It stops the machine when what is left would take less than the downtime limit, which
+ * is therefore the shortest, in milliseconds.
+ *
+ * @returns The event of that.
+ */
 async function pauseBeforeDevices(qmp: QmpClient, limits: WaitOptions): Promise<{ event: Promise<QmpEvent> }> {
   const capabilities = [{ capability: "pause-before-switchover", state: true }];
   await qmp.execute("migrate-set-capabilities", { capabilities }, limits);
+  await qmp.execute("migrate-set-parameters", { "downtime-limit": 1 }, limits);
   const isPaused = ({ event, data }: QmpEvent) => event === "MIGRATION" && data.status === PAUSED;
   return { event: qmp.waitForEvent(isPaused, "saving the machine's state", limits) };
 }

@@ -1,6 +1,7 @@
 /** The snapshots of one image on disk: prepares, commits and finds them. */
 
 import { bootTime } from "../base/boot_time.ts";
+import { syncFile } from "../base/files.ts";
 import { move } from "@std/fs/move";
 import { fingerprint } from "./fingerprint.ts";
 import { describeFiles, FORMAT, type Manifest, readManifest, SNAPSHOT_FILES, writeManifest } from "./manifest.ts";
@@ -118,10 +119,7 @@ export async function syncSnapshot(snapshot: Snapshot): Promise<void> {
 }
 
 async function syncFiles(directory: string, { files }: Manifest): Promise<void> {
-  for (const name of Object.keys(files)) {
-    using file = await Deno.open(`${directory}/${name}`, { read: true, write: true });
-    await file.sync();
-  }
+  for (const name of Object.keys(files)) await syncFile(`${directory}/${name}`);
 }
 
 /** Removes a snapshot: its manifest first, so that a half-removed one does not count. A missing one is not an error. */

@@ -154,7 +154,7 @@ class Splitter {
       if (this.#seen >= this.#told + PROGRESS_BYTES) this.#onProgress(this.#told = this.#seen);
       if (kind === WHOLE_PAGE && (this.#untilMilestone -= PAGE) <= 0) {
         this.#untilMilestone = Infinity;
-        await this.#milestone!.reached();
+        await window.whilePaused(this.#milestone!.reached);
       }
     }
   }
@@ -198,8 +198,6 @@ function ascii(bytes: Uint8Array): string {
 
 /** The size of a read, and how many to read ahead: the source keeps working during a write. */
 const [BLOCK, AHEAD] = [2 << 20, 3];
-/** At most so many bytes are read before they are asked for. */
-export const READ_AHEAD = BLOCK * AHEAD;
 /** The rest of a block is moved before the next one, into this space. */
 const SPACE = LONGEST_HEAD;
 
@@ -218,14 +216,23 @@ class Window {
   #source: Source;
   #last: Promise<unknown> = Promise.resolve();
   #filling: Promise<Filled>[] = [];
+  #pause: Promise<unknown> | undefined;
 
   constructor(source: Source) {
-    this.#source = source;
+    this.#source = { read: (into) => this.#pause ? this.#pause.then(() => source.read(into)) : source.read(into) };
     for (let index = 0; index < AHEAD; index++) this.#read(new Uint8Array(SPACE + BLOCK));
   }
 
   get left(): number {
     return this.end - this.at;
+  }
+
+  /** Reads nothing more from the source, not even ahead, until `work` is done. */
+  async whilePaused(work: () => Promise<unknown>): Promise<void> {
+    const done = work();
+    this.#pause = done.catch(() => {});
+    await done;
+    this.#pause = undefined;
   }
 
   #read(bytes: Uint8Array<ArrayBuffer>): void {
