@@ -82,6 +82,7 @@ export {
   type VerifyResult,
   verifySnapshot,
 } from "./lib/emulator/snapshots.ts";
+export { renameCheckpoint, type RenameResult } from "./lib/emulator/rename.ts";
 export { type Pruned, type PruneResult, pruneSnapshots } from "./lib/emulator/prune.ts";
 export { type ExportResult, exportSnapshot } from "./lib/emulator/export.ts";
 export { type ImportOptions, type ImportResult, importSnapshot } from "./lib/emulator/import.ts";

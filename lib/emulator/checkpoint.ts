@@ -6,7 +6,7 @@ import { quiesce, thaw } from "../guest/quiesce.ts";
 import { detachShare, giveShare } from "../guest/share.ts";
 import { wake } from "../guest/wake.ts";
 import { Timeline } from "../base/timeline.ts";
-import { checkpointsOf, CREDENTIALS } from "../instance/checkpoints.ts";
+import { CREDENTIALS, requireNewName } from "../instance/checkpoints.ts";
 import { channelsOf, instancePath } from "../instance/channels.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { readSecrets } from "../instance/files.ts";
@@ -58,11 +58,6 @@ export interface CheckpointResult {
  * ```
  */
 export async function saveCheckpoint(emulator: Emulator, name: string): Promise<CheckpointResult> {
-  if (!/^[A-Za-z][\w.-]{0,63}$/.test(name)) {
-    throw new HotbootError(
-      `a checkpoint cannot be called '${name}': use a letter, then letters, digits, '.', '_' or '-'`,
-    );
-  }
   const { id, stoodStillMs } = await save(emulator, name);
   return { id, name, stoodStillMs };
 }
@@ -75,7 +70,9 @@ export async function save(emulator: Emulator, name?: string): Promise<{ id: str
   const { record } = state;
   const own = { ...emulator, arch: record.arch };
   using _names = await lockCheckpoints(own);
-  if (name !== undefined) await requireNewName(own, name);
+  if (name !== undefined) {
+    await requireNewName(own, name, `remove it ('hotboot snapshot rm ${name}'), or choose another name`);
+  }
   const prepared = await prepareSnapshot(emulator.home.checkpoints(imageKey(own)));
   try {
     const saved = state.kind === "suspended"
@@ -189,13 +186,4 @@ async function goOn(emulator: Emulator, { qmp, record }: Up, guest?: GuestState)
   await giveShare(emulator, qmp).catch((error) => {
     report.warn(`the guest no longer has the host's files: ${messageOf(error)}`);
   });
-}
-
-async function requireNewName(emulator: Emulator, name: string): Promise<void> {
-  for (const { manifest } of await checkpointsOf(emulator)) {
-    if (manifest.checkpoint.name !== name) continue;
-    throw new HotbootError(
-      `there is a checkpoint '${name}' already, of ${manifest.created}: remove it ('hotboot snapshot rm ${name}'), or choose another name`,
-    );
-  }
 }

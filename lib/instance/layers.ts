@@ -100,7 +100,7 @@ export async function disksUnderInstance(emulator: Emulator): Promise<string[]> 
 }
 
 /** The disks that one is on top of, the nearest first; none of one that is not there; `undefined` if one cannot be read. */
-async function disksUnder(top: string): Promise<string[] | undefined> {
+export async function disksUnder(top: string): Promise<string[] | undefined> {
   const found: string[] = [];
   for (let disk: string | undefined = top; disk !== undefined && await exists(disk);) {
     const header: Qcow2Header | undefined = await readQcow2Header(disk).catch(() => undefined);

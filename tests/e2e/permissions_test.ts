@@ -64,6 +64,7 @@ const MAY: Record<string, string[]> = {
   "credentials": ["read home", "connect sockets"],
   "snapshot ls": ["read home", "write cache", "connect sockets", ...JUDGE],
   "snapshot save": ["write home", "connect sockets", "ask osUptime"],
+  "snapshot rename": ["write home"],
   "snapshot rm": ["write home", "connect sockets"],
   "snapshot prune": ["write home", "connect sockets", ...JUDGE],
   "snapshot verify": ["write home", "ask osUptime"],

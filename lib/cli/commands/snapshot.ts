@@ -24,6 +24,14 @@ export const command: CommandGroup = {
       flags: [],
       run: save,
     },
+    rename: {
+      operands: "OLD NEW",
+      about:
+        "Give a checkpoint another name. OLD is its name or the beginning of its ID. A checkpoint that was made for a fork, and\n" +
+        "has no name, goes with the last instance that uses it; with a name it stays.",
+      flags: [],
+      run: rename,
+    },
     rm: {
       operands: "ID…",
       about:
@@ -75,17 +83,18 @@ async function list(context: CommandContext): Promise<void> {
 }
 
 function row(
-  { id, name, profile, arch, engine, created, bytes, apparentBytes, usedBy, state, why }: SnapshotInfo,
+  { id, kind, name, profile, arch, engine, created, bytes, apparentBytes, usedBy, state, why }: SnapshotInfo,
 ): string[] {
   const users =
     usedBy.map((user: SnapshotUser) => "checkpoint" in user ? user.checkpoint : `${user.instance} (${user.state})`)
       .join(", ") || "-";
-  const usable = { usable: "yes", unusable: `no: ${why}`, unknown: `unknown: ${why}` }[state];
+  const usable =
+    { usable: "yes", unusable: `no: ${why}`, unknown: `unknown: ${why}`, damaged: `no, damaged: ${why}` }[state];
   const sizes = [formatBytes(bytes), formatBytes(apparentBytes)];
   return [
     name ? `${name} (${id})` : id,
     `${profile} ${arch}`,
-    engine === "flat" ? "checkpoint" : engine ?? "?",
+    kind === "checkpoint" ? kind : engine ?? "?",
     age(created),
     ...sizes,
     users,
@@ -105,6 +114,18 @@ async function save(context: CommandContext): Promise<void> {
   await print(
     `saved ${name} (${result.id}): the instance stood still for ${formatDuration(result.stoodStillMs / 1000)}`,
   );
+}
+
+async function rename(context: CommandContext): Promise<void> {
+  const { renameCheckpoint } = await import("../../emulator/rename.ts");
+  const { operands, switches } = context.args;
+  const [old, name, ...more] = operands;
+  if (name === undefined || more.length > 0) {
+    throw new UsageError("snapshot rename takes OLD NEW: see 'hotboot snapshot rename --help'");
+  }
+  const result = await renameCheckpoint(await emulatorOf(context), old, name);
+  if (switches.has("json")) return await printJson(result);
+  await print(`${result.id} is '${name}' now${result.was === undefined ? "" : `, and was '${result.was}'`}`);
 }
 
 async function remove(context: CommandContext): Promise<void> {

@@ -98,6 +98,7 @@ export const TABLE: Record<string, Row> = {
   "credentials": { read: ["home"], net: ["qemu"] },
   "snapshot ls": { ...JUDGE, read: ["home", ...JUDGE.read!], write: ["cache"], net: ["qemu"] },
   "snapshot save": { write: ["home"], net: ["qemu"], sys: ["osUptime"] },
+  "snapshot rename": { write: ["home"] },
   "snapshot rm": { write: ["home"], net: ["qemu"] },
   "snapshot prune": { write: ["home"], net: ["qemu"], ...JUDGE },
   "snapshot verify": { write: ["home"], sys: ["osUptime"] },
