@@ -84,7 +84,7 @@ export {
 } from "./lib/emulator/snapshots.ts";
 export { renameCheckpoint, type RenameResult } from "./lib/emulator/rename.ts";
 export { type Pruned, type PruneResult, pruneSnapshots } from "./lib/emulator/prune.ts";
-export { type ExportResult, exportSnapshot } from "./lib/emulator/export.ts";
+export { type ExportOptions, type ExportResult, exportSnapshot } from "./lib/emulator/export.ts";
 export { type ImportOptions, type ImportResult, importSnapshot } from "./lib/emulator/import.ts";
 export type { SnapshotUser } from "./lib/instance/users.ts";
 export type { Home } from "./lib/instance/home.ts";

@@ -1,6 +1,6 @@
 /** Checkpoints: a moment of an instance, kept by a name, from which instances are started. */
 
-import { writeJson } from "../base/files.ts";
+import { linkOrCopy, writeJson } from "../base/files.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
 import { quiesce, thaw } from "../guest/quiesce.ts";
 import { detachShare, giveShare } from "../guest/share.ts";
@@ -129,14 +129,6 @@ async function copySuspended(emulator: Emulator, { memory }: InstanceRecord, pre
   // Suspending froze nothing: the user's session was to go on as it was.
   const notFrozen = (emulator.profile.freeze ?? []).map(({ unit }) => ({ unit, why: "the instance was suspended" }));
   return { layer, guest: { ...memory.guest, notFrozen }, stoodStillMs: 0 };
-}
-
-/** Instances may be on another file system than the home. */
-async function linkOrCopy(from: string, to: string): Promise<void> {
-  await Deno.link(from, to).catch(async (error) => {
-    if (error instanceof Deno.errors.NotFound) throw error;
-    await Deno.copyFile(from, to);
-  });
 }
 
 async function saveRunning(emulator: Emulator, up: Up, prepared: string): Promise<Saved> {

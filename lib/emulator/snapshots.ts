@@ -16,6 +16,7 @@ import {
   UnusableSnapshot,
 } from "../snapshot/manifest.ts";
 import { recordDigests, removeSnapshot, type Snapshot, snapshotIds } from "../snapshot/store.ts";
+import type { SealedManifest } from "../snapshot/archive.ts";
 import { type Arch, resolveArch } from "../vm/arch.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { sha256File } from "../base/hash.ts";
@@ -199,6 +200,19 @@ export async function findSnapshot(emulator: Emulator, prefix?: string): Promise
   const id = meant(await snapshotIds(root), checkpoints, prefix, emulator.profile.name);
   const directory = checkpoints.find((each) => each.id === id)?.directory ?? `${root}/${id}`;
   return { directory, manifest: await readManifest(directory) };
+}
+
+/** The same with digests of all its files, for which all of it is read if nobody has done so. */
+export async function findSealed(
+  emulator: Emulator,
+  prefix?: string,
+): Promise<{ directory: string; manifest: SealedManifest }> {
+  const found = await findSnapshot(emulator, prefix);
+  if (Object.values(found.manifest.files).some(({ sha256 }) => sha256 === undefined)) {
+    await verifySnapshot(emulator, found.manifest.id);
+    found.manifest = await readManifest(found.directory);
+  }
+  return found as { directory: string; manifest: SealedManifest };
 }
 
 /** What to remove: some, by the names of checkpoints or the beginnings of ids, or all of the emulator's snapshots. */

@@ -2,6 +2,7 @@
 
 import { HotbootError } from "../base/error.ts";
 import type { Secrets } from "../profile/secrets.ts";
+import { CARGO_FILES } from "../snapshot/cargo.ts";
 import { matches } from "../snapshot/fingerprint.ts";
 import {
   type Checkpoint,
@@ -15,7 +16,7 @@ import { type Emulator, imageKey } from "./emulator.ts";
 import { disksUnder, layerDisk } from "./layers.ts";
 
 /** The file in a checkpoint's directory that holds its guest's own secrets. */
-export const CREDENTIALS = "credentials.json";
+export const CREDENTIALS = CARGO_FILES.credentials;
 
 /** A checkpoint in its directory. */
 export type SavedCheckpoint = Snapshot & { manifest: Manifest & { checkpoint: Checkpoint } };
@@ -94,6 +95,19 @@ export async function findCheckpoint(emulator: Emulator, name: string): Promise<
   );
 }
 
+/**
+ * The disks below a snapshot's or checkpoint's own, the nearest first, down to the image's, which is not among them.
+ *
+ * @param image The path of the image's disk.
+ * @throws {UnusableSnapshot} if one of them is missing or damaged, or they end on another image.
+ */
+export async function chainOf({ directory, manifest: { id } }: Snapshot, image: string): Promise<string[]> {
+  const disks = await disksUnder(`${directory}/${SNAPSHOT_FILES.disk}`);
+  if (disks?.at(-1) === image) return disks.slice(0, -1);
+  const why = disks ? `${disks.at(-1)} is missing, or is not the image's disk` : "a disk below it cannot be read";
+  throw new UnusableSnapshot(`${id} is damaged: ${why}`, why);
+}
+
 /** @throws {UnusableSnapshot} when it is a checkpoint, and the disk below its own is missing or another. */
 export async function requireLayer({ home }: Emulator, { manifest }: Snapshot): Promise<void> {
   const { layer } = manifest.checkpoint ?? {};
@@ -107,5 +121,12 @@ export async function requireLayer({ home }: Emulator, { manifest }: Snapshot): 
 /** The secrets that a checkpoint's guest has, where they are its own. */
 export async function checkpointSecrets({ directory, manifest }: Snapshot): Promise<Secrets | undefined> {
   if (manifest.checkpoint?.secrets !== "rotated") return undefined;
-  return JSON.parse(await Deno.readTextFile(`${directory}/${CREDENTIALS}`));
+  const text = await Deno.readTextFile(`${directory}/${CREDENTIALS}`).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    const { id, checkpoint: { name = id } } = manifest as SavedCheckpoint["manifest"];
+    throw new HotbootError(
+      `checkpoint '${name}' was imported without its secrets, so nobody can keep them: start from it with new ones`,
+    );
+  });
+  return JSON.parse(text);
 }

@@ -69,7 +69,7 @@ const MAY: Record<string, string[]> = {
   "snapshot prune": ["write home", "connect sockets", ...JUDGE],
   "snapshot verify": ["write home", "ask osUptime"],
   "snapshot export": ["write home", "replace FILE", "ask osUptime"],
-  "snapshot import": ["write home", "read FILE", ...JUDGE],
+  "snapshot import": ["write home", "read FILE", ...JUDGE, "ask statfs"],
   "iso create": ["read PATH…", "replace IMAGE"],
   "iso ls": ["read IMAGE"],
   "iso extract": ["read IMAGE", "write DIR"],

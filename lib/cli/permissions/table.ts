@@ -103,7 +103,12 @@ export const TABLE: Record<string, Row> = {
   "snapshot prune": { write: ["home"], net: ["qemu"], ...JUDGE },
   "snapshot verify": { write: ["home"], sys: ["osUptime"] },
   "snapshot export": { write: ["home"], replace: ["FILE"], sys: ["osUptime"] },
-  "snapshot import": { ...JUDGE, write: ["home"], read: [...JUDGE.read!, "FILE"] },
+  "snapshot import": {
+    ...JUDGE,
+    write: ["home"],
+    read: [...JUDGE.read!, "FILE"],
+    sys: [...JUDGE.sys!, "statfs"],
+  },
   "iso create": { read: ["PATH…"], replace: ["IMAGE"] },
   "iso ls": { read: ["IMAGE"] },
   "iso extract": { read: ["IMAGE"], write: ["DIR"] },
