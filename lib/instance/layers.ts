@@ -18,7 +18,7 @@ import { fingerprint, matches } from "../snapshot/fingerprint.ts";
 import { createOverlay, type Qcow2Header, readQcow2Header, setBackingFile } from "../vm/qcow2.ts";
 import { instancePath } from "./channels.ts";
 import type { Emulator } from "./emulator.ts";
-import { backingPath, type Home, LAYER_PREFIX } from "./home.ts";
+import { backingPath, type Home, LAYER_PREFIX, privateDirectory } from "./home.ts";
 import { lockLayers } from "./locks.ts";
 
 /** The disk of a layer. */
@@ -100,6 +100,7 @@ export async function adoptLayers(
 ): Promise<string | undefined> {
   const { home } = emulator;
   using _lock = await lockLayers(emulator); // until the topmost refers to them, nothing does
+  await privateDirectory(home.instances);
   let nearest: string | undefined;
   for (const { path, digest } of disks.toReversed()) {
     nearest = await adoptLayer(home, path, digest, below);

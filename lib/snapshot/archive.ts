@@ -175,7 +175,7 @@ function isGuestState(guest: Manifest["guest"]): boolean {
 export interface Expected {
   size: number;
   sha256?: string;
-  /** Reads it to its end. */
+  /** Reads all of its bytes. */
   take?(content: Source): Promise<void>;
 }
 
@@ -196,8 +196,10 @@ export async function unpackFiles(
     if (!missing.delete(name)) throw unsound(`its manifest does not list '${name}', or it contains that file twice`);
     const { size: expected, sha256, take } = files[name];
     if (size !== expected) throw unsound(`its file '${name}' has ${size} bytes instead of ${expected}`);
-    if (take) await take(tar);
-    else if (await unpackOne(tar, `${directory}/${name}`, size, onBytes) !== sha256) {
+    if (take) {
+      await take(tar);
+      if (await tar.read(new Uint8Array(1)) !== null) throw unsound(`its file '${name}' is longer than its content`);
+    } else if (await unpackOne(tar, `${directory}/${name}`, size, onBytes) !== sha256) {
       throw unsound(`its file '${name}' differs from what was captured`);
     }
   }
