@@ -11,7 +11,8 @@
  * - {@linkcode pull} or {@linkcode build} its image, and {@linkcode capture} the warm snapshot, all of which
  *   {@linkcode start} does if needed;
  * - {@linkcode listSnapshots}, {@linkcode verifySnapshot}, {@linkcode removeSnapshots}, {@linkcode pruneSnapshots},
- *   {@linkcode exportSnapshot} and {@linkcode importSnapshot}.
+ *   {@linkcode exportSnapshot} and {@linkcode importSnapshot}; {@linkcode saveCheckpoint} and
+ *   {@linkcode renameCheckpoint}.
  *
  * The parts below them are useful on their own: QEMU's monitor ({@linkcode QmpClient}) and guest agent
  * ({@linkcode GuestAgent}); ISO 9660 images ({@linkcode writeIso}, {@linkcode readIso}); zstd

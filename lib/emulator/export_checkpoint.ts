@@ -46,13 +46,15 @@ export async function packCheckpoint(
   const shared = base ? commonEnd(below, [diskOf(base), ...await chainOf(base, image)]) : [];
   const own = below.slice(0, below.length - shared.length);
 
-  const disk = await overlayMember(emulator, files, SNAPSHOT_FILES.disk, diskOf(saved));
-  const disks: (Member & Part)[] = [];
-  for (const [index, path] of own.entries()) {
-    disks.push(await overlayMember(emulator, files, cargoDisk(index), path));
-  }
+  // Everything is open before much of it is read, so that nobody can remove it meanwhile.
+  const opened = await Promise.all([diskOf(saved), ...own].map((path) => openOverlay(files, path)));
   const ram = await fileMember(files, directory, manifest, SNAPSHOT_FILES.ram);
   const state = await fileMember(files, directory, manifest, SNAPSHOT_FILES.state);
+  const lower = await Promise.all(shared.map((path) => openOverlay(files, path)));
+  const [disk, ...disks] = await inTurn(opened, async ({ size, content }, index) => {
+    const name = index === 0 ? SNAPSHOT_FILES.disk : cargoDisk(index - 1);
+    return { name, size, content, sha256: await sha256Of(content(), emulator.signal) };
+  });
   const memory = base ? await changedMembers(emulator, files, saved, base) : [ram];
   const credentials = withSecrets ? await credentialsMember(emulator, files, saved) : undefined;
   const archive: Cargo = {
@@ -66,7 +68,7 @@ export async function packCheckpoint(
         ...(base.manifest.checkpoint?.name && { name: base.manifest.checkpoint.name }),
         ram: base.manifest.files[SNAPSHOT_FILES.ram].sha256,
         state: base.manifest.files[SNAPSHOT_FILES.state].sha256,
-        disks: await Promise.all(shared.map((path) => digestOf(emulator, files, path))),
+        disks: await inTurn(lower, ({ content }) => sha256Of(content(), emulator.signal)),
         changed: memory[1].size / PAGE,
       },
     }),
@@ -110,19 +112,16 @@ async function fileMember(files: OpenFiles, directory: string, manifest: SealedM
 }
 
 /** A disk without the name of what is below it, which says where this home is, and differs in the next one. */
-async function overlayMember(
-  { signal }: Emulator,
-  files: OpenFiles,
-  name: string,
-  path: string,
-): Promise<Member & Part> {
+async function openOverlay(files: OpenFiles, path: string) {
   const file = await files.open(path);
-  const content = () => portableOverlay(file, path);
-  return { name, size: (await file.stat()).size, sha256: await sha256Of(content(), signal), content };
+  return { size: (await file.stat()).size, content: () => portableOverlay(file, path) };
 }
 
-async function digestOf(emulator: Emulator, files: OpenFiles, path: string): Promise<string> {
-  return (await overlayMember(emulator, files, "", path)).sha256;
+/** One after the other: each takes all of a core. */
+async function inTurn<T, R>(all: T[], make: (each: T, index: number) => Promise<R>): Promise<R[]> {
+  const made: R[] = [];
+  for (const [index, each] of all.entries()) made.push(await make(each, index));
+  return made;
 }
 
 /** What makes its memory of the other's. */

@@ -7,6 +7,7 @@ import { readFull } from "../base/io.ts";
 import { imagePath, readImage } from "../image/image.ts";
 import { chainOf, checkpointsOf, CREDENTIALS, idOfDisk, requireNewName } from "../instance/checkpoints.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
+import { privateDirectory } from "../instance/home.ts";
 import { IMAGE_DISK } from "../instance/identity.ts";
 import { adoptLayers, disksUnder, layerDisk, layerName, removeUnusedLayers } from "../instance/layers.ts";
 import { lockCheckpoints } from "../instance/locks.ts";
@@ -60,6 +61,10 @@ export async function importCheckpoint(
   const prepared = await prepareSnapshot(home.checkpoints(imageKey(emulator)));
   try {
     await requireFreeSpace(home.root, archive.bytes, "the import");
+    if (!home.instances.startsWith(`${home.root}/`)) { // maybe on another disk
+      await privateDirectory(home.instances);
+      await requireFreeSpace(home.instances, archive.disks!.reduce((sum, { size }) => sum + size, 0), "the import");
+    }
     await unpack(emulator, tar, manifest, prepared, baseRam);
     const layer = await placeDisks(emulator, prepared, archive, base?.below ?? imagePath(emulator, "disk"));
     const { instance, secrets } = checkpoint;
@@ -81,7 +86,7 @@ export async function importCheckpoint(
     return { snapshot: id, exported: manifest.id, name };
   } catch (error) {
     await Deno.remove(prepared, { recursive: true }).catch(() => {});
-    await removeUnusedLayers(emulator);
+    await removeUnusedLayers(emulator).catch(() => {}); // the next one that removes any will do it
     throw error;
   }
 }

@@ -8,7 +8,7 @@ import { type CommandContext, type CommandGroup, UsageError } from "./command.ts
 import { emulatorOf } from "./context.ts";
 
 export const command: CommandGroup = {
-  about: "List, save, remove, verify, export and import snapshots.",
+  about: "List, save, rename, remove, verify, export and import snapshots and checkpoints.",
   commands: {
     ls: {
       about:
@@ -44,7 +44,8 @@ export const command: CommandGroup = {
     prune: {
       about:
         "Remove what is no longer needed. That is each snapshot that cannot be resumed here or is older than the newest that\n" +
-        "can, and leftovers of killed commands, which may be as large as a guest's memory. What an instance uses stays.",
+        "can, each checkpoint whose manifest is damaged, and leftovers of killed commands, which may be as large as a guest's\n" +
+        "memory. What an instance uses stays.",
       flags: [{ name: "dry-run", short: "n", summary: "only print what would be removed" }],
       run: prune,
     },
