@@ -14,7 +14,7 @@ import { disksUnder } from "../../lib/instance/layers.ts";
 import { archiveChunks, OpenFiles, readArchivedManifest, type SealedManifest } from "../../lib/snapshot/archive.ts";
 import { TarReader } from "../../lib/snapshot/tar.ts";
 import { createOverlay } from "../../lib/vm/qcow2.ts";
-import { madeCheckpoint, madeSnapshot } from "./checkpoints.ts";
+import { madeCheckpoint, madeCompressed, madeSnapshot } from "./checkpoints.ts";
 import { testEmulator } from "./emulators.ts";
 import { withDirectory } from "./temporary.ts";
 
@@ -144,6 +144,8 @@ Deno.test("checkpoint archive: an export that cannot be is refused, and leaves n
     };
     await refuses({ since: snapshot.manifest.id }, "its memory has another size");
     await refuses({ since: "one" }, "that is itself");
+    const compressed = await madeCompressed(from, imagePath(from, "disk"));
+    await refuses({ since: compressed.manifest.id }, "its memory is compressed; name a snapshot of the engine instant");
     await refuses({ since: "nothing" }, "has no snapshot 'nothing'");
     await refuses({ withSecrets: true }, "has no secrets of its own: leave out --with-secrets");
     await refuses({ since: "one" }, "only a checkpoint", snapshot.manifest.id);

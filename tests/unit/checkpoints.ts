@@ -41,6 +41,14 @@ export async function madeSnapshot(emulator: Emulator, image: string, ram = new 
   return snapshot;
 }
 
+/** One of the engine mapped-ram, whose memory is one compressed file. */
+export async function madeCompressed(emulator: Emulator, image: string): Promise<Snapshot> {
+  const prepared = await prepareSnapshot(emulator.home.snapshots(imageKey(emulator)));
+  await Deno.writeTextFile(`${prepared}/${SNAPSHOT_FILES.savevm}`, "memory");
+  await diskOn(emulator, `${prepared}/${SNAPSHOT_FILES.disk}`, image);
+  return await commitSnapshot(prepared, { engine: "mapped-ram", identity: {}, guest: GUEST });
+}
+
 /** A checkpoint with a layer of its own, on top of a disk. */
 export async function madeCheckpoint(
   emulator: Emulator,
