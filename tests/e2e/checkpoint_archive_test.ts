@@ -4,7 +4,9 @@
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { exists } from "@std/fs/exists";
+import { toText } from "@std/streams/to-text";
 import { ARCH, type GuestHome } from "./harness.ts";
+import { until } from "./pace.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 import { assertRefused, idOf, json, list, namesIn, tool } from "./snapshots.ts";
 
@@ -198,6 +200,27 @@ Deno.test("a checkpoint goes on in another home, with its memory, its disks, and
     await assertEmpty(other);
     await other.succeed("snapshot import", [path("bad")]); // packed anew by tar, it is what it was
     assertEquals(await exists(`${other.home}/checkpoints/${KEY}/${two}`), true);
+  });
+
+  await t.step("interrupted, it leaves nothing; killed, only what prune removes", async () => {
+    await using other = await secretMicro(ROTATE);
+    const begun = (await Deno.readFile(path("two"))).subarray(0, 5 << 20);
+    const root = `${other.home}/checkpoints/${KEY}`;
+    for (const [signal, left] of [["SIGINT", 0], ["SIGKILL", 1]] as const) {
+      const child = other.spawnWith({ openStdin: true }, "snapshot import", "-");
+      const outputs = Promise.all([child.stdout, child.stderr].map(toText));
+      const writer = child.stdin.getWriter();
+      await writer.write(begun);
+      await until(async () => (await namesIn(root)).length > 0, "the import's files");
+      child.kill(signal);
+      await Promise.all([child.status, outputs]);
+      writer.close().catch(() => {});
+      assertEquals([(await namesIn(root)).length, await layersOf(other)], [left, []]);
+    }
+    const { removed } = await json(other, "prune");
+    assertEquals(removed.map(({ why }: { why: string }) => why), ["left by a killed command"]);
+    await assertEmpty(other);
+    await other.succeed("snapshot import", [path("two")]);
   });
 
   await t.step("of its session, what was exported is still there", async () => {
