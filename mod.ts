@@ -11,7 +11,8 @@
  * - {@linkcode pull} or {@linkcode build} its image, and {@linkcode capture} the warm snapshot, all of which
  *   {@linkcode start} does if needed;
  * - {@linkcode listSnapshots}, {@linkcode verifySnapshot}, {@linkcode removeSnapshots}, {@linkcode pruneSnapshots},
- *   {@linkcode exportSnapshot} and {@linkcode importSnapshot}.
+ *   {@linkcode exportSnapshot} and {@linkcode importSnapshot}; {@linkcode saveCheckpoint} and
+ *   {@linkcode renameCheckpoint}.
  *
  * The parts below them are useful on their own: QEMU's monitor ({@linkcode QmpClient}) and guest agent
  * ({@linkcode GuestAgent}); ISO 9660 images ({@linkcode writeIso}, {@linkcode readIso}); zstd
@@ -82,8 +83,9 @@ export {
   type VerifyResult,
   verifySnapshot,
 } from "./lib/emulator/snapshots.ts";
+export { renameCheckpoint, type RenameResult } from "./lib/emulator/rename.ts";
 export { type Pruned, type PruneResult, pruneSnapshots } from "./lib/emulator/prune.ts";
-export { type ExportResult, exportSnapshot } from "./lib/emulator/export.ts";
+export { type ExportOptions, type ExportResult, exportSnapshot } from "./lib/emulator/export.ts";
 export { type ImportOptions, type ImportResult, importSnapshot } from "./lib/emulator/import.ts";
 export type { SnapshotUser } from "./lib/instance/users.ts";
 export type { Home } from "./lib/instance/home.ts";

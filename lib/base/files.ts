@@ -52,6 +52,14 @@ export async function syncDirectory(path: string): Promise<void> {
   }
 }
 
+/** Gives a file a second name; on another file system, which instances may be on, a second file. */
+export async function linkOrCopy(from: string, to: string): Promise<void> {
+  await Deno.link(from, to).catch(async (error) => {
+    if (error instanceof Deno.errors.NotFound) throw error;
+    await Deno.copyFile(from, to);
+  });
+}
+
 const writing = new Map<string, Turns>();
 
 /**

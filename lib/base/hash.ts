@@ -9,10 +9,19 @@ export async function sha256File(
   signal?: AbortSignal,
   onBytes: (count: number) => void = () => {},
 ): Promise<string> {
+  using file = await Deno.open(path);
+  return await sha256Of(pieces(file), signal, onBytes);
+}
+
+/** The same of whatever comes in pieces. */
+export async function sha256Of(
+  content: AsyncIterable<Uint8Array>,
+  signal?: AbortSignal,
+  onBytes: (count: number) => void = () => {},
+): Promise<string> {
   const { createHash } = await import("node:crypto"); // Web Crypto cannot hash a stream; a resume needs neither
   const hash = createHash("sha256");
-  using file = await Deno.open(path);
-  for await (const piece of pieces(file)) {
+  for await (const piece of content) {
     signal?.throwIfAborted();
     hash.update(piece);
     onBytes(piece.length);

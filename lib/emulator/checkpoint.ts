@@ -1,12 +1,12 @@
 /** Checkpoints: a moment of an instance, kept by a name, from which instances are started. */
 
-import { syncFile, writeJson } from "../base/files.ts";
+import { linkOrCopy, syncFile, writeJson } from "../base/files.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
 import { quiesce, thaw } from "../guest/quiesce.ts";
 import { detachShare, giveShare } from "../guest/share.ts";
 import { wake } from "../guest/wake.ts";
 import { Timeline } from "../base/timeline.ts";
-import { checkpointsOf, CREDENTIALS } from "../instance/checkpoints.ts";
+import { CREDENTIALS, requireNewName } from "../instance/checkpoints.ts";
 import { channelsOf, instancePath } from "../instance/channels.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { readSecrets } from "../instance/files.ts";
@@ -58,11 +58,6 @@ export interface CheckpointResult {
  * ```
  */
 export async function saveCheckpoint(emulator: Emulator, name: string): Promise<CheckpointResult> {
-  if (!/^[A-Za-z][\w.-]{0,63}$/.test(name)) {
-    throw new HotbootError(
-      `a checkpoint cannot be called '${name}': use a letter, then letters, digits, '.', '_' or '-'`,
-    );
-  }
   const { id, stoodStillMs } = await save(emulator, name);
   return { id, name, stoodStillMs };
 }
@@ -94,7 +89,9 @@ async function saveAs(
 ): Promise<{ id: string; stoodStillMs: number }> {
   const { record } = state;
   using _names = await lockCheckpoints(emulator);
-  if (name !== undefined) await requireNewName(emulator, name);
+  if (name !== undefined) {
+    await requireNewName(emulator, name, `remove it ('hotboot snapshot rm ${name}'), or choose another name`);
+  }
   const prepared = await prepareSnapshot(emulator.home.checkpoints(imageKey(emulator)));
   try {
     const { layer, guest, stoodStillMs } = state.kind === "suspended"
@@ -153,14 +150,6 @@ async function copySuspended(emulator: Emulator, { memory }: InstanceRecord, pre
   // Suspending froze nothing: the user's session was to go on as it was.
   const notFrozen = (emulator.profile.freeze ?? []).map(({ unit }) => ({ unit, why: "the instance was suspended" }));
   return { layer, guest: { ...memory.guest, notFrozen }, stoodStillMs: 0 };
-}
-
-/** Instances may be on another file system than the home. */
-async function linkOrCopy(from: string, to: string): Promise<void> {
-  await Deno.link(from, to).catch(async (error) => {
-    if (error instanceof Deno.errors.NotFound) throw error;
-    await Deno.copyFile(from, to);
-  });
 }
 
 /** @param running Gets what brings the instance back to what it was; whoever disposes of it waits for that. */
@@ -233,13 +222,4 @@ async function goOn(emulator: Emulator, { qmp, record }: Up, guest?: GuestState)
   await giveShare(emulator, qmp).catch((error) => {
     report.warn(`the guest no longer has the host's files: ${messageOf(error)}`);
   });
-}
-
-async function requireNewName(emulator: Emulator, name: string): Promise<void> {
-  for (const { manifest } of await checkpointsOf(emulator)) {
-    if (manifest.checkpoint.name !== name) continue;
-    throw new HotbootError(
-      `there is a checkpoint '${name}' already, of ${manifest.created}: remove it ('hotboot snapshot rm ${name}'), or choose another name`,
-    );
-  }
 }

@@ -17,12 +17,16 @@ import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { lockSnapshots } from "../instance/locks.ts";
 import { backingPath } from "../instance/home.ts";
 import { imagePath } from "../image/image.ts";
+import { requireFreeSpace } from "../release/free_space.ts";
 import { judgeOf } from "./compatibility.ts";
+import { importCheckpoint, requireImage, withoutArchive } from "./import_checkpoint.ts";
 
 /** How to import. */
 export interface ImportOptions {
-  /** Keep it even if it cannot be resumed here. */
+  /** Keep it even if it cannot be resumed here. A checkpoint needs its image in any case. */
   force?: boolean;
+  /** What to call a checkpoint, if not as it was called; as for {@linkcode saveCheckpoint}. */
+  name?: string;
 }
 
 /** The result of an import. */
@@ -31,26 +35,31 @@ export interface ImportResult {
   snapshot: string;
   /** Its id where it was exported. The id here differs if the exported id would not make it the newest. */
   exported: string;
+  /** A checkpoint's name here. */
+  name?: string;
+  /** True if this checkpoint was here already, so that nothing was done. */
+  wasThere?: true;
   /** Why it cannot be resumed here, if it was kept anyway. */
   why?: string;
 }
 
 /**
- * Imports an archive of {@linkcode exportSnapshot} as the emulator's newest snapshot: the next {@linkcode start} resumes
- * it. Compares everything in the archive with the digests in its manifest. Pages of zeros take no space here.
+ * Imports an archive of {@linkcode exportSnapshot}. A snapshot becomes the emulator's newest, so the next {@linkcode start}
+ * resumes it. A checkpoint keeps its name, and {@linkcode start} takes it with `from`; the same one twice is one. Compares
+ * everything in the archive with the digests in its manifest. Pages of zeros take no space here.
  *
  * Import snapshots only from people whom you trust: their machine will run here, as it does with their image.
  *
  * Needs read permission for the archive; read and write permission for the home; run permission for QEMU, to ask for its
  * version and features, with env permission for `PATH` and `HOTBOOT_ACCEL` and read permission for the directories of
- * `PATH`; sys permission for `osUptime`.
+ * `PATH`; sys permission for `osUptime` and `statfs`.
  *
  * @param emulator The emulator, from {@linkcode openEmulator}.
  * @param source The archive's path, or its bytes.
- * @param options Whether to keep a snapshot that cannot be resumed here.
+ * @param options Whether to keep a snapshot that cannot be resumed here, and a checkpoint's name.
  * @returns Its ids, here and where it was exported.
- * @throws {HotbootError} if it cannot be resumed here, with the difference, or is not what was exported. Nothing is left of
- * it then.
+ * @throws {HotbootError} if it cannot be resumed here, with the difference, or is not what was exported; what it builds on is
+ * missing, its name is taken, or there is too little space. Nothing is left of it then.
  * @throws The reason of the emulator's signal, if it aborts. Nothing is left of it then.
  *
  * @example
@@ -98,17 +107,22 @@ async function openArchive(path: string): Promise<ReadableStream<Uint8Array>> {
   throw new HotbootError(`${path} is a directory: name a file that 'hotboot snapshot export' made`);
 }
 
-async function importFrom(emulator: Emulator, tar: TarReader, { force }: ImportOptions): Promise<ImportResult> {
+async function importFrom(emulator: Emulator, tar: TarReader, options: ImportOptions): Promise<ImportResult> {
   const { home, report, signal } = emulator;
   const manifest = await readArchivedManifest(tar);
-  if (manifest.engine === "flat") throw new HotbootError("it is of a checkpoint, which cannot be imported");
   const { why } = await (await judgeOf(emulator))(manifest);
-  if (why !== undefined && !force) {
-    throw new HotbootError(`snapshot ${manifest.id} cannot be resumed here: ${why}; --force keeps it anyway`);
+  if (manifest.checkpoint) await requireImage(emulator, manifest);
+  if (why !== undefined && !options.force) {
+    const what = manifest.checkpoint ? "checkpoint" : "snapshot";
+    throw new HotbootError(`${what} ${manifest.id} cannot be resumed here: ${why}; --force keeps it anyway`);
   }
+  const kept = why === undefined ? {} : { why };
+  if (manifest.checkpoint) return { ...await importCheckpoint(emulator, tar, manifest, options.name), ...kept };
+  if (options.name !== undefined) throw new HotbootError("it is a snapshot, and only a checkpoint has a name");
   const prepared = await prepareSnapshot(home.snapshots(imageKey(emulator)));
   let snapshot: Snapshot;
   try {
+    await requireFreeSpace(home.root, manifest.archive?.bytes ?? 0, "the import");
     const total = contentSize(manifest);
     let done = 0;
     await unpackFiles(tar, manifest, prepared, (count) => {
@@ -118,12 +132,12 @@ async function importFrom(emulator: Emulator, tar: TarReader, { force }: ImportO
     const wrong = await wrongSize(prepared, manifest);
     if (wrong) throw new HotbootError(wrong);
     await backByImage(emulator, prepared, manifest);
-    snapshot = await adoptSnapshot(prepared, manifest);
+    snapshot = await adoptSnapshot(prepared, withoutArchive(manifest));
   } catch (error) {
     await Deno.remove(prepared, { recursive: true }).catch(() => {});
     throw error;
   }
-  return { snapshot: snapshot.manifest.id, exported: manifest.id, ...(why !== undefined && { why }) };
+  return { snapshot: snapshot.manifest.id, exported: manifest.id, ...kept };
 }
 
 /** Bases the disk on this home's image, wherever the image was and whatever the archive says. */

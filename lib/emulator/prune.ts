@@ -8,7 +8,7 @@ import { entriesIn } from "../base/entries.ts";
 import { replacedName } from "../base/files.ts";
 import { TEMPORARY_PREFIX } from "../snapshot/store.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
-import { imageLock, isLocked, snapshotsLock, tryLock } from "../instance/locks.ts";
+import { checkpointsLock, imageLock, isLocked, snapshotsLock, tryLock } from "../instance/locks.ts";
 import { checkpointsOf } from "../instance/checkpoints.ts";
 import { dropUnnamed } from "../instance/forks.ts";
 import { removeUnusedLayers } from "../instance/layers.ts";
@@ -37,7 +37,8 @@ export interface PruneResult {
 const ABANDONED_MS = 3_600_000;
 
 /**
- * Removes the emulator's stale snapshots, which cannot be resumed here or are older than the newest that can; and, for all
+ * Removes the emulator's stale snapshots, which cannot be resumed here or are older than the newest that can, and the
+ * checkpoints whose manifests are damaged; and, for all
  * profiles, the leftovers of commands that were killed while they captured, imported, pulled or built. Keeps downloads that
  * can be continued, everything that an instance uses or another command works on, and snapshots that cannot be judged because
  * the image or QEMU is missing.
@@ -61,16 +62,14 @@ export async function pruneSnapshots(emulator: Emulator, options: { dryRun?: boo
   const { dryRun = false } = options;
   const removed = await pruneStale(emulator, dryRun);
   for (const key of await snapshotKeys(emulator)) {
-    const leftovers = (await names(emulator.home.snapshots(key))).filter((name) => name.startsWith(TEMPORARY_PREFIX));
-    removed.push(...await pruneFiles(emulator, dryRun, snapshotsLock(key), emulator.home.snapshots(key), leftovers));
-  }
-  for (const key of await names(`${emulator.home.root}/checkpoints`)) {
-    const directory = emulator.home.checkpoints(key);
-    const leftovers: string[] = [];
-    for (const name of await names(directory)) {
-      if (name.startsWith(TEMPORARY_PREFIX) && await isAbandoned(`${directory}/${name}`)) leftovers.push(name);
+    const places = [[emulator.home.snapshots(key), snapshotsLock(key)], [
+      emulator.home.checkpoints(key),
+      checkpointsLock(key),
+    ]];
+    for (const [directory, lockName] of places) {
+      const leftovers = (await names(directory)).filter((name) => name.startsWith(TEMPORARY_PREFIX));
+      removed.push(...await pruneFiles(emulator, dryRun, lockName, directory, leftovers));
     }
-    removed.push(...await removeAll(dryRun, directory, leftovers));
   }
   if (!dryRun) {
     // Made for forks of which nothing is left; a younger one may be about to be used.
@@ -87,23 +86,31 @@ export async function pruneSnapshots(emulator: Emulator, options: { dryRun?: boo
 }
 
 async function pruneStale(emulator: Emulator, dryRun: boolean): Promise<Pruned[]> {
-  const snapshots = (await listSnapshots(emulator)).filter(({ engine }) => engine !== "flat"); // checkpoints are the user's
+  const all = await listSnapshots(emulator);
+  const snapshots = all.filter(({ kind }) => kind === "snapshot");
+  // Checkpoints are the user's, but for what is left of one.
+  const damaged = all.filter(({ kind, state }) => kind === "checkpoint" && state === "damaged");
   const newest = snapshots.find(({ state }) => state === "usable");
   const pruned: Pruned[] = [];
-  for (const { id, state, why, bytes, usedBy } of snapshots) {
-    const isOlder = newest !== undefined && id < newest.id;
-    if (!isOlder && state !== "unusable") continue;
-    const [user] = usedBy;
+  const gone = new Set<string>();
+  for (const { id, kind, state, why, bytes, usedBy } of [...damaged, ...snapshots]) {
+    const isOlder = kind === "snapshot" && newest !== undefined && id < newest.id;
+    if (!isOlder && state !== "unusable" && state !== "damaged") continue;
+    const [user] = usedBy.filter((user) => !("checkpoint" in user && gone.has(user.checkpoint)));
     if (user) {
-      emulator.report.step(`snapshot ${id} stays: ${nameOfUser(user)} uses it`);
+      emulator.report.step(`${kind} ${id} stays: ${nameOfUser(user)} uses it`);
       continue;
     }
     if (!dryRun) await removeSnapshots(emulator, { ids: [id] });
-    pruned.push({
-      path: `${emulator.home.snapshots(imageKey(emulator))}/${id}`,
-      why: `a snapshot that ${isOlder ? `is older than ${newest.id}` : `cannot be resumed here: ${why}`}`,
-      bytes,
-    });
+    gone.add(id);
+    const key = imageKey(emulator);
+    const root = kind === "snapshot" ? emulator.home.snapshots(key) : emulator.home.checkpoints(key);
+    const reason = isOlder
+      ? `is older than ${newest.id}`
+      : state === "damaged"
+      ? `is damaged: ${why}`
+      : `cannot be resumed here: ${why}`;
+    pruned.push({ path: `${root}/${id}`, why: `a ${kind} that ${reason}`, bytes });
   }
   return pruned;
 }

@@ -7,12 +7,21 @@
 import { walk } from "@std/fs/walk";
 import { entriesIn } from "../base/entries.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
-import { difference, type Manifest, readManifest, type SavedBy, UnusableSnapshot } from "../snapshot/manifest.ts";
+import {
+  difference,
+  type Manifest,
+  OtherFormat,
+  readManifest,
+  type SavedBy,
+  UnusableSnapshot,
+} from "../snapshot/manifest.ts";
 import { recordDigests, removeSnapshot, type Snapshot, snapshotIds } from "../snapshot/store.ts";
+import type { SealedManifest } from "../snapshot/archive.ts";
 import { type Arch, resolveArch } from "../vm/arch.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { sha256File } from "../base/hash.ts";
-import { checkpointsOf, requireLayer, type SavedCheckpoint } from "../instance/checkpoints.ts";
+import { allCheckpoints, neededByUnreadable, requireLayer } from "../instance/checkpoints.ts";
+import { lockCheckpoints } from "../instance/locks.ts";
 import { dropUnnamed } from "../instance/forks.ts";
 import { removeUnusedLayers } from "../instance/layers.ts";
 import { dropUser, nameOfUser, type SnapshotUser, usersOfSnapshots } from "../instance/users.ts";
@@ -22,6 +31,8 @@ import { fileFault, judgeOf, type Verdict } from "./compatibility.ts";
 export interface SnapshotInfo {
   /** Its id; ids sort by time. */
   id: string;
+  /** Whether it is a snapshot or a checkpoint. */
+  kind: "snapshot" | "checkpoint";
   /** A checkpoint's name. */
   name?: string;
   /** The name of its profile. */
@@ -40,9 +51,9 @@ export interface SnapshotInfo {
   usedBy: SnapshotUser[];
   /**
    * Whether it can be resumed here. `unknown` if that cannot be judged: it is of another profile than the emulator's, or its
-   * image or QEMU is missing.
+   * image or QEMU is missing. `damaged` if its manifest cannot be read; what is below it stays until it is removed.
    */
-  state: "usable" | "unusable" | "unknown";
+  state: "usable" | "unusable" | "unknown" | "damaged";
   /** The reason, unless it is usable: what differs, or what is damaged. */
   why?: string;
 }
@@ -76,20 +87,15 @@ export async function listSnapshots(emulator: Emulator, options: { all?: boolean
     const [, profile, name] = key.match(/^(.+)-(.+)$/)!;
     const arch = resolveArch(name);
     const ids = (await snapshotIds(emulator.home.snapshots(key))).toReversed();
-    const checkpoints = await checkpointsOf(emulator, key);
+    const checkpoints = await savedIn(emulator, key);
     if (ids.length === 0 && checkpoints.length === 0) continue;
     const isOwn = profile === emulator.profile.name;
     const judge = isOwn ? await judgeOf({ ...emulator, arch }) : () => OTHER_PROFILE;
-    for (const id of ids) {
-      const directory = `${emulator.home.snapshots(key)}/${id}`;
+    const root = emulator.home.snapshots(key);
+    const snapshots = ids.map((id): Saved => ({ id, kind: "snapshot", directory: `${root}/${id}`, needs: [] }));
+    for (const { directory, needs: _, ...one } of [...snapshots, ...checkpoints.toReversed()]) {
       const described = await describe(directory, judge);
-      if (described) found.push({ id, profile, arch, ...described, usedBy: users.get(id) ?? [] });
-    }
-    for (const { directory, manifest: { id, checkpoint: { name } } } of checkpoints.toReversed()) {
-      const described = await describe(directory, judge);
-      if (described) {
-        found.push({ id, ...(name && { name }), profile, arch, ...described, usedBy: users.get(id) ?? [] });
-      }
+      if (described) found.push({ ...one, profile, arch, ...described, usedBy: users.get(one.id) ?? [] });
     }
   }
   return found;
@@ -113,16 +119,37 @@ async function describe(directory: string, judge: (manifest: Manifest) => Verdic
     };
   } catch (error) {
     const why = error instanceof UnusableSnapshot ? error.reason : messageOf(error);
-    return { ...sizes, state: "unusable" as const, why };
+    const isDamaged = error instanceof UnusableSnapshot && !(error instanceof OtherFormat);
+    return { ...sizes, state: isDamaged ? "damaged" as const : "unusable" as const, why };
   }
 }
 
-/** The names of images that this home has, or had, snapshots of. */
+/** A snapshot or a checkpoint as the commands that list and remove need it. */
+interface Saved {
+  id: string;
+  kind: "snapshot" | "checkpoint";
+  name?: string;
+  directory: string;
+  /** The ids of the snapshots and checkpoints that a checkpoint needs. */
+  needs: string[];
+}
+
+/** All checkpoints of an image, the oldest first, also those whose manifests cannot be read. */
+async function savedIn(emulator: Emulator, key = imageKey(emulator)): Promise<Saved[]> {
+  const { readable, unreadable } = await allCheckpoints(emulator, key);
+  const kind = "checkpoint";
+  const saved = readable.map(({ directory, manifest: { id, checkpoint: { name, base } } }): Saved => {
+    return { id, kind, ...(name && { name }), directory, needs: base === undefined ? [] : [base] };
+  });
+  for (const each of unreadable) saved.push({ ...each, kind, needs: await neededByUnreadable(emulator, key, each) });
+  return saved.sort((one, other) => one.id < other.id ? -1 : 1);
+}
+
+/** The names of images that this home has, or had, snapshots or checkpoints of. */
 export async function snapshotKeys({ home }: Emulator): Promise<string[]> {
-  const entries = await entriesIn(`${home.root}/snapshots`);
-  return entries.filter(({ isDirectory, name }) => isDirectory && /.-(amd64|arm64)$/.test(name)).map(({ name }) =>
-    name
-  );
+  const places = await Promise.all(["snapshots", "checkpoints"].map((name) => entriesIn(`${home.root}/${name}`)));
+  const keys = places.flat().filter(({ isDirectory, name }) => isDirectory && /.-(amd64|arm64)$/.test(name));
+  return [...new Set(keys.map(({ name }) => name))].sort();
 }
 
 /** What a file, or everything below a directory, takes on disk, and the sum of the sizes; `undefined` if it is gone. */
@@ -162,14 +189,30 @@ export function findId(ids: string[], prefix: string | undefined, profile: strin
   throw new HotbootError(`'${profile}' has no snapshot: 'hotboot start' or 'hotboot capture' makes one`);
 }
 
-/** One of the emulator's snapshots, by the beginning of its id, or a checkpoint, by its name; the newest snapshot by default. @throws {HotbootError} */
+/**
+ * One of the emulator's snapshots or checkpoints, by the beginning of its id or by its name; the newest snapshot by default.
+ *
+ * @throws {HotbootError} if there is none, or several, or its manifest cannot be read.
+ */
 export async function findSnapshot(emulator: Emulator, prefix?: string): Promise<Snapshot> {
-  const checkpoints = prefix === undefined ? [] : await checkpointsOf(emulator);
-  const named = checkpoints.find(({ manifest: { id, checkpoint } }) => prefix === id || prefix === checkpoint.name);
-  if (named) return named;
+  const checkpoints = prefix === undefined ? [] : await savedIn(emulator);
   const root = emulator.home.snapshots(imageKey(emulator));
-  const directory = `${root}/${findId(await snapshotIds(root), prefix, emulator.profile.name)}`;
+  const id = meant(await snapshotIds(root), checkpoints, prefix, emulator.profile.name);
+  const directory = checkpoints.find((each) => each.id === id)?.directory ?? `${root}/${id}`;
   return { directory, manifest: await readManifest(directory) };
+}
+
+/** The same with digests of all its files, for which all of it is read if nobody has done so. */
+export async function findSealed(
+  emulator: Emulator,
+  prefix?: string,
+): Promise<{ directory: string; manifest: SealedManifest }> {
+  const found = await findSnapshot(emulator, prefix);
+  if (Object.values(found.manifest.files).some(({ sha256 }) => sha256 === undefined)) {
+    await verifySnapshot(emulator, found.manifest.id);
+    found.manifest = await readManifest(found.directory);
+  }
+  return found as { directory: string; manifest: SealedManifest };
 }
 
 /** What to remove: some, by the names of checkpoints or the beginnings of ids, or all of the emulator's snapshots. */
@@ -199,12 +242,12 @@ export async function removeSnapshots(
 ): Promise<{ removed: string[]; bytes: number }> {
   const root = emulator.home.snapshots(imageKey(emulator));
   const ids = await snapshotIds(root);
-  const checkpoints = await checkpointsOf(emulator);
+  const checkpoints = await savedIn(emulator);
   const chosen = "all" in options
     ? ids
     : options.ids.map((text) => meant(ids, checkpoints, text, emulator.profile.name));
   const directories = new Map(chosen.map((id) => [id, `${root}/${id}`]));
-  for (const { directory, manifest: { id } } of checkpoints) if (directories.has(id)) directories.set(id, directory);
+  for (const { directory, id } of checkpoints) if (directories.has(id)) directories.set(id, directory);
   const users = await usersOfSnapshots(emulator);
   const names = new Set(chosen.map((id) => nameOf(checkpoints, id)));
   for (const id of directories.keys()) {
@@ -218,22 +261,22 @@ export async function removeSnapshots(
     bytes += (await sizeOnDisk(directory))?.bytes ?? 0;
     await removeSnapshot(directory);
   }
-  for (const { manifest: { id, checkpoint: { base } } } of checkpoints) {
-    if (directories.has(id)) await dropUnnamed(emulator, base);
+  for (const { id, needs } of checkpoints) {
+    if (!directories.has(id)) continue;
+    for (const below of needs) await dropUnnamed(emulator, below);
   }
   await removeUnusedLayers(emulator);
   return { removed: [...directories.keys()], bytes };
 }
 
 /** The id of what is meant: a checkpoint by its name, or what has an id that begins so. */
-function meant(ids: string[], checkpoints: SavedCheckpoint[], text: string, profile: string): string {
-  const named = checkpoints.find(({ manifest }) => manifest.checkpoint.name === text);
-  if (named) return named.manifest.id;
-  return findId([...ids, ...checkpoints.map(({ manifest }) => manifest.id)], text, profile);
+function meant(ids: string[], checkpoints: Saved[], text: string | undefined, profile: string): string {
+  const named = text === undefined ? undefined : checkpoints.find(({ name }) => name === text);
+  return named?.id ?? findId([...ids, ...checkpoints.map(({ id }) => id)], text, profile);
 }
 
-function nameOf(checkpoints: SavedCheckpoint[], id: string): string {
-  return checkpoints.find(({ manifest }) => manifest.id === id)?.manifest.checkpoint.name ?? id;
+function nameOf(checkpoints: Saved[], id: string): string {
+  return checkpoints.find((each) => each.id === id)?.name ?? id;
 }
 
 /** The result of verifying a sound snapshot. */
@@ -291,7 +334,10 @@ export async function verifySnapshot(emulator: Emulator, prefix?: string): Promi
     }
   }
   const recorded = entries.some(([, { sha256 }]) => sha256 === undefined);
-  if (recorded) await recordDigests(directory, digests);
+  if (recorded) {
+    using _names = manifest.checkpoint && await lockCheckpoints(emulator); // it may be getting another name
+    await recordDigests(directory, digests);
+  }
   const files = Object.fromEntries(entries.map(([name, { size }]) => [name, { size, sha256: digests[name] }]));
   return { snapshot: manifest.id, files, recorded };
 }

@@ -2,28 +2,81 @@
 
 import { HotbootError } from "../base/error.ts";
 import type { Secrets } from "../profile/secrets.ts";
+import { CARGO_FILES } from "../snapshot/cargo.ts";
 import { matches } from "../snapshot/fingerprint.ts";
-import { type Checkpoint, type Manifest, readManifest, UnusableSnapshot } from "../snapshot/manifest.ts";
+import {
+  type Checkpoint,
+  type Manifest,
+  readManifest,
+  SNAPSHOT_FILES,
+  UnusableSnapshot,
+} from "../snapshot/manifest.ts";
 import { type Snapshot, snapshotIds } from "../snapshot/store.ts";
 import { type Emulator, imageKey } from "./emulator.ts";
-import { layerDisk } from "./layers.ts";
+import { disksUnder, layerDisk } from "./layers.ts";
 
 /** The file in a checkpoint's directory that holds its guest's own secrets. */
-export const CREDENTIALS = "credentials.json";
+export const CREDENTIALS = CARGO_FILES.credentials;
 
 /** A checkpoint in its directory. */
 export type SavedCheckpoint = Snapshot & { manifest: Manifest & { checkpoint: Checkpoint } };
 
+/** A checkpoint whose manifest cannot be read. What it is on top of, its disk says. */
+export interface UnreadableCheckpoint {
+  directory: string;
+  id: string;
+}
+
 /** All of the emulator's checkpoints that can be read, or of another image, the oldest first. */
 export async function checkpointsOf(emulator: Emulator, key = imageKey(emulator)): Promise<SavedCheckpoint[]> {
+  return (await allCheckpoints(emulator, key)).readable;
+}
+
+/** The same, and those that cannot be read. */
+export async function allCheckpoints(
+  emulator: Emulator,
+  key = imageKey(emulator),
+): Promise<{ readable: SavedCheckpoint[]; unreadable: UnreadableCheckpoint[] }> {
   const root = emulator.home.checkpoints(key);
-  const found: SavedCheckpoint[] = [];
+  const readable: SavedCheckpoint[] = [];
+  const unreadable: UnreadableCheckpoint[] = [];
   for (const id of await snapshotIds(root)) {
     const directory = `${root}/${id}`;
     const manifest = await readManifest(directory).catch(() => undefined);
-    if (manifest?.checkpoint) found.push({ directory, manifest } as SavedCheckpoint);
+    if (manifest?.checkpoint) readable.push({ directory, manifest } as SavedCheckpoint);
+    else unreadable.push({ directory, id });
   }
-  return found;
+  return { readable, unreadable };
+}
+
+/** The id of the snapshot or checkpoint that a disk is of; `undefined` for a layer and an image. */
+export function idOfDisk(path: string): string | undefined {
+  return path.match(/\/(?:snapshots|checkpoints)\/[^/]+\/([^/]+)\/[^/]+$/)?.[1];
+}
+
+/** What a checkpoint that cannot be read may need: what is below its disk or, if nobody can tell, everything. */
+export async function neededByUnreadable(
+  { home }: Pick<Emulator, "home">,
+  key: string,
+  { directory, id }: UnreadableCheckpoint,
+): Promise<string[]> {
+  const below = await disksUnder(`${directory}/${SNAPSHOT_FILES.disk}`);
+  if (below) return below.flatMap((path) => idOfDisk(path) ?? []);
+  const older = (await snapshotIds(home.checkpoints(key))).filter((other) => other < id);
+  return [...await snapshotIds(home.snapshots(key)), ...older];
+}
+
+/** @throws {HotbootError} if a checkpoint cannot have this name, or another one has it. */
+export async function requireNewName(emulator: Emulator, name: string, elsewise: string): Promise<void> {
+  if (!/^[A-Za-z][\w.-]{0,63}$/.test(name)) {
+    throw new HotbootError(
+      `a checkpoint cannot be called '${name}': use a letter, then letters, digits, '.', '_' or '-'`,
+    );
+  }
+  for (const { manifest: { created, checkpoint } } of await checkpointsOf(emulator)) {
+    if (checkpoint.name !== name) continue;
+    throw new HotbootError(`there is a checkpoint '${name}' already, of ${created}: ${elsewise}`);
+  }
 }
 
 /** The checkpoint of that name, or whose id begins so. @throws {HotbootError} when there is none, or several. */
@@ -42,6 +95,19 @@ export async function findCheckpoint(emulator: Emulator, name: string): Promise<
   );
 }
 
+/**
+ * The disks below a snapshot's or checkpoint's own, the nearest first, down to the image's, which is not among them.
+ *
+ * @param image The path of the image's disk.
+ * @throws {UnusableSnapshot} if one of them is missing or damaged, or they end on another image.
+ */
+export async function chainOf({ directory, manifest: { id } }: Snapshot, image: string): Promise<string[]> {
+  const disks = await disksUnder(`${directory}/${SNAPSHOT_FILES.disk}`);
+  if (disks?.at(-1) === image) return disks.slice(0, -1);
+  const why = disks ? `${disks.at(-1)} is missing, or is not the image's disk` : "a disk below it cannot be read";
+  throw new UnusableSnapshot(`${id} is damaged: ${why}`, why);
+}
+
 /** @throws {UnusableSnapshot} when it is a checkpoint, and the disk below its own is missing or another. */
 export async function requireLayer({ home }: Emulator, { manifest }: Snapshot): Promise<void> {
   const { layer } = manifest.checkpoint ?? {};
@@ -55,5 +121,12 @@ export async function requireLayer({ home }: Emulator, { manifest }: Snapshot): 
 /** The secrets that a checkpoint's guest has, where they are its own. */
 export async function checkpointSecrets({ directory, manifest }: Snapshot): Promise<Secrets | undefined> {
   if (manifest.checkpoint?.secrets !== "rotated") return undefined;
-  return JSON.parse(await Deno.readTextFile(`${directory}/${CREDENTIALS}`));
+  const text = await Deno.readTextFile(`${directory}/${CREDENTIALS}`).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    const { id, checkpoint: { name = id } } = manifest as SavedCheckpoint["manifest"];
+    throw new HotbootError(
+      `checkpoint '${name}' was imported without its secrets, so nobody can keep them: start from it with new ones`,
+    );
+  });
+  return JSON.parse(text);
 }

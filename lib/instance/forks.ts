@@ -1,10 +1,11 @@
 /** What a fork was started from: a checkpoint without a name, which goes with the last instance that uses it. */
 
 import { removeSnapshot } from "../snapshot/store.ts";
-import { checkpointsOf } from "./checkpoints.ts";
+import { checkpointsOf, type SavedCheckpoint } from "./checkpoints.ts";
 import type { Emulator } from "./emulator.ts";
 import { dropInstance } from "./files.ts";
 import { removeUnusedLayers } from "./layers.ts";
+import { lockCheckpoints } from "./locks.ts";
 import { usersOfSnapshots } from "./users.ts";
 
 /**
@@ -23,9 +24,21 @@ export async function dropWithSource(emulator: Emulator, snapshot: string | unde
  * the layers below, which the caller removes.
  */
 export async function dropUnnamed(emulator: Emulator, id: string | undefined): Promise<void> {
+  if (!await unneeded(emulator, id)) return;
+  const dropped = await dropLocked(emulator, id);
+  await dropUnnamed(emulator, dropped?.manifest.checkpoint.base);
+}
+
+/** It may have got a name meanwhile. */
+async function dropLocked(emulator: Emulator, id: string | undefined): Promise<SavedCheckpoint | undefined> {
+  using _names = await lockCheckpoints(emulator);
+  const found = await unneeded(emulator, id);
+  if (found) await removeSnapshot(found.directory);
+  return found;
+}
+
+async function unneeded(emulator: Emulator, id: string | undefined): Promise<SavedCheckpoint | undefined> {
   const found = (await checkpointsOf(emulator)).find(({ manifest }) => manifest.id === id);
-  if (!found || found.manifest.checkpoint.name !== undefined) return;
-  if ((await usersOfSnapshots(emulator)).has(found.manifest.id)) return;
-  await removeSnapshot(found.directory);
-  await dropUnnamed(emulator, found.manifest.checkpoint.base);
+  if (!found || found.manifest.checkpoint.name !== undefined) return undefined;
+  return (await usersOfSnapshots(emulator)).has(found.manifest.id) ? undefined : found;
 }

@@ -12,16 +12,23 @@
 import { exists } from "@std/fs/exists";
 import { resolve } from "@std/path/resolve";
 import { entriesIn } from "../base/entries.ts";
-import { syncFile } from "../base/files.ts";
-import { createOverlay, type Qcow2Header, readQcow2Header } from "../vm/qcow2.ts";
+import { linkOrCopy, syncFile } from "../base/files.ts";
+import { sha256 } from "../base/hash.ts";
+import { fingerprint, matches } from "../snapshot/fingerprint.ts";
+import { createOverlay, type Qcow2Header, readQcow2Header, setBackingFile } from "../vm/qcow2.ts";
 import { instancePath } from "./channels.ts";
 import type { Emulator } from "./emulator.ts";
-import { type Home, LAYER_PREFIX } from "./home.ts";
+import { backingPath, type Home, LAYER_PREFIX, privateDirectory } from "./home.ts";
 import { lockLayers } from "./locks.ts";
 
 /** The disk of a layer. */
 export function layerDisk(home: Home, name: string): string {
   return `${home.layer(name)}/disk.qcow2`;
+}
+
+/** The name of the layer that has the disk; `undefined` if none has. */
+export function layerName(disk: string): string | undefined {
+  return disk.match(/\/\.layer-([0-9a-f-]{36})\/disk\.qcow2$/)?.[1];
 }
 
 /** The disks of a run in which the instance was saved: QEMU knows each by its path, which therefore stays what it is. */
@@ -76,6 +83,55 @@ async function laterDisks({ home, instance }: Emulator): Promise<number[]> {
   return names.flatMap((name) => name.match(LATER_DISK)?.[1] ?? []).map(Number).sort((a, b) => a - b);
 }
 
+/**
+ * Puts disks from elsewhere in place as layers, one on top of the other. The same one on the same disk is there only once.
+ *
+ * @param top The overlay that goes on top of them; it is in place already, or in a checkpoint that is being made.
+ * @param disks The nearest first, each with what tells it from any other.
+ * @param below What the last of them goes on top of: an image, or a disk that is in place.
+ * @returns The name of the layer below `top`; `undefined` if there are no disks.
+ */
+export async function adoptLayers(
+  emulator: Emulator,
+  top: string,
+  disks: { path: string; digest: string }[],
+  below: string,
+): Promise<string | undefined> {
+  const { home } = emulator;
+  using _lock = await lockLayers(emulator); // until the topmost refers to them, nothing does
+  await privateDirectory(home.instances);
+  let nearest: string | undefined;
+  for (const { path, digest } of disks.toReversed()) {
+    nearest = await adoptLayer(home, path, digest, below);
+    below = layerDisk(home, nearest);
+  }
+  await setBackingFile(top, await backingPath(home, top.replace(/\/[^/]+$/, ""), below));
+  return nearest;
+}
+
+async function adoptLayer(home: Home, path: string, digest: string, below: string): Promise<string> {
+  const backing = below.startsWith(`${home.instances}/`)
+    ? `..${below.slice(home.instances.length)}`
+    : await backingPath(home, home.instances, below).then((path) => path.startsWith("/") ? path : `../${path}`);
+  await setBackingFile(path, backing);
+  const [, ...parts] = (await sha256(`${digest} on ${backing}`)).match(/^(.{8})(.{4})(.{4})(.{4})(.{12})/)!;
+  let name = parts.join("-");
+  if (await exists(layerDisk(home, name))) {
+    const { size } = await Deno.stat(layerDisk(home, name));
+    const wanted = await fingerprint(path);
+    if (size === wanted.size && await matches(layerDisk(home, name), wanted)) return name;
+    name = crypto.randomUUID(); // that one is damaged, and others are on top of it
+  }
+  await Deno.mkdir(home.layer(name), { recursive: true, mode: 0o700 });
+  const made = `${layerDisk(home, name)}.tmp`;
+  await Deno.remove(made).catch(() => {});
+  await linkOrCopy(path, made);
+  using file = await Deno.open(made, { read: true, write: true });
+  await file.sync();
+  await Deno.rename(made, layerDisk(home, name));
+  return name;
+}
+
 /** Removes the layers that no disk of an instance or a checkpoint is on top of. */
 export async function removeUnusedLayers(emulator: Emulator): Promise<void> {
   const { home } = emulator;
@@ -86,7 +142,7 @@ export async function removeUnusedLayers(emulator: Emulator): Promise<void> {
     const below = await disksUnder(top);
     if (!below) return; // nobody knows what it is on top of
     for (const disk of below) {
-      const [, name] = disk.match(/\/\.layer-([0-9a-f-]{36})\/disk\.qcow2$/) ?? [];
+      const name = layerName(disk);
       if (name) unused.delete(name);
     }
   }
@@ -100,7 +156,7 @@ export async function disksUnderInstance(emulator: Emulator): Promise<string[]> 
 }
 
 /** The disks that one is on top of, the nearest first; none of one that is not there; `undefined` if one cannot be read. */
-async function disksUnder(top: string): Promise<string[] | undefined> {
+export async function disksUnder(top: string): Promise<string[] | undefined> {
   const found: string[] = [];
   for (let disk: string | undefined = top; disk !== undefined && await exists(disk);) {
     const header: Qcow2Header | undefined = await readQcow2Header(disk).catch(() => undefined);

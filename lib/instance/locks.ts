@@ -37,7 +37,7 @@ export function lockLayers({ home }: Pick<Emulator, "home">): Promise<Disposable
 export function lockCheckpoints(emulator: Emulator): Promise<Disposable> {
   const { home, profile, report, signal } = emulator;
   const onWait = () => report.step(`waiting for another hotboot that saves a checkpoint of '${profile.name}'`);
-  return lock(home, `checkpoints-${imageKey(emulator)}`, onWait, signal);
+  return lock(home, checkpointsLock(imageKey(emulator)), onWait, signal);
 }
 
 /** Keeps others from putting an image of this emulator in place until disposed of. */
@@ -50,6 +50,11 @@ export function lockImage(emulator: Emulator): Promise<Disposable> {
 /** The name of the lock for making snapshots of this image. */
 export function snapshotsLock(key: string): string {
   return `snapshots-${key}`;
+}
+
+/** The name of the lock for making and naming checkpoints of this image. */
+export function checkpointsLock(key: string): string {
+  return `checkpoints-${key}`;
 }
 
 /** The name of the lock for putting an image of this name in place. */

@@ -3,10 +3,11 @@
 import { entriesIn } from "../base/entries.ts";
 import { HotbootError } from "../base/error.ts";
 import type { Identity } from "../snapshot/manifest.ts";
-import { checkpointsOf } from "./checkpoints.ts";
-import { type Emulator, withInstance } from "./emulator.ts";
+import { allCheckpoints, idOfDisk, neededByUnreadable } from "./checkpoints.ts";
+import { type Emulator, imageKey, withInstance } from "./emulator.ts";
 import { IMAGE_DISK } from "./identity.ts";
 import { disksUnderInstance } from "./layers.ts";
+import type { InstanceRecord } from "./record.ts";
 import { type StateName, stateOf } from "./state.ts";
 
 /** An instance that uses a snapshot, or a checkpoint of one: their disks are on top of the snapshot's. */
@@ -20,12 +21,14 @@ export type SnapshotUser =
   | {
     /** The checkpoint's name, or its id. */
     checkpoint: string;
-    state: "saved";
+    /** `unreadable` if its manifest is: then it may use all that is below its disk. */
+    state: "saved" | "unreadable";
   };
 
 /** Its name in messages. */
 export function nameOfUser(user: SnapshotUser): string {
-  return "checkpoint" in user ? `checkpoint '${user.checkpoint}'` : `instance '${user.instance}' (${user.state})`;
+  if (!("checkpoint" in user)) return `instance '${user.instance}' (${user.state})`;
+  return `checkpoint '${user.checkpoint}'${user.state === "saved" ? "" : ", whose manifest cannot be read,"}`;
 }
 
 /** The command that drops it. */
@@ -37,15 +40,17 @@ export function dropUser(user: SnapshotUser): string {
 
 /** What an instance's files depend on. */
 interface Dependency {
-  snapshot?: string;
+  snapshots: string[];
   identity: Identity;
+  /** The name of the image below it, if nothing else is known of that. */
+  image?: string;
 }
 
 /** The instances of this home that use a snapshot, by the snapshot's id. */
 export async function usersOfSnapshots(emulator: Emulator): Promise<Map<string, SnapshotUser[]>> {
   const users = new Map<string, SnapshotUser[]>();
-  for (const { user, on: { snapshot } } of [...await dependencies(emulator), ...await ofCheckpoints(emulator)]) {
-    if (snapshot) users.set(snapshot, [...users.get(snapshot) ?? [], user]);
+  for (const { user, on: { snapshots } } of [...await dependencies(emulator), ...await ofCheckpoints(emulator)]) {
+    for (const id of snapshots) users.set(id, [...users.get(id) ?? [], user]);
   }
   return users;
 }
@@ -55,7 +60,7 @@ export async function requireUnused(emulator: Emulator, diskDigest: string | und
   if (diskDigest === undefined) return;
   // Nobody knows what a damaged one uses.
   const uses = ({ user, on }: { user: SnapshotUser; on: Dependency }) =>
-    on.identity[IMAGE_DISK] === diskDigest || user.state === "damaged";
+    on.identity[IMAGE_DISK] === diskDigest || user.state === "damaged" || on.image === imageKey(emulator);
   const all = [...await dependencies(emulator), ...await ofCheckpoints(emulator)];
   const { user } = all.find(uses) ?? {};
   if (!user) return;
@@ -78,8 +83,14 @@ export async function requireUnused(emulator: Emulator, diskDigest: string | und
 async function ofCheckpoints(emulator: Emulator): Promise<{ user: SnapshotUser; on: Dependency }[]> {
   const found: { user: SnapshotUser; on: Dependency }[] = [];
   for (const key of await directoryNames(`${emulator.home.root}/checkpoints`)) {
-    for (const { manifest: { id, identity, checkpoint: { name, base } } } of await checkpointsOf(emulator, key)) {
-      found.push({ user: { checkpoint: name ?? id, state: "saved" }, on: { identity, snapshot: base } });
+    const { readable, unreadable } = await allCheckpoints(emulator, key);
+    for (const { manifest: { id, identity, checkpoint: { name, base } } } of readable) {
+      const snapshots = base === undefined ? [] : [base];
+      found.push({ user: { checkpoint: name ?? id, state: "saved" }, on: { identity, snapshots } });
+    }
+    for (const each of unreadable) {
+      const snapshots = await neededByUnreadable(emulator, key, each);
+      found.push({ user: { checkpoint: each.id, state: "unreadable" }, on: { identity: {}, snapshots, image: key } });
     }
   }
   return found;
@@ -92,7 +103,7 @@ async function dependencies(emulator: Emulator): Promise<{ user: SnapshotUser; o
     const one = await withInstance(emulator, instance);
     await using state = await stateOf(one);
     const record = "record" in state ? state.record : undefined;
-    const on = record ?? (state.kind === "stopped" ? undefined : await dependencyOfDisk(one));
+    const on = record ? dependencyOf(record) : state.kind === "stopped" ? undefined : await dependencyOfDisk(one);
     if (on) found.push({ user: { instance, state: state.kind }, on });
   }
   return found;
@@ -102,8 +113,11 @@ async function dependencies(emulator: Emulator): Promise<{ user: SnapshotUser; o
 async function dependencyOfDisk(emulator: Emulator): Promise<Dependency | undefined> {
   const below = await disksUnderInstance(emulator);
   if (below.length === 0) return undefined;
-  const ids = below.flatMap((path) => path.match(/\/(?:snapshots|checkpoints)\/[^/]+\/([^/]+)\/[^/]+$/)?.[1] ?? []);
-  return { identity: {}, ...(ids.length > 0 && { snapshot: ids[0] }) };
+  return { identity: {}, snapshots: below.flatMap((path) => idOfDisk(path) ?? []).slice(0, 1) };
+}
+
+function dependencyOf({ snapshot, identity }: InstanceRecord): Dependency {
+  return { identity, snapshots: snapshot === undefined ? [] : [snapshot] };
 }
 
 /** The names of all instances of the emulator's home. Ignores files there. */

@@ -5,8 +5,9 @@
 
 import { createHash } from "node:crypto"; // Web Crypto cannot hash a stream
 import { HotbootError, messageOf } from "../base/error.ts";
-import { pieces } from "../base/io.ts";
+import { pieces, type Source } from "../base/io.ts";
 import { writeSparse } from "../zstd/sparse.ts";
+import { type Cargo, oddCargo, SHA256 } from "./cargo.ts";
 import type { Fingerprint } from "./fingerprint.ts";
 import { ENGINE_FILES, malformed, type Manifest } from "./manifest.ts";
 import { tarEnd, tarHeader, tarPadding, type TarReader, unsound } from "./tar.ts";
@@ -16,75 +17,93 @@ const LONGEST_MANIFEST = 1024 * 1024;
 const CHUNK = 1024 * 1024;
 /** More pages than a fingerprint can have sampled. */
 const MOST_PAGES = 1024;
-const SHA256 = /^[0-9a-f]{64}$/;
 
-/** A manifest whose files all have digests. */
-export type SealedManifest = Manifest & { files: Record<string, { sha256: string }> };
+/** A manifest whose files all have digests, and what else is in its archive. */
+export type SealedManifest = Manifest & { files: Record<string, { sha256: string }>; archive?: Cargo };
 
 /** Called with how many more bytes of the snapshot's files are done. */
 export type OnBytes = (count: number) => void;
+
+/** A file that is being written to an archive. */
+export interface Member {
+  name: string;
+  size: number;
+  /** SHA-256 in hex; none: the receiver knows by something else whether it is right. */
+  sha256?: string;
+  /** Its bytes. The next piece may overwrite the last one. */
+  content(): AsyncIterable<Uint8Array>;
+}
 
 /** The sum of its files' sizes, in bytes. */
 export function contentSize({ files }: Manifest): number {
   return Object.values(files).reduce((sum, { size }) => sum + size, 0);
 }
 
-/**
- * The archive's bytes, uncompressed. The receiver owns each chunk.
- *
- * @param directory The snapshot's. Opens its files at once, so that nobody can remove them meanwhile.
- * @throws {HotbootError} if a file does not match the manifest's digest.
- */
-export async function* archiveChunks(
-  directory: string,
-  manifest: SealedManifest,
-  onBytes: OnBytes = () => {},
-): AsyncGenerator<Uint8Array> {
-  const files = await openAll(directory, Object.keys(manifest.files));
-  try {
-    const { unsyncedSinceBoot: _, ...portable } = manifest;
-    const text = new TextEncoder().encode(JSON.stringify(portable, null, 2) + "\n");
-    const mtime = Math.floor(Date.parse(manifest.created) / 1000) || 0;
-    let written = 0;
-    const counted = (bytes: Uint8Array) => {
-      written += bytes.length;
-      return bytes;
-    };
-    yield counted(tarHeader({ name: MANIFEST, size: text.length }, mtime));
-    yield counted(text);
-    yield counted(new Uint8Array(tarPadding(text.length)));
-    for (const [name, { size, sha256 }] of Object.entries(manifest.files)) {
-      yield counted(tarHeader({ name, size }, mtime));
-      const hash = createHash("sha256");
-      for (let left = size; left > 0;) {
-        const chunk = new Uint8Array(Math.min(CHUNK, left));
-        const got = await files.get(name)!.read(chunk);
-        if (got === null) throw new HotbootError(`its file '${name}' became shorter`);
-        const part = chunk.subarray(0, got);
-        hash.update(part);
-        left -= got;
-        onBytes(got);
-        yield counted(part);
-      }
-      yield counted(new Uint8Array(tarPadding(size)));
-      if (hash.digest("hex") !== sha256) {
-        throw new HotbootError(`its file '${name}' differs from what was captured`);
-      }
-    }
-    yield tarEnd(written);
-  } finally {
-    for (const file of files.values()) file.close();
+/** A snapshot's files, all open, so that nobody can remove them meanwhile. */
+export async function fileMembers(files: OpenFiles, directory: string, manifest: SealedManifest): Promise<Member[]> {
+  const members: Member[] = [];
+  for (const [name, { size, sha256 }] of Object.entries(manifest.files)) {
+    const file = await files.open(`${directory}/${name}`);
+    members.push({ name, size, sha256, content: () => pieces(file, CHUNK) });
   }
+  return members;
 }
 
-async function openAll(directory: string, names: string[]): Promise<Map<string, Deno.FsFile>> {
-  const files = new Map<string, Deno.FsFile>();
-  try {
-    for (const name of names) files.set(name, await Deno.open(`${directory}/${name}`));
-    return files;
-  } catch (error) {
-    for (const file of files.values()) file.close();
-    throw error;
+/**
+ * The archive of a manifest and the files that go with it, uncompressed. The receiver owns each chunk.
+ *
+ * @throws {HotbootError} if a file does not match its digest.
+ */
+export async function* archiveChunks(
+  manifest: SealedManifest,
+  members: Member[],
+  onBytes: OnBytes = () => {},
+): AsyncGenerator<Uint8Array> {
+  const { unsyncedSinceBoot: _, ...portable } = manifest;
+  const text = new TextEncoder().encode(JSON.stringify(portable, null, 2) + "\n");
+  const mtime = Math.floor(Date.parse(manifest.created) / 1000) || 0;
+  let written = 0;
+  const counted = (bytes: Uint8Array) => {
+    written += bytes.length;
+    return bytes;
+  };
+  yield counted(tarHeader({ name: MANIFEST, size: text.length }, mtime));
+  yield counted(text);
+  yield counted(new Uint8Array(tarPadding(text.length)));
+  for (const { name, size, sha256, content } of members) {
+    yield counted(tarHeader({ name, size }, mtime));
+    const hash = createHash("sha256");
+    let left = size;
+    for await (const piece of content()) {
+      const part = piece.slice(0, left);
+      hash.update(part);
+      left -= part.length;
+      onBytes(part.length);
+      yield counted(part);
+      if (left === 0) break;
+    }
+    if (left > 0) throw new HotbootError(`its file '${name}' became shorter`);
+    yield counted(new Uint8Array(tarPadding(size)));
+    if (sha256 !== undefined && hash.digest("hex") !== sha256) {
+      throw new HotbootError(`its file '${name}' differs from what was captured`);
+    }
+  }
+  yield tarEnd(written);
+}
+
+/** Files that are open until all of them are closed. */
+export class OpenFiles implements Disposable {
+  #files: Deno.FsFile[] = [];
+
+  /** Opens one for reading. */
+  async open(path: string): Promise<Deno.FsFile> {
+    const file = await Deno.open(path);
+    this.#files.push(file);
+    return file;
+  }
+
+  [Symbol.dispose](): void {
+    for (const file of this.#files) file.close();
   }
 }
 
@@ -111,13 +130,14 @@ export async function readArchivedManifest(tar: TarReader): Promise<SealedManife
   }
   const fault = malformed(manifest);
   if (fault) throw unsound(`its manifest ${fault}`);
-  const odd = oddity(manifest);
+  const odd = oddity(manifest as SealedManifest);
   if (odd) throw unsound(`its manifest has ${odd}`);
   return manifest as SealedManifest;
 }
 
 /** What only a forger would have written into a manifest, and what later code would fail on; `undefined` if nothing. */
-function oddity({ created, identity, guest, files, engine, cache }: Manifest): string | undefined {
+function oddity(manifest: SealedManifest): string | undefined {
+  const { created, identity, guest, files, engine, cache, archive, checkpoint } = manifest;
   if (Number.isNaN(Date.parse(created))) return "no date";
   if (Object.values(identity).some((value) => typeof value !== "string")) {
     return "an identity with other values than strings";
@@ -132,6 +152,7 @@ function oddity({ created, identity, guest, files, engine, cache }: Manifest): s
     if (!isFingerprint(file)) return `no valid description of '${name}'`;
     if (typeof file.sha256 !== "string" || !SHA256.test(file.sha256)) return `no digest for '${name}'`;
   }
+  return oddCargo(archive, files, checkpoint);
 }
 
 function isFingerprint(value: Fingerprint | null): boolean {
@@ -150,6 +171,14 @@ function isGuestState(guest: Manifest["guest"]): boolean {
     areTexts(notFrozen, "unit", "why");
 }
 
+/** What a file in an archive must be, and who takes it instead of a file of its name. */
+export interface Expected {
+  size: number;
+  sha256?: string;
+  /** Reads all of its bytes. */
+  take?(content: Source): Promise<void>;
+}
+
 /**
  * Writes the files after the manifest into an empty directory, without their zeros, and reads to the archive's end.
  *
@@ -157,7 +186,7 @@ function isGuestState(guest: Manifest["guest"]): boolean {
  */
 export async function unpackFiles(
   tar: TarReader,
-  { files }: SealedManifest,
+  { files }: { files: Record<string, Expected> },
   directory: string,
   onBytes: OnBytes = () => {},
 ): Promise<void> {
@@ -165,9 +194,12 @@ export async function unpackFiles(
   for (let member; (member = await tar.next()) !== undefined;) {
     const { name, size } = member;
     if (!missing.delete(name)) throw unsound(`its manifest does not list '${name}', or it contains that file twice`);
-    const expected = files[name];
-    if (size !== expected.size) throw unsound(`its file '${name}' has ${size} bytes instead of ${expected.size}`);
-    if (await unpackOne(tar, `${directory}/${name}`, size, onBytes) !== expected.sha256) {
+    const { size: expected, sha256, take } = files[name];
+    if (size !== expected) throw unsound(`its file '${name}' has ${size} bytes instead of ${expected}`);
+    if (take) {
+      await take(tar);
+      if (await tar.read(new Uint8Array(1)) !== null) throw unsound(`its file '${name}' is longer than its content`);
+    } else if (await unpackOne(tar, `${directory}/${name}`, size, onBytes) !== sha256) {
       throw unsound(`its file '${name}' differs from what was captured`);
     }
   }

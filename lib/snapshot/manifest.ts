@@ -95,11 +95,19 @@ export interface Checkpoint {
   layer: { name: string; disk: Fingerprint };
   /** The snapshot or checkpoint that this instance was started from, whose disk is below the layer's. */
   base?: string;
+  /** Its id where it was saved, if it came from another home and has another id here. */
+  origin?: string;
   /** Whether the guest in it has secrets of its own or the image's; absent where there are none. */
   secrets?: "rotated" | "placeholders";
 }
 
 const MANIFEST = "manifest.json";
+
+/** Whether it can be a layer's name, and so a part of a path. */
+export function isLayerName(name: unknown): name is string {
+  return typeof name === "string" && /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(name);
+}
+
 /** Longer values are shown by their differences only. */
 const LONGEST_SHOWN = 200;
 
@@ -115,16 +123,19 @@ export class UnusableSnapshot extends HotbootError {
   }
 }
 
+/** A snapshot that another version of hotboot made: nothing is wrong with it. */
+export class OtherFormat extends UnusableSnapshot {}
+
 /**
  * Reads a snapshot's manifest.
  *
- * @throws {UnusableSnapshot} if there is none or it is malformed.
+ * @throws {UnusableSnapshot} if there is none or it is malformed; {@linkcode OtherFormat} if another hotboot can read it.
  */
 export async function readManifest(directory: string): Promise<Manifest> {
   const id = directory.split("/").at(-1)!;
-  const unusable = (why: string) => {
+  const unusable = (why: string, Kind = UnusableSnapshot) => {
     const reason = `its manifest.json ${why}`;
-    return new UnusableSnapshot(`snapshot ${id} cannot be used: ${reason}`, reason);
+    return new Kind(`snapshot ${id} cannot be used: ${reason}`, reason);
   };
   let manifest: Manifest;
   try {
@@ -135,7 +146,7 @@ export async function readManifest(directory: string): Promise<Manifest> {
     throw error;
   }
   const fault = malformed(manifest);
-  if (fault) throw unusable(fault);
+  if (fault) throw unusable(fault, isOtherFormat(manifest) ? OtherFormat : UnusableSnapshot);
   if (manifest.id !== id) throw unusable(`belongs to ${manifest.id}`);
   return manifest;
 }
@@ -153,11 +164,22 @@ export function malformed(manifest: Manifest): string | undefined {
   ) {
     return "lacks the engine, the date, the identity, the files or the guest";
   }
+  const { checkpoint } = manifest;
+  if (checkpoint === undefined) return manifest.engine === "flat" ? "lacks what a checkpoint has" : undefined;
+  if (!isLayerName(checkpoint?.layer?.name) || !isObject(checkpoint.layer.disk)) return "lacks the checkpoint's layer";
 }
 
-/** Writes it in one step, replacing an earlier one. */
-export async function writeManifest(directory: string, manifest: Manifest): Promise<void> {
-  await writeJson(`${directory}/${MANIFEST}`, manifest);
+function isOtherFormat(manifest: Manifest | null): boolean {
+  return Number.isInteger(manifest?.format) && manifest!.format !== FORMAT;
+}
+
+/** Writes it in one step, replacing an earlier one. @param options `sync`: flush it to disk before returning. */
+export async function writeManifest(
+  directory: string,
+  manifest: Manifest,
+  options: { sync?: boolean } = {},
+): Promise<void> {
+  await writeJson(`${directory}/${MANIFEST}`, manifest, options);
 }
 
 /** The first reason why a snapshot cannot be resumed on a machine with `identity`, or `undefined`. */

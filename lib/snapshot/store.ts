@@ -79,13 +79,15 @@ export async function commitSnapshot(
  * newest and is not in the future; otherwise it gets a new one.
  *
  * @param manifest Its own manifest; the files may have changed since, but not their names.
+ * @param taken For a checkpoint, which need not be the newest: the ids that it must not have either.
  */
-export async function adoptSnapshot(prepared: string, manifest: Manifest): Promise<Snapshot> {
+export async function adoptSnapshot(prepared: string, manifest: Manifest, taken?: string[]): Promise<Snapshot> {
   const { unsyncedSinceBoot: _, ...rest } = manifest;
   const root = prepared.replace(/[^/]+$/, "");
   const now = new Date();
-  const newest = (await snapshotIds(root)).at(-1);
-  const keepsId = ID.test(rest.id) && (newest === undefined || rest.id > newest) && timeOf(rest.id) <= now.getTime();
+  const ids = await snapshotIds(root);
+  const isFree = taken ? ![...ids, ...taken].includes(rest.id) : ids.length === 0 || rest.id > ids.at(-1)!;
+  const keepsId = ID.test(rest.id) && isFree && timeOf(rest.id) <= now.getTime();
   const adopted: Manifest = { ...rest, id: keepsId ? rest.id : await nextId(root, now), files: {} };
   for (const [name, { sha256 }] of Object.entries(rest.files)) {
     adopted.files[name] = { ...await fingerprint(`${prepared}/${name}`), sha256 };

@@ -5,7 +5,7 @@
  */
 
 import { HotbootError } from "../base/error.ts";
-import { readFull, writeAll } from "../base/io.ts";
+import { pieces, readAt, readFull, writeAll } from "../base/io.ts";
 
 const MAGIC = 0x514649fb; // "QFI" and 0xfb
 const CLUSTER_BITS = 16; // QEMU's default: 64 KiB
@@ -102,18 +102,19 @@ export async function createOverlay(path: string, backingFile: string, virtualSi
   await Deno.writeFile(path, image, { mode: 0o600, createNew: true });
 }
 
-/**
- * Bases an overlay on `backingFile`, whatever its header said before, because the file below it has moved.
- *
- * @returns Whether the file was changed.
- * @throws {HotbootError} if it is not an overlay on a qcow2 file, or refers to other files too.
- */
-export async function setBackingFile(path: string, backingFile: string): Promise<boolean> {
+/** What stands before the content of an overlay, as much of it as its header takes. */
+interface OverlayHead {
+  bytes: Uint8Array;
+  /** Where the backing file's name begins, and how long it is. */
+  name: { offset: number; length: number };
+}
+
+/** @throws {HotbootError} if it is not an overlay on a qcow2 file, or refers to other files too. */
+async function readOverlayHead(file: Deno.FsFile, path: string): Promise<OverlayHead> {
   const damaged = (why: string) =>
     new HotbootError(`${path.split("/").at(-1)} is not an overlay made by hotboot: ${why}`);
-  using file = await Deno.open(path, { read: true, write: true });
   const head = new Uint8Array(HEAD_BYTES);
-  const length = await readFull(file, head);
+  const got = await readAt(file, 0, head);
   const view = new DataView(head.buffer);
   const version = view.getUint32(4);
   if (view.getUint32(0) !== MAGIC || (version !== 2 && version !== 3)) throw damaged("it is not a qcow2 disk");
@@ -122,26 +123,57 @@ export async function setBackingFile(path: string, backingFile: string): Promise
   if (clusterBits < 9 || clusterBits > 21) throw damaged("it has an impossible cluster size");
 
   // The name stands behind the extensions, and nothing behind it in the first cluster.
-  const end = Math.min(length, 2 ** clusterBits);
-  const [offset, oldLength] = [Number(view.getBigUint64(8)), view.getUint32(16)];
+  const end = Math.min(got, 2 ** clusterBits);
+  const [offset, length] = [Number(view.getBigUint64(8)), view.getUint32(16)];
   if (offset === 0) throw damaged("it has no backing file");
   const extensions = readExtensions(view, version === 3 ? view.getUint32(100) : 72, end);
-  if (!extensions || offset < extensions.end || offset + oldLength > end) throw damaged("its header is damaged");
+  if (!extensions || offset < extensions.end || offset + length > end) throw damaged("its header is damaged");
   const { format } = extensions;
   if (format !== undefined && format !== "qcow2") throw damaged(`its backing file has the format '${format}'`);
+  return { bytes: head.subarray(0, end), name: { offset, length } };
+}
 
+/** The head with another name of the backing file. */
+function withName({ bytes, name: { offset, length } }: OverlayHead, name: Uint8Array): Uint8Array {
+  const head = bytes.slice();
+  head.fill(0, offset, offset + length);
+  head.set(name, offset);
+  new DataView(head.buffer).setUint32(16, name.length);
+  return head;
+}
+
+/**
+ * Bases an overlay on `backingFile`, whatever its header said before, because the file below it has moved.
+ *
+ * @returns Whether the file was changed.
+ * @throws {HotbootError} if it is not an overlay on a qcow2 file, or refers to other files too.
+ */
+export async function setBackingFile(path: string, backingFile: string): Promise<boolean> {
+  using file = await Deno.open(path, { read: true, write: true });
+  const head = await readOverlayHead(file, path);
+  const { bytes, name: { offset, length } } = head;
   const name = new TextEncoder().encode(backingFile);
-  const old = new TextDecoder().decode(head.subarray(offset, offset + oldLength));
+  const old = new TextDecoder().decode(bytes.subarray(offset, offset + length));
   if (old === backingFile) return false;
-  if (name.length > 1023 || offset + name.length > end) {
+  if (name.length > 1023 || offset + name.length > bytes.length) {
     throw new HotbootError(`the path ${backingFile} is too long for a qcow2 backing file`);
   }
-  head.fill(0, offset, offset + oldLength);
-  head.set(name, offset);
-  view.setUint32(16, name.length);
   await file.seek(0, Deno.SeekMode.Start);
-  await writeAll(file, head.subarray(0, end));
+  await writeAll(file, withName(head, name));
   return true;
+}
+
+/**
+ * An overlay's bytes without the name of its backing file, which differs from home to home. The next piece overwrites the
+ * last one.
+ *
+ * @throws {HotbootError} like {@linkcode setBackingFile}.
+ */
+export async function* portableOverlay(file: Deno.FsFile, path: string): AsyncGenerator<Uint8Array> {
+  const head = withName(await readOverlayHead(file, path), new Uint8Array());
+  yield head;
+  await file.seek(head.length, Deno.SeekMode.Start);
+  yield* pieces(file);
 }
 
 /** Where the header's extensions end, and the backing file's format that one of them names; `undefined`: not in it. */

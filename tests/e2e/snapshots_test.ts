@@ -37,6 +37,7 @@ Deno.test("snapshots are listed, with who uses them and why they are of no use; 
     const { created, bytes, apparentBytes, ...rest } = info;
     assertEquals(rest, {
       id,
+      kind: "snapshot",
       profile: "micro",
       arch: ARCH,
       engine: "instant",
@@ -80,11 +81,11 @@ Deno.test("snapshots are listed, with who uses them and why they are of no use; 
       await Deno.writeTextFile(`${directory}/../${older}/manifest.json`, "{");
       const [, damaged] = await list(micro);
       assertEquals([damaged.state, damaged.why, damaged.engine], [
-        "unusable",
+        "damaged",
         "its manifest.json is damaged",
         undefined,
       ]);
-      assertMatch(await micro.succeed("snapshot ls"), /no: its manifest\.json is damaged\n/);
+      assertMatch(await micro.succeed("snapshot ls"), /no, damaged: its manifest\.json is damaged\n/);
       await micro.writeProfile({ memory: 320 });
       assertEquals((await list(micro))[0].why, "the memory was 256 MiB and is 320 MiB");
       await micro.writeProfile();

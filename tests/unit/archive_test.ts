@@ -1,6 +1,13 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { StreamReader } from "../../lib/base/io.ts";
-import { archiveChunks, readArchivedManifest, type SealedManifest, unpackFiles } from "../../lib/snapshot/archive.ts";
+import {
+  archiveChunks,
+  fileMembers,
+  OpenFiles,
+  readArchivedManifest,
+  type SealedManifest,
+  unpackFiles,
+} from "../../lib/snapshot/archive.ts";
 import { fingerprint } from "../../lib/snapshot/fingerprint.ts";
 import { adoptSnapshot, newestSnapshot, prepareSnapshot } from "../../lib/snapshot/store.ts";
 import { tarEnd, tarHeader, tarPadding, TarReader } from "../../lib/snapshot/tar.ts";
@@ -39,6 +46,12 @@ async function snapshot(parent: string): Promise<{ directory: string; manifest: 
       unsyncedSinceBoot: 1,
     },
   };
+}
+
+/** What exporting does with the snapshot in the directory. */
+async function packed(directory: string, manifest: SealedManifest): Promise<Uint8Array<ArrayBuffer>> {
+  using files = new OpenFiles();
+  return join(await Array.fromAsync(archiveChunks(manifest, await fileMembers(files, directory, manifest))));
 }
 
 function join(parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
@@ -84,7 +97,7 @@ function withField(header: Uint8Array, at: number, value: string): Uint8Array {
 Deno.test("archive: what is written is read again, without its zeros", async () => {
   await withDirectory(async (directory) => {
     const { directory: from, manifest } = await snapshot(directory);
-    const bytes = join(await Array.fromAsync(archiveChunks(from, manifest)));
+    const bytes = await packed(from, manifest);
     assertEquals(bytes.length % 10240, 0);
     const { unsyncedSinceBoot: _, ...portable } = manifest;
     for (const piece of [1 << 20, 4999, 512]) {
@@ -110,7 +123,7 @@ Deno.test("archive: what has changed since it was hashed is not exported", async
     using file = await Deno.open(`${from}/ram`, { write: true });
     await file.seek(1 << 20, Deno.SeekMode.Start);
     await file.write(text("!"));
-    const written = Array.fromAsync(archiveChunks(from, manifest));
+    const written = packed(from, manifest);
     await assertRejects(() => written, Error, "'ram' differs from what was captured");
   });
 });
@@ -125,7 +138,7 @@ Deno.test("archive: no size is too large for its header", async () => {
 Deno.test("archive: hostile ones are turned down", async (t) => {
   await withDirectory(async (directory) => {
     const { directory: from, manifest } = await snapshot(directory);
-    const good = join(await Array.fromAsync(archiveChunks(from, manifest)));
+    const good = await packed(from, manifest);
     const contents = new Map<string, Uint8Array>();
     for (const name of Object.keys(manifest.files)) contents.set(name, await Deno.readFile(`${from}/${name}`));
     const files = [...contents].map(([name, content]) => member(name, content));
@@ -255,7 +268,7 @@ Deno.test("archive: an imported snapshot is the newest, with its own id if that 
     const { manifest } = await snapshot(directory);
     const adopt = async (id: string) => {
       const prepared = await prepareSnapshot(`${directory}/home`);
-      await unpack(join(await Array.fromAsync(archiveChunks(`${directory}/${ID}`, manifest))), prepared);
+      await unpack(await packed(`${directory}/${ID}`, manifest), prepared);
       const { manifest: { id: given } } = await adoptSnapshot(prepared, { ...manifest, id });
       const newest = await newestSnapshot(`${directory}/home`);
       assertEquals([newest?.manifest.id, newest?.manifest.unsyncedSinceBoot], [given, undefined]);

@@ -1,3 +1,4 @@
+import type { Emulator } from "../../instance/emulator.ts";
 import type { SnapshotUser } from "../../instance/users.ts";
 import type { SnapshotInfo } from "../../emulator/snapshots.ts";
 import { formatBytes, formatDuration } from "../../base/format.ts";
@@ -7,7 +8,7 @@ import { type CommandContext, type CommandGroup, UsageError } from "./command.ts
 import { emulatorOf } from "./context.ts";
 
 export const command: CommandGroup = {
-  about: "List, save, remove, verify, export and import snapshots.",
+  about: "List, save, rename, remove, verify, export and import snapshots and checkpoints.",
   commands: {
     ls: {
       about:
@@ -24,6 +25,14 @@ export const command: CommandGroup = {
       flags: [],
       run: save,
     },
+    rename: {
+      operands: "OLD NEW",
+      about:
+        "Give a checkpoint another name. OLD is its name or the beginning of its ID. A checkpoint that was made for a fork, and\n" +
+        "has no name, goes with the last instance that uses it; with a name it stays.",
+      flags: [],
+      run: rename,
+    },
     rm: {
       operands: "ID…",
       about:
@@ -35,24 +44,42 @@ export const command: CommandGroup = {
     prune: {
       about:
         "Remove what is no longer needed. That is each snapshot that cannot be resumed here or is older than the newest that\n" +
-        "can, and leftovers of killed commands, which may be as large as a guest's memory. What an instance uses stays.",
+        "can, each checkpoint whose manifest is damaged, and leftovers of killed commands, which may be as large as a guest's\n" +
+        "memory. What an instance uses stays.",
       flags: [{ name: "dry-run", short: "n", summary: "only print what would be removed" }],
       run: prune,
     },
     export: {
       operands: "[ID] FILE",
       about:
-        "Write a snapshot to one compact file. The default is the newest. The file is a tar archive, compressed with\n" +
-        "zstd; - is standard output. It contains everything that was in the guest's memory.",
-      flags: [],
+        "Write a snapshot or a checkpoint to one compact file. The default is the newest snapshot. ID is a checkpoint's name, or\n" +
+        "the beginning of an ID. The file is a tar archive, compressed with zstd; - is standard output. It contains everything\n" +
+        "that was in the guest's memory. A checkpoint's file has its disks, too, down to the image.",
+      flags: [
+        { name: "output", short: "o", value: "PATH", summary: "the file, in place of FILE" },
+        {
+          name: "since",
+          value: "ID",
+          summary: "leave out what is also in this snapshot or checkpoint: the receiver must have it",
+        },
+        { name: "with-secrets", summary: "include the secrets of the checkpoint's session, to keep them" },
+      ],
+      implied: ({ values: { output, ...values }, switches, operands }) => ({
+        values,
+        switches,
+        operands: output === undefined ? operands : [...operands, output],
+      }),
       run: exportOne,
     },
     import: {
       operands: "FILE",
       about:
-        "Add a snapshot that 'export' wrote, as the newest one. FILE may be - for standard input. The next start runs\n" +
-        "the machine of whoever exported it: import only from people you trust.",
-      flags: [{ name: "force", short: "f", summary: "import it even if it cannot be resumed here" }],
+        "Add what 'export' wrote: a snapshot as the newest one, a checkpoint by its name. FILE may be - for standard input.\n" +
+        "The next start runs the machine of whoever exported it: import only from people you trust.",
+      flags: [
+        { name: "force", short: "f", summary: "import it even if it cannot be resumed here" },
+        { name: "name", value: "NAME", summary: "what to call a checkpoint (default: as it was called)" },
+      ],
       run: importOne,
     },
     verify: {
@@ -75,17 +102,18 @@ async function list(context: CommandContext): Promise<void> {
 }
 
 function row(
-  { id, name, profile, arch, engine, created, bytes, apparentBytes, usedBy, state, why }: SnapshotInfo,
+  { id, kind, name, profile, arch, engine, created, bytes, apparentBytes, usedBy, state, why }: SnapshotInfo,
 ): string[] {
   const users =
     usedBy.map((user: SnapshotUser) => "checkpoint" in user ? user.checkpoint : `${user.instance} (${user.state})`)
       .join(", ") || "-";
-  const usable = { usable: "yes", unusable: `no: ${why}`, unknown: `unknown: ${why}` }[state];
+  const usable =
+    { usable: "yes", unusable: `no: ${why}`, unknown: `unknown: ${why}`, damaged: `no, damaged: ${why}` }[state];
   const sizes = [formatBytes(bytes), formatBytes(apparentBytes)];
   return [
     name ? `${name} (${id})` : id,
     `${profile} ${arch}`,
-    engine === "flat" ? "checkpoint" : engine ?? "?",
+    kind === "checkpoint" ? kind : engine ?? "?",
     age(created),
     ...sizes,
     users,
@@ -105,6 +133,18 @@ async function save(context: CommandContext): Promise<void> {
   await print(
     `saved ${name} (${result.id}): the instance stood still for ${formatDuration(result.stoodStillMs / 1000)}`,
   );
+}
+
+async function rename(context: CommandContext): Promise<void> {
+  const { renameCheckpoint } = await import("../../emulator/rename.ts");
+  const { operands, switches } = context.args;
+  const [old, name, ...more] = operands;
+  if (name === undefined || more.length > 0) {
+    throw new UsageError("snapshot rename takes OLD NEW: see 'hotboot snapshot rename --help'");
+  }
+  const result = await renameCheckpoint(await emulatorOf(context), old, name);
+  if (switches.has("json")) return await printJson(result);
+  await print(`${result.id} is '${name}' now${result.was === undefined ? "" : `, and was '${result.was}'`}`);
 }
 
 async function remove(context: CommandContext): Promise<void> {
@@ -146,33 +186,52 @@ async function verify(context: CommandContext): Promise<void> {
 
 async function exportOne(context: CommandContext): Promise<void> {
   const { exportSnapshot } = await import("../../emulator/export.ts");
-  const { operands, switches } = context.args;
+  const { operands, switches, values } = context.args;
+  const { since } = values;
   const [file, id, ...more] = operands.toReversed();
   if (file === undefined || more.length > 0) {
-    throw new UsageError("snapshot export takes [ID] FILE: see 'hotboot snapshot export --help'");
+    throw new UsageError("snapshot export takes [ID] FILE, or [ID] -o FILE: see 'hotboot snapshot export --help'");
   }
   const isStream = file === "-";
   if (isStream && Deno.stdout.isTerminal()) {
     throw new UsageError("a snapshot cannot be written to a terminal: name a FILE, or redirect standard output");
   }
   const emulator = await emulatorOf(context);
-  const result = await exportSnapshot(emulator, isStream ? Deno.stdout.writable : file, id);
+  if (id === undefined) await requireNoName(emulator, file);
+  const target = isStream ? Deno.stdout.writable : file;
+  const withSecrets = switches.has("with-secrets");
+  const result = await exportSnapshot(emulator, target, id, { ...(since !== undefined && { since }), withSecrets });
   if (switches.has("json") && !isStream) return await printJson({ ...result, file });
   emulator.report.step(`exported ${result.snapshot}: ${formatBytes(result.bytes)}`);
 }
 
+/** A checkpoint's name alone would be the file, with the newest snapshot in it. */
+async function requireNoName(emulator: Emulator, file: string): Promise<void> {
+  const { checkpointsOf } = await import("../../instance/checkpoints.ts");
+  const all = await checkpointsOf(emulator);
+  if (!all.some(({ manifest: { id, checkpoint: { name } } }) => file === name || file === id)) return;
+  throw new UsageError(
+    `'${file}' is a checkpoint: say where to write it, too ('hotboot snapshot export ${file} FILE')`,
+  );
+}
+
 async function importOne(context: CommandContext): Promise<void> {
   const { importSnapshot } = await import("../../emulator/import.ts");
-  const { operands, switches } = context.args;
+  const { operands, switches, values } = context.args;
   const [file, ...more] = operands;
   if (file === undefined || more.length > 0) {
     throw new UsageError("snapshot import takes a FILE: see 'hotboot snapshot import --help'");
   }
   const emulator = await emulatorOf(context);
   const source = file === "-" ? Deno.stdin.readable : file;
-  const result = await importSnapshot(emulator, source, { force: switches.has("force") });
+  const result = await importSnapshot(emulator, source, {
+    force: switches.has("force"),
+    ...(values.name !== undefined && { name: values.name }),
+  });
   if (switches.has("json")) return await printJson(result);
-  const { snapshot, exported, why } = result;
+  const { snapshot, exported, name, wasThere, why } = result;
   if (why) emulator.report.warn(`it cannot be resumed here: ${why}`);
-  await print(snapshot === exported ? snapshot : `${snapshot} (exported as ${exported})`);
+  if (wasThere) emulator.report.step("it is here already");
+  const own = name === undefined ? snapshot : `${name} (${snapshot})`;
+  await print(snapshot === exported ? own : `${own}, exported as ${exported}`);
 }
