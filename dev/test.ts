@@ -218,7 +218,7 @@ try {
     check("formatting", ["fmt", "--check"]),
     check("lint", ["lint"]),
     check("types", ["check", "--doc", ...imports, "."]), // all of them, the documentation's examples' too
-    check("documentation", ["doc", "--lint", ...imports, "mod.ts"]),
+    check("documentation", ["doc", "--lint", ...imports, "mod.ts", "testing.ts"]),
     examples(`${directory}/examples`),
     tests("tests/unit", ["-A", "tests/unit"], ["packages"]),
     ...unitOnly ? [] : await endToEnd(),
