@@ -54,7 +54,8 @@ export async function takeOrphan(place: InstancePlace): Promise<Disposable | und
 }
 
 async function ownerOf(place: InstancePlace): Promise<string | undefined> {
-  const text = await Deno.readTextFile(instancePath(place, "owner")).catch(() => "null");
-  const { owner } = Object(JSON.parse(text));
+  const { owner } = Object(
+    await Deno.readTextFile(instancePath(place, "owner")).then(JSON.parse).catch(() => undefined),
+  );
   return typeof owner === "string" && /^owner-[0-9a-f-]{36}$/.test(owner) ? owner : undefined;
 }

@@ -63,8 +63,10 @@ async function said<T>(micro: { place: string }, name: string): Promise<T> {
   return JSON.parse(await Deno.readTextFile(`${micro.place}/${name}`));
 }
 
+/** The states of all instances, without what a capture has left in the profile's own. */
 async function instances(micro: GuestHome): Promise<Record<string, string>> {
-  const list: InstanceInfo[] = JSON.parse(await micro.succeed("list", ["--json"]));
+  const all: InstanceInfo[] = JSON.parse(await micro.succeed("list", ["--json"]));
+  const list = all.filter(({ instance, state }) => instance !== micro.guest || state !== "stopped");
   return Object.fromEntries(list.map(({ instance, state }) => [instance, state]));
 }
 
@@ -137,6 +139,15 @@ Deno.test("testing: what a killed run has left goes with the next one, and nothi
     assertEquals(await instances(micro), { "test-00000000": "running" });
     assertEquals((await micro.qemuProcesses()).length, 1);
   });
+});
+
+Deno.test("testing: stacks that begin together where there is no snapshot wait for one capture", async () => {
+  await using micro = await secretMicro(ROTATE);
+  const started = await Promise.all([1, 2, 3].map(() => micro.succeed("run", ["--fresh", "--json"]).then(JSON.parse)));
+  assertEquals(started.map(({ origin }: StartResult) => origin), ["resume", "resume", "resume"]);
+  const snapshot = (await micro.snapshot()).replace(/.*\//, "");
+  assertEquals(started.map((each: StartResult) => each.snapshot), [snapshot, snapshot, snapshot]);
+  assertEquals(await instances(micro), {});
 });
 
 Deno.test("testing: a failed test's stack stays if one asks for that, and nothing drops it", async () => {

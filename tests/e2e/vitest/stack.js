@@ -5,11 +5,11 @@ import { test as base } from "vitest";
 
 /** A test whose file has a stack of its own: hotboot drops it when this process closes the pipe, or dies. */
 export const test = base.extend({
-  // deno-lint-ignore no-empty-pattern -- vitest reads it
   stack: [async ({}, use) => {
     const hotboot = spawn("hotboot", ["run", "--fresh", "--json"], { stdio: ["pipe", "pipe", "inherit"] });
     const ended = once(hotboot, "exit");
-    const [line] = await Promise.race([once(createInterface(hotboot.stdout), "line"), ended]);
+    const failed = ended.then(() => Promise.reject(new Error("there is no stack: hotboot has said why")));
+    const [line] = await Promise.race([once(createInterface(hotboot.stdout), "line"), failed]);
     await use(JSON.parse(line)); // instance, urls, ports, env
     hotboot.stdin.end();
     await ended;
