@@ -16,9 +16,9 @@ export interface PoolOptions extends StackOptions {
 }
 
 /**
- * Makes a pool of stacks for the tests of one worker, so that not each test pays for a new instance's disk, name and ports. A
- * stack is made when one is wanted and none is free; one that was given back is put back to its beginning when it is wanted
- * again.
+ * Makes a pool of stacks for the tests of one worker: it limits how many there are, and each has the same URLs from test to
+ * test. A stack is made when one is wanted and none is free; one that was given back is put back to its beginning when it is
+ * wanted again, which takes as long as a new one.
  *
  * Needs read and write permission for the home; what the pool does needs the permissions of `fork`.
  *

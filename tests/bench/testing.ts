@@ -6,7 +6,7 @@ import { type Bench, ratio, type Scale, seconds } from "./figure.ts";
 
 export const bench: Bench<Scale & { guest: "demo" | "micro"; runs: number }> = {
   about: "a test's own stack, beside a boot",
-  full: { seconds: 150, guest: "demo", runs: 3 },
+  full: { seconds: 300, guest: "demo", runs: 3 },
   smoke: { seconds: 20, guest: "micro", runs: 1 },
 
   async measure({ guest, runs }) {
@@ -30,7 +30,7 @@ export const bench: Bench<Scale & { guest: "demo" | "micro"; runs: number }> = {
     }
     return [
       ratio(`${guest}: boot ÷ stack, made and dropped`, samples, ["boot", "stack"], { atLeast: 5 }),
-      ratio(`${guest}: stack of a pool ÷ stack`, samples, ["stack of a pool", "stack"], { atMost: 1.1 }),
+      ratio(`${guest}: stack of a pool ÷ stack`, samples, ["stack of a pool", "stack"], { atMost: 1.3 }),
     ];
   },
 };
