@@ -14,7 +14,7 @@ import { Home } from "../../lib/instance/home.ts";
 import { lock } from "../../lib/instance/locks.ts";
 import type { Profile } from "../../lib/profile/profile.ts";
 import { shellCommand } from "../../lib/vm/shell.ts";
-import { assertCode, CACHE, type GuestHome, HOTBOOT, type Run } from "./harness.ts";
+import { assertCode, CACHE, type GuestHome, HOTBOOT, qemuEnv, type Run } from "./harness.ts";
 import { testUnless } from "./needs.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 import type { Said } from "./testing/meeting.ts";
@@ -30,6 +30,18 @@ async function project(): Promise<GuestHome & { place: string }> {
   return Object.assign(micro, { place });
 }
 
+/** What says to a suite where the project's home is, and on which QEMU it runs. */
+function environmentOf(micro: GuestHome & { place: string }): Record<string, string> {
+  return {
+    PATH: Deno.env.get("PATH")!,
+    ...(micro.qemu.includes("/") && qemuEnv(micro.qemu, micro.arch)),
+    HOTBOOT_HOME: micro.home,
+    HOTBOOT_TEST_HOME: micro.directory,
+    PLACE: micro.place,
+    NO_COLOR: "1",
+  };
+}
+
 /** `deno test` of files of the suite, in the project's directory. */
 async function suite(
   micro: GuestHome & { place: string },
@@ -40,14 +52,7 @@ async function suite(
   return new Deno.Command(Deno.execPath(), {
     args: ["test", "-A", "--no-check", "--parallel", `--config=${ROOT}deno.json`, ...await importArguments(), ...paths],
     cwd: micro.directory,
-    env: {
-      HOTBOOT_HOME: micro.home,
-      HOTBOOT_TEST_HOME: micro.directory,
-      PLACE: micro.place,
-      DENO_JOBS: `${files.length}`,
-      NO_COLOR: "1",
-      ...env,
-    },
+    env: { ...environmentOf(micro), DENO_JOBS: `${files.length}`, ...env },
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
