@@ -65,7 +65,7 @@ export { pull, type PullOptions, type PullResult } from "./lib/image/pull.ts";
 export { credentials } from "./lib/guest/rotate.ts";
 export { start, type StartOptions, type StartResult } from "./lib/emulator/start.ts";
 export { reset, stop, type StopOptions, type StopResult } from "./lib/emulator/stop.ts";
-export { restart } from "./lib/emulator/restart.ts";
+export { restart, type RestartOptions } from "./lib/emulator/restart.ts";
 export { stopAll, type StopAllResult } from "./lib/emulator/stop_all.ts";
 export { waitFor, type WaitForOptions, type WaitResult } from "./lib/emulator/wait.ts";
 export { type InstanceInfo, listInstances } from "./lib/emulator/list.ts";

@@ -18,6 +18,7 @@ const NOT_RUN = [
   "instance",
   "release/download.ts",
   "release/github.ts",
+  "testing",
   "vm/guest_agent.ts",
   "vm/qmp.ts",
 ];
@@ -46,6 +47,7 @@ const FIRST_SECONDS: Record<string, number> = {
   "tests/e2e/engine_test.ts": 90,
   "tests/e2e/iso_oracles_test.ts": 90,
   "tests/e2e/network_test.ts": 80,
+  "tests/e2e/testing_test.ts": 130,
   "tests/e2e/snapshot_archive_test.ts": 80,
   "tests/unit": 60,
 };
@@ -218,7 +220,7 @@ try {
     check("formatting", ["fmt", "--check"]),
     check("lint", ["lint"]),
     check("types", ["check", "--doc", ...imports, "."]), // all of them, the documentation's examples' too
-    check("documentation", ["doc", "--lint", ...imports, "mod.ts"]),
+    check("documentation", ["doc", "--lint", ...imports, "mod.ts", "testing.ts"]),
     examples(`${directory}/examples`),
     tests("tests/unit", ["-A", "tests/unit"], ["packages"]),
     ...unitOnly ? [] : await endToEnd(),

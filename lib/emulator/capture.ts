@@ -95,25 +95,30 @@ export async function capture(emulator: Emulator, options: CaptureOptions = {}):
     if (existing) return { snapshot: existing.manifest.id, captured: false, timeline: timeline.phases };
   }
   const taking = await takePorts(emulator, { isFresh: true });
-  const { snapshot } = await captureStopped(taking, setup, timeline, options);
+  const { snapshot, captured } = await captureStopped(taking, setup, timeline, options);
   await timeline.phase("on disk", () => syncSnapshot(snapshot));
-  return { snapshot: snapshot.manifest.id, captured: true, timeline: timeline.phases };
+  return { snapshot: snapshot.manifest.id, captured, timeline: timeline.phases };
 }
 
 /**
- * The same for a stopped instance, under its lock, with ports that are free. The snapshot may not be on disk yet.
+ * The same for a stopped instance, under its lock, with ports that are free. The snapshot may not be on disk yet. What another
+ * captured while this one waited for it will do, unless forced.
  *
- * @returns The snapshot, and the setup it was captured with, which differs from `setup` after a second boot.
+ * @returns The snapshot, whether it was captured here, and the setup it was captured with, which differs from `setup` after a
+ * second boot.
  */
 export async function captureStopped(
   emulator: Emulator,
   setup: Setup,
   timeline: Timeline,
-  { engine: wanted, noFallback }: Omit<CaptureOptions, "force">,
-): Promise<{ snapshot: Snapshot; setup: Setup }> {
+  { engine: wanted, noFallback, force }: CaptureOptions,
+): Promise<{ snapshot: Snapshot; setup: Setup; captured: boolean }> {
   const { home, report } = emulator;
   const directory = home.snapshots(imageKey(emulator));
+  const before = await snapshotIds(directory);
   using _lock = await lockSnapshots(emulator);
+  const others = force ? undefined : await findFitting(emulator, setup, wanted).catch(() => undefined);
+  if (others && !before.includes(others.manifest.id)) return { snapshot: others, setup, captured: false };
   await removeLeftovers(directory);
 
   const engine = await chooseEngine(emulator, setup, wanted);
@@ -126,7 +131,7 @@ export async function captureStopped(
       report.warn(`engine ${engine} does not work here (${messageOf(error)}): using ${other} instead`);
       return await captureWith(other, emulator, booted, timeline);
     });
-    return { snapshot, setup: booted };
+    return { snapshot, setup: booted, captured: true };
   });
   const { snapshot } = captured;
   await removeOthers(emulator, directory, snapshot).catch((error) => {

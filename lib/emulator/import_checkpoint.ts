@@ -1,6 +1,7 @@
 /** Takes a checkpoint that another home exported: its disks become layers here, and its memory is whole again. */
 
 import { exists } from "@std/fs/exists";
+import { syncFile } from "../base/files.ts";
 import { HotbootError } from "../base/error.ts";
 import { sha256File, sha256Of } from "../base/hash.ts";
 import { readFull } from "../base/io.ts";
@@ -214,8 +215,7 @@ async function requireSecrets(path: string): Promise<void> {
   const isRight = Object.prototype.toString.call(secrets) === "[object Object]" &&
     Object.values(secrets as object).every((value) => typeof value === "string");
   if (!isRight) throw unsound("its secrets are damaged");
-  using file = await Deno.open(path, { read: true, write: true });
-  await file.sync();
+  await syncFile(path);
 }
 
 /** Makes layers of the disks, and gives the topmost for the manifest. */

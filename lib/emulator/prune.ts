@@ -13,6 +13,7 @@ import { checkpointsOf } from "../instance/checkpoints.ts";
 import { dropUnnamed } from "../instance/forks.ts";
 import { removeUnusedLayers } from "../instance/layers.ts";
 import { nameOfUser } from "../instance/users.ts";
+import { dropOrphan, orphans } from "./reap.ts";
 import { listSnapshots, removeSnapshots, sizeOnDisk, snapshotKeys } from "./snapshots.ts";
 
 /** Something that was removed, or would be. */
@@ -38,10 +39,10 @@ const ABANDONED_MS = 3_600_000;
 
 /**
  * Removes the emulator's stale snapshots, which cannot be resumed here or are older than the newest that can, and the
- * checkpoints whose manifests are damaged; and, for all
- * profiles, the leftovers of commands that were killed while they captured, imported, pulled or built. Keeps downloads that
- * can be continued, everything that an instance uses or another command works on, and snapshots that cannot be judged because
- * the image or QEMU is missing.
+ * checkpoints whose manifests are damaged; and, for all profiles, the leftovers of commands that were killed while they
+ * captured, imported, pulled or built. Also drops this profile's instances that a test run or a `run --fresh` has left that was
+ * killed. Keeps downloads that can be continued, everything that an instance uses or another command works on, and snapshots
+ * that cannot be judged because the image or QEMU is missing.
  *
  * Needs read and write permission for the home, and the permissions of {@linkcode listSnapshots}.
  *
@@ -60,7 +61,8 @@ const ABANDONED_MS = 3_600_000;
  */
 export async function pruneSnapshots(emulator: Emulator, options: { dryRun?: boolean } = {}): Promise<PruneResult> {
   const { dryRun = false } = options;
-  const removed = await pruneStale(emulator, dryRun);
+  const removed = await pruneOrphans(emulator, dryRun); // first: they use snapshots
+  removed.push(...await pruneStale(emulator, dryRun));
   for (const key of await snapshotKeys(emulator)) {
     const places = [[emulator.home.snapshots(key), snapshotsLock(key)], [
       emulator.home.checkpoints(key),
@@ -83,6 +85,17 @@ export async function pruneSnapshots(emulator: Emulator, options: { dryRun?: boo
   }
   removed.push(...await removeAll(dryRun, emulator.home.cache, await cacheLeftovers(emulator)));
   return { removed, bytes: removed.reduce((sum, { bytes }) => sum + bytes, 0) };
+}
+
+async function pruneOrphans(emulator: Emulator, dryRun: boolean): Promise<Pruned[]> {
+  const pruned: Pruned[] = [];
+  for (const instance of await orphans(emulator)) {
+    const path = emulator.home.instance(instance);
+    const { bytes = 0 } = await sizeOnDisk(path) ?? {};
+    if (!dryRun && !await dropOrphan(emulator, instance)) continue;
+    pruned.push({ path, why: "an instance that a program that died had left", bytes });
+  }
+  return pruned;
 }
 
 async function pruneStale(emulator: Emulator, dryRun: boolean): Promise<Pruned[]> {

@@ -1,12 +1,21 @@
-/** Booting an instance anew. */
+/** Booting an instance anew, or beginning where it began. */
 
-import { HotbootError } from "../base/error.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { lockInstance } from "../instance/locks.ts";
-import { readRecord } from "../instance/record.ts";
+import { type InstanceRecord, readRecord } from "../instance/record.ts";
+import { rewindLocked } from "./rewind.ts";
 import { markForRun, startLocked } from "./start.ts";
 import type { StartOptions, StartResult } from "./start_result.ts";
 import { stopLocked } from "./stop.ts";
+
+/** How to restart. */
+export interface RestartOptions extends Omit<StartOptions, "from"> {
+  /**
+   * Drop the instance's disk and memory, and begin where it began: at the checkpoint that it was started from or forked
+   * with, else at the newest snapshot. It keeps its ports, and gets new secrets.
+   */
+  discard?: boolean;
+}
 
 /**
  * Shuts the guest down, and boots the instance's disk anew. One that is suspended goes on first, so that nothing is lost
@@ -28,14 +37,18 @@ import { stopLocked } from "./stop.ts";
  * console.log(origin); // cold boot
  * ```
  */
-export async function restart(emulator: Emulator, options: StartOptions = {}): Promise<StartResult> {
-  if (options.from !== undefined) throw new HotbootError("a restart boots the instance's own disk, and no checkpoint");
+export async function restart(emulator: Emulator, options: RestartOptions = {}): Promise<StartResult> {
+  const { discard, ...starting } = options;
   using _lock = await lockInstance(emulator);
   const before = await readRecord(emulator);
   const record = before && "profile" in before ? before : undefined;
-  if (record?.memory) await startLocked(emulator, { noFallback: options.noFallback });
-  const { stopped } = await stopLocked(emulator, { how: "shutdown" });
-  const result = await startLocked(emulator, options);
-  if (stopped && record?.phase !== "stopped" && record?.isForRun) await markForRun(emulator, true); // which still uses it
+  const result = discard ? await rewindLocked(emulator, starting) : await reboot(emulator, starting, record);
+  if (record?.phase === "running" && record.isForRun) await markForRun(emulator, true); // which still uses it
   return result;
+}
+
+async function reboot(emulator: Emulator, starting: StartOptions, record?: InstanceRecord): Promise<StartResult> {
+  if (record?.memory) await startLocked(emulator, { noFallback: starting.noFallback });
+  await stopLocked(emulator, { how: "shutdown" });
+  return await startLocked(emulator, starting);
 }

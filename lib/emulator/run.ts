@@ -4,14 +4,14 @@ import { terminateOnAbort } from "../base/child.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
 import { onPath } from "../base/on_path.ts";
 import type { Emulator } from "../instance/emulator.ts";
-import { forgetLocks, lockInstance, shareRun, tryEndRun } from "../instance/locks.ts";
+import { lockInstance, shareRun, tryEndRun } from "../instance/locks.ts";
 import { readRecord } from "../instance/record.ts";
-import { stateOf } from "../instance/state.ts";
 import { environment } from "./environment.ts";
+import { withFresh } from "./fresh.ts";
 import { openProject, requireConfigFile } from "./project.ts";
 import { start, startForRun } from "./start.ts";
 import type { StartOptions } from "./start_result.ts";
-import { reset, stopLocked } from "./stop.ts";
+import { stopLocked } from "./stop.ts";
 
 /** What to run, and how to start the emulator. */
 export interface RunOptions extends StartOptions {
@@ -70,7 +70,14 @@ exit 127`,
  */
 export async function run(emulator: Emulator, options: RunOptions): Promise<number> {
   const { command: _, configFile: __, onSpawn: ___, fresh, ...starting } = options;
-  if (fresh) return await runFresh(emulator, options, starting);
+  if (fresh) {
+    return await withFresh(emulator, async () => {
+      const program = await findProgram(emulator, options);
+      if ("unfit" in program) return program.unfit;
+      await start(emulator, starting);
+      return await runProgram(emulator, program, options);
+    });
+  }
   const program = await findProgram(emulator, options);
   if ("unfit" in program) return program.unfit;
   const sharing = await shareRun(emulator);
@@ -119,28 +126,6 @@ async function runProgram(
   onSpawn?.(child);
   using _ending = terminateOnAbort(child, emulator.signal);
   return (await child.status).code;
-}
-
-/** The same with an instance that is dropped whatever happens. */
-async function runFresh(emulator: Emulator, options: RunOptions, starting: StartOptions): Promise<number> {
-  {
-    await using state = await stateOf(emulator);
-    if (state.kind !== "stopped") {
-      throw new HotbootError(`instance '${emulator.instance}' is ${state.kind}: name a new one`);
-    }
-  }
-  try {
-    const program = await findProgram(emulator, options);
-    if ("unfit" in program) return program.unfit;
-    await start(emulator, starting);
-    return await runProgram(emulator, program, options);
-  } finally {
-    const own = { ...emulator, signal: new AbortController().signal };
-    await reset(own).then(
-      () => forgetLocks(own),
-      (error) => emulator.report.warn(`instance '${own.instance}' is left: ${messageOf(error)}`),
-    );
-  }
 }
 
 function spawn(program: string, args: string[], env: Record<string, string> = {}): Deno.ChildProcess {

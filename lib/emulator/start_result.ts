@@ -39,6 +39,8 @@ export interface StartOptions {
 
 /** A started emulator. */
 export interface StartResult {
+  /** The instance's name. */
+  instance: string;
   /** How it was started; undefined if it ran already. */
   origin?: Origin;
   /** The snapshot below its disk. */
@@ -47,6 +49,8 @@ export interface StartResult {
   credentials?: string;
   /** Where its services are, by the names of the profile's ports. */
   urls: Record<string, string>;
+  /** The host's ports, likewise. */
+  ports: Record<string, number>;
   /** Where the time went; empty if it ran already. */
   timeline: Phase[];
 }
@@ -70,11 +74,16 @@ export function describeStart(emulator: Emulator, record: InstanceRecord, timeli
   return { origin, snapshot, ...resultOf(emulator, record), timeline: timeline.phases };
 }
 
-/** The same without the origin. */
+/** The same without how it was started. */
 export function resultOf(
   emulator: Emulator,
   record: InstanceRecord,
-): Pick<StartResult, "urls" | "credentials"> {
+): Omit<StartResult, "origin" | "snapshot" | "timeline"> {
   const isRotated = record.secrets === "rotated";
-  return { urls: urlsOf(emulator, record), ...(isRotated && { credentials: instancePath(emulator, "credentials") }) };
+  return {
+    instance: emulator.instance,
+    urls: urlsOf(emulator, record),
+    ports: record.ports,
+    ...(isRotated && { credentials: instancePath(emulator, "credentials") }),
+  };
 }

@@ -15,6 +15,7 @@ const FILES = {
   secretFiles: "secret_files.json",
   memory: "memory.state",
   ram: "memory.ram",
+  owner: "owner.json",
 };
 
 /** The path of one of an instance's files. */

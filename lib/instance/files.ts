@@ -21,11 +21,16 @@ export async function clearRun(emulator: Emulator): Promise<void> {
 /** Also removes the instance's disk, memory and secrets. Files that no record mentions stay. */
 export async function dropInstance(emulator: Emulator): Promise<void> {
   if (!await hasRecord(emulator)) return;
+  await dropContent(emulator);
+  await removeRecord(emulator); // last, so that no unrecorded file is left
+}
+
+/** The same without the record, which still says what the instance was started from. */
+export async function dropContent(emulator: Emulator): Promise<void> {
   await clearRun(emulator);
   await removeSecrets(emulator);
   await dropMemory(emulator);
   await removeDisks(emulator);
-  await removeRecord(emulator); // last, so that no unrecorded file is left
 }
 
 /** The fingerprints of the memory files; flushes the files to disk. */

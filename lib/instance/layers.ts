@@ -126,8 +126,7 @@ async function adoptLayer(home: Home, path: string, digest: string, below: strin
   const made = `${layerDisk(home, name)}.tmp`;
   await Deno.remove(made).catch(() => {});
   await linkOrCopy(path, made);
-  using file = await Deno.open(made, { read: true, write: true });
-  await file.sync();
+  await syncFile(made);
   await Deno.rename(made, layerDisk(home, name));
   return name;
 }

@@ -80,6 +80,39 @@ export async function forgetLocks({ home, instance }: Pick<Emulator, "home" | "i
   }
 }
 
+/**
+ * Holds a lock of a name that nobody else uses, until it is disposed of or the program ends. Others see the file only once it
+ * is locked. A program that is killed leaves it, unlocked.
+ */
+export async function holdNamed(home: Home, name: string): Promise<Disposable> {
+  const unseen = `.${name}`;
+  const held = await tryLock(home, unseen);
+  if (!held) throw new HotbootError(`${lockPath(home, unseen)} is locked by another program`);
+  await Deno.rename(lockPath(home, unseen), lockPath(home, name));
+  return withFile(home, name, held);
+}
+
+/** Takes over the lock of a program that was killed; `undefined` if somebody holds it. */
+export async function takeOver(home: Home, name: string): Promise<Disposable | undefined> {
+  const held = await tryLock(home, name);
+  return held && withFile(home, name, held);
+}
+
+/** The lock, and its file: both go when it is disposed of. */
+function withFile(home: Home, name: string, held: Disposable): Disposable {
+  return {
+    [Symbol.dispose]() {
+      try {
+        Deno.removeSync(lockPath(home, name));
+      } catch {
+        // somebody has tidied up
+      } finally {
+        held[Symbol.dispose]();
+      }
+    },
+  };
+}
+
 function runLock(instance: string): string {
   return `run-${instance}`;
 }

@@ -28,7 +28,7 @@ const ROOT = fromFileUrl(new URL("../../", import.meta.url));
 export const ARCH: Arch = Deno.build.arch === "aarch64" ? "arm64" : "amd64";
 /** How hotboot is run: its program and first arguments. */
 const BINARY = Deno.env.get("HOTBOOT_TEST_BINARY");
-const HOTBOOT = BINARY ? [BINARY] : [
+export const HOTBOOT = BINARY ? [BINARY] : [
   Deno.execPath(),
   ...["run", "-A", "-q", "--no-prompt", "--unstable-worker-options", ...await importArguments(), `${ROOT}cli.ts`],
 ];

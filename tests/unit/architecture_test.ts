@@ -16,6 +16,7 @@ const STOREYS = [
   ["guest"],
   ["image"],
   ["emulator"],
+  ["testing"],
   ["cli"],
 ];
 const LEVEL = new Map(STOREYS.flatMap((rooms, level) => rooms.map((room) => [room, level])));

@@ -133,6 +133,11 @@ Deno.test("docs: links lead to files and headings that are there", async () => {
   assertEquals(broken, []);
 });
 
+Deno.test("docs: the fixture for vitest is the one that is tested", async () => {
+  const fixture = await read("tests/e2e/vitest/stack.js");
+  assert((await read("docs/testing.md")).includes(`\`\`\`js ignore\n${fixture}\`\`\`\n`), "docs/testing.md differs");
+});
+
 /** What GitHub and JSR call a page's headings in addresses. */
 function anchorsOf(page: string): string[] {
   return Array.from(

@@ -45,7 +45,9 @@ Deno.test("imports: both maps have the same version of a package, and have what 
       for (const [, name] of found) imported.add(name);
     }
   }
-  const foreign = [...imported].filter((name) => !/^(\.\.?\/|node:)/.test(name) && name !== config.name);
+  const foreign = [...imported].filter((name) =>
+    !/^(\.\.?\/|node:)/.test(name) && !`${name}/`.startsWith(`${config.name}/`)
+  );
   assert(foreign.includes("@std/fs/walk") && foreign.includes("@hpcc-js/wasm-zstd"), foreign.join());
   for (const [map, entries] of Object.entries(MAPS)) {
     // As an import map is read: a name is there itself, or what it begins with is, up to a slash.

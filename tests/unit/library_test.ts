@@ -4,6 +4,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { importArguments, ROOT } from "../../dev/deno.ts";
 import { HotbootError } from "../../lib/base/error.ts";
 import * as library from "../../mod.ts";
+import * as testing from "../../testing.ts";
 import { withDirectory } from "./temporary.ts";
 
 /** What `deno doc` says of an export. */
@@ -28,38 +29,43 @@ async function deno(args: string[]): Promise<string> {
 
 const imports = await importArguments();
 
-/** The exports that are there at run time: functions and classes. */
-const exported = Object.entries(library) as [string, { prototype?: unknown }][];
+type Exported = [string, { prototype?: unknown }][];
 
-async function documentation(): Promise<Map<string, Documented>> {
-  const { version, nodes } = JSON.parse(await deno(["doc", "--json", ...imports, "mod.ts"]));
+/** The exports that are there at run time: functions and classes. */
+const exported = Object.entries(library) as Exported;
+const ENTRIES: Record<string, Exported> = { "mod.ts": exported, "testing.ts": Object.entries(testing) as Exported };
+
+async function documentation(module: string): Promise<Map<string, Documented>> {
+  const { version, nodes } = JSON.parse(await deno(["doc", "--json", ...imports, module]));
   if (version === 1) return new Map(nodes.map((node: Documented & { name: string }) => [node.name, node]));
   const [{ symbols }] = Object.values(nodes) as { symbols: { name: string; declarations: Documented[] }[] }[];
   return new Map(symbols.map(({ name, declarations }) => [name, declarations[0]]));
 }
 
 Deno.test("library: each function and class says what it takes, gives, throws and needs, with an example", async () => {
-  const documented = await documentation();
   assert(exported.length > 30, `there are only ${exported.length} exports`);
   const missing: string[] = [];
-  for (const [name, value] of exported) {
-    const { jsDoc, kind, def, functionDef } = documented.get(name)!;
-    const { doc = "", tags = [] } = jsDoc ?? {};
-    const has = (kind: string) => tags.some((tag) => tag.kind === kind && (tag.doc ?? "") !== "");
-    const demand = (what: string, isThere: boolean) => void (isThere || missing.push(`${name}: ${what}`));
-    demand("a description", doc !== "");
-    if (value.prototype instanceof Error) continue;
-    demand("an @example", has("example"));
-    demand("its permissions", /Needs .*permission/s.test(doc));
-    if (kind !== "function") continue;
-    const { params, returnType } = (def ?? functionDef)!;
-    for (const { name = undefined, left } of params ?? []) {
-      const parameter = name ?? left?.name;
-      demand(`@param ${parameter}`, tags.some((tag) => tag.kind === "param" && tag.name === parameter && !!tag.doc));
+  for (const [module, exported] of Object.entries(ENTRIES)) {
+    const documented = await documentation(module);
+    for (const [name, value] of exported) {
+      const { jsDoc, kind, def, functionDef } = documented.get(name)!;
+      const { doc = "", tags = [] } = jsDoc ?? {};
+      const has = (kind: string) => tags.some((tag) => tag.kind === kind && (tag.doc ?? "") !== "");
+      const demand = (what: string, isThere: boolean) => void (isThere || missing.push(`${name}: ${what}`));
+      demand("a description", doc !== "");
+      if (value.prototype instanceof Error) continue;
+      demand("an @example", has("example"));
+      demand("its permissions", /Needs .*permission/s.test(doc));
+      if (kind !== "function") continue;
+      const { params, returnType } = (def ?? functionDef)!;
+      for (const { name = undefined, left } of params ?? []) {
+        const parameter = name ?? left?.name;
+        demand(`@param ${parameter}`, tags.some((tag) => tag.kind === "param" && tag.name === parameter && !!tag.doc));
+      }
+      demand("@returns", returnType?.repr === "void" || isPromiseOfVoid(returnType) || has("return"));
+      // What needs permissions meets the world outside, and that can fail.
+      demand("@throws", /Needs no permissions/.test(doc) || has("throws"));
     }
-    demand("@returns", returnType?.repr === "void" || isPromiseOfVoid(returnType) || has("return"));
-    // What needs permissions meets the world outside, and that can fail.
-    demand("@throws", /Needs no permissions/.test(doc) || has("throws"));
   }
   assertEquals(missing, []);
 });
@@ -67,6 +73,17 @@ Deno.test("library: each function and class says what it takes, gives, throws an
 function isPromiseOfVoid(type: unknown): boolean {
   return /"Promise"/.test(JSON.stringify(type)) && /"void"/.test(JSON.stringify(type));
 }
+
+Deno.test("library: for tests, it prints warnings in one place, and nothing else", async () => {
+  const printing: string[] = [];
+  for await (const { name } of Deno.readDir(`${ROOT}lib/testing`)) {
+    const text = (await Deno.readTextFile(`${ROOT}lib/testing/${name}`)).replaceAll(/\/\*.*?\*\//gs, "");
+    for (const [use] of text.matchAll(/\bconsole\.\w+|\bDeno\.(?:exit|args|std\w+)\b/g)) {
+      printing.push(`${name}: ${use}`);
+    }
+  }
+  assertEquals(printing, ["fork.ts: console.warn"]);
+});
 
 Deno.test("library: no module of it is the command line's, prints, ends the program or reads its arguments", async () => {
   const graph: { modules: { local?: string }[] } = JSON.parse(await deno(["info", "--json", ...imports, "mod.ts"]));
@@ -88,7 +105,8 @@ Deno.test("library: no module of it is the command line's, prints, ends the prog
 Deno.test("library: importing it needs no permissions and does nothing", () =>
   withDirectory(async (directory) => {
     const main = `${directory}/main.ts`;
-    await Deno.writeTextFile(main, `import ${JSON.stringify(new URL("../../mod.ts", import.meta.url).href)};`);
+    const urls = Object.keys(ENTRIES).map((module) => JSON.stringify(new URL(`../../${module}`, import.meta.url).href));
+    await Deno.writeTextFile(main, urls.map((url) => `import ${url};`).join("\n"));
     const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
       args: ["run", "--quiet", "--no-prompt", "--no-check", `--config=${ROOT}deno.json`, ...imports, main],
     }).output();

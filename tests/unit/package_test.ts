@@ -19,7 +19,7 @@ async function publish(checkout: string): Promise<{ code: number; output: string
   const [importMap] = await importArguments();
   if (importMap) {
     const { imports } = JSON.parse(await Deno.readTextFile(importMap.replace(/^--import-map=/, "")));
-    delete imports["@hotboot/hotboot"]; // the copy itself
+    for (const name of ["@hotboot/hotboot", "@hotboot/hotboot/testing"]) delete imports[name]; // the copy itself
     // What is published may import nothing of dev/, which is not.
     await Deno.rename(`${checkout}/dev/std_fs.ts`, `${checkout}/lib/std_fs.ts`);
     for (const name of Object.keys(imports)) if (imports[name] === "./std_fs.ts") imports[name] = "./lib/std_fs.ts";
@@ -42,9 +42,19 @@ Deno.test("package: publishing it would succeed, with all that it needs and noth
     const published = Array.from(output.matchAll(/file:\/\/(\S+) \(/g), ([, path]) => path.slice(checkout.length + 1));
     assert(published.length > 100, output);
 
-    const isMeant = /^(?:lib|qemu|docs)\/|^(?:cli|mod)\.ts$|^deno\.json$|^README\.md$|^LICENSE$/;
+    const isMeant = /^(?:lib|qemu|docs)\/|^(?:cli|mod|testing)\.ts$|^deno\.json$|^README\.md$|^LICENSE$/;
     assertEquals(published.filter((path) => !isMeant.test(path)), []);
-    for (const path of ["README.md", "LICENSE", "cli.ts", "mod.ts", "lib/profile/schema.json", "lib/zstd/worker.ts"]) {
+    for (
+      const path of [
+        "README.md",
+        "LICENSE",
+        "cli.ts",
+        "mod.ts",
+        "testing.ts",
+        "lib/profile/schema.json",
+        "lib/zstd/worker.ts",
+      ]
+    ) {
       assert(published.includes(path), `${path} is missing`);
     }
     const sources: string[] = [];

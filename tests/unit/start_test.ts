@@ -19,7 +19,7 @@ Deno.test("start: one that is paused goes on, with a clock that is right, and is
     using _machine = machine;
     machine.status = "paused";
     machine.clockMs = -60_000;
-    assertEquals(await start(emulator), { urls: {}, timeline: [] });
+    assertEquals(await start(emulator), { instance: "demo", urls: {}, ports: {}, timeline: [] });
     assertEquals([machine.status, machine.clockMs], ["running", 0]);
     assert(emulator.told.includes("it was paused, and continues"));
     assert(

@@ -1,7 +1,7 @@
 import { formatDuration } from "../../base/format.ts";
 import { type Command, UsageError } from "./command.ts";
 import { emulatorOf } from "./context.ts";
-import { printStarted } from "./start.ts";
+import { printForProgram } from "./start.ts";
 import { KEEP_SECRETS_FLAG, NO_FALLBACK_FLAG, PORT_FLAG, portsOption } from "./starting.ts";
 
 const HELP = "see 'hotboot fork --help'";
@@ -11,7 +11,8 @@ export const command: Command = {
   about:
     "Start a new instance NAME that continues where SOURCE is, with secrets, clock, randomness and ports of its own. SOURCE\n" +
     "is an instance that runs or is suspended, or a checkpoint. By default it is the profile's own instance or, if that\n" +
-    "neither runs nor is suspended, the newest snapshot. A running source stands still for a moment and runs on.",
+    "neither runs nor is suspended, the newest snapshot. A running source stands still for a moment and runs on.\n" +
+    "--json also gives the variables of the profile's environment.",
   flags: [PORT_FLAG, KEEP_SECRETS_FLAG, NO_FALLBACK_FLAG],
   usesPorts: true,
   implied({ values, switches, operands }) {
@@ -35,6 +36,6 @@ export const command: Command = {
     if (result.stoodStillMs > 0) {
       emulator.report.step(`the source stood still for ${formatDuration(result.stoodStillMs / 1000)}`);
     }
-    await printStarted(context, emulator, result);
+    await printForProgram(context, emulator, result);
   },
 };

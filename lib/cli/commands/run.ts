@@ -1,10 +1,11 @@
 import type { Interrupt } from "../interrupts.ts";
-import { type Command, UsageError } from "./command.ts";
+import { type Command, type CommandContext, UsageError } from "./command.ts";
 import { emulatorOf } from "./context.ts";
+import { printForProgram } from "./start.ts";
 import { CONFIG_FILE_FLAG, FROM_FLAGS, START_FLAGS, startOptions } from "./starting.ts";
 
 export const command: Command = {
-  operands: '-- CMD [ARG…] | "LINE"',
+  operands: '-- CMD [ARG…] | "LINE" | --fresh',
   stopsEarly: true,
   about:
     "Run a program on this machine while the emulator is up. 'run' starts the emulator if it does not run, waits until it\n" +
@@ -13,7 +14,9 @@ export const command: Command = {
     "SIGINT, SIGTERM and SIGHUP go to the program, and hotboot waits for it. The exit code is the program's: 128 + n if\n" +
     "signal n ended it, 127 if there is no such program, 126 if it cannot be executed. A single operand with a space in it\n" +
     'is a line for the shell: hotboot run "npm run dev".\n' +
-    "With --fresh the program gets a new instance with ports of its own, which is dropped afterwards. Several can run at once.",
+    "With --fresh the program gets a new instance with ports of its own, which is dropped afterwards. Several can run at once.\n" +
+    "Without a program, 'run --fresh' prints where the instance is, as 'start' does, and drops it when standard input ends:\n" +
+    "also when the program at its other end dies. --json prints one line, with the variables of the profile's environment.",
   flags: [
     { name: "fresh", summary: "use a new instance, and drop it afterwards" },
     ...START_FLAGS,
@@ -30,6 +33,7 @@ export const command: Command = {
   async run(context) {
     const { run } = await import("../../emulator/run.ts");
     const { operands, switches, values } = context.args;
+    if (operands.length === 0 && switches.has("fresh")) return await hold(context);
     if (operands.length === 0) throw new UsageError("run needs a command: hotboot run -- CMD [ARG…]");
     const emulator = await emulatorOf(context);
     return await run(emulator, {
@@ -41,6 +45,19 @@ export const command: Command = {
     });
   },
 };
+
+/** Has a new instance until standard input ends. */
+async function hold(context: CommandContext): Promise<void> {
+  const { withFresh } = await import("../../emulator/fresh.ts");
+  const { start } = await import("../../emulator/start.ts");
+  const { args, signal } = context;
+  if (args.values["config-file"] !== undefined) throw new UsageError("--config-file needs a program to run");
+  const emulator = await emulatorOf(context);
+  await withFresh(emulator, async () => {
+    await printForProgram(context, emulator, await start(emulator, startOptions(args, emulator.profile)));
+    await Deno.stdin.readable.pipeTo(new WritableStream(), { signal });
+  });
+}
 
 /**
  * A terminal sends SIGINT (Ctrl-C) and SIGHUP (when it closes) to the program itself, which is in hotboot's process group.

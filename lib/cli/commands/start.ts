@@ -30,7 +30,18 @@ export const command: Command = {
 
 /** Where the time of a start went, and where the services are. */
 export async function printStarted(context: CommandContext, emulator: Emulator, result: StartResult): Promise<void> {
-  if (context.args.switches.has("json")) return await printJson(result);
+  if (context.args.switches.has("json")) await printJson(result);
+  else await printPlain(context, emulator, result);
+}
+
+/** The same for an instance that a program asks for: JSON has the variables for programs too, with secrets, in one line. */
+export async function printForProgram(context: CommandContext, emulator: Emulator, result: StartResult): Promise<void> {
+  if (!context.args.switches.has("json")) return await printPlain(context, emulator, result);
+  const { environment } = await import("../../emulator/environment.ts");
+  await print(JSON.stringify({ ...result, env: await environment(emulator) }));
+}
+
+async function printPlain(context: CommandContext, emulator: Emulator, result: StartResult): Promise<void> {
   await printTimeline(context, emulator, result);
   for (const [name, url] of Object.entries(result.urls)) await print(`${name} ${url}`);
 }

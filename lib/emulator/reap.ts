@@ -1,0 +1,49 @@
+/** Dropping what programs have left that owned instances and died. */
+
+import { HotbootError, messageOf } from "../base/error.ts";
+import { type Emulator, withInstance } from "../instance/emulator.ts";
+import { forgetLocks } from "../instance/locks.ts";
+import { isOrphan, takeOrphan } from "../instance/owners.ts";
+import { readRecord } from "../instance/record.ts";
+import { instanceNames } from "../instance/users.ts";
+import { reset } from "./stop.ts";
+
+/** Drops the instances of the emulator's profile whose owners have died, with all that they have written. */
+export async function reap(emulator: Emulator): Promise<void> {
+  for (const instance of await orphans(emulator)) {
+    if (!await dropOrphan(emulator, instance)) continue;
+    emulator.report.step(`dropped instance '${instance}', which a program that died had left`);
+  }
+}
+
+/** Their names. */
+export async function orphans(emulator: Emulator): Promise<string[]> {
+  const found: string[] = [];
+  for (const instance of await instanceNames(emulator)) {
+    const place = { ...emulator, instance };
+    if (await isOrphan(place) && !await isOfAnother(place)) found.push(instance);
+  }
+  return found;
+}
+
+/** Drops one of them. False if it could not be dropped, which is reported, or if somebody else drops it. */
+export async function dropOrphan(emulator: Emulator, instance: string): Promise<boolean> {
+  const orphan = await withInstance(emulator, instance);
+  using taken = await takeOrphan(orphan);
+  if (!taken) return false;
+  try {
+    await reset(orphan);
+    await forgetLocks(orphan);
+    return true;
+  } catch (error) {
+    emulator.signal.throwIfAborted();
+    if (!(error instanceof HotbootError)) throw error;
+    emulator.report.warn(`instance '${instance}', which a program that died had left, stays: ${messageOf(error)}`);
+    return false;
+  }
+}
+
+async function isOfAnother(emulator: Emulator): Promise<boolean> {
+  const record = await readRecord(emulator);
+  return record !== undefined && "profile" in record && record.profile !== emulator.profile.name;
+}

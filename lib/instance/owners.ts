@@ -1,0 +1,61 @@
+/**
+ * Instances that belong to a program, such as a test run, and go with it.
+ *
+ * The program holds a lock as long as it lives, and each of its instances names that lock in its directory. An instance
+ * whose lock nobody holds was left by a program that died. An instance that names none belongs to the user.
+ */
+
+import { writeJson } from "../base/files.ts";
+import { instancePath } from "./channels.ts";
+import type { InstancePlace } from "./emulator.ts";
+import { type Home, privateDirectory } from "./home.ts";
+import { holdNamed, isLocked, takeOver } from "./locks.ts";
+
+/** A program that has instances of its own, until it is disposed of. Its instances are to be dropped before. */
+export interface Owner extends Disposable {
+  /** The name of its lock. */
+  readonly name: string;
+}
+
+/** Makes this program, or a part of it, an owner of instances in this home. */
+export async function becomeOwner(home: Home): Promise<Owner> {
+  const name = `owner-${crypto.randomUUID()}`;
+  const held = await holdNamed(home, name);
+  return { name, [Symbol.dispose]: () => held[Symbol.dispose]() };
+}
+
+/** Writes down whose instance this is, before there is anything else of it. */
+export async function giveTo({ name }: Owner, place: InstancePlace): Promise<void> {
+  await privateDirectory(place.home.instance(place.instance));
+  await writeJson(instancePath(place, "owner"), { owner: name });
+}
+
+/** Makes it the user's. */
+export async function giveToUser(place: InstancePlace): Promise<void> {
+  await Deno.remove(instancePath(place, "owner")).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  });
+}
+
+/** Whether its owner has died. */
+export async function isOrphan(place: InstancePlace): Promise<boolean> {
+  const name = await ownerOf(place);
+  return name !== undefined && !await isLocked(place.home, name);
+}
+
+/** Takes an orphan over, so that nobody else does: until disposed of. `undefined`: it is none, or somebody else has it. */
+export async function takeOrphan(place: InstancePlace): Promise<Disposable | undefined> {
+  const name = await ownerOf(place);
+  if (name === undefined) return undefined;
+  const held = await takeOver(place.home, name);
+  if (held && await ownerOf(place) === name) return held; // the owner may have dropped it meanwhile
+  held?.[Symbol.dispose]();
+  return undefined;
+}
+
+async function ownerOf(place: InstancePlace): Promise<string | undefined> {
+  const { owner } = Object(
+    await Deno.readTextFile(instancePath(place, "owner")).then(JSON.parse).catch(() => undefined),
+  );
+  return typeof owner === "string" && /^owner-[0-9a-f-]{36}$/.test(owner) ? owner : undefined;
+}
