@@ -17,7 +17,7 @@ import { type InstanceRecord, writeRecord } from "../instance/record.ts";
 import { refusal, settledState, type Up } from "../instance/state.ts";
 import { fingerprint } from "../snapshot/fingerprint.ts";
 import { flat } from "../snapshot/flat.ts";
-import { type GuestState, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
+import { type Checkpoint, type GuestState, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
 import { stopMachine } from "../snapshot/migration.ts";
 import { commitSnapshot, prepareSnapshot, removeSnapshot, syncSnapshot } from "../snapshot/store.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
@@ -70,13 +70,27 @@ export async function saveCheckpoint(emulator: Emulator, name: string): Promise<
 /** The same without a name, for a fork. */
 export async function save(emulator: Emulator, name?: string): Promise<{ id: string; stoodStillMs: number }> {
   using _lock = await lockInstance(emulator);
+  return await saveLocked(emulator, (key) => emulator.home.checkpoints(key), { name });
+}
+
+/**
+ * The same for whoever holds the instance's lock.
+ *
+ * @param place The directory of what is saved, by the name of its image.
+ * @param marks What it is to be known by.
+ */
+export async function saveLocked(
+  emulator: Emulator,
+  place: (imageKey: string) => string,
+  marks: Pick<Checkpoint, "name" | "profileDigest">,
+): Promise<{ id: string; stoodStillMs: number }> {
   await using state = await settledState(emulator);
   if (state.kind !== "running" && state.kind !== "paused" && state.kind !== "suspended") throw refusal(emulator, state);
   const { record } = state;
   const own = { ...emulator, arch: record.arch };
   using _names = await lockCheckpoints(own);
-  if (name !== undefined) await requireNewName(own, name);
-  const prepared = await prepareSnapshot(emulator.home.checkpoints(imageKey(own)));
+  if (marks.name !== undefined) await requireNewName(own, marks.name);
+  const prepared = await prepareSnapshot(place(imageKey(own)));
   try {
     const saved = state.kind === "suspended"
       ? await copySuspended(own, record, prepared)
@@ -94,7 +108,7 @@ export async function save(emulator: Emulator, name?: string): Promise<{ id: str
       identity: record.identity,
       guest,
       checkpoint: {
-        ...(name !== undefined && { name }),
+        ...marks,
         instance: emulator.instance,
         layer: { name: layer, disk: await fingerprint(below) },
         ...(record.snapshot !== undefined && { base: record.snapshot }),

@@ -14,7 +14,7 @@ import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { sha256File } from "../base/hash.ts";
 import { checkpointsOf, requireLayer, type SavedCheckpoint } from "../instance/checkpoints.ts";
 import { dropUnnamed } from "../instance/forks.ts";
-import { removeUnusedLayers } from "../instance/layers.ts";
+import { removeOrphanedSpares, sparesOf } from "../instance/spares.ts";
 import { dropUser, nameOfUser, type SnapshotUser, usersOfSnapshots } from "../instance/users.ts";
 import { fileFault, judgeOf, type Verdict } from "./compatibility.ts";
 
@@ -38,6 +38,8 @@ export interface SnapshotInfo {
   apparentBytes: number;
   /** The instances that use it. */
   usedBy: SnapshotUser[];
+  /** How many spares of it there are; absent where there are none. They go with it. */
+  spares?: number;
   /**
    * Whether it can be resumed here. `unknown` if that cannot be judged: it is of another profile than the emulator's, or its
    * image or QEMU is missing.
@@ -80,10 +82,15 @@ export async function listSnapshots(emulator: Emulator, options: { all?: boolean
     if (ids.length === 0 && checkpoints.length === 0) continue;
     const isOwn = profile === emulator.profile.name;
     const judge = isOwn ? await judgeOf({ ...emulator, arch }) : () => OTHER_PROFILE;
+    const bases = (await sparesOf(emulator, key)).map(({ manifest }) => manifest.checkpoint.base);
     for (const id of ids) {
       const directory = `${emulator.home.snapshots(key)}/${id}`;
       const described = await describe(directory, judge);
-      if (described) found.push({ id, profile, arch, ...described, usedBy: users.get(id) ?? [] });
+      const spares = bases.filter((base) => base === id).length;
+      if (described) {
+        const usedBy = users.get(id) ?? [];
+        found.push({ id, profile, arch, ...described, usedBy, ...(spares > 0 && { spares }) });
+      }
     }
     for (const { directory, manifest: { id, checkpoint: { name } } } of checkpoints.toReversed()) {
       const described = await describe(directory, judge);
@@ -221,7 +228,7 @@ export async function removeSnapshots(
   for (const { manifest: { id, checkpoint: { base } } } of checkpoints) {
     if (directories.has(id)) await dropUnnamed(emulator, base);
   }
-  await removeUnusedLayers(emulator);
+  await removeOrphanedSpares(emulator);
   return { removed: [...directories.keys()], bytes };
 }
 

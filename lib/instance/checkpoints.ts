@@ -15,8 +15,12 @@ export const CREDENTIALS = "credentials.json";
 export type SavedCheckpoint = Snapshot & { manifest: Manifest & { checkpoint: Checkpoint } };
 
 /** All of the emulator's checkpoints that can be read, or of another image, the oldest first. */
-export async function checkpointsOf(emulator: Emulator, key = imageKey(emulator)): Promise<SavedCheckpoint[]> {
-  const root = emulator.home.checkpoints(key);
+export function checkpointsOf(emulator: Emulator, key = imageKey(emulator)): Promise<SavedCheckpoint[]> {
+  return savedBelow(emulator.home.checkpoints(key));
+}
+
+/** All moments of instances below a directory that can be read, the oldest first. */
+export async function savedBelow(root: string): Promise<SavedCheckpoint[]> {
   const found: SavedCheckpoint[] = [];
   for (const id of await snapshotIds(root)) {
     const directory = `${root}/${id}`;

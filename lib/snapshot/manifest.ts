@@ -95,6 +95,8 @@ export interface Checkpoint {
   layer: { name: string; disk: Fingerprint };
   /** The snapshot or checkpoint that this instance was started from, whose disk is below the layer's. */
   base?: string;
+  /** The digest of the profile that a spare was made with: what rotated and proved its secrets. */
+  profileDigest?: string;
   /** Whether the guest in it has secrets of its own or the image's; absent where there are none. */
   secrets?: "rotated" | "placeholders";
 }
