@@ -109,8 +109,7 @@ export async function refillSpares(emulator: Emulator): Promise<void> {
 
 /** Under the lock. */
 async function makeMissing(emulator: Emulator): Promise<void> {
-  const maker = await withInstance(emulator, makerName(emulator));
-  await clear(maker);
+  const maker = await clearMaker(emulator);
   const wanted = await wantedSpares(emulator);
   if (wanted === 0) return await removeSpares(emulator);
   const name = emulator.profile.name;
@@ -130,19 +129,27 @@ async function makeMissing(emulator: Emulator): Promise<void> {
     try {
       await makeOne(maker, setup, snapshot, digest);
     } finally {
-      await clear({ ...maker, signal: new AbortController().signal });
+      await clearMaker({ ...emulator, signal: new AbortController().signal });
     }
   }
 }
 
 async function makeOne(maker: Emulator, setup: Setup, snapshot: Snapshot, digest: string): Promise<void> {
-  const taking = await takePorts(maker, { isFresh: true });
+  const { report } = maker;
+  const quiet = { ...report, step: (text: string) => report.detail(text) };
+  const taking = await takePorts({ ...maker, report: quiet }, { isFresh: true });
   await resume(taking, setup, snapshot, new Timeline(), {});
   await saveLocked(taking, (key) => maker.home.spares(key), { profileDigest: digest });
 }
 
-/** Ends what the maker left, or a killed one did, and removes its files; those of whole spares stay. */
-async function clear(maker: Emulator): Promise<void> {
+/**
+ * Ends what runs where spares are made, and removes what is not a whole one. Only who holds the lock may call it.
+ *
+ * @returns The instance in which spares are made, with the ports that it had.
+ */
+export async function clearMaker(emulator: Emulator): Promise<Emulator> {
+  const maker = await withInstance(emulator, makerName(emulator));
   await resetLocked(maker);
   await removeHalfMade(maker);
+  return maker;
 }
