@@ -19,6 +19,7 @@ import { bench as iso } from "./iso.ts";
 import { bench as memory } from "./memory.ts";
 import { bench as release } from "./release.ts";
 import { bench as resume } from "./resume.ts";
+import { bench as spare } from "./spare.ts";
 import { bench as zstd } from "./zstd.ts";
 
 const SUBJECTS: Record<string, Bench> = {
@@ -26,6 +27,7 @@ const SUBJECTS: Record<string, Bench> = {
   accelerator,
   memory,
   fork,
+  spare,
   engines,
   iso,
   zstd,

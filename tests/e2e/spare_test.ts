@@ -4,6 +4,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { exists } from "@std/fs/exists";
+import { toText } from "@std/streams/to-text";
 import { entriesIn } from "../../lib/base/entries.ts";
 import type { Spares } from "../../lib/emulator/spares.ts";
 import type { StartResult } from "../../lib/emulator/start.ts";
@@ -196,12 +197,16 @@ Deno.test("spares: one that is not finished does not count, and is cleaned away"
   await using micro = await sparing();
   const making = `${micro.home}/instances/.spare-micro-${micro.arch}`;
   /** Ends the making of one as soon as `condition` holds. */
-  const endedWhen = async (signal: Deno.Signal, condition: () => Promise<boolean>, what: string): Promise<number> => {
+  const endedWhen = async (
+    signal: Deno.Signal,
+    condition: () => Promise<boolean>,
+    what: string,
+  ): Promise<{ code: number; stderr: string }> => {
     const child = micro.spawn("spare", "1");
     await until(condition, what);
     child.kill(signal);
-    const [{ code }] = await Promise.all([child.status, child.stdout.cancel(), child.stderr.cancel()]);
-    return code;
+    const [{ code }, , stderr] = await Promise.all([child.status, child.stdout.cancel(), toText(child.stderr)]);
+    return { code, stderr };
   };
   const isUp = async () => (await micro.qemuProcesses()).length > 0;
   /** Its memory is being written. */
@@ -232,7 +237,8 @@ Deno.test("spares: one that is not finished does not count, and is cleaned away"
 
   await t.step("interrupted: nothing is left", async () => {
     for (const [condition, what] of [[isUp, "QEMU"], [isSaved, "its memory"]] as const) {
-      assertEquals(await endedWhen("SIGINT", condition, what), 130, what);
+      const { code, stderr } = await endedWhen("SIGINT", condition, what);
+      assertEquals(code, 130, `${what}: ${stderr}`);
       assertEquals([await micro.qemuProcesses(), await hidden(micro), await spares(micro)], [[], [], []], what);
     }
   });
@@ -246,7 +252,7 @@ Deno.test("spares: one that is not finished does not count, and is cleaned away"
       const [{ code }, , stderr] = await Promise.all([
         child.status,
         child.stdout.cancel(),
-        new Response(child.stderr).text(),
+        toText(child.stderr),
       ]);
       assertEquals(code, verb === "capture" ? 0 : 7, stderr);
       assertMatch(stderr, /warning: spares are missing: interrupted by SIGINT; 'hotboot spare' counts them\n$/);
