@@ -42,6 +42,7 @@ export interface Spares {
  *
  * @param emulator The emulator, from {@linkcode openEmulator}.
  * @returns How many there are, and how many are to be kept.
+ * @throws The system's error if the home cannot be read.
  *
  * @example
  * ```ts
