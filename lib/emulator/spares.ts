@@ -15,8 +15,7 @@ import {
   wantedSpares,
   wantSpares,
 } from "../instance/spares.ts";
-import type { Snapshot } from "../snapshot/store.ts";
-import { snapshotIds } from "../snapshot/store.ts";
+import { type Snapshot, snapshotIds } from "../snapshot/store.ts";
 import { saveLocked } from "./checkpoint.ts";
 import { findFitting } from "./compatibility.ts";
 import { makeSetup } from "./launch.ts";
@@ -124,9 +123,10 @@ async function makeMissing(emulator: Emulator): Promise<void> {
   const digest = await spareDigest(emulator);
   let kept = 0;
   await removeSpares(emulator, (spare) => !isSpareFor(spare, snapshot.manifest.id, digest) || ++kept > wanted);
-  const missing = wanted - (await sparesOf(emulator)).length;
-  for (let made = 0; made < missing; made++) {
-    emulator.report.step(`make spare ${made + 1} of ${missing}`);
+  for (let made = 0; made < wanted; made++) { // no more, however many are used meanwhile
+    const there = (await sparesOf(emulator)).length;
+    if (there >= wanted) break;
+    emulator.report.step(`make spare ${there + 1} of ${wanted}`);
     try {
       await makeOne(maker, setup, snapshot, digest);
     } finally {
