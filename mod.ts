@@ -116,6 +116,7 @@ export type {
 } from "./lib/profile/profile.ts";
 export { type CheckpointResult, saveCheckpoint } from "./lib/emulator/checkpoint.ts";
 export { fork, type ForkOptions, type ForkResult } from "./lib/emulator/fork.ts";
+export { countSpares, makeSpares, type Spares } from "./lib/emulator/spares.ts";
 export type { Engine, Identity, SavedBy } from "./lib/snapshot/manifest.ts";
 export type { Secrets, SecretSpec } from "./lib/profile/secrets.ts";
 

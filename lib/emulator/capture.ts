@@ -12,6 +12,7 @@ import { identityOf } from "../instance/identity.ts";
 import { lockInstance, lockSnapshots } from "../instance/locks.ts";
 import type { Setup } from "../instance/machine.ts";
 import { refusal, settledState } from "../instance/state.ts";
+import { removeOrphanedSpares } from "../instance/spares.ts";
 import { usersOfSnapshots } from "../instance/users.ts";
 import { whileAlive } from "../instance/watch.ts";
 import { engineOf } from "../snapshot/engines.ts";
@@ -217,6 +218,7 @@ async function removeOthers(emulator: Emulator, directory: string, { manifest }:
     if (isForOthers && ++others <= MOST_OTHERS) continue;
     await removeSnapshot(`${directory}/${id}`);
   }
+  await removeOrphanedSpares(emulator);
 }
 
 const MOST_OTHERS = 2;

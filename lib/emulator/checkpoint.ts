@@ -17,7 +17,7 @@ import { type InstanceRecord, writeRecord } from "../instance/record.ts";
 import { refusal, type Settled, settledState, type Up } from "../instance/state.ts";
 import { fingerprint } from "../snapshot/fingerprint.ts";
 import { saveLive } from "../snapshot/flat.ts";
-import { type GuestState, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
+import { type Checkpoint, type GuestState, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
 import { stopMachine } from "../snapshot/migration.ts";
 import { commitSnapshot, prepareSnapshot, removeSnapshot, syncSnapshot } from "../snapshot/store.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
@@ -58,41 +58,58 @@ export interface CheckpointResult {
  * ```
  */
 export async function saveCheckpoint(emulator: Emulator, name: string): Promise<CheckpointResult> {
-  const { id, stoodStillMs } = await save(emulator, name);
+  using _lock = await lockInstance(emulator);
+  const { stoodStillMs, result: id } = await saveLocked(emulator, { name }, (id) => Promise.resolve(id));
   return { id, name, stoodStillMs };
 }
 
+/** The same without a name, for a fork: after a crash of the host only its disk is trusted. */
+export async function saveForFork<T>(
+  emulator: Emulator,
+  meanwhile: (id: string) => Promise<T>,
+): Promise<{ stoodStillMs: number; result: T }> {
+  using _lock = await lockInstance(emulator);
+  return await saveLocked(emulator, { isForFork: true }, meanwhile);
+}
+
+/** How to save. */
+interface SaveOptions extends Pick<Checkpoint, "name" | "profileDigest"> {
+  /** The directory of what is saved, by the name of its image; that of checkpoints, if absent. */
+  place?: (imageKey: string) => string;
+  /** Need not outlive a crash of the host. */
+  isForFork?: boolean;
+}
+
 /**
- * The same, and what is to be done while the instance wakes. Without a name it is for a fork: after a crash of the host only
- * its disk is trusted.
+ * The same for whoever holds the instance's lock, and what is to be done while the instance wakes.
  *
  * @param meanwhile Gets the id. What it throws is passed on; the checkpoint stays then.
  */
-export async function save<T>(
+export async function saveLocked<T>(
   emulator: Emulator,
-  name?: string,
-  meanwhile?: (id: string) => Promise<T>,
-): Promise<{ id: string; stoodStillMs: number; result?: T }> {
-  using _lock = await lockInstance(emulator);
+  options: SaveOptions,
+  meanwhile: (id: string) => Promise<T>,
+): Promise<{ stoodStillMs: number; result: T }> {
   await using state = await settledState(emulator);
   if (state.kind !== "running" && state.kind !== "paused" && state.kind !== "suspended") throw refusal(emulator, state);
   await using running = new AsyncDisposableStack();
-  const { id, stoodStillMs } = await saveAs(name, { ...emulator, arch: state.record.arch }, state, running);
-  return { id, stoodStillMs, result: await meanwhile?.(id) };
+  const { id, stoodStillMs } = await saveAs({ ...emulator, arch: state.record.arch }, state, running, options);
+  return { stoodStillMs, result: await meanwhile(id) };
 }
 
 async function saveAs(
-  name: string | undefined,
   emulator: Emulator,
   state: Exclude<Settled, { kind: "stopped" }>,
   running: AsyncDisposableStack,
+  { place = (key) => emulator.home.checkpoints(key), isForFork, ...marks }: SaveOptions,
 ): Promise<{ id: string; stoodStillMs: number }> {
   const { record } = state;
   using _names = await lockCheckpoints(emulator);
-  if (name !== undefined) {
-    await requireNewName(emulator, name, `remove it ('hotboot snapshot rm ${name}'), or choose another name`);
+  if (marks.name !== undefined) {
+    const or = `remove it ('hotboot snapshot rm ${marks.name}'), or choose another name`;
+    await requireNewName(emulator, marks.name, or);
   }
-  const prepared = await prepareSnapshot(emulator.home.checkpoints(imageKey(emulator)));
+  const prepared = await prepareSnapshot(place(imageKey(emulator)));
   try {
     const { layer, guest, stoodStillMs } = state.kind === "suspended"
       ? await copySuspended(emulator, record, prepared)
@@ -109,16 +126,14 @@ async function saveAs(
       identity: record.identity,
       guest,
       checkpoint: {
-        ...(name !== undefined && { name }),
+        ...marks,
         instance: emulator.instance,
         layer: { name: layer, disk: await fingerprint(below) },
         ...(record.snapshot !== undefined && { base: record.snapshot }),
         ...(record.secrets && { secrets: record.secrets }),
       },
     });
-    const synced = name === undefined
-      ? syncFile(`${snapshot.directory}/${SNAPSHOT_FILES.disk}`)
-      : syncSnapshot(snapshot);
+    const synced = isForFork ? syncFile(`${snapshot.directory}/${SNAPSHOT_FILES.disk}`) : syncSnapshot(snapshot);
     await synced.catch(async (error) => {
       await removeSnapshot(snapshot.directory);
       throw error;

@@ -7,7 +7,7 @@ import { dropUnnamed } from "../instance/forks.ts";
 import { removeUnusedLayers } from "../instance/layers.ts";
 import { stateOf } from "../instance/state.ts";
 import { instanceNames } from "../instance/users.ts";
-import { save } from "./checkpoint.ts";
+import { saveForFork } from "./checkpoint.ts";
 import { start } from "./start.ts";
 import type { StartOptions, StartResult } from "./start_result.ts";
 
@@ -61,8 +61,8 @@ export async function fork(emulator: Emulator, options: ForkOptions = {}): Promi
       throw error;
     }
   };
-  const { stoodStillMs, result } = await save(await withInstance(emulator, instance), undefined, startIt);
-  return { ...result!, stoodStillMs };
+  const { stoodStillMs, result } = await saveForFork(await withInstance(emulator, instance), startIt);
+  return { ...result, stoodStillMs };
 }
 
 /** Before anything stands still. */

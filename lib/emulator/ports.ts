@@ -1,6 +1,7 @@
 /** The host ports that a start needs: which they are, and that they are free. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
+import { makerName } from "../instance/channels.ts";
 import { type Emulator, ownInstance } from "../instance/emulator.ts";
 import { lock } from "../instance/locks.ts";
 import { isPort, type RememberedPorts, rememberedPorts, rememberPorts, withRemembered } from "../instance/ports.ts";
@@ -142,7 +143,7 @@ async function spokenFor(emulator: Emulator, asked: RememberedPorts): Promise<Se
   const { home, profile } = emulator;
   const ports = new Set(Object.values(profile.ports).map(({ host }) => host));
   for (const { port } of Object.values(asked)) ports.add(port);
-  for (const instance of await instanceNames(emulator)) {
+  for (const instance of [...await instanceNames(emulator), makerName(emulator)]) {
     for (const { port } of Object.values(await rememberedPorts(home, instance))) ports.add(port);
     for (const port of Object.values(await portsOfRecord(emulator, instance))) ports.add(port);
   }

@@ -8,12 +8,14 @@ import { entriesIn } from "../base/entries.ts";
 import { replacedName } from "../base/files.ts";
 import { TEMPORARY_PREFIX } from "../snapshot/store.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
-import { checkpointsLock, imageLock, isLocked, snapshotsLock, tryLock } from "../instance/locks.ts";
+import { makerName } from "../instance/channels.ts";
+import { checkpointsLock, imageLock, isLocked, snapshotsLock, tryLock, tryLockSpares } from "../instance/locks.ts";
 import { checkpointsOf } from "../instance/checkpoints.ts";
 import { dropUnnamed } from "../instance/forks.ts";
-import { removeUnusedLayers } from "../instance/layers.ts";
+import { removeOrphanedSpares } from "../instance/spares.ts";
 import { nameOfUser } from "../instance/users.ts";
 import { dropOrphan, orphans } from "./reap.ts";
+import { clearMaker } from "./spares.ts";
 import { listSnapshots, removeSnapshots, sizeOnDisk, snapshotKeys } from "./snapshots.ts";
 
 /** Something that was removed, or would be. */
@@ -73,13 +75,21 @@ export async function pruneSnapshots(emulator: Emulator, options: { dryRun?: boo
       removed.push(...await pruneFiles(emulator, dryRun, lockName, directory, leftovers));
     }
   }
+  for (const directory of await directoriesIn(emulator.home.spares(""))) {
+    const leftovers: string[] = []; // no lock tells whether a start still uses one
+    for (const name of await names(directory)) {
+      if (name.startsWith(TEMPORARY_PREFIX) && await isAbandoned(`${directory}/${name}`)) leftovers.push(name);
+    }
+    removed.push(...await removeAll(dryRun, directory, leftovers));
+  }
   if (!dryRun) {
     // Made for forks of which nothing is left; a younger one may be about to be used.
     for (const { directory, manifest: { id } } of await checkpointsOf(emulator)) {
       if (await isAbandoned(directory)) await dropUnnamed(emulator, id);
     }
-    await removeUnusedLayers(emulator);
+    await removeOrphanedSpares(emulator);
   }
+  removed.push(...await pruneMaker(emulator, dryRun));
   for (const [key, leftovers] of await imageLeftovers(emulator)) {
     removed.push(...await pruneFiles(emulator, dryRun, imageLock(key), emulator.home.images, leftovers));
   }
@@ -96,6 +106,17 @@ async function pruneOrphans(emulator: Emulator, dryRun: boolean): Promise<Pruned
     pruned.push({ path, why: "an instance that a program that died had left", bytes });
   }
   return pruned;
+}
+
+/** What a killed command has left where it made a spare, with the QEMU that may still run there. */
+async function pruneMaker(emulator: Emulator, dryRun: boolean): Promise<Pruned[]> {
+  const path = emulator.home.instance(makerName(emulator));
+  const size = await sizeOnDisk(path);
+  if (!size) return [];
+  using lock = await tryLockSpares(emulator);
+  if (!lock) return [];
+  if (!dryRun) await clearMaker(emulator);
+  return [{ path, why: "left by a killed command", bytes: size.bytes }];
 }
 
 async function pruneStale(emulator: Emulator, dryRun: boolean): Promise<Pruned[]> {
@@ -188,6 +209,10 @@ async function cacheLeftovers({ home }: Emulator): Promise<string[]> {
 async function isAbandoned(path: string): Promise<boolean> {
   const stat = await Deno.lstat(path).catch(() => undefined);
   return stat !== undefined && Date.now() - (stat.mtime?.getTime() ?? Date.now()) > ABANDONED_MS;
+}
+
+async function directoriesIn(path: string): Promise<string[]> {
+  return (await entriesIn(path)).filter(({ isDirectory }) => isDirectory).map(({ name }) => path + name);
 }
 
 async function names(directory: string): Promise<string[]> {

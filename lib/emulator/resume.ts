@@ -7,6 +7,7 @@ import { giveShare } from "../guest/share.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { checkpointSecrets, requireLayer } from "../instance/checkpoints.ts";
 import { writeSecrets } from "../instance/files.ts";
+import { layerDisk } from "../instance/layers.ts";
 import type { Setup } from "../instance/machine.ts";
 import { whileAlive } from "../instance/watch.ts";
 import type { EngineContext, Load, SnapshotEngine } from "../snapshot/engine.ts";
@@ -18,8 +19,9 @@ import { freshDisk, launch } from "./launch.ts";
 import { finish, type StartOptions, type StartResult } from "./start_result.ts";
 
 /**
- * Resumes a snapshot or a checkpoint that fits. Returns when all health checks pass and its new secrets are proven.
+ * Resumes a snapshot, a checkpoint or a spare that fits. Returns when all health checks pass and its new secrets are proven.
  *
+ * @param origin `spare`: nobody else will use it, so its files can be removed when this returns.
  * @throws {UnusableSnapshot} if it will never resume here; {HotbootError} if it failed this time.
  */
 export async function resume(
@@ -28,6 +30,7 @@ export async function resume(
   snapshot: Snapshot,
   timeline: Timeline,
   options: StartOptions,
+  origin: "resume" | "spare" = "resume",
 ): Promise<StartResult> {
   const { profile, report, signal } = emulator;
   const { directory, manifest } = snapshot;
@@ -38,9 +41,13 @@ export async function resume(
   const wrong = await wrongSize(directory, manifest);
   if (wrong) throw new UnusableSnapshot(`snapshot ${manifest.id} is damaged: ${wrong}`);
   await requireLayer(emulator, snapshot);
-  const disk = await freshDisk(emulator, setup.image, `${directory}/${SNAPSHOT_FILES.disk}`);
+  // What stays of a spare is the layer: the instance is on top of the snapshot as any other.
+  const [below, base] = origin === "spare"
+    ? [layerDisk(emulator.home, manifest.checkpoint!.layer.name), manifest.checkpoint!.base]
+    : [`${directory}/${SNAPSHOT_FILES.disk}`, manifest.id];
+  const disk = await freshDisk(emulator, setup.image, below);
 
-  report.step(`resume snapshot ${manifest.id}`);
+  report.step(origin === "spare" ? `use a spare of snapshot ${base}` : `resume snapshot ${base}`);
   // What a checkpoint's guest has of its own is in effect until it gets others.
   const kept = options.keepSecrets || options.noRotation ? await checkpointSecrets(snapshot) : undefined;
   const secrets = newSecrets(profile, options.keepSecrets || options.noRotation);
@@ -51,7 +58,7 @@ export async function resume(
   opened.catch(() => {});
   const launched = await timeline.phase(
     "process",
-    () => launch(emulator, setup, { memory, disk, origin: "resume", snapshot: manifest.id }),
+    () => launch(emulator, setup, { memory, disk, origin, snapshot: base }),
   ).catch(async (error) => {
     await opened; // damage explains more than QEMU's message
     throw error;

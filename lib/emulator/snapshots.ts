@@ -23,7 +23,7 @@ import { sha256File } from "../base/hash.ts";
 import { allCheckpoints, neededByUnreadable, requireLayer } from "../instance/checkpoints.ts";
 import { lockCheckpoints } from "../instance/locks.ts";
 import { dropUnnamed } from "../instance/forks.ts";
-import { removeUnusedLayers } from "../instance/layers.ts";
+import { removeOrphanedSpares, sparesOf } from "../instance/spares.ts";
 import { dropUser, nameOfUser, type SnapshotUser, usersOfSnapshots } from "../instance/users.ts";
 import { fileFault, judgeOf, type Verdict } from "./compatibility.ts";
 
@@ -49,6 +49,8 @@ export interface SnapshotInfo {
   apparentBytes: number;
   /** The instances that use it. */
   usedBy: SnapshotUser[];
+  /** How many spares of it there are; absent where there are none. They go with it. */
+  spares?: number;
   /**
    * Whether it can be resumed here. `unknown` if that cannot be judged: it is of another profile than the emulator's, or its
    * image or QEMU is missing. `damaged` if its manifest cannot be read; what is below it stays until it is removed.
@@ -92,10 +94,20 @@ export async function listSnapshots(emulator: Emulator, options: { all?: boolean
     const isOwn = profile === emulator.profile.name;
     const judge = isOwn ? await judgeOf({ ...emulator, arch }) : () => OTHER_PROFILE;
     const root = emulator.home.snapshots(key);
+    const bases = (await sparesOf(emulator, key)).map(({ manifest }) => manifest.checkpoint.base);
     const snapshots = ids.map((id): Saved => ({ id, kind: "snapshot", directory: `${root}/${id}`, needs: [] }));
     for (const { directory, needs: _, ...one } of [...snapshots, ...checkpoints.toReversed()]) {
       const described = await describe(directory, judge);
-      if (described) found.push({ ...one, profile, arch, ...described, usedBy: users.get(one.id) ?? [] });
+      const spares = bases.filter((base) => base === one.id).length;
+      if (!described) continue;
+      found.push({
+        ...one,
+        profile,
+        arch,
+        ...described,
+        usedBy: users.get(one.id) ?? [],
+        ...(spares > 0 && { spares }),
+      });
     }
   }
   return found;
@@ -265,7 +277,7 @@ export async function removeSnapshots(
     if (!directories.has(id)) continue;
     for (const below of needs) await dropUnnamed(emulator, below);
   }
-  await removeUnusedLayers(emulator);
+  await removeOrphanedSpares(emulator);
   return { removed: [...directories.keys()], bytes };
 }
 

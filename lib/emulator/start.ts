@@ -14,6 +14,7 @@ import { UnusableSnapshot } from "../snapshot/manifest.ts";
 import { syncSnapshot } from "../snapshot/store.ts";
 import { coldBoot } from "./boot.ts";
 import { findFitting } from "./compatibility.ts";
+import { startFromSpare } from "./from_spare.ts";
 import { makeSetup } from "./launch.ts";
 import { takePorts } from "./ports.ts";
 import { resume } from "./resume.ts";
@@ -23,7 +24,7 @@ import { beUp } from "./up.ts";
 export type { StartOptions, StartResult };
 
 /**
- * Starts the emulator, and returns when all its health checks pass. It resumes the emulator's snapshot; if that is
+ * Starts the emulator, and returns when all its health checks pass. It uses a spare, or resumes the emulator's snapshot; if that is
  * impossible, it reports the reason and boots. The first start gets the image and captures a snapshot. A suspended instance
  * continues; one that was shut down, or whose QEMU ended by itself, boots its own disk. If the instance runs already, start
  * checks that it is healthy and has its own secrets and its share. QEMU keeps running when this program ends.
@@ -128,7 +129,10 @@ async function startFresh(emulator: Emulator, timeline: Timeline, options: Start
   };
   try {
     const snapshot = await findFitting(emulator, setup, options.engine);
-    if (snapshot) return await resume(emulator, setup, snapshot, timeline, options);
+    if (snapshot) {
+      return await startFromSpare(emulator, setup, snapshot, timeline, options) ??
+        await resume(emulator, setup, snapshot, timeline, options);
+    }
   } catch (error) {
     notResumed(error);
     if (options.noCapture || !(error instanceof UnusableSnapshot)) {

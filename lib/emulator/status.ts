@@ -9,6 +9,7 @@ import { hasUnknownImage, imagePath, type ImageRecord, readImage } from "../imag
 import { knownQemuFacts } from "../instance/acceleration.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import type { InstanceRecord, Origin } from "../instance/record.ts";
+import { sparesOf, wantedSpares } from "../instance/spares.ts";
 import { refusal, type State, type StateName, stateOf, whyPaused } from "../instance/state.ts";
 import { urlsOf } from "../instance/urls.ts";
 import type { SavedBy } from "../snapshot/manifest.ts";
@@ -64,6 +65,8 @@ export interface Status {
   image?: { path: string; created: string; bytes: number; origin: ImageRecord["origin"] } | { error: string };
   /** The newest snapshot, if there is one, with when it was captured (ISO 8601); `error` says why it cannot be used. */
   snapshot?: { id: string; created: string; engine: SavedBy } | { error: string };
+  /** Its spares, unless there are none and none are wanted. */
+  spares?: { wanted: number; spares: number };
 }
 
 /**
@@ -84,11 +87,13 @@ export interface Status {
  * ```
  */
 export async function status(emulator: Emulator): Promise<Status> {
-  const [instance, qemu, image, snapshot] = await Promise.all([
+  const [instance, qemu, image, snapshot, wanted, spares] = await Promise.all([
     describeInstance(emulator),
     knownQemuFacts(emulator),
     describeImage(emulator),
     describeSnapshot(emulator),
+    wantedSpares(emulator),
+    sparesOf(emulator).then(({ length }) => length),
   ]);
   return {
     profile: emulator.profile.name,
@@ -97,6 +102,7 @@ export async function status(emulator: Emulator): Promise<Status> {
     ...(qemu && { acceleration: { accelerator: qemu.accelerator, passedOver: qemu.passedOver } }),
     ...(image && { image }),
     ...(snapshot && { snapshot }),
+    ...((wanted > 0 || spares > 0) && { spares: { wanted, spares } }),
   };
 }
 

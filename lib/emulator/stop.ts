@@ -120,6 +120,11 @@ export async function stopLocked(emulator: Emulator, { how = "suspend" }: StopOp
  */
 export async function reset(emulator: Emulator): Promise<StopResult> {
   using _lock = await lockInstance(emulator);
+  return await resetLocked(emulator);
+}
+
+/** The same for a caller that holds the instance's lock. */
+export async function resetLocked(emulator: Emulator): Promise<StopResult> {
   const record = await readRecord(emulator);
   const stopped = await endAny(emulator);
   const known = record && "arch" in record ? record : undefined;

@@ -7,6 +7,7 @@ import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { privateDirectory } from "../instance/home.ts";
 import { lockImage } from "../instance/locks.ts";
 import type { ImagePart } from "../instance/machine.ts";
+import { removeSpares } from "../instance/spares.ts";
 import { requireUnused } from "../instance/users.ts";
 import {
   hasUnknownImage,
@@ -64,6 +65,7 @@ export async function putInPlace(emulator: Emulator, made: NewFiles, origin: Ima
     await writeJson(imageRecordPath(emulator), before);
     throw error;
   });
+  await removeSpares(emulator);
   const files: Partial<Record<ImagePart, ImageFile>> = {};
   for (const part of Object.keys(IMAGE_PARTS) as ImagePart[]) {
     const path = imagePath(emulator, part);

@@ -18,6 +18,11 @@ const FILES = {
   owner: "owner.json",
 };
 
+/** The instance in which the emulator's spares are made: no user's, because no name of a user's begins with a dot. */
+export function makerName(emulator: Emulator): string {
+  return `.spare-${imageKey(emulator)}`;
+}
+
 /** The path of one of an instance's files. */
 export function instancePath(emulator: InstancePlace, file: keyof typeof FILES): string {
   return `${emulator.home.instance(emulator.instance)}/${FILES[file]}`;

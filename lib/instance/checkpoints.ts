@@ -33,11 +33,18 @@ export async function checkpointsOf(emulator: Emulator, key = imageKey(emulator)
 }
 
 /** The same, and those that cannot be read. */
-export async function allCheckpoints(
-  emulator: Emulator,
-  key = imageKey(emulator),
-): Promise<{ readable: SavedCheckpoint[]; unreadable: UnreadableCheckpoint[] }> {
-  const root = emulator.home.checkpoints(key);
+export function allCheckpoints(emulator: Emulator, key = imageKey(emulator)): Promise<SavedMoments> {
+  return savedBelow(emulator.home.checkpoints(key));
+}
+
+/** What is in a directory of saved moments, the oldest first. */
+export interface SavedMoments {
+  readable: SavedCheckpoint[];
+  unreadable: UnreadableCheckpoint[];
+}
+
+/** All moments of instances below a directory. */
+export async function savedBelow(root: string): Promise<SavedMoments> {
   const readable: SavedCheckpoint[] = [];
   const unreadable: UnreadableCheckpoint[] = [];
   for (const id of await snapshotIds(root)) {

@@ -51,6 +51,11 @@ export class Home {
     return `${this.root}/checkpoints/${imageKey}`;
   }
 
+  /** The directory of an image's spares, one directory each: see `spares.ts`. */
+  spares(imageKey: string): string {
+    return `${this.root}/spares/${imageKey}`;
+  }
+
   /** The directory of a disk that instances and checkpoints share, beside the instances' own: see `layers.ts`. */
   layer(name: string): string {
     return `${this.instances}/${LAYER_PREFIX}${name}`;

@@ -131,13 +131,14 @@ async function adoptLayer(home: Home, path: string, digest: string, below: strin
   return name;
 }
 
-/** Removes the layers that no disk of an instance or a checkpoint is on top of. */
+/** Removes the layers that no disk of an instance, a checkpoint or a spare is on top of. */
 export async function removeUnusedLayers(emulator: Emulator): Promise<void> {
   const { home } = emulator;
   const unused = new Set(await layerNames(home));
   if (unused.size === 0) return;
   using _lock = await lockLayers(emulator);
-  for (const top of [...await disksBelow(home.instances, 1), ...await disksBelow(`${home.root}/checkpoints`, 2)]) {
+  const saved = ["checkpoints", "spares"].map((name) => disksBelow(`${home.root}/${name}`, 2));
+  for (const top of [...await disksBelow(home.instances, 1), ...(await Promise.all(saved)).flat()]) {
     const below = await disksUnder(top);
     if (!below) return; // nobody knows what it is on top of
     for (const disk of below) {

@@ -2,6 +2,7 @@
 
 import { HotbootError } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
+import { makerName } from "./channels.ts";
 import { type Emulator, imageKey } from "./emulator.ts";
 import { type Home, privateDirectory } from "./home.ts";
 
@@ -26,6 +27,18 @@ export function lockSnapshots(emulator: Emulator): Promise<Disposable> {
   const { home, profile, report, signal } = emulator;
   const onWait = () => report.step(`waiting for another hotboot that makes a snapshot of '${profile.name}'`);
   return lock(home, snapshotsLock(imageKey(emulator)), onWait, signal);
+}
+
+/** Keeps others from making spares of this emulator until disposed of. It is the lock of the instance that makes them. */
+export function lockSpares(emulator: Emulator): Promise<Disposable> {
+  const { home, profile, report, signal } = emulator;
+  const onWait = () => report.step(`waiting for another hotboot that makes spares of '${profile.name}'`);
+  return lock(home, instanceLock(makerName(emulator)), onWait, signal);
+}
+
+/** The same without waiting; `undefined` if another hotboot makes some. */
+export function tryLockSpares(emulator: Emulator): Promise<Disposable | undefined> {
+  return tryLock(emulator.home, instanceLock(makerName(emulator)));
 }
 
 /** Keeps others from adding, renaming or removing shared disks until disposed of. It is held for moments only. */

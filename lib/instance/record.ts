@@ -10,8 +10,8 @@ import { type Arch, HOST_ARCH } from "../vm/arch.ts";
 import { instancePath } from "./channels.ts";
 import type { Emulator, InstancePlace } from "./emulator.ts";
 
-/** How a running instance started: booted, from a snapshot, or from where it was suspended. */
-export type Origin = "cold boot" | "resume" | "continue";
+/** How a running instance started: booted, from a snapshot, from a spare, or from where it was suspended. */
+export type Origin = "cold boot" | "resume" | "spare" | "continue";
 
 /** How an instance that still has its disk ended. */
 export type Ending = "suspended" | "shut down" | "crashed";

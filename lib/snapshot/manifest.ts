@@ -97,6 +97,8 @@ export interface Checkpoint {
   base?: string;
   /** Its id where it was saved, if it came from another home and has another id here. */
   origin?: string;
+  /** The digest of the profile that a spare was made with: what rotated and proved its secrets. */
+  profileDigest?: string;
   /** Whether the guest in it has secrets of its own or the image's; absent where there are none. */
   secrets?: "rotated" | "placeholders";
 }

@@ -20,6 +20,7 @@ import { bench as memory } from "./memory.ts";
 import { bench as release } from "./release.ts";
 import { bench as resume } from "./resume.ts";
 import { bench as testing } from "./testing.ts";
+import { bench as spare } from "./spare.ts";
 import { bench as zstd } from "./zstd.ts";
 
 const SUBJECTS: Record<string, Bench> = {
@@ -28,6 +29,7 @@ const SUBJECTS: Record<string, Bench> = {
   memory,
   fork,
   testing,
+  spare,
   engines,
   iso,
   zstd,

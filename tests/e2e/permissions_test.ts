@@ -11,6 +11,7 @@ import { situationOf } from "../../lib/cli/permissions/launcher.ts";
 import { isAtLeast } from "../../lib/cli/permissions/program.ts";
 import { workerPermissions } from "../../lib/cli/permissions/sandbox.ts";
 import { type Row, TABLE } from "../../lib/cli/permissions/table.ts";
+import { HOST_ARCH } from "../../lib/vm/arch.ts";
 import { freePort } from "./harness.ts";
 import type { Attempt, Outcome } from "./sandbox_probe.ts";
 
@@ -37,9 +38,9 @@ const MAY: Record<string, string[]> = {
   "pull": [...PULL, ...BOOT],
   "pull --skip-snapshot": PULL,
   "list-releases": ["connect github", "read HOTBOOT_GITHUB_API"],
-  "capture": BOOT,
-  "capture, no image": [...BOOT, ...BUILD],
-  "capture, no image, published": [...BOOT, ...PULL],
+  "capture": [...BOOT, "connect spares"],
+  "capture, no image": [...BOOT, ...BUILD, "connect spares"],
+  "capture, no image, published": [...BOOT, ...PULL, "connect spares"],
   "start": BOOT,
   "start, no image": [...BOOT, ...BUILD],
   "start, no image, published": [...BOOT, ...PULL],
@@ -47,10 +48,13 @@ const MAY: Record<string, string[]> = {
   "fork": BOOT,
   "fork, no image": [...BOOT, ...BUILD],
   "fork, no image, published": [...BOOT, ...PULL],
-  "run": [...BOOT, "run bash"],
-  "run, no image": [...BOOT, ...BUILD],
-  "run, no image, published": [...BOOT, ...PULL, "run bash"],
-  "run --config-file": [...BOOT, "run bash", "read FILE"],
+  "run": [...BOOT, "run bash", "connect spares"],
+  "run, no image": [...BOOT, ...BUILD, "connect spares"],
+  "run, no image, published": [...BOOT, ...PULL, "run bash", "connect spares"],
+  "run --config-file": [...BOOT, "run bash", "read FILE", "connect spares"],
+  "spare": [...BOOT, "connect spares"],
+  "spare, no image": [...BOOT, ...BUILD, "connect spares"],
+  "spare, no image, published": [...BOOT, ...PULL, "connect spares"],
   "stop": ["write home", "connect sockets"],
   "restart": BOOT,
   "restart, no image": [...BOOT, ...BUILD],
@@ -104,6 +108,8 @@ class World implements Disposable {
   readonly bash = which("bash");
   readonly qemu = which("qemu-system-x86_64");
   readonly port = freePort();
+  /** With which spares are made. */
+  readonly sparePort = freePort();
   #listeners: Deno.Listener[];
   readonly unlisted: number;
 
@@ -113,6 +119,7 @@ class World implements Disposable {
       const made of [
         `${home}/cache`,
         `${home}/instances/sandboxed`,
+        `${home}/instances/.spare-sandboxed-${HOST_ARCH}`,
         `${home}/images`,
         "recipe",
         "in",
@@ -127,11 +134,16 @@ class World implements Disposable {
     for (const name of [...files, "outside", "homely", ".ssh/id_ed25519"]) {
       Deno.writeTextFileSync(`${directory}/${name}`, "x");
     }
+    Deno.writeTextFileSync(
+      `${home}/instances/.spare-sandboxed-${HOST_ARCH}/ports.json`,
+      JSON.stringify({ web: { port: this.sparePort } }),
+    );
     const other = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     this.unlisted = other.addr.port;
     this.#listeners = [
       other,
       Deno.listen({ hostname: "127.0.0.1", port: this.port }),
+      Deno.listen({ hostname: "127.0.0.1", port: this.sparePort }),
       Deno.listen({ hostname: "127.0.0.2", port: this.port }),
       Deno.listen({ transport: "unix", path: `${home}/instances/sandboxed/monitor.sock` }),
       Deno.listen({ transport: "unix", path: `${directory}/other.sock` }),
@@ -175,6 +187,7 @@ class World implements Disposable {
     };
     const all: Record<string, Attempt[]> = {
       "connect services": [{ kind: "connect", hostname: "127.0.0.1", port: this.port }],
+      "connect spares": [{ kind: "connect", hostname: "127.0.0.1", port: this.sparePort }],
       "connect sockets": [{ kind: "socket", path: `${home}/instances/sandboxed/monitor.sock` }],
       "connect github": ["api.github.com:443", "objects.githubusercontent.com:443", "a.blob.core.windows.net:443"]
         .map((host) => ({ kind: "ask", descriptor: { name: "net", host } })),
@@ -356,7 +369,7 @@ Deno.test("a row that is wider by any word is noticed", async (t) => {
   const widenings: Row[] = [
     ...places.flatMap((place) => [{ read: [place] }, { write: [place] }]),
     ...(["FILE", "IMAGE"] as const).map((place) => ({ replace: [place] })),
-    ...(["services", "qemu", "github"] as const).map((peer) => ({ net: [peer] })),
+    ...(["services", "spares", "qemu", "github"] as const).map((peer) => ({ net: [peer] })),
     ...(["qemu", "bash"] as const).map((program) => ({ run: [program] })),
     ...[...VARIABLES, "HOME"].map((variable) => ({ env: [variable] })),
     ...(["statfs", "osUptime"] as const).map((what) => ({ sys: [what] })),

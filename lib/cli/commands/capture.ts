@@ -18,6 +18,7 @@ export const command: Command = {
     NO_FALLBACK_FLAG,
   ],
   usesPorts: true,
+  spares: (_, wanted) => wanted,
   async run(context) {
     const { capture } = await import("../../emulator/capture.ts");
     const emulator = await emulatorOf(context);
@@ -27,10 +28,14 @@ export const command: Command = {
       engine: engineOption(context.args),
       noFallback: switches.has("no-fallback"),
     });
-    if (switches.has("json")) return await printJson({ snapshot, captured, timeline });
-    if (captured && !switches.has("quiet")) {
-      await printError(renderTimelines([{ title: "captured in", phases: timeline }]));
+    if (switches.has("json")) await printJson({ snapshot, captured, timeline });
+    else {
+      if (captured && !switches.has("quiet")) {
+        await printError(renderTimelines([{ title: "captured in", phases: timeline }]));
+      }
+      await print(captured ? snapshot : `${snapshot} (up to date)`);
     }
-    await print(captured ? snapshot : `${snapshot} (up to date)`);
+    const { refillSpares } = await import("../../emulator/spares.ts");
+    await refillSpares(emulator);
   },
 };

@@ -48,6 +48,8 @@ export interface Command {
   implied?(args: Arguments): Arguments;
   /** It uses the services' ports: those of the instance are chosen before it begins. */
   usesPorts?: boolean;
+  /** How many spares it is to see to, of so many wanted ones: the ports to make them with are chosen before it begins. */
+  spares?(args: Arguments, wanted: number): number;
   /** What it does, in sentences. */
   about: string;
   flags: Flag[];

@@ -1,3 +1,5 @@
+import { HotbootError } from "../../base/error.ts";
+import type { Emulator } from "../../instance/emulator.ts";
 import type { Interrupt } from "../interrupts.ts";
 import { type Command, type CommandContext, UsageError } from "./command.ts";
 import { emulatorOf } from "./context.ts";
@@ -30,19 +32,27 @@ export const command: Command = {
     return { values: { ...values, instance }, switches, operands };
   },
   usesPorts: true,
+  spares: ({ switches }, wanted) => switches.has("fresh") ? wanted : 0,
   async run(context) {
     const { run } = await import("../../emulator/run.ts");
     const { operands, switches, values } = context.args;
     if (operands.length === 0 && switches.has("fresh")) return await hold(context);
     if (operands.length === 0) throw new UsageError("run needs a command: hotboot run -- CMD [ARG…]");
     const emulator = await emulatorOf(context);
-    return await run(emulator, {
+    let isInterrupted = false;
+    const code = await run(emulator, {
       ...startOptions(context.args, emulator.profile),
       command: operands,
       fresh: switches.has("fresh"),
       configFile: values["config-file"],
-      onSpawn: (child) => context.takeInterrupts((name) => pass(name, child)),
+      onSpawn: (child) =>
+        context.takeInterrupts((name) => {
+          isInterrupted = true;
+          pass(name, child);
+        }),
     });
+    if (switches.has("fresh") && !isInterrupted) await refill(context, emulator);
+    return code;
   },
 };
 
@@ -57,6 +67,14 @@ async function hold(context: CommandContext): Promise<void> {
     await printForProgram(context, emulator, await start(emulator, startOptions(args, emulator.profile)));
     await Deno.stdin.readable.pipeTo(new WritableStream(), { signal });
   });
+}
+
+/** Makes the spares that are missing now. An interrupt, which the program would have got so far, ends only that. */
+async function refill(context: CommandContext, emulator: Emulator): Promise<void> {
+  const { refillSpares } = await import("../../emulator/spares.ts");
+  const end = new AbortController();
+  context.takeInterrupts((name) => end.abort(new HotbootError(`interrupted by ${name}`)));
+  await refillSpares({ ...emulator, signal: end.signal });
 }
 
 /**

@@ -102,11 +102,12 @@ async function list(context: CommandContext): Promise<void> {
 }
 
 function row(
-  { id, kind, name, profile, arch, engine, created, bytes, apparentBytes, usedBy, state, why }: SnapshotInfo,
+  { id, kind, name, profile, arch, engine, created, bytes, apparentBytes, usedBy, spares, state, why }: SnapshotInfo,
 ): string[] {
-  const users =
-    usedBy.map((user: SnapshotUser) => "checkpoint" in user ? user.checkpoint : `${user.instance} (${user.state})`)
-      .join(", ") || "-";
+  const names = usedBy.map((user: SnapshotUser) =>
+    "checkpoint" in user ? user.checkpoint : `${user.instance} (${user.state})`
+  );
+  const users = [...names, ...spares ? [`${spares} spare${spares === 1 ? "" : "s"}`] : []].join(", ") || "-";
   const usable =
     { usable: "yes", unusable: `no: ${why}`, unknown: `unknown: ${why}`, damaged: `no, damaged: ${why}` }[state];
   const sizes = [formatBytes(bytes), formatBytes(apparentBytes)];

@@ -25,11 +25,12 @@ export const command: Command = {
 export const HOW: Record<Origin, string> = {
   "cold boot": "booted",
   "resume": "resumed",
+  "spare": "resumed from a spare",
   "continue": "continued from where it was suspended",
 };
 
 function describe(status: Status): [string, string][] {
-  const { profile, instance, of, state, why, running, acceleration, image, snapshot } = status;
+  const { profile, instance, of, state, why, running, acceleration, image, snapshot, spares } = status;
   const rows: [string, string][] = [["profile", profile], ["instance", `${instance}, ${state}`]];
   if (of) rows.push(["", `belongs to profile '${of}'`]);
   if (why) rows.push(["", why]);
@@ -57,6 +58,7 @@ function describe(status: Status): [string, string][] {
   rows.push(["image", image ? ("error" in image ? image.error : `${image.path}, ${image.created}`) : "none"]);
   if (image && "origin" in image) rows.push(["", originOf(image.origin)]);
   rows.push(["snapshot", snapshot ? ("error" in snapshot ? snapshot.error : snapshot.id) : "none"]);
+  if (spares) rows.push(["spares", `${spares.spares} of ${spares.wanted}`]);
   return rows;
 }
 

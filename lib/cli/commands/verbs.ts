@@ -16,6 +16,7 @@ export const VERBS: Record<string, Verb> = {
   start: { summary: "start the emulator", load: () => import("./start.ts") },
   run: { summary: "run a program while the emulator is up", load: () => import("./run.ts") },
   fork: { summary: "start one more instance where another one is", load: () => import("./fork.ts") },
+  spare: { summary: "keep guests with proven secrets ready for new instances", load: () => import("./spare.ts") },
   stop: { summary: "suspend the instance, or shut it down", load: () => import("./stop.ts") },
   restart: { summary: "shut the guest down and boot its disk again", load: () => import("./restart.ts") },
   wait: { summary: "wait until the instance is healthy, or no longer runs", load: () => import("./wait.ts") },

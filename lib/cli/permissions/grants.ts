@@ -2,7 +2,8 @@
 
 import type { Emulator } from "../../instance/emulator.ts";
 import { readImageRecord } from "../../image/image.ts";
-import { builderOf, channelsOf } from "../../instance/channels.ts";
+import { builderOf, channelsOf, makerName } from "../../instance/channels.ts";
+import { rememberedPorts } from "../../instance/ports.ts";
 import { readRecord } from "../../instance/record.ts";
 import { instanceNames } from "../../instance/users.ts";
 import { recipePath } from "../../image/recipe.ts";
@@ -66,6 +67,7 @@ async function addRow(grants: Grants, row: Row, situation: Situation): Promise<v
   for (const word of row.write ?? []) grants.write.push(...await own(word));
   for (const path of (row.replace ?? []).flatMap(named)) grants.write.push(...await replacedPaths(path));
   if (row.net?.includes("services")) grants.net.push(...await services(emulator!));
+  if (row.net?.includes("spares")) grants.net.push(...await makerPorts(emulator!));
   if (row.net?.includes("qemu")) {
     for (const path of await sockets(emulator!)) {
       grants.net.push(`unix:${path}`);
@@ -146,12 +148,19 @@ async function services(emulator: Emulator): Promise<string[]> {
   return ports.map((port) => `127.0.0.1:${port}`);
 }
 
+/** The ports with which spares are made, if they have been chosen. */
+async function makerPorts(emulator: Emulator): Promise<string[]> {
+  const remembered = await rememberedPorts(emulator.home, makerName(emulator));
+  return Object.values(remembered).map(({ port }) => `127.0.0.1:${port}`);
+}
+
 /**
  * The sockets of all of the home's instances: before something is removed, each is asked whether it uses it. If the home's
  * path is too long for sockets, their directories too.
  */
 async function sockets(emulator: Emulator): Promise<string[]> {
-  const names = new Set([emulator.instance, builderOf(emulator).instance, ...await instanceNames(emulator)]);
+  const ofHotboot = [builderOf(emulator).instance, makerName(emulator)];
+  const names = new Set([emulator.instance, ...ofHotboot, ...await instanceNames(emulator)]);
   const all = await Promise.all([...names].map((instance) => channelsOf({ home: emulator.home, instance })));
   const isInHome = (path: string) => emulator.home.places.some((place) => path.startsWith(`${place}/`));
   const own = all.filter(({ directory }) => !isInHome(directory));

@@ -1,10 +1,12 @@
 /** Runs a command with its arguments in its sandbox. */
 
 import { type Arguments, type Command, withVariables } from "../commands/command.ts";
-import { type Emulator, openEmulator } from "../../instance/emulator.ts";
+import { makerName } from "../../instance/channels.ts";
+import { type Emulator, openEmulator, withInstance } from "../../instance/emulator.ts";
 import type { Interrupts } from "../interrupts.ts";
 import type { Token } from "../../release/token.ts";
 import { portsNow } from "../../instance/ports.ts";
+import { wantedSpares } from "../../instance/spares.ts";
 import { resolveArch } from "../../vm/arch.ts";
 import { portsOption } from "../commands/starting.ts";
 import { type Grants, grantsOf, type Situation } from "./grants.ts";
@@ -49,9 +51,7 @@ export async function launch(
 ): Promise<number> {
   const args = withVariables(command, given);
   let situation = await situationOf(command, args);
-  if (situation.emulator && command.usesPorts && args.values.instance !== undefined) { // another than the profile's own
-    const { preparePorts } = await import("../../emulator/ports.ts");
-    await preparePorts(situation.emulator); // here, so that the command may use those, and no others
+  if (situation.emulator && await preparePorts(situation.emulator, command, args)) {
     situation = await situationOf(command, args);
   }
   const grants: Grants = await grantsOf(name, situation);
@@ -67,6 +67,17 @@ export async function launch(
   };
   const linksBelow = name === "iso extract" ? grants.write[0] : undefined;
   return await runInSandbox(module, grants, work, interrupts, linksBelow);
+}
+
+/** Chooses the ports here, so that the command may use those, and no others. Gives whether it has chosen some. */
+async function preparePorts(emulator: Emulator, command: Command, args: Arguments): Promise<boolean> {
+  const instances: string[] = [];
+  if (command.usesPorts && args.values.instance !== undefined) instances.push(emulator.instance); // not the profile's own
+  if ((command.spares?.(args, await wantedSpares(emulator)) ?? 0) > 0) instances.push(makerName(emulator));
+  if (instances.length === 0) return false;
+  const { preparePorts } = await import("../../emulator/ports.ts");
+  for (const instance of instances) await preparePorts(await withInstance(emulator, instance));
+  return true;
 }
 
 /** Gets the token here, so that commands that talk to GitHub need not run other programs. */

@@ -13,8 +13,8 @@ type Place =
   | "FILE"
   | "PATH…";
 
-/** Peers: the guest's services and QEMU's sockets on this machine, and hosts elsewhere. */
-type Peer = "services" | "qemu" | "github" | "base image";
+/** Peers: the guest's services, those of a spare in the making, and QEMU's sockets on this machine, and hosts elsewhere. */
+type Peer = "services" | "spares" | "qemu" | "github" | "base image";
 
 /** A program on `PATH`. */
 export type Program = "qemu" | "bash";
@@ -73,6 +73,8 @@ const OBTAIN: Row["more"] = {
 
 const BOOT_OR_GET: Row = { ...BOOT, more: OBTAIN };
 
+const MAKE_SPARES: Row = { ...BOOT_OR_GET, net: ["services", "spares", "qemu"] };
+
 /** Also the file to make a project from. */
 const START: Row = { ...BOOT, read: [...BOOT.read!, "FILE"], more: OBTAIN };
 
@@ -81,11 +83,12 @@ export const TABLE: Record<string, Row> = {
   "build": BUILD,
   "pull": { ...PULL, more: { "unless --skip-snapshot": BOOT } },
   "list-releases": { net: ["github"], env: PULL.env },
-  "capture": BOOT_OR_GET,
+  "capture": MAKE_SPARES,
   "start": START,
   "fork": BOOT_OR_GET,
   // Bash runs the program, which is then outside any sandbox.
-  "run": { ...START, run: [...START.run!, "bash"] },
+  "run": { ...START, net: MAKE_SPARES.net, run: [...START.run!, "bash"] },
+  "spare": MAKE_SPARES,
   "stop": { write: ["home"], net: ["qemu"] },
   "restart": BOOT_OR_GET,
   "wait": { read: ["home"], net: ["services", "qemu"] },
