@@ -192,11 +192,7 @@ Deno.test("archive: hostile archives are refused", async (t) => {
       join([head, member("ram", ram.subarray(0, 512)), tarEnd(0)]),
       "has 512 bytes instead",
     );
-    await refuses(
-      "a size larger than the data",
-      join([head, tarHeader({ name: "ram", size: ram.length }, 0)]),
-      "cut off",
-    );
+    await refuses("a false size", join([head, tarHeader({ name: "ram", size: ram.length }, 0)]), "cut off");
     await refuses("no size", join([head, withField(files[0].subarray(0, 512), 124, "9".repeat(11))]), "how long 'ram'");
     await refuses(
       "a wrong size in an extended header",
@@ -227,11 +223,7 @@ Deno.test("archive: hostile archives are refused", async (t) => {
       "no valid description of 'ram'",
     );
     const pages = Array.from({ length: 5000 }, (_, at) => at);
-    await refuses(
-      "too many samples",
-      written(fileAs({ ...manifest.files.ram, pages })),
-      "no valid description of 'ram'",
-    );
+    await refuses("many samples", written(fileAs({ ...manifest.files.ram, pages })), "no valid description of 'ram'");
     await refuses(
       "no fingerprint",
       written({ ...manifest, files: { ...manifest.files, ram: null } }),

@@ -134,21 +134,18 @@ testEngines("all of the tool's formats are read, also concatenated", async (engi
   assertSame(await through(await Deno.readFile(`${directory}/all`), zstdDecompressStream({ engine })), threefold);
 });
 
-testEngines(
-  "streams: the stream, the file function and the tool read a compressed stream",
-  async (engine, directory) => {
-    for (const size of [0, 1, FRAME, 2 * FRAME + 1]) {
-      const bytes = memory(size, size + 7);
-      const packed = await through(bytes, zstdCompressStream({ engine, level: 3 }));
-      assertSame(await through(packed, zstdDecompressStream({ engine })), bytes);
-      await Deno.writeFile(`${directory}/packed.zst`, packed);
-      await tool("-d", `${directory}/packed.zst`, "-o", `${directory}/back`);
-      assertSame(await Deno.readFile(`${directory}/back`), bytes);
-      await decompressFile(`${directory}/packed.zst`, `${directory}/back`, { engine });
-      assertSame(await Deno.readFile(`${directory}/back`), bytes);
-    }
-  },
-);
+testEngines("streams: stream, file and tool read what one makes", async (engine, directory) => {
+  for (const size of [0, 1, FRAME, 2 * FRAME + 1]) {
+    const bytes = memory(size, size + 7);
+    const packed = await through(bytes, zstdCompressStream({ engine, level: 3 }));
+    assertSame(await through(packed, zstdDecompressStream({ engine })), bytes);
+    await Deno.writeFile(`${directory}/packed.zst`, packed);
+    await tool("-d", `${directory}/packed.zst`, "-o", `${directory}/back`);
+    assertSame(await Deno.readFile(`${directory}/back`), bytes);
+    await decompressFile(`${directory}/packed.zst`, `${directory}/back`, { engine });
+    assertSame(await Deno.readFile(`${directory}/back`), bytes);
+  }
+});
 
 testEngines("holes stay holes, whichever program compressed them", async (engine, directory) => {
   const raw = `${directory}/raw`;
