@@ -12,7 +12,7 @@ export interface Task {
   run: () => Promise<void>;
 }
 
-/** Runs all tasks in this many lanes. The next task is always the one that takes longest together with its followers. */
+/** Runs all tasks in this many lanes. The next task is always the one that takes longest, counting its followers. */
 export async function inLanes(tasks: Task[], lanes: number): Promise<void> {
   const waiting = new Set(tasks);
   const running = new Map<Task, Promise<Task>>();

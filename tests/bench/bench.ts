@@ -1,6 +1,6 @@
 /**
- * `deno task bench [--smoke] [SUBJECT…]`: how fast hotboot is. Figures are ratios within one run, or times with a limit:
- * medians of several runs. Tables go to standard error, JSON to standard output.
+ * `deno task bench [--smoke] [SUBJECT…]`: how fast hotboot is. Figures are ratios within one run or times with a limit,
+ * from the medians of several runs. Tables go to standard error, JSON to standard output.
  *
  * `--smoke` runs everything once, as small as possible, and judges nothing. Exit code 1: something failed or, without
  * `--smoke`, a target was missed.

@@ -20,7 +20,7 @@ export async function peakOf(what: string, ...args: string[]): Promise<number> {
 }
 
 /**
- * A new directory in memory, if there is room for this many bytes, so that no disk that is still busy with the last file
+ * A new directory in memory if there is room for this many bytes, so that no disk that is still busy with the last file
  * decides; else in the usual place. It is below /dev, where Deno lets only programs with all permissions open files, so
  * hotboot's commands cannot use it.
  */

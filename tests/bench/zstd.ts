@@ -22,7 +22,7 @@ export const bench: Bench<Sizes> = {
   smoke: { seconds: 5, runs: 1, size: 64, touched: 40 },
 
   async measure({ runs, size, touched }) {
-    const directory = await memoryDirectory(3 * touched * MIB); // the RAM, a copy, and a file compressed by each of the two
+    const directory = await memoryDirectory(3 * touched * MIB); // the RAM, a copy, two compressed files
     const [raw, ours, tools, back] = ["raw", "ours.zst", "tools.zst", "back"].map((name) => `${directory}/${name}`);
     try {
       await makeMemory(raw, size * MIB, touched * MIB);
