@@ -17,9 +17,7 @@ const LIST = "docker/local-emulator/.env.development";
 const checkout = Deno.env.get("STACK_AUTH") ?? "";
 
 Deno.test({
-  name: `base.env: 'stack' has the same list as ${
-    checkout || "a checkout of stack-auth, which STACK_AUTH=PATH names"
-  }`,
+  name: `base.env: 'stack' has the same list as ${checkout || "a checkout of stack-auth, which STACK_AUTH=PATH names"}`,
   ignore: checkout === "",
   fn: () =>
     withDirectory(async (directory) => {
