@@ -1,8 +1,8 @@
 /**
  * `deno task build [--target TARGET]`: the binary, `dist/hotboot` for this machine, `dist/hotboot-TARGET` for another.
  *
- * DENO_COMPILE names the Deno that compiles, this one unless told; DENORT_BIN the slim runtime that the program is put
- * into, where it cannot be downloaded. The two must understand each other: a Deno 2.8 writes what a runtime 2.6 reads.
+ * DENO_COMPILE names the Deno that compiles, by default this one. DENORT_BIN names the slim runtime that gets the
+ * program, if it cannot be downloaded. The two must be compatible: a runtime 2.6 can read what a Deno 2.8 writes.
  */
 
 import { parseArgs } from "@std/cli/parse-args";
@@ -18,7 +18,7 @@ const TARGETS = [
   "x86_64-apple-darwin",
   "aarch64-apple-darwin",
 ];
-/** The recipe of the only profile that is built in and has one. */
+/** The recipe of the only built-in profile that has one. */
 const RECIPE = demo.image.build.inputs.map((input) => fromFileUrl(new URL(`../qemu/demo/${input}`, import.meta.url)));
 
 /** The Deno that compiles. */

@@ -1,15 +1,15 @@
 /**
- * `deno task bundle`: the program as one file, `dist/hotboot.js`, with all that it imports.
+ * `deno task bundle`: the program as one file, `dist/hotboot.js`, with all its imports.
  */
 
 import { importArguments, ROOT } from "./deno.ts";
 
-/** Where what is made lies. */
+/** The output directory. */
 export const DIST = `${ROOT}dist/`;
 /** The program as one file. */
 export const BUNDLE = `${DIST}hotboot.js`;
 
-/** What takes the place of `lib/base/bundle.ts`. */
+/** The replacement for `lib/base/bundle.ts`. */
 function replacement(commit: string): string {
   return [
     `export const COMMIT = ${JSON.stringify(commit)};`,
@@ -21,17 +21,17 @@ function replacement(commit: string): string {
 
 /** How to make one file of a program. */
 export interface BundleOptions {
-  /** The Deno that does it; this one unless told. */
+  /** The Deno that does it; by default this one. */
   deno?: string;
-  /** The program; hotboot unless told. */
+  /** The program; by default hotboot. */
   entry?: string;
-  /** Where it goes. */
+  /** The output file. */
   output?: string;
-  /** Made for machines alone, which read it sooner. */
+  /** Whether to minify it, which makes it load faster. */
   minify?: boolean;
 }
 
-/** Makes it. */
+/** Makes the file. */
 export async function bundle(options: BundleOptions = {}): Promise<void> {
   const { deno = Deno.execPath(), entry = `${ROOT}cli.ts`, output = BUNDLE, minify = false } = options;
   await Deno.mkdir(DIST, { recursive: true });
@@ -50,19 +50,19 @@ export async function bundle(options: BundleOptions = {}): Promise<void> {
   for (const name of ["bundle.ts", "imports.json"]) await Deno.remove(`${DIST}${name}`);
 }
 
-/** Runs a program in the checkout. @throws when it fails. */
+/** Runs a program in the checkout. @throws if it fails. */
 export async function succeed(program: string, args: string[]): Promise<void> {
   const { success } = await new Deno.Command(program, { args, cwd: ROOT, stdin: "null" }).spawn().status;
   if (!success) throw new Error(`${program} ${args[0]} failed: see its output above`);
 }
 
-/** Ends this program, after the message of what was thrown. */
+/** Ends this program, after printing the error's message. */
 export function fail(error: Error): never {
   console.error(`hotboot: ${error.message}`);
   Deno.exit(1);
 }
 
-/** The checkout's commit, marked when it has been changed; empty where git does not know. */
+/** The checkout's commit, marked if there are changes; empty if git does not know. */
 async function commit(): Promise<string> {
   try {
     const args = ["describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=+"];

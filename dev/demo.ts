@@ -1,4 +1,4 @@
-/** `deno task demo`: from nothing to a warm emulator, and where the time of a cold boot and of a resume goes. */
+/** `deno task demo`: from nothing to a warm emulator; shows where the time of a cold boot and of a resume goes. */
 
 import { capture, openEmulator, start, stop } from "@hotboot/hotboot";
 import { build } from "../lib/image/build.ts";

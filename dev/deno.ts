@@ -1,13 +1,13 @@
 /**
- * Runs Deno on this checkout, with the standard library from where it can be had: from JSR or, where JSR cannot be
+ * Runs Deno on this checkout, with the standard library from JSR or, if JSR cannot be
  * reached, the same code from npm.
  *
  *     deno run -A dev/deno.ts SUBCOMMAND ARGS…
  *
- * HOTBOOT_IMPORTS=jsr or =npm decides by hand. What was found out is remembered in `.cache/` for a day.
+ * HOTBOOT_IMPORTS=jsr or =npm decides by hand. Otherwise `.cache/` remembers the choice for a day.
  *
- * `deno.lock` covers both: it has the digests of what JSR gives and of what npm gives. It is frozen, so that Deno refuses
- * whatever is not in it. Where JSR can be reached, these bring it up to date after a change of versions:
+ * `deno.lock` covers both: it has the digests of the packages from JSR and from npm. It is frozen, so that Deno refuses
+ * all other packages. If JSR can be reached, these commands update it after a change of versions:
  *
  *     deno install --frozen=false
  *     deno cache --frozen=false --import-map=dev/imports_npm.json cli.ts
@@ -23,13 +23,13 @@ export async function importArguments(): Promise<string[]> {
   return await source() === "jsr" ? [] : [`--import-map=${ROOT}dev/imports_npm.json`];
 }
 
-/** Runs this Deno with `args`, in the directory that the user is in, and gives the exit code. */
+/** Runs this Deno with `args` in the user's current directory, and returns the exit code. */
 export async function runDeno([subcommand, ...args]: string[]): Promise<number> {
   const child = new Deno.Command(Deno.execPath(), {
     args: [subcommand, ...await importArguments(), ...args],
-    cwd: Deno.env.get("INIT_CWD"), // `deno task` has changed to the project's
+    cwd: Deno.env.get("INIT_CWD"), // `deno task` has changed to the project's directory
   }).spawn();
-  // Ctrl-C reaches the child too, which decides; only a signal that was sent to this process alone is handed on.
+  // Ctrl-C also reaches the child, which decides. Only a signal to this process alone is passed on.
   Deno.addSignalListener("SIGINT", () => {});
   Deno.addSignalListener("SIGTERM", () => child.kill("SIGTERM"));
   const { code } = await child.status;
@@ -43,7 +43,7 @@ async function source(): Promise<"jsr" | "npm"> {
     const { source, time } = JSON.parse(await Deno.readTextFile(DECISION));
     if (Date.now() - time < DAY_MS) return source;
   } catch {
-    // not asked yet
+    // not known yet
   }
   const found = await reachesJsr() ? "jsr" : "npm";
   await Deno.mkdir(`${ROOT}.cache`, { recursive: true });

@@ -1,18 +1,18 @@
-/** Work in lanes: so many tasks at a time, and what takes longest is begun first. */
+/** Runs tasks in a number of lanes, the longest ones first. */
 
-/** A piece of work. */
+/** A task. */
 export interface Task {
-  /** What others call it that come after it. */
+  /** The name by which later tasks refer to it. */
   name: string;
-  /** The names of those that must be done before; one that is not there is not waited for. */
+  /** The names of tasks that must end first. Unknown names are ignored. */
   after?: string[];
   /** About how long it takes. */
   seconds: number;
-  /** Does it. */
+  /** Does the work. */
   run: () => Promise<void>;
 }
 
-/** Does all tasks in so many lanes. The next one is always that on which, with all that comes after it, most depends. */
+/** Runs all tasks in this many lanes. The next task is always the one that takes longest, counting its followers. */
 export async function inLanes(tasks: Task[], lanes: number): Promise<void> {
   const waiting = new Set(tasks);
   const running = new Map<Task, Promise<Task>>();

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# newer_qemu.sh [ARCH]: prints the path of a QEMU for guests of that architecture (the host's, unless told) from the
-# distribution's backports, unpacked into a cache beside the system's own, which is not touched. For the tests, which must
-# hold on both.
+# newer_qemu.sh [ARCH]: prints the path of a QEMU for guests of that architecture (by default the host's) from the
+# distribution's backports, unpacked into a cache. It leaves the system's QEMU alone. For the tests, which must pass
+# with both.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../qemu/common.sh"
 
@@ -19,7 +19,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/hotboot-tests/qemu-$suite
 path=$cache/root/usr/bin/hotboot-test-qemu
 mkdir -p "${cache%/*}"
 exec 9>"$cache.lock"
-flock 9 # whoever comes second finds what the first one has unpacked
+flock 9 # a second process waits, and finds what the first one has unpacked
 
 if [[ ! -x $path ]]; then
   step "unpack $package of $suite" >&2
@@ -28,7 +28,7 @@ if [[ ! -x $path ]]; then
   work=$cache
   mirror=$(debian_sources "${suite%-backports}" | awk -v suite="${suite%-backports}" '$3 == suite { print $2; exit }')
   echo "deb ${mirror:?no mirror is known} $suite main" >"$cache/sources.list"
-  # Of the host's own lists and archives, apt only reads which packages are installed.
+  # Of the host's own state, apt only reads which packages are installed.
   apt=(apt-get -qq -o Dir::Etc::SourceList="$cache/sources.list" -o Dir::State::Lists="$cache/lists"
     -o Dir::Cache::Archives="$cache/archives" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Sandbox::User=root)
   "${apt[@]}" update >&2

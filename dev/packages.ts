@@ -1,6 +1,6 @@
-/** Installing the distribution's packages that a task needs, after saying which. */
+/** Installs the distribution's packages that a task needs, after naming them. */
 
-/** A program that must be there, or a file, and the Debian package that has it. */
+/** A required program or file, and the Debian package that has it. */
 export interface Needed {
   /** The program's name, or an absolute path. */
   what: string;
@@ -17,7 +17,7 @@ const ARM64: Needed[] = [
 
 const QEMU: Needed[] = [{ what: "qemu-system-x86_64", apt: "qemu-system-x86" }];
 
-/** What the recipes of the images need. */
+/** For the images' recipes. */
 const RECIPES: Needed[] = [
   { what: "mmdebstrap", apt: "mmdebstrap" },
   { what: "/usr/share/keyrings/debian-archive-keyring.gpg", apt: "debian-archive-keyring" },
@@ -31,7 +31,7 @@ const RECIPES: Needed[] = [
 /** For the demo. */
 export const DEMO: Needed[] = [...QEMU, ...RECIPES];
 
-/** For the tests: other programs that must read what hotboot writes. */
+/** For the tests: other programs that read what hotboot writes. */
 export const TESTS: Needed[] = [
   ...DEMO,
   { what: "genisoimage", apt: "genisoimage" },
@@ -48,7 +48,7 @@ export const BENCHES: Needed[] = [
   { what: "curl", apt: "curl" },
 ];
 
-/** Installs what is missing. Ends the program when that is impossible, saying what to do. */
+/** Installs what is missing. If that is impossible, says what to do and ends the program. */
 export async function install(needed: Needed[]): Promise<void> {
   const missing = needed.filter(({ what }) => !isThere(what)).map(({ apt }) => apt);
   if (missing.length === 0) return;

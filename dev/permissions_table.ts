@@ -9,7 +9,7 @@ import { ROOT } from "./deno.ts";
 
 const TITLES = ["command", "reads", "reads and writes", "connects to", "runs", "variables"];
 
-/** Its rows, each as its cells. */
+/** The table's rows, as lists of cells. */
 export function permissionRows(): string[][] {
   return Object.entries(TABLE).flatMap(([name, { more = {}, ...row }]) => [
     cells(`\`${name}\``, row),

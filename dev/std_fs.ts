@@ -1,7 +1,7 @@
 /**
- * What hotboot uses of `@std/fs`, for machines that JSR cannot be reached from: the std code on npm has no `fs`. The
- * functions do what those of the same names are documented to do, and `tests/unit/std_fs_test.ts` holds both to it.
- * An option that is not here is one that `deno check` refuses.
+ * The parts of `@std/fs` that hotboot uses, for machines that cannot reach JSR: the std code on npm has no `fs`. The
+ * functions do what the originals are documented to do, and `tests/unit/std_fs_test.ts` tests both.
+ * `deno check` refuses an option that is missing here.
  */
 
 import { basename } from "@std/path/basename";
@@ -9,38 +9,38 @@ import { join } from "@std/path/join";
 import { normalize } from "@std/path/normalize";
 import { resolve } from "@std/path/resolve";
 
-/** What must be at a path. */
+/** What kind of file must be at a path. */
 export interface ExistsOptions {
   /** A file, or a link to one. */
   isFile?: boolean;
 }
 
-/** Whether something is at `path`; a link that leads nowhere is nothing. */
+/** Whether something is at `path`; a dangling link counts as nothing. */
 export async function exists(path: string, { isFile = false }: ExistsOptions = {}): Promise<boolean> {
   const found = await ifThere(Deno.stat(path));
   return found !== undefined && (!isFile || found.isFile);
 }
 
-/** Makes a directory, and those above it, unless it is there. @throws {Error} when something else is. */
+/** Makes a directory and its parents, unless it exists. @throws {Error} if something else is there. */
 export async function ensureDir(path: string): Promise<void> {
   const found = await ifThere(Deno.stat(path));
-  if (found && !found.isDirectory) throw new Error(`Failed to ensure directory exists: ${path} is none`);
+  if (found && !found.isDirectory) throw new Error(`Failed to ensure directory exists: ${path} is not a directory`);
   if (!found) await Deno.mkdir(path, { recursive: true });
 }
 
-/** What is found on a walk. */
+/** An entry that a walk finds. */
 export interface WalkEntry extends Deno.DirEntry {
-  /** The root's path, and the way from there. */
+  /** The root's path, followed by the path below it. */
   path: string;
 }
 
-/** What of it. */
+/** Which entries to give. */
 export interface WalkOptions {
-  /** Directories too, the root among them; yes unless told. */
+  /** Also directories, including the root; true by default. */
   includeDirs?: boolean;
 }
 
-/** A directory, and all below it, each before what is in it. Links are found, and not followed. */
+/** A directory and everything below it, each directory before its contents. Links are given but not followed. */
 export async function* walk(root: string, options: WalkOptions = {}): AsyncIterableIterator<WalkEntry> {
   if (options.includeDirs ?? true) {
     const path = normalize(root);
@@ -54,7 +54,7 @@ export async function* walk(root: string, options: WalkOptions = {}): AsyncItera
   }
 }
 
-/** Renames a file or a directory. @throws {Deno.errors.AlreadyExists} when something is at its new path. */
+/** Renames a file or a directory. @throws {Deno.errors.AlreadyExists} if something is at the new path. */
 export async function move(from: string, to: string): Promise<void> {
   if ((await Deno.stat(from)).isDirectory && isWithin(from, to)) {
     throw new Deno.errors.NotSupported(`${from} cannot be moved into itself, to ${to}`);
@@ -63,18 +63,20 @@ export async function move(from: string, to: string): Promise<void> {
   await Deno.rename(from, to);
 }
 
-/** What happens where something is. */
+/** What to do if something exists. */
 export interface CopyOptions {
-  /** Files are replaced, and directories added to. */
+  /** Replaces files, and adds to directories. */
   overwrite?: boolean;
 }
 
-/** Copies a file with its mode, a link, or a directory with all below it. */
+/** Copies a file with its mode, a link, or a directory with everything below it. */
 export async function copy(from: string, to: string, { overwrite = false }: CopyOptions = {}): Promise<void> {
   const source = await Deno.lstat(from);
   if (isWithin(from, to)) throw new Error(`${from} cannot be copied into itself, to ${to}`);
   const there = await ifThere(Deno.lstat(to));
-  if (there && source.isDirectory && !there.isDirectory) throw new Error(`${to} is no directory, and ${from} is one`);
+  if (there && source.isDirectory && !there.isDirectory) {
+    throw new Error(`${to} is not a directory, but ${from} is one`);
+  }
   if (there && !overwrite) throw new Deno.errors.AlreadyExists(`${to} is there already`);
   if (source.isSymlink) return await Deno.symlink(await Deno.readLink(from), to);
   if (source.isFile) return await Deno.copyFile(from, to);

@@ -1,6 +1,6 @@
 /**
- * `deno task test`: everything that must hold, in one lane more than there are cores and four at the most. Each task's
- * output is shown in one piece when it ends; at last, where the time went, what was skipped, and how many tests passed
+ * `deno task test`: all checks and tests, in one lane more than there are cores, but at most four. Each task's
+ * output is shown in one piece when it ends. A summary shows where the time went, what was skipped, and how many passed
  * and failed. A check (formatting, types …) counts as one test. How long each test took is in `.cache/tests/*.xml`.
  *
  *     deno task test [--unit] [DENO TEST ARGUMENTS…]
@@ -10,7 +10,7 @@ import { importArguments, ROOT } from "./deno.ts";
 import { inLanes, type Task } from "./lanes.ts";
 import { install, TESTS } from "./packages.ts";
 
-/** Modules whose examples need QEMU or the network: those are checked, and not run. */
+/** Modules whose examples need QEMU or the network. These examples are checked but not run. */
 const NOT_RUN = [
   "emulator",
   "guest",
@@ -22,10 +22,10 @@ const NOT_RUN = [
   "vm/guest_agent.ts",
   "vm/qmp.ts",
 ];
-/** Where the figures of the last run are. */
+/** The last run's figures. */
 const FIGURES = `${ROOT}.cache/tests`;
 const SECONDS = `${FIGURES}/seconds.json`;
-/** How long what takes long takes on two cores without hardware acceleration, until there are figures from here. */
+/** Seconds of the long tasks on two cores without hardware acceleration, until there are figures from this machine. */
 const FIRST_SECONDS: Record<string, number> = {
   "packages": 30,
   "stack-standin": 700,
@@ -51,7 +51,7 @@ const FIRST_SECONDS: Record<string, number> = {
   "tests/e2e/snapshot_archive_test.ts": 80,
   "tests/unit": 60,
 };
-/** One lane more than there are cores: each test waits at times, for limits, timers and answers. */
+/** One lane more than there are cores, because tests sometimes wait for limits, timers and answers. */
 const MORE_LANES = 1;
 const MOST_LANES = 4; // a guest and its test take up to 2 GiB
 
@@ -59,42 +59,42 @@ const unitOnly = Deno.args.includes("--unit");
 const rest = Deno.args.filter((arg) => arg !== "--unit");
 const imports = await importArguments();
 
-/** Of tests, how many passed and failed, and which were skipped. */
+/** How many tests passed and failed, and which were skipped. */
 interface Counts {
   passed: number;
   failed: number;
   ignored: string[];
 }
 
-/** What became of a task. */
+/** A task's outcome. */
 interface Outcome extends Counts {
   name: string;
   seconds: number;
 }
 
-/** What failed tasks said last: their errors, where they tell them. */
+/** The last output of failed tasks: their errors, if they list them. */
 const failures: string[] = [];
-/** As much of it is shown again at last: the end of a long output is what stays of it. */
+/** How much of it the summary repeats: the end of a long output. */
 const FAILURE_LINES = 80;
 
 const outcomes: Outcome[] = [];
 const children = new Set<Deno.ChildProcess>();
 const known: Record<string, number> = await Deno.readTextFile(SECONDS).then(JSON.parse, () => ({}));
 
-/** A task whose outcome is noted. */
+/** A task whose outcome is recorded. */
 function task(name: string, after: string[], work: () => Promise<Counts>): Task {
   const run = async () => {
     console.log(`begins: ${name}`);
     const begin = performance.now();
     const counts = await work();
     const seconds = (performance.now() - begin) / 1000;
-    console.log(`ended, after ${seconds.toFixed()} s: ${name}\n`);
+    console.log(`finished after ${seconds.toFixed()} s: ${name}\n`);
     outcomes.push({ name, seconds, ...counts });
   };
   return { name, after, run, seconds: known[name] ?? FIRST_SECONDS[name] ?? 10 };
 }
 
-/** Runs this Deno, in the checkout unless told, and shows its output in one piece when it has ended. */
+/** Runs this Deno, by default in the checkout, and shows its output in one piece when it has ended. */
 async function deno(args: string[], options: Deno.CommandOptions = {}): Promise<{ success: boolean; output: string }> {
   const command = new Deno.Command(Deno.execPath(), {
     cwd: ROOT,
@@ -119,7 +119,7 @@ async function deno(args: string[], options: Deno.CommandOptions = {}): Promise<
   return { success, output };
 }
 
-/** The command and its errors, which `deno test` lists behind its tests; else its last lines. */
+/** The command and its errors, which `deno test` lists after its tests; else its last lines. */
 function errorsOf(shown: string): string {
   const [command, ...lines] = shown.split("\n");
   // deno-lint-ignore no-control-regex -- the colours of the heading
@@ -136,7 +136,7 @@ function check(name: string, args: string[], after: string[] = []): Task {
   });
 }
 
-/** Tests. A run that fails without counting a failure (a module that does not load) is one failure. */
+/** Tests. If a run fails without counting a failure (a module does not load), that is one failure. */
 function tests(name: string, args: string[], after: string[] = [], options?: Deno.CommandOptions): Task {
   const junit = `--junit-path=${FIGURES}/${name.replaceAll("/", "-").replace(/\.ts$/, "")}.xml`;
   return task(name, after, async () => {
@@ -150,7 +150,7 @@ function tests(name: string, args: string[], after: string[] = [], options?: Den
   });
 }
 
-/** The examples in the documentation, run with nothing but what their functions say to need, and where they may write. */
+/** The documentation's examples, run with only the permissions that their functions state, in a writable directory. */
 function examples(directory: string): Task {
   const allowed = ["--no-prompt", "--allow-read", "--allow-write", "--allow-env=DASHBOARD_PORT"];
   const notRun = NOT_RUN.map((path) => `${ROOT}lib/${path}`).join();
@@ -158,7 +158,7 @@ function examples(directory: string): Task {
   return tests("examples", args, [], { cwd: directory, env: { TMPDIR: directory, DASHBOARD_PORT: "" } });
 }
 
-/** The end-to-end tests, a task for each file, and what they wait for, which each says in a line `// needs: …`. */
+/** The end-to-end tests, a task for each file, and their needs, which each file states in a line `// needs: …`. */
 async function endToEnd(): Promise<Task[]> {
   const files: Task[] = [];
   const needed = new Set<string>();
@@ -179,12 +179,12 @@ async function endToEnd(): Promise<Task[]> {
     return { passed: 0, failed: 0, ignored: [] };
   });
   const made = [packages, ...[...needed].map(prepare), ...files];
-  if (!Deno.env.has("DENORT_BIN")) return made; // without it a binary takes a download, and the sources are tested
+  if (!Deno.env.has("DENORT_BIN")) return made; // without it, a binary would need a download, so the sources are tested
   Deno.env.set("HOTBOOT_TEST_BINARY", `${ROOT}dist/hotboot`);
   return [check("binary", ["task", "build"]), ...made];
 }
 
-/** Where the time went, what was skipped, what failed, and the sum, alone in the last line. */
+/** Prints where the time went, what was skipped, what failed, and the sum as the last line. */
 function summarize(minutes: number, lanes: number): void {
   console.log("\nseconds  passed  failed  skipped");
   for (const { name, seconds, passed, failed, ignored } of outcomes.toSorted((a, b) => b.seconds - a.seconds)) {
@@ -219,7 +219,7 @@ try {
   await inLanes([
     check("formatting", ["fmt", "--check"]),
     check("lint", ["lint"]),
-    check("types", ["check", "--doc", ...imports, "."]), // all of them, the documentation's examples' too
+    check("types", ["check", "--doc", ...imports, "."]), // all of them, including the documentation's examples
     check("documentation", ["doc", "--lint", ...imports, "mod.ts", "testing.ts"]),
     examples(`${directory}/examples`),
     tests("tests/unit", ["-A", "tests/unit"], ["packages"]),

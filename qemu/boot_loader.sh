@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # boot_loader.sh ARCH ROOT DISK SIZE: makes the file DISK with a partition table, GRUB (from the packages in ROOT) and a
-# partition of SIZE for the root file system, which is the last one, so that it can grow. Prints at how many MiB that
-# partition begins. Nothing is mounted or attached, so neither loop devices nor root are needed.
+# partition of SIZE for the root file system, which comes last, so that it can grow. Prints the MiB at which that
+# partition begins. It mounts and attaches nothing, so it needs neither loop devices nor root.
 set -euo pipefail
 arch=$1 root=$2 disk=$3 size=$(numfmt --from=iec "$4")
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -16,26 +16,26 @@ number() {
   done
 }
 
-# put OFFSET: writes standard input there.
+# put OFFSET: writes standard input at OFFSET.
 put() {
   dd of="$disk" bs=1 seek="$1" conv=notrunc status=none
 }
 
 # partition INDEX ACTIVE TYPE START SIZE: an entry of the table at byte 446 of the disk; START and SIZE in MiB. The
-# addresses by cylinder and head are the ones that mean: see the others.
+# cylinder and head addresses have the values that mean: use the other addresses.
 partition() {
   local sectors=2048 # in a MiB
   { number 1 "$2"; printf '\xfe\xff\xff'; number 1 "$3"; printf '\xfe\xff\xff'; number 4 $(($4 * sectors)); number 4 $(($5 * sectors)); } |
     put $((446 + 16 * $1))
 }
 
-first=1 # MiB: what comes before is the table's and the boot loader's
+first=1 # MiB; the space before is for the table and the boot loader
 rm -f "$disk"
 case $arch in
   amd64)
     start=$first
     truncate --size $(((start << 20) + size)) "$disk"
-    # The BIOS loads the first sector, which loads the second one, which loads as many as it says of itself.
+    # The BIOS loads the first sector, which loads the second one, which loads as many more as it states.
     chroot "$root" grub-mkimage --format=i386-pc --prefix='(hd0,msdos1)/boot/grub' --output=/tmp/core \
       biosdisk part_msdos ext2 search_label linux normal test >&2
     mv "$root/tmp/core" "$disk.core"
@@ -54,7 +54,7 @@ case $arch in
     mformat -i "$disk@@${first}M" -T $((esp * 2048)) -N 686f7462 ::
     mmd -i "$disk@@${first}M" ::/EFI ::/EFI/BOOT ::/EFI/debian
     mcopy -i "$disk@@${first}M" "$root/usr/lib/grub/arm64-efi/monolithic/grubaa64.efi" ::/EFI/BOOT/BOOTAA64.EFI
-    # GRUB finds its configuration where it was told to when it was linked.
+    # GRUB looks for its configuration at the path that it was linked with.
     printf 'search --label --set=root root\nconfigfile /boot/grub/grub.cfg\n' | mcopy -i "$disk@@${first}M" - ::/EFI/debian/grub.cfg
     partition 0 0 0xef "$first" "$esp"
     partition 1 0 0x83 "$start" $((size >> 20))

@@ -1,6 +1,6 @@
-# What the recipes share. To be sourced by bash.
+# What the recipes share. For bash to source.
 
-# The distribution's tools are scripts for the distribution's Python and Perl, whatever else this user's PATH has first.
+# The distribution's tools need the distribution's Python and Perl, even if the user's PATH has others first.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 
 # fail WORDS: the one line that says what, why and what to do.
@@ -9,19 +9,19 @@ fail() {
   exit 1
 }
 
-# step WORDS: tells hotboot what begins.
+# step WORDS: tells hotboot which step begins.
 step() {
   echo "step $*"
 }
 
-# need PROGRAM PACKAGE: ends the recipe where PROGRAM is missing.
+# need PROGRAM PACKAGE: ends the recipe if PROGRAM is missing.
 need() {
   command -v "$1" >/dev/null ||
     fail "$1 is missing, which the recipe needs: run 'apt install $2' (or this system's equal)"
 }
 
-# make_work_directory: sets $work to a directory that goes when the recipe ends. It has neither spaces nor commas in its
-# path, which mmdebstrap and its hooks do not bear; set TMPDIR where /tmp is too small.
+# make_work_directory: sets $work to a directory that is removed when the recipe ends. Its path has no spaces or commas,
+# which mmdebstrap and its hooks cannot handle. Set TMPDIR if /tmp is too small.
 make_work_directory() {
   work=$(mktemp -d "${TMPDIR:-/tmp}/hotboot-recipe.XXXXXX")
   export TMPDIR=$work # for mmdebstrap, which leaves things behind when it is killed
@@ -29,15 +29,15 @@ make_work_directory() {
   trap 'exit 130' INT TERM
 }
 
-# isolate ARGUMENT…: has root's recipe run in a mount namespace of its own. What mmdebstrap mounts is never seen outside,
-# and goes when the last process does, however it ends.
+# isolate ARGUMENT…: makes root's recipe run in its own mount namespace. Mounts by mmdebstrap are not visible outside,
+# and disappear with the last process, however it ends.
 isolate() {
   if [[ $(id -u) == 0 && -z ${HOTBOOT_ISOLATED:-} ]] && unshare --mount true 2>/dev/null; then
     HOTBOOT_ISOLATED=1 exec unshare --mount bash "$0" "$@"
   fi
 }
 
-# debian_suite: this host's where it is a Debian, else the oldest that is known to work.
+# debian_suite: this host's suite if it is a Debian, else the oldest one that is known to work.
 debian_suite() {
   (
     . /etc/os-release
@@ -66,7 +66,7 @@ debian_sources() {
   fi
 }
 
-# apt_targets OPTION…: origin, component, suite and address of everything that apt has the package lists of.
+# apt_targets OPTION…: origin, component, suite and address of each package list that apt has.
 apt_targets() {
   apt-get "$@" indextargets --format '$(ORIGIN)|$(COMPONENT)|$(CODENAME)|$(REPO_URI)' 'Created-By: Packages'
 }
@@ -84,7 +84,7 @@ debootstrap_debian() {
   fi
 }
 
-# Of mmdebstrap's options: no more than what is asked for, no questions, and nothing that only people read.
+# Options of mmdebstrap: only the requested packages, no questions, and no files that only people read.
 small_debian=(
   --aptopt='APT::Install-Recommends "false"'
   --dpkgopt=force-confdef --dpkgopt=force-confold
@@ -99,8 +99,8 @@ comma_separated() {
   echo "$*"
 }
 
-# pack_trees ARCHIVE DIRECTORY…: what is in the directories, one over the other, as it is to lie in the guest's root:
-# owners, modes and times are the guest's, whoever has checked the directories out.
+# pack_trees ARCHIVE DIRECTORY…: packs the directories' contents, one over the other, as in the guest's root.
+# Owners, modes and times are the guest's, whoever checked the directories out.
 pack_trees() {
   local archive=$1 directory
   shift
@@ -111,6 +111,6 @@ pack_trees() {
   done
 }
 
-# The same input gives the same files as far as it is for us: mmdebstrap, cpio and tar honour the first, mke2fs the second.
+# The same input gives the same files, as far as we can: mmdebstrap, cpio and tar honour the first, mke2fs the second.
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-1750000000}
 export E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# make_disk.sh SIZE ROOT [ARCH]: called by mmdebstrap with the guest's tree. Leaves in ROOT/hotboot the tree as a
-# compressed qcow2 disk of SIZE and, beside it, the kernel and the initrd; with ARCH these stay in the tree, and the disk
+# make_disk.sh SIZE ROOT [ARCH]: mmdebstrap calls it with the guest's tree. Leaves in ROOT/hotboot the tree as a
+# compressed qcow2 disk of SIZE, with the kernel and the initrd beside it. With ARCH these stay in the tree, and the disk
 # boots by itself.
 set -euo pipefail
 size=$1 root=$2 arch=${3:-}
@@ -8,7 +8,7 @@ size=$1 root=$2 arch=${3:-}
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root"/var/cache/apt/archives/*.deb "$root"/var/log/*.log "$root"/tmp/*
 aside=$(mktemp -d "$root.XXXXXX")
 mkdir "$aside/tree" "$aside/out"
-# The tree alone, without the /proc, /sys and /dev that mmdebstrap has mounted into it.
+# Only the tree, without the /proc, /sys and /dev that mmdebstrap mounts in it.
 mount --bind "$root" "$aside/tree"
 trap 'umount "$aside/tree"; rm -rf "$aside"' EXIT
 
@@ -21,7 +21,7 @@ else
 fi
 
 step "make the disk"
-# Fixed ids, so that the same tree gives the same disk; hash_seed orders directories. A boot loader may not know the
+# Fixed ids, so that the same tree gives the same disk. hash_seed orders directories. A boot loader may not know the
 # newest features.
 mke2fs -q -t ext4 -d "$aside/tree" -L root -U 686f7462-6f6f-4d74-8d69-63726f000002 -O ^metadata_csum_seed \
   -E "offset=$((start << 20)),hash_seed=686f7462-6f6f-4d74-8d69-63726f000003" "$aside/disk.raw" "$size" >&2

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The demo's guest: Debian with PostgreSQL, a backend, a dashboard and a cron worker under supervisor, made of the
-# distribution's packages and trees that lie over the guest's root as they are: guest/ and those in ../shared.
+# The demo's guest: Debian with PostgreSQL, a backend, a dashboard and a cron worker under supervisor. It is made from the
+# distribution's packages and trees that are copied over the guest's root: guest/ and those in ../shared.
 #
 #     build.sh OUT ARCH      writes OUT/kernel, OUT/initrd and OUT/disk.qcow2
 #
-# The secrets in the image are placeholders, which every start replaces. They stand in three places: the row of
+# The secrets in the image are placeholders, which every start replaces. They are in three places: the row of
 # "ApiKeySet" in the database (opt/emulator/schema.sql), the dashboard's built script (srv/dashboard/assets/app.js) and
 # etc/emulator/secrets.env, which /run/emulator/secrets.env overrides.
 set -euo pipefail
@@ -26,8 +26,8 @@ make_work_directory
 
 step "download and install Debian, PostgreSQL and nginx"
 pack_trees "$work/guest.tar" "$here/../shared/machine" "$here/../shared/services" "$here/guest"
-# Hooks run where the files' owners are the guest's, also when this user is not root; what they make is fetched out of
-# the tree at the end. The guest's own settings come before the packages that would ask for them.
+# In hooks the files' owners are the guest's, even if this user is not root. The hooks' output is copied out of
+# the tree at the end. The guest's settings come before the packages that would ask for them.
 debootstrap_debian "$arch" /dev/null --variant=minbase --format=null "${small_debian[@]}" \
   --include="$(comma_separated $(machine_packages "$arch") $(service_packages "$(debian_suite)"))" \
   --essential-hook="tar-in $work/guest.tar /" \

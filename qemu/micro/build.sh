@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The smallest guest that has what hotboot talks to: a kernel, busybox, the guest agent and an HTTP answer, all in an
+# The smallest guest that hotboot can work with: a kernel, busybox, the guest agent and an HTTP answer, all in an
 # initrd, and a disk to write to. For tests: it boots in a few seconds even without hardware acceleration.
 #
 #     build.sh OUT ARCH      writes OUT/kernel, OUT/initrd and OUT/disk.qcow2
@@ -21,7 +21,7 @@ case $arch in
 esac
 
 # unpack_kernel FILE: prints the kernel itself. Unpacking takes an emulated CPU as long as the rest of the boot, so it is done
-# here, once; QEMU starts what comes out by its PVH entry. arm64's is not packed.
+# here, once. QEMU starts the result by its PVH entry. arm64's kernel is not packed.
 # Source: Linux's documentation, arch/x86/boot.rst: setup_sects, payload_offset, payload_length. The last four bytes of the
 # payload are its size.
 unpack_kernel() {
@@ -41,7 +41,7 @@ root=$work/root
 initrd=$work/initrd
 
 step "download the kernel, busybox and the guest agent"
-# Extracted and not installed: nothing of the target runs, so that any host can make any architecture.
+# Extracted, not installed: no target program runs, so any host can make any architecture.
 debootstrap_debian "$arch" "$root" --variant=extract --include="$kernel,busybox-static,qemu-guest-agent"
 
 step "pack the initrd"
@@ -50,15 +50,15 @@ ln -s ../run "$initrd/var/run"
 cp -a "$here/guest/." "$initrd"
 cp "$root/bin/busybox" "$initrd/bin"
 cp "$root/usr/sbin/qemu-ga" "$initrd/usr/sbin"
-# The loader and the libraries that the agent was linked with, by name, as the packages that it depends on have them.
+# The loader and the libraries that the agent is linked with, by their names in the packages that it depends on.
 directories=(lib usr/lib)
-[[ ! -d $root/lib64 ]] || directories+=(lib64) # where amd64's loader is named
+[[ ! -d $root/lib64 ]] || directories+=(lib64) # the path of amd64's loader
 libraries=$(cd "$root" && find "${directories[@]}" \( -name '*.so' -o -name '*.so.*' \) -not -type d)
 while read -r file; do
   mkdir -p "$initrd/$(dirname "$file")"
   cp -a "$root/$file" "$initrd/$file"
 done < <(grep -E '/(ld-linux|lib(c|m|glib-2\.0|gmodule-2\.0|pcre2-8|uring|numa|udev)\.so)' <<<"$libraries")
-# Those that the kernel has built in have no file; the list is in the order of their dependences.
+# Built-in modules have no file. The list is in the order of dependencies.
 while read -r module; do
   file=$(find "$root/lib/modules" -name "$module.ko*" -print -quit)
   [[ -z $file ]] || cp "$file" "$initrd/lib/modules"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# services.sh ROOT: sets the services up in a Debian tree, in which their packages are installed and services/ is in
-# place: one that is being made, or a guest's own (/).
+# services.sh ROOT: sets up the services in a Debian tree that already has their packages and services/. The tree
+# is a new one or a guest's own (/).
 set -euo pipefail
 root=$1
 in_guest() { chroot "$root" "$@"; }
@@ -8,7 +8,7 @@ as_postgres() { chroot --userspec=postgres:postgres "$root" "$@"; }
 
 echo "step set the services up"
 mkdir -p "$root/media/config"
-# All without a reload, which is of no use before the next boot: each runs all generators, cloud-init's among them.
+# Without reloads, which are useless before the next boot: each runs all generators, including cloud-init's.
 in_guest systemctl -q --no-reload enable supervisor.service database.service
 # What runs instead: database.service, and nginx under supervisor.
 in_guest systemctl -q --no-reload mask nginx.service postgresql.service
@@ -25,14 +25,14 @@ echo 'CREATE DATABASE stack;' | sql postgres
 sql stack <"$root/opt/emulator/schema.sql"
 
 echo "step build the dashboard"
-# As a bundler does: the script's name says what is in it.
+# As a bundler does it: the script's name depends on its content.
 assets=$root/srv/dashboard/assets
 name=app-$(sha256sum "$assets/app.js" | cut -c 1-8).js
 mv "$assets/app.js" "$assets/$name"
 sed -i "s|/assets/app\.js|/assets/$name|" "$root/srv/dashboard/handler/sign-in.html"
 
 echo "step keep the files that secrets go into"
-# As they are now, with placeholders: each rotation fills them in anew, and has no need to look through all the others.
+# Copies with placeholders: each rotation fills them in, and need not search all the other files.
 templates=$root/usr/share/emulator/dashboard
 (cd "$root/srv/dashboard" && grep -rlF "$(sed -n 's/^PUBLISHABLE_CLIENT_KEY=//p' "$root/etc/emulator/secrets.env")" .) |
   while read -r file; do install -D -m 644 "$root/srv/dashboard/$file" "$templates/$file"; done

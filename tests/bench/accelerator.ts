@@ -1,7 +1,7 @@
 /**
- * What it costs to find out which accelerator works: a start that remembers nothing, against one that remembers; and that
- * one against a start with the accelerator that a person has named. Where QEMU refuses this host's accelerator, none of
- * these tries it with a guest, so that is also measured by itself, with an accelerator that is as slow as can be taken.
+ * What it costs to find out which accelerator works: a start that remembers nothing, against one that remembers, and
+ * that one against a start with a named accelerator. If QEMU refuses this host's accelerator, none of
+ * these tries it with a guest, so the trial is also measured by itself, with an accelerator that is barely fast enough.
  */
 
 import { onPath } from "../../lib/base/on_path.ts";
@@ -44,11 +44,11 @@ async function measureOn(qemu: string, runs: number): Promise<Figure[]> {
   const samples: Record<string, number[]> = { [FIRST]: [], [LATER]: [], [NAMED]: [] };
   for (let run = 0; run <= runs; run++) {
     const order = Object.entries(ways);
-    if (run % 2 === 0) order.reverse(); // none always comes after the same other one
+    if (run % 2 === 0) order.reverse(); // so that none always follows the same other one
     for (const [way, work] of order) {
       const took = await work();
       await micro.succeed("stop", ["--discard"]);
-      if (run > 0) samples[way].push(took); // in the first round, the named one is asked for the first time, too
+      if (run > 0) samples[way].push(took); // in the first round, the named one is also probed for the first time
     }
   }
   const { [FIRST]: first, [LATER]: later } = samples;
@@ -74,7 +74,7 @@ async function measureOn(qemu: string, runs: number): Promise<Figure[]> {
   ];
 }
 
-/** Seconds that the guest's work takes by emulation and, as if that were hardware, once more: twice where it is cut off. */
+/** Seconds that the guest's work takes under emulation, and once more as if emulation were the hardware. */
 async function tryEmulation({ qemu, directory }: GuestHome, runs: number): Promise<number[]> {
   const program = qemu.includes("/") ? qemu : (await onPath(qemu))!;
   const guest = `${directory}/guest`;

@@ -1,8 +1,8 @@
 /**
- * `deno task bench [--smoke] [SUBJECT…]`: how fast it is. Figures are ratios within one run, or times that have a limit;
- * medians of several runs. Tables go to standard error, JSON to standard output.
+ * `deno task bench [--smoke] [SUBJECT…]`: how fast hotboot is. Figures are ratios within one run or times with a limit,
+ * from the medians of several runs. Tables go to standard error, JSON to standard output.
  *
- * `--smoke` runs everything once, as small as it can be, and judges nothing. Exit code 1: something failed, or, without
+ * `--smoke` runs everything once, as small as possible, and judges nothing. Exit code 1: something failed or, without
  * `--smoke`, a target was missed.
  */
 
@@ -39,7 +39,7 @@ const SUBJECTS: Record<string, Bench> = {
   "cold-cache": coldCache,
 };
 
-/** How many subjects run side by side where nothing is judged. */
+/** How many subjects run side by side if nothing is judged. */
 const AT_ONCE = 2;
 
 const unknown: string[] = [];
@@ -106,7 +106,7 @@ function usage(): string {
   return [
     "Usage: deno task bench [--smoke] [SUBJECT…]",
     "",
-    "Measures the subjects, all unless told, and judges their figures. --smoke: runs each once, and judges nothing.",
+    "Measures the subjects (by default all) and judges their figures. --smoke: runs each once, and judges nothing.",
     "",
     `${"SUBJECT".padEnd(11)}    takes  --smoke`,
     ...rows,

@@ -1,4 +1,4 @@
-/** The compiled program: what it adds to the runtime, in time and in size, and what the sandbox adds to a resume. */
+/** What the compiled program adds to the runtime, in time and size, and what the sandbox adds to a resume. */
 
 import { compile, COMPILER } from "../../dev/build.ts";
 import { ROOT } from "../../dev/deno.ts";
@@ -62,7 +62,7 @@ export const bench: Bench<Scale & { versions: number; resumes: number }> = {
   },
 };
 
-/** @throws {Skipped} where Deno has no runtime to put a program into. One that DENORT_BIN names must do. */
+/** @throws {Skipped} if Deno cannot get a runtime to put a program into. A runtime that DENORT_BIN names must work. */
 async function requireRuntime(entry: string, path: string): Promise<void> {
   if (Deno.env.get("DENORT_BIN")) return;
   await output(COMPILER, "compile", "-q", "--no-check", "--no-config", `--output=${path}`, entry).catch((error) => {

@@ -1,12 +1,12 @@
 /**
- * What a dropped page cache costs a resume, as after a reboot of the host, and what it would win back to read the
+ * What a dropped page cache, as after a reboot of the host, costs a resume, and what it would gain to read the
  * touched pages of the RAM file early.
  *
- * hotboot does not, and this shows why. QEMU asks for huge pages in the guest's RAM, and where a program does that,
+ * hotboot does not, and this shows why. QEMU asks for huge pages in the guest's RAM. If a program does that,
  * Linux 5.18 and later read 2 MiB of the file at a page fault, and 2 MiB ahead (`do_sync_mmap_readahead` in
  * mm/filemap.c): some 140 faults bring in nearly all the RAM file's data, about as fast as a quick disk can. No
- * reading can make a resume faster than a warm cache does, the first figure; and on two busy CPUs it takes time from
- * QEMU. A slow disk, where fewer bytes count, gains something.
+ * reading can make a resume faster than a warm cache (the first figure), and on two busy CPUs it takes time from
+ * QEMU. A slow disk, for which fewer bytes matter, gains something.
  *
  * Here the reading costs less than it would in hotboot: it begins when the command does, in a process that is warm.
  */
@@ -17,15 +17,15 @@ import { type Bench, ratio, type Scale, seconds, Skipped } from "./figure.ts";
 import { output } from "./programs.ts";
 
 const PAGE = 4096;
-/** How often the mapped pages are looked at, which gives their order. */
+/** How often to look at the mapped pages, which gives their order. */
 const LOOK_MS = 80;
-/** Pages between two touched ones that are rather read than left out, because one longer read takes less time. */
+/** The largest gap in pages between two touched ones that is read too, because one longer read takes less time. */
 const GAP = 16;
 const CHUNK = 1 << 20;
 const READERS = 2;
 const [WARM, DROPPED, BESIDE, AHEAD] = ["warm", "dropped", "read beside", "half read before, half beside"];
 
-/** Bytes of a file, from and up to. */
+/** A range of bytes in a file. */
 type Range = [from: number, to: number];
 
 export const bench: Bench<Scale & { guest: "demo" | "micro"; runs: number }> = {
@@ -40,7 +40,7 @@ export const bench: Bench<Scale & { guest: "demo" | "micro"; runs: number }> = {
     await dropCaches().catch(() => {
       throw new Skipped("/proc/sys/vm/drop_caches cannot be written");
     });
-    // By the images, on a disk; /tmp may be memory itself.
+    // Beside the images, on a disk; /tmp may be in memory.
     await using home = await GuestHome.make({ guest, parent: CACHE });
     const isMemory = await output("stat", "-f", "-c", "%T", home.directory) === "tmpfs";
     if (isMemory) throw new Skipped(`${CACHE} is not on a disk`);
@@ -82,7 +82,7 @@ export const bench: Bench<Scale & { guest: "demo" | "micro"; runs: number }> = {
   },
 };
 
-/** Has the kernel forget what it holds of files, of all programs; what is not yet on disk stays. */
+/** Makes the kernel drop the page cache of all programs; dirty pages stay. */
 async function dropCaches(): Promise<void> {
   await output("sync");
   await Deno.writeTextFile("/proc/sys/vm/drop_caches", "3\n", { create: false });
@@ -98,11 +98,11 @@ async function warm(directories: string[]): Promise<void> {
   }
 }
 
-/** Resumes it once; which bytes of its RAM file were mapped until it was healthy, in the order of their touch. */
+/** Resumes it once, and returns the ranges of its RAM file that were mapped until it was healthy, in touch order. */
 async function recordTouched(home: GuestHome, ram: string): Promise<Range[]> {
   let healthy = false;
   const started = home.start("--no-fallback").finally(() => healthy = true);
-  started.catch(() => {}); // it is awaited below
+  started.catch(() => {}); // awaited below
   const seen = new Set<number>();
   const touched: Range[] = [];
   for (let last = false; !last;) {
@@ -124,10 +124,10 @@ async function recordTouched(home: GuestHome, ram: string): Promise<Range[]> {
 }
 
 /**
- * The numbers of the file's pages that are in the process's memory. A fault maps the pages around it too, where they
+ * The numbers of the file's pages that are in the process's memory. A fault also maps the pages around it, if they
  * are cached.
  *
- * Source: Linux's documentation, admin-guide/mm/pagemap.rst: 8 bytes for each page, of which the highest bit says
+ * Source: Linux's documentation, admin-guide/mm/pagemap.rst: 8 bytes for each page, whose highest bit says
  * that it is present.
  */
 async function mappedPages(pid: number, path: string): Promise<number[]> {
@@ -139,14 +139,14 @@ async function mappedPages(pid: number, path: string): Promise<number[]> {
   await file.seek(begin / PAGE * 8, Deno.SeekMode.Start);
   for (let at = 0, got: number | null; at < entries.length; at += got) {
     got = await file.read(entries.subarray(at));
-    if (got === null) break; // it has ended
+    if (got === null) break; // the process has ended
   }
   const pages: number[] = [];
   for (let page = 0; page * 8 < entries.length; page++) if (entries[page * 8 + 7] & 0x80) pages.push(page);
   return pages;
 }
 
-/** Reads the ranges, so that the kernel holds them; tells when it is half done, and all. */
+/** Reads the ranges, so that the kernel caches them, and reports when half and all of them are read. */
 function read(path: string, ranges: Range[]): { half: Promise<void>; all: Promise<void> } {
   const total = ranges.reduce((sum, [from, to]) => sum + to - from, 0);
   const half = Promise.withResolvers<void>();

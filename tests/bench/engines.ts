@@ -1,4 +1,4 @@
-/** What the two engines take for the same guest, on a QEMU that has both. */
+/** The two engines' times for the same guest, on a QEMU that has both. */
 
 import { newerQemu } from "../e2e/harness.ts";
 import { type Bench, ratio, type Scale } from "./figure.ts";
@@ -32,7 +32,7 @@ export const bench: Bench<Scale & { ram: Ram; instant: Counts; mapped: Counts }>
       );
     return [
       figure("incoming", "incoming", 0.05),
-      // Getting the guest ready is the same for both, and not in this.
+      // This excludes preparing the guest, which is the same for both.
       figure("capture, from stopped to in place", "saving", 0.02),
     ];
   },

@@ -1,18 +1,18 @@
-/** What the benchmarks give, and how it is shown. */
+/** The benchmarks' results, and how they are shown. */
 
 /** One figure, from several runs. */
 export interface Figure {
-  /** What was measured, and against what. */
+  /** What was measured, and compared with what. */
   name: string;
   unit: "ratio" | "s" | "MiB";
   value: number;
-  /** What it must not fall short of, or exceed. */
+  /** The limits. */
   target?: { atLeast?: number; atMost?: number };
-  /** What it was computed from: each run's seconds, or MiB, by what was run. */
+  /** The samples behind it: each run's seconds or MiB, by what was run. */
   samples: Record<string, number[]>;
 }
 
-/** How much of a subject is measured. */
+/** The scale of a measurement. */
 export interface Scale {
   /** About how long it takes, in seconds, on two CPUs without hardware acceleration. */
   seconds: number;
@@ -22,11 +22,11 @@ export interface Scale {
 export interface Bench<S extends Scale = Scale> {
   /** What is measured. */
   about: string;
-  /** What the figures are judged by. */
+  /** The scale for figures that are judged. */
   full: S;
-  /** The least that runs all of it. */
+  /** The smallest scale that runs all of it. */
   smoke: S;
-  /** @throws {Skipped} where it cannot be measured. */
+  /** @throws {Skipped} if it cannot be measured here. */
   measure(scale: S): Promise<Figure[]>;
 }
 
@@ -57,12 +57,12 @@ export function ratio(
   };
 }
 
-/** Whether it is as good as it must be. */
+/** Whether it is within its limits. */
 export function isMet({ value, target = {} }: Figure): boolean {
   return value >= (target.atLeast ?? -Infinity) && value <= (target.atMost ?? Infinity);
 }
 
-/** The figures as lines of a table, each with the medians that it comes from. */
+/** The figures as lines of a table, each with its medians. */
 export function table(figures: Figure[]): string {
   const rows = figures.map((figure) => {
     const { atLeast, atMost } = figure.target ?? {};

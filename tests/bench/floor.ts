@@ -1,25 +1,25 @@
 /**
- * The floor under a resume: QEMU itself, its device state, `cont`, and the first healthy answer, with no code of
- * hotboot's in between.
+ * The floor for a resume: QEMU, its device state, `cont` and the first healthy answer, without any of hotboot's
+ * code in between.
  */
 
 import { sleep } from "../../lib/base/wait.ts";
 
-/** A resume to repeat: what hotboot ran QEMU with, and what it fed it. */
+/** A resume to repeat: how hotboot ran QEMU, and what it fed to it. */
 export interface Floor {
   program: string;
   args: string[];
   monitor: string;
-  /** A free path for the socket that device state goes through. */
+  /** A free path for the device state's socket. */
   migration: string;
   state: Uint8Array;
   healthUrl: string;
 }
 
-/** A QEMU that has given no healthy answer after this time is ended. */
+/** A QEMU that is not healthy after this time is ended. */
 const LIMIT_MS = 60_000;
 
-/** Resumes and gives the seconds until the first healthy answer; QEMU has ended when this returns. */
+/** Resumes, and returns the seconds until the first healthy answer. QEMU has ended by then. */
 export async function resumeBarely(floor: Floor): Promise<number> {
   const begin = performance.now();
   const qemu = new Deno.Command(floor.program, { args: floor.args, stdout: "null", stderr: "inherit" }).spawn();
@@ -27,15 +27,13 @@ export async function resumeBarely(floor: Floor): Promise<number> {
     try {
       qemu.kill("SIGKILL");
     } catch {
-      // it has ended
+      // it has ended already
     }
   };
   const limit = setTimeout(kill, LIMIT_MS);
   const over = new AbortController();
   const { signal } = over;
-  const ended = qemu.status.then(({ code }) =>
-    over.abort(new Error(`bare QEMU has ended too soon, with code ${code}`))
-  );
+  const ended = qemu.status.then(({ code }) => over.abort(new Error(`bare QEMU ended too soon, with code ${code}`)));
   try {
     using monitor = await connect(floor.monitor, signal);
     const messages = read(monitor);
@@ -70,7 +68,7 @@ export async function resumeBarely(floor: Floor): Promise<number> {
   }
 }
 
-/** Connects as soon as somebody listens there. */
+/** Connects as soon as something listens there. */
 async function connect(path: string, signal: AbortSignal): Promise<Deno.UnixConn> {
   for (;;) {
     try {

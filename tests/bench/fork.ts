@@ -1,4 +1,4 @@
-/** How long a source stands still for a fork, how soon the fork answers, and what many of them take. */
+/** How long a source pauses for a fork, how soon the fork answers, and what many forks take. */
 
 import type { ForkResult } from "../../lib/emulator/fork.ts";
 import { GuestHome } from "../e2e/harness.ts";
@@ -6,7 +6,7 @@ import { type Bench, ratio, type Scale, seconds } from "./figure.ts";
 import { fill } from "./memory.ts";
 
 export const bench: Bench<Scale & { warmMiB: number; memory: number; forks: number; runs: number }> = {
-  about: "forks: how long the source stands still, and what many at once take",
+  about: "forks: how long the source pauses, and what many at once take",
   full: { seconds: 150, warmMiB: 400, memory: 1024, forks: 8, runs: 3 },
   smoke: { seconds: 40, warmMiB: 32, memory: 192, forks: 2, runs: 1 },
 
@@ -29,7 +29,7 @@ export const bench: Bench<Scale & { warmMiB: number; memory: number; forks: numb
     const all = `${forks} at once`;
     return [
       {
-        name: "a running demo stands still for its fork",
+        name: "a running demo pauses for its fork",
         unit: "s",
         value: max(still),
         target: { atMost: 0.6 },
@@ -63,7 +63,7 @@ async function measureMany(
   await using micro = await GuestHome.make({ memory, checks: [{ name: "filled", path: "/filled" }] });
   const over = new AbortController();
   const capturing = micro.succeed("capture");
-  capturing.catch((error) => over.abort(error)); // else the guest would be waited for
+  capturing.catch((error) => over.abort(error)); // otherwise the test would wait for the guest
   await Promise.all([capturing, fill(micro, warmMiB, over.signal)]);
   await micro.start("--no-fallback");
   await micro.succeed("snapshot save", ["warm"]);
@@ -81,7 +81,7 @@ async function measureMany(
   return measured;
 }
 
-/** What all QEMUs of the home take together, in MiB: memory that several have is shared out among them. */
+/** The memory of all QEMUs of the home, in MiB; shared memory counts once. */
 async function pss(home: GuestHome): Promise<number> {
   const sizes = (await home.qemuProcesses()).map(async (pid) => {
     const text = await Deno.readTextFile(`/proc/${pid}/smaps_rollup`);

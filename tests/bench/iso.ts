@@ -1,4 +1,4 @@
-/** Making ISO images, against the two programs that are used for it. */
+/** Making ISO images, against the two usual programs. */
 
 import { ensureDir } from "@std/fs/ensure-dir";
 import { assertCode, hotboot } from "../e2e/harness.ts";
@@ -21,7 +21,7 @@ export const bench: Bench<Sizes> = {
   smoke: { seconds: 5, runs: 1, large: 8, small: 400, peak: 64 },
 
   async measure({ runs, large, small, peak }) {
-    // Not in memory: that is below /dev, where hotboot's commands open no files.
+    // Not in memory, which is below /dev, where hotboot's commands cannot open files.
     const directory = await Deno.makeTempDir({ prefix: "hotboot-bench-" });
     try {
       await makeFiles(`${directory}/large`, 20, () => large * MIB / 20);
@@ -46,7 +46,7 @@ async function makeFiles(root: string, count: number, sizeOf: (at: number) => nu
   }
 }
 
-/** hotboot's time ÷ that of the faster of the two. */
+/** hotboot's time ÷ the faster program's. */
 async function compare(name: string, tree: string, runs: number): Promise<Figure> {
   const image = `${tree}.iso`;
   const programs: Record<string, () => Promise<unknown>> = {
@@ -57,7 +57,7 @@ async function compare(name: string, tree: string, runs: number): Promise<Figure
   const samples: Record<string, number[]> = {};
   for (let run = 0; run < runs; run++) {
     for (const [program, make] of Object.entries(programs)) {
-      await output("sync"); // a disk that is still busy with the last image would decide
+      await output("sync"); // otherwise the disk, still busy with the last image, would decide
       (samples[program] ??= []).push(await seconds(make));
       await Deno.remove(image);
     }
@@ -68,7 +68,7 @@ async function compare(name: string, tree: string, runs: number): Promise<Figure
   });
 }
 
-/** What the writer adds to the peak of the runtime's memory. */
+/** What the writer adds to the runtime's peak memory. */
 async function peakMemory(directory: string, size: number): Promise<Figure> {
   const [source, image] = [`${directory}/source`, `${directory}/image.iso`];
   await Deno.writeFile(source, new Uint8Array());

@@ -1,4 +1,4 @@
-/** That neither capture nor resume takes longer with more RAM, nor going on, and that suspending takes what its disk does. */
+/** Capture, resume and continuing take no longer with more RAM, and a suspension takes as long as its disk. */
 
 import type { StartResult } from "../../lib/emulator/start.ts";
 import type { Phase } from "../../lib/base/timeline.ts";
@@ -8,17 +8,17 @@ import { GuestHome } from "../e2e/harness.ts";
 import { type Bench, median, ratio, type Scale, seconds } from "./figure.ts";
 import { MIB, output } from "./programs.ts";
 
-/** A guest's RAM, and how much of it the guest has written to; in MiB. */
+/** A guest's RAM, and how much of it the guest has touched, in MiB. */
 export interface Ram {
   memory: number;
   touched: number;
 }
 
-/** As the stack has it. */
+/** Like the stack. */
 export const LARGE: Ram = { memory: 4096, touched: 2560 };
 
 export const bench: Bench<Scale & { small: Ram; large: Ram; captures: number; runs: number }> = {
-  about: "that neither capture, nor resume, nor going on takes longer with more RAM, and what suspending takes",
+  about: "whether capturing, resuming and continuing take longer with more RAM, and what suspending takes",
   full: { seconds: 280, small: { memory: 512, touched: 0 }, large: LARGE, captures: 3, runs: 7 },
   smoke: {
     seconds: 30,
@@ -45,14 +45,14 @@ export const bench: Bench<Scale & { small: Ram; large: Ram; captures: number; ru
       },
       ratio(`capture: ${large} ÷ ${small}`, capture, [large, small], { atMost: 1.5 }),
       ratio(
-        `going on where it was suspended, incoming: ${large} ÷ ${small}`,
+        `continuing a suspended instance, incoming: ${large} ÷ ${small}`,
         { [large]: ofLarge.suspended.incoming, [small]: ofSmall.suspended.incoming },
         [large, small],
         { atMost: 1.5 },
       ),
       ratio("stop ÷ dd of as many bytes", ofLarge.suspended, ["stop", "dd"], { atMost: 1.5 }),
       {
-        name: "the peak of hotboot's own memory while it suspends",
+        name: "hotboot's own peak memory while it suspends",
         unit: "MiB",
         value: Math.max(...ofLarge.suspended.peak),
         target: { atMost: 150 },
@@ -62,30 +62,30 @@ export const bench: Bench<Scale & { small: Ram; large: Ram; captures: number; ru
   },
 };
 
-/** In a person's words. */
+/** Its name for people. */
 export function nameOf({ memory, touched }: Ram): string {
   const size = (mebibytes: number) => mebibytes < 1024 ? `${mebibytes} MiB` : `${mebibytes / 1024} GiB`;
   return size(memory) + (touched > 0 ? `, ${size(touched)} touched` : "");
 }
 
-/** What was measured of each run, in seconds. */
+/** What was measured in each run, in seconds. */
 export interface Measured {
-  /** From the first time that all was healthy to the snapshot in place. */
+  /** From the first healthy moment to the snapshot in place. */
   capture: number[];
-  /** Of that, from the guest's stop on. */
+  /** The part of that after the guest's stop. */
   saving: number[];
-  /** Of a resume, what it takes to read the snapshot. */
+  /** The part of a resume that reads the snapshot. */
   incoming: number[];
-  /** Of an instance that is suspended and goes on; `peak` in MiB. */
+  /** Of an instance that is suspended and continues; `peak` in MiB. */
   suspended: Record<"stop" | "dd" | "incoming" | "peak", number[]>;
 }
 
-/** Captures a guest that has written to its RAM, several times, and resumes the last one. */
+/** Captures a guest that has touched its RAM, several times, and resumes the last snapshot. */
 export async function measure(
   { memory, touched }: Ram,
   { engine, qemu, captures, runs }: { engine: string; qemu?: string; captures: number; runs: number },
 ): Promise<Measured> {
-  // Capturing waits for a page that is made when the guest's memory is full.
+  // The capture waits for a page that appears when the guest's memory is filled.
   await using micro = await GuestHome.make({
     qemu,
     memory,
@@ -100,7 +100,7 @@ export async function measure(
   for (let run = 0; run < captures; run++) {
     const over = new AbortController();
     const capturing = micro.succeed("capture", ["--force", "--json", "--engine", engine]);
-    capturing.catch((error) => over.abort(error)); // else the guest would be waited for
+    capturing.catch((error) => over.abort(error)); // otherwise the test would wait for the guest
     const [stdout] = await Promise.all([capturing, fill(micro, touched, over.signal)]);
     const phases: Phase[] = JSON.parse(stdout).timeline;
     const { startMs, endMs } = phaseOf(phases, "capture");
@@ -129,7 +129,7 @@ export async function measure(
   return measured;
 }
 
-/** The peak of a program's memory, in MiB, as far as it is seen before its end. */
+/** A program's peak memory in MiB, as seen before it ends. */
 async function peakUntilEnd(child: Deno.ChildProcess): Promise<number> {
   let [peak, isOver] = [0, false];
   const ended = child.output().then(({ success }) => {
@@ -145,7 +145,7 @@ async function peakUntilEnd(child: Deno.ChildProcess): Promise<number> {
   return peak;
 }
 
-/** Fills so many MiB of the guest's RAM with what does not compress, on two CPUs, then says so. */
+/** Fills this many MiB of the guest's RAM with incompressible bytes, on two CPUs, then makes the page. */
 const FILL = `
   set -e
   head -c 16777216 /dev/urandom >/tmp/part
@@ -157,7 +157,7 @@ const FILL = `
   wait $!
   echo yes >/www/filled`;
 
-/** Has the guest do that as soon as it is up; the end of that cannot be awaited, since the capture ends it all. */
+/** Makes the guest do that as soon as it is up. Its end cannot be awaited, because the capture ends it all. */
 export async function fill(micro: GuestHome, touched: number, signal: AbortSignal): Promise<void> {
   while (!await micro.health().then(() => true, () => false)) await sleep(100, signal);
   await using agent = await GuestAgent.connect(micro.socket("agent"));

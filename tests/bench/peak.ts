@@ -1,7 +1,7 @@
-/** peak.ts WHAT ARGS…: does it, and prints the peak of this process's memory in MiB. */
+/** peak.ts WHAT ARGS…: does WHAT, and prints this process's peak memory in MiB. */
 
 const WORK: Record<string, (...args: string[]) => Promise<unknown>> = {
-  async iso(source, image) { // without these: what having it loaded takes
+  async iso(source, image) { // without arguments: the memory that loading it takes
     const { writeIso } = await import("../../lib/iso/write.ts");
     if (source) await writeIso(image, [{ kind: "file", path: "file", content: { path: source } }]);
   },

@@ -1,4 +1,4 @@
-/** What the subjects run, and where they have files written. */
+/** The programs that the subjects run, and the directories for their files. */
 
 import { statfs } from "node:fs/promises";
 import { fromFileUrl } from "@std/path/from-file-url";
@@ -6,23 +6,23 @@ import { importArguments } from "../../dev/deno.ts";
 
 export const MIB = 2 ** 20;
 
-/** What a program prints. @throws what it says when it fails. */
+/** A program's output. @throws an error with its standard error, if it fails. */
 export async function output(program: string, ...args: string[]): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command(program, { args }).output();
   if (!success) throw new Error(`${program} ${args.join(" ")}: ${new TextDecoder().decode(stderr)}`);
   return new TextDecoder().decode(stdout).trim();
 }
 
-/** Has `peak.ts` do something in a process of its own; the peak of that one's memory, in MiB. */
+/** Runs `peak.ts` in a separate process, and returns that process's peak memory in MiB. */
 export async function peakOf(what: string, ...args: string[]): Promise<number> {
   const script = fromFileUrl(new URL("peak.ts", import.meta.url));
   return Number(await output(Deno.execPath(), "run", "-A", "-q", ...await importArguments(), script, what, ...args));
 }
 
 /**
- * A new directory in memory where there is room for so many bytes, so that no disk that is still busy with the last file
- * decides; else in the usual place. It is below /dev, where Deno lets only programs with all permissions open files: the
- * commands of hotboot cannot use it.
+ * A new directory in memory if there is room for this many bytes, so that no disk that is still busy with the last file
+ * decides; else in the usual place. It is below /dev, where Deno lets only programs with all permissions open files, so
+ * hotboot's commands cannot use it.
  */
 export async function memoryDirectory(bytes: number): Promise<string> {
   const free = await statfs("/dev/shm").then(({ bavail, bsize }) => bavail * bsize, () => 0);

@@ -29,7 +29,7 @@ export const bench: Bench<Scale & { runs: number; /** MiB. */ memory: number }> 
   },
 };
 
-/** The running instance's QEMU, with all that it has in its directory in another one, which outlives the instance. */
+/** The running instance's QEMU, with copies of its files in another directory, which outlives the instance. */
 async function floorOf(micro: GuestHome): Promise<Floor & { disk: string }> {
   const { pid } = await micro.record();
   const [from, to] = [micro.instance, `${micro.directory}/floor`];
@@ -38,7 +38,7 @@ async function floorOf(micro: GuestHome): Promise<Floor & { disk: string }> {
     if (isFile) await Deno.copyFile(`${from}/${name}`, `${to}/${name}`);
   }
   const snapshot = await micro.snapshot();
-  const disk = `${to}/disk.qcow2`; // without what the instance has written
+  const disk = `${to}/disk.qcow2`; // without the instance's writes
   await output("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", `${snapshot}/disk.qcow2`, disk);
   const commandLine = (await Deno.readTextFile(`/proc/${pid}/cmdline`)).replaceAll(from, to);
   const [program, ...args] = commandLine.split("\0").slice(0, -1);

@@ -1,4 +1,4 @@
-/** Compressing what is like a VM's RAM, against the `zstd` tool. */
+/** Compressing bytes like a VM's RAM, against the `zstd` tool. */
 
 import { random } from "../unit/random.ts";
 import { type Bench, median, ratio, type Scale, seconds } from "./figure.ts";
@@ -12,17 +12,17 @@ interface Sizes extends Scale {
   runs: number;
   /** MiB of RAM. */
   size: number;
-  /** MiB of it that have been written to. */
+  /** MiB of it that are touched. */
   touched: number;
 }
 
 export const bench: Bench<Sizes> = {
-  about: "compressing what is like a VM's RAM, against zstd",
+  about: "compressing bytes like a VM's RAM, against zstd",
   full: { seconds: 120, runs: 5, size: 2048, touched: 1280 },
   smoke: { seconds: 5, runs: 1, size: 64, touched: 40 },
 
   async measure({ runs, size, touched }) {
-    const directory = await memoryDirectory(3 * touched * MIB); // the RAM, it again, and it compressed by each of the two
+    const directory = await memoryDirectory(3 * touched * MIB); // the RAM, a copy, two compressed files
     const [raw, ours, tools, back] = ["raw", "ours.zst", "tools.zst", "back"].map((name) => `${directory}/${name}`);
     try {
       await makeMemory(raw, size * MIB, touched * MIB);
@@ -70,8 +70,8 @@ export const bench: Bench<Sizes> = {
 };
 
 /**
- * A file as a VM's RAM is: programs, libraries and texts of this machine as a page cache has them, heaps of pointers,
- * what does not compress, pages of zeros; and holes between these, where nothing has been.
+ * A file like a VM's RAM: this machine's programs, libraries and texts as in a page cache, heaps of pointers,
+ * incompressible bytes and pages of zeros, with holes between them for untouched memory.
  */
 async function makeMemory(path: string, size: number, touched: number): Promise<void> {
   const next = random(1);
@@ -119,7 +119,7 @@ function isFitting(size: number): boolean {
   return size > 2 * PAGE && size < 64 * MIB;
 }
 
-/** Pages of pointers and small numbers, of which some are still zeros. */
+/** Pages of pointers and small numbers, some of them still zeros. */
 function heap(next: () => number): Uint8Array {
   const words = new BigUint64Array(64 * PAGE / 8);
   for (let page = 0; page < words.length; page += PAGE / 8) {

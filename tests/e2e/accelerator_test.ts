@@ -1,7 +1,7 @@
 /**
- * Accelerators, on hosts of each kind. What this machine is not is played by a script before QEMU: it answers for kvm as such
- * hosts do (their words are in tests/unit/accelerator_test.ts), or emulates in kvm's place. How fast a real kvm is, it cannot
- * show.
+ * Accelerators, on hosts of each kind. A script before QEMU plays the hosts that this machine is not: it answers for
+ * kvm as they do (their messages are in tests/unit/accelerator_test.ts), or emulates in kvm's place. It cannot show how
+ * fast a real kvm is.
  */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
@@ -18,9 +18,9 @@ const MACHINES: Record<Arch, { machine: string; cpuModel: string }> = {
   arm64: { machine: "virt", cpuModel: "max,pauth-impdef=on" },
 };
 
-/** With what a script tells the trial of an accelerator from other uses of QEMU. */
+/** Lets a script tell the trial of an accelerator from other uses of QEMU. */
 const IS_TRIAL = `case "$*" in *accelerator-*) trial=yes ;; *) trial= ;; esac`;
-/** The command line with emulation in kvm's place. */
+/** Replaces kvm on the command line by emulation. */
 const EMULATE = `
 for arg; do
   shift
@@ -28,7 +28,7 @@ for arg; do
   set -- "$@" "$arg"
 done`;
 
-/** How a script plays a host's kvm; it need not do anything about other accelerators. */
+/** Scripts that play a host's kvm. They need not handle other accelerators. */
 const HOSTS = {
   "no device": `echo "Could not access KVM kernel module: No such file or directory" >&2; exit 1`,
   "no permission": `echo "Could not access KVM kernel module: Permission denied" >&2; exit 1`,
@@ -36,7 +36,7 @@ const HOSTS = {
   "slower than emulation": `[ -z "$trial" ] || sleep 20\n${EMULATE}`,
 };
 
-/** The environment in which QEMU has a kvm as `script` plays it, and no variable decides; each start of QEMU is noted. */
+/** An environment in which `script` plays QEMU's kvm and no variable decides. Each start of QEMU is noted. */
 async function hostWith(home: GuestHome, script: string): Promise<Record<string, string>> {
   const note = `echo started >>'${home.directory}/starts'`;
   const env = await home.wrappedQemu((qemu) =>
@@ -45,13 +45,13 @@ async function hostWith(home: GuestHome, script: string): Promise<Record<string,
   return { HOTBOOT_ACCEL: "", ...env };
 }
 
-/** One whose kvm works: it is emulation, and what is called that is slower (QEMU 7.2: -singlestep). */
+/** A host whose kvm works: it is really emulation, and emulation itself is made slower (QEMU 7.2: -singlestep). */
 const WORKING = `case "$*" in
   *"-accel kvm"*) ${EMULATE} ;;
   *) [ -z "$trial" ] || set -- "$@" -singlestep ;;
 esac`;
 
-Deno.test("the guest does its work on each QEMU and architecture", async () => {
+Deno.test("the trial guest does its work on each QEMU and architecture", async () => {
   const directory = await Deno.makeTempDir({ prefix: "hotboot-accelerator-" });
   try {
     for (const arch of ["amd64", "arm64"] as const) {
@@ -69,7 +69,7 @@ Deno.test("the guest does its work on each QEMU and architecture", async () => {
 });
 
 for (const [kind, script] of Object.entries(HOSTS)) {
-  Deno.test(`a host whose kvm is no good (${kind}): its guests are emulated, and that is said with what to do`, async () => {
+  Deno.test(`on a host with a bad kvm (${kind}), guests are emulated, and a message says why and what to do`, async () => {
     await using micro = await GuestHome.make();
     const env = await hostWith(micro, script);
     const run = await micro.run("start", [], { env });
@@ -83,7 +83,7 @@ for (const [kind, script] of Object.entries(HOSTS)) {
     assertEquals(acceleration!.accelerator, "tcg");
     assertEquals(said[0].includes(acceleration!.passedOver!.why), true, said[0]);
     assertMatch((await micro.run("status", [], { env })).stdout, /emulated, without kvm: /);
-    // What resumes is not told again, and nothing is asked again: QEMU is started for the guest alone.
+    // A resume repeats neither the message nor the trial: QEMU starts only for the guest.
     await micro.succeed("stop", ["--discard"]);
     await Deno.remove(`${micro.directory}/starts`);
     const resumed = await micro.run("start", ["--no-fallback"], { env });
@@ -93,9 +93,9 @@ for (const [kind, script] of Object.entries(HOSTS)) {
   });
 }
 
-Deno.test("a host whose kvm works uses it, and one on which it was refused does so as soon as it works", async () => {
+Deno.test("a working kvm is used, and a refused one as soon as it works", async () => {
   await using micro = await GuestHome.make();
-  // One file for both, of one size and date: QEMU seems to be the same one.
+  // One file for both, with the same size and date, so that QEMU seems unchanged.
   const disguise = async (env: Record<string, string>) => {
     const wrapper = `${micro.directory}/wrapped-qemu`;
     await Deno.writeTextFile(wrapper, (await Deno.readTextFile(wrapper)).padEnd(4096, "\n"));
@@ -109,7 +109,7 @@ Deno.test("a host whose kvm works uses it, and one on which it was refused does 
     await micro.wrappedQemu((qemu) => `${IS_TRIAL}\n${WORKING}\nexec ${qemu} "$@"`),
   );
 
-  // What was suspended under emulation goes on so.
+  // An instance that was suspended under emulation continues under emulation.
   const continued = await micro.run("start", ["--json", "--no-fallback"], { env: working });
   assertCode(continued, 0);
   assertEquals(JSON.parse(continued.stdout).origin, "continue");
@@ -121,7 +121,7 @@ Deno.test("a host whose kvm works uses it, and one on which it was refused does 
   assertEquals(JSON.parse(resumed.stdout).origin, "resume");
 });
 
-Deno.test("HOTBOOT_ACCEL decides, and is told when what it names is slower than emulation, or does not work", async () => {
+Deno.test("HOTBOOT_ACCEL decides, with a message if its accelerator is slower than emulation or does not work", async () => {
   await using micro = await GuestHome.make();
   const slow = await hostWith(micro, HOSTS["slower than emulation"]);
   const named = await micro.run("start", ["--cold"], { env: { ...slow, HOTBOOT_ACCEL: "kvm" } });
@@ -139,14 +139,14 @@ Deno.test("HOTBOOT_ACCEL decides, and is told when what it names is slower than 
   assertMatch(unknown.stderr, /^hotboot: HOTBOOT_ACCEL is 'xen': set it to kvm, hvf or tcg, or unset it\n$/);
 });
 
-/** kvm works in the trial, and a guest that is booted with it never runs. */
+/** kvm works in the trial, but a guest that boots with it never runs. */
 const STUCK = `case "$*" in
   *"-accel kvm"*) ${EMULATE}; [ -n "$trial" ] || set -- "$@" -S ;;
   *) [ -z "$trial" ] || set -- "$@" -singlestep ;;
 esac`;
 
-Deno.test("a guest that gets nowhere with hardware acceleration is booted again by emulation, which is remembered", async () => {
-  // For half of the time to boot it may show nothing.
+Deno.test("a guest that gets stuck with hardware acceleration boots again under emulation, which is remembered", async () => {
+  // It may be silent for half of the boot timeout.
   await using micro = await GuestHome.make({ change: (profile) => profile.timeouts = { boot: 40, resume: 45 } });
   const env = await micro.wrappedQemu((qemu) => `${IS_TRIAL}\n${STUCK}\nexec ${qemu} "$@"`);
   const untold = await micro.run("start", ["--no-fallback"], { env });
@@ -167,7 +167,7 @@ Deno.test("a guest that gets nowhere with hardware acceleration is booted again 
   assertEquals(JSON.parse(again.stdout).origin, "resume");
 });
 
-Deno.test("where the first start cannot capture, it boots", async () => {
+Deno.test("if the first start cannot capture, it boots", async () => {
   await using micro = await GuestHome.make();
   const env = await micro.wrappedQemu((qemu) =>
     `case "$*" in *share=on*) echo "cannot map the file" >&2; exit 1 ;; esac\nexec ${qemu} "$@"`
@@ -181,7 +181,7 @@ Deno.test("where the first start cannot capture, it boots", async () => {
   assertMatch(run.stderr, /warning: no snapshot was captured: [^\n]*cannot map the file/);
 });
 
-Deno.test("on Arm, an accelerator that QEMU cannot expand the CPU model of is used all the same", async () => {
+Deno.test("on Arm, an accelerator is used even if QEMU cannot expand its CPU model", async () => {
   const directory = await Deno.makeTempDir({ prefix: "hotboot-accelerator-" });
   try {
     const real = await onPath("qemu-system-aarch64");
@@ -192,7 +192,7 @@ Deno.test("on Arm, an accelerator that QEMU cannot expand the CPU model of is us
       await Deno.chmod(program, 0o755);
       return await probeQemu(program, "arm64", cache, {}, { hardware: "hvf" });
     };
-    // As under hvf, QEMU answers the question about 'host' by an error: it has the model with kvm only.
+    // As under hvf, QEMU answers the query about 'host' with an error: it has the model only with kvm.
     const worked = await play(WORKING.replaceAll("kvm", "hvf"));
     assertEquals([worked.accelerator, worked.cpuModel, worked.passedOver], ["hvf", "host", undefined]);
 

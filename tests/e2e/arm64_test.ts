@@ -6,12 +6,12 @@ import { until } from "./pace.ts";
 
 const arch = "arm64";
 
-/** Its warnings, each in a line. */
+/** Its warnings, one per line. */
 function warnings(stderr: string): string[] {
   return stderr.split("\n").filter((line) => line.startsWith("hotboot: warning: "));
 }
 
-/** Starts it, captured anew or as it was left, and gives where it came from. */
+/** Starts it, freshly captured or as it was left, and returns its origin. */
 async function startedFrom(guest: GuestHome): Promise<string | undefined> {
   const run = await guest.run("start", ["--json"]);
   assertCode(run, 0);
@@ -22,7 +22,7 @@ async function startedFrom(guest: GuestHome): Promise<string | undefined> {
   return JSON.parse(run.stdout).origin;
 }
 
-/** A captured guest is resumed, suspended, and goes on. */
+/** A captured guest resumes, is suspended, and continues. */
 async function checkLife(guest: GuestHome): Promise<void> {
   assertEquals(await startedFrom(guest), "resume");
   assertEquals(await guest.exec("uname", "-m"), "aarch64\n");
@@ -39,7 +39,7 @@ async function checkLife(guest: GuestHome): Promise<void> {
   await guest.assertOnTime(5);
 }
 
-Deno.test("an arm64 guest: captured, resumed, suspended, continued", async (t) => {
+Deno.test("an arm64 guest is captured, resumed, suspended and continued", async (t) => {
   await using micro = await GuestHome.make({ arch });
   const snapshot = JSON.parse(await micro.succeed("capture", ["--json"])).snapshot;
   assert((await micro.snapshot()).endsWith(snapshot));
@@ -49,21 +49,21 @@ Deno.test("an arm64 guest: captured, resumed, suspended, continued", async (t) =
     await micro.exec("sh", "-c", "echo kept >/data/kept");
     const stop = await micro.run("stop", ["--shutdown"]);
     assertCode(stop, 0);
-    assertEquals(warnings(stop.stderr), []); // such as that it had to be switched off
+    assertEquals(warnings(stop.stderr), []); // such as the one that it had to be switched off
     assertEquals(await startedFrom(micro), "cold boot");
     assertMatch(await micro.succeed("logs"), /micro is up/);
     assertEquals(await micro.exec("cat", "/data/kept"), "kept\n");
     await micro.succeed("stop", ["--discard"]);
   });
 
-  await t.step("a program that is QEMU for other guests is refused in one line", async () => {
+  await t.step("a QEMU for another architecture is refused in one line", async () => {
     const run = await micro.run("start", [], { env: qemuEnv("/usr/bin/qemu-system-x86_64", arch) });
     assertEquals([run.code, run.stdout], [1, ""]);
     assertMatch(run.stderr, /^hotboot: \S+aarch64 does not start here \(unsupported machine type[^\n]+\n$/);
   });
 });
 
-Deno.test("an arm64 guest on a newer QEMU, with either engine", async () => {
+Deno.test("an arm64 guest works on a newer QEMU, with either engine", async () => {
   await using micro = await GuestHome.make({ arch, qemu: await newerQemu(arch) });
   await micro.succeed("capture");
   await checkLife(micro);
@@ -72,14 +72,14 @@ Deno.test("an arm64 guest on a newer QEMU, with either engine", async () => {
   assertEquals(await startedFrom(micro), "resume");
 });
 
-Deno.test("an arm64 image that boots by itself: firmware, its own boot loader, a snapshot of that, a reboot", async () => {
+Deno.test("an arm64 image with its own boot loader boots from firmware, resumes and reboots", async () => {
   await using efi = await GuestHome.make({ guest: "efi", arch });
   await efi.succeed("capture");
   assertEquals(await startedFrom(efi), "resume");
   assertMatch(await efi.exec("cat", "/proc/cmdline"), /^BOOT_IMAGE=/); // GRUB's
   assertMatch(await efi.exec("ls", "/sys/firmware"), /^efi$/m);
 
-  // The firmware is in the snapshot, and once more in a file, which a machine that is reset reads.
+  // The firmware is in the snapshot and also in a file, which a machine reads at a reset.
   const boot = async () => (await efi.run("exec", ["--", "cat", "/proc/sys/kernel/random/boot_id"])).stdout;
   const before = await boot();
   assertMatch(before, /^[0-9a-f-]{36}\n$/);

@@ -1,6 +1,6 @@
 // needs: micro
 
-/** Checkpoints: a moment of an instance, that runs or is suspended, from which instances are started. */
+/** Checkpoints: a moment of a running or suspended instance, from which others can start. */
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { ramSize, saveLive } from "../../lib/snapshot/flat.ts";
@@ -9,7 +9,7 @@ import { QmpClient } from "../../lib/vm/qmp.ts";
 import { assertCode } from "./harness.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 
-Deno.test("checkpoints: saved of an instance that runs on, gone back to, kept from what it uses, and removed", async (t) => {
+Deno.test("checkpoints: an instance's moment is saved, returned to, protected while in use, and removed", async (t) => {
   await using micro = await secretMicro(ROTATE);
   const shell = async (script: string) => (await micro.exec("sh", "-c", script)).trim();
   const token = async () => (await (await fetch(`http://127.0.0.1:${micro.port}/token`)).text()).trim();
@@ -22,7 +22,7 @@ Deno.test("checkpoints: saved of an instance that runs on, gone back to, kept fr
   const boot = await shell("cat /proc/sys/kernel/random/boot_id");
   const first = await token();
 
-  await t.step("the instance that is saved runs on: same memory, same disk, same secrets, the right time", async () => {
+  await t.step("the saved instance runs on with the same memory, disk and secrets, and the right time", async () => {
     await shell("echo disk >/data/moment; sync; echo memory >/run/moment");
     const saved = JSON.parse(await micro.succeed("snapshot save", ["before", "--json"]));
     assertEquals([saved.name, saved.stoodStillMs > 0], ["before", true]);
@@ -36,7 +36,7 @@ Deno.test("checkpoints: saved of an instance that runs on, gone back to, kept fr
     await shell("echo changed >/data/moment; sync; echo changed >/run/moment");
   });
 
-  await t.step("most of its memory is saved while it runs, however much it was thought to have", async () => {
+  await t.step("most of its memory is saved while it runs, whatever the estimate of its size", async () => {
     await using qmp = await QmpClient.connect(micro.socket("monitor"));
     const isRunning = async () => (await qmp.execute<{ running: boolean }>("query-status")).running;
     for (const bytes of [100 << 20, 2 ** 40, 0]) {
@@ -55,13 +55,13 @@ Deno.test("checkpoints: saved of an instance that runs on, gone back to, kept fr
     }
   });
 
-  await t.step("what it writes afterwards outlives its suspension, on top of the disk that was saved", async () => {
+  await t.step("later writes go on top of the saved disk and survive a suspension", async () => {
     await micro.succeed("stop");
     assertEquals((await micro.start("--no-fallback")).origin, "continue");
     assertEquals(await shell("cat /data/moment /run/moment"), "changed\nchanged");
   });
 
-  await t.step("a name is taken once, and is a name", async () => {
+  await t.step("a name must be valid, and can be used only once", async () => {
     const again = await micro.run("snapshot save", ["before"]);
     assertCode(again, 1);
     assertMatch(
@@ -72,7 +72,7 @@ Deno.test("checkpoints: saved of an instance that runs on, gone back to, kept fr
     assertCode(await micro.run("snapshot save", ["20260101"]), 1);
   });
 
-  await t.step("suspended, it is saved without being started, and goes on afterwards", async () => {
+  await t.step("a suspended instance is saved without a start, and continues afterwards", async () => {
     await micro.succeed("stop");
     const saved = JSON.parse(await micro.succeed("snapshot save", ["later", "--json"]));
     assertEquals(saved.stoodStillMs, 0);
@@ -80,13 +80,13 @@ Deno.test("checkpoints: saved of an instance that runs on, gone back to, kept fr
     assertEquals(await shell("cat /data/moment /run/moment"), "changed\nchanged");
   });
 
-  await t.step("an instance that has kept something is not replaced", async () => {
+  await t.step("an instance with kept data is not replaced", async () => {
     const run = await micro.run("start", ["--from", "before"]);
     assertCode(run, 1);
     assertMatch(run.stderr, /^hotboot: instance 'micro' is running, which a start from 'before' would drop: [^\n]*\n$/);
   });
 
-  await t.step("going back: the memory, the disk and the boot of that moment, with new secrets", async () => {
+  await t.step("a start from a checkpoint has the memory, disk and boot of that moment, with new secrets", async () => {
     await micro.succeed("stop", ["--discard"]);
     assertEquals((await micro.start("--from", "before", "--no-fallback")).origin, "resume");
     assertEquals(
@@ -101,7 +101,7 @@ Deno.test("checkpoints: saved of an instance that runs on, gone back to, kept fr
     assertEquals(await shell("cat /data/moment /run/moment"), "changed\nchanged");
   });
 
-  await t.step("with its own secrets, if they are wanted", async () => {
+  await t.step("it keeps its own secrets on request", async () => {
     await micro.succeed("stop", ["--discard"]);
     const run = await micro.run("start", ["--from", "before", "--keep-secrets", "--quiet"]);
     assertEquals([run.code, run.stderr], [0, ""]);
@@ -109,7 +109,7 @@ Deno.test("checkpoints: saved of an instance that runs on, gone back to, kept fr
     assertEquals([await token(), JSON.parse(await micro.succeed("credentials", ["--json"])).TOKEN], [first, first]);
   });
 
-  await t.step("it is listed, and neither it nor what is below it goes while it is used", async () => {
+  await t.step("it is listed, and it and the layers below it stay while it is in use", async () => {
     const all = await list();
     assertEquals(all.map(({ name, engine, state }: Record<string, string>) => [name, engine, state]), [
       [undefined, "instant", "usable"],
@@ -131,7 +131,7 @@ Deno.test("checkpoints: saved of an instance that runs on, gone back to, kept fr
     assertEquals((await list()).length, 3);
   });
 
-  await t.step("damage to the disk that it shares is found before anything is started", async () => {
+  await t.step("damage to a shared disk is found before anything starts", async () => {
     const [damaged] = all(await list(), "later");
     const { checkpoint } = JSON.parse(
       await Deno.readTextFile(`${micro.home}/checkpoints/micro-${micro.arch}/${damaged.id}/manifest.json`),
@@ -147,7 +147,7 @@ Deno.test("checkpoints: saved of an instance that runs on, gone back to, kept fr
     await micro.succeed("stop", ["--discard"]);
   });
 
-  await t.step("removed, nothing is left of it", async () => {
+  await t.step("removal leaves nothing", async () => {
     assertEquals(layers().length > 0, true);
     const { bytes } = JSON.parse(await micro.succeed("snapshot rm", ["before", "later", "--json"]));
     assert(bytes > 1 << 20, `${bytes}`);

@@ -7,7 +7,7 @@ import { readQcow2Header } from "../../lib/vm/qcow2.ts";
 import { ARCH, assertCode, CACHE, GuestHome, hotboot, PROFILES } from "./harness.ts";
 import { until } from "./pace.ts";
 
-Deno.test("cloud-init: what it makes is one compressed disk of the size that was asked for, and is not made again", async () => {
+Deno.test("cloud-init: it makes one compressed disk of the requested size, and does not make it again", async () => {
   await using standin = await GuestHome.make({ guest: "stack-standin" });
   const path = `${standin.home}/images/stack-standin-${ARCH}.qcow2`;
   assertEquals(await readQcow2Header(path), { virtualSize: 4096 * 2 ** 20, needsOthers: false });
@@ -15,7 +15,7 @@ Deno.test("cloud-init: what it makes is one compressed disk of the size that was
   const check = JSON.parse(new TextDecoder().decode(stdout));
   assertEquals([check["check-errors"], check.leaks, check.corruptions], [0, undefined, undefined]);
   assert(check["compressed-clusters"] > 0.9 * check["allocated-clusters"]);
-  assert(check["allocated-clusters"] * 65536 < 1.5 * 2 ** 30, "what is free takes room");
+  assert(check["allocated-clusters"] * 65536 < 1.5 * 2 ** 30, "free space takes up room");
   const { files, origin } = JSON.parse(await Deno.readTextFile(path.replace("qcow2", "json")));
   assertEquals([Object.keys(files), origin.kind], [["disk"], "build"]);
   const run = await hotboot(["build", "--json", "--home", CACHE, "--profile", PROFILES["stack-standin"]]);
@@ -23,7 +23,7 @@ Deno.test("cloud-init: what it makes is one compressed disk of the size that was
   assertEquals(JSON.parse(run.stdout).built, false);
 });
 
-/** A home whose profile is `change`d; the base image is the one that the tests have made already. */
+/** A home with another recipe; the base image is the one that the tests have already made. */
 async function homeWith(guest: "micro" | "stack-standin", recipe: (home: string) => Promise<Partial<CloudInit>>) {
   let cloudInit: Partial<CloudInit> = {};
   const home = await GuestHome.make({
@@ -50,7 +50,7 @@ async function assertNothingBuilt(home: GuestHome, logs = ["progress.log", "seri
   }
 }
 
-/** The base image of the stand-in, which its build has left in the cache. */
+/** The stand-in's base image, which its build left in the cache. */
 async function baseImage(): Promise<string> {
   for await (const { name } of Deno.readDir(`${CACHE}/cache`)) {
     if (name.startsWith("base-stack-standin-") && name.endsWith(".qcow2")) return `${CACHE}/cache/${name}`;
@@ -58,7 +58,7 @@ async function baseImage(): Promise<string> {
   throw new Error("there is no base image");
 }
 
-Deno.test("cloud-init: provisioning that fails shows the last lines and leaves no image", async () => {
+Deno.test("cloud-init: failed provisioning shows the last lines and leaves no image", async () => {
   await using home = await homeWith("stack-standin", async (directory) => {
     const userData = `${directory}/user-data`;
     const lines = ["set -e", "echo step go wrong", "echo the last that was said", "exit 3", "echo never"];
@@ -79,14 +79,14 @@ Deno.test("cloud-init: provisioning that fails shows the last lines and leaves n
   assertMatch(await Deno.readTextFile(log), /^output the last that was said$/m);
 });
 
-// The disk of the micro guest boots nothing, and so is never done.
+// The micro guest's disk boots nothing, so it never finishes.
 const micro = async (directory: string, more: Partial<CloudInit>): Promise<Partial<CloudInit>> => {
   await Deno.writeTextFile(`${directory}/user-data`, "#cloud-config\n");
   const base = { file: `${CACHE}/images/micro-{arch}.qcow2` };
   return { base, disk: 256, userData: `${directory}/user-data`, ...more };
 };
 
-Deno.test("cloud-init: limits, and a request that makes no sense", async (t) => {
+Deno.test("cloud-init: limits apply, and bad requests are refused", async (t) => {
   const cases: [string, Partial<CloudInit>, RegExp, string[]?][] = [
     ["too long", { timeout: 2 }, /image of 'other': it was not done within 2 s; its full output is in/],
     ["silence", { silence: 2 }, /image of 'other': it showed no sign of life for 2 s; its full output is in/],
@@ -119,7 +119,7 @@ Deno.test("cloud-init: limits, and a request that makes no sense", async (t) => 
   });
 });
 
-Deno.test("cloud-init: interrupted, nothing is left; killed, the next one clears it away", async (t) => {
+Deno.test("cloud-init: an interrupted build leaves nothing; the next build cleans up after a killed one", async (t) => {
   await using home = await homeWith("micro", (directory) => micro(directory, {}));
   const monitor = `${home.home}/instances/build-other-${ARCH}/monitor.sock`;
   const started = async (left?: number) => {

@@ -14,7 +14,7 @@ async function run(program: string, ...args: string[]): Promise<string> {
 }
 
 for (const [title, findQemu] of [["the system's QEMU", () => QEMU[ARCH]], ["a newer QEMU", newerQemu]] as const) {
-  Deno.test(`a disk and what is below it become one compressed file, by ${title}`, async () => {
+  Deno.test(`${title} turns a disk and its backing files into one compressed file`, async () => {
     const program = await findQemu();
     const directory = await Deno.makeTempDir({ prefix: "hotboot, test-" });
     const [base, disk, copy] = ["base", "disk", "copy"].map((name) => `${directory}/${name}.qcow2`);
@@ -43,7 +43,7 @@ for (const [title, findQemu] of [["the system's QEMU", () => QEMU[ARCH]], ["a ne
       assertEquals(info["format-specific"].data["compression-type"], "zstd");
       const check = JSON.parse(await run("qemu-img", "check", "--output=json", copy));
       assertEquals([check["check-errors"], check.corruptions, check.leaks], [0, undefined, undefined]);
-      // 13 MiB and 64 KiB are written, in clusters of 64 KiB; what was discarded takes none.
+      // 13 MiB and 64 KiB are written, in clusters of 64 KiB; discarded ones take none.
       assertEquals([check["allocated-clusters"], check["compressed-clusters"]], [209, 209]);
       const { size, mode } = await Deno.stat(copy);
       assert(size < 2 ** 20, `${size}`);

@@ -28,15 +28,15 @@ const credentialsOf = async (demo: GuestHome): Promise<Values> =>
 const rotate = (demo: GuestHome, input: string) =>
   demo.run("exec", ["--", "/usr/local/sbin/trigger-fast-rotate"], { stdin: bytes(input) });
 
-/** Those of the guest's files that `find` names and that have one of the values in them. */
+/** The guest's files that `find` names and that contain one of the values. */
 async function filesWith(demo: GuestHome, values: string[], find: string): Promise<string> {
-  // By standard input, which is a file while it is read: the agent logs all command lines.
+  // The values go through standard input, because the agent logs all command lines. It is a file while it is read.
   const script =
     `cat >/run/values; find ${find} ! -path /run/values ! -path '*/hotboot-exec.*' -exec grep -laFf /run/values {} +; rm /run/values`;
   return await demo.succeed("exec", ["--", "sh", "-c", script], { stdin: bytes(values.join("\n")) });
 }
 
-/** What the services take for right and for wrong, as a user would find out. */
+/** Asserts which keys the services accept and refuse, as a user would see it. */
 async function assertInEffect(demo: GuestHome, right: Values, wrong: Values): Promise<void> {
   const backend = `http://127.0.0.1:${demo.ports.backend}`;
   const status = async (path: string, headers: HeadersInit, method = "GET") => {
@@ -57,8 +57,8 @@ async function assertInEffect(demo: GuestHome, right: Values, wrong: Values): Pr
   assert(served.includes(right.PUBLISHABLE_CLIENT_KEY) && !served.includes(wrong.PUBLISHABLE_CLIENT_KEY));
 }
 
-Deno.test("demo: the services have new secrets after each start, and after each rotation that goes well", async (t) => {
-  // While the new secrets are put in, all command lines in the guest are noted.
+Deno.test("demo: the services have new secrets after each start and each successful rotation", async (t) => {
+  // During the rotation, all command lines in the guest are noted.
   await using demo = await GuestHome.make({
     guest: "demo",
     captured: true,
@@ -74,9 +74,9 @@ Deno.test("demo: the services have new secrets after each start, and after each 
   assertEquals(new Set([...Object.values(values), ...Object.values(PLACEHOLDERS)]).size, 8);
   await assertInEffect(demo, values, PLACEHOLDERS);
 
-  await t.step("they are where they must be and nowhere else", async () => {
+  await t.step("the secrets are where they must be and nowhere else", async () => {
     const hidden = Object.values(values);
-    const secret = hidden.slice(1); // the first is on every page of the dashboard
+    const secret = hidden.slice(1); // the first one is on every page of the dashboard
     assert(!hidden.some((value) => (first.stdout + first.stderr).includes(value)));
     for (const pid of await demo.qemuProcesses()) {
       const visible = await Deno.readTextFile(`/proc/${pid}/cmdline`) + await Deno.readTextFile(`/proc/${pid}/environ`);
@@ -99,7 +99,7 @@ Deno.test("demo: the services have new secrets after each start, and after each 
     assertEquals(noted, "1\n");
   });
 
-  await t.step("a second rotation in one life, and the same once more", async () => {
+  await t.step("a second rotation works, and so does a repeated one", async () => {
     const second = randomValues();
     for (let time = 0; time < 2; time++) {
       assertCode(await rotate(demo, payload(second)), 0);
@@ -123,9 +123,9 @@ Deno.test("demo: the services have new secrets after each start, and after each 
       "no digit": instead("g".repeat(64)),
       "NUL": instead(`${"a".repeat(64)}\0`),
       "1 MiB": instead("a".repeat(1 << 20)),
-      "one is missing": changed((lines) => lines.slice(1)),
-      "one comes twice": changed((lines) => [...lines, lines[0]]),
-      "one that nobody knows": changed((lines) => [...lines, `PATH=${"a".repeat(64)}`]),
+      "a missing secret": changed((lines) => lines.slice(1)),
+      "a duplicate secret": changed((lines) => [...lines, lines[0]]),
+      "an unknown secret": changed((lines) => [...lines, `PATH=${"a".repeat(64)}`]),
       "nothing": "",
     };
     for (const [title, input] of Object.entries(inputs)) {
@@ -137,7 +137,7 @@ Deno.test("demo: the services have new secrets after each start, and after each 
     await assertInEffect(demo, values, other);
   });
 
-  await t.step("a database that does not take them: the old ones stay, everywhere", async () => {
+  await t.step("if the database refuses the new secrets, the old ones stay everywhere", async () => {
     const other = randomValues();
     const set = async (value: string) => {
       await demo.exec("psql", "-qc", `ALTER SYSTEM SET default_transaction_read_only = ${value}`, "stack");
@@ -167,14 +167,14 @@ Deno.test("demo: the services have new secrets after each start, and after each 
     assertEquals(await filesWith(demo, Object.values(other), "/var/log /run/log -type f"), "");
   });
 
-  await t.step("restarted under supervisor, the services keep them and find their ports free", async () => {
+  await t.step("services that supervisor restarts keep their secrets and find their ports free", async () => {
     await demo.exec("supervisorctl", "restart", "all");
     await demo.exec("sh", "-c", "until [ $(supervisorctl status | grep -c RUNNING) = 3 ]; do sleep 0.2; done");
     await assertInEffect(demo, values, PLACEHOLDERS);
     await demo.succeed("stop", ["--discard"]);
   });
 
-  await t.step("a cold boot has its own too", async () => {
+  await t.step("a cold boot has new secrets, too", async () => {
     assertEquals((await demo.start("--cold")).origin, "cold boot");
     const booted = await credentialsOf(demo);
     assertEquals(
@@ -187,8 +187,9 @@ Deno.test("demo: the services have new secrets after each start, and after each 
 });
 
 /**
- * A service that runs when it is captured, and notes over and over what must differ between two resumes, random
- * numbers first. It may be frozen in the middle, so what it does first after the thaw follows "begin". Its connection to the database is an old one that has drawn random numbers already.
+ * A service that runs during the capture, and keeps noting what must differ between two resumes, random numbers
+ * first. It may be frozen in the middle, so its first action after the thaw follows "begin". Its connection to the
+ * database is an old one that has already drawn random numbers.
  */
 const WITNESS = `
 import os, time, psycopg2
@@ -214,7 +215,7 @@ with open("/run/witness", "w", buffering=1) as log:
         time.sleep(0.005)
 `;
 
-Deno.test(`demo: nothing runs before it is unique, in ${RESUMES} resumes of one snapshot`, async () => {
+Deno.test(`demo: in ${RESUMES} resumes of one snapshot, nothing runs before it is unique`, async () => {
   await using demo = await GuestHome.make({
     guest: "demo",
     change: (profile) => {

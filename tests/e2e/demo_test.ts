@@ -25,14 +25,14 @@ Deno.test("demo: a database, a backend, a dashboard and a cron worker come back 
   const first = await demo.start("--no-fallback");
   assertEquals(first.origin, "resume");
 
-  await t.step("the database answers through the backend, with the time of now", async () => {
+  await t.step("the database answers through the backend, with the current time", async () => {
     assertEquals(await get(`${backend}/health?db=1`), { status: 200, text: '{"status": "ok"}' });
     const before = Date.now();
     const guest = Number(await query("SELECT extract(epoch FROM clock_timestamp()) * 1000"));
     assert(guest > before - 1000 && guest < Date.now() + 1000, `${guest} is not about ${before}`);
   });
 
-  await t.step("the dashboard is a page with a built script, whose key the backend accepts", async () => {
+  await t.step("the dashboard has a built script with a key that the backend accepts", async () => {
     const page = await get(`${dashboard}/handler/sign-in`);
     assertEquals(page.status, 200);
     const script = page.text.match(/src="(\/assets\/app-[0-9a-f]{8}\.js)"/)?.[1];
@@ -44,7 +44,7 @@ Deno.test("demo: a database, a backend, a dashboard and a cron worker come back 
     assertEquals((await get(project)).status, 401);
   });
 
-  await t.step("the guest has read from its config disk where it is on the host", async () => {
+  await t.step("the guest knows its host ports from the config disk", async () => {
     assertEquals(JSON.parse((await get(`${dashboard}/api/v1/config`)).text), {
       DASHBOARD_URL: dashboard,
       BACKEND_URL: backend,
@@ -57,7 +57,7 @@ Deno.test("demo: a database, a backend, a dashboard and a cron worker come back 
     await until(async () => await count() > begin, "another call");
   });
 
-  await t.step("what a session writes is gone after the next start, and PostgreSQL is none the worse", async () => {
+  await t.step("a discarded session's writes are gone after the next start, and PostgreSQL is sound", async () => {
     await addNote("first session");
     assertEquals(await notes(), ["first session"]);
     await demo.succeed("stop", ["--discard"]);
@@ -73,17 +73,17 @@ Deno.test("demo: a database, a backend, a dashboard and a cron worker come back 
     );
   });
 
-  await t.step("a generation id of its own, by which the kernel knows that it was resumed", async () => {
+  await t.step("the kernel notices each resume by a new generation id", async () => {
     const seen = async () => await demo.exec("sh", "-c", "dmesg | grep -c 'crng reseeded due to virtual machine fork'");
     const before = await seen();
     await demo.succeed("stop", ["--discard"]);
     await demo.start("--no-fallback");
-    assertEquals(await seen(), before); // once a resume, not once ever
+    assertEquals(await seen(), before); // once per resume, not once ever
     assertNotEquals(before, "0\n");
   });
 });
 
-/** Whether indexes and tables are what PostgreSQL's own check takes for sound. */
+/** PostgreSQL's own checks of indexes and tables. */
 const INDEXES = `CREATE EXTENSION IF NOT EXISTS amcheck;
   SELECT count(bt_index_check(c.oid, true)) > 50 FROM pg_class c JOIN pg_am a ON a.oid = c.relam
     WHERE a.amname = 'btree' AND c.relkind = 'i' AND c.relpersistence = 'p'`;
@@ -95,13 +95,13 @@ Deno.test("demo: no committed row is lost over sessions, checkpoints and forks u
   const secrets = await demo.succeed("credentials", ["--env"]);
   const notes = `http://127.0.0.1:${demo.ports.backend}/api/v1/notes`;
   const committed: string[] = [];
-  /** How many there were before each checkpoint. */
+  /** How many rows there were before each checkpoint. */
   const saved: number[] = [];
   let isOver = false;
   const load = (async () => {
     for (let number = 0; !isOver; number++) {
       const text = `note ${number}`;
-      // One that comes while the machine is loaded is not answered; the next one is.
+      // A request that arrives while the machine is loading gets no answer; the next one does.
       const request = fetch(notes, { method: "POST", body: text, signal: AbortSignal.timeout(1000) });
       const isCommitted = await request.then(async (response) => {
         await response.body?.cancel();
@@ -112,7 +112,7 @@ Deno.test("demo: no committed row is lost over sessions, checkpoints and forks u
     }
   })();
   for (let cycle = 0; cycle < cycles; cycle++) {
-    // However slow the machine: the load has gone on, and is in the midst of it.
+    // On any machine, however slow, the load has continued and is under way.
     const before = committed.length;
     await until(() => committed.length >= before + 3, `progress of the load in cycle ${cycle}, after ${before} rows`);
     saved.push(committed.length);
@@ -131,7 +131,7 @@ Deno.test("demo: no committed row is lost over sessions, checkpoints and forks u
     assertEquals((await demo.exec("psql", "-qAtc", INDEXES, "stack")).trim(), "t");
     assertEquals((await demo.exec("psql", "-qAtc", HEAP, "stack")).trim(), "0");
   });
-  await t.step("so they are in what is forked from each checkpoint, beside the instance itself", async () => {
+  await t.step("they are also in a fork of each checkpoint, beside the instance itself", async () => {
     for (const [cycle, count] of saved.entries()) {
       const { urls } = JSON.parse(await demo.succeed("fork", [`cycle-${cycle}`, "fork", "--json"]));
       const there = new Set(await (await fetch(`${urls.backend}/api/v1/notes`)).json());
@@ -143,7 +143,7 @@ Deno.test("demo: no committed row is lost over sessions, checkpoints and forks u
       await demo.succeed("reset", ["--instance", "fork"]);
     }
   });
-  await t.step("shut down and booted again, they still are, and the file system is clean", async () => {
+  await t.step("after a shutdown and a boot they are still there, and the file system is clean", async () => {
     const stop = await demo.run("stop", ["--shutdown"]);
     assertCode(stop, 0);
     assertEquals(stop.stderr, "hotboot: shut down; the next start boots its disk\n"); // by itself

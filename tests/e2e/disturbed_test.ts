@@ -1,4 +1,4 @@
-/** What others do to a home while hotboot works in it, and what it does when much is asked of it at once. */
+/** What hotboot does when others change its home, or when it gets many commands at once. */
 // needs: micro
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
@@ -10,13 +10,13 @@ import { assertCode, freePort, GuestHome, hotboot } from "./harness.ts";
 import { until } from "./pace.ts";
 import { lackOfSmallDisks, smallDisk, testUnless } from "./needs.ts";
 
-/** Copies what is there with all that is in it; links stay links. */
+/** Copies a directory with everything in it; links stay links. */
 async function copyHome(from: string, to: string): Promise<void> {
   const { success } = await new Deno.Command("cp", { args: ["-a", from, to] }).output();
   assert(success);
 }
 
-Deno.test("many commands at once on one instance all have their turn", async () => {
+Deno.test("many simultaneous commands on one instance all get their turn", async () => {
   await using micro = await GuestHome.started();
   const states = await Promise.all(Array.from({ length: 8 }, () => micro.run("status", ["--json"])));
   for (const run of states) assertCode(run, 0);
@@ -26,14 +26,14 @@ Deno.test("many commands at once on one instance all have their turn", async () 
   assertEquals(outputs, ["0\n", "1\n", "2\n", "3\n", "4\n", "5\n"]);
 });
 
-Deno.test("exec whose input never ends can be interrupted", async () => {
+Deno.test("exec with endless input can be interrupted", async () => {
   await using micro = await GuestHome.started();
   const child = micro.spawnWith({ openStdin: true }, "exec", "--", "true");
   const output = toText(child.stderr);
   const writer = child.stdin.getWriter();
   await writer.write(new TextEncoder().encode("begun"));
   const isRead = async () => (await micro.exec("sh", "-c", "cat /tmp/hotboot-exec.*/in")) === "begun";
-  await until(isRead, "what exec has read in the guest");
+  await until(isRead, "exec's input in the guest");
   child.kill("SIGTERM");
   assertEquals((await child.status).code, 130);
   assertEquals(await output, "hotboot: interrupted\n");
@@ -41,7 +41,7 @@ Deno.test("exec whose input never ends can be interrupted", async () => {
   await writer.close();
 });
 
-Deno.test("operands are handed on as they were given, --verbose among them", async () => {
+Deno.test("operands are passed on unchanged, including --verbose", async () => {
   await using micro = await GuestHome.make({ captured: true });
   const stopped = await micro.run("exec", ["--", "grep", "-v", "x"]);
   assertMatch(stopped.stderr, /^hotboot: [^\n]*does not run[^\n]*\n$/);
@@ -50,7 +50,7 @@ Deno.test("operands are handed on as they were given, --verbose among them", asy
   assertEquals((await hotboot(args)).stdout, "a -- -b\n");
 });
 
-Deno.test("a copy of a home knows nothing of the original's machine, and a moved home keeps its own", async () => {
+Deno.test("a copied home ignores the original's machine, and a moved home keeps its own", async () => {
   await using micro = await GuestHome.started();
   const copy = `${micro.directory}/copy`;
   await copyHome(micro.home, copy);
@@ -65,13 +65,13 @@ Deno.test("a copy of a home knows nothing of the original's machine, and a moved
   assertEquals((await hotboot(["exec", ...args, "--", "echo", "here"])).stdout, "here\n");
   assertCode(await hotboot(["stop", "--discard", ...args]), 0);
   assertEquals(await micro.qemuProcesses(), []);
-  // And the snapshot has moved along.
+  // The snapshot has moved along, too.
   assertEquals(JSON.parse((await hotboot(["start", "--no-fallback", "--json", ...args])).stdout).origin, "resume");
   assertCode(await hotboot(["stop", "--discard", ...args]), 0);
   await Deno.rename(moved, micro.home);
 });
 
-Deno.test("an instance whose record is lost is not forgotten: all refuse it, and reset ends it", async () => {
+Deno.test("an instance without its record is refused by all commands but reset, which ends it", async () => {
   await using micro = await GuestHome.make({ captured: true });
   for (const text of ["{", "", "{}", "[]", '"x"', "null"]) {
     await micro.start();
@@ -90,15 +90,15 @@ Deno.test("an instance whose record is lost is not forgotten: all refuse it, and
   }
 });
 
-Deno.test("an image that is built anew while a start is under way is not mixed with the old one", async () => {
+Deno.test("an image that is rebuilt during a start is not mixed with the old one", async () => {
   await using micro = await GuestHome.make({ captured: true });
-  // QEMU behind a wrapper that waits when it is to resume; meanwhile the image's description changes.
+  // QEMU's wrapper waits before a resume; meanwhile the image's description changes.
   const [begins, goesOn] = [`${micro.directory}/begins`, `${micro.directory}/goes-on`];
   const env = await micro.wrappedQemu((qemu) =>
     `case "$*" in *incoming*) : >${begins}; until [ -e ${goesOn} ]; do sleep 0.05; done;; esac\nexec ${qemu} "$@"`
   );
   await Deno.writeTextFile(goesOn, "");
-  assertCode(await micro.run("start", ["--no-fallback"], { env }), 0); // the wrapper has been probed now
+  assertCode(await micro.run("start", ["--no-fallback"], { env }), 0); // now the wrapper has been probed
   await micro.succeed("stop", ["--discard"]);
 
   const record = `${micro.home}/images/${(await firstName(`${micro.home}/images`, ".json"))}`;
@@ -120,7 +120,7 @@ async function firstName(directory: string, end: string): Promise<string> {
   throw new Error(`nothing in ${directory} ends in ${end}`);
 }
 
-Deno.test("an image's file that was written to is noticed, though its size and its time are the same", async () => {
+Deno.test("a changed image file is noticed, even with the same size and time", async () => {
   await using micro = await GuestHome.make();
   const images = `${micro.home}/images`;
   const kernel = `${images}/${await firstName(images, ".kernel")}`;
@@ -135,7 +135,7 @@ Deno.test("an image's file that was written to is noticed, though its size and i
   assertMatch(run.stderr, /its kernel differs from what was put there/);
 });
 
-Deno.test("a snapshot whose manifest is damaged is replaced, and strangers' files are passed over", async () => {
+Deno.test("a snapshot with a damaged manifest is replaced, and unrelated files are ignored", async () => {
   await using micro = await GuestHome.make({ captured: true });
   const directory = await micro.snapshot();
   await Deno.mkdir(`${micro.home}/instances`, { recursive: true });
@@ -149,14 +149,14 @@ Deno.test("a snapshot whose manifest is damaged is replaced, and strangers' file
   assertEquals((await micro.start("--no-fallback")).origin, "resume");
 });
 
-Deno.test("a proxy in the environment is not between hotboot and its guest", async () => {
+Deno.test("hotboot reaches its guest directly, even with a proxy in the environment", async () => {
   await using micro = await GuestHome.make();
   const proxy = `http://127.0.0.1:${freePort()}`;
   const env = { HTTP_PROXY: proxy, http_proxy: proxy, ALL_PROXY: proxy };
   assertCode(await micro.run("start", [], { env }), 0);
 });
 
-Deno.test("directories that were open to others are closed before a socket is in them", async () => {
+Deno.test("directories that are open to others are closed before they get a socket", async () => {
   await using micro = await GuestHome.make();
   await Deno.mkdir(micro.instance, { recursive: true, mode: 0o755 });
   await Deno.chmod(micro.instance, 0o755);
@@ -169,7 +169,7 @@ Deno.test("directories that were open to others are closed before a socket is in
   }
 });
 
-Deno.test("a home whose snapshots are on another disk, behind a link, captures and resumes", async () => {
+Deno.test("a home with its snapshots behind a link to another disk captures and resumes", async () => {
   await using micro = await GuestHome.make();
   await ensureDir(`${micro.directory}/elsewhere/deep`);
   await Deno.symlink(`${micro.directory}/elsewhere/deep`, `${micro.home}/snapshots`);
@@ -178,7 +178,7 @@ Deno.test("a home whose snapshots are on another disk, behind a link, captures a
   assertEquals(await micro.exec("ls", "/data"), "lost+found\n");
 });
 
-testUnless(await lackOfSmallDisks(), "a home on a disk that is full is said to be", async () => {
+testUnless(await lackOfSmallDisks(), "the error says that the home's disk is full", async () => {
   await using micro = await GuestHome.make();
   const small = `${micro.directory}/small`;
   await using _disk = await smallDisk(small, 60);
@@ -198,7 +198,7 @@ Deno.test("the project's tasks work in a directory with spaces and letters of al
     const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
       args: ["task", "-q", "hotboot", "--version"],
       cwd: `${directory}/my projé`,
-      env: { HOTBOOT_IMPORTS: (await importArguments()).length > 0 ? "npm" : "jsr" }, // which .cache would say
+      env: { HOTBOOT_IMPORTS: (await importArguments()).length > 0 ? "npm" : "jsr" }, // otherwise .cache would decide
     }).output();
     assertEquals(code, 0, new TextDecoder().decode(stderr));
     assertMatch(new TextDecoder().decode(stdout), /^hotboot \d+\.\d+\.\d+\n$/);

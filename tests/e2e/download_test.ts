@@ -1,4 +1,4 @@
-/** Downloads from servers that behave, and from those that do not. */
+/** Downloads from servers that behave and servers that misbehave. */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { encodeHex } from "@std/encoding/hex";
@@ -13,7 +13,7 @@ import { type Fault, StorageServer } from "./storage_server.ts";
 
 const MIB = 2 ** 20;
 const QUICK: DownloadOptions = { stallMs: 30_000, retry: { baseMs: 2, longestMs: 50, attempts: 6 } };
-/** For servers that stall: elsewhere it would mean a slow machine. */
+/** For servers that stall. With other servers, a stall would mean a slow machine. */
 const IMPATIENT: DownloadOptions = { stallMs: 200 };
 
 async function sha256(bytes: Uint8Array): Promise<string> {
@@ -75,17 +75,17 @@ class Setting implements AsyncDisposable {
   }
 }
 
-/** Faults for the requests in their order; the last one stays. */
+/** The faults for each request in order; the last one repeats. */
 function inOrder(...faults: (Fault | undefined)[]): () => Fault | undefined {
   let index = 0;
   return () => faults[Math.min(index++, faults.length - 1)];
 }
 
-Deno.test("download: files of all sizes, with and without a digest or a known size", async () => {
+Deno.test("download: files of all sizes arrive, with and without a digest or a known size", async () => {
   for (const size of [0, 1, 4 * MIB - 1, 4 * MIB, 9 * MIB + 17]) {
     await using one = await Setting.make(size);
     await one.expectRight();
-    await one.expectRight(); // it is there already
+    await one.expectRight(); // it is already there
     await using two = await Setting.make(size, { digest: false });
     await two.expectRight({}, { size: undefined });
     two.server.options.fault = () => ({ noLength: true });
@@ -94,19 +94,19 @@ Deno.test("download: files of all sizes, with and without a digest or a known si
   }
 });
 
-Deno.test("download: a broken connection goes on where it was, asking for the same version", async () => {
+Deno.test("download: after a broken connection it continues where it stopped, and asks for the same version", async () => {
   await using setting = await Setting.make(10 * MIB);
   const { server } = setting;
   server.options.fault = inOrder({ cutAfter: 3 * MIB }, { cutAfter: 2 * MIB + 5 }, undefined);
   await setting.expectRight();
   const ranges = server.seen.map(({ headers }) => Number(headers.get("range")!.match(/^bytes=(\d+)-(10485759)?$/)![1]));
-  // What the first one had brought last may be lost with it; from then on nothing is.
+  // The first connection's last bytes may be lost with it; after that, nothing is.
   assert(ranges[0] === 0 && ranges[1] <= 3 * MIB && ranges[2] === ranges[1] + 2 * MIB + 5, ranges.join());
   assertEquals(server.seen.map(({ headers }) => headers.get("if-range")), [null, '"one"', '"one"']);
   assertEquals(server.seen.map(({ headers }) => headers.get("accept-encoding")), ["identity", "identity", "identity"]);
 });
 
-Deno.test("download: an aborted one is gone on with by the next, which fetches only what is missing", async () => {
+Deno.test("download: the next one continues an aborted one, and fetches only what is missing", async () => {
   await using setting = await Setting.make(20 * MIB);
   const { server } = setting;
   server.options.bytesPerSecond = 10 * MIB;
@@ -124,20 +124,20 @@ Deno.test("download: an aborted one is gone on with by the next, which fetches o
   await setting.expectRight();
   const [, from] = server.seen[0].headers.get("range")!.match(/^bytes=(\d+)-/)!;
   assert(Number(from) > 3 * MIB, from); // the last second may be lost
-  // Another file of that path is not mixed with it, and nor is one whose state is damaged.
+  // It is not mixed with another file of that path, or with one whose state is damaged.
   await Deno.writeTextFile(`${setting.path}.json`, "{");
   await setting.expectRight();
 });
 
-Deno.test("download: several connections where that is faster, and one where it is not", async (t) => {
-  await t.step("each connection has its own limit", async () => {
+Deno.test("download: several connections are used if that is faster, else one", async (t) => {
+  await t.step("a server that limits each connection gets several", async () => {
     await using setting = await Setting.make(64 * MIB);
     setting.server.options.bytesPerSecond = 8 * MIB;
     await setting.expectRight();
     const connections = setting.server.seen.length;
     assert(connections >= 2, `${connections} connections`);
   });
-  await t.step("a server that refuses further connections is left with its one", async () => {
+  await t.step("a server that refuses further connections keeps one", async () => {
     await using setting = await Setting.make(48 * MIB);
     setting.server.options.bytesPerSecond = 16 * MIB;
     setting.server.options.connections = 1;
@@ -146,21 +146,21 @@ Deno.test("download: several connections where that is faster, and one where it 
   });
 });
 
-Deno.test("download: faults end in the right bytes", async (t) => {
+Deno.test("download: temporary faults still give the right bytes", async (t) => {
   const heals: Record<string, (Fault | undefined)[]> = {
     "a stall": [{ stallAfter: MIB }, undefined],
-    "silence at once": [{ stallAfter: 0 }, undefined],
+    "immediate silence": [{ stallAfter: 0 }, undefined],
     "503 with Retry-After": [{ status: 503, headers: { "retry-after": "0" } }, undefined],
     "429": [{ status: 429 }, { status: 429 }, undefined],
     "wrong bytes": [{ corruptFrom: 5 * MIB }, undefined],
-    "wrong bytes in what was resumed": [{ cutAfter: 2 * MIB }, { corruptFrom: 3 * MIB }, undefined],
+    "wrong bytes after a resume": [{ cutAfter: 2 * MIB }, { corruptFrom: 3 * MIB }, undefined],
     "ranges ignored": [{ ignoreRange: true }],
-    "ranges ignored when resumed": [{ cutAfter: 2 * MIB }, { ignoreRange: true }, { ignoreRange: true }],
+    "ranges ignored after a resume": [{ cutAfter: 2 * MIB }, { ignoreRange: true }, { ignoreRange: true }],
     "a web page at first": [{ html: true }, undefined],
-    "a web page when resumed": [{ cutAfter: 2 * MIB }, { html: true }, undefined],
-    "a length that is too large": [{ lengthOff: 1000 }, undefined, undefined],
-    "a length that is too small": [{ lengthOff: -1000 }, undefined, undefined],
-    "a total that is wrong": [{ cutAfter: MIB }, { totalOff: 5 }, undefined],
+    "a web page after a resume": [{ cutAfter: 2 * MIB }, { html: true }, undefined],
+    "too large a length": [{ lengthOff: 1000 }, undefined, undefined],
+    "too small a length": [{ lengthOff: -1000 }, undefined, undefined],
+    "a wrong total": [{ cutAfter: MIB }, { totalOff: 5 }, undefined],
   };
   for (const [title, faults] of Object.entries(heals)) {
     await t.step(title, async () => {
@@ -171,19 +171,19 @@ Deno.test("download: faults end in the right bytes", async (t) => {
   }
 });
 
-Deno.test("download: what cannot be had is an error that says why, and nothing wrong is left", async (t) => {
+Deno.test("download: a permanent fault gives an error with the reason, and leaves no wrong bytes", async (t) => {
   const cases: [string, Fault, RegExp, boolean?][] = [
-    ["always wrong", { corruptFrom: 100 }, /image\.qcow2: its SHA-256 is [0-9a-f]{64} instead of [0-9a-f]{64}/],
+    ["always wrong bytes", { corruptFrom: 100 }, /image\.qcow2: its SHA-256 is [0-9a-f]{64} instead of [0-9a-f]{64}/],
     ["always a web page", { html: true }, /sent a web page instead of image\.qcow2, 6 times in a row/],
     ["always cut", { cutAfter: 1000 }, /ended \d+ bytes early|broke .* 6 times in a row/],
     ["always silent", { stallAfter: 0 }, /was silent for 0\.2 s, 6 times in a row/],
     ["always busy", { status: 503 }, /answered 503, 6 times in a row/],
-    ["asks to wait for long", { status: 429, headers: { "retry-after": "3600" } }, /asks to wait for 3600 s/],
-    ["not there", { status: 404 }, /answered 404/],
-    ["another size", { ignoreRange: true, lengthOff: 7 }, /has 8388615 bytes instead of 8388608/],
-    ["circles", { status: 302, headers: { location: "/file" } }, /redirects more than 8 times/],
-    ["nowhere", { status: 302 }, /redirects to nowhere/],
-    ["to another protocol", { status: 302, headers: { location: "file:///etc/passwd" } }, /redirects to nowhere/],
+    ["a long Retry-After", { status: 429, headers: { "retry-after": "3600" } }, /asks to wait for 3600 s/],
+    ["not found", { status: 404 }, /answered 404/],
+    ["a wrong size", { ignoreRange: true, lengthOff: 7 }, /has 8388615 bytes instead of 8388608/],
+    ["circular redirects", { status: 302, headers: { location: "/file" } }, /redirects more than 8 times/],
+    ["a redirect without a target", { status: 302 }, /redirects to nowhere/],
+    ["a redirect to a file", { status: 302, headers: { location: "file:///etc/passwd" } }, /redirects to nowhere/],
   ];
   for (const [title, fault, why] of cases) {
     await t.step(title, async () => {
@@ -194,7 +194,7 @@ Deno.test("download: what cannot be had is an error that says why, and nothing w
       await setting.expectRight();
     });
   }
-  await t.step("nobody there", async () => {
+  await t.step("no server", async () => {
     await using setting = await Setting.make(8 * MIB);
     const { url } = setting.what.request;
     await setting.server[Symbol.asyncDispose]();
@@ -202,7 +202,7 @@ Deno.test("download: what cannot be had is an error that says why, and nothing w
   });
 });
 
-Deno.test("download: a file that changes midway is never mixed, with a digest or without", async () => {
+Deno.test("download: versions of a file that changes midway are never mixed, with or without a digest", async () => {
   for (const digest of [true, false]) {
     await using setting = await Setting.make(8 * MIB, { digest });
     const old = setting.bytes.slice();
@@ -218,13 +218,13 @@ Deno.test("download: a file that changes midway is never mixed, with a digest or
   }
 });
 
-Deno.test("download: without a digest, what does not tell versions apart is not gone on with", async (t) => {
+Deno.test("download: without a digest, it does not continue if versions cannot be told apart", async (t) => {
   const soon = new Date(Date.now() - 1000).toUTCString();
   const kinds: Record<string, Record<string, string>[]> = {
     "no validator": [{ etag: "" }],
     "a weak ETag": [{ etag: 'W/"one"' }],
-    "a change in the second of the answer": [{ etag: "", "last-modified": soon, date: soon }],
-    "a date, and If-Range is ignored": [
+    "a change in the same second as the answer": [{ etag: "", "last-modified": soon, date: soon }],
+    "a date, with If-Range ignored": [
       { etag: "", "last-modified": "Thu, 01 Jan 2026 00:00:00 GMT", date: soon },
       { etag: "", "last-modified": "Fri, 02 Jan 2026 00:00:00 GMT", date: soon },
     ],
@@ -244,7 +244,7 @@ Deno.test("download: without a digest, what does not tell versions apart is not 
   }
 });
 
-Deno.test("download: compressed on the way, or longer than the file is to be: neither is taken for it", async () => {
+Deno.test("download: compressed or overlong answers are not taken for the file", async () => {
   await using setting = await Setting.make(MIB, { digest: false });
   const packed = await toBytes(
     new Blob([setting.bytes.slice()]).stream().pipeThrough(new CompressionStream("gzip")),
@@ -259,14 +259,14 @@ Deno.test("download: compressed on the way, or longer than the file is to be: ne
   }
 });
 
-Deno.test("download: a host that refuses a further connection does not end the one that works", async () => {
+Deno.test("download: a refused second connection does not end the first one", async () => {
   await using setting = await Setting.make(24 * MIB);
   setting.server.options.bytesPerSecond = 8 * MIB;
   setting.server.options.fault = inOrder(undefined, { status: 403 }, undefined);
   await setting.expectRight();
 });
 
-Deno.test("download: a token stays with its host", async () => {
+Deno.test("download: a token is sent only to its host", async () => {
   await using home = await Setting.make(MIB);
   await using away = await Setting.make(MIB);
   home.server.options.fault = () => ({ status: 302, headers: { location: `${away.server.origin}/file` } });
@@ -276,7 +276,7 @@ Deno.test("download: a token stays with its host", async () => {
   assertEquals(away.server.seen.map(({ headers }) => headers.get("authorization")), [null]);
 });
 
-Deno.test("download: an address that cannot be reached is told without its signature", async () => {
+Deno.test("download: an error about an unreachable address omits its signature", async () => {
   await using setting = await Setting.make(MIB);
   const away = new StorageServer();
   setting.server.options.fault = () => ({ status: 302, headers: { location: `${away.origin}/file?sig=hidden` } });
@@ -286,7 +286,7 @@ Deno.test("download: an address that cannot be reached is told without its signa
   assertEquals(told.filter((message) => message.includes("hidden")), []);
 });
 
-Deno.test("download: a signed address that expires is asked for again", async () => {
+Deno.test("download: it asks for a new address when a signed one expires", async () => {
   await using storage = await Setting.make(12 * MIB);
   await using api = new StorageServer();
   const { server } = storage;
@@ -302,14 +302,14 @@ Deno.test("download: a signed address that expires is asked for again", async ()
   assertEquals(api.seen.length, 4);
 });
 
-testUnless(await lackOfSmallDisks(), "download: no room on the disk is said before anything is fetched", async () => {
+testUnless(await lackOfSmallDisks(), "download: lack of disk space is reported before any fetch", async () => {
   await using setting = await Setting.make(8 * MIB);
   const small = `${setting.directory}/small`;
   await using _disk = await smallDisk(small, 20);
   setting.server.options.bytesPerSecond = MIB;
   const error = await assertRejects(() => download(`${small}/part`, setting.what, QUICK), HotbootError);
   assertMatch(error.message, /image\.qcow2 needs 8\.0 MB of disk, but .* has only 20 MB: free some space/);
-  await using long = await Setting.make(24 * MIB); // and where it is not known beforehand
+  await using long = await Setting.make(24 * MIB); // for a size that is not known beforehand
   long.server.options.fault = () => ({ noLength: true });
   const what = { ...long.what, size: undefined };
   const full = await assertRejects(() => download(`${small}/part`, what, QUICK), HotbootError);
@@ -319,7 +319,7 @@ testUnless(await lackOfSmallDisks(), "download: no room on the disk is said befo
   );
 });
 
-Deno.test("download: random schedules of faults end in the right bytes or in an error that says why", async () => {
+Deno.test("download: random faults end in the right bytes or in an error with the reason", async () => {
   const size = 64 * MIB;
   await using setting = await Setting.make(size);
   let right = 0;

@@ -8,7 +8,7 @@ import { testUnless } from "./needs.ts";
 
 const MAPPED = ["--engine", "mapped-ram"];
 
-Deno.test("mapped-ram: captured, compressed and resumed; its cache is made again when it is not right", async (t) => {
+Deno.test("mapped-ram: a guest is captured, compressed and resumed; a bad cache is made again", async (t) => {
   const env = qemuEnv(await newerQemu());
   await using micro = await GuestHome.make({
     change: (profile) =>
@@ -38,7 +38,7 @@ Deno.test("mapped-ram: captured, compressed and resumed; its cache is made again
     "emptied": () => Deno.truncate(raw, 0),
     "cut": () => Deno.truncate(raw, original.length - 4096),
     "exchanged": () => Deno.writeFile(raw, original.map((byte) => byte ^ 0xff)),
-    "older than what it is made from": () => Deno.utime(raw, new Date(0), new Date(0)),
+    "older than its source": () => Deno.utime(raw, new Date(0), new Date(0)),
   };
   for (const [title, damage] of Object.entries(spoil)) {
     await t.step(`its cache ${title}`, async () => {
@@ -48,13 +48,13 @@ Deno.test("mapped-ram: captured, compressed and resumed; its cache is made again
       await alive();
     });
   }
-  await t.step("suspended, it goes on", async () => {
+  await t.step("a suspended guest continues", async () => {
     await start("--no-fallback");
     await micro.succeed("stop");
     assertEquals((await start()).origin, "continue");
     await alive();
   });
-  await t.step("what it is made from damaged, it is refused, whatever the cache", async () => {
+  await t.step("a damaged source is refused, whatever the cache", async () => {
     const bytes = await Deno.readFile(savevm);
     for (const damaged of [bytes.subarray(0, bytes.length / 2), new Uint8Array(), bytes.map((byte) => byte ^ 0x55)]) {
       await Deno.writeFile(savevm, damaged);
@@ -68,7 +68,7 @@ Deno.test("mapped-ram: captured, compressed and resumed; its cache is made again
     }
     await Deno.writeFile(savevm, bytes);
   });
-  await t.step("the other engine is wanted: it is captured anew", async () => {
+  await t.step("a request for the other engine captures again", async () => {
     const run = await micro.run("start", ["--engine", "instant", "--quiet"], { env });
     assertCode(run, 0);
     assertMatch(run.stderr, /was captured with engine mapped-ram, but instant is wanted\n$/);
@@ -84,7 +84,7 @@ const hasBoth = version >= 9 ? `this system's QEMU is ${version}, which has both
 
 testUnless(
   hasBoth,
-  "an engine that this QEMU does not have is said to be missing, and the other one taken",
+  "if this QEMU lacks an engine, a message says so and the other engine is used",
   async () => {
     await using micro = await GuestHome.make();
     const run = await micro.run("start", [...MAPPED, "--quiet"], { env: qemuEnv(SYSTEM) });
@@ -102,7 +102,7 @@ function assertRefused(run: Run, why: RegExp): void {
   assertMatch(run.stderr, /^hotboot: [^\n]*\n$/);
 }
 
-Deno.test("a snapshot of another QEMU is tried when machine and CPU are the same, and refused by name when not", async (t) => {
+Deno.test("a snapshot of another QEMU is tried if machine and CPU match; otherwise the difference is named", async (t) => {
   await using micro = await GuestHome.make({ captured: true });
   const manifestPath = `${await micro.snapshot()}/manifest.json`;
   const manifest = JSON.parse(await Deno.readTextFile(manifestPath));
@@ -114,7 +114,7 @@ Deno.test("a snapshot of another QEMU is tried when machine and CPU are the same
     await micro.succeed("stop", ["--discard"]);
     await Deno.writeTextFile(manifestPath, JSON.stringify(manifest));
   });
-  await t.step("a machine type that is not offered", async () => {
+  await t.step("a missing machine type is named", async () => {
     const other = { ...manifest, identity: { ...manifest.identity, "machine type": "pc-q35-99.0" } };
     await Deno.writeTextFile(manifestPath, JSON.stringify(other));
     assertRefused(await micro.run("start", ["--no-fallback", "-q"]), /the machine type was pc-q35-99\.0 and is /);
@@ -124,7 +124,7 @@ Deno.test("a snapshot of another QEMU is tried when machine and CPU are the same
 const newer = await newerQemu();
 const isNewer = QEMU[ARCH] === newer ? "the tests run on the newer QEMU already" : undefined;
 
-testUnless(isNewer, "a snapshot of an older QEMU is not resumed by a newer one, but replaced", async (t) => {
+testUnless(isNewer, "a newer QEMU replaces an older one's snapshot instead of resuming it", async (t) => {
   const env = qemuEnv(newer);
   await using micro = await GuestHome.make({ captured: true });
   const snapshot = await micro.snapshot();
@@ -141,7 +141,7 @@ testUnless(isNewer, "a snapshot of an older QEMU is not resumed by a newer one, 
     assertEquals(await micro.snapshot(), snapshot);
     await micro.succeed("stop", ["--discard"]);
   });
-  await t.step("otherwise the boot that is needed is captured, and the next start is quick", async () => {
+  await t.step("otherwise the necessary boot is captured, and the next start resumes", async () => {
     const run = await micro.run("start", ["--json", "-q"], { env });
     assertCode(run, 0);
     assertEquals(JSON.parse(run.stdout).origin, "resume");
@@ -151,7 +151,7 @@ testUnless(isNewer, "a snapshot of an older QEMU is not resumed by a newer one, 
     assertEquals(again.stderr, "");
     await micro.succeed("stop", ["--discard"]);
   });
-  await t.step("back on the older one, the machine is not there", async () => {
+  await t.step("the older QEMU does not have the newer one's machine", async () => {
     assertRefused(await micro.run("start", ["--no-fallback", "-q"]), /the machine type was \S+-\S+ and is \S+-\S+/);
   });
 });

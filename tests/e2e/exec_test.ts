@@ -4,14 +4,14 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { assertCode, GuestHome } from "./harness.ts";
 import { until } from "./pace.ts";
 
-Deno.test("programs in the guest", async (t) => {
+Deno.test("exec runs programs in the guest", async (t) => {
   await using micro = await GuestHome.make({ captured: true });
   const missing = await micro.run("exec", ["--", "true"]);
   assertCode(missing, 1);
   assertMatch(missing.stderr, /^hotboot: instance 'micro' does not run.*\n$/);
   await micro.start();
 
-  await t.step("arguments, output, errors and the exit code arrive as they are", async () => {
+  await t.step("arguments, output, errors and the exit code arrive unchanged", async () => {
     const run = await micro.run("exec", ["--", "sh", "-c", 'echo "$1|$2"; echo no >&2; exit 7', "sh", "a  'b", '$x"']);
     assertEquals(run, { code: 7, stdout: `a  'b|$x"\n`, stderr: "no\n" });
     assertEquals((await micro.run("exec", ["--", "sh", "-c", "kill -KILL $$"])).code, 137);
@@ -22,7 +22,7 @@ Deno.test("programs in the guest", async (t) => {
     assertEquals(await micro.exec("echo", "--json", "-n", "--", "--help"), "--json -n -- --help\n");
   });
 
-  await t.step("what is piped in is its input, NUL bytes and all; otherwise it is empty", async () => {
+  await t.step("a pipe is its input, including NUL bytes; without one, the input is empty", async () => {
     const stdin = Uint8Array.from({ length: 700_000 }, (_, at) => at % 251);
     const expected = new Uint8Array(await crypto.subtle.digest("SHA-256", stdin));
     const digest = await micro.succeed("exec", ["--", "sha256sum"], { stdin });
@@ -30,18 +30,18 @@ Deno.test("programs in the guest", async (t) => {
     assertEquals(await micro.exec("wc", "-c"), "0\n");
   });
 
-  await t.step("output larger than the agent keeps (16 MiB) arrives whole", async () => {
+  await t.step("output beyond the agent's limit (16 MiB) arrives whole", async () => {
     const size = 20 << 20;
     const output = await micro.exec("sh", "-c", `yes | head -c ${size}`);
     assertEquals(output.length, size);
     assert(output === "y\n".repeat(size / 2));
   });
 
-  await t.step("output comes while the program runs, and an interrupt ends the program too", async () => {
+  await t.step("output arrives while the program runs, and an interrupt ends the program, too", async () => {
     const child = micro.spawn("exec", "--", "sh", "-c", "echo begun; sleep 1000; echo over");
     const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
     assertEquals((await reader.read()).value, "begun\n");
-    assertMatch(await micro.exec("ps"), /sleep 1000/); // so a second exec has its turn
+    assertMatch(await micro.exec("ps"), /sleep 1000/); // so a second exec gets its turn
     child.kill("SIGINT");
     assertEquals((await child.status).code, 130);
     await reader.cancel();
@@ -51,14 +51,14 @@ Deno.test("programs in the guest", async (t) => {
     await until(async () => await left() === "1\n", "the end of the files in the guest, except its own");
   });
 
-  await t.step("--json gives all of it as one object", async () => {
+  await t.step("--json prints one object with everything", async () => {
     const run = await micro.run("exec", ["--json", "--", "sh", "-c", "echo out; echo err >&2; exit 3"]);
     assertEquals(run.code, 3);
     assertEquals(JSON.parse(run.stdout), { exitCode: 3, stdout: "out\n", stderr: "err\n" });
   });
 });
 
-Deno.test("logs: the guest's console, its end, and what it goes on to say", async () => {
+Deno.test("logs: prints the guest's console, its last lines, and new lines as they come", async () => {
   await using micro = await GuestHome.make();
   const none = await micro.run("logs");
   assertCode(none, 1);

@@ -14,9 +14,9 @@ function assertRefused(run: Run, code: number, why: RegExp): void {
   assertEquals(run.stdout, "");
 }
 
-Deno.test("a snapshot that is not what was captured is named, and never resumed", async (t) => {
+Deno.test("a changed snapshot is named, and never resumed", async (t) => {
   await using micro = await GuestHome.make({ captured: true });
-  const other = `${micro.directory}/other`; // another snapshot, of the same image on the same machine
+  const other = `${micro.directory}/other`; // another snapshot of the same image on the same machine
   await Deno.rename(await micro.snapshot(), other);
   await micro.succeed("capture");
   const directory = await micro.snapshot();
@@ -53,12 +53,12 @@ Deno.test("a snapshot that is not what was captured is named, and never resumed"
   await refuses("another machine", () => micro.writeProfile({ memory: 320 }), /the memory was 256 MiB and is 320 MiB/);
   await micro.writeProfile();
 
-  await t.step("undamaged, it resumes", async () => {
+  await t.step("an undamaged snapshot resumes", async () => {
     assertEquals((await micro.start("--no-fallback")).origin, "resume");
     await micro.succeed("stop", ["--discard"]);
   });
 
-  await t.step("without --no-fallback it is replaced: the reason, a boot, and a snapshot that resumes", async () => {
+  await t.step("without --no-fallback, a message gives the reason and a new snapshot replaces it", async () => {
     await Deno.truncate(`${directory}/ram`, 8192);
     const run = await micro.run("start", ["--quiet"]);
     assertCode(run, 0);
@@ -68,10 +68,10 @@ Deno.test("a snapshot that is not what was captured is named, and never resumed"
   });
 });
 
-Deno.test("device state that QEMU itself refuses leads to a cold boot", async () => {
+Deno.test("if QEMU refuses the device state, the start boots cold", async () => {
   await using micro = await GuestHome.make({ captured: true });
   const directory = await micro.snapshot();
-  // What a bug would leave: garbage that the manifest vouches for.
+  // What a bug could leave: garbage with a matching manifest.
   const state = await Deno.readFile(`${directory}/device.state`);
   crypto.getRandomValues(state.subarray(100, 1000));
   await Deno.writeFile(`${directory}/device.state`, state);
@@ -87,7 +87,7 @@ Deno.test("device state that QEMU itself refuses leads to a cold boot", async ()
   assertEquals(JSON.parse(run.stdout).origin, "cold boot");
 });
 
-Deno.test("bad input gets one line that says what, why and what to do", async (t) => {
+Deno.test("bad input gives one line that says what, why and what to do", async (t) => {
   await using micro = await GuestHome.make();
   const refuses = (title: string, run: () => Promise<Run>, code: number, why: RegExp) =>
     t.step(title, async () => assertRefused(await run(), code, why));
@@ -99,13 +99,13 @@ Deno.test("bad input gets one line that says what, why and what to do", async (t
     /apt install qemu-system.*brew install qemu/,
   );
   await refuses(
-    "a program that is no QEMU",
+    "a program that is not QEMU",
     () => micro.run("start", [], { env: qemuEnv("/bin/false") }),
     1,
     /qemu-system-\w+ does not start here/,
   );
   await refuses(
-    "a variable with which no program can be started",
+    "a variable that prevents programs from starting",
     () => micro.run("start", [], { env: { LD_LIBRARY_PATH: "/nowhere" } }),
     1,
     /LD_LIBRARY_PATH is set.*env -u LD_LIBRARY_PATH hotboot start/,
@@ -131,8 +131,8 @@ Deno.test("bad input gets one line that says what, why and what to do", async (t
   );
   await refuses("unknown short option", () => micro.run("start", ["-x"]), 2, /no option -x/);
   await refuses("option without its value", () => hotboot(["start", "--profile"]), 2, /--profile needs a value/);
-  await refuses("operand too many", () => micro.run("start", ["fast"]), 2, /start does not take 'fast'/);
-  await refuses("no number", () => micro.run("logs", ["--lines", "many"]), 2, /--lines takes a whole number/);
+  await refuses("superfluous operand", () => micro.run("start", ["fast"]), 2, /start does not take 'fast'/);
+  await refuses("not a number", () => micro.run("logs", ["--lines", "many"]), 2, /--lines takes a whole number/);
   await refuses("no command to run", () => micro.run("exec", ["--"]), 2, /exec needs a command/);
   await refuses("unknown command", () => hotboot(["begin"]), 2, /no command 'begin'/);
 
@@ -150,7 +150,7 @@ Deno.test("bad input gets one line that says what, why and what to do", async (t
     assertEquals(await micro.qemuProcesses(), []);
   });
 
-  await t.step("an image that is not what was put there", async () => {
+  await t.step("a changed image is refused", async () => {
     const kernel = `${micro.home}/images/micro-${Deno.build.arch === "aarch64" ? "arm64" : "amd64"}.kernel`;
     const original = await Deno.readLink(kernel);
     const bytes = await Deno.readFile(kernel);
@@ -169,7 +169,7 @@ Deno.test("bad input gets one line that says what, why and what to do", async (t
     await Deno.symlink(original, kernel);
   });
 
-  await t.step("without arguments there is help, and it is an error; when asked for, it is none", async () => {
+  await t.step("a call without arguments prints help as an error; --help prints it as a result", async () => {
     const none = await hotboot([]);
     assertEquals([none.code, none.stdout], [2, ""]);
     for (const args of [["--help"], ["start", "--help"], ["exec", "-h"]]) {
@@ -181,7 +181,7 @@ Deno.test("bad input gets one line that says what, why and what to do", async (t
   });
 });
 
-Deno.test("a home with spaces, commas, letters of all kinds and 150 characters works", async () => {
+Deno.test("a home with spaces, commas, non-ASCII letters and 150 characters works", async () => {
   const name = "my home, größer,=als ünsere ホーム ".padEnd(150, "x, ").slice(0, 149) + "y";
   await using micro = await GuestHome.make({ name });
   assertEquals((await micro.start()).origin, "resume");
@@ -191,12 +191,12 @@ Deno.test("a home with spaces, commas, letters of all kinds and 150 characters w
   assertEquals((await micro.status()).state, "running");
 });
 
-Deno.test("stop touches no process but this instance's QEMU, whatever instance.json says", async () => {
+Deno.test("stop touches only this instance's QEMU, whatever instance.json says", async () => {
   await using micro = await GuestHome.started();
   const real = await micro.record();
   const bystander = new Deno.Command("sleep", { args: ["1000"] }).spawn();
   try {
-    // A record of a run long over, whose socket and process id have been taken over by others.
+    // An old run's record, whose socket and process id now belong to others.
     const stale = { ...real, uuid: crypto.randomUUID(), pid: bystander.pid };
     const directory = `${micro.home}/instances/stale`;
     await Deno.mkdir(directory);
@@ -213,14 +213,14 @@ Deno.test("stop touches no process but this instance's QEMU, whatever instance.j
   }
 });
 
-Deno.test("an end of QEMU that hotboot has not caused leaves the user's disk, which the next start boots", async (t) => {
+Deno.test("if QEMU ends by itself, the user's disk stays, and the next start boots it", async (t) => {
   await using micro = await GuestHome.started();
   const ends = {
     "QEMU is killed": async () => Deno.kill((await micro.record()).pid!, "SIGKILL"),
     "the guest powers itself off": async () => {
       await micro.exec("sh", "-c", "(sleep 0.2; poweroff) >/dev/null 2>&1 &");
     },
-    "it has been suspended, and has gone on, before": async () => {
+    "QEMU is killed after a suspension and a start": async () => {
       await micro.succeed("stop");
       await micro.start();
       Deno.kill((await micro.record()).pid!, "SIGKILL");
@@ -248,7 +248,7 @@ Deno.test("an end of QEMU that hotboot has not caused leaves the user's disk, wh
   });
 });
 
-Deno.test("a QEMU that hangs is said by all, and ended by reset alone", async () => {
+Deno.test("every command reports a hanging QEMU, and only reset ends it", async () => {
   await using micro = await GuestHome.started();
   const { pid } = await micro.record();
   Deno.kill(pid!, "SIGSTOP");
@@ -271,11 +271,11 @@ Deno.test("a QEMU that hangs is said by all, and ended by reset alone", async ()
   }
 });
 
-Deno.test("an interrupt at any moment leaves no process and nothing that a later command would trust", async (t) => {
+Deno.test("an interrupt at any moment leaves no process, and no files that a later command would trust", async (t) => {
   await using micro = await GuestHome.make();
-  await micro.run("status"); // compiled now, so that the moments below fall into the work itself
+  await micro.run("status"); // compiles it, so that the interrupts below come during the work itself
 
-  /** Runs `verb`, and sends it a signal so long after it has said `begun`; never, unless told when. */
+  /** Runs `verb`, and sends it a signal some time after it prints `begun`; without a time, never. */
   const interrupt = async (
     { begun = "", ms }: { begun?: string; ms?: number },
     signal: Deno.Signal,
@@ -326,7 +326,7 @@ Deno.test("an interrupt at any moment leaves no process and nothing that a later
       assert([0, 130].includes(code), `exit code ${code} after ${ms} ms`);
       assertEquals(await micro.qemuProcesses(), [], `after ${ms} ms`);
     }
-    await micro.start(); // whatever is there can be used
+    await micro.start(); // whatever is left is usable
     await micro.succeed("stop", ["--discard"]);
   });
 
@@ -346,7 +346,7 @@ Deno.test("an interrupt at any moment leaves no process and nothing that a later
     assertEquals((await micro.start("--no-fallback")).origin, "resume");
   });
 
-  await t.step("even a kill, which nothing can clean up after, costs the next start nothing", async () => {
+  await t.step("even after a kill, which leaves no chance to clean up, the next start resumes", async () => {
     await micro.succeed("stop", ["--discard"]);
     for (const ms of moments(rounds(3, 12), tookMs)) {
       await interrupt({ ms }, "SIGKILL", "start", "--no-fallback");

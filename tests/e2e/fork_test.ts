@@ -1,12 +1,12 @@
 // needs: micro
 
-/** Forks: new instances that continue where another one is, side by side with it. */
+/** Forks: new instances that continue where another one is, beside it. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { assertCode } from "./harness.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 
-Deno.test("forks: of an instance that runs, of one that is suspended, and many of one moment", async (t) => {
+Deno.test("forks: running and suspended instances can be forked, also many times at once", async (t) => {
   await using micro = await secretMicro(ROTATE);
   const shell = async (instance: string, script: string) =>
     (await micro.succeed("exec", ["--instance", instance, "--", "sh", "-c", script])).trim();
@@ -15,7 +15,7 @@ Deno.test("forks: of an instance that runs, of one that is suspended, and many o
   const fork = async (...args: string[]) => JSON.parse(await micro.succeed("fork", ["--json", ...args]));
   const checkpoints = () => names(`checkpoints/micro-${micro.arch}`);
   const SEEN = "cat /data/moment /run/moment /proc/sys/kernel/random/boot_id";
-  /** What must differ in each: its token, a random number, its ports. */
+  /** What must differ in each instance: its token, a random number, its ports. */
   const own = async (instance: string, url: string) => [
     (await (await fetch(`${url}/token`)).text()).trim(),
     await shell(instance, "cat /proc/sys/kernel/random/uuid"),
@@ -26,7 +26,7 @@ Deno.test("forks: of an instance that runs, of one that is suspended, and many o
   const seen = await shell("micro", SEEN);
   const ours = await own("micro", first.urls.web);
 
-  await t.step("of one that runs: both run, with the same past and nothing in common from there on", async () => {
+  await t.step("a running instance and its fork both run, with the same past and separate futures", async () => {
     const { origin, urls, stoodStillMs } = await fork("second");
     assertEquals([origin, stoodStillMs > 0], ["resume", true]);
     assertEquals([await shell("second", SEEN), await shell("micro", SEEN)], [seen, seen]);
@@ -41,7 +41,7 @@ Deno.test("forks: of an instance that runs, of one that is suspended, and many o
     }
   });
 
-  await t.step("a name that is taken is said to be, before the source stands still", async () => {
+  await t.step("a taken name is refused before the source pauses", async () => {
     const run = await micro.run("fork", ["micro", "second"]);
     assertCode(run, 1);
     assertMatch(run.stderr, /^hotboot: instance 'second' is running: choose another name, or drop it [^\n]*\n$/);
@@ -50,7 +50,7 @@ Deno.test("forks: of an instance that runs, of one that is suspended, and many o
     assertEquals(checkpoints().length, 1);
   });
 
-  await t.step("of a fork, and of one that is suspended, which stays so", async () => {
+  await t.step("a fork can be forked, and so can a suspended instance, which stays suspended", async () => {
     await micro.succeed("stop");
     const third = await fork("third");
     assertEquals([third.stoodStillMs, await shell("third", SEEN)], [0, seen]);
@@ -61,7 +61,7 @@ Deno.test("forks: of an instance that runs, of one that is suspended, and many o
     assertEquals(await shell("micro", SEEN), seen);
   });
 
-  await t.step("a checkpoint that was made for a fork goes with the last that uses it", async () => {
+  await t.step("a fork's checkpoint is removed with its last user", async () => {
     assertEquals(checkpoints().length, 3);
     for (const instance of ["third", "fourth"]) {
       await micro.succeed("stop", ["--discard", "--instance", instance]);
@@ -73,7 +73,7 @@ Deno.test("forks: of an instance that runs, of one that is suspended, and many o
     assertEquals(await shell("micro", SEEN), seen);
   });
 
-  await t.step("many of one moment, at once: no secret, no random number and no port twice", async () => {
+  await t.step("many simultaneous forks of one moment share no secret, random number or port", async () => {
     await micro.succeed("snapshot save", ["moment"]);
     const instances = ["a", "b", "c", "d"];
     const started = await Promise.all(instances.map((instance) => fork("moment", instance)));
@@ -86,7 +86,7 @@ Deno.test("forks: of an instance that runs, of one that is suspended, and many o
     assertEquals(names("instances").filter((name) => name.startsWith(".")), []);
   });
 
-  await t.step("run --fresh: each has an instance of its own, of which nothing is left", async () => {
+  await t.step("run --fresh: each run has its own instance, which leaves nothing", async () => {
     const before = names("instances");
     const runs = await Promise.all(
       [3, 7].map((code) => micro.run("run", ["--fresh", "--quiet", "--", "sh", "-c", `echo $$; exit ${code}`])),

@@ -1,4 +1,4 @@
-/** GitHub's API as far as hotboot asks it, with its storage on a second origin behind signed addresses. */
+/** The parts of GitHub's API that hotboot uses, with storage on a second origin behind signed addresses. */
 
 import { StorageServer } from "./storage_server.ts";
 
@@ -10,7 +10,7 @@ interface Asset {
   bytes: Uint8Array;
 }
 
-/** A request that has come. */
+/** A request that arrived. */
 export interface ApiSeen {
   path: string;
   authorization: string | null;
@@ -19,11 +19,11 @@ export interface ApiSeen {
 export class GitHubServer implements AsyncDisposable {
   readonly storage = new StorageServer({ signed: true });
   readonly seen: ApiSeen[] = [];
-  /** Answers instead of the API, when it gives something. */
+  /** If it returns a response, that replaces the API's answer. */
   intercept?: (path: string, request: Request) => Response | undefined;
-  /** Without the token, nothing is there. */
+  /** Without the token, nothing is found. */
   isPrivate = false;
-  /** Assets have no digest, as old ones. */
+  /** Assets have no digest, like old ones. */
   withoutDigests = false;
   #server: Deno.HttpServer<Deno.NetAddr>;
   #releases = new Map<string, { assets: Asset[]; published: string; prerelease: boolean }>();
@@ -71,7 +71,7 @@ export class GitHubServer implements AsyncDisposable {
     this.#runs.set(id, { branch, repository, created, artifacts, expired, sha, size });
   }
 
-  /** No repository: it has been deleted. The head's commit is `sha-NUMBER`. */
+  /** `repository`: null if it was deleted. The head's commit is `sha-NUMBER`. */
   pullRequest(number: number, branch: string, repository: string | null = REPOSITORY): void {
     this.#pulls.set(number, { branch, repository });
   }

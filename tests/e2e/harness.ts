@@ -1,9 +1,9 @@
 /**
- * What the end-to-end tests share: homes of their own for a guest, and hotboot as its users run it, in a
- * process of its own.
+ * What the end-to-end tests share: a separate home for each guest, and hotboot as its users run it, in its own
+ * process.
  *
- * HOTBOOT_TEST_QEMU names another QEMU than the system's, for guests of the host's architecture; HOTBOOT_TEST_BINARY a
- * compiled hotboot, instead of the source.
+ * HOTBOOT_TEST_QEMU names a QEMU to use instead of the system's, for guests of the host's architecture.
+ * HOTBOOT_TEST_BINARY names a compiled hotboot to use instead of the source.
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -26,7 +26,7 @@ export { freePort };
 
 const ROOT = fromFileUrl(new URL("../../", import.meta.url));
 export const ARCH: Arch = Deno.build.arch === "aarch64" ? "arm64" : "amd64";
-/** How hotboot is run: its program and first arguments. */
+/** The program and first arguments that run hotboot. */
 const BINARY = Deno.env.get("HOTBOOT_TEST_BINARY");
 export const HOTBOOT = BINARY ? [BINARY] : [
   Deno.execPath(),
@@ -34,7 +34,7 @@ export const HOTBOOT = BINARY ? [BINARY] : [
 ];
 const TEST_QEMU = Deno.env.get("HOTBOOT_TEST_QEMU");
 
-/** Where images are kept from one run of the tests to the next; `build` makes them anew when their recipes change. */
+/** Keeps images between test runs; `build` makes them again when their recipes change. */
 export const CACHE = `${Deno.env.get("XDG_CACHE_HOME") || `${Deno.env.get("HOME")}/.cache`}/hotboot-tests`;
 
 /** A finished run of hotboot. */
@@ -48,11 +48,11 @@ export interface RunOptions {
   env?: Record<string, string>;
   cwd?: string;
   stdin?: Uint8Array;
-  /** Standard input is a pipe that the test holds open. */
+  /** Standard input is a pipe that the test keeps open. */
   openStdin?: boolean;
 }
 
-/** The QEMUs that the tests run on: paths, or names to look up. */
+/** The QEMUs that the tests use: paths, or names to look up. */
 export const QEMU: Record<Arch, string> = {
   amd64: qemuProgram("amd64"),
   arm64: qemuProgram("arm64"),
@@ -61,7 +61,7 @@ export const QEMU: Record<Arch, string> = {
 
 const newer = new Map<Arch, Promise<string>>();
 
-/** A QEMU of 9.0 or later, from the distribution's backports, whatever the others run on. */
+/** A QEMU of 9.0 or later, from the distribution's backports, whatever the other tests use. */
 export function newerQemu(arch = ARCH): Promise<string> {
   const unpack = async () => {
     const args = [`${ROOT}dev/newer_qemu.sh`, arch];
@@ -73,7 +73,7 @@ export function newerQemu(arch = ARCH): Promise<string> {
   return newer.get(arch)!;
 }
 
-/** The environment in which `program` is the QEMU on `PATH`, whatever its name. */
+/** An environment in which `program` is the QEMU on `PATH`, whatever its name. */
 export function qemuEnv(program: string, arch = ARCH): Record<string, string> {
   const directory = `${CACHE}/qemu/${encodeURIComponent(program)}`;
   Deno.mkdirSync(directory, { recursive: true });
@@ -85,12 +85,12 @@ export function qemuEnv(program: string, arch = ARCH): Record<string, string> {
   return { PATH: `${directory}:${Deno.env.get("PATH")}` };
 }
 
-/** Starts hotboot, in a process group of its own as a shell does. */
+/** Starts hotboot in its own process group, as a shell does. */
 export function spawnHotboot(args: string[], options: RunOptions = {}): Deno.ChildProcess {
   return spawn([...HOTBOOT, ...args], options);
 }
 
-/** The same on a terminal: standard input is what is typed there, standard output what it shows. */
+/** The same on a terminal: standard input is the keyboard, standard output the screen. */
 export function spawnOnTerminal(args: string[], options: RunOptions = {}): Deno.ChildProcess {
   const line = shellCommand([...HOTBOOT, ...args]);
   return spawn(["script", "--quiet", "--return", "--command", `exec ${line}`, "/dev/null"], {
@@ -124,14 +124,14 @@ export async function hotboot(args: string[], options: RunOptions = {}): Promise
   return { code, stdout, stderr };
 }
 
-/** Fails with all that hotboot said when it did not end with `code`. */
+/** Fails with all of hotboot's output if its exit code is not `code`. */
 export function assertCode(run: Run, code: number): void {
   assertEquals(run.code, code, `stdout: ${run.stdout}\nstderr: ${run.stderr}`);
 }
 
 const built = new Map<string, Promise<string>>();
 
-/** Builds a guest's image, unless it is there, and gives what that has said. */
+/** Builds a guest's image, unless it exists, and returns the build's run. */
 export async function buildImage(guest: Guest, arch: Arch): Promise<string> {
   const run = await hotboot(["build", "--home", CACHE, "--profile", PROFILES[guest], "--arch", arch]);
   assertCode(run, 0);
@@ -147,7 +147,7 @@ export const PROFILES = {
 };
 export type Guest = keyof typeof PROFILES;
 
-/** The recipe with absolute paths instead of those that are relative to the profile. */
+/** The recipe with absolute paths instead of paths relative to the profile. */
 export function absoluteRecipe(guest: Guest, recipe: Build): Build {
   const path = (relative: string) => resolve(PROFILES[guest], "..", relative);
   const script = ({ script, inputs }: ScriptRecipe) => ({ script: path(script), inputs: inputs.map(path) });
@@ -163,38 +163,38 @@ export function absoluteRecipe(guest: Guest, recipe: Build): Build {
   };
 }
 
-/** What a test may change in a guest's profile, and where its home is to be. */
+/** What a test may change in a guest's profile, and where to put its home. */
 export interface GuestOptions {
-  /** `micro` unless told. */
+  /** `micro` by default. */
   guest?: Guest;
-  /** Its architecture; the host's unless told. */
+  /** Its architecture; by default the host's. */
   arch?: Arch;
-  /** The path of a QEMU instead of the one that the tests run on. */
+  /** The path of a QEMU to use instead of the tests' usual one. */
   qemu?: string;
   /** MiB. */
   memory?: number;
-  /** Further health checks, on its first port. */
+  /** More health checks, on its first port. */
   checks?: { name: string; path: string }[];
-  /** Whether it has been captured: where that is not what the test is about. It shares the snapshot with other tests. */
+  /** Whether it starts with a snapshot, shared with other tests. For tests that are not about capturing. */
   captured?: boolean;
-  /** Whatever else is to be another in its profile. */
+  /** Any other change to its profile. */
   change?: (profile: Profile) => void;
-  /** The directory that the home is made in. */
+  /** The directory in which to make the home. */
   parent?: string;
   /** The home's own name. */
   name?: string;
 }
 
-/** A home with a guest's image, and a profile with ports that are free. */
+/** A home with a guest's image, and a profile with free ports. */
 export class GuestHome implements AsyncDisposable {
   readonly guest: Guest;
   readonly arch: Arch;
-  /** The QEMU that it runs on: a path, or a name to look up. */
+  /** The QEMU that it uses: a path, or a name to look up. */
   readonly qemu: string;
   readonly directory: string;
   readonly home: string;
   readonly profile: string;
-  /** The guest's profile as the project has it. */
+  /** The guest's original profile. */
   readonly original: Profile;
   /** Free ports of the host, by the profile's names. */
   readonly ports: Record<string, number>;
@@ -235,14 +235,14 @@ export class GuestHome implements AsyncDisposable {
     return made;
   }
 
-  /** One that has been captured and resumed, for tests that begin there. */
+  /** A home whose guest has been captured and resumed, for tests that begin there. */
   static async started(options: GuestOptions = {}): Promise<GuestHome> {
     const made = await GuestHome.make({ ...options, captured: true });
     await made.start("--no-fallback");
     return made;
   }
 
-  /** The host's port of the guest's first service. */
+  /** The host port of the guest's first service. */
   get port(): number {
     return Object.values(this.ports)[0];
   }
@@ -268,7 +268,7 @@ export class GuestHome implements AsyncDisposable {
     await Deno.writeTextFile(changes.path ?? this.profile, JSON.stringify(profile));
   }
 
-  /** The arguments that make hotboot work on this home; `verb` may be two words. */
+  /** The arguments that make hotboot use this home; `verb` may be two words. */
   arguments(verb: string, ...args: string[]): string[] {
     const end = args.indexOf("--");
     const [before, after] = end < 0 ? [args, []] : [args.slice(0, end), args.slice(end)];
@@ -287,51 +287,51 @@ export class GuestHome implements AsyncDisposable {
     return hotboot(this.arguments(verb, ...args), this.#marked(options));
   }
 
-  /** Starts it on a terminal. */
+  /** Starts hotboot on a terminal. */
   spawnOnTerminal(verb: string, ...args: string[]): Deno.ChildProcess {
     return spawnOnTerminal(this.arguments(verb, ...args), this.#marked({}));
   }
 
-  /** Starts it, for a test that does something meanwhile. */
+  /** Starts hotboot, for a test that does something meanwhile. */
   spawn(verb: string, ...args: string[]): Deno.ChildProcess {
     return this.spawnWith({}, verb, ...args);
   }
 
-  /** The same, in other circumstances. */
+  /** The same, with options. */
   spawnWith(options: RunOptions, verb: string, ...args: string[]): Deno.ChildProcess {
     return spawnHotboot(this.arguments(verb, ...args), this.#marked(options));
   }
 
-  /** What this home's hotboot starts is known by a variable that it inherits. */
+  /** The processes that this home's hotboot starts inherit a variable by which they are found. */
   #marked(options: RunOptions): RunOptions {
     const qemu = this.qemu.includes("/") && qemuEnv(this.qemu, this.arch);
     return { ...options, env: { ...qemu, ...options.env, HOTBOOT_TEST_HOME: this.directory } };
   }
 
-  /** The same, for a run that must succeed; gives what it printed. */
+  /** The same, for a run that must succeed; returns its output. */
   async succeed(verb: string, args: string[] = [], options: RunOptions = {}): Promise<string> {
     const run = await this.run(verb, args, options);
     assertCode(run, 0);
     return run.stdout;
   }
 
-  /** Starts it and gives what `--json` says. */
+  /** Starts it and returns the output of `--json`. */
   async start(...args: string[]): Promise<StartResult> {
     return JSON.parse(await this.succeed("start", ["--json", ...args]));
   }
 
-  /** What a program in the guest prints. */
+  /** The output of a program in the guest. */
   exec(...command: string[]): Promise<string> {
     return this.succeed("exec", ["--", ...command]);
   }
 
-  /** What the micro guest's own HTTP service says. */
+  /** The answer of the micro guest's HTTP service. */
   async health(): Promise<{ uptime: number; time: number }> {
     const response = await fetch(`http://127.0.0.1:${this.port}/cgi-bin/health`);
     return await response.json();
   }
 
-  /** Asserts that its clock is the host's, to so many seconds, however long the answer takes. */
+  /** Asserts that its clock is within so many seconds of the host's, however long the answer takes. */
   async assertOnTime(within = 1.5): Promise<void> {
     const before = Date.now() / 1000;
     const { time } = await this.health();
@@ -344,7 +344,7 @@ export class GuestHome implements AsyncDisposable {
     return `${this.home}/instances/${this.guest}`;
   }
 
-  /** What `status` says, of an instance in any state. */
+  /** The output of `status`, for an instance in any state. */
   async status(...args: string[]): Promise<Status> {
     const { stdout } = await this.run("status", ["--json", ...args]);
     return JSON.parse(stdout);
@@ -368,9 +368,9 @@ export class GuestHome implements AsyncDisposable {
     return `${directory}/${names[0]}`;
   }
 
-  /** The environment in which a shell script stands before this home's QEMU; `script` gets that one's absolute path. */
+  /** An environment in which a shell script wraps this home's QEMU; `script` gets QEMU's absolute path. */
   async wrappedQemu(script: (qemu: string) => string): Promise<Record<string, string>> {
-    const real = this.qemu.includes("/") ? this.qemu : await onPath(this.qemu); // by its name it would find the script
+    const real = this.qemu.includes("/") ? this.qemu : await onPath(this.qemu); // its name would find the script
     const wrapper = `${this.directory}/wrapped-qemu`;
     await Deno.writeTextFile(wrapper, `#!/bin/sh\n${script(real!)}\n`);
     await Deno.chmod(wrapper, 0o755);
@@ -390,7 +390,7 @@ export class GuestHome implements AsyncDisposable {
     return found;
   }
 
-  /** Ends what runs and removes the home. A QEMU that nothing in the home knows of is the test's failure. */
+  /** Ends what runs and removes the home. Fails if a QEMU runs that nothing in the home knows about. */
   async [Symbol.asyncDispose](): Promise<void> {
     const instances = await Array.fromAsync(Deno.readDir(`${this.home}/instances`)).catch(() => []);
     for (const { name } of instances) await this.run("reset", ["--instance", name]);
@@ -402,7 +402,7 @@ export class GuestHome implements AsyncDisposable {
   }
 }
 
-/** Where Deno keeps what it has loaded, also for a user with another directory. */
+/** Deno's cache directory, also for a user with another one. */
 export async function denoDirectory(): Promise<Record<string, string>> {
   const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).output();
   return { DENO_DIR: JSON.parse(new TextDecoder().decode(stdout)).denoDir };

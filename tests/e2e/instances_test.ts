@@ -1,4 +1,4 @@
-/** Many instances of one profile, side by side: their ports, and the commands that are about several of them. */
+/** Many instances of one profile, side by side: their ports, and the commands for several instances. */
 // needs: micro
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
@@ -9,7 +9,7 @@ import { ROTATE, secretMicro } from "./secret_micro.ts";
 import { freePort } from "./shared.ts";
 import { assertRefused } from "./snapshots.ts";
 
-/** A micro whose rotation also shows what port it is told. */
+/** A micro guest whose rotation also serves the port that it got. */
 function portMicro(): Promise<GuestHome> {
   return secretMicro(`${ROTATE}; echo "$HOTBOOT_PORT_WEB" >/www/port`, () => {}, { captured: true });
 }
@@ -34,13 +34,13 @@ function urlOf(port: number): string {
   return `http://127.0.0.1:${port}`;
 }
 
-Deno.test("instances: three of one snapshot at once, each with its own ports, health and secrets", async (t) => {
+Deno.test("instances: three run from one snapshot, each with its own ports, health and secrets", async (t) => {
   await using micro = await portMicro();
   const names = ["micro", "b", "c"];
   const started = await Promise.all(names.map((name) => startOf(micro, name)));
   const [own, b, c] = started.map(({ urls }) => urls.web);
 
-  await t.step("they are up, with secrets and ports that are nobody else's", async () => {
+  await t.step("they are up, each with unique secrets and ports", async () => {
     assertEquals(started.map(({ origin }) => origin), ["resume", "resume", "resume"]);
     assertEquals(new Set(started.map(({ snapshot }) => snapshot)).size, 1);
     assertEquals(own, urlOf(micro.port));
@@ -56,7 +56,7 @@ Deno.test("instances: three of one snapshot at once, each with its own ports, he
     for (const name of names) assertCode(await micro.run("status", ["--instance", name]), 0);
   });
 
-  await t.step("list shows them, and reaches none that it may not", async () => {
+  await t.step("list shows them, and contacts only those that it may", async () => {
     const all = await listed(micro);
     assertEquals(all.map(({ instance, state, running }) => [instance, state, running?.urls.web]), [
       ["b", "running", b],
@@ -70,7 +70,7 @@ Deno.test("instances: three of one snapshot at once, each with its own ports, he
     assertEquals(rows.length, 3);
   });
 
-  await t.step("a port is kept over a suspension, and over a discard", async () => {
+  await t.step("a port survives a suspension and a discard", async () => {
     const token = await text(b, "/token");
     await micro.succeed("stop", ["--instance", "b"]);
     const { origin, urls } = await startOf(micro, "b");
@@ -82,7 +82,7 @@ Deno.test("instances: three of one snapshot at once, each with its own ports, he
   });
 
   await t.step(
-    "--port: a suspended one goes on with another; one that runs, and what is none, are refused",
+    "--port: a suspended instance gets another port; a running one, and an invalid value, are refused",
     async () => {
       const port = freePort();
       assertRefused(
@@ -103,7 +103,7 @@ Deno.test("instances: three of one snapshot at once, each with its own ports, he
     },
   );
 
-  await t.step("a port that is taken: said where something is kept, and replaced where nothing is", async () => {
+  await t.step("a taken port is an error if something is kept, else it is replaced", async () => {
     await micro.succeed("stop", ["--instance", "c"]);
     const port = Number(new URL(c).port);
     using _other = Deno.listen({ hostname: "127.0.0.1", port });
@@ -116,7 +116,7 @@ Deno.test("instances: three of one snapshot at once, each with its own ports, he
     assertNotEquals((await startOf(micro, "c")).urls.web, c);
   });
 
-  await t.step("stop --all stops those that run, and says what", async () => {
+  await t.step("stop --all stops the running instances, and names them", async () => {
     await micro.succeed("stop", ["--instance", "c"]);
     const run = await micro.run("stop", ["--all"]);
     assertCode(run, 0);
@@ -131,10 +131,10 @@ Deno.test("instances: three of one snapshot at once, each with its own ports, he
   });
 });
 
-Deno.test("instances: one is waited for, restarted, and given another port", async (t) => {
+Deno.test("instances: wait, restart and --port work", async (t) => {
   await using micro = await portMicro();
 
-  await t.step("wait: until it is up, as long as it may take, and until it no longer runs", async () => {
+  await t.step("wait: waits until it is up, with a limit, and until it no longer runs", async () => {
     const late = await micro.run("wait", ["--timeout", "0"]);
     assertRefused(late, /^hotboot: instance 'micro' is not up after 0 s: it is stopped$/);
     const waiting = micro.run("wait", ["--instance", "b", "--json"]);
@@ -146,8 +146,8 @@ Deno.test("instances: one is waited for, restarted, and given another port", asy
     assertEquals(JSON.parse((await stopping).stdout), { state: "stopped" });
   });
 
-  await t.step("restart: the disk is kept, and memory is new; also of one that is suspended", async () => {
-    const first = JSON.parse(await micro.succeed("restart", ["--json"])); // it did not run
+  await t.step("restart: keeps the disk and drops the memory, also of a suspended instance", async () => {
+    const first = JSON.parse(await micro.succeed("restart", ["--json"])); // it was not running
     assertEquals(first.origin, "resume");
     for (const isSuspended of [false, true]) {
       await micro.exec("sh", "-c", `echo ${isSuspended} >/data/mine; touch /tmp/mine`);
@@ -163,7 +163,7 @@ Deno.test("instances: one is waited for, restarted, and given another port", asy
     }
   });
 
-  await t.step("restart: a run that has started the instance still ends it", async () => {
+  await t.step("restart: a run that started the instance still ends it", async () => {
     await micro.succeed("stop", ["--discard"]);
     const marker = `${micro.directory}/enough`;
     const running = micro.run("run", ["--", "sh", "-c", 'until [ -e "$1" ]; do sleep 0.1; done', "sh", marker]);
@@ -174,7 +174,7 @@ Deno.test("instances: one is waited for, restarted, and given another port", asy
     assertEquals((await micro.status()).state, "suspended");
   });
 
-  await t.step("--port: the profile's own instance has it until it is reset, and run takes it too", async () => {
+  await t.step("--port: the profile's own instance keeps it until a reset, and run takes it, too", async () => {
     const port = freePort();
     const restarted = JSON.parse(await micro.succeed("restart", ["--json", "--port", `web=${port}`]));
     assertEquals(restarted.urls.web, urlOf(port));

@@ -1,4 +1,4 @@
-/** Other programs, and the Linux kernel, read our images; and we read theirs. */
+/** Other programs and the Linux kernel read our images, and we read theirs. */
 // needs: micro
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
@@ -21,7 +21,7 @@ async function text(program: string, args: string[]): Promise<string> {
   return new TextDecoder().decode(await run(program, args));
 }
 
-/** A tree, its image by `hotboot iso create`, and a directory for everything. */
+/** A tree, its image from `hotboot iso create`, and a directory for everything. */
 class Imaged implements AsyncDisposable {
   private constructor(readonly directory: string, readonly tree: string, readonly image: string) {}
 
@@ -41,17 +41,17 @@ class Imaged implements AsyncDisposable {
 }
 
 for (const seed of [1, 2, 3].slice(0, rounds(1, 3))) {
-  Deno.test(`iso: a random tree is read back the same by others and by ourselves (${seed})`, async (t) => {
+  Deno.test(`iso: other programs and hotboot read a random tree back unchanged (${seed})`, async (t) => {
     await using made = await Imaged.make(seed);
     const { directory, tree, image } = made;
     const expected = await describeTree(tree);
     assert(expected.length >= 300);
 
-    await t.step("blkid finds the label as it was given", async () => {
+    await t.step("blkid finds the given label", async () => {
       assertEquals(await text("blkid", ["-p", "-o", "value", "-s", "LABEL", image]), "cidata\n");
     });
 
-    await t.step("xorriso extracts it, and has nothing to say about it", async () => {
+    await t.step("xorriso extracts it without a warning", async () => {
       const out = `${directory}/xorriso`;
       await Deno.mkdir(out);
       const args = ["-abort_on", "WARNING", "-osirrox", "on", "-indev", image, "-extract", "/", out];
@@ -69,7 +69,7 @@ for (const seed of [1, 2, 3].slice(0, rounds(1, 3))) {
     await t.step("isoinfo lists and reads both views", async () => {
       const names = (await text("isoinfo", ["-R", "-f", "-i", image])).split("\n").filter(Boolean);
       assertEquals(names.map((name) => name.slice(1)).sort(), expected.map((line) => nameOf(line)).sort());
-      // The Joliet view has no links, and shorter names for some; each file's size is the same.
+      // The Joliet view has no links, and some shorter names; each file's size is the same.
       const joliet = (await text("isoinfo", ["-J", "-l", "-i", image])).match(/^-.*/gm)!;
       const sizes = (lines: string[], pattern: RegExp) =>
         lines.flatMap((line) => line.match(pattern)?.[1] ?? []).sort();
@@ -82,7 +82,7 @@ for (const seed of [1, 2, 3].slice(0, rounds(1, 3))) {
       }
     });
 
-    await t.step("hotboot iso extract and ls", async () => {
+    await t.step("hotboot iso extracts and lists it", async () => {
       const out = `${directory}/ours`;
       assertCode(await hotboot(["iso", "extract", "-q", image, out]), 0);
       assertEquals(await describeTree(out), expected);
@@ -93,12 +93,12 @@ for (const seed of [1, 2, 3].slice(0, rounds(1, 3))) {
       assertEquals(lines.length, expected.length);
     });
 
-    await t.step("images by genisoimage and xorriso are read by us", async () => {
+    await t.step("hotboot reads images from genisoimage and xorriso", async () => {
       const other = `${directory}/other.iso`;
       for (
         const [program, ...args] of [
           ["genisoimage", "-quiet", "-R", "-J", "-joliet-long", "-input-charset", "utf-8", "-D"],
-          ["genisoimage", "-quiet", "-R", "-input-charset", "utf-8"], // relocates what is deep
+          ["genisoimage", "-quiet", "-R", "-input-charset", "utf-8"], // relocates deep directories
           ["xorriso", "-as", "mkisofs", "-quiet", "-R", "-J"],
         ]
       ) {
@@ -119,7 +119,7 @@ function nameOf(line: string): string {
   return line.replace(/ -> .*$/, "").replace(/ \d+ [0-9a-f]{64}.*$/, "").replace(/\/( \d+)?$/, "");
 }
 
-Deno.test("iso: the Linux kernel mounts it by all three views", async (t) => {
+Deno.test("iso: the Linux kernel mounts all three views", async (t) => {
   await using made = await Imaged.make(4, 200);
   await using micro = await GuestHome.started();
   {
@@ -139,7 +139,7 @@ Deno.test("iso: the Linux kernel mounts it by all three views", async (t) => {
     "cd /mnt && find . -type f -exec stat -c '%n|%s|%a|%Y' {} + | sort; find . -type f -exec sha256sum {} + | sort -k 2; " +
     'find . -type l -exec sh -c \'for l; do echo "$l -> $(readlink "$l")"; done\' sh {} + | sort; find . -type d | sort';
 
-  await t.step("Rock Ridge: names, content, modes, times and links", async () => {
+  await t.step("Rock Ridge has names, content, modes, times and links", async () => {
     const seen = await shell(`mount -t iso9660 -o ro,iocharset=utf8 /dev/vdc /mnt && (${describe}); umount /mnt`);
     const local = await new Deno.Command("bash", {
       args: ["-c", describe.replace("/mnt", `'${made.tree}'`)],
@@ -148,7 +148,7 @@ Deno.test("iso: the Linux kernel mounts it by all three views", async (t) => {
     assertEquals(seen.split("\n").sort(), new TextDecoder().decode(local.stdout).split("\n").sort());
   });
 
-  await t.step("Joliet and plain ISO 9660: all files, with their content", async () => {
+  await t.step("Joliet and plain ISO 9660 have all files, with their content", async () => {
     const contents = async (mount: string) =>
       (await shell(
         `mount -t iso9660 -o ro,${mount} /dev/vdc /mnt && cd /mnt && find . -type f -exec sha256sum {} +; cd /; umount /mnt`,
@@ -157,18 +157,18 @@ Deno.test("iso: the Linux kernel mounts it by all three views", async (t) => {
     const digests = (await describeTree(made.tree)).flatMap((line) => line.match(/ ([0-9a-f]{64}) /)?.[1] ?? []).sort();
     const links = (await describeTree(made.tree)).filter((line) => line.includes(" -> ")).length;
     assertEquals(await contents("norock,iocharset=utf8"), digests);
-    // Without Rock Ridge a link is an empty file.
+    // Without Rock Ridge, a link is an empty file.
     const empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     const plain = await contents("norock,nojoliet");
     assertEquals(plain, [...digests, ...Array(links).fill(empty)].sort());
   });
 
-  await t.step("and has no complaint", async () => {
+  await t.step("the kernel logs no error", async () => {
     assertEquals(await shell("dmesg | grep -ciE 'isofs.*(error|warn|unable)' || true"), "0\n");
   });
 });
 
-Deno.test("iso: a file of more than 4 GiB goes in, and comes out of other programs whole", async () => {
+Deno.test("iso: other programs read a file of more than 4 GiB whole", async () => {
   const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
   try {
     const size = 2 ** 32 + 4321;
@@ -195,7 +195,7 @@ Deno.test("iso: a file of more than 4 GiB goes in, and comes out of other progra
   }
 });
 
-Deno.test("iso: files that xorriso has compressed come out as they were", async () => {
+Deno.test("iso: files that xorriso compressed are extracted unchanged", async () => {
   const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
   try {
     const content = new TextEncoder().encode("the same again and again\n".repeat(20_000));
@@ -211,7 +211,7 @@ Deno.test("iso: files that xorriso has compressed come out as they were", async 
   }
 });
 
-Deno.test("iso extract: never outside the directory, and never over what is there", async () => {
+Deno.test("iso extract: never writes outside the directory or over existing files", async () => {
   const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
   try {
     const image = `${directory}/image.iso`;
@@ -227,7 +227,7 @@ Deno.test("iso extract: never outside the directory, and never over what is ther
     assertCode(again, 1);
     assertMatch(again.stderr, /"dir\/file": already exists/);
 
-    // A link that was there before, where the image has a directory.
+    // An existing link where the image has a directory.
     await Deno.mkdir(`${directory}/trap`);
     await Deno.mkdir(`${directory}/outside`);
     await Deno.symlink(`${directory}/outside`, `${directory}/trap/dir`);
@@ -239,7 +239,7 @@ Deno.test("iso extract: never outside the directory, and never over what is ther
   }
 });
 
-Deno.test("iso: usage and faults are one line each", async () => {
+Deno.test("iso: usage errors and faults give one line each", async () => {
   for (
     const [args, code, why] of [
       [["iso"], 2, /Usage: hotboot iso COMMAND/],

@@ -4,10 +4,10 @@ import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert"
 import { assertCode, GuestHome, hotboot } from "./harness.ts";
 import { until } from "./pace.ts";
 
-Deno.test("the first start captures, later ones resume, and what changed since is dropped", async (t) => {
+Deno.test("the first start captures, and later ones resume without later changes", async (t) => {
   await using micro = await GuestHome.make();
 
-  await t.step("before the first start there is nothing", async () => {
+  await t.step("nothing exists before the first start", async () => {
     const status = await micro.status();
     assertEquals([status.state, status.running, status.snapshot], ["stopped", undefined, undefined]);
     const stop = await micro.run("stop");
@@ -25,7 +25,7 @@ Deno.test("the first start captures, later ones resume, and what changed since i
     assert((await micro.health()).uptime > 1);
   });
 
-  await t.step("a start of what runs changes nothing", async () => {
+  await t.step("a start of a running instance changes nothing", async () => {
     const before = await micro.record();
     assertEquals((await micro.start()).origin, undefined);
     assertEquals(await micro.record(), before);
@@ -34,7 +34,7 @@ Deno.test("the first start captures, later ones resume, and what changed since i
     assertMatch(capture.stderr, /^hotboot: instance 'micro' runs: stop it first.*\n$/);
   });
 
-  await t.step("status tells how it does", async () => {
+  await t.step("status shows its state", async () => {
     const status = await micro.status();
     assertEquals(status.state, "running");
     assertEquals(status.running?.health, { web: true });
@@ -43,7 +43,7 @@ Deno.test("the first start captures, later ones resume, and what changed since i
     assertMatch(await micro.succeed("status"), /health +web ok/);
   });
 
-  await t.step("stop --discard ends it, and the next start goes back to the snapshot", async () => {
+  await t.step("stop --discard ends it, and the next start resumes the snapshot", async () => {
     await micro.exec("sh", "-c", "echo changed >/data/changed; sync");
     const stop = await micro.run("stop", ["--discard"]);
     assertEquals([stop.code, stop.stdout], [0, ""]);
@@ -55,7 +55,7 @@ Deno.test("the first start captures, later ones resume, and what changed since i
     assertEquals(await micro.exec("ls", "/data"), "lost+found\n");
   });
 
-  await t.step("capture keeps a good snapshot, and --force makes a new one in its place", async () => {
+  await t.step("capture keeps a good snapshot, and --force replaces it", async () => {
     await micro.succeed("stop", ["--discard", "--quiet"]);
     assertEquals(await micro.succeed("capture"), `${snapshot} (up to date)\n`);
     const { snapshot: second, captured } = JSON.parse(await micro.succeed("capture", ["--force", "--json"]));
@@ -69,10 +69,10 @@ Deno.test("the first start captures, later ones resume, and what changed since i
     await micro.succeed("stop", ["--discard", "--quiet"]);
     const started = await micro.start("--cold");
     assertEquals([started.origin, started.snapshot], ["cold boot", undefined]);
-    await micro.snapshot(); // which is still there
+    await micro.snapshot(); // it is still there
   });
 
-  await t.step("reset ends it and removes all it has left, but no snapshot", async () => {
+  await t.step("reset ends it and removes its files, but no snapshot", async () => {
     await micro.succeed("reset");
     assertEquals(await Array.fromAsync(Deno.readDir(`${micro.home}/instances`)), []);
     assertEquals(await micro.qemuProcesses(), []);
@@ -80,7 +80,7 @@ Deno.test("the first start captures, later ones resume, and what changed since i
   });
 });
 
-Deno.test("instances of one snapshot run side by side and see nothing of each other", async () => {
+Deno.test("instances of one snapshot run side by side without seeing each other", async () => {
   await using micro = await GuestHome.make({ captured: true });
   const first = await micro.start();
   const other = `${micro.directory}/other.json`;
@@ -106,7 +106,7 @@ Deno.test("instances of one snapshot run side by side and see nothing of each ot
   assertEquals((await micro.health()).uptime > 0, true);
 });
 
-Deno.test("another profile's instance is touched by no command, running or suspended", async (t) => {
+Deno.test("no command touches another profile's instance, running or suspended", async (t) => {
   await using micro = await GuestHome.make();
   await micro.start("--cold");
   const demo = ["--home", micro.home, "--profile", "demo"];
@@ -133,7 +133,7 @@ Deno.test("another profile's instance is touched by no command, running or suspe
   }
 });
 
-Deno.test("a guest whose kernel has panicked is said to have, and its disk is booted", async () => {
+Deno.test("a kernel panic is reported, and the next start boots the disk", async () => {
   await using micro = await GuestHome.started();
   await micro.exec("sh", "-c", "echo mine >/data/mine; sync");
   await micro.exec("sh", "-c", "(sleep 1; echo c >/proc/sysrq-trigger) </dev/null >/dev/null 2>&1 &");
@@ -152,7 +152,7 @@ Deno.test("a guest whose kernel has panicked is said to have, and its disk is bo
 });
 
 for (const signal of ["ABRT", "SEGV"]) {
-  Deno.test(`a QEMU that crashes (SIG${signal}) while the guest boots is started once more`, async () => {
+  Deno.test(`if QEMU crashes (SIG${signal}) while the guest boots, it starts once more`, async () => {
     await using micro = await GuestHome.make();
     const marker = `${micro.directory}/crashed`;
     const env = await micro.wrappedQemu((qemu) =>

@@ -10,7 +10,7 @@ import { testUnless } from "./needs.ts";
 
 type Network = Profile["machine"]["network"];
 
-/** The host's loopback addresses, and as what QEMU's user network has the guest reach them. */
+/** The host's loopback addresses, and their addresses in QEMU's user network. */
 const ADDRESSES = [{ host: "127.0.0.1", guest: "10.0.2.2" }, { host: "::1", guest: "fec0::2" }];
 
 /** TCP and UDP services on the host's loopback, and which of them were reached. */
@@ -25,7 +25,7 @@ class HostServices implements AsyncDisposable {
       try {
         tcp = Deno.listen({ hostname: host, port: 0 });
       } catch {
-        console.log(`skipped: what is reached of ${host}, because this host has no such address`);
+        console.log(`skipped: services on ${host}, because this host has no such address`);
         continue;
       }
       const udp = createSocket(host.includes(":") ? "udp6" : "udp4").bind(tcp.addr.port, host);
@@ -49,13 +49,13 @@ class HostServices implements AsyncDisposable {
   }
 
   /**
-   * What a program in the guest reaches. The UDP requests come first, so that QEMU has dealt with them when it has
-   * answered the TCP ones; the host's own come last, so that all before them have been seen.
+   * The services that a program in the guest reaches. The UDP requests come first, so that QEMU has handled them when it
+   * has answered the TCP ones. The host's own come last, so that all earlier ones have been seen.
    */
   async reachedFrom(micro: GuestHome): Promise<string[]> {
     this.reached.clear();
     for (const { guest, tcp: { addr: { port } } } of this.services) {
-      // Until the guest has its IPv6 address, which its kernel makes from what QEMU tells it.
+      // Waits for the guest's IPv6 address, which its kernel derives from QEMU's announcements.
       const isReady = guest.includes(":") ? "ip -6 address show dev eth0 | grep fec0 | grep -qv tentative" : "true";
       const request = `timeout 1 tftp -g -r x -l /tmp/x ${guest} ${port}; nc -w 5 ${guest} ${port} </dev/null; true`;
       await micro.exec("sh", "-c", `until ${isReady}; do sleep 0.1; done; ${request}`);
@@ -69,7 +69,7 @@ class HostServices implements AsyncDisposable {
       });
       await seen;
       const connection = await Deno.connect({ hostname: name, port });
-      await connection.read(new Uint8Array(1)); // it is closed once it was counted
+      await connection.read(new Uint8Array(1)); // the server closes it after counting it
       connection.close();
     }
     assertEquals([...this.reached].sort(), this.all);
@@ -89,7 +89,7 @@ const guestWith = (network: Network) =>
   GuestHome.make({ captured: true, change: ({ machine }) => machine.network = network });
 
 for (const network of [undefined, "restricted"] as const) {
-  Deno.test(`a guest in a network that is ${network ?? "open"}: what it reaches, and what reaches it`, async (t) => {
+  Deno.test(`a guest in ${network ? "a restricted" : "an open"} network reaches what it may, and is reachable`, async (t) => {
     await using micro = await guestWith(network);
     await using host = await HostServices.open();
     const look = async (origin: string, ...args: string[]) =>
@@ -104,7 +104,7 @@ for (const network of [undefined, "restricted"] as const) {
     await micro.succeed("stop", ["--discard"]);
     await look("cold boot", "--cold");
 
-    await t.step("a snapshot of the other kind is not resumed", async () => {
+    await t.step("a snapshot with the other network is not resumed", async () => {
       await micro.succeed("stop", ["--discard"]);
       const profile: Profile = JSON.parse(await Deno.readTextFile(micro.profile));
       profile.machine.network = network ? "open" : "restricted";
@@ -117,8 +117,8 @@ for (const network of [undefined, "restricted"] as const) {
 }
 
 testUnless(
-  Deno.build.os === "linux" ? undefined : "it takes Linux's /proc",
-  "QEMU listens on the loopback address alone, has our channels alone, and is under seccomp",
+  Deno.build.os === "linux" ? undefined : "it needs Linux's /proc",
+  "QEMU listens only on the loopback address, has only our channels, and runs under seccomp",
   async () => {
     await using micro = await GuestHome.make();
     await micro.start("--cold");

@@ -1,9 +1,9 @@
-/** How long the tests wait, and how often they try. */
+/** How long tests wait, and how often they try. */
 
 import { assert } from "@std/assert";
 import { sleep } from "../../lib/base/wait.ts";
 
-/** Waits until `condition` holds, looking again and again; two minutes are enough on any machine for most of what is waited for. */
+/** Waits until `condition` holds, by polling. The default of two minutes is usually enough on any machine. */
 export async function until(
   condition: () => Promise<boolean> | boolean,
   what: string,
@@ -14,23 +14,23 @@ export async function until(
   }
 }
 
-/** Sends the program a signal after so long, unless it has ended by then; its timer is to be cleared. */
+/** Sends the program a signal after some time, unless it has ended. The caller must clear the returned timer. */
 export function killLater(child: Deno.ChildProcess, signal: Deno.Signal, ms: number): ReturnType<typeof setTimeout> {
   return setTimeout(() => {
     try {
       child.kill(signal);
     } catch {
-      // it was quicker
+      // it has ended already
     }
   }, ms);
 }
 
-/** How often to do what is the surer the more often it is done: `full` times where HOTBOOT_TEST_SOAK is that word. */
+/** How often to repeat something: `full` times if HOTBOOT_TEST_SOAK is `full`, else a few times. */
 export function rounds(few: number, full: number): number {
   return Deno.env.get("HOTBOOT_TEST_SOAK") === "full" ? full : few;
 }
 
-/** So many moments within `totalMs`, evenly spread. */
+/** `count` moments, evenly spread over `totalMs`. */
 export function moments(count: number, totalMs: number): number[] {
   return Array.from({ length: count }, (_, at) => (at + 0.5) / count * totalMs);
 }

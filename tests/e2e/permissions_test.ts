@@ -1,5 +1,5 @@
 /**
- * What each command can do in its sandbox is exactly what it may. The probe stands in the command's place: `sandbox_probe.ts`,
+ * Each command can do in its sandbox exactly what it may. A probe replaces the command: `sandbox_probe.ts`,
  * in a Worker with the permissions that the launcher gives to the command.
  */
 
@@ -28,7 +28,7 @@ const JUDGE = ["run qemu", "read PATH", "read HOTBOOT_ACCEL", "ask osUptime"];
 const PULL = ["write home", "connect github", "connect sockets", "read HOTBOOT_GITHUB_API", "ask statfs"];
 const BUILD = ["read recipe", "write home", "connect sockets", "run bash", "read PATH"];
 
-/** What each may, said once more and independently of the table; a condition follows the name. */
+/** What each command may do, stated again and independently of the table. A condition follows the name. */
 const MAY: Record<string, string[]> = {
   "build": BUILD,
   "build, by cloud-init": [
@@ -87,13 +87,13 @@ const MAY: Record<string, string[]> = {
   ],
 };
 
-/** What one permission brings with it. */
+/** The capabilities that one permission implies. */
 function implied(capability: string): string[] {
   const [verb, what] = capability.split(" ");
   const own = [capability];
   if (verb === "replace") own.push(`read ${what}`, `write ${what}`);
   if (verb === "write") own.push(`read ${what}`);
-  // Until Deno 2.9 a socket is a file like others.
+  // Before Deno 2.9, a socket is a file like any other.
   if (capability === "write home" && !isAtLeast(Deno.version.deno, 2, 9)) own.push("connect sockets");
   if (verb === "run") own.push(`read ${what}`);
   return own.flatMap((each) => each.endsWith(" home") ? [each, each.replace("home", "cache")] : [each]);
@@ -101,7 +101,7 @@ function implied(capability: string): string[] {
 
 const VARIABLES = ["PATH", "HOTBOOT_ACCEL", "EMULATOR_NO_ROTATION", "HOTBOOT_GITHUB_API", "HOTBOOT_DOWNLOAD_HOSTS"];
 
-/** A home with files and a socket, servers that must and must not be reached, and files that a command line can name. */
+/** A home with files and a socket, servers that may and may not be reached, and files for command lines. */
 class World implements Disposable {
   readonly directory = Deno.makeTempDirSync({ prefix: "hotboot-sandbox-" });
   readonly home = `${this.directory}/home`;
@@ -151,7 +151,7 @@ class World implements Disposable {
     for (const listener of this.#listeners) void serve(listener);
   }
 
-  /** The profile that commands are given, with a release or a recipe. */
+  /** The profile for the commands, with a release or a recipe. */
   profile(kind: "script" | "cloud-init" | "release"): string {
     const path = `${this.directory}/recipe/${kind}.json`;
     const base = { url: "https://base.example.com/{arch}.qcow2", sha256: { amd64: "0".repeat(64) } };
@@ -210,7 +210,7 @@ class World implements Disposable {
     return all;
   }
 
-  /** What no command may. */
+  /** What no command may do. */
   forbidden(): Attempt[] {
     const { directory, home, port } = this;
     const user = Deno.env.get("HOME")!;
@@ -274,7 +274,7 @@ function which(program: string): string {
   })!;
 }
 
-/** The command of a scenario, with a command line that names the world's files. */
+/** A scenario's command, with a command line that names the world's files. */
 async function prepare(world: World, scenario: string): Promise<{ name: string; situation: Situation }> {
   const [name, ...conditions] = scenario.replace(/ --[a-z-]+/, "").split(", ");
   const { directory, home } = world;
@@ -304,7 +304,7 @@ async function prepare(world: World, scenario: string): Promise<{ name: string; 
   ];
   const situation = await situationOf(command, readArguments(name, command, line));
   if (situation.emulator) return { name, situation };
-  // Those that work on no emulator are asked what they could do to one.
+  // Commands that use no emulator are tested for what they could do to one.
   const start = (await allCommands()).find((each) => each.name === "start")!.command;
   const other = await situationOf(start, readArguments("start", start, emulator));
   return { name, situation: { ...situation, emulator: other.emulator } };
@@ -327,7 +327,7 @@ async function probe(grants: Grants, attempts: Attempt[]): Promise<Outcome[]> {
   }
 }
 
-/** What is done that must not be, and refused that must not be: nothing, when the sandbox is right. */
+/** The attempts that were wrongly allowed or refused: none, if the sandbox is right. */
 async function faults(world: World, may: string[], grants: Grants, withPrograms = true): Promise<string[]> {
   const allowed = new Set(may.flatMap(implied));
   const attempts = [
@@ -343,7 +343,7 @@ async function faults(world: World, may: string[], grants: Grants, withPrograms 
   });
 }
 
-Deno.test("each command can do in its sandbox what it may, and nothing else", async (t) => {
+Deno.test("each command can do in its sandbox exactly what it may", async (t) => {
   using world = new World();
   assertEquals(
     [...new Set(Object.keys(MAY).map((name) => name.replace(/,.*| --.*/, "")))].sort(),
@@ -357,13 +357,13 @@ Deno.test("each command can do in its sandbox what it may, and nothing else", as
   }
 });
 
-/** What is in effect, in whatever order it was found. */
+/** The effective permissions in a fixed order. */
 function sorted(grants: Grants): string {
   const effective = Object.values(workerPermissions(grants, new URL(import.meta.url)));
   return JSON.stringify(effective.map((list) => Array.isArray(list) ? list.toSorted() : list));
 }
 
-Deno.test("a row that is wider by any word is noticed", async (t) => {
+Deno.test("any additional word in a row is noticed", async (t) => {
   using world = new World();
   const places = ["home", "cache", "recipe", "IMAGE", "DIR", "FILE", "PATH…"] as const;
   const widenings: Row[] = [
@@ -377,7 +377,7 @@ Deno.test("a row that is wider by any word is noticed", async (t) => {
   for (const [scenario, may] of Object.entries(MAY)) {
     await t.step(scenario, async () => {
       const { name, situation } = await prepare(world, scenario);
-      // What the command line does not name stands for something that it could.
+      // If the command line does not name a file, it stands for one that it could name.
       const named = (word: string) => {
         const given = situation.named(word);
         if (given.length > 0 || !/^[A-Z]/.test(word)) return given;

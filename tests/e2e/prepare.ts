@@ -1,10 +1,10 @@
 /**
- * Makes what tests need before they run, so that none of them waits for it:
+ * Prepares what tests need, so that none of them waits for it:
  *
  *     deno run -A tests/e2e/prepare.ts WHAT
  *
- * WHAT is a guest, whose image is built, or `qemu`, the newer one; for another architecture than this machine's with
- * that behind a slash: `micro/arm64`.
+ * WHAT is a guest, whose image is built, or `qemu`, the newer QEMU. For another architecture than this machine's, add
+ * it after a slash: `micro/arm64`.
  */
 
 import type { Arch } from "../../lib/vm/arch.ts";

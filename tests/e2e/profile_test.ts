@@ -1,4 +1,4 @@
-/** What a profile takes from the environment, and where its emulators live. */
+/** What a profile takes from the environment, and where its instances are. */
 // needs: micro
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
@@ -6,7 +6,7 @@ import { ensureDir } from "@std/fs/ensure-dir";
 import { assertCode, denoDirectory, freePort, GuestHome, hotboot, type Run } from "./harness.ts";
 import { PLACEHOLDER } from "./secret_micro.ts";
 
-Deno.test("a project's hotboot.json, with variables, a home of its own and a secret's file", async (t) => {
+Deno.test("a project's hotboot.json can have variables, its own home and a file for a secret", async (t) => {
   await using micro = await GuestHome.make({
     change: (profile) => {
       profile.home = { directory: "${env.EMULATOR_TEST_HOME:-~/nowhere}", instances: "run" };
@@ -47,7 +47,7 @@ Deno.test("a project's hotboot.json, with variables, a home of its own and a sec
   let snapshot: string;
 
   try {
-    await t.step("it is found from a directory below, and started where it says", async () => {
+    await t.step("it is found from a subdirectory, and its home is where it says", async () => {
       const started = await json(["start"]);
       snapshot = started.snapshot;
       assertEquals([started.origin, started.urls], ["resume", { web: `http://127.0.0.1:${micro.port}` }]);
@@ -60,7 +60,7 @@ Deno.test("a project's hotboot.json, with variables, a home of its own and a sec
       assertEquals(entries.sort(), ["cache", "images", "locks", "run", "snapshots"]);
     });
 
-    await t.step("a suspended one keeps its secret's file, and one that is dropped does not", async () => {
+    await t.step("a suspended instance keeps its secret's file, and a discarded one does not", async () => {
       const before = await written();
       assertCode(await run(["stop"]), 0);
       assertEquals([(await status()).state, await written()], ["suspended", before]);
@@ -71,7 +71,7 @@ Deno.test("a project's hotboot.json, with variables, a home of its own and a sec
       assertEquals(await Array.fromAsync(Deno.readDir(instance), ({ name }) => name), ["serial.log"]);
     });
 
-    await t.step("nor when its profile knows nothing of that any more", async () => {
+    await t.step("the file also goes if the profile no longer mentions it", async () => {
       const TOKEN = (await json(["start", "--no-fallback"])).credentials && await written();
       assertMatch(TOKEN!, /^[0-9a-f]{64}$/);
       const other = `${micro.directory}/other.json`;
@@ -82,7 +82,7 @@ Deno.test("a project's hotboot.json, with variables, a home of its own and a sec
       assertEquals(await written(), undefined);
     });
 
-    await t.step("snapshots that an instance uses stay, wherever the instances are", async () => {
+    await t.step("a snapshot in use stays, wherever the instances are", async () => {
       assertCode(await run(["start", "--no-fallback"]), 0);
       const removed = await run(["snapshot", "rm", "--all"]);
       assertCode(removed, 1);
@@ -91,7 +91,7 @@ Deno.test("a project's hotboot.json, with variables, a home of its own and a sec
       assertEquals(await Array.fromAsync(Deno.readDir(`${micro.home}/run`)), []);
     });
 
-    await t.step("EMULATOR_NO_SNAPSHOT boots, EMULATOR_NO_ROTATION leaves the placeholder", async () => {
+    await t.step("EMULATOR_NO_SNAPSHOT boots, and EMULATOR_NO_ROTATION leaves the placeholder", async () => {
       const started = await json(["start"], { EMULATOR_NO_SNAPSHOT: "1", EMULATOR_NO_ROTATION: "1" });
       assertEquals([started.origin, started.credentials, await written()], ["cold boot", undefined, PLACEHOLDER]);
       assertCode(await run(["stop", "--discard"]), 0);
@@ -100,7 +100,7 @@ Deno.test("a project's hotboot.json, with variables, a home of its own and a sec
       assertCode(await run(["stop", "--discard"]), 0);
     });
 
-    await t.step("EMULATOR_FORCE_CAPTURE captures anew, and start does not", async () => {
+    await t.step("EMULATOR_FORCE_CAPTURE makes capture, but not start, capture again", async () => {
       assertEquals((await json(["capture"], { EMULATOR_FORCE_CAPTURE: "0" })).captured, false);
       const forced = await json(["capture"], { EMULATOR_FORCE_CAPTURE: "1" });
       assert(forced.captured);
@@ -109,7 +109,7 @@ Deno.test("a project's hotboot.json, with variables, a home of its own and a sec
       assertCode(await run(["stop", "--discard"]), 0);
     });
 
-    await t.step("EMULATOR_ARCH is the architecture, unless another is given", async () => {
+    await t.step("EMULATOR_ARCH sets the architecture, unless an option does", async () => {
       const other = Deno.build.arch === "aarch64" ? "amd64" : "arm64";
       assert((await status()).image);
       assertEquals((await status([], { EMULATOR_ARCH: other })).image, undefined);
@@ -120,7 +120,7 @@ Deno.test("a project's hotboot.json, with variables, a home of its own and a sec
     });
 
     await t.step(
-      "what a variable holds that makes no sense, and a port that is taken, are said by its name",
+      "an error about an invalid value or a taken port names its variable",
       async () => {
         const wrong = await run(["status"], { EMULATOR_TEST_PORT: "http" });
         assertEquals([wrong.code, wrong.stdout], [1, ""]);
@@ -138,7 +138,7 @@ Deno.test("a project's hotboot.json, with variables, a home of its own and a sec
       },
     );
 
-    await t.step("the default home is below the user's own, and HOTBOOT_HOME comes before it", async () => {
+    await t.step("the default home is below the user's home, and HOTBOOT_HOME overrides it", async () => {
       const home = `${micro.directory}/user`;
       const at = async (more: Record<string, string>) => {
         const { write } = (await json(["permissions", "reset"], { HOME: home, ...more })).reset;
@@ -152,7 +152,7 @@ Deno.test("a project's hotboot.json, with variables, a home of its own and a sec
   }
 });
 
-Deno.test("without a hotboot.json it is the stack profile, in its own home", async () => {
+Deno.test("without a hotboot.json, the profile is stack, in its own home", async () => {
   const directory = await Deno.makeTempDir({ prefix: "hotboot-test-" });
   try {
     const env = {

@@ -1,4 +1,4 @@
-/** A home into which images are pulled from a server that behaves as GitHub does. */
+/** A home for images from a server that behaves like GitHub. */
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { GitHubServer, REPOSITORY } from "./github_server.ts";
@@ -6,7 +6,7 @@ import { ARCH, assertCode, freePort, hotboot, type Run } from "./harness.ts";
 
 export const MIB = 2 ** 20;
 
-/** A disk that is a qcow2 file as far as it is looked at, with something to tell it by. */
+/** A disk with a valid qcow2 header and recognisable content. */
 export function disk(size: number, mark: number): Uint8Array {
   const bytes = new Uint8Array(size);
   for (let at = 0; at < size; at += 4096) bytes[at] = (at / 4096 + mark) & 0xff;
@@ -15,7 +15,7 @@ export function disk(size: number, mark: number): Uint8Array {
   return bytes;
 }
 
-/** A home, a profile that names releases of the server's, and hotboot with both. */
+/** A home, a profile that names the server's releases, and hotboot with both. */
 export class PullHome implements AsyncDisposable {
   readonly github = new GitHubServer();
   env: Record<string, string>;

@@ -7,7 +7,7 @@ async function qemuImg(...args: string[]): Promise<string> {
   return new TextDecoder().decode(stdout);
 }
 
-Deno.test("qemu-img finds our overlays sound, empty, and on top of what they should be", async () => {
+Deno.test("qemu-img finds our overlays valid, empty, and with the right backing file", async () => {
   const directory = await Deno.makeTempDir({ prefix: "hotboot, test-" });
   try {
     const base = `${directory}/base, größer.qcow2`;

@@ -1,4 +1,4 @@
-/** Pulling where something is in the way, and listing what could be pulled. */
+/** Pulling with obstacles, and listing what can be pulled. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { toText } from "@std/streams/to-text";
@@ -6,12 +6,12 @@ import { ARCH, assertCode, hotboot, spawnHotboot } from "./harness.ts";
 import { until } from "./pace.ts";
 import { disk, MIB, PullHome } from "./pull_home.ts";
 
-Deno.test("pull: limits, refusals and faults of the API", async (t) => {
+Deno.test("pull: handles the API's limits, refusals and faults", async (t) => {
   await using pull = await PullHome.make();
   const { github } = pull;
   github.release("emulator-dev-latest", [{ name: `emulator-${ARCH}.qcow2`, bytes: disk(MIB, 1) }]);
   const soon = () => String(Math.floor(Date.now() / 1000) + 1800);
-  await t.step("the rate limit's end is told", async () => {
+  await t.step("the error says when the rate limit ends", async () => {
     github.intercept = () =>
       Response.json({ message: "rate limit" }, {
         status: 403,
@@ -22,7 +22,7 @@ Deno.test("pull: limits, refusals and faults of the API", async (t) => {
       /rate limit is used up until \d\d:\d\d UTC: wait (29|30|31) min, or set GITHUB_TOKEN/,
     );
   });
-  await t.step("a refusal for other reasons", async () => {
+  await t.step("another refusal", async () => {
     github.intercept = () => Response.json({ message: "Resource not accessible" }, { status: 403 });
     await pull.expectRefusal(pull.pull(), /refuses release .* \(403, Resource not accessible\): set GITHUB_TOKEN/);
   });
@@ -37,7 +37,7 @@ Deno.test("pull: limits, refusals and faults of the API", async (t) => {
     await pull.expectRefusal(pull.pull(), /HOTBOOT_GITHUB_API is 'ftp:\/\/example\.com'/);
     pull.env.HOTBOOT_GITHUB_API = github.api;
   });
-  await t.step("a short limit and passing faults are waited out", async () => {
+  await t.step("it waits out a short limit and temporary faults", async () => {
     const answers = [
       new Response(null, { status: 502 }),
       new Response(null, { status: 429, headers: { "retry-after": "0" } }),
@@ -47,7 +47,7 @@ Deno.test("pull: limits, refusals and faults of the API", async (t) => {
     assertCode(await pull.pull(), 0);
     assertEquals(answers.length, 0);
   });
-  await t.step("usage", async () => {
+  await t.step("usage errors", async () => {
     await pull.expectRefusal(pull.pull("--pr", "1", "--tag", "x"), /--tag and --pr name two images/, 2);
     await pull.expectRefusal(pull.pull("--pr", "x"), /--pr takes a whole number/, 2);
     await pull.expectRefusal(pull.pull("--repo", "x"), /--repo takes OWNER\/NAME/, 2);
@@ -72,7 +72,7 @@ Deno.test("pull: limits, refusals and faults of the API", async (t) => {
   });
 });
 
-Deno.test("pull: an interrupt, a kill and a broken connection cost only what had not come, and never the old image", async (t) => {
+Deno.test("pull: after an interrupt, a kill or a broken connection, the download continues; the old image stays", async (t) => {
   await using pull = await PullHome.make();
   const { github } = pull;
   const name = `emulator-${ARCH}.qcow2`;
@@ -82,7 +82,7 @@ Deno.test("pull: an interrupt, a kill and a broken connection cost only what had
   github.release("emulator-dev-latest", [{ name, bytes }]);
   github.storage.options.bytesPerSecond = 2 * MIB;
 
-  /** How much of the file's beginning is there for the next one, by what is written down. */
+  /** How much of the file's beginning is recorded for the next download. */
   const kept = async () => {
     const directory = `${pull.home}/images/.pull-pulled-${ARCH}`;
     const names = await Array.fromAsync(Deno.readDir(directory), ({ name }) => name).catch(() => []);
@@ -102,7 +102,7 @@ Deno.test("pull: an interrupt, a kill and a broken connection cost only what had
       assertEquals(await pull.image(), old);
     });
   }
-  await t.step("the next one goes on", async () => {
+  await t.step("the next one continues", async () => {
     github.storage.options.bytesPerSecond = Infinity;
     github.storage.options.fault = () => {
       github.storage.options.fault = undefined;
@@ -114,12 +114,12 @@ Deno.test("pull: an interrupt, a kill and a broken connection cost only what had
     assertMatch(run.stderr, /warning: .*trying again/);
     const ranges = github.storage.seen.slice(before).map(({ headers }) => Number(headers.get("range")!.match(/\d+/)));
     assert(ranges[0] > 4 * MIB, String(ranges));
-    assert(ranges.length >= 2 && ranges.every((from) => from >= ranges[0]), String(ranges)); // nothing comes again
+    assert(ranges.length >= 2 && ranges.every((from) => from >= ranges[0]), String(ranges)); // nothing is fetched twice
     assertEquals(await pull.image(), bytes);
   });
 });
 
-Deno.test("pull: not on a terminal, a plain line every few seconds", async () => {
+Deno.test("pull: without a terminal, it prints a plain line every few seconds", async () => {
   await using pull = await PullHome.make();
   pull.github.release("emulator-dev-latest", [{ name: `emulator-${ARCH}.qcow2`, bytes: disk(28 * MIB, 1) }]);
   pull.github.storage.options.bytesPerSecond = 4 * MIB;
@@ -133,13 +133,13 @@ Deno.test("pull: not on a terminal, a plain line every few seconds", async () =>
   assert(!run.stderr.includes("\r"));
 });
 
-Deno.test("list-releases: tag, status, date and size, over pages, and as JSON", async () => {
+Deno.test("list-releases: shows tag, status, date and size from all pages, also as JSON", async () => {
   await using pull = await PullHome.make();
   const name = `emulator-${ARCH}.qcow2`;
   for (let at = 0; at < 205; at++) {
     pull.github.release(`emulator-v${at}-latest`, [{ name, bytes: new Uint8Array(1536) }]);
   }
-  pull.github.release("v1.2", [{ name, bytes: new Uint8Array(1) }]); // of something else
+  pull.github.release("v1.2", [{ name, bytes: new Uint8Array(1) }]); // another program's
   pull.github.release("emulator-next-latest", [{ name: "else", bytes: new Uint8Array(1) }], { prerelease: true });
   const run = await pull.run("list-releases");
   assertCode(run, 0);

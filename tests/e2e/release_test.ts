@@ -1,4 +1,4 @@
-/** Pulling images from a server that behaves as GitHub does. */
+/** Pulling images from a server that behaves like GitHub. */
 // needs: micro
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
@@ -11,7 +11,7 @@ import { ARCH, assertCode, CACHE, GuestHome, type Run, spawnHotboot } from "./ha
 import { until } from "./pace.ts";
 import { disk, MIB, PullHome } from "./pull_home.ts";
 
-/** A zip archive as the distribution's `zip` makes it. */
+/** A zip archive made by the distribution's `zip`. */
 async function zip(files: Record<string, Uint8Array>): Promise<Uint8Array> {
   const directory = await Deno.makeTempDir();
   try {
@@ -30,7 +30,7 @@ async function zip(files: Record<string, Uint8Array>): Promise<Uint8Array> {
   }
 }
 
-/** Moves what is in a directory into one below it. */
+/** Moves a directory's contents into a subdirectory. */
 async function inner(directory: string): Promise<string> {
   const names = await Array.fromAsync(Deno.readDir(directory), ({ name }) => name);
   await Deno.mkdir(`${directory}/.inner`);
@@ -38,14 +38,14 @@ async function inner(directory: string): Promise<string> {
   return `${directory}/.inner`;
 }
 
-Deno.test("pull: a release's image, told when it is there already, and pulled again when it is another", async (t) => {
+Deno.test("pull: a release's image is pulled once, and again when it changes", async (t) => {
   await using pull = await PullHome.make();
   const { github } = pull;
   const name = `emulator-${ARCH}.qcow2`;
   const [first, second] = [disk(5 * MIB, 1), disk(5 * MIB, 2)];
   github.release("emulator-dev-latest", [{ name, bytes: first }, { name: "other", bytes: second }]);
 
-  await t.step("from a host that is not named, nothing is fetched", async () => {
+  await t.step("nothing is fetched from an unlisted host", async () => {
     const { HOTBOOT_DOWNLOAD_HOSTS: host } = pull.env;
     pull.env.HOTBOOT_DOWNLOAD_HOSTS = "example.com";
     const run = await pull.pull();
@@ -63,7 +63,7 @@ Deno.test("pull: a release's image, told when it is there already, and pulled ag
     const names = await Array.fromAsync(Deno.readDir(`${pull.home}/images`), (entry) => entry.name);
     assertEquals(names.sort(), [`pulled-${ARCH}.json`, `pulled-${ARCH}.qcow2`]);
   });
-  await t.step("status tells where it came from", async () => {
+  await t.step("status shows its origin", async () => {
     const { image } = JSON.parse((await pull.run("status", "--json")).stdout);
     assertEquals(image.origin.kind, "release");
     assertEquals([image.origin.repository, image.origin.tag], [REPOSITORY, "emulator-dev-latest"]);
@@ -73,7 +73,7 @@ Deno.test("pull: a release's image, told when it is there already, and pulled ag
       /release emulator-dev-latest of acme\/emulator, 2026-05-06T07:08:09Z, [0-9a-f]{64}/,
     );
   });
-  await t.step("the same is not downloaded twice, unless it must be", async () => {
+  await t.step("the same image is not downloaded twice, except with --force", async () => {
     github.storage.seen.length = 0;
     assertMatch((await pull.pull()).stdout, /\(already up to date\)\n$/);
     assertEquals(github.storage.seen.length, 0);
@@ -86,7 +86,7 @@ Deno.test("pull: a release's image, told when it is there already, and pulled ag
     assertEquals(JSON.parse((await pull.pull("--json")).stdout).pulled, true);
     assertEquals(await pull.image(), second);
   });
-  await t.step("a branch, a tag, an architecture and a repository can be named", async () => {
+  await t.step("options name a branch, a tag, an architecture and a repository", async () => {
     github.release("emulator-main-latest", [{ name, bytes: first }]);
     github.release("v1.0/special", [{ name: "emulator-arm64.qcow2", bytes: second }, { name, bytes: second }]);
     assertCode(await pull.pull("--branch", "main"), 0);
@@ -97,14 +97,14 @@ Deno.test("pull: a release's image, told when it is there already, and pulled ag
     assertEquals(await Deno.readFile(`${pull.home}/images/pulled-arm64.qcow2`), second);
     await pull.expectRefusal(pull.pull("--repo", "acme/nothing"), /there is no release .* of acme\/nothing \(404\)/);
   });
-  await t.step("without digests it is known by its address and date", async () => {
+  await t.step("without digests, its address and date identify it", async () => {
     github.withoutDigests = true;
     assertEquals(JSON.parse((await pull.pull("--json")).stdout).pulled, true);
     assertEquals(JSON.parse((await pull.pull("--json")).stdout).pulled, false);
   });
 });
 
-Deno.test("pull: what a pull request's or a run's workflow has left, unpacked", async (t) => {
+Deno.test("pull: a pull request's or a run's artifact is pulled and unpacked", async (t) => {
   await using pull = await PullHome.make();
   const { github } = pull;
   const name = `emulator-${ARCH}.qcow2`;
@@ -119,43 +119,43 @@ Deno.test("pull: what a pull request's or a run's workflow has left, unpacked", 
   github.run(101, await archive(latest), { created: "2026-05-02T00:00:00Z" });
   github.run(102, await archive(forked), { created: "2026-05-03T00:00:00Z", repository: "stranger/emulator" });
 
-  await t.step("without a token it is said what to set", async () => {
+  await t.step("without a token, the error says what to set", async () => {
     await pull.expectRefusal(pull.pull("--pr", "12"), /only with a token: set GITHUB_TOKEN/);
   });
   pull.env.GITHUB_TOKEN = TOKEN;
-  await t.step("a pull request's latest successful run, not that of a stranger's branch of the same name", async () => {
+  await t.step("a pull request's latest successful run is used, not one of a stranger's branch", async () => {
     assertCode(await pull.pull("--pr", "12"), 0);
     assertEquals(await pull.image(), latest);
     const { image } = JSON.parse((await pull.run("status", "--json")).stdout);
     assertEquals([image.origin.kind, image.origin.run, image.origin.branch], ["run", 101, "feature"]);
     assertEquals(JSON.parse((await pull.pull("--pr", "12", "--json")).stdout).pulled, false);
   });
-  await t.step("nor that of a branch of the same name in a repository that is gone", async () => {
+  await t.step("a run of a same-named branch in a deleted repository is not used", async () => {
     github.run(108, await archive(forked), { created: "2026-05-04T00:00:00Z", repository: null });
     assertEquals(JSON.parse((await pull.pull("--pr", "12", "--json")).stdout).origin.run, 101);
   });
-  await t.step("of a pull request whose repository is gone, the run of its commit", async () => {
+  await t.step("if a pull request's repository is deleted, its commit's run is used", async () => {
     github.pullRequest(15, "feature", null);
     await pull.expectRefusal(pull.pull("--pr", "15"), /has not run successfully for its branch 'feature'/);
     github.run(109, await archive(latest), { repository: null, sha: "sha-15" });
     assertEquals(JSON.parse((await pull.pull("--pr", "15", "--force", "--json")).stdout).origin.run, 109);
   });
-  await t.step("behind many runs of others' branches of the same name", async () => {
+  await t.step("the run is found behind many runs of other branches with the same name", async () => {
     github.pullRequest(16, "main", "friend/emulator");
     for (let id = 1000; id < 1100; id++) github.run(id, [], { branch: "main" });
     github.run(999, await archive(latest), { branch: "main", repository: "friend/emulator" });
     assertEquals(JSON.parse((await pull.pull("--pr", "16", "--force", "--json")).stdout).origin.run, 999);
   });
-  await t.step("a run", async () => {
+  await t.step("--run names a run", async () => {
     assertCode(await pull.pull("--run", "100"), 0);
     assertEquals(await pull.image(), old);
     assertEquals((await Array.fromAsync(Deno.readDir(`${pull.home}/images`))).length, 2); // no archive is left
   });
-  await t.step("the token has gone to the API only", () => {
+  await t.step("only the API got the token", () => {
     assert(github.seen.some(({ authorization }) => authorization === `Bearer ${TOKEN}`));
     assertEquals(github.storage.seen.filter(({ headers }) => headers.has("authorization")), []);
   });
-  await t.step("what is not there, or no archive with it", async () => {
+  await t.step("missing runs and bad artifacts are refused", async () => {
     await pull.expectRefusal(pull.pull("--pr", "13"), /there is no pull request 13 of acme\/emulator \(404\)/);
     github.pullRequest(14, "untested");
     await pull.expectRefusal(
@@ -172,10 +172,10 @@ Deno.test("pull: what a pull request's or a run's workflow has left, unpacked", 
     await pull.expectRefusal(quietly(pull, "106"), /is not a valid zip archive/);
     github.run(107, [{ name: artifact, bytes: await zip({ [`a/${name}`]: old, [`b/${name}`]: latest }) }]);
     await pull.expectRefusal(quietly(pull, "107"), /contains several files called emulator-/);
-    assertEquals(await pull.image(), old); // which is still there
+    assertEquals(await pull.image(), old); // the old image is still there
   });
   await t.step(
-    "an old artifact, which has no digest and the size of the files in it; a broken one is not kept",
+    "an old artifact has no digest, and the size of its files; a broken download is not kept",
     async () => {
       github.withoutDigests = true;
       const [{ bytes }] = await archive(latest);
@@ -193,7 +193,7 @@ Deno.test("pull: what a pull request's or a run's workflow has left, unpacked", 
   );
 });
 
-Deno.test("pull: a disk that is none, or that names the user's files, is not put in place", async () => {
+Deno.test("pull: a file that is not a disk, or that names the user's files, is not put in place", async () => {
   await using pull = await PullHome.make();
   const name = `emulator-${ARCH}.qcow2`;
   const [backed, far, external] = [disk(MIB, 1), disk(MIB, 1), disk(MIB, 1)];
@@ -216,13 +216,13 @@ function quietly(pull: PullHome, run: string): Promise<Run> {
   return pull.pull("-q", "--run", run);
 }
 
-Deno.test("pull: the token comes from the environment or from gh, and is shown nowhere", async (t) => {
+Deno.test("pull: the token comes from the environment or from gh, and is never shown", async (t) => {
   await using pull = await PullHome.make();
   const { github } = pull;
   github.isPrivate = true;
   github.release("emulator-dev-latest", [{ name: `emulator-${ARCH}.qcow2`, bytes: disk(MIB, 1) }]);
   await pull.expectRefusal(pull.pull(), /there is no release .* or private: set GITHUB_TOKEN/);
-  await t.step("GH_TOKEN, and before it GITHUB_TOKEN", async () => {
+  await t.step("GITHUB_TOKEN comes before GH_TOKEN", async () => {
     pull.env.GH_TOKEN = TOKEN;
     const run = await pull.pull("--verbose");
     assertCode(run, 0);
@@ -231,7 +231,7 @@ Deno.test("pull: the token comes from the environment or from gh, and is shown n
     await pull.expectRefusal(pull.pull("--force"), /there is no release .* hidden from the token from GITHUB_TOKEN/);
     pull.env.GITHUB_TOKEN = pull.env.GH_TOKEN = "";
   });
-  await t.step("gh auth token", async () => {
+  await t.step("gh provides it", async () => {
     await Deno.mkdir(`${pull.directory}/bin`);
     await Deno.writeTextFile(
       `${pull.directory}/bin/gh`,
@@ -250,15 +250,15 @@ Deno.test("pull: the token comes from the environment or from gh, and is shown n
     assertEquals((await child.status).code, 130, (await output).join());
     assert(!await exists(`${at}-ends`));
   });
-  await t.step("a token that GitHub does not accept", async () => {
+  await t.step("a token that GitHub refuses", async () => {
     github.intercept = () => Response.json({ message: "Bad credentials" }, { status: 401 });
     pull.env.GITHUB_TOKEN = "expired";
     await pull.expectRefusal(pull.pull("--force"), /does not accept the token from GITHUB_TOKEN \(401\)/);
   });
 });
 
-Deno.test("pull: the first start pulls, captures and resumes; a new image makes a new snapshot", async (t) => {
-  await using _micro = await GuestHome.make(); // so that the image is there
+Deno.test("pull: the first start pulls, captures and resumes; a new image gets a new snapshot", async (t) => {
+  await using _micro = await GuestHome.make(); // builds the image
   const assets = { disk: "micro-{arch}.qcow2", kernel: "micro-{arch}.kernel", initrd: "micro-{arch}.initrd" };
   await using pull = await PullHome.make(assets);
   pull.env.PATH = Deno.env.get("PATH")!;
@@ -276,10 +276,10 @@ Deno.test("pull: the first start pulls, captures and resumes; a new image makes 
     assertEquals(JSON.parse((await pull.run("start", "--json", "--no-fallback")).stdout).origin, "resume");
     assertCode(await pull.run("stop", "--discard"), 0);
   });
-  await t.step("pull captures, so that the first start is quick", async () => {
+  await t.step("pull captures, so that the first start resumes", async () => {
     const [{ name, bytes }, ...others] = files;
     const changed = bytes.slice();
-    changed[changed.length - 1] ^= 1; // somewhere in the empty end of the disk
+    changed[changed.length - 1] ^= 1; // in the empty end of the disk
     pull.github.release("emulator-dev-latest", [{ name, bytes: changed }, ...others]);
     const run = await pull.run("pull", "--json");
     assertCode(run, 0);
@@ -290,7 +290,7 @@ Deno.test("pull: the first start pulls, captures and resumes; a new image makes 
     pull.env.EMULATOR_FORCE_CAPTURE = "1";
     const again = JSON.parse((await pull.run("pull", "--json")).stdout);
     assert(!again.pulled && again.snapshot > snapshot, JSON.stringify(again));
-    pull.env.EMULATOR_NO_SNAPSHOT = "1"; // which comes first
+    pull.env.EMULATOR_NO_SNAPSHOT = "1"; // this one comes first
     assertEquals(JSON.parse((await pull.run("pull", "--json")).stdout).snapshot, undefined);
   });
 });

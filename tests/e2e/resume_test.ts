@@ -8,8 +8,8 @@ import { QmpClient } from "../../lib/vm/qmp.ts";
 import { GuestHome } from "./harness.ts";
 import { until } from "./pace.ts";
 
-Deno.test("a file written after boot and before capture is on the resumed disk, read with a cold page cache", async () => {
-  // The capture waits for a page that the test makes when it has written its file.
+Deno.test("a file written between boot and capture is on the resumed disk, even with a cold page cache", async () => {
+  // The capture waits for a page that the test makes after it has written its file.
   await using micro = await GuestHome.make({ checks: [{ name: "ready", path: "/ready" }] });
   const capture = micro.spawn("capture");
   const output = Promise.all([toText(capture.stdout), toText(capture.stderr)]);
@@ -20,8 +20,8 @@ Deno.test("a file written after boot and before capture is on the resumed disk, 
   {
     await using agent = await GuestAgent.connect(micro.socket("agent"));
     await agent.writeFile("/data/written", content);
-    // On disk, and out of memory.
-    // Meanwhile others are told how it is, and do not wait for the monitor.
+    // The file is on disk, and not in memory.
+    // Meanwhile other commands see its state, without waiting for the monitor.
     assertEquals((await micro.status()).state, "starting");
     assertMatch((await micro.run("exec", ["--", "true"])).stderr, /is still starting/);
     await agent.exec({ path: "/bin/sh", args: ["-c", "sync; echo 3 >/proc/sys/vm/drop_caches; echo yes >/www/ready"] });
@@ -33,8 +33,8 @@ Deno.test("a file written after boot and before capture is on the resumed disk, 
   const digest = (await micro.exec("sha256sum", "/data/written")).split(" ")[0];
   const expected = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
   assertEquals(digest, Array.from(expected, (byte) => byte.toString(16).padStart(2, "0")).join(""));
-  assertEquals(await micro.exec("cat", "/www/ready"), "yes\n"); // which was in memory only
-  // And the filesystem, which both halves describe, is sound.
+  assertEquals(await micro.exec("cat", "/www/ready"), "yes\n"); // this was only in memory
+  // The file system, which memory and disk both describe, is sound.
   const checked = await micro.exec(
     "sh",
     "-c",

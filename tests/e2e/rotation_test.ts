@@ -9,7 +9,7 @@ import { PLACEHOLDER, ROTATE, secretMicro } from "./secret_micro.ts";
 
 const credentialsOf = async (home: GuestHome) => JSON.parse(await home.succeed("credentials", ["--json"]));
 
-Deno.test("rotation: each start has its own secret, which 'credentials' shows while it lasts", async (t) => {
+Deno.test("rotation: each start gets a new secret, which 'credentials' shows while it is valid", async (t) => {
   await using micro = await secretMicro(ROTATE);
   const served = async () => (await (await fetch(`http://127.0.0.1:${micro.port}/token`)).text()).trim();
   const file = `${micro.instance}/credentials.json`;
@@ -29,7 +29,7 @@ Deno.test("rotation: each start has its own secret, which 'credentials' shows wh
       assertEquals((await Deno.stat(file)).mode! & 0o777, 0o600);
       assertEquals(await micro.succeed("credentials", ["--env"]), `TOKEN=${TOKEN}\n`);
       assertEquals((await micro.status()).running?.secrets, "rotated");
-      assertEquals(JSON.parse(await micro.succeed("start", ["--json"])).credentials, file); // it runs already
+      assertEquals(JSON.parse(await micro.succeed("start", ["--json"])).credentials, file); // it is already running
       await micro.succeed("stop", ["--discard"]);
       assert(!await exists(file));
       assertMatch((await micro.run("credentials")).stderr, /does not run: 'hotboot start' starts it/);
@@ -41,7 +41,7 @@ Deno.test("rotation: each start has its own secret, which 'credentials' shows wh
       EMULATOR_NO_ROTATION: "1",
     }]] as const
   ) {
-    await t.step(`${title}: a warning, however quiet, and the state is shown`, async () => {
+    await t.step(`${title}: gives a warning, even with --quiet, and status shows it`, async () => {
       const run = await micro.run("start", ["--quiet", ...args], { env });
       assertCode(run, 0);
       assertMatch(run.stderr, /^hotboot: warning: secrets were NOT rotated: [^\n]*placeholders[^\n]*$/m);
@@ -54,14 +54,14 @@ Deno.test("rotation: each start has its own secret, which 'credentials' shows wh
   }
 });
 
-Deno.test("rotation: whatever goes wrong in the guest is told without the secret, and no emulator is left", async (t) => {
+Deno.test("rotation: an error in the guest is reported without the secret, and no emulator is left", async (t) => {
   const faults: [title: string, command: string, why: RegExp, timeout?: number][] = [
     ["no such command", "exec /usr/sbin/nothing", /rotation command failed in the guest \(exit code 127\): .*nothing/],
     ["exit code 3", "cat >&2; exit 3", /\(exit code 3\): TOKEN=<TOKEN>/],
     ["a signal", "kill -9 $$", /\(exit code 137\): it said nothing|exit code 137/],
     ["it hangs", "sleep 60", /the rotation did not answer within 3 s/, 3],
     [
-      "it does nothing",
+      "it changes nothing",
       "echo a >/www/token",
       /the new secrets are not in effect everywhere within 3 s: the token is served \(it lacks \$\{secret\.TOKEN\}\)/,
       3,
@@ -93,7 +93,7 @@ Deno.test("rotation: whatever goes wrong in the guest is told without the secret
     });
   }
 
-  await t.step("a cold boot that cannot rotate is none either", async () => {
+  await t.step("a cold boot that cannot rotate fails, too", async () => {
     [command, timeout] = ["exit 3", 30];
     await micro.writeProfile();
     const run = await micro.run("start", ["--quiet"]);
@@ -103,8 +103,8 @@ Deno.test("rotation: whatever goes wrong in the guest is told without the secret
   });
 });
 
-Deno.test("rotation: what fails only after a resume ends in a cold boot with secrets of its own", async (t) => {
-  /** As it was captured, it has been told so; a booted one has not. */
+Deno.test("rotation: a failure after a resume leads to a cold boot with new secrets", async (t) => {
+  /** Only a captured guest has the marker file, so the fault does not occur after a boot. */
   const onResume = (fault: string) => (profile: Profile) => {
     profile.hooks = { beforeCapture: [["touch", "/run/captured"]] };
     profile.rotation!.command = ["sh", "-c", `[ ! -e /run/captured ] || { ${fault}; }; ${ROTATE}`];
@@ -143,7 +143,7 @@ Deno.test("rotation: what fails only after a resume ends in a cold boot with sec
   });
 });
 
-Deno.test("hooks run around the capture, and a guest that cannot freeze says what that means", async (t) => {
+Deno.test("hooks run around the capture, and a guest that cannot freeze gets a warning", async (t) => {
   await using micro = await secretMicro(`echo rotation >>/data/order; ${ROTATE}`, (profile) => {
     profile.freeze = [{ unit: "web.service" }];
     profile.hooks = {
@@ -151,7 +151,7 @@ Deno.test("hooks run around the capture, and a guest that cannot freeze says wha
       afterResume: [["sh", "-c", "echo after >>/data/order"]],
     };
   });
-  await t.step("in their order, before the rotation", async () => {
+  await t.step("they run in order, before the rotation", async () => {
     const run = await micro.run("start", ["--quiet"]);
     assertCode(run, 0);
     assertMatch(run.stderr, /warning: web\.service could not be frozen for the capture \(the guest has no systemd\): /);
@@ -159,7 +159,7 @@ Deno.test("hooks run around the capture, and a guest that cannot freeze says wha
     assertEquals(await micro.exec("cat", "/data/order"), "before\nit's\nafter\nrotation\n");
     await micro.succeed("stop", ["--discard"]);
   });
-  await t.step("another one before the capture needs another capture", async () => {
+  await t.step("a changed beforeCapture hook needs a new capture", async () => {
     const other = `${micro.directory}/other.json`;
     const profile: Profile = JSON.parse(await Deno.readTextFile(micro.profile));
     profile.hooks!.beforeCapture = [["true"]];
@@ -168,7 +168,7 @@ Deno.test("hooks run around the capture, and a guest that cannot freeze says wha
     assertCode(run, 1);
     assertMatch(run.stderr, /the commands before the capture was .* and is 'true'/);
   });
-  await t.step("one that fails is named", async () => {
+  await t.step("a failing hook is named", async () => {
     const other = `${micro.directory}/other.json`;
     const profile: Profile = JSON.parse(await Deno.readTextFile(micro.profile));
     profile.hooks!.afterResume = [["sh", "-c", "echo no room >&2; exit 4"]];

@@ -1,4 +1,4 @@
-/** Programs on the host while the emulator is up, and projects made of config files. */
+/** Programs on the host while the emulator is up, and projects from config files. */
 // needs: micro
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
@@ -29,7 +29,7 @@ function projectMicro(options: GuestOptions = {}): Promise<GuestHome> {
 const stateOf = async (micro: GuestHome) => (await micro.status()).state;
 const VARIABLES = 'echo "$API_URL|$API_TOKEN|$PROJECT_ID|$VITE_KEY|$PRICE|$OWN"';
 
-/** Reads on until `text` has come. */
+/** Reads until `text` has arrived. */
 async function readUntil(reader: ReadableStreamDefaultReader<string>, text: string): Promise<string> {
   let seen = "";
   while (!seen.includes(text)) seen += (await reader.read()).value ?? assert(false, `it ended: ${seen}`);
@@ -38,20 +38,20 @@ async function readUntil(reader: ReadableStreamDefaultReader<string>, text: stri
 
 const linesOf = (stream: ReadableStream<Uint8Array>) => stream.pipeThrough(new TextDecoderStream()).getReader();
 
-/** Bash, asking for the guest's health. */
+/** Bash that asks for the guest's health. */
 const ASK_HEALTH =
   `exec 3<>"/dev/tcp/127.0.0.1/\${API_URL##*:}"; printf 'GET /cgi-bin/health HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3`;
 
-/** Tells its process id and that of hotboot, and each signal at once; ends at SIGTERM, with how many others came. */
+/** Prints its process id, hotboot's, and each signal. Ends at SIGTERM; its exit code counts the other signals. */
 const LISTENER = `$| = 1; my $count = 0;
 for my $name ("INT", "HUP") { $SIG{$name} = sub { $count++; print "$name\\n" }; }
 $SIG{TERM} = sub { print "TERM\\n"; exit 40 + $count };
 print "begun $$ ", getppid, "\\n"; sleep 1 while 1;`;
 
-Deno.test("run: a command has an emulator that is up, and what was started goes on with the next start", async (t) => {
+Deno.test("run: a command gets a healthy emulator, and the next start continues it", async (t) => {
   await using micro = await projectMicro();
 
-  await t.step("a command that cannot be run starts nothing", async () => {
+  await t.step("if the command cannot run, nothing starts", async () => {
     const none = await micro.run("run", ["--", "no-such-program", "--help"]);
     assertEquals(none, { code: 127, stdout: "", stderr: "hotboot: there is no program 'no-such-program'\n" });
     const other = await micro.run("run", ["--", micro.profile]);
@@ -62,13 +62,13 @@ Deno.test("run: a command has an emulator that is up, and what was started goes 
   });
 
   let token = "";
-  await t.step("its environment, input, output and exit code", async () => {
+  await t.step("environment, input, output and exit code are passed through", async () => {
     const command = ["sh", "-c", `umask; ${VARIABLES}; cat; echo "$1" >&2; exit 5`, "sh", "a  'b\""];
     const stdin = new TextEncoder().encode("typed\n");
     const run = await micro.run("run", ["--quiet", "--", ...command], { stdin, env: { OWN: "kept" } });
     assertCode(run, 5);
     const [mask, ...lines] = run.stdout.split("\n");
-    assertEquals(Number.parseInt(mask, 8), Deno.umask()); // what the command makes is its user's
+    assertEquals(Number.parseInt(mask, 8), Deno.umask()); // the command's files are the user's
     const [url, secret, ...rest] = lines.join("\n").split("|");
     assertEquals([url, rest.join("|")], [`http://127.0.0.1:${micro.port}`, "||5$|kept\ntyped\n"]);
     assertMatch(run.stderr, /^(hotboot: warning: [^\n]*perl[^\n]*\n)?a {2}'b"\n$/);
@@ -76,7 +76,7 @@ Deno.test("run: a command has an emulator that is up, and what was started goes 
     assertMatch(token, /^[0-9a-f]{64}$/);
   });
 
-  await t.step("it was suspended: the next one finds the same guest, however that one ends", async () => {
+  await t.step("the next run finds the same guest, however its command ends", async () => {
     assertEquals([await stateOf(micro), await micro.qemuProcesses()], ["suspended", []]);
     assertEquals(
       (await micro.run("run", ["--", "sh", "-c", `test "$API_TOKEN" = ${token} && kill -KILL $$`])).code,
@@ -85,7 +85,7 @@ Deno.test("run: a command has an emulator that is up, and what was started goes 
     assertEquals((await micro.start()).origin, "continue");
   });
 
-  await t.step("one that runs already is waited for, and runs on", async () => {
+  await t.step("run waits for an instance that already runs, and leaves it running", async () => {
     const before = await micro.record();
     await micro.exec(
       "sh",
@@ -105,10 +105,10 @@ Deno.test("run: a command has an emulator that is up, and what was started goes 
   });
 });
 
-Deno.test("run: signals are the command's to decide about", async (t) => {
+Deno.test("run: the command decides how to handle signals", async (t) => {
   await using micro = await projectMicro({ captured: true });
 
-  await t.step("an interrupted start leaves nothing, and no command has run", async () => {
+  await t.step("an interrupted start leaves nothing, and runs no command", async () => {
     const marker = `${micro.directory}/marker`;
     const child = micro.spawn("run", "--cold", "--", "touch", marker);
     await until(async () => (await micro.qemuProcesses()).length > 0, "QEMU's start");
@@ -119,7 +119,7 @@ Deno.test("run: signals are the command's to decide about", async (t) => {
     assert(!await exists(marker));
   });
 
-  await t.step("each is passed on, once, and hotboot waits", async () => {
+  await t.step("each signal is passed on once, and hotboot waits", async () => {
     const child = micro.spawn("run", "--", "perl", "-e", LISTENER);
     const reader = linesOf(child.stdout);
     await readUntil(reader, "begun");
@@ -134,7 +134,7 @@ Deno.test("run: signals are the command's to decide about", async (t) => {
   });
 
   await t.step(
-    "one that ends the command is in the exit code; one while the guest is saved changes nothing",
+    "a signal that ends the command sets the exit code; one during the save changes nothing",
     async () => {
       const child = micro.spawn("run", "--", "sh", "-c", "echo begun; exec sleep 1000");
       const [reader, errors] = [linesOf(child.stdout), linesOf(child.stderr)];
@@ -148,17 +148,17 @@ Deno.test("run: signals are the command's to decide about", async (t) => {
     },
   );
 
-  await t.step("what the terminal has sent to both is not passed on; SIGTERM is", async () => {
+  await t.step("signals from the terminal, which reach both, are not passed on; SIGTERM is", async () => {
     const child = micro.spawnOnTerminal("run", "--", "perl", "-e", LISTENER);
     const reader = linesOf(child.stdout);
     const begun = await readUntil(reader, "begun");
     const hotboot = Number(begun.match(/begun \d+ (\d+)/)![1]);
     const keyboard = child.stdin.getWriter();
-    for (let times = 0; times < 5; times++) { // two that come together count once
+    for (let times = 0; times < 5; times++) { // two at the same time count once
       await keyboard.write(new TextEncoder().encode("\x03"));
       await readUntil(reader, "INT");
     }
-    Deno.kill(hotboot, "SIGTERM"); // after the other, if that were passed on
+    Deno.kill(hotboot, "SIGTERM"); // it would arrive after the others, if they were passed on
     await readUntil(reader, "TERM");
     assertEquals((await child.status).code, 45);
     await Promise.all([reader.cancel(), child.stderr.cancel(), keyboard.close().catch(() => {})]);
@@ -166,13 +166,13 @@ Deno.test("run: signals are the command's to decide about", async (t) => {
   });
 });
 
-Deno.test("--config-file: a project is made of it, and its keys are told", async (t) => {
+Deno.test("--config-file: start makes a project from it, and prints its keys", async (t) => {
   await using micro = await projectMicro({ captured: true });
   const [file, link] = [`${await Deno.realPath(micro.directory)}/the shop.config.ts`, `${micro.directory}/link.ts`];
   await Deno.writeTextFile(file, "export {};\n");
   await Deno.symlink(file, link);
 
-  await t.step("what makes no sense is told before anything is started", async () => {
+  await t.step("a bad request is refused before anything starts", async () => {
     for (
       const [path, why] of [["nowhere.ts", /^hotboot: the config file nowhere\.ts does not exist\n$/], [
         micro.directory,
@@ -194,7 +194,7 @@ Deno.test("--config-file: a project is made of it, and its keys are told", async
     assertEquals(await micro.qemuProcesses(), []);
   });
 
-  await t.step("start prints it, and nothing else; resumed, running and gone on with", async () => {
+  await t.step("start prints only the project, whether it resumes, runs or continues", async () => {
     const first = await micro.run("start", ["--config-file", "link.ts"], { cwd: micro.directory });
     assertCode(first, 0);
     const { TOKEN } = JSON.parse(await micro.succeed("credentials", ["--json"]));
@@ -209,15 +209,15 @@ Deno.test("--config-file: a project is made of it, and its keys are told", async
     }
   });
 
-  await t.step("run tells it to the command", async () => {
+  await t.step("run passes it to the command", async () => {
     const run = await micro.run("run", ["--quiet", "--config-file", file, "--", "sh", "-c", VARIABLES]);
     const { TOKEN } = JSON.parse(await micro.succeed("credentials", ["--json"]));
     assertEquals(run.stdout, `http://127.0.0.1:${micro.port}|${TOKEN}|${file}|key of ${TOKEN}|5$|\n`);
   });
 
-  await t.step("a refusal is one line without secrets, and the emulator runs on", async () => {
+  await t.step("a refusal gives one line without secrets, and the emulator runs on", async () => {
     const broken = "sed 's:/www/token:/nothing:' /www/cgi-bin/project >/broken; cat /broken >/www/cgi-bin/project";
-    await micro.exec("sh", "-c", `${broken}; touch /nothing`); // the secrets are in effect, and this does not take them
+    await micro.exec("sh", "-c", `${broken}; touch /nothing`); // the endpoint refuses the valid secrets
     const start = await micro.run("start", ["--quiet", "--config-file", file]);
     assertEquals([start.code, start.stdout], [1, ""]);
     assertMatch(
@@ -240,7 +240,7 @@ Deno.test("--config-file: a project is made of it, and its keys are told", async
     await micro.succeed("stop", ["--discard"]);
   });
 
-  await t.step("without rotation the placeholder is the key", async () => {
+  await t.step("without rotation, the placeholder is the key", async () => {
     const run = await micro.run("run", ["--no-rotation", "--config-file", file, "--", "sh", "-c", "echo $VITE_KEY"]);
     assertCode(run, 0);
     assertEquals(run.stdout, `key of ${PLACEHOLDER}\n`);

@@ -1,4 +1,4 @@
-/** A Worker that tries things in a command's sandbox, and says which of them were not refused. For `permissions_test.ts`. */
+/** A Worker that tries things in a command's sandbox, and reports which were refused. For `permissions_test.ts`. */
 
 /** Something to try. */
 export type Attempt =
@@ -12,7 +12,7 @@ export type Attempt =
   | { kind: "system"; name: "osUptime" | "hostname" | "uid" | "networkInterfaces" }
   | { kind: "worker" };
 
-/** What came of it. */
+/** The outcome. */
 export type Outcome = "done" | "refused" | string;
 
 async function attempt(what: Attempt): Promise<void> {
@@ -35,7 +35,7 @@ async function attempt(what: Attempt): Promise<void> {
       return Deno.listen(what).close();
     case "socket":
       return (await Deno.connect({ transport: "unix", path: what.path })).close();
-    case "ask": // the permission alone: nothing is connected to
+    case "ask": // only the permission: it connects to nothing
       if ((await Deno.permissions.query(what.descriptor)).state !== "granted") throw new Deno.errors.NotCapable();
       return;
     case "run":
@@ -45,7 +45,7 @@ async function attempt(what: Attempt): Promise<void> {
       return void Deno.env.get(what.name);
     case "system":
       return void Deno[what.name]();
-    case "worker": { // one with more than this one has
+    case "worker": { // one with more permissions than this one
       const code = "data:text/javascript,postMessage(0)";
       const options = { type: "module", deno: { permissions: { read: true, run: true } } } as WorkerOptions;
       return new Worker(code, options).terminate();

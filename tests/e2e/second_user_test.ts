@@ -1,5 +1,5 @@
 /**
- * What another user of the same machine can reach: nothing. The tests are that user, with a real uid, which takes root
+ * Another user of the same machine can reach nothing. The tests act as that user, with a real uid, which needs root
  * (or sudo without a password) and util-linux's setpriv.
  */
 // needs: micro, qemu
@@ -15,8 +15,8 @@ const OTHER_UID = 65534; // nobody
 const PLACEHOLDER = "00000000000000000000000000000000000000000000000000000000000000aa";
 
 /**
- * In Perl, which every Debian has: tries each path of its input in each way that there is, and prints path, way and
- * error, the last empty where it succeeded.
+ * In Perl, which every Debian has: tries each path of its input in every way, and prints path, way and
+ * error, which is empty if it succeeded.
  */
 const ATTEMPTS = `
   use Socket;
@@ -58,7 +58,7 @@ async function asOther(command: string[], stdin = ""): Promise<{ code: number; s
   return { code, stdout: text(stdout), stderr: text(stderr) };
 }
 
-/** What the other user can do with these paths, as `path: way`; and why not, where that is no matter of permission. */
+/** What the other user can do with these paths, as `path: way`, and errors that are not about permission. */
 async function reachable(paths: string[]): Promise<string[]> {
   assert(paths.length > 0);
   const { code, stdout, stderr } = await asOther(["perl", "-e", ATTEMPTS], paths.map((path) => `${path}\0`).join(""));
@@ -74,13 +74,13 @@ async function reachable(paths: string[]): Promise<string[]> {
   return found;
 }
 
-/** Everything below a directory, found as its owner. */
+/** Everything below a directory, as its owner sees it. */
 async function below(directory: string): Promise<string[]> {
   const [, ...paths] = await Array.fromAsync(walk(directory), ({ path }) => path);
   return paths;
 }
 
-/** Those that would be open to others if they were alone. */
+/** The paths whose own mode would let others in. */
 async function openByMode(paths: string[]): Promise<string[]> {
   const found: string[] = [];
   for (const path of paths) {
@@ -91,9 +91,9 @@ async function openByMode(paths: string[]): Promise<string[]> {
 }
 
 const isThere = Deno.build.os === "linux" && (await asOther(["perl", "-e", "1"]).catch(() => undefined))?.code === 0;
-const LACK = isThere ? undefined : "a second user takes Linux, setpriv and perl, and root or sudo without a password";
+const LACK = isThere ? undefined : "a second user needs Linux, setpriv and perl, and root or sudo without a password";
 
-/** A guest with a secret, in a home that everybody can look into: what is in it has to be closed by itself. */
+/** A guest with a secret, in a home that everybody can list, so that its contents must be closed themselves. */
 async function openHome(options: GuestOptions = {}): Promise<GuestHome> {
   const micro = await GuestHome.make({
     ...options,
@@ -110,7 +110,7 @@ async function openHome(options: GuestOptions = {}): Promise<GuestHome> {
   return micro;
 }
 
-/** Does `work` with another mask for new files, which what it starts inherits. */
+/** Does `work` with another umask, which its programs inherit. */
 async function withUmask(mask: number, work: () => Promise<void>): Promise<void> {
   const before = Deno.umask(mask);
   try {
@@ -120,7 +120,7 @@ async function withUmask(mask: number, work: () => Promise<void>): Promise<void>
   }
 }
 
-/** Asserts that all of `names` are somewhere in the home, and that the other user reaches nothing in it. */
+/** Asserts that all of `names` are in the home, and that the other user reaches nothing in it. */
 async function assertClosed(micro: GuestHome, names: string[]): Promise<void> {
   const paths = await below(micro.home);
   assertEquals(names.filter((name) => !paths.some((path) => path.endsWith(`/${name}`))), []);
@@ -130,12 +130,12 @@ async function assertClosed(micro: GuestHome, names: string[]): Promise<void> {
 
 testUnless(
   LACK,
-  "a second user reaches nothing of an emulator, whatever state it is in",
+  "a second user reaches nothing of an emulator, in any state",
   async (t) => {
     await withUmask(0o022, async () => {
       await using micro = await openHome();
 
-      await t.step("but what is open: so the attempts are real ones", async () => {
+      await t.step("open files are reached, so the attempts are real", async () => {
         const open = `${micro.directory}/open`;
         await Deno.mkdir(open);
         await Deno.chmod(open, 0o777);
@@ -158,7 +158,7 @@ testUnless(
 
       await t.step("running", () => assertClosed(micro, [...snapshot, ...instance, "monitor.sock", "agent.sock"]));
 
-      await t.step("its process: only the command line can be seen, and no secret is in that", async () => {
+      await t.step("only the process's command line is visible, and it contains no secret", async () => {
         const [pid] = await micro.qemuProcesses();
         const files = ["environ", "mem", "maps", "fd", "cwd", "root"].map((name) => `/proc/${pid}/${name}`);
         const found = await reachable(files);
@@ -189,13 +189,13 @@ testUnless(
 
 testUnless(
   LACK,
-  "a second user reaches nothing that the library has made, whatever the umask",
+  "a second user reaches no file of the library's, whatever the umask",
   async () => {
     await withUmask(0, async () => {
       await using micro = await openHome();
       if (micro.qemu.includes("/")) Deno.env.set("PATH", qemuEnv(micro.qemu).PATH);
       await start(await openEmulator({ home: micro.home, profile: micro.profile }));
-      assertEquals(Deno.umask(), 0); // it is the program's whose library this is
+      assertEquals(Deno.umask(), 0); // the library leaves the program's umask alone
       const paths = await below(micro.home);
       assertEquals(await reachable(paths), []);
       assertEquals(await openByMode(paths), []);
@@ -203,12 +203,12 @@ testUnless(
   },
 );
 
-testUnless(LACK, "sockets in a short directory are a second user's neither", async (t) => {
+testUnless(LACK, "a second user cannot reach sockets in a short directory", async (t) => {
   await withUmask(0o022, async () => {
     await using micro = await openHome({ name: "long".repeat(25), captured: true });
     const short = await new Home(micro.home).sockets(micro.guest);
     assertMatch(short, /^\/tmp\/hotboot-[0-9a-f]{16}$/);
-    /** The directory stays as the other user has made it, and hotboot neither uses nor trusts it. */
+    /** Asserts that hotboot refuses to use the directory that the other user made. */
     const assertRefused = async () => {
       for (const verb of ["start", "status", "exec", "stop"]) {
         const run = await micro.run(verb, verb === "exec" ? ["--", "true"] : ["--quiet"]);
@@ -219,14 +219,14 @@ testUnless(LACK, "sockets in a short directory are a second user's neither", asy
       assertEquals(await micro.qemuProcesses(), []);
     };
 
-    await t.step("a directory that the second user has made before is refused", async () => {
+    await t.step("a directory that the second user made first is refused", async () => {
       assertEquals((await asOther(["mkdir", "-m", "755", short])).code, 0);
       await assertRefused();
       assertEquals((await Deno.lstat(short)).mode! & 0o777, 0o755);
       assertEquals((await asOther(["rmdir", short])).code, 0);
     });
 
-    await t.step("and so is a link to a directory of the first one's, which stays as open as it was", async () => {
+    await t.step("a link to the first user's directory is refused, too, and the directory keeps its mode", async () => {
       const target = `${micro.directory}/target`;
       await Deno.mkdir(target, { mode: 0o755 });
       assertEquals((await asOther(["ln", "-s", target, short])).code, 0);
@@ -235,7 +235,7 @@ testUnless(LACK, "sockets in a short directory are a second user's neither", asy
       assertEquals((await asOther(["rm", short])).code, 0);
     });
 
-    await t.step("hotboot's own is closed", async () => {
+    await t.step("hotboot's own directory is closed", async () => {
       await micro.start();
       const paths = [short, ...await below(short)];
       assertEquals(paths.slice(1).map((path) => path.slice(short.length)).sort(), ["/agent.sock", "/monitor.sock"]);

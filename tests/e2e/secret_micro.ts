@@ -3,10 +3,10 @@
 import type { Profile } from "../../lib/profile/profile.ts";
 import { GuestHome, type GuestOptions } from "./harness.ts";
 
-/** What stands in the image in its place. */
+/** Its placeholder in the image. */
 export const PLACEHOLDER = "00000000000000000000000000000000000000000000000000000000000000aa";
 
-/** Rotates it: the guest serves what is in /www; `/run` is a tmpfs there as elsewhere. */
+/** Rotates it. The guest serves /www, and `/run` is a tmpfs. */
 export const ROTATE = `umask 077; cat >/run/payload; . /run/payload; umask 022; echo "$TOKEN" >/www/token`;
 
 /** A home whose guest rotates with this shell command. */

@@ -1,4 +1,4 @@
-/** Files of the host in the guest: there whenever it is up, and in no snapshot's way. */
+/** The host's files in the guest: there whenever it is up, without disturbing snapshots. */
 // needs: micro, micro/arm64, qemu
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
@@ -8,7 +8,7 @@ import { QmpClient } from "../../lib/vm/qmp.ts";
 import { assertCode, type GuestHome, type GuestOptions, newerQemu } from "./harness.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 
-/** A guest that has the directory `shared` of its home's directory at /host. */
+/** A guest that has the directory `shared`, beside its home, at /host. */
 async function sharingMicro(
   change: (profile: Profile) => void = () => {},
   options: GuestOptions = {},
@@ -24,7 +24,7 @@ async function sharingMicro(
 
 const read = (micro: GuestHome) => micro.exec("cat", "/host/file");
 
-/** The devices in QEMU that have names. */
+/** QEMU's devices with names. */
 async function devices(micro: GuestHome): Promise<string[]> {
   await using qmp = await QmpClient.connect(micro.socket("monitor"));
   const list = await qmp.execute<{ name: string }[]>("qom-list", { path: "/machine/peripheral" });
@@ -38,7 +38,7 @@ const MACHINES: [title: string, options: () => Promise<GuestOptions> | GuestOpti
 ];
 
 for (const [title, options] of MACHINES) {
-  Deno.test(`share: on ${title}, captured, resumed, suspended and booted`, async (t) => {
+  Deno.test(`share: works on ${title} when captured, resumed, suspended and booted`, async (t) => {
     const [micro, shared] = await sharingMicro(undefined, await options());
     await using _micro = micro;
     try {
@@ -46,14 +46,14 @@ for (const [title, options] of MACHINES) {
         assertEquals((await micro.start("--no-fallback")).origin, "resume");
         assertEquals(await read(micro), "of the host\n");
       });
-      await t.step("read-only, however the guest has mounted it", async () => {
+      await t.step("read-only, even if the guest remounts it", async () => {
         const run = await micro.run("exec", ["--", "sh", "-c", "mount -o remount,rw /host; echo x >/host/new"]);
         assertEquals(run.code, 1);
         assertMatch(run.stderr, /Read-only file system/);
         assert(!await exists(`${shared}/new`));
       });
       for (const how of ["once", "twice"]) {
-        await t.step(`suspended and gone on with ${how}, with what the host has changed meanwhile`, async () => {
+        await t.step(`suspended and continued ${how}, with the host's latest changes`, async () => {
           await micro.succeed("stop");
           await Deno.writeTextFile(`${shared}/file`, `changed ${how}\n`);
           assertEquals((await micro.start()).origin, "continue");
@@ -68,7 +68,7 @@ for (const [title, options] of MACHINES) {
         assertEquals((await micro.start()).origin, "continue");
         assertEquals(await read(micro), "changed twice\n");
       });
-      await t.step("resumed once more", async () => {
+      await t.step("resumed again", async () => {
         await micro.succeed("stop", ["--discard"]);
         assertEquals((await micro.start("--no-fallback")).origin, "resume");
         assertEquals(await read(micro), "changed twice\n");
@@ -79,25 +79,25 @@ for (const [title, options] of MACHINES) {
   });
 }
 
-Deno.test("share: what stands in the way is told, and the guest keeps it", async (t) => {
+Deno.test("share: an obstacle is reported, and the guest keeps the share", async (t) => {
   const [micro, shared] = await sharingMicro((profile) => profile.share!.readOnly = false, { captured: true });
   await using _micro = micro;
   try {
     await micro.start("--no-fallback");
 
-    await t.step("where it may write, it does", async () => {
+    await t.step("a writable share can be written", async () => {
       await micro.exec("sh", "-c", "echo of the guest >/host/new");
       assertEquals(await Deno.readTextFile(`${shared}/new`), "of the guest\n");
     });
 
-    await t.step("in use for a moment: waited for", async () => {
+    await t.step("stop waits while it is in use for a moment", async () => {
       await micro.exec("sh", "-c", "(cd /host; sleep 1) >/dev/null 2>&1 &");
       await micro.succeed("stop");
       await micro.start();
       assertEquals(await read(micro), "of the host\n");
     });
 
-    await t.step("in use for long: not suspended, and all is as before", async () => {
+    await t.step("stop gives up if it is in use for long, and everything stays as before", async () => {
       await micro.exec("sh", "-c", "(cd /host; exec sleep 1000) >/dev/null 2>&1 &");
       const stop = await micro.run("stop", ["--quiet"]);
       assertCode(stop, 1);
@@ -109,7 +109,7 @@ Deno.test("share: what stands in the way is told, and the guest keeps it", async
       await micro.exec("killall", "sleep");
     });
 
-    await t.step("mounted in another namespace, as in a container: the same", async () => {
+    await t.step("stop gives up, too, if it is mounted in another namespace, as in a container", async () => {
       await micro.exec(
         "sh",
         "-c",
@@ -125,7 +125,7 @@ Deno.test("share: what stands in the way is told, and the guest keeps it", async
       await micro.exec("killall", "sleep");
     });
 
-    await t.step("a paused guest goes on for it", async () => {
+    await t.step("stop lets a paused guest run to give it up", async () => {
       {
         await using qmp = await QmpClient.connect(micro.socket("monitor"));
         await qmp.execute("stop");
@@ -135,7 +135,7 @@ Deno.test("share: what stands in the way is told, and the guest keeps it", async
       assertEquals(await read(micro), "of the host\n");
     });
 
-    await t.step("taken away by a stop that was killed: the next start gives it back", async () => {
+    await t.step("after a killed stop took it away, the next start gives it back", async () => {
       await micro.exec("umount", "/host");
       {
         await using qmp = await QmpClient.connect(micro.socket("monitor"));
@@ -153,12 +153,12 @@ Deno.test("share: what stands in the way is told, and the guest keeps it", async
   }
 });
 
-Deno.test("share: a guest that cannot mount it is not up", async (t) => {
+Deno.test("share: a guest that cannot mount it does not count as up", async (t) => {
   let mount = ["sh", "-c", "echo no room for it >&2; exit 3"];
   const [micro, shared] = await sharingMicro((profile) => profile.share!.mount = mount, { captured: true });
   await using _micro = micro;
   try {
-    await t.step("resumed, and booted instead", async () => {
+    await t.step("a failed resume leads to a boot, which fails, too", async () => {
       const run = await micro.run("start", ["--quiet"]);
       assertCode(run, 1);
       const why = "the command that mounts the host's files failed in the guest (exit code 3): no room for it";
@@ -167,7 +167,7 @@ Deno.test("share: a guest that cannot mount it is not up", async (t) => {
       assertEquals(await micro.qemuProcesses(), []);
     });
 
-    await t.step("one that goes on where it was suspended is, with a warning", async () => {
+    await t.step("a guest that was suspended continues, with a warning", async () => {
       mount = ["mount-host-fs"];
       await micro.writeProfile();
       await micro.start();
@@ -183,13 +183,13 @@ Deno.test("share: a guest that cannot mount it is not up", async (t) => {
       );
     });
 
-    await t.step("a directory that is not there is named", async () => {
+    await t.step("a missing directory is named", async () => {
       await micro.succeed("stop", ["--discard"]);
       await Deno.remove(shared, { recursive: true });
       const run = await micro.run("start", ["--quiet", "--cold"]);
       assertCode(run, 1);
       assertMatch(run.stderr, /^hotboot: [^\n]*hotboot-test-a,b [^\n]*No such file or directory[^\n]*\n$/);
-      assertEquals((await Deno.stat(`${micro.instance}/serial.log`)).size, 0); // before the guest has run
+      assertEquals((await Deno.stat(`${micro.instance}/serial.log`)).size, 0); // the guest has not run yet
     });
   } finally {
     await Deno.remove(shared, { recursive: true }).catch(() => {});

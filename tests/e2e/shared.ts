@@ -1,4 +1,4 @@
-/** What the tests of one run share, although they run in several processes: ports, and snapshots to begin with. */
+/** What the tests of one run share across processes: ports, and snapshots to start from. */
 
 import { assert } from "@std/assert";
 import { encodeHex } from "@std/encoding/hex";
@@ -7,7 +7,7 @@ import { lock, tryLock } from "../../lib/instance/locks.ts";
 import type { Profile } from "../../lib/profile/profile.ts";
 import type { GuestHome } from "./harness.ts";
 
-/** The run's directory: that of HOTBOOT_TEST_RUN, and without it this process is the run. */
+/** The run's directory: HOTBOOT_TEST_RUN, or a new one if this process is the whole run. */
 const RUN = Deno.env.get("HOTBOOT_TEST_RUN") || ownDirectory();
 
 function ownDirectory(): string {
@@ -16,7 +16,7 @@ function ownDirectory(): string {
   return directory;
 }
 
-/** A port of 127.0.0.1 that nothing listens on, and that no other test of this run is given. */
+/** A port of 127.0.0.1 that nothing listens on, and that no other test of this run gets. */
 export function freePort(): number {
   for (;;) {
     using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -30,13 +30,13 @@ export function freePort(): number {
   }
 }
 
-/** Host ports that are one home's alone until it is disposed of; later another home has them. */
+/** Host ports for one home, until it is disposed of. Then another home may get them. */
 export interface Lease extends Disposable {
   /** The ports, by the profile's names. */
   ports: Record<string, number>;
 }
 
-/** The first set of ports for this guest that no home has now: what its config disk says of them is in snapshots. */
+/** The first set of ports for this guest that no home uses. They are reused because snapshots may contain them. */
 export async function leasePorts(guest: string, names: string[]): Promise<Lease> {
   for (let set = 0;; set++) {
     const name = `ports-${guest}-${set}`;
@@ -51,8 +51,8 @@ export async function leasePorts(guest: string, names: string[]): Promise<Lease>
 }
 
 /**
- * Gives a new home a snapshot: a copy of one that was captured in this run on the same machine, which the first home that
- * wants one captures for all.
+ * Gives a new home a copy of a snapshot that was captured in this run on the same machine. The first home that
+ * needs one captures it for all.
  */
 export async function shareCapture(home: GuestHome): Promise<void> {
   const name = `captured-${home.guest}-${await machineDigest(home)}`;
@@ -65,22 +65,22 @@ export async function shareCapture(home: GuestHome): Promise<void> {
   await Deno.rename(`${shared}.part`, shared);
 }
 
-/** Copies what a capture leaves, snapshots with their holes, and what it has found out about QEMU. */
+/** Copies what a capture leaves: sparse snapshots, and the facts about QEMU. */
 async function copyCaptured(from: string, to: string): Promise<void> {
   const args = ["-a", `${from}/snapshots`, `${from}/cache`, to];
   const { success, stderr } = await new Deno.Command("cp", { args }).output();
   assert(success, new TextDecoder().decode(stderr));
 }
 
-/** Tells machines apart by everything in their profiles but what no snapshot depends on. */
+/** Identifies a machine by everything in its profile that a snapshot depends on. */
 async function machineDigest({ arch, qemu, profile }: GuestHome): Promise<string> {
   const machine: Profile = JSON.parse(await Deno.readTextFile(profile));
   const config = JSON.stringify(machine.config ?? {});
-  assert(!config.includes("${instance."), `a snapshot with this in it is one home's own: ${config}`);
-  // The host's files are plugged in after a capture, and in a slot that every machine has.
+  assert(!config.includes("${instance."), `a snapshot with this in it fits only one home: ${config}`);
+  // The share is plugged in after the capture, into a slot that every machine has.
   for (const name of ["secrets", "rotation", "project", "environment", "share"] as const) delete machine[name];
   for (const [name, port] of Object.entries(machine.ports)) {
-    if (!config.includes(`\${ports.${name}.host}`)) port.host = 0; // the guest is not told
+    if (!config.includes(`\${ports.${name}.host}`)) port.host = 0; // the guest does not know it
   }
   const text = JSON.stringify([arch, qemu, machine]);
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));

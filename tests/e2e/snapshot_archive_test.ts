@@ -8,15 +8,15 @@ import { ARCH, assertCode, GuestHome, type GuestOptions, newerQemu, qemuEnv } fr
 import { until } from "./pace.ts";
 import { assertRefused, idOf, json, list, namesIn, tool } from "./snapshots.ts";
 
-Deno.test("a snapshot that was exported resumes in another home, with what was in its memory and on its disk", async (t) => {
-  // The snapshot's own memory and disk say which boot it was.
+Deno.test("an exported snapshot resumes in another home, with its memory and its disk", async (t) => {
+  // The snapshot's memory and disk both identify its boot.
   const mark = ["sh", "-c", "cat /proc/sys/kernel/random/uuid | tee /run/here >/data/here; sync"];
   const make = () => GuestHome.make({ change: (profile) => profile.hooks = { beforeCapture: [mark] } });
   await using micro = await make();
   await micro.succeed("capture");
   const id = idOf(await micro.snapshot());
   const file = `${micro.directory}/micro.tar.zst`;
-  await t.step("it is one compact file of its owner's, which common tools read", async () => {
+  await t.step("it is one compact, private file that common tools can read", async () => {
     const { snapshot, bytes } = await json(micro, "export", file);
     const { size, mode } = await Deno.stat(file);
     assertEquals([snapshot, bytes, mode! & 0o777], [id, size, 0o600]);
@@ -31,7 +31,7 @@ Deno.test("a snapshot that was exported resumes in another home, with what was i
     assertCode(again, 0);
     assertEquals((await namesIn(micro.directory)).filter((name) => name.endsWith(".tmp")), []);
   });
-  await t.step("what is in the way is not replaced", async () => {
+  await t.step("existing files are not replaced", async () => {
     assertRefused(await micro.run("snapshot export", [micro.directory]), /is not a file, so it is not replaced/);
     assertRefused(await micro.run("snapshot export", ["/dev/null"]), /is not a file, so it is not replaced/);
     assertRefused(await micro.run("snapshot export", [`${file}/x`]), /cannot be written/);
@@ -48,7 +48,7 @@ Deno.test("a snapshot that was exported resumes in another home, with what was i
     assertEquals(await home.exec("cat", "/run/here", "/data/here"), marks);
     await home.succeed("stop", ["--discard"]);
   };
-  await t.step("imported, it resumes, and takes no more room than there", async (t) => {
+  await t.step("the imported snapshot resumes, and takes no more room than the original", async (t) => {
     await using other = await make();
     assertEquals(await json(other, "import", file), { snapshot: id, exported: id });
     const [info, ...more] = await list(other);
@@ -56,13 +56,13 @@ Deno.test("a snapshot that was exported resumes in another home, with what was i
     assert(info.bytes <= (await list(micro))[0].bytes * 1.05, `${info.bytes}`);
     assertEquals((await json(other, "verify")).recorded, false);
     await resumes(other, id);
-    await t.step("once more it is another one, and the newest", async () => {
+    await t.step("a second import is another snapshot, and the newest", async () => {
       const { snapshot, exported } = await json(other, "import", file);
       assertEquals([exported, (await list(other))[0].id], [id, snapshot]);
       assertNotEquals(snapshot, id);
       await resumes(other, snapshot);
     });
-    await t.step("from a pipe, and packed anew by tar", async () => {
+    await t.step("import reads a pipe, and an archive repacked by tar", async () => {
       await other.succeed("snapshot rm", ["--all"]);
       const packed = await tool(
         `cd '${micro.directory}/x' && tar -c manifest.json disk.qcow2 ram device.state | zstd -3 --long=24 -o ../packed 2>&1`,
@@ -73,7 +73,7 @@ Deno.test("a snapshot that was exported resumes in another home, with what was i
       assertEquals(packed.includes("error"), false);
     });
   });
-  await t.step("behind a link in the home's path, where '..' leads elsewhere", async () => {
+  await t.step("import works behind a link in the home's path, where '..' leads elsewhere", async () => {
     await using other = await make();
     await ensureDir(`${other.directory}/far/away`);
     await Deno.symlink(`${other.directory}/far/away`, `${other.home}/snapshots`);
@@ -81,7 +81,7 @@ Deno.test("a snapshot that was exported resumes in another home, with what was i
     await json(other, "verify");
     await resumes(other, id);
   });
-  await t.step("without its image it is refused, and so it is on another machine; --force keeps it", async () => {
+  await t.step("it is refused without its image or on another machine; --force keeps it", async () => {
     await using other = await make();
     const root = `${other.home}/snapshots`;
     await other.writeProfile({ memory: 320 });
@@ -106,7 +106,7 @@ Deno.test("a snapshot that was exported resumes in another home, with what was i
     );
     assertEquals(await namesIn(`${root}/micro-${ARCH}`), []);
   });
-  await t.step("what is no archive, damaged or cut is refused, with nothing left behind", async () => {
+  await t.step("a bad, damaged or truncated archive is refused, and leaves nothing", async () => {
     await using other = await make();
     const whole = await Deno.readFile(file);
     const bad = `${micro.directory}/bad`;
@@ -142,7 +142,7 @@ Deno.test("a snapshot that was exported resumes in another home, with what was i
   });
 });
 
-Deno.test("a snapshot of the engine mapped-ram is exported without what can be made again, and resumes elsewhere", async () => {
+Deno.test("a mapped-ram snapshot is exported without its cache, and resumes elsewhere", async () => {
   const env = qemuEnv(await newerQemu());
   const change: GuestOptions["change"] = (profile) => profile.engine = "mapped-ram";
   await using micro = await GuestHome.make({ change });
@@ -160,7 +160,7 @@ Deno.test("a snapshot of the engine mapped-ram is exported without what can be m
   await other.succeed("snapshot verify", [], { env });
 });
 
-Deno.test("tar reads the header of a file of more than 8 GiB", async () => {
+Deno.test("tar reads the header of a file larger than 8 GiB", async () => {
   const directory = await Deno.makeTempDir({ prefix: "hotboot-test-" });
   try {
     const size = 9 * 2 ** 30;

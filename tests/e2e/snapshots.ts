@@ -4,28 +4,28 @@ import { assertEquals, assertMatch } from "@std/assert";
 import type { SnapshotInfo } from "../../lib/emulator/snapshots.ts";
 import { assertCode, type GuestHome, type Run } from "./harness.ts";
 
-/** What `hotboot snapshot VERB --json` says. */
+/** The output of `hotboot snapshot VERB --json`. */
 export const json = async (home: GuestHome, verb: string, ...args: string[]) =>
   JSON.parse(await home.succeed(`snapshot ${verb}`, ["--json", ...args]));
 
-/** What `hotboot snapshot ls` says. */
+/** The output of `hotboot snapshot ls`. */
 export const list = (home: GuestHome, ...args: string[]): Promise<SnapshotInfo[]> => json(home, "ls", ...args);
 
 /** The id of the snapshot in the directory. */
 export const idOf = (directory: string) => directory.split("/").at(-1)!;
 
-/** What is in a directory; nothing where there is none. */
+/** The names in a directory; none if there is no directory. */
 export const namesIn = async (directory: string) =>
   (await Array.fromAsync(Deno.readDir(directory), ({ name }) => name).catch(() => [])).sort();
 
-/** The reason is the last line on standard error, and nothing is on standard output. */
+/** Asserts that the reason is the last line on standard error, and that standard output is empty. */
 export function assertRefused(run: Run, why: RegExp, code = 1): void {
   assertCode(run, code);
   assertMatch(run.stderr.trimEnd().split("\n").at(-1)!, why);
   assertEquals(run.stdout, "");
 }
 
-/** What a command line of common tools prints. */
+/** The output of a shell command. */
 export async function tool(command: string): Promise<string> {
   const { code, stdout, stderr } = await new Deno.Command("bash", { args: ["-c", `set -o pipefail; ${command}`] })
     .output();

@@ -12,7 +12,7 @@ import { assertRefused, idOf, json, list, namesIn, tool } from "./snapshots.ts";
 
 const prune = (home: GuestHome, ...args: string[]): Promise<PruneResult> => json(home, "prune", ...args);
 
-/** A second snapshot beside the first, as when that one was in use while another was captured. */
+/** A second snapshot beside the first, as if the first one was in use during a new capture. */
 async function another(directory: string, id: string): Promise<string> {
   const copy = directory.replace(/[^/]+$/, id);
   await tool(`cp -r --sparse=always '${directory}' '${copy}'`);
@@ -21,7 +21,7 @@ async function another(directory: string, id: string): Promise<string> {
   return copy;
 }
 
-Deno.test("snapshots are listed, with who uses them and why they are of no use; removed, if nobody does", async (t) => {
+Deno.test("snapshots are listed with their users and faults, and removed if unused", async (t) => {
   {
     await using empty = await GuestHome.make();
     assertEquals(await list(empty), []);
@@ -31,7 +31,7 @@ Deno.test("snapshots are listed, with who uses them and why they are of no use; 
   const directory = await micro.snapshot();
   const id = idOf(directory);
 
-  await t.step("a running instance is told, and holds it", async () => {
+  await t.step("a running instance is shown, and keeps its snapshot", async () => {
     const [info, ...more] = await list(micro);
     assertEquals(more, []);
     const { created, bytes, apparentBytes, ...rest } = info;
@@ -51,7 +51,7 @@ Deno.test("snapshots are listed, with who uses them and why they are of no use; 
     assertRefused(await micro.run("snapshot rm", [id]), /stays: instance 'micro' \(running\) uses it/);
     assertRefused(await micro.run("snapshot rm", ["--all"]), /'hotboot reset --instance micro' drops that$/);
   });
-  await t.step("so does one that is suspended, or shut down", async () => {
+  await t.step("a suspended or shut-down instance keeps it, too", async () => {
     await micro.succeed("stop");
     assertEquals((await list(micro))[0].usedBy, [{ instance: "micro", state: "suspended" }]);
     assertRefused(await micro.run("snapshot rm", [id.slice(0, 8)]), /instance 'micro' \(suspended\) uses it/);
@@ -60,7 +60,7 @@ Deno.test("snapshots are listed, with who uses them and why they are of no use; 
     assertEquals((await list(micro))[0].usedBy, [{ instance: "micro", state: "shut down" }]);
     await micro.succeed("stop", ["--discard"]);
   });
-  await t.step("what a crash has left does too: its disk is the user's, until that is dropped", async () => {
+  await t.step("a crashed instance keeps it until its disk is dropped", async () => {
     await micro.start("--no-fallback");
     const { pid } = await micro.record();
     Deno.kill(pid!, "SIGKILL");
@@ -71,7 +71,7 @@ Deno.test("snapshots are listed, with who uses them and why they are of no use; 
     assertEquals((await list(micro))[0].usedBy, []);
   });
   await t.step(
-    "the newest comes first; what differs or is damaged is named, and QEMU or an image that is missing",
+    "the newest comes first; differences, damage and a missing QEMU or image are named",
     async () => {
       const older = "20240102T030405Z-0a1b";
       await another(directory, older);
@@ -97,12 +97,12 @@ Deno.test("snapshots are listed, with who uses them and why they are of no use; 
       assertEquals(noImage.state, "unknown");
       assertMatch(noImage.why!, /^its image is not here \('micro' .*SHA-256 [0-9a-f]{64}\)/);
       assertEquals((await prune(micro, "--dry-run")).removed.map(({ path }) => idOf(path)), [older]);
-      assertEquals(await namesIn(images), []); // it was not built, either
+      assertEquals(await namesIn(images), []); // it was not built either
       await Deno.remove(images, { recursive: true }).catch(() => {});
       await Deno.rename(`${images}.aside`, images);
     },
   );
-  await t.step("those of other profiles are listed with --all, and left alone", async () => {
+  await t.step("--all lists other profiles' snapshots, and prune leaves them alone", async () => {
     const other = `${micro.home}/snapshots/other-${ARCH}`;
     await Deno.mkdir(other);
     await tool(`cp -r --sparse=always '${directory}' '${other}/'`);
@@ -113,7 +113,7 @@ Deno.test("snapshots are listed, with who uses them and why they are of no use; 
     assertEquals((await prune(micro)).removed.map(({ path }) => idOf(path)), ["20240102T030405Z-0a1b"]);
     assertEquals((await list(micro, "--all")).map(({ profile }) => profile), ["micro", "other"]);
   });
-  await t.step("by the beginning of its id it is removed", async () => {
+  await t.step("a prefix of its id is enough to remove it", async () => {
     assertRefused(await micro.run("snapshot rm", ["1999"]), /'micro' has no snapshot '1999': 'hotboot snapshot ls'/);
     assertRefused(await micro.run("snapshot rm"), /needs either IDs or --all/, 2);
     assertRefused(await micro.run("snapshot rm", ["--all", id]), /needs either IDs or --all/, 2);
@@ -124,7 +124,7 @@ Deno.test("snapshots are listed, with who uses them and why they are of no use; 
   });
 });
 
-Deno.test("prune removes what is stale and what crashes have left, and nothing that somebody works on", async (t) => {
+Deno.test("prune removes stale files and what crashes have left, and nothing that is in use", async (t) => {
   await using micro = await GuestHome.started();
   const directory = await micro.snapshot();
   const id = idOf(directory);
@@ -149,14 +149,14 @@ Deno.test("prune removes what is stale and what crashes have left, and nothing t
   await Deno.writeTextFile(`${logs}/serial.log`, "");
   const expected = [older, capturing, otherCapturing, image, record, probe].sort();
 
-  await t.step("--dry-run says it, and leaves it", async () => {
+  await t.step("--dry-run lists them, and leaves them", async () => {
     const { removed, bytes } = await prune(micro, "--dry-run");
     assertEquals(removed.map(({ path }) => path).sort(), expected);
     assert(bytes > 13 << 20);
     assertMatch(await micro.succeed("snapshot prune", ["-n"]), /would remove .*\nwould free \d+ MB\n$/);
     for (const path of expected) await Deno.lstat(path);
   });
-  await t.step("while another captures, or works on the image, its files stay", async () => {
+  await t.step("files stay while another command captures or works on the image", async () => {
     using _captures = await tryLock(emulator.home, `snapshots-micro-${ARCH}`);
     using _builds = await tryLock(emulator.home, `image-micro-${ARCH}`);
     const run = await micro.run("snapshot prune", ["--json", "--dry-run"]);
@@ -164,14 +164,14 @@ Deno.test("prune removes what is stale and what crashes have left, and nothing t
     const paths = JSON.parse(run.stdout).removed.map(({ path }: { path: string }) => path).sort();
     assertEquals(paths, [older, otherCapturing, probe].sort());
   });
-  await t.step("then it goes, and the rest stays", async () => {
+  await t.step("afterwards they go, and the rest stays", async () => {
     assertMatch(await micro.succeed("snapshot prune"), /removed .*is older than .*\n(removed .*\n)*freed \d+ MB\n$/);
     for (const path of expected) assert(!await exists(path), path);
     for (const path of [young, `${pulling}/ram`, `${logs}/serial.log`, directory]) await Deno.lstat(path);
     assertEquals(await micro.succeed("snapshot prune"), "freed 0 B\n");
     assertEquals((await list(micro)).map(({ id }) => id), [id]);
   });
-  await t.step("what an instance uses stays, of whatever use it is", async () => {
+  await t.step("a snapshot in use stays, even if it is unusable", async () => {
     await micro.succeed("stop");
     await micro.writeProfile({ memory: 320 });
     const run = await micro.run("snapshot prune");
@@ -183,7 +183,7 @@ Deno.test("prune removes what is stale and what crashes have left, and nothing t
   });
 });
 
-Deno.test("verify finds any flipped bit, and names it", async (t) => {
+Deno.test("verify finds any flipped bit, and names the file", async (t) => {
   await using micro = await GuestHome.make({ captured: true });
   const directory = await micro.snapshot();
   const first = await json(micro, "verify");
@@ -199,7 +199,7 @@ Deno.test("verify finds any flipped bit, and names it", async (t) => {
   );
   assertMatch(await micro.succeed("snapshot verify"), /: sound \(ram, device\.state, disk\.qcow2; 257 MB\)\n$/);
 
-  /** One bit of a page that was not sampled; twice, it is as before. */
+  /** Flips one bit of a page that was not sampled. Two calls restore it. */
   const flip = async () => {
     const { files } = JSON.parse(await Deno.readTextFile(`${directory}/manifest.json`));
     const page = Array.from({ length: 65536 }, (_, at) => at).find((at) =>
@@ -213,7 +213,7 @@ Deno.test("verify finds any flipped bit, and names it", async (t) => {
     await file.seek(page * 4096 + 77, Deno.SeekMode.Start);
     await file.write(byte);
   };
-  await t.step("a bit that nothing else notices", async () => {
+  await t.step("it finds a flipped bit that nothing else notices", async () => {
     await flip();
     assertRefused(
       await micro.run("snapshot verify"),
@@ -228,7 +228,7 @@ Deno.test("verify finds any flipped bit, and names it", async (t) => {
     await flip();
     assertEquals((await json(micro, "verify")).recorded, false);
   });
-  await t.step("what is cut or missing", async () => {
+  await t.step("it finds truncated and missing files", async () => {
     const disk = await Deno.readFile(`${directory}/disk.qcow2`);
     await Deno.truncate(`${directory}/disk.qcow2`, 100);
     assertRefused(await micro.run("snapshot verify"), /is damaged: its file 'disk\.qcow2' has 100 bytes instead of/);

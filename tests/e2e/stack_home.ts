@@ -1,4 +1,4 @@
-/** A home for the built-in profile `stack`, as its users have one: all is said by variables, and the image comes from GitHub. */
+/** A home for the built-in profile `stack`, as its users have it: set up by variables, with an image from GitHub. */
 
 import { assertEquals } from "@std/assert";
 import type { StartResult } from "../../lib/emulator/start.ts";
@@ -13,14 +13,14 @@ export const SECRETS = {
   admin: `${PREFIX}SUPER_SECRET_ADMIN_KEY`,
   cron: "CRON_SECRET",
 };
-/** What the image has in their places. */
+/** Their placeholders in the image. */
 export const PLACEHOLDERS = {
   client: placeholder("f"),
   server: placeholder("e"),
   admin: placeholder("d"),
   cron: placeholder("c"),
 };
-/** The secrets' values, by what they are for. */
+/** The secrets' values, by their purpose. */
 export type Keys = typeof PLACEHOLDERS;
 /** The first digits of the guest's ports. */
 export const PORT_PREFIX = "92";
@@ -30,11 +30,11 @@ function placeholder(digit: string): string {
 }
 
 export class StackHome implements AsyncDisposable {
-  /** The directory that hotboot is called in. */
+  /** The directory in which hotboot runs. */
   readonly directory: string;
   /** STACK_EMULATOR_HOME. */
   readonly home: string;
-  /** The image's disk, once it has been pulled. */
+  /** The image's disk, after a pull. */
   readonly disk: string;
   /** The host's ports. */
   readonly ports = { dashboard: freePort(), backend: freePort(), minio: freePort(), inbucket: freePort() };
@@ -55,7 +55,7 @@ export class StackHome implements AsyncDisposable {
       STACK_EMULATOR_HOME: this.home,
       EMULATOR_RAM: "1024",
       EMULATOR_CPUS: "2",
-      EMULATOR_READY_TIMEOUT: "900", // no machine is too slow
+      EMULATOR_READY_TIMEOUT: "900", // enough for any machine
       EMULATOR_SNAPSHOT_READY_TIMEOUT: "300",
       PORT_PREFIX,
       HOTBOOT_GITHUB_API: this.github.api,
@@ -65,7 +65,7 @@ export class StackHome implements AsyncDisposable {
     };
   }
 
-  /** One whose release has the stand-in's disk. */
+  /** A home whose release has the stand-in's disk. */
   static async make(): Promise<StackHome> {
     const guest = await GuestHome.make({ guest: "stack-standin" });
     const made = new StackHome(guest);
@@ -79,7 +79,7 @@ export class StackHome implements AsyncDisposable {
     return `${this.home}/run/vm/${name}`;
   }
 
-  /** The text of `internal-pck`, in which the key is for the CLI's own use, or `undefined` when there is none. */
+  /** The text of `internal-pck`, which has the CLI's own key, or `undefined` if there is none. */
   internalPck(): Promise<string | undefined> {
     return Deno.readTextFile(this.file("internal-pck")).catch(() => undefined);
   }
@@ -92,7 +92,7 @@ export class StackHome implements AsyncDisposable {
     return spawnHotboot(args, { cwd: this.directory, env: { ...this.#env, ...env } });
   }
 
-  /** A run that must succeed, without a warning; gives what it printed. */
+  /** A run that must succeed without a warning; returns its output. */
   async succeed(args: string[], env?: Record<string, string>): Promise<string> {
     const done = await this.run(args, env);
     assertCode(done, 0);
@@ -101,28 +101,28 @@ export class StackHome implements AsyncDisposable {
   }
 
   /** The same with `--json`. */
-  // deno-lint-ignore no-explicit-any -- each command has its own
+  // deno-lint-ignore no-explicit-any -- each command has its own type
   async json(args: string[], env?: Record<string, string>): Promise<any> {
     return JSON.parse(await this.succeed([...args, "--json"], env));
   }
 
-  /** Starts it, by nothing but a resume or what is told. */
+  /** Starts it with these options. */
   start(...args: string[]): Promise<StartResult> {
     return this.json(["start", ...args]);
   }
 
-  /** What `status` says, and its exit code. */
+  /** The output of `status`, and its exit code. */
   async status() {
     const { code, stdout } = await this.run(["status", "--json"]);
     return { code, ...JSON.parse(stdout) };
   }
 
-  /** What a program in the guest prints. */
+  /** The output of a program in the guest. */
   exec(...command: string[]): Promise<string> {
     return this.succeed(["exec", "--", ...command]);
   }
 
-  /** What a line of shell in the container prints. */
+  /** The output of a shell command in the container. */
   inContainer(line: string): Promise<string> {
     return this.exec("docker", "exec", "stack", "bash", "-c", line);
   }
@@ -133,7 +133,7 @@ export class StackHome implements AsyncDisposable {
     return Object.fromEntries(Object.entries(SECRETS).map(([what, name]) => [what, all[name]])) as Keys;
   }
 
-  /** The statuses that the backend has for the keys. */
+  /** The backend's HTTP statuses for the keys. */
   async statuses(keys: Keys): Promise<Record<keyof Keys, number>> {
     const header = { client: "publishable-client-key", server: "secret-server-key", admin: "super-secret-admin-key" };
     const current = async (access: keyof typeof header) =>
@@ -164,7 +164,7 @@ export class StackHome implements AsyncDisposable {
   }
 }
 
-/** A run's warnings; that the machine is slow is none of the emulator's. */
+/** A run's warnings, except the one that this machine is slow. */
 export function warnings({ stderr }: Run): string[] {
   return stderr.split("\n").filter((line) => line.startsWith("hotboot: warning: ") && !line.includes("HOTBOOT_ACCEL="));
 }

@@ -1,6 +1,6 @@
 // needs: stack-standin
 
-/** The built-in profile `stack`, as its users call it, on the guest that stands in for theirs: see standin/user-data.yaml. */
+/** The built-in profile `stack`, as its users call it, with a stand-in for their guest: see standin/user-data.yaml. */
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { ARCH, assertCode } from "./harness.ts";
@@ -9,29 +9,29 @@ import { PLACEHOLDERS, PORT_PREFIX, SECRETS, StackHome, warnings } from "./stack
 
 const ACCEPTED = { client: 200, server: 200, admin: 200, cron: 200 };
 const REFUSED = { client: 401, server: 401, admin: 401, cron: 401 };
-/** What a file without a config gets. */
+/** The config that an empty file gets. */
 const EMPTY_CONFIG = "export const config = {};\n";
 
-Deno.test("stack: pulled, captured, resumed with secrets and the host's files of its own, suspended, booted", async (t) => {
+Deno.test("stack: pulls, captures, resumes with new secrets and the host's files, suspends and boots", async (t) => {
   await using stack = await StackHome.make();
   const { directory, ports, github } = stack;
   const healthy = { backend: true, dashboard: true, MinIO: true, Inbucket: true };
 
-  await t.step("only the emulator's releases are listed", async () => {
+  await t.step("list-releases shows only the emulator's releases", async () => {
     github.release("v2.8.1", [{ name: "stack.tgz", bytes: new Uint8Array(1) }]);
     github.release("emulator-main-latest", []);
     const tags = (await stack.json(["list-releases"])).map(({ tag }: { tag: string }) => tag);
     assertEquals(tags, ["emulator-dev-latest", "emulator-main-latest"]);
   });
 
-  await t.step("its image is pulled, and only that when there is to be no snapshot", async () => {
+  await t.step("its image is pulled, without a snapshot if there should be none", async () => {
     const pulled = await stack.json(["pull"], { EMULATOR_NO_SNAPSHOT: "1" });
     assertEquals([pulled.pulled, pulled.snapshot, pulled.paths.disk], [true, undefined, stack.disk]);
     assertEquals(pulled.origin.repository, "stack-auth/stack-auth");
     assertEquals((await stack.status()).code, 1);
   });
 
-  await t.step("a config file that is not there is told before anything is started", async () => {
+  await t.step("a missing config file is an error before anything starts", async () => {
     const run = await stack.run(["start", "--config-file", "missing.ts"]);
     assertCode(run, 1);
     assertEquals(run.stderr, `hotboot: the config file missing.ts does not exist\n`);
@@ -48,7 +48,7 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
     assertEquals((await fetch(`${urls.oauth}/.well-known/openid-configuration`)).status, 200);
   });
 
-  await t.step("its machine and its container know what only the host does", async () => {
+  await t.step("its machine and its container know the host's ports", async () => {
     const names = [
       "DASHBOARD_PORT",
       "NEXT_PUBLIC_STACK_API_URL",
@@ -67,7 +67,7 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
     assertMatch(await dashboardScript(stack), RegExp(`"http://localhost:${ports.backend}"`));
   });
 
-  await t.step("cloud-init has left nothing in it but what was asked for", async () => {
+  await t.step("cloud-init has left nothing superfluous", async () => {
     const size = Number(await stack.exec("sh", "-c", "df --output=size -B1048576 / | tail -1"));
     assert(size > 3700 && size < 4096, `${size} MiB`);
     assertEquals(
@@ -79,7 +79,7 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
     assertEquals(await stack.exec("systemctl", "--failed", "--no-legend"), "");
   });
 
-  await t.step("each resume has keys of its own, which are proven", async () => {
+  await t.step("each resume has new keys, which are proven", async () => {
     const seen = new Set<string>();
     const count = rounds(2, 5);
     for (let round = 0; round < count; round++) {
@@ -104,7 +104,7 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
   const config = `${directory}/stack.config.ts`;
   const open = async (file: string) => JSON.parse(await stack.succeed(["start", "--quiet", "--config-file", file]));
   let project: Record<string, string>;
-  await t.step("an empty config file gets a config, through the share, and its project has keys", async () => {
+  await t.step("an empty config file gets a config through the share, and its project has keys", async () => {
     await Deno.writeTextFile(config, "");
     project = await open("stack.config.ts");
     assertEquals(Object.keys(project), ["project_id", "publishable_client_key", "secret_server_key"]);
@@ -113,7 +113,7 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
     assertEquals(await statusOf(stack, { ...project, secret_server_key: PLACEHOLDERS.server }), 401);
   });
 
-  await t.step("one that is there stays as it is, and has a project of its own", async () => {
+  await t.step("an existing config file stays as it is, and has its own project", async () => {
     const other = `${directory}/a directory/other.ts`;
     await Deno.mkdir(`${directory}/a directory`);
     await Deno.writeTextFile(other, "export const config = { teams: {} };\n");
@@ -123,7 +123,7 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
     assertEquals(await open(config), project);
   });
 
-  await t.step("suspended, it goes on with its keys, its projects and the host's files", async () => {
+  await t.step("after a suspension it continues with its keys, its projects and the host's files", async () => {
     const before = await stack.keys();
     await stack.succeed(["stop"]);
     assertEquals((await stack.status()).state, "suspended");
@@ -136,10 +136,10 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
     assertEquals(await stack.inContainer(`cat '/host${config}'`), "export const config = { changed: true };\n");
   });
 
-  await t.step("a container that was started anew has its placeholders back, until the next start", async () => {
+  await t.step("a restarted container has its placeholders back until the next start", async () => {
     const before = await stack.keys();
     await stack.exec("systemctl", "restart", "stack.service");
-    // Its services are up before it has put its placeholders into the database, where the keys still are.
+    // Its services are up before it puts its placeholders into the database, which still has the keys.
     let lost = await stack.status();
     await until(
       async () => {
@@ -160,7 +160,7 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
     assertEquals(await open(config), project);
   });
 
-  await t.step("it has the host's files for itself then, so the guest is not suspended, and goes on", async () => {
+  await t.step("then the container holds the host's files, so the guest is not suspended and runs on", async () => {
     const run = await stack.run(["stop"]);
     assertCode(run, 1);
     assertMatch(
@@ -171,7 +171,7 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
     await stack.succeed(["reset"]);
   });
 
-  await t.step("run: a line for the shell while it is up, with the project in its environment", async () => {
+  await t.step("run: a shell command gets the project in its environment", async () => {
     const done = await stack.run(["run", "-q", "--config-file", config, "env; exit 7"]);
     assertCode(done, 7);
     assertEquals(warnings(done), []);
@@ -191,7 +191,7 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
     await stack.succeed(["reset"]);
   });
 
-  await t.step("without rotation the placeholders are in effect, and in internal-pck", async () => {
+  await t.step("without rotation, the placeholders are in effect and in internal-pck", async () => {
     const run = await stack.run(["start", "--no-fallback"], { EMULATOR_NO_ROTATION: "1" });
     assertCode(run, 0);
     assertEquals(warnings(run).length, 1);
@@ -203,7 +203,7 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
     assertEquals(await stack.internalPck(), undefined);
   });
 
-  await t.step("a disk of another program's, where the instance's is to be, is kept", async () => {
+  await t.step("another program's disk in the instance's place is kept", async () => {
     await Deno.writeTextFile(stack.file("disk.qcow2"), "of another program");
     await stack.succeed(["stop"]);
     assertEquals(await Deno.readTextFile(stack.file("disk.qcow2")), "of another program");
@@ -216,10 +216,10 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
   });
 
   await t.step(
-    "an image that was put in its place by hand is taken over, and no pull replaces it unasked",
+    "an image that was put in place by hand is adopted, and pull replaces it only with --force",
     async () => {
       const record = stack.disk.replace(/qcow2$/, "json");
-      await Deno.remove(record); // which nobody has who puts a disk there
+      await Deno.remove(record); // a disk that was put there by hand has none
       const { image, code } = await stack.status();
       assertEquals([code, image], [1, {
         error: `${stack.disk} was not put there by hotboot: 'hotboot start' adopts it`,
@@ -236,7 +236,7 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
     },
   );
 
-  await t.step("a snapshot that is damaged is not resumed, but captured anew", async () => {
+  await t.step("a damaged snapshot is not resumed but captured again", async () => {
     const snapshots = `${stack.home}/snapshots/stack-emulator-${ARCH}`;
     const [before] = Array.from(Deno.readDirSync(snapshots), ({ name }) => name);
     await Deno.truncate(`${snapshots}/${before}/ram`, 4096);
@@ -250,14 +250,14 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
     await stack.succeed(["stop", "--discard"]);
   });
 
-  await t.step("its limits are those of the variables, and EMULATOR_NO_SNAPSHOT boots it", async () => {
+  await t.step("variables set its limits, and EMULATOR_NO_SNAPSHOT boots it", async () => {
     const late = await stack.run(["start"], { EMULATOR_READY_TIMEOUT: "1", EMULATOR_NO_SNAPSHOT: "1" });
     assertCode(late, 1);
     assertMatch(late.stderr, /^hotboot: cold boot \(1024 MiB/m);
     assertMatch(late.stderr, /not healthy within 1 s: [^\n]*backend/);
   });
 
-  await t.step("booted, it has its own keys and the host's files, and can be suspended", async () => {
+  await t.step("after a boot it has new keys and the host's files, and can be suspended", async () => {
     assertEquals((await stack.start("--cold")).origin, "cold boot");
     const keys = await stack.keys();
     assertEquals(await stack.statuses(keys), ACCEPTED);
@@ -272,14 +272,14 @@ Deno.test("stack: pulled, captured, resumed with secrets and the host's files of
   });
 });
 
-/** The script that the dashboard's page has. */
+/** The script of the dashboard's page. */
 async function dashboardScript({ ports }: StackHome): Promise<string> {
   const origin = `http://127.0.0.1:${ports.dashboard}`;
   const page = await (await fetch(`${origin}/handler/sign-in`)).text();
   return await (await fetch(origin + page.match(/<script src="([^"]+)"/)![1])).text();
 }
 
-/** What the backend answers to a project's key. */
+/** The backend's answer to a project's key. */
 async function statusOf(stack: StackHome, project: Record<string, string>): Promise<number> {
   const { status } = await stack.ask("/api/v1/projects/current", {
     "x-stack-project-id": project.project_id,

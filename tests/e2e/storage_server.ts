@@ -1,35 +1,35 @@
 /**
- * A server of files that behaves as GitHub's storage does — ranges, ETags, signed addresses that expire — or misbehaves
- * as it is told to, down to the bytes on the wire.
+ * A file server that behaves like GitHub's storage (ranges, ETags, signed addresses that expire) or misbehaves
+ * on request, down to the bytes on the wire.
  */
 
-/** What a request is answered with instead of what it asks for. */
+/** What a request gets instead of what it asks for. */
 export interface Fault {
   /** This status, with an empty body. */
   status?: number;
-  /** Headers beside the others, or instead of them; with nothing in it, one is left out. */
+  /** Headers that are added or replaced; an empty value removes one. */
   headers?: Record<string, string>;
-  /** The connection ends after so many bytes of the body. */
+  /** The connection ends after this many bytes of the body. */
   cutAfter?: number;
-  /** Silence after so many bytes of the body, until the client goes. */
+  /** Silence after this many bytes of the body, until the client goes. */
   stallAfter?: number;
-  /** Bytes are wrong from here on, counted from the file's start. */
+  /** Bytes are wrong from this offset in the file. */
   corruptFrom?: number;
-  /** The whole file with status 200, whatever range was asked for. */
+  /** The whole file with status 200, whatever the requested range. */
   ignoreRange?: boolean;
   /** A web page with status 200. */
   html?: boolean;
-  /** The length that is claimed is off by so much. */
+  /** The stated length is off by this much. */
   lengthOff?: number;
-  /** The total in Content-Range is off by so much. */
+  /** The total in Content-Range is off by this much. */
   totalOff?: number;
   /** No Content-Length and no ranges: the end of the connection is the end of the file. */
   noLength?: boolean;
-  /** From now on it is another file of the same size. */
+  /** From now on, the file is another one of the same size. */
   change?: boolean;
 }
 
-/** A request that has come. */
+/** A request that arrived. */
 export interface Seen {
   path: string;
   headers: Headers;
@@ -42,15 +42,15 @@ export interface StoredFile {
 }
 
 export interface StorageOptions {
-  /** Called with each request; what it gives goes wrong with that one. */
+  /** Called with each request; returns that request's fault. */
   fault?: (seen: Seen) => Fault | undefined;
-  /** How many bytes go out on one connection in a second. */
+  /** Bytes per second on one connection. */
   bytesPerSecond?: number;
-  /** Further connections are refused while so many are open. */
+  /** Further connections are refused while this many are open. */
   connections?: number;
   /** Requests need `?sig=` with a number of at least this; see {@linkcode StorageServer.sign}. */
   signed?: boolean;
-  /** `If-Range` is overlooked. */
+  /** `If-Range` is ignored. */
   ignoreConditions?: boolean;
 }
 
@@ -76,12 +76,12 @@ export class StorageServer implements AsyncDisposable {
     return `http://127.0.0.1:${this.#listener.addr.port}`;
   }
 
-  /** The address of a file, with a signature where those are asked for. */
+  /** The address of a file, with a signature if the server requires one. */
   sign(path: string): string {
     return `${this.origin}${path}${this.options.signed ? `?sig=${++this.#signature}` : ""}`;
   }
 
-  /** All signatures that were given so far are of no more use. */
+  /** Makes all signatures so far expire. */
   expire(): void {
     this.oldestSignature = this.#signature + 1;
   }
@@ -104,7 +104,7 @@ export class StorageServer implements AsyncDisposable {
         });
       }
     } catch {
-      // it was closed
+      // it is closed already
     }
   }
 
@@ -112,7 +112,7 @@ export class StorageServer implements AsyncDisposable {
     try {
       connection.close();
     } catch {
-      // it is
+      // it is closed already
     }
   }
 

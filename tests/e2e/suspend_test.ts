@@ -15,7 +15,7 @@ const files = (home: GuestHome) =>
 const stateOf = async (home: GuestHome) => (await home.status()).state;
 const SUSPENDED = ["disk.qcow2", "instance.json", "memory.ram", "memory.state", "serial.log"];
 
-Deno.test("a suspended instance goes on exactly where it was, as often as one likes", async (t) => {
+Deno.test("a suspended instance continues exactly where it was, any number of times", async (t) => {
   await using micro = await GuestHome.started();
   const { snapshot } = await micro.record();
   await micro.exec("sh", "-c", "echo memory >/run/here; echo disk >/data/here; exec sleep 1000 >/dev/null 2>&1 &");
@@ -29,7 +29,7 @@ Deno.test("a suspended instance goes on exactly where it was, as often as one li
       assertEquals(await files(micro), SUSPENDED);
       assertEquals(await stateOf(micro), "suspended");
       assertMatch((await micro.run("stop")).stderr, /does not run; it is suspended\n$/);
-      await sleep(2000); // the time by which its clock would be late
+      await sleep(2000); // without a correction, its clock would be late by this
 
       const started = await micro.start("--no-fallback");
       assertEquals([started.origin, started.snapshot], ["continue", snapshot]);
@@ -43,7 +43,7 @@ Deno.test("a suspended instance goes on exactly where it was, as often as one li
   }
 });
 
-Deno.test("stop --shutdown keeps the disk, --discard and reset nothing", async (t) => {
+Deno.test("stop --shutdown keeps the disk; --discard and reset keep nothing", async (t) => {
   await using micro = await GuestHome.started();
   await micro.exec("sh", "-c", "echo memory >/run/here; echo disk >/data/here; sync");
   await t.step("the guest shuts itself down", async () => {
@@ -53,7 +53,7 @@ Deno.test("stop --shutdown keeps the disk, --discard and reset nothing", async (
     assertEquals(await stateOf(micro), "shut down");
     assertEquals(await files(micro), ["disk.qcow2", "instance.json", "serial.log"]);
   });
-  await t.step("the next start boots it, and so does one after a crash on the way", async () => {
+  await t.step("the next start boots it, also after a crash on the way", async () => {
     const killed = micro.spawn("start");
     await until(async () => (await micro.qemuProcesses()).length > 0, "QEMU's start");
     killed.kill("SIGKILL");
@@ -65,13 +65,13 @@ Deno.test("stop --shutdown keeps the disk, --discard and reset nothing", async (
       "disk\nls: /run/here: No such file or directory\n",
     );
   });
-  await t.step("after that it can be suspended", async () => {
+  await t.step("afterwards it can be suspended", async () => {
     await micro.succeed("stop");
     assertEquals((await micro.start()).origin, "continue");
     assertEquals(await micro.exec("cat", "/data/here"), "disk\n");
   });
   for (const [verb, ...args] of [["stop", "--discard"], ["reset"]]) {
-    await t.step(`${verb} drops what is suspended`, async () => {
+    await t.step(`${verb} drops a suspended instance`, async () => {
       await micro.succeed("stop");
       await micro.succeed(verb, args);
       assertEquals(await stateOf(micro), "stopped");
@@ -81,7 +81,7 @@ Deno.test("stop --shutdown keeps the disk, --discard and reset nothing", async (
   }
 });
 
-Deno.test("what is suspended is kept when it cannot go on, and says why", async (t) => {
+Deno.test("a suspended instance that cannot continue is kept, and the error says why", async (t) => {
   await using micro = await GuestHome.started();
   await micro.exec("sh", "-c", "echo disk >/data/here; sync");
   await micro.succeed("stop");
@@ -111,19 +111,19 @@ Deno.test("what is suspended is kept when it cannot go on, and says why", async 
     const say = (what: string) => new RegExp(`${name.replace(".", "\\.")} ${what}`);
     await refuses(`${name} cut`, () => Deno.truncate(path, 1 << 18), say("has 262144 bytes instead of"));
     await refuses(`${name} missing`, () => Deno.remove(path), say("is missing"));
-    await refuses(`${name} exchanged`, async () => {
+    await refuses(`${name} changed`, async () => {
       const bytes = await Deno.readFile(path);
       for (let at = 0; at < bytes.length; at += 512) bytes[at] ^= 0xff;
       await Deno.writeFile(path, bytes);
     }, say("differs from what was saved"));
   }
 
-  await t.step("a capture would drop it, and does not", async () => {
+  await t.step("capture refuses, because it would drop it", async () => {
     const run = await micro.run("capture", ["--force"]);
     assertCode(run, 1);
     assertMatch(run.stderr, /instance 'micro' is suspended, and a capture would drop it/);
   });
-  await t.step("QEMU that ends while it loads has lost nothing", async () => {
+  await t.step("if QEMU ends while it loads, nothing is lost", async () => {
     const env = await micro.wrappedQemu((qemu) =>
       `case "$*" in *incoming*) ;; *) exec ${qemu} "$@";; esac
       ${qemu} "$@" &
@@ -135,14 +135,14 @@ Deno.test("what is suspended is kept when it cannot go on, and says why", async 
     assertMatch(start.stderr, /SIGKILL|closed its monitor/);
     assertEquals(await stateOf(micro), "suspended");
   });
-  await t.step("its disk can be booted without its memory", async () => {
+  await t.step("its disk boots without its memory", async () => {
     await Deno.remove(state);
     assertEquals((await micro.start("--cold")).origin, "cold boot");
     assertEquals(await micro.exec("cat", "/data/here"), "disk\n");
   });
 });
 
-Deno.test("a suspend that fails, or is interrupted or killed at any moment, loses nothing", async (t) => {
+Deno.test("a suspension that fails, or is interrupted or killed at any moment, loses nothing", async (t) => {
   await using micro = await GuestHome.started();
   await micro.exec("sh", "-c", "echo memory >/run/here; echo disk >/data/here; sync");
   const alive = async () => assertEquals(await micro.exec("cat", "/run/here", "/data/here"), "memory\ndisk\n");
@@ -164,7 +164,7 @@ Deno.test("a suspend that fails, or is interrupted or killed at any moment, lose
     return performance.now() - begin;
   };
   const [stopMs, startMs] = [await took("stop"), await took("start")];
-  /** Sends the signal when so much time has passed, and waits for the end. */
+  /** Sends the signal after this time, and waits for the end. */
   const cut = async (verb: string, signal: Deno.Signal, ms: number) => {
     const child = micro.spawn(verb);
     const sending = killLater(child, signal, ms);
@@ -176,7 +176,7 @@ Deno.test("a suspend that fails, or is interrupted or killed at any moment, lose
       await t.step(`stop, ${signal} after ${ms.toFixed()} ms`, async () => {
         await cut("stop", signal, ms);
         const state = await stateOf(micro);
-        // Killed, it may have left the guest stopped, or saved and not yet ended; a stop ends it well then.
+        // A killed stop may leave the guest paused, or saved but not ended; then another stop ends it properly.
         if (state !== "running" && state !== "suspended") await micro.succeed("stop");
         if (state !== "running") assertEquals((await micro.start()).origin, "continue");
         await alive();
@@ -192,7 +192,7 @@ Deno.test("a suspend that fails, or is interrupted or killed at any moment, lose
       await micro.exec("sh", "-c", "echo memory >/run/here");
     });
   }
-  await t.step("a stop that was killed when all was saved", async () => {
+  await t.step("a stop that was killed after the save", async () => {
     {
       await using qmp = await QmpClient.connect(micro.socket("monitor"));
       await qmp.execute("stop");
@@ -209,7 +209,7 @@ Deno.test("a suspend that fails, or is interrupted or killed at any moment, lose
     assertEquals((await micro.start()).origin, "continue");
     await alive();
   });
-  await t.step("a guest that somebody has paused", async () => {
+  await t.step("a guest that was paused from outside", async () => {
     {
       await using qmp = await QmpClient.connect(micro.socket("monitor"));
       await qmp.execute("stop");
@@ -227,7 +227,7 @@ Deno.test("a suspend that fails, or is interrupted or killed at any moment, lose
   });
 });
 
-Deno.test("an image that a suspended instance uses is not replaced under it", async () => {
+Deno.test("the image of a suspended instance is not replaced", async () => {
   await using micro = await GuestHome.started();
   await micro.succeed("stop");
   const run = await micro.run("build", ["--force"]);
@@ -236,19 +236,19 @@ Deno.test("an image that a suspended instance uses is not replaced under it", as
   assertEquals((await micro.start()).origin, "continue");
 });
 
-Deno.test("devices of one moment with the memory of another are refused, and nothing of either is lost", async () => {
+Deno.test("devices and memory of different moments are refused, and neither is lost", async () => {
   await using micro = await GuestHome.started();
   const [state, record] = ["memory.state", "instance.json"].map((name) => `${micro.instance}/${name}`);
   await micro.succeed("stop");
   const earlier = await Deno.readFile(state);
   await micro.start();
-  await micro.exec("sh", "-c", "for n in 1 2 3 4 5; do head -c 1000000 /dev/urandom >/data/x; sync; done"); // through its queues
+  await micro.exec("sh", "-c", "for n in 1 2 3 4 5; do head -c 1000000 /dev/urandom >/data/x; sync; done"); // fills its queues
   await micro.succeed("stop");
   const later = await Promise.all([Deno.readFile(state), Deno.readTextFile(record)]);
 
   await Deno.writeFile(state, earlier);
   const mixed = JSON.parse(later[1]);
-  mixed.memory.state = await fingerprint(state); // as if they belonged together
+  mixed.memory.state = await fingerprint(state); // as if it belonged to the memory
   await Deno.writeTextFile(record, JSON.stringify(mixed));
   const run = await micro.run("start", ["--quiet"]);
   assertCode(run, 1);

@@ -1,18 +1,18 @@
-/** Random trees of files, and the state of a tree on disk as text that can be compared. */
+/** Random trees of files, and a description of a tree on disk as comparable text. */
 
 import { encodeHex } from "@std/encoding/hex";
 import { ensureDir } from "@std/fs/ensure-dir";
 import { walk } from "@std/fs/walk";
 import { random } from "../unit/random.ts";
 
-/** What a random tree may have. */
+/** What a random tree may contain. */
 export interface TreeOptions {
   seed: number;
   /** How many files, directories and links. */
   count: number;
   /** Levels of directories below the root. */
   depth: number;
-  /** The largest file; sizes are spread over all magnitudes up to it. */
+  /** The largest file's size. Sizes are spread over all magnitudes up to it. */
   largest: number;
 }
 
@@ -72,14 +72,14 @@ export async function makeTree(root: string, { seed, count, depth, largest }: Tr
   for (const [path, time] of times.reverse()) await Deno.utime(path, time, time);
 }
 
-/** What of a tree is to be compared. */
+/** What to compare. */
 export interface DescribeOptions {
   modes?: boolean;
   times?: boolean;
   links?: boolean;
 }
 
-/** A line for everything in a tree, sorted. */
+/** A line for each entry of a tree, sorted. */
 export async function describeTree(root: string, options: DescribeOptions = {}): Promise<string[]> {
   const { modes = true, times = true, links = true } = options;
   const lines: string[] = [];

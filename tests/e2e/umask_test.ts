@@ -3,11 +3,11 @@ import { ARCH, assertCode, hotboot } from "./harness.ts";
 
 const modeOf = async (path: string) => ((await Deno.stat(path)).mode! & 0o777).toString(8);
 
-Deno.test("new files: hotboot's are closed; those in an image, and the user's own ISOs, are not", async (t) => {
+Deno.test("hotboot's new files are private; those in an image and the user's ISOs follow the umask", async (t) => {
   const directory = await Deno.makeTempDir({ prefix: "hotboot-test-" });
   const before = Deno.umask(0o022);
   try {
-    await t.step("a recipe sees the usual umask, and what it leaves is closed", async () => {
+    await t.step("a recipe runs with the usual umask, and its output is private", async () => {
       const script = `${directory}/recipe.sh`;
       const profile = `${directory}/profile.json`;
       const home = `${directory}/home`;
@@ -33,7 +33,7 @@ Deno.test("new files: hotboot's are closed; those in an image, and the user's ow
       }
     });
 
-    await t.step("an ISO image has the user's", async () => {
+    await t.step("an ISO image follows the user's umask", async () => {
       await Deno.mkdir(`${directory}/tree`);
       for (const [mask, mode] of [[0o022, "644"], [0o077, "600"]] as const) {
         Deno.umask(mask);

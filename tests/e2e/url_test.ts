@@ -1,4 +1,4 @@
-/** hotboot as it is run from a URL: the one file that a release has, and the sources as they are. */
+/** hotboot run from a URL: a release's single file, and the plain sources. */
 // needs: micro
 
 import { assertEquals, assertMatch } from "@std/assert";
@@ -8,7 +8,7 @@ import { programFlags } from "../../lib/cli/permissions/program.ts";
 import config from "../../deno.json" with { type: "json" };
 import { assertCode, GuestHome, type Run } from "./harness.ts";
 
-/** A checkout as any server of files would serve it. */
+/** Serves a checkout as any file server would. */
 function serveCheckout(): Deno.HttpServer<Deno.NetAddr> {
   return Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async ({ url }) => {
     const { pathname } = new URL(url);
@@ -21,12 +21,12 @@ function serveCheckout(): Deno.HttpServer<Deno.NetAddr> {
   });
 }
 
-Deno.test("run from a URL, as one file and as sources", async (t) => {
+Deno.test("hotboot runs from a URL, as one file and as sources", async (t) => {
   await bundle();
   await using server = serveCheckout();
   await using micro = await GuestHome.make();
   const origin = `http://127.0.0.1:${server.addr.port}`;
-  // The sources' bare imports are those of deno.json, which is an import map too.
+  // The sources' bare imports come from deno.json, which is also an import map.
   const [map = `${ROOT}deno.json`] = (await importArguments()).map((argument) => argument.replace("--import-map=", ""));
   const sources = [`--import-map=${origin}/${map.slice(ROOT.length)}`, `${origin}/cli.ts`];
 
@@ -39,7 +39,7 @@ Deno.test("run from a URL, as one file and as sources", async (t) => {
     const run = async (...args: string[]): Promise<Run> => {
       const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
         args: ["run", "-q", ...program, ...args],
-        cwd: micro.directory, // where no deno.json is
+        cwd: micro.directory, // it has no deno.json
       }).output();
       const [out, error] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
       return { code, stdout: out, stderr: error };
@@ -62,7 +62,7 @@ Deno.test("run from a URL, as one file and as sources", async (t) => {
       assertCode(await run(...micro.arguments("stop", "--discard")), 0);
     });
   }
-  await t.step("with fewer permissions than the command needs, that is said", async () => {
+  await t.step("the error says if the command has too few permissions", async () => {
     const flags = programFlags().filter((flag) => flag !== "--allow-write");
     const { code, stderr } = await new Deno.Command(Deno.execPath(), {
       args: ["run", "-q", ...flags, `${origin}/dist/hotboot.js`, "iso", "create", "-o", "less.iso", micro.profile],
@@ -74,7 +74,7 @@ Deno.test("run from a URL, as one file and as sources", async (t) => {
       /^(Info [^\n]*\n)*hotboot: deno has fewer permissions than 'iso create' needs [^\n]*\n$/,
     );
   });
-  await t.step("a recipe that is at a URL cannot be run there, which is said", async () => {
+  await t.step("the error says that a recipe at a URL cannot run", async () => {
     const { code, stderr } = await new Deno.Command(Deno.execPath(), {
       args: ["run", "-q", ...all, ...sources, "build", "--profile", "demo", "--home", micro.home],
       cwd: micro.directory,

@@ -2,7 +2,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { describePassedOver, refused, slow, stuck } from "../../lib/vm/accelerator.ts";
 import { accelerationGuest, MARKS, OUTPUT } from "../../lib/vm/accelerator_guest.ts";
 
-Deno.test("the guest's result is what its work gives", () => {
+Deno.test("the guest's result matches its work", () => {
   const word = (value: bigint) => BigInt.asUintN(64, value);
   const memory = new Map<bigint, bigint>();
   let result = 1n;
@@ -19,7 +19,7 @@ Deno.test("the guest's result is what its work gives", () => {
   assertEquals(OUTPUT.slice(MARKS), new Uint8Array(bytes.buffer));
 });
 
-Deno.test("the guests are a few hundred bytes, and amd64's is firmware as QEMU takes it", () => {
+Deno.test("the guests are a few hundred bytes, and amd64's is valid firmware for QEMU", () => {
   assertEquals(accelerationGuest("arm64").length < 400, true);
   const firmware = accelerationGuest("amd64");
   assertEquals(firmware.length, 65536); // QEMU: a multiple of 64 KiB
@@ -27,7 +27,7 @@ Deno.test("the guests are a few hundred bytes, and amd64's is firmware as QEMU t
   assertEquals(firmware.subarray(0xfff0, 0xfff3), Uint8Array.of(0xe9, 0x0d, 0xfe));
 });
 
-/** What QEMU 7.2 to 10.0 print where an accelerator does not work, and what a person is to be told. */
+/** What QEMU 7.2 to 10.0 print when an accelerator does not work, and what the user should read. */
 const WORDS: { accelerator: "kvm" | "hvf"; said: string; why: RegExp; remedy: RegExp }[] = [
   {
     accelerator: "kvm",
@@ -78,7 +78,7 @@ const WORDS: { accelerator: "kvm" | "hvf"; said: string; why: RegExp; remedy: Re
   },
 ];
 
-Deno.test("what QEMU says of an accelerator that does not work becomes a reason and something to do, in one line", () => {
+Deno.test("QEMU's complaint about an accelerator becomes a reason and a remedy, in one line", () => {
   for (const { accelerator, said, why, remedy } of WORDS) {
     const passedOver = refused(accelerator, new Error(said));
     assertEquals(passedOver.reason, "refused");
@@ -90,7 +90,7 @@ Deno.test("what QEMU says of an accelerator that does not work becomes a reason 
   }
 });
 
-Deno.test("how much slower it is, is said as far as it is known", () => {
+Deno.test("the message says how much slower it is, if known", () => {
   assertMatch(slow("kvm", 128).why, /more than 64 times slower/);
   assertMatch(slow("kvm", 12.34).why, /is 12 times slower/);
   assertMatch(slow("hvf", 1.25).why, /is 1\.3 times slower/);

@@ -1,4 +1,4 @@
-/** The rooms of lib/, from the bottom up: nothing imports upwards, and nothing goes in circles. */
+/** The rooms of lib/, from the bottom up: nothing imports upwards, and there are no cycles. */
 
 import { assertEquals } from "@std/assert";
 import { walk } from "@std/fs/walk";
@@ -6,7 +6,7 @@ import { fromFileUrl } from "@std/path/from-file-url";
 
 const LIB = fromFileUrl(new URL("../../lib/", import.meta.url));
 
-/** Each list is a storey; rooms of one storey know nothing of each other, but where {@linkcode NEIGHBOURS} says so. */
+/** Each list is a storey. Rooms of one storey do not import each other, except as {@linkcode NEIGHBOURS} says. */
 const STOREYS = [
   ["base"],
   ["iso", "zstd", "release", "vm"],
@@ -20,7 +20,7 @@ const STOREYS = [
   ["cli"],
 ];
 const LEVEL = new Map(STOREYS.flatMap((rooms, level) => rooms.map((room) => [room, level])));
-/** The face of the library, and the program, may use anything. */
+/** The library's entry point and the program may use anything. */
 const roomOf = (path: string) => path.split("/")[0];
 
 interface Import {
@@ -43,7 +43,7 @@ async function imports(): Promise<Import[]> {
   return found;
 }
 
-Deno.test("architecture: nothing imports upwards, nor from a neighbour", async () => {
+Deno.test("architecture: nothing imports upwards or from a neighbour", async () => {
   const wrong = (await imports()).filter(({ from, to }) => {
     const [own, other] = [roomOf(from), roomOf(to)];
     return own !== other && LEVEL.get(other)! >= LEVEL.get(own)!;
@@ -51,7 +51,7 @@ Deno.test("architecture: nothing imports upwards, nor from a neighbour", async (
   assertEquals(wrong.map(({ from, to }) => `${from} -> ${to}`), []);
 });
 
-Deno.test("architecture: each file is in a room, and no import goes in a circle", async () => {
+Deno.test("architecture: each file is in a room, and imports have no cycles", async () => {
   const all = await imports();
   assertEquals([...new Set(all.map(({ from }) => roomOf(from)))].filter((room) => !LEVEL.has(room)), []);
   const targets = new Map<string, string[]>();

@@ -68,7 +68,7 @@ function member(name: string, content: Uint8Array, size = content.length): Uint8
   return join([tarHeader({ name, size }, 0), content, new Uint8Array(tarPadding(content.length))]);
 }
 
-/** In odd pieces, so that no boundary is where a reader would like it. */
+/** In pieces of odd lengths, so that no boundary suits the reader. */
 function readerOf(bytes: Uint8Array, piece = 4999): TarReader {
   const pieces = function* () {
     for (let at = 0; at < bytes.length; at += piece) yield bytes.slice(at, at + piece);
@@ -76,7 +76,7 @@ function readerOf(bytes: Uint8Array, piece = 4999): TarReader {
   return new TarReader(new StreamReader(ReadableStream.from(pieces())));
 }
 
-/** What importing does with the bytes. */
+/** Does with the bytes what an import does. */
 async function unpack(bytes: Uint8Array, directory: string): Promise<SealedManifest> {
   const tar = readerOf(bytes);
   const manifest = await readArchivedManifest(tar);
@@ -94,7 +94,7 @@ function withField(header: Uint8Array, at: number, value: string): Uint8Array {
   return changed;
 }
 
-Deno.test("archive: what is written is read again, without its zeros", async () => {
+Deno.test("archive: a written archive reads back the same, with holes for its zeros", async () => {
   await withDirectory(async (directory) => {
     const { directory: from, manifest } = await snapshot(directory);
     const bytes = await packed(from, manifest);
@@ -117,7 +117,7 @@ Deno.test("archive: what is written is read again, without its zeros", async () 
   });
 });
 
-Deno.test("archive: what has changed since it was hashed is not exported", async () => {
+Deno.test("archive: a file that changed after it was hashed is not exported", async () => {
   await withDirectory(async (directory) => {
     const { directory: from, manifest } = await snapshot(directory);
     using file = await Deno.open(`${from}/ram`, { write: true });
@@ -128,14 +128,14 @@ Deno.test("archive: what has changed since it was hashed is not exported", async
   });
 });
 
-Deno.test("archive: no size is too large for its header", async () => {
+Deno.test("archive: the header can hold any size", async () => {
   const size = 9 * 2 ** 30;
   const header = tarHeader({ name: "ram", size }, 0);
   assertEquals(header.length, 3 * 512);
   assertEquals(await readerOf(header).next(), { name: "ram", size });
 });
 
-Deno.test("archive: hostile ones are turned down", async (t) => {
+Deno.test("archive: hostile archives are refused", async (t) => {
   await withDirectory(async (directory) => {
     const { directory: from, manifest } = await snapshot(directory);
     const good = await packed(from, manifest);
@@ -155,25 +155,25 @@ Deno.test("archive: hostile ones are turned down", async (t) => {
         assertEquals((await Array.fromAsync(Deno.readDir(directory))).some(({ name }) => name === "evil"), false);
       });
 
-    await refuses("nothing", new Uint8Array(0), "cut off");
-    await refuses("no tar archive", text("x".repeat(10240)), "not a tar archive");
+    await refuses("an empty file", new Uint8Array(0), "cut off");
+    await refuses("not a tar archive", text("x".repeat(10240)), "not a tar archive");
     await refuses("an empty archive", tarEnd(0), "it begins with nothing");
     for (const length of [100, 512, 700, good.length - 10240 - 5000, good.length - 10240]) {
       await refuses(`cut to ${length} bytes`, good.subarray(0, length), "cut off");
     }
-    await refuses("something behind it", join([good, text("more")]), "something follows its end");
-    await refuses("another archive behind it", join([good, good]), "something follows its end");
-    await refuses("zeros without end", join([good, new Uint8Array(2 << 20)]), "something follows its end");
+    await refuses("data after the end", join([good, text("more")]), "something follows its end");
+    await refuses("another archive after the end", join([good, good]), "something follows its end");
+    await refuses("too many zeros after the end", join([good, new Uint8Array(2 << 20)]), "something follows its end");
     await refuses(
-      "one block of zeros only",
+      "only one block of zeros",
       join([head, ...files, new Uint8Array(512), head]),
       "something follows its end",
     );
     await refuses("no manifest", join([...files, tarEnd(0)]), "it begins with 'ram'");
-    await refuses("a manifest that is no JSON", join([member("manifest.json", text("{")), tarEnd(0)]), "not JSON");
+    await refuses("a manifest that is not JSON", join([member("manifest.json", text("{")), tarEnd(0)]), "not JSON");
     await refuses("a huge manifest", tarHeader({ name: "manifest.json", size: 2 ** 40 }, 0), "too long");
     await refuses("another format", written({ ...manifest, format: 99 }), "has format 99");
-    await refuses("no object", written(null), "has format undefined");
+    await refuses("a manifest that is not an object", written(null), "has format undefined");
 
     for (const name of ["../evil", "/evil", "a/../../evil", "a/b", ".hidden", "", "manifest.json", "x".repeat(65)]) {
       const changed = { ...manifest, files: { ...manifest.files, [name]: manifest.files.ram } };
@@ -196,42 +196,42 @@ Deno.test("archive: hostile ones are turned down", async (t) => {
       const link = withField(withField(tarHeader({ name: "ram", size: 0 }, 0), 156, type), 157, "/etc/passwd");
       await refuses(`a ${title}`, join([head, link, tarEnd(0)]), "'ram' in it is not a plain file");
     }
-    await refuses("a sparse file of GNU tar", join([head, withField(files[0], 156, "S")]), "not a plain file");
+    await refuses("a GNU tar sparse file", join([head, withField(files[0], 156, "S")]), "not a plain file");
     await refuses("a global header", join([withField(files[0], 156, "g"), head]), "not a plain file");
-    await refuses("a file twice", join([head, files[1], ...files, tarEnd(0)]), "or it contains that file twice");
-    await refuses("a file too few", join([head, ...files.slice(0, 2), tarEnd(0)]), "its file 'disk.qcow2' is missing");
+    await refuses("a duplicate file", join([head, files[1], ...files, tarEnd(0)]), "or it contains that file twice");
+    await refuses("a missing file", join([head, ...files.slice(0, 2), tarEnd(0)]), "its file 'disk.qcow2' is missing");
     await refuses(
-      "another size",
+      "a wrong size",
       join([head, member("ram", ram.subarray(0, 512)), tarEnd(0)]),
       "has 512 bytes instead",
     );
-    await refuses("a size that is a lie", join([head, tarHeader({ name: "ram", size: ram.length }, 0)]), "cut off");
+    await refuses("a false size", join([head, tarHeader({ name: "ram", size: ram.length }, 0)]), "cut off");
     await refuses("no size", join([head, withField(files[0].subarray(0, 512), 124, "9".repeat(11))]), "how long 'ram'");
     await refuses(
-      "another size in an extended header",
+      "a wrong size in an extended header",
       join([head, paxHeader("size", "5"), ...files, tarEnd(0)]),
       "has 5 bytes instead",
     );
     await refuses("a damaged header", join([head, files[0].map((byte, at) => at === 0 ? 0x73 : byte)]), "damaged");
     await refuses(
-      "another content",
+      "changed content",
       join([head, member("ram", ram.map((byte) => byte ^ 1)), tarEnd(0)]),
       "differs from what was captured",
     );
 
     await refuses("no digest", written(fileAs({ ...manifest.files.ram, sha256: undefined })), "no digest for 'ram'");
     await refuses(
-      "a size below zero",
+      "a negative size",
       written(fileAs({ ...manifest.files.ram, size: -1 })),
       "no valid description of 'ram'",
     );
     await refuses(
-      "a size beyond all",
+      "a huge size",
       written(fileAs({ ...manifest.files.ram, size: 1e300 })),
       "no valid description of 'ram'",
     );
     await refuses(
-      "odd samples",
+      "invalid samples",
       written(fileAs({ ...manifest.files.ram, pages: ["../x"] })),
       "no valid description of 'ram'",
     );
@@ -244,11 +244,11 @@ Deno.test("archive: hostile ones are turned down", async (t) => {
     );
     await refuses("no files", written({ ...manifest, files: {} }), "no file 'ram'");
     await refuses(
-      "an odd identity",
+      "an invalid identity",
       written({ ...manifest, identity: { memory: 3 } }),
       "an identity with other values",
     );
-    await refuses("an odd guest", written({ ...manifest, guest: { frozen: "all" } }), "no state of the guest");
+    await refuses("an invalid guest", written({ ...manifest, guest: { frozen: "all" } }), "no state of the guest");
     await refuses("no date", written({ ...manifest, created: "yesterday" }), "no date");
   });
 });
@@ -263,7 +263,7 @@ function paxHeader(key: string, value: string): Uint8Array {
   ]);
 }
 
-Deno.test("archive: an imported snapshot is the newest, with its own id if that is possible", async () => {
+Deno.test("archive: an imported snapshot is the newest, and keeps its id if possible", async () => {
   await withDirectory(async (directory) => {
     const { manifest } = await snapshot(directory);
     const adopt = async (id: string) => {
@@ -284,7 +284,7 @@ Deno.test("archive: an imported snapshot is the newest, with its own id if that 
   });
 });
 
-Deno.test("snapshot ids: the beginning is enough, if only one begins like that", async () => {
+Deno.test("snapshot ids: a unique prefix is enough", async () => {
   const ids = ["20240102T030405Z-0a1b", "20240102T030405Z-0a2c", "20250101T000000Z-ffff"];
   assertEquals(findId(ids, undefined, "demo"), ids[2]);
   assertEquals(findId(ids, "2025", "demo"), ids[2]);

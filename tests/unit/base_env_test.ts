@@ -1,5 +1,5 @@
 /**
- * The constants for development that the built-in profile `stack` gives its guest, beside those of a checkout of the
+ * Compares the development constants that the built-in profile `stack` gives its guest with those in a checkout of the
  * system that it runs: `STACK_AUTH=PATH deno task test --unit`.
  */
 
@@ -8,18 +8,16 @@ import { dirname } from "@std/path/dirname";
 import stack from "../../qemu/stack/profile.json" with { type: "json" };
 import { withDirectory } from "./temporary.ts";
 
-/** What makes the list there, and what it is made from. */
+/** The program that makes the list there, and its inputs. */
 const GENERATOR = "docker/local-emulator/generate-env-development.mjs";
 const SOURCES = ["apps/backend/.env.development", "apps/dashboard/.env.development"];
-/** What it makes. */
+/** Its output. */
 const LIST = "docker/local-emulator/.env.development";
 
 const checkout = Deno.env.get("STACK_AUTH") ?? "";
 
 Deno.test({
-  name: `base.env: the list of 'stack' is that of ${
-    checkout || "a checkout of stack-auth, which STACK_AUTH=PATH names"
-  }`,
+  name: `base.env: 'stack' has the same list as ${checkout || "a checkout of stack-auth, which STACK_AUTH=PATH names"}`,
   ignore: checkout === "",
   fn: () =>
     withDirectory(async (directory) => {
@@ -37,7 +35,7 @@ Deno.test({
     }),
 });
 
-/** The list as the checkout's own program makes it: of copies, so that the checkout stays as it is. */
+/** The list as the checkout's own program makes it, from copies, so that the checkout stays as it is. */
 async function generate(directory: string): Promise<string> {
   for (const path of [GENERATOR, ...SOURCES]) {
     await Deno.mkdir(dirname(`${directory}/${path}`), { recursive: true });

@@ -12,7 +12,7 @@ import { HotbootError } from "../../lib/base/error.ts";
 import type { BaseImage, CloudInit, Profile } from "../../lib/profile/profile.ts";
 import { withDirectory } from "./temporary.ts";
 
-/** An emulator whose profile stands in `directory`, and whose home is there. */
+/** An emulator whose profile and home are in `directory`. */
 async function emulatorIn(directory: string, change: (profile: Profile) => void = () => {}): Promise<Emulator> {
   const demo = await openEmulator({ home: `${directory}/home`, arch: "amd64" });
   const profile = structuredClone(demo.profile);
@@ -27,7 +27,7 @@ async function write(path: string, text: string, mode = 0o644): Promise<string> 
   return path;
 }
 
-Deno.test("cloud-init: its recipe is another when anything differs that it depends on, and only then", async () => {
+Deno.test("cloud-init: the recipe's digest changes if and only if one of its inputs changes", async () => {
   await withDirectory(async (directory) => {
     const recipe: CloudInit = {
       base: { file: "base-{arch}.qcow2" },
@@ -68,7 +68,7 @@ Deno.test("cloud-init: its recipe is another when anything differs that it depen
   });
 });
 
-Deno.test("base image: a script makes it once, and again when it has changed; the earlier one goes", async () => {
+Deno.test("base image: a script makes it once, and again after a change, which replaces the old one", async () => {
   await withDirectory(async (directory) => {
     const emulator = await emulatorIn(directory);
     const base: BaseImage = { script: "make.sh", inputs: ["make.sh"] };
@@ -95,7 +95,7 @@ Deno.test("base image: a script makes it once, and again when it has changed; th
   });
 });
 
-Deno.test("base image: what is downloaded is what was named, and is downloaded once", async () => {
+Deno.test("base image: a download is checked against its digest, and happens once", async () => {
   await withDirectory(async (directory) => {
     let requests = 0;
     await using server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, (request) => {
@@ -145,7 +145,7 @@ Deno.test("seed disk: cloud-init's files, and the placeholders", () => {
   }
 });
 
-Deno.test("seed disk: the reporter is sound shell", async () => {
+Deno.test("seed disk: the reporter is valid shell", async () => {
   const [, , vendor] = seedFiles({ instanceId: "", hostname: "", userData: "#!", secrets: [] });
   const child = new Deno.Command("sh", { args: ["-n"], stdin: "piped", stderr: "piped" }).spawn();
   const writer = child.stdin.getWriter();
@@ -155,7 +155,7 @@ Deno.test("seed disk: the reporter is sound shell", async () => {
   assert(success, new TextDecoder().decode(stderr));
 });
 
-/** What is told, as a list. */
+/** Collects the messages in a list. */
 function listener(): { told: string[]; report: Reporter } {
   const told: string[] = [];
   return {
@@ -164,7 +164,7 @@ function listener(): { told: string[]; report: Reporter } {
   };
 }
 
-Deno.test("provisioning: steps, signs of life, the end", () => {
+Deno.test("provisioning: reports steps, signs of life and the end", () => {
   const { told, report } = listener();
   const limits = { timeoutMs: 100_000, silenceMs: 20_000 };
   const guest = new Provisioning(report, limits, 0);
@@ -194,13 +194,13 @@ Deno.test("provisioning: steps, signs of life, the end", () => {
   assertEquals(guest.isDone, true);
 });
 
-Deno.test("provisioning: only the last lines are kept", () => {
+Deno.test("provisioning: keeps only the last lines", () => {
   const guest = new Provisioning(listener().report, { timeoutMs: 1, silenceMs: 1 }, 0);
   for (let line = 0; line < 1000; line++) guest.hearProgress(`output ${line}`, 0);
   assertEquals(guest.lastLines, Array.from({ length: 20 }, (_, index) => String(980 + index)));
 });
 
-Deno.test("a file's lines as they come: in pieces, with what a terminal would obey taken out", async () => {
+Deno.test("tail: lines arrive in pieces, without terminal control characters", async () => {
   await withDirectory(async (directory) => {
     const path = `${directory}/log`;
     const tail = new LineTail(path);

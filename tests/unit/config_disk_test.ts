@@ -12,7 +12,7 @@ async function emulator(lines: string[], instance = "vm"): Promise<Emulator> {
   return { ...demo, profile: { ...demo.profile, config: { label: "DEMOCFG", files: { "runtime.env": lines } } } };
 }
 
-Deno.test("config disk: values are filled in, and a dollar sign can be had", async () => {
+Deno.test("config disk: values are filled in, and $$ gives a dollar sign", async () => {
   const lines = [
     "A=${ports.backend.host} ${ports.backend.guest}",
     "B=${instance.name} ${instance.directory}",
@@ -27,7 +27,7 @@ Deno.test("config disk: values are filled in, and a dollar sign can be had", asy
   );
 });
 
-Deno.test("config disk: it is the same for the same values, and another for others", async () => {
+Deno.test("config disk: the same values give the same disk, and other values another", async () => {
   const digest = async (lines: string[], instance?: string) =>
     (await makeConfigDisk(await emulator(lines, instance)))!.sha256;
   assertEquals(await digest(["A=1"]), await digest(["A=1"], "other"));
@@ -35,7 +35,7 @@ Deno.test("config disk: it is the same for the same values, and another for othe
   assertNotEquals(await digest(["${instance.name}"]), await digest(["${instance.name}"], "other"));
 });
 
-Deno.test("config disk: what is not defined is named", async () => {
+Deno.test("config disk: an undefined name is reported", async () => {
   for (const name of ["ports.nope.host", "ports.backend", "ports.backend.other", "constructor", ""]) {
     await assertRejects(
       async () => await makeConfigDisk(await emulator([`\${${name}}`])),
@@ -45,7 +45,7 @@ Deno.test("config disk: what is not defined is named", async () => {
   }
 });
 
-Deno.test("config disk: a file takes the lines' place where one is named", () =>
+Deno.test("config disk: a named file replaces the lines", () =>
   withDirectory(async (directory) => {
     const contents = async (file: string) => {
       const { profile, ...demo } = await emulator([]);
@@ -60,7 +60,7 @@ Deno.test("config disk: a file takes the lines' place where one is named", () =>
     await assertRejects(() => contents(`${directory}/none`), HotbootError, `${directory}/none does not exist`);
   }));
 
-Deno.test("config disk: in a profile's file, paths are relative to that", () =>
+Deno.test("config disk: paths in a profile are relative to the profile's file", () =>
   withDirectory(async (directory) => {
     const profile = JSON.parse(await Deno.readTextFile(new URL("../../qemu/demo/profile.json", import.meta.url)));
     profile.config.files["base.env"] = { file: "sub/base.env" };

@@ -1,4 +1,4 @@
-/** A guest that is up and dead: its memory is of no use, and its disk is the user's. */
+/** A guest that has crashed while QEMU runs on: its memory is useless, but its disk is the user's. */
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { status } from "../../lib/emulator/status.ts";
@@ -12,7 +12,7 @@ import { withDirectory } from "./temporary.ts";
 const PANIC =
   "[   12.3] Kernel panic - not syncing: sysrq triggered crash\r\n[   12.4] ---[ end Kernel panic - not syncing: sysrq triggered crash ]---\r\n";
 
-Deno.test("crash: QEMU says it, or the console does and the agent is silent; the disk is kept", () =>
+Deno.test("crash: QEMU reports it, or the console does while the agent is silent; the disk is kept", () =>
   withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const crash = async () => {
@@ -24,7 +24,7 @@ Deno.test("crash: QEMU says it, or the console does and the agent is silent; the
       using _machine = machine;
       assertEquals(await crash(), undefined);
       await Deno.writeTextFile(instancePath(emulator, "serial"), PANIC);
-      assertEquals(await crash(), undefined); // whoever wrote that, the guest lives
+      assertEquals(await crash(), undefined); // somebody wrote that, but the guest is alive
       machine.status = "internal-error";
       assertEquals(await crash(), "internal-error");
     }

@@ -1,4 +1,4 @@
-/** The documentation says what the sources say: which files, states and variables there are, and where its links lead. */
+/** The documentation agrees with the sources on files, states and variables, and its links lead somewhere. */
 
 import { assert, assertEquals } from "@std/assert";
 import { exists } from "@std/fs/exists";
@@ -8,7 +8,7 @@ import { PROGRAM_PERMISSIONS } from "../../lib/cli/permissions/program.ts";
 import { TABLE } from "../../lib/cli/permissions/table.ts";
 import type { StateName } from "../../lib/instance/state.ts";
 
-/** Complete, by its type. */
+/** The type makes sure that it is complete. */
 const STATES: Record<StateName, true> = {
   "stopped": true,
   "starting": true,
@@ -28,26 +28,26 @@ function read(path: string): Promise<string> {
   return Deno.readTextFile(ROOT + path);
 }
 
-/** The files below a directory, by their paths in the checkout. */
+/** The files below a directory, as paths in the checkout. */
 async function filesBelow(directory: string): Promise<string[]> {
   const entries = await Array.fromAsync(walk(ROOT + directory, { includeDirs: false }));
   return entries.map(({ path }) => path.slice(ROOT.length)).sort();
 }
 
-/** The first cells of the tables' rows that are code, and what stands beside each. */
+/** The table rows whose first cell is code: that cell and the one beside it. */
 function codeRows(page: string): [string, string][] {
   const rows = page.matchAll(/^\| (?:\[)?`([^`]+)`(?:\]\([^)]*\))? +\| (.*?) *\|/gm);
   return Array.from(rows, ([, name, text]) => [name, text]);
 }
 
-Deno.test("docs: the architecture has a sentence for each file of lib/, and for no other", async () => {
+Deno.test("docs: the architecture page has a sentence for each file of lib/, and for no other", async () => {
   const [, files] = (await read("docs/architecture.md")).split("## Files");
   const rows = codeRows(files);
   assertEquals(rows.map(([name]) => `lib/${name}`).sort(), await filesBelow("lib"));
   assertEquals(rows.filter(([, text]) => !text.endsWith(".")), []);
 });
 
-Deno.test("docs: what the architecture says to look at is in that file", async () => {
+Deno.test("docs: each function that the architecture page names is in the file it names", async () => {
   const page = await read("docs/architecture.md");
   const places = Array.from(page.matchAll(/((?:`\w+`(?: and )?)+) in \[[^\]]+\]\(\.\.\/([^)]+)\)/g));
   assert(places.length > 5, page);
@@ -59,7 +59,7 @@ Deno.test("docs: what the architecture says to look at is in that file", async (
   }
 });
 
-Deno.test("docs: each state of an instance is explained, and drawn", async () => {
+Deno.test("docs: each state of an instance is explained and drawn", async () => {
   const names = Object.keys(STATES);
   const [, table] = (await read("docs/instances.md")).split("## States");
   assertEquals(codeRows(table).map(([name]) => name), names);
@@ -67,12 +67,12 @@ Deno.test("docs: each state of an instance is explained, and drawn", async () =>
   assertEquals(names.filter((name) => !drawing.includes(name)), []);
 });
 
-/** Where the sources read a variable whose name they are given. */
+/** The sources that read a variable whose name is passed to them. */
 const NAMED_ELSEWHERE = [
-  "lib/cli/commands/command.ts", // an option's
-  "lib/profile/env.ts", // the library's caller's
-  "lib/profile/variables.ts", // the profile's
-  "lib/release/token.ts", // its own list's
+  "lib/cli/commands/command.ts", // the variable of an option
+  "lib/profile/env.ts", // a variable that the library's caller names
+  "lib/profile/variables.ts", // a variable that the profile names
+  "lib/release/token.ts", // variables from its own list
 ];
 
 /** The variables that the sources and the built-in profiles read. */
@@ -95,16 +95,16 @@ async function variablesRead(): Promise<string[]> {
   for (const path of (await filesBelow("qemu")).filter((path) => path.endsWith(".sh"))) {
     add(await read(path), /\$\{?(HOTBOOT_\w+)/g);
   }
-  found.delete("HOTBOOT_ISOLATED"); // a recipe's word to itself
+  found.delete("HOTBOOT_ISOLATED"); // a recipe sets it for itself
   return [...found].sort();
 }
 
-Deno.test("docs: the variables are those that the sources and the built-in profiles read", async () => {
+Deno.test("docs: the listed variables are those that the sources and the built-in profiles read", async () => {
   const documented = codeRows(await read("docs/variables.md")).map(([name]) => name);
   assertEquals(documented.toSorted(), await variablesRead());
 });
 
-Deno.test("docs: the binary may read each variable, and says which beginnings a profile's may have", async () => {
+Deno.test("docs: the binary may read each variable, and the page lists the prefixes for a profile's variables", async () => {
   const { env } = PROGRAM_PERMISSIONS;
   const mayRead = (name: string) =>
     env.some((allowed) => allowed.endsWith("*") ? name.startsWith(allowed.slice(0, -1)) : name === allowed);
@@ -117,7 +117,7 @@ Deno.test("docs: the binary may read each variable, and says which beginnings a 
   }
 });
 
-Deno.test("docs: links lead to files and headings that are there", async () => {
+Deno.test("docs: links lead to files and headings that exist", async () => {
   const pages = ["README.md", ...await filesBelow("docs")];
   const broken: string[] = [];
   for (const page of pages) {
@@ -138,7 +138,7 @@ Deno.test("docs: the fixture for vitest is the one that is tested", async () => 
   assert((await read("docs/testing.md")).includes(`\`\`\`js ignore\n${fixture}\`\`\`\n`), "docs/testing.md differs");
 });
 
-/** What GitHub and JSR call a page's headings in addresses. */
+/** The anchors that GitHub and JSR give to a page's headings. */
 function anchorsOf(page: string): string[] {
   return Array.from(
     page.matchAll(/^#+ (.+)$/gm),

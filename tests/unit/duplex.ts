@@ -1,4 +1,4 @@
-/** A byte stream of which the test plays the other side. */
+/** A byte stream; the test plays the other side. */
 
 import type { Duplex } from "../../lib/vm/json_lines.ts";
 

@@ -4,10 +4,10 @@ import { type Emulator, openEmulator } from "../../lib/instance/emulator.ts";
 import { type InstanceRecord, writeRecord } from "../../lib/instance/record.ts";
 import { PlayedMachine } from "./played_machine.ts";
 
-/** What an emulator has told, in lines. */
+/** An emulator's messages. */
 export type Told = string[];
 
-/** The demo, without health checks and secrets, in a home of its own. */
+/** The demo without health checks or secrets, in its own home. It collects its messages. */
 export async function testEmulator(
   directory: string,
   options: { instance?: string; signal?: AbortSignal; profile?: string } = {},
@@ -30,7 +30,7 @@ export async function testEmulator(
   };
 }
 
-/** What would be written down of its instance. */
+/** A record of its instance. */
 export function testRecord(changes: Partial<InstanceRecord> = {}): InstanceRecord {
   return {
     profile: "demo",
@@ -46,7 +46,7 @@ export function testRecord(changes: Partial<InstanceRecord> = {}): InstanceRecor
   };
 }
 
-/** Writes it down, with a machine that runs. */
+/** Writes that record, and plays a machine that runs. */
 export async function play(
   emulator: Emulator,
   changes: Partial<InstanceRecord> = {},

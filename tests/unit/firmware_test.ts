@@ -6,7 +6,7 @@ import { findFirmware, firmwarePlaces } from "../../lib/vm/firmware.ts";
 
 const only = (...paths: string[]) => (path: string) => Promise.resolve(paths.includes(path));
 
-Deno.test("firmware: QEMU's own comes first, from beside the program, then that of a package", async () => {
+Deno.test("firmware: QEMU's own, beside the program, comes before a package's", async () => {
   const cellar = "/opt/homebrew/Cellar/qemu/9.2.0";
   const qemu = `${cellar}/bin/qemu-system-aarch64`;
   const own = `${cellar}/share/qemu/edk2-aarch64-code.fd`;
@@ -19,13 +19,13 @@ Deno.test("firmware: QEMU's own comes first, from beside the program, then that 
   assertEquals(await findFirmware(qemu, only(padded)), padded);
 });
 
-Deno.test("firmware: where there is none, the error says why it is needed and what to install", async () => {
+Deno.test("firmware: if there is none, the error says why it is needed and what to install", async () => {
   const error = await assertRejects(() => findFirmware("/usr/bin/qemu-system-aarch64", only()), HotbootError);
   assertMatch(error.message, /UEFI firmware to boot.*apt install qemu-efi-aarch64.*brew install qemu/);
   assertEquals(error.message.includes("\n"), false);
 });
 
-Deno.test("firmware: who boots an arm64 guest may look for it, and nobody else", async () => {
+Deno.test("firmware: only commands that boot an arm64 guest may look for it", async () => {
   const directory = await Deno.makeTempDir();
   const path = Deno.env.get("PATH")!;
   try {

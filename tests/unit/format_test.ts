@@ -66,7 +66,7 @@ Deno.test("format: progress", () => {
   assertEquals(renderProgressLine(1, 100, NaN).includes("eta"), false);
 });
 
-Deno.test("progress: on a terminal one line is written over, elsewhere there is one now and then", () => {
+Deno.test("progress: a terminal gets one line that is overwritten, and anything else a line now and then", () => {
   let written = "";
   const terminal = new ProgressLine(true, (text) => written += text);
   for (let at = 0; at <= 100; at++) terminal.show("file", at, 100, at * 50);
@@ -74,8 +74,8 @@ Deno.test("progress: on a terminal one line is written over, elsewhere there is 
   terminal.close();
   const [first, second, rest] = written.split("\n");
   assertEquals(rest, "");
-  assertEquals(first.split("\r").length - 1, 51); // every other time, and the end
-  // deno-lint-ignore no-control-regex -- what a terminal is told
+  assertEquals(first.split("\r").length - 1, 51); // every other update, and the end
+  // deno-lint-ignore no-control-regex -- terminal control sequences
   assertMatch(first, /\rhotboot: file {2}100\.0% {2}100 B \/ 100 B {2}20 B\/s {2}eta 0s\x1b\[K$/);
   assertMatch(second, /^\rhotboot: other/);
 
@@ -87,11 +87,11 @@ Deno.test("progress: on a terminal one line is written over, elsewhere there is 
   assertMatch(lines[2], /100\.0%/);
 });
 
-Deno.test("progress: a line does not wrap on a narrow terminal, and no rate is negative when all begins anew", () => {
+Deno.test("progress: a line does not wrap on a narrow terminal, and the rate is not negative after a restart", () => {
   let written = "";
   const terminal = new ProgressLine(true, (text) => written += text, () => 29);
   terminal.show("image.qcow2", 50, 100, 0);
-  // deno-lint-ignore no-control-regex -- what a terminal is told
+  // deno-lint-ignore no-control-regex -- terminal control sequences
   assertMatch(written, /^\rhotboot: image\.qcow2 {3}50\.0%\x1b\[K$/);
   written = "";
   const plain = new ProgressLine(false, (text) => written += text);
@@ -100,7 +100,7 @@ Deno.test("progress: a line does not wrap on a narrow terminal, and no rate is n
   assertEquals(written, "hotboot: image.qcow2   10.0%  10 B / 100 B  0 B/s\n");
 });
 
-Deno.test("console: an error does not go on a line that shows progress", async () => {
+Deno.test("console: an error gets its own line, not the one that shows progress", async () => {
   let written = "";
   const take = (bytes: Uint8Array) => {
     written += new TextDecoder().decode(bytes);
@@ -117,16 +117,16 @@ Deno.test("console: an error does not go on a line that shows progress", async (
     consoleReporter("normal").progress("file", 1, 2);
     await printError("hotboot: interrupted");
   } finally {
-    for (const name of Object.keys(terminal)) Reflect.deleteProperty(stderr, name); // what is below is the real one
+    for (const name of Object.keys(terminal)) Reflect.deleteProperty(stderr, name); // uncovers the real ones
   }
   assert(written.endsWith("\x1b[K\nhotboot: interrupted\n"), JSON.stringify(written));
 });
 
-Deno.test("table: columns are as wide as they must be", () => {
+Deno.test("table: columns are as wide as their widest cell", () => {
   assertEquals(renderTable(["A", "LONG"], [["abc", "x"], ["", "yy"]]), "A    LONG\nabc  x\n     yy");
 });
 
-Deno.test("arch: two names, the host's own where none is given", () => {
+Deno.test("arch: there are two names, and the host's is the default", () => {
   assertEquals([resolveArch("arm64"), resolveArch("amd64")], ["arm64", "amd64"]);
   assertEquals([resolveArch(), resolveArch("")], [HOST_ARCH, HOST_ARCH]);
   for (const raw of ["x86_64", "ARM64", " amd64"]) {
@@ -134,7 +134,7 @@ Deno.test("arch: two names, the host's own where none is given", () => {
   }
 });
 
-Deno.test("env: a port, or the variable's name in the error", () => {
+Deno.test("env: a value that is not a port gives an error that names the variable", () => {
   const name = "HOTBOOT_TEST_SOME_PORT";
   const read = (value?: string) => {
     if (value === undefined) Deno.env.delete(name);
@@ -158,7 +158,7 @@ Deno.test("http: Retry-After is seconds or a date", () => {
   assertEquals(retryAfter(new Response(null), now), undefined);
 });
 
-Deno.test("http: a token that no header can hold is not quoted", async () => {
+Deno.test("http: an error does not quote a token that is no valid header value", async () => {
   const value = "secret\nhalf";
   const why = /^the token from GITHUB_TOKEN contains a space or another invalid character: correct it$/;
   const error = assertThrows(() => new GitHub({ token: { value, from: "GITHUB_TOKEN" } }), HotbootError);
@@ -167,7 +167,7 @@ Deno.test("http: a token that no header can hold is not quoted", async () => {
   assert(!other.message.includes("secret"), other.message);
 });
 
-Deno.test("github: a used-up limit is told until when, whether by 403 or 429; a refusal for a time, how long", async () => {
+Deno.test("github: a used-up rate limit (403 or 429) says until when, and a temporary refusal for how long", async () => {
   const github = new GitHub();
   const reset = String(Math.floor(Date.now() / 1000) + 1800);
   const used = { "x-ratelimit-remaining": "0", "x-ratelimit-reset": reset };
@@ -183,12 +183,12 @@ Deno.test("github: a used-up limit is told until when, whether by 403 or 429; a 
     );
     const there = new GitHub({ api: `http://127.0.0.1:${server.addr.port}` });
     assertMatch((await assertRejects(() => there.release("a/b", "c"), HotbootError)).message, why);
-    const answer = Response.json({ message: "slow down" }, { status, headers }); // the same for an asset's bytes
+    const answer = Response.json({ message: "slow down" }, { status, headers }); // or an asset's bytes
     assertMatch((await github.explain(answer, "x")).message, why);
   }
 });
 
-Deno.test("github: an API that falls silent is asked again, and given up", async () => {
+Deno.test("github: a silent API is asked again, then given up", async () => {
   const silent = new Response(new ReadableStream({ start: (controller) => controller.enqueue(new Uint8Array([123])) }));
   const answers = [new Promise<Response>(() => {}), silent, Response.json({ tag_name: "c", assets: [] })];
   const stop = new AbortController();
@@ -205,7 +205,7 @@ Deno.test("github: an API that falls silent is asked again, and given up", async
   await server.finished;
 });
 
-Deno.test("github: the token goes to no other origin that the API's answers name", () => {
+Deno.test("github: the token is not sent to another origin that the API names", () => {
   const github = new GitHub({ api: "https://ghe.example/api/v3", token: { value: "secret", from: "GH_TOKEN" } });
   assertEquals(github.bytesRequest("https://ghe.example/api/v3/repos/a/b/releases/assets/1").token, "secret");
   for (const url of ["https://api.github.com/assets/1", "http://ghe.example/1", "https://ghe.example:444/1"]) {

@@ -3,7 +3,7 @@ import { HotbootError } from "../../lib/base/error.ts";
 import { GuestAgent } from "../../lib/vm/guest_agent.ts";
 import { type FakePeer, fakePeer } from "./duplex.ts";
 
-/** What an agent answers, by command; `guest-sync-delimited` is answered as qga does. */
+/** An agent's answers, by command. It answers `guest-sync-delimited` as qga does. */
 function play(peer: FakePeer, answers: Record<string, (args: Record<string, unknown>) => unknown>) {
   peer.onSent = (text) => {
     const { execute, arguments: args } = JSON.parse(text.replace("\xff", ""));
@@ -19,7 +19,7 @@ function play(peer: FakePeer, answers: Record<string, (args: Record<string, unkn
 const b64 = (text: string) => btoa(text);
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 
-Deno.test("agent: the first thing sent is the delimiter, and what an earlier client left unread is dropped", async () => {
+Deno.test("agent: the delimiter is sent first, and an earlier client's unread bytes are dropped", async () => {
   const peer = fakePeer();
   peer.send('{"return": {"pid": 7}}\n{"return": 3}\n');
   play(peer, { "guest-ping": () => ({ return: {} }) });
@@ -29,7 +29,7 @@ Deno.test("agent: the first thing sent is the delimiter, and what an earlier cli
   await agent.close();
 });
 
-Deno.test("agent: the answer to an earlier client's synchronisation is not taken for ours", async () => {
+Deno.test("agent: the answer to an earlier client's synchronisation is ignored", async () => {
   const peer = fakePeer();
   peer.send(new Uint8Array([0xff]));
   peer.send('{"return": -1}\n');
@@ -39,7 +39,7 @@ Deno.test("agent: the answer to an earlier client's synchronisation is not taken
   await agent.close();
 });
 
-Deno.test("agent: none answers, within the limit", async () => {
+Deno.test("agent: a silent agent gives an error within the limit", async () => {
   await assertRejects(
     () => GuestAgent.open(fakePeer(), { timeoutMs: 10 }),
     HotbootError,
@@ -47,13 +47,13 @@ Deno.test("agent: none answers, within the limit", async () => {
   );
 });
 
-Deno.test("agent: a machine that stops while we synchronise is said to", async () => {
+Deno.test("agent: the error says that the machine stopped during synchronisation", async () => {
   const peer = fakePeer();
   peer.onSent = () => peer.end();
   await assertRejects(() => GuestAgent.open(peer), HotbootError, "the machine has stopped");
 });
 
-Deno.test("agent: exec gives the exit code and both outputs", async () => {
+Deno.test("agent: exec returns the exit code and both outputs", async () => {
   const peer = fakePeer();
   let asked = 0;
   play(peer, {
@@ -73,7 +73,7 @@ Deno.test("agent: exec gives the exit code and both outputs", async () => {
   await agent.close();
 });
 
-Deno.test("agent: a program that a signal ended has 128 + n", async () => {
+Deno.test("agent: the exit code is 128 + n after signal n", async () => {
   const peer = fakePeer();
   play(peer, {
     "guest-exec": () => ({ return: { pid: 1 } }),
@@ -84,7 +84,7 @@ Deno.test("agent: a program that a signal ended has 128 + n", async () => {
   await agent.close();
 });
 
-Deno.test("agent: a refusal carries the command and the agent's words", async () => {
+Deno.test("agent: a refusal has the command and the agent's message", async () => {
   const peer = fakePeer();
   play(peer, { "guest-exec": () => ({ error: { class: "GenericError", desc: "no such program" } }) });
   const agent = await GuestAgent.open(peer);
@@ -92,7 +92,7 @@ Deno.test("agent: a refusal carries the command and the agent's words", async ()
   await agent.close();
 });
 
-Deno.test("agent: a file is written in pieces, as many bytes on as the agent took", async () => {
+Deno.test("agent: a file is written in pieces, each starting where the agent's last write ended", async () => {
   const peer = fakePeer();
   let written = "";
   play(peer, {
@@ -114,7 +114,7 @@ Deno.test("agent: a file is written in pieces, as many bytes on as the agent too
   await agent.close();
 });
 
-Deno.test("agent: a guest without hwclock has its clock set all the same; another refusal is one", async () => {
+Deno.test("agent: a guest without hwclock still gets its clock set; any other refusal is an error", async () => {
   const peer = fakePeer();
   let desc = "hwclock failed to set hardware clock to system time";
   const times: unknown[] = [];
@@ -132,7 +132,7 @@ Deno.test("agent: a guest without hwclock has its clock set all the same; anothe
   await agent.close();
 });
 
-Deno.test("agent: date gets the time with its milliseconds, and a guest without a fit one is told from others", async () => {
+Deno.test("agent: date gets the time with milliseconds, and a missing or failing date is noticed", async () => {
   const replies = [
     { return: { pid: 1 } },
     { return: { pid: 1 } },

@@ -2,7 +2,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { HotbootError } from "../../lib/base/error.ts";
 import { getAnswer, getStatus } from "../../lib/guest/http.ts";
 
-/** A server that answers every connection with these pieces, whatever it is asked, and gives what it was asked. */
+/** A server that answers every request with these pieces, and records the requests. */
 function serve(...pieces: string[]) {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const asked: string[] = [];
@@ -35,7 +35,7 @@ function serve(...pieces: string[]) {
 
 const signal = AbortSignal.timeout(10_000);
 
-Deno.test("guest http: the status, without waiting for the body", async () => {
+Deno.test("guest http: the status arrives without waiting for the body", async () => {
   await using server = serve("HTTP/1.1 20", "4 No Content\r\nx: y\r\n\r\n");
   assertEquals(await getStatus({ port: server.port, path: "/health?db=1" }, signal), 204);
   assertEquals(server.asked[0].split("\r\n").slice(0, 2), [
@@ -79,7 +79,7 @@ for (
   });
 }
 
-Deno.test("guest http: what is sent has its length in bytes, whatever the method", async () => {
+Deno.test("guest http: a request states its body's length in bytes, whatever the method", async () => {
   await using server = serve("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
   for (const method of ["POST", "PUT", "GET"]) {
     await getAnswer({ port: server.port, path: "/", method, headers: { "content-type": "x/y" }, body: "ä\n" }, signal);
@@ -93,7 +93,7 @@ Deno.test("guest http: what is sent has its length in bytes, whatever the method
   ]);
 });
 
-Deno.test("guest http: two at a time to one port, and an abort ends all", async () => {
+Deno.test("guest http: a port gets two requests at a time, and an abort ends them all", async () => {
   await using server = serve("HTTP/1.1 200 OK\r\n", "\r\n");
   const request = { port: server.port, path: "/" };
   const statuses = await Promise.all(Array.from({ length: 7 }, () => getStatus(request, signal)));
@@ -106,28 +106,28 @@ Deno.test("guest http: two at a time to one port, and an abort ends all", async 
   assertEquals(await getStatus(request, signal), 200);
 });
 
-Deno.test("guest http: what announces the answer is not taken for it", async () => {
+Deno.test("guest http: informational responses are not taken for the answer", async () => {
   const early = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 1";
   await using server = serve(early, "00 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
   assertEquals(await getAnswer({ port: server.port, path: "/" }, signal), { status: 200, body: "ok" });
   assertEquals(await getStatus({ port: server.port, path: "/" }, signal), 200);
 });
 
-Deno.test("guest http: an answer that does not come in time, and an interruption, end it at any point", async (t) => {
-  const full = Deno.listen({ hostname: "127.0.0.1", port: 0 }); // nobody accepts
+Deno.test("guest http: a timeout and an interrupt end a request at any point", async (t) => {
+  const full = Deno.listen({ hostname: "127.0.0.1", port: 0 }); // nothing accepts
   try {
-    await t.step("nothing is answered", async () => {
+    await t.step("there is no answer", async () => {
       const request = { port: full.addr.port, path: "/", timeoutMs: 50 };
       await assertRejects(() => getStatus(request, signal), HotbootError, "no answer within 0.05 s");
     });
-    await t.step("interrupted, and others wait for their turn", async () => {
+    await t.step("an interrupt comes while others wait their turn", async () => {
       const end = new AbortController();
       const request = { port: full.addr.port, path: "/", timeoutMs: 60_000 };
       const waiting = [1, 2, 3, 4].map(() => assertRejects(() => getStatus(request, end.signal), Error, "enough"));
       await new Promise((resolve) => setTimeout(resolve, 10));
       end.abort(new Error("enough"));
       await Promise.all(waiting);
-      // And the next has its turn.
+      // The next one gets its turn.
       await assertRejects(() => getStatus({ ...request, timeoutMs: 50 }, signal), HotbootError, "no answer within");
     });
   } finally {

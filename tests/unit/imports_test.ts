@@ -1,4 +1,4 @@
-/** What the project imports from elsewhere: the same for everybody, whichever import map is used and whenever. */
+/** The project's imports from elsewhere are the same for everybody, at any time, with either import map. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { walk } from "@std/fs/walk";
@@ -7,7 +7,7 @@ import npm from "../../dev/imports_npm.json" with { type: "json" };
 import { importArguments, ROOT } from "../../dev/deno.ts";
 import { withDirectory } from "./temporary.ts";
 
-/** `deno.lock`, as far as it is looked at. */
+/** The parts of `deno.lock` that the tests read. */
 interface Lock {
   specifiers: Record<string, string>;
   jsr: Record<string, { integrity: string; dependencies?: string[] }>;
@@ -18,13 +18,13 @@ interface Lock {
 const MAPS: Record<string, Record<string, string>> = { "deno.json": config.imports, "imports_npm.json": npm.imports };
 const lock: Lock = JSON.parse(await Deno.readTextFile(`${ROOT}deno.lock`));
 
-/** The packages of a map, such as `npm:name@1.2.3`; what is no such is of the project itself. */
+/** The packages of a map, such as `npm:name@1.2.3`. The other targets are the project's own. */
 function packagesOf(map: Record<string, string>): string[] {
   const targets = Object.values(map).filter((target) => !/^\.\.?\//.test(target));
   return [...new Set(targets.map((target) => target.replace(/^(npm|jsr):\/?((?:@[^/]+\/)?[^/]+).*/, "$1:$2")))].sort();
 }
 
-Deno.test("imports: each is of an exact version", () => {
+Deno.test("imports: each has an exact version", () => {
   for (const [name, map] of Object.entries(MAPS)) {
     const packages = packagesOf(map);
     assert(packages.length > 3, name);
@@ -32,7 +32,7 @@ Deno.test("imports: each is of an exact version", () => {
   }
 });
 
-Deno.test("imports: both maps have the same version of a package, and have what the sources import", async () => {
+Deno.test("imports: both maps have the same versions, and all that the sources import", async () => {
   const fromNpm = (map: Record<string, string>) => packagesOf(map).filter((each) => each.startsWith("npm:"));
   assertEquals(fromNpm(npm.imports).filter((each) => !each.startsWith("npm:deno-std@")), fromNpm(config.imports));
 
@@ -50,19 +50,19 @@ Deno.test("imports: both maps have the same version of a package, and have what 
   );
   assert(foreign.includes("@std/fs/walk") && foreign.includes("@hpcc-js/wasm-zstd"), foreign.join());
   for (const [map, entries] of Object.entries(MAPS)) {
-    // As an import map is read: a name is there itself, or what it begins with is, up to a slash.
+    // As in an import map: the name itself is there, or a prefix of it that ends with a slash.
     const has = (name: string) =>
       Object.keys(entries).some((key) => key.endsWith("/") ? name.startsWith(key) : name === key);
     assertEquals(foreign.filter((name) => !has(name)), [], map);
   }
 });
 
-Deno.test("imports: the lock has a digest of everything that either map can bring", () => {
+Deno.test("imports: the lock has a digest for everything that either map can load", () => {
   assertEquals(lock.workspace.dependencies, packagesOf(config.imports));
   const reached = new Set<string>();
   const reach = (specifier: string) => {
     const [, kind, name] = specifier.match(/^(npm|jsr):(.+?)(?:@[^@/]+)?$/)!;
-    // Where only one version is asked for, what depends on it does not say which.
+    // If there is only one version of a package, its dependents do not say which.
     const asked = Object.keys(lock.specifiers).filter((each) => each === specifier || each.startsWith(`${specifier}@`));
     assertEquals(asked.length, 1, specifier);
     const version = lock.specifiers[asked[0]];
@@ -71,7 +71,7 @@ Deno.test("imports: the lock has a digest of everything that either map can brin
     const { integrity, dependencies = [] } = lock[kind as "npm" | "jsr"][key];
     assertMatch(integrity, kind === "npm" ? /^sha512-[A-Za-z0-9+/]{86}==$/ : /^[0-9a-f]{64}$/, key);
     reached.add(`${kind}:${key}`);
-    // Those of npm are without "npm:", and none of ours has any.
+    // Those of npm packages lack "npm:", and our JSR packages have none.
     for (const dependency of dependencies) if (!reached.has(dependency)) reach(dependency);
   };
   for (const map of Object.values(MAPS)) packagesOf(map).forEach(reach);
@@ -79,7 +79,7 @@ Deno.test("imports: the lock has a digest of everything that either map can brin
   assertEquals([...reached].sort(), all.sort());
 });
 
-Deno.test("imports: what the lock does not have is refused", () =>
+Deno.test("imports: a package that is not in the lock is refused", () =>
   withDirectory(async (directory) => {
     const without = <T>(entries: Record<string, T>) =>
       Object.fromEntries(Object.entries(entries).filter(([name]) => !name.includes("@cfworker/json-schema@")));

@@ -1,4 +1,4 @@
-/** All instances of a home: listed, stopped, and waited for. */
+/** Listing, stopping and awaiting the instances of a home. */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { exists } from "@std/fs/exists";
@@ -19,7 +19,7 @@ import { withDirectory } from "./temporary.ts";
 
 const AT = "2026-01-01T00:00:00.000Z";
 
-/** Another instance of the same home, with what is written down of it. */
+/** Another instance of the same home, with its record. */
 async function keep(emulator: Emulator, instance: string, changes: Partial<InstanceRecord>): Promise<Emulator> {
   const one = await withInstance(emulator, instance);
   await privateDirectory(one.home.instance(instance));
@@ -27,7 +27,7 @@ async function keep(emulator: Emulator, instance: string, changes: Partial<Insta
   return one;
 }
 
-Deno.test("list: those of every profile, in every state, with what they take on the disk", () =>
+Deno.test("list: shows instances of every profile, in every state, with their size on disk", () =>
   withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     assertEquals(await listInstances(emulator), []);
@@ -85,7 +85,7 @@ Deno.test("list: those of every profile, in every state, with what they take on 
     }
   }));
 
-Deno.test("list: one that is being started is left alone", () =>
+Deno.test("list: an instance that is starting is left alone", () =>
   withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const { machine } = await play(emulator, { phase: "starting" });
@@ -95,7 +95,7 @@ Deno.test("list: one that is being started is left alone", () =>
     assertEquals(machine.commands, []);
   }));
 
-Deno.test("stop --all: those of this profile that run, whatever becomes of one of them; no others", () =>
+Deno.test("stop --all: stops this profile's running instances and no others, even if one of them fails", () =>
   withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const machines = await Promise.all(
@@ -121,7 +121,7 @@ Deno.test("stop --all: those of this profile that run, whatever becomes of one o
     assertEquals(await stopAll(emulator), { stopped: [], failed: [], others: 0 });
   }));
 
-Deno.test("stop --all: one that runs and is damaged, or does not answer, is a failure", () =>
+Deno.test("stop --all: a running instance that is damaged or does not answer is a failure", () =>
   withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const { machine } = await play(emulator);
@@ -137,7 +137,7 @@ Deno.test("stop --all: one that runs and is damaged, or does not answer, is a fa
     assertMatch(failed[1].why, /it runs, but .*instance\.json is not JSON/);
   }));
 
-Deno.test("stop --all: what a killed start has left is ended; an image that is being built is not waited for", () =>
+Deno.test("stop --all: ends what a killed start has left, and does not wait for an image build", () =>
   withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const left = await play(emulator, { phase: "starting", isDiskKept: false });
@@ -149,7 +149,7 @@ Deno.test("stop --all: what a killed start has left is ended; an image that is b
     assertEquals([left.machine.commands.at(-1), machine.commands], ["quit", []]);
   }));
 
-Deno.test("stop --all: an interrupt ends it", () =>
+Deno.test("stop --all: can be interrupted", () =>
   withDirectory(async (directory) => {
     const interrupt = new AbortController();
     const emulator = await testEmulator(directory, { signal: interrupt.signal });
@@ -162,7 +162,7 @@ Deno.test("stop --all: an interrupt ends it", () =>
     assertEquals([machine, next.machine].map(({ status }) => status), ["running", "running"]);
   }));
 
-Deno.test("wait: until it is healthy, and not merely up; what is missing when the time is over is said", () =>
+Deno.test("wait: waits until the instance is healthy, not merely up, and a timeout says what is missing", () =>
   withDirectory(async (directory) => {
     const plain = await testEmulator(directory);
     const [port] = freePorts(1);
@@ -188,7 +188,7 @@ Deno.test("wait: until it is healthy, and not merely up; what is missing when th
     await (await QmpClient.connect(`${emulator.home.instance("demo")}/monitor.sock`)).close();
   }));
 
-Deno.test("wait --stopped: until there is no QEMU, while another command is at it", () =>
+Deno.test("wait --stopped: waits until QEMU has ended, also while another command works on the instance", () =>
   withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     assertEquals(await waitFor(emulator, { stopped: true }), { state: "stopped" });
@@ -203,7 +203,7 @@ Deno.test("wait --stopped: until there is no QEMU, while another command is at i
     assertEquals(await waiting, { state: "shut down" });
   }));
 
-Deno.test("wait: what will not come to be is refused at once, and an interrupt ends it", () =>
+Deno.test("wait: refuses at once what will never happen, and can be interrupted", () =>
   withDirectory(async (directory) => {
     const interrupt = new AbortController();
     const emulator = await testEmulator(directory, { signal: interrupt.signal });

@@ -27,7 +27,7 @@ async function image(entries = TREE): Promise<Uint8Array> {
   return await toBytes(createIso(entries, options));
 }
 
-/** All that an image says, with the files' content. */
+/** Everything that an image holds, with the files' content. */
 async function readAll(
   bytes: Uint8Array,
   view?: IsoViewName,
@@ -40,7 +40,7 @@ async function readAll(
   return found;
 }
 
-Deno.test("iso: what was written is read, in each view as far as it goes", async () => {
+Deno.test("iso: each view of a written image reads back all that the view can hold", async () => {
   const bytes = await image();
   using read = await readIso(bytes);
   assertEquals([read.label, ...read.views], ["cidata", "rock-ridge", "joliet", "iso9660"]);
@@ -63,21 +63,21 @@ Deno.test("iso: what was written is read, in each view as far as it goes", async
   assertEquals((await readAll(bytes, "iso9660")).get("RUNTIME.ENV")!.content, encode("KEY=value\n"));
 });
 
-Deno.test("iso: the label is Joliet's where it has more to say", async () => {
+Deno.test("iso: the label comes from Joliet if the plain one is incomplete", async () => {
   const read = async (label: string) => (await readIso(buildIso(label, []))).label;
   assertEquals(await read("STACKCFG"), "STACKCFG");
   assertEquals(await read("a label of thirty-two characters"), "a label of thirty-two characters");
   assertEquals(await read("größer"), "größer");
 });
 
-Deno.test("iso: an image without Rock Ridge, or without Joliet, says so", async () => {
+Deno.test("iso: a missing view is reported", async () => {
   using read = await readIso(buildIso("X", [{ name: "a", data: new Uint8Array(1) }]));
   assertEquals(read.views, ["joliet", "iso9660"]);
   const error = await assertRejects(() => Array.fromAsync(read.entries("rock-ridge")), IsoError);
   assertMatch(error.message, /no rock-ridge view, but joliet, iso9660/);
 });
 
-/** Changes a copy of an image, and gives the error with which all of it is read. */
+/** Changes a copy of an image, and returns the error that reading all of it gives. */
 async function refusal(change: (bytes: Uint8Array, view: DataView) => Uint8Array | void): Promise<string> {
   const bytes = await image();
   const changed = change(bytes, new DataView(bytes.buffer)) ?? bytes;
@@ -110,7 +110,7 @@ Deno.test("iso: hostile and damaged images are refused with a reason", async () 
     /logical blocks of 512 bytes/,
   );
   assertMatch(
-    await refusal((bytes, view) => { // a directory that is its own child
+    await refusal((bytes, view) => { // a directory that contains itself
       const at = recordAt(bytes, "DIR");
       view.setUint32(at + 2, view.getUint32(16 * SECTOR + 158, true), true);
     }),
@@ -131,17 +131,17 @@ Deno.test("iso: hostile and damaged images are refused with a reason", async () 
   assertMatch(await refusal((bytes) => void (bytes[recordAt(bytes, "DIR") + 32] = 250)), /a record in this directory/);
   assertMatch(await refusal((bytes) => void (bytes[recordAt(bytes, "DIR")] = 20)), /a record in this directory/);
   assertMatch(await refusal((bytes) => void (bytes[recordAt(bytes, "EMPTY.;1") + 26] = 1)), /interleaved/);
-  assertMatch( // the last record says that more of the same follows
+  assertMatch( // the last record says that more of the same file follows
     await refusal((bytes) => void (bytes[recordAt(bytes, "RUNTIME.ENV;1") + 25] |= 0x80)),
     /"runtime.env": its last section is missing/,
   );
-  assertMatch( // and another file follows
+  assertMatch( // but another file follows
     await refusal((bytes) => void (bytes[recordAt(bytes, "EMPTY.;1") + 25] |= 0x80)),
     /"empty": its last section is missing/,
   );
 });
 
-/** Changes every place in an image that has these bytes; others are of the same length. */
+/** Replaces all occurrences of some bytes in an image with others of the same length. */
 const replace = (from: string | number[], to: string | number[]) => (bytes: Uint8Array) => {
   const [wanted, other] = [from, to].map((each) => typeof each === "string" ? encode(each) : Uint8Array.from(each));
   for (let at = 0; at < bytes.length - wanted.length; at++) {
@@ -149,29 +149,29 @@ const replace = (from: string | number[], to: string | number[]) => (bytes: Uint
   }
 };
 
-Deno.test("iso: names that lead elsewhere are refused, and continuation areas that go in circles end", async () => {
+Deno.test("iso: names that lead elsewhere are refused, and circular continuation areas end", async () => {
   assertMatch(await refusal(replace("runtime.env", "../../../ab")), /"\.\.\/\.\.\/\.\.\/ab": this is not a valid name/);
   assertMatch(await refusal(replace("runtime.env", "/etc/passwd")), /this is not a valid name/);
   assertMatch(
     await refusal((bytes, view) => {
-      // The long name's continuation area: a CE field at its start that leads back to itself.
+      // The long name's continuation area starts with a CE field that leads back to itself.
       const at = bytes.findLastIndex((_, at) =>
         at > 19 * SECTOR && bytes[at] === 0x43 && bytes[at + 1] === 0x45 && bytes[at + 2] === 28
       );
       const area = view.getUint32(at + 4, true) * SECTOR + view.getUint32(at + 12, true);
-      view.setUint32(at + 20, 28, true); // the area is that field alone
+      view.setUint32(at + 20, 28, true); // the area is only that field
       bytes.copyWithin(area, at, at + 28);
     }),
     /continuation areas never end/,
   );
 });
 
-Deno.test("iso: thousands of entries that share their continuation areas are no more work than the image is large", async () => {
+Deno.test("iso: thousands of entries with shared continuation areas take no more work than the image's size", async () => {
   const files = Array.from({ length: 3000 }, (_, n): IsoEntry => (
     { kind: "file", path: `${"n".repeat(250)}${n}`, content: new Uint8Array() }
   ));
   const original = await image(files);
-  const chain = 60; // sectors, each of which is a field that leads to the next one, and others that say nothing
+  const chain = 60; // sectors, each with a field that leads to the next one, and others that mean nothing
   const bytes = new Uint8Array(original.length + chain * SECTOR);
   bytes.set(original);
   const view = new DataView(bytes.buffer);
@@ -185,7 +185,7 @@ Deno.test("iso: thousands of entries that share their continuation areas are no 
     view.setUint32(at + 20, SECTOR, true);
   };
   const first = original.length / SECTOR;
-  for (const at of fields.slice(1)) lead(at, first); // the first one is the root's own
+  for (const at of fields.slice(1)) lead(at, first); // the first one is the root's
   for (let n = 0; n < chain; n++) {
     const at = (first + n) * SECTOR;
     if (n < chain - 1) lead(at, first + n + 1);
@@ -195,7 +195,7 @@ Deno.test("iso: thousands of entries that share their continuation areas are no 
   assertMatch(error.message, /continuation areas are more than the image/);
 });
 
-Deno.test("iso: thousands of random changes give errors of ours, or a tree, and always an end", async () => {
+Deno.test("iso: each of thousands of random changes gives an IsoError or a tree, and always ends", async () => {
   const original = await image();
   const next = random(1);
   const metadata = 40 * SECTOR;
@@ -219,7 +219,7 @@ Deno.test("iso: thousands of random changes give errors of ours, or a tree, and 
   }
 });
 
-Deno.test("iso: what cannot be made on disk is named, and nothing that a terminal obeys is shown", async () => {
+Deno.test("iso: an entry that cannot be extracted is named, without terminal control characters", async () => {
   const link: IsoEntry = { kind: "symlink", path: "link", target: "abcdefgh" };
   const cases: [IsoEntry, string | number[], string | number[], RegExp][] = [
     [link, "abcdefgh", "abc\0efgh", /^"link": cannot be written: .*NUL/],
@@ -258,13 +258,13 @@ Deno.test("iso: what cannot be made on disk is named, and nothing that a termina
   }
 });
 
-Deno.test("iso: a resource fork, which has its file's own name, is not taken for the file", async () => {
+Deno.test("iso: a resource fork, which has its file's name, is not taken for the file", async () => {
   const bytes = await image();
   bytes[recordAt(bytes, "EMPTY.;1") + 25] |= 0x04;
   assertEquals((await readAll(bytes)).has("empty"), false);
 });
 
-Deno.test("iso: a long time that is not specified is none", async () => {
+Deno.test("iso: an unspecified long-form time is no time", async () => {
   const time = async (digits: string) => {
     const field = Uint8Array.of(...encode("TF"), 22, 1, 0x82, ...encode(digits), 0);
     const fail = (why: string): never => {
@@ -283,7 +283,7 @@ Deno.test("iso: files compressed with zisofs are inflated, and damaged ones are 
   const first = new Uint8Array(block).map((_, at) => at % 251);
   const last = encode("the end");
   const [one, three] = [await deflated(first), await deflated(last)];
-  const size = 2 * block + last.length; // the second block has no bytes: it is zeros
+  const size = 2 * block + last.length; // the second block has no bytes, which means zeros
   const stored = new Uint8Array(32 + one.length + three.length);
   const view = new DataView(stored.buffer);
   stored.set([0x37, 0xe4, 0x53, 0x96, 0xc9, 0xdb, 0xd6, 0x07]);

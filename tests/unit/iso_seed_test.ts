@@ -1,5 +1,5 @@
 /**
- * The contract of the small writer that hotboot's replaces. Images are read here with a parser of the test's own, so
+ * The contract of the small writer that hotboot's writer replaces. The test reads images with its own parser, so
  * that writer and reader cannot agree on a mistake.
  */
 
@@ -42,7 +42,7 @@ class Parsed {
     return this.uint32(descriptor, 156 + 2);
   }
 
-  /** The records of the root directory that the descriptor in this sector names. */
+  /** The records of the root directory of the descriptor in this sector. */
   records(descriptor: number): Record[] {
     const root = this.sector(this.rootExtent(descriptor));
     const view = new DataView(root.buffer, root.byteOffset, SECTOR);
@@ -58,7 +58,7 @@ class Parsed {
     return records;
   }
 
-  /** A file's bytes by the identifier that the descriptor's root directory has for it. */
+  /** The bytes of the file with this identifier in the descriptor's root directory. */
   file(descriptor: number, identifier: ArrayLike<number>): Uint8Array {
     const record = this.records(descriptor).find((each) =>
       decode(each.identifier) === decode(Uint8Array.from(identifier))
@@ -84,22 +84,22 @@ function image(files: IsoFile[], label = "STACKCFG"): Parsed {
 const filled = (name: string, size: number, byte = 0x41): IsoFile => ({ name, data: new Uint8Array(size).fill(byte) });
 const one = [filled("a.txt", 2)];
 
-Deno.test("seed: descriptors of type 1, 2 and 255 stand in sectors 16, 17 and 18", () => {
+Deno.test("seed: descriptors of type 1, 2 and 255 are in sectors 16, 17 and 18", () => {
   const iso = image(one);
   assertEquals([16, 17, 18].map((sector) => iso.descriptor(sector)), [[1, "CD001"], [2, "CD001"], [255, "CD001"]]);
 });
 
-Deno.test("seed: the volume identifier is in both descriptors, in Joliet's as UCS-2", () => {
+Deno.test("seed: both descriptors have the volume identifier, Joliet's in UCS-2", () => {
   const iso = image(one);
   assertEquals(decode(iso.sector(16).subarray(40, 48)), "STACKCFG");
   assertEquals([...iso.sector(17).subarray(40, 56)], ucs2("STACKCFG"));
 });
 
-Deno.test("seed: Joliet is announced by the escape sequence %/E", () => {
+Deno.test("seed: the escape sequence %/E announces Joliet", () => {
   assertEquals(decode(image(one).sector(17).subarray(88, 91)), "%/E");
 });
 
-Deno.test("seed: the volume's size is the image's, whole sectors, whatever the sizes of the files", () => {
+Deno.test("seed: the volume's size is the image's, in whole sectors, whatever the file sizes", () => {
   for (const size of [0, 1, SECTOR - 1, SECTOR, SECTOR + 1, SECTOR * 5 - 1]) {
     const iso = image([filled("a.bin", size)]);
     assertEquals(iso.bytes.length % SECTOR, 0);
@@ -107,7 +107,7 @@ Deno.test("seed: the volume's size is the image's, whole sectors, whatever the s
   }
 });
 
-Deno.test("seed: files are found by their upper-case names with a version, and by their own in Joliet", () => {
+Deno.test("seed: files have upper-case names with a version, and their own names in Joliet", () => {
   const iso = image([
     { name: "runtime.env", data: encode("KEY=value\n") },
     { name: "base.env", data: encode("FOO=bar\n") },
@@ -118,7 +118,7 @@ Deno.test("seed: files are found by their upper-case names with a version, and b
   assertEquals(decode(iso.joliet("base.env")), "FOO=bar\n");
 });
 
-Deno.test("seed: content comes back byte for byte: all kinds of bytes, one sector, several", () => {
+Deno.test("seed: content comes back byte for byte: any bytes, one sector, several sectors", () => {
   const contents = [
     Uint8Array.of(0, 0xff, 0x7f, 0x80, 0x41, 0x42, 0x43),
     new Uint8Array(SECTOR).fill(0x37),
@@ -127,7 +127,7 @@ Deno.test("seed: content comes back byte for byte: all kinds of bytes, one secto
   for (const data of contents) assertEquals(image([{ name: "x.bin", data }]).joliet("x.bin"), data);
 });
 
-Deno.test("seed: several files each have their own place", () => {
+Deno.test("seed: each of several files has its own place", () => {
   const files = [
     filled("alpha.bin", SECTOR + 5, 0xaa),
     filled("beta.bin", 2 * SECTOR, 0xbb),
@@ -137,7 +137,7 @@ Deno.test("seed: several files each have their own place", () => {
   for (const { name, data } of files) assertEquals(iso.joliet(name), data);
 });
 
-Deno.test("seed: an empty file does not move the one behind it", () => {
+Deno.test("seed: an empty file does not move the next one", () => {
   const iso = image([filled("empty.txt", 0), { name: "after.txt", data: encode("marker\n") }]);
   assertEquals(iso.joliet("empty.txt").length, 0);
   assertEquals(decode(iso.joliet("after.txt")), "marker\n");
@@ -149,7 +149,7 @@ Deno.test("seed: a record has the file's exact length", () => {
   assertEquals(records.map(({ length }) => length), [3]);
 });
 
-Deno.test("seed: the root begins with itself and its parent, which is itself", () => {
+Deno.test("seed: the root begins with records for itself and its parent, which is itself", () => {
   const iso = image(one);
   for (const descriptor of [16, 17]) {
     const [self, parent] = iso.records(descriptor);
@@ -159,14 +159,14 @@ Deno.test("seed: the root begins with itself and its parent, which is itself", (
   }
 });
 
-Deno.test("seed: a volume identifier of more than 32 bytes is cut, and nothing behind it is touched", () => {
+Deno.test("seed: a volume identifier of more than 32 bytes is cut, and nothing after it is overwritten", () => {
   const iso = image(one, "A".repeat(64));
   assertEquals(decode(iso.sector(16).subarray(40, 72)), "A".repeat(32));
   assertEquals(iso.sector(16)[881], 1);
   assertEquals(iso.descriptor(17), [2, "CD001"]);
 });
 
-Deno.test("seed: more files than the root directory's one sector holds are refused", () => {
+Deno.test("seed: more files than fit in the root directory's one sector are refused", () => {
   const many = Array.from(
     { length: 80 },
     (_, at) => filled(`file-${String(at).padStart(3, "0")}-padding-padding.bin`, 1),

@@ -34,7 +34,7 @@ function pathTable(bytes: Uint8Array, descriptor: number, littleEndian: boolean)
   return rows;
 }
 
-/** A directory's identifiers in their order, with each record's offset and length. */
+/** A directory's identifiers in order, with each record's offset and length. */
 function identifiers(bytes: Uint8Array, extent: number) {
   const view = new DataView(bytes.buffer);
   const size = view.getUint32(extent * SECTOR + 10, true);
@@ -67,11 +67,11 @@ Deno.test("iso: path tables are the same in both byte orders, and sorted by leve
     const keys = rows.map(({ id, parent }, index) => [levels[index], parent, id] as const);
     const sorted = keys.toSorted((a, b) => a[0] - b[0] || a[1] - b[1] || (a[2] < b[2] ? -1 : 1));
     assertEquals(keys, sorted);
-    for (const { extent } of rows) assertEquals(bytes[extent * SECTOR + 33], 0); // each leads to a directory
+    for (const { extent } of rows) assertEquals(bytes[extent * SECTOR + 33], 0); // each points to a directory
   }
 });
 
-Deno.test("iso: records are sorted as ECMA-119 asks, and none straddles a sector", async () => {
+Deno.test("iso: records are sorted as ECMA-119 requires, and none straddles a sector", async () => {
   const names = [
     "a",
     "a.b",
@@ -90,7 +90,7 @@ Deno.test("iso: records are sorted as ECMA-119 asks, and none straddles a sector
     const [root] = pathTable(bytes, descriptor, true);
     const view = new DataView(bytes.buffer);
     const size = view.getUint32(descriptor * SECTOR + 166, true);
-    assertEquals(size % SECTOR, 0); // a directory's length has the unused bytes at its end in it
+    assertEquals(size % SECTOR, 0); // a directory's length includes the unused bytes at its end
     assertEquals(view.getUint32(root.extent * SECTOR + 10, true), size);
     const found = identifiers(bytes, root.extent);
     const ids = found.map(({ id }) => id).slice(2);
@@ -101,7 +101,7 @@ Deno.test("iso: records are sorted as ECMA-119 asks, and none straddles a sector
   }
 });
 
-Deno.test("iso: identifiers are legal and no two the same, whatever the names", async () => {
+Deno.test("iso: identifiers are valid and unique, whatever the names", async () => {
   const names = [
     "ä.txt",
     "ö.txt",
@@ -140,7 +140,7 @@ Deno.test("iso: the same input and date give the same bytes; another date does n
   assert(other.length === first.length && other.some((byte, at) => byte !== first[at]));
 });
 
-Deno.test("iso: a file of many gigabytes is several sections, all but the last of them marked", () => {
+Deno.test("iso: a file of many gigabytes has several sections, all but the last one marked", () => {
   const size = 9 * 2 ** 30 + 12345;
   const stream = () => new ReadableStream<Uint8Array>();
   const entries: IsoEntry[] = [{ kind: "file", path: "big", content: { stream, size } }, file("small")];
@@ -169,7 +169,7 @@ Deno.test("iso: a file of many gigabytes is several sections, all but the last o
   assert(sectors * SECTOR > size);
 });
 
-Deno.test("iso: what cannot be stored is named, with the reason", async () => {
+Deno.test("iso: an entry that cannot be stored is named, with the reason", async () => {
   const link = (path: string, target: string): IsoEntry => ({ kind: "symlink", path, target });
   const cases: [IsoEntry[], RegExp, IsoOptions?][] = [
     [[file("")], /"": a name in it is empty/],
@@ -207,14 +207,14 @@ Deno.test("iso: what cannot be stored is named, with the reason", async () => {
   }
 });
 
-Deno.test("iso: without Joliet, names may differ in case and have any character; deeper trees on demand", async () => {
+Deno.test("iso: without Joliet, names may differ only in case and have any character, and trees may be deeper", async () => {
   const paths = ["A", "a", "😀", "1/2/3/4/5/6/7/8/9/10/deep"];
   using read = await readIso(await image(paths.map((path) => file(path)), { joliet: false, depth: 20 }));
   const found = (await Array.fromAsync(read.entries())).filter(({ kind }) => kind === "file").map(({ path }) => path);
   assertEquals(found.toSorted(), paths.toSorted());
 });
 
-Deno.test("iso: names that Joliet cannot hold are told of, and have others there", async () => {
+Deno.test("iso: names that Joliet cannot hold are reported, and replaced there", async () => {
   const long = "long ".repeat(20);
   const told: string[] = [];
   const bytes = await image([file(`${long}1.txt`), file(`${long}2.txt`), file("a:b?"), file("a_b_"), file("ok")], {
@@ -229,12 +229,12 @@ Deno.test("iso: names that Joliet cannot hold are told of, and have others there
   assert(joliet.includes("a_b_") && joliet.includes("ok"));
   assertEquals(joliet.filter((name) => name.endsWith(".txt")).length, 2);
 
-  told.length = 0; // Linux takes dots at the end away
+  told.length = 0; // Linux drops dots at the end
   await image([file("same"), file("same.."), file("other.")], { onWarning: (message) => told.push(message) });
   assertEquals(told, ["same..: Joliet cannot store this name and has 'same..000' instead"]);
 });
 
-Deno.test("iso: content that is not what it was said to be ends the writing, with nothing left of it", async () => {
+Deno.test("iso: content of a wrong size ends the writing, and leaves nothing", async () => {
   const directory = await Deno.makeTempDir();
   try {
     const source = `${directory}/source`;
@@ -264,7 +264,7 @@ Deno.test("iso: content that is not what it was said to be ends the writing, wit
   }
 });
 
-Deno.test("iso: an aborted writing leaves nothing, and what was there stays", async () => {
+Deno.test("iso: an aborted write leaves nothing, and the old file stays", async () => {
   const directory = await Deno.makeTempDir();
   try {
     const abort = new AbortController();
@@ -280,7 +280,7 @@ Deno.test("iso: an aborted writing leaves nothing, and what was there stays", as
   }
 });
 
-Deno.test("iso: aborting also ends a stream that gives nothing, and an image that is a stream itself", async () => {
+Deno.test("iso: an abort also ends a silent input stream and an image that is written as a stream", async () => {
   const directory = await Deno.makeTempDir();
   try {
     const abort = new AbortController();
@@ -301,7 +301,7 @@ Deno.test("iso: aborting also ends a stream that gives nothing, and an image tha
   }
 });
 
-Deno.test("iso: an image takes no device's, directory's or link's place", async () => {
+Deno.test("iso: an image does not replace a device, a directory or a link", async () => {
   const directory = await Deno.makeTempDir();
   try {
     const pipe = `${directory}/pipe`;
@@ -321,7 +321,7 @@ Deno.test("iso: an image takes no device's, directory's or link's place", async 
   }
 });
 
-Deno.test("iso: files on disk: an image is not put into itself, and names that are not UTF-8 are told of", async () => {
+Deno.test("iso: an image is not put into itself, and a file name that is not UTF-8 is an error", async () => {
   const directory = await Deno.makeTempDir();
   const shell = (script: string) => new Deno.Command("bash", { args: ["-c", script], cwd: directory }).output();
   try {
@@ -332,9 +332,9 @@ Deno.test("iso: files on disk: an image is not put into itself, and names that a
       assertEquals(entries.map(({ path }) => path), ["a"]);
       await writeIso(output, entries);
     }
-    assertEquals((await scanFiles([output], output)).length, 1); // but it is, where that is asked for by name
+    assertEquals((await scanFiles([output], output)).length, 1); // but it is, if named explicitly
 
-    if (isAtLeast(Deno.version.deno, 2, 8)) { // before, Deno passes over it when it lists a directory
+    if (isAtLeast(Deno.version.deno, 2, 8)) { // older ones skip it when they list a directory
       await shell("touch $'bad\\xff'");
       await assertRejects(() => scanFiles([directory]), IsoError, "its name is not UTF-8");
     }

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { inLanes, type Task } from "../../dev/lanes.ts";
 
-/** Does tasks that end in the order of their seconds, and gives what was begun and ended, in its order. */
+/** Runs tasks that end in the order of their seconds, and returns their begins and ends in order. */
 async function log(lanes: number, given: Omit<Task, "run">[]): Promise<string[]> {
   const lines: string[] = [];
   const tasks = given.map((task) => ({
@@ -16,12 +16,12 @@ async function log(lanes: number, given: Omit<Task, "run">[]): Promise<string[]>
   return lines;
 }
 
-Deno.test("lanes: one after the other, the longest first", async () => {
+Deno.test("lanes: one lane runs the longest task first", async () => {
   const tasks = [{ name: "short", seconds: 1 }, { name: "long", seconds: 3 }, { name: "middle", seconds: 2 }];
   assertEquals(await log(1, tasks), ["+long", "-long", "+middle", "-middle", "+short", "-short"]);
 });
 
-Deno.test("lanes: what others wait for is begun early, and they wait for it", async () => {
+Deno.test("lanes: a task that others wait for begins early, and they wait for it", async () => {
   const tasks = [
     { name: "test", seconds: 20, after: ["image", "nowhere"] },
     { name: "image", seconds: 5 },
@@ -33,7 +33,7 @@ Deno.test("lanes: what others wait for is begun early, and they wait for it", as
   assertEquals(lines.slice(-1), ["-test"]);
 });
 
-Deno.test("lanes: never more at a time than there are lanes", async () => {
+Deno.test("lanes: no more tasks run at a time than there are lanes", async () => {
   const tasks = Array.from({ length: 9 }, (_, at) => ({ name: `${at}`, seconds: 1 + at % 3 }));
   let [now, most] = [0, 0];
   for (const line of await log(3, tasks)) most = Math.max(most, now += line.startsWith("+") ? 1 : -1);

@@ -1,4 +1,4 @@
-/** Disks that instances and checkpoints share: at no moment is one without what the guest has written. */
+/** Disks that instances and checkpoints share: at no moment does one lack what the guest has written. */
 
 import { assertEquals } from "@std/assert";
 import { exists } from "@std/fs/exists";
@@ -29,7 +29,7 @@ async function withDisk(directory: string) {
   return { emulator, image };
 }
 
-Deno.test("layers: what QEMU writes to stays where it is, and the last overlay is the disk once it has ended", () =>
+Deno.test("layers: the file that QEMU writes to keeps its inode, and the last overlay becomes the disk", () =>
   withDirectory(async (directory) => {
     const { emulator } = await withDisk(directory);
     const disk = instancePath(emulator, "disk");
@@ -45,7 +45,7 @@ Deno.test("layers: what QEMU writes to stays where it is, and the last overlay i
       `.layer-${second.layer}`,
       `.layer-${first.layer}`,
       "images",
-      "images", // which the image names, and is not there
+      "images", // the image names it, but it does not exist
     ]);
     const { ino: last } = await Deno.stat(second.overlay);
     await settleDisk(emulator);
@@ -56,7 +56,7 @@ Deno.test("layers: what QEMU writes to stays where it is, and the last overlay i
     assertEquals((await Deno.stat(disk)).ino, last);
   }));
 
-Deno.test("layers: one that was not made whole does not count", () =>
+Deno.test("layers: an incomplete layer does not count", () =>
   withDirectory(async (directory) => {
     const { emulator } = await withDisk(directory);
     const disk = instancePath(emulator, "disk");
@@ -69,7 +69,7 @@ Deno.test("layers: one that was not made whole does not count", () =>
     assertEquals((await readQcow2Header(disk)).virtualSize, SIZE);
   }));
 
-Deno.test("layers: those that a disk of an instance or a checkpoint is on top of stay, however deep", () =>
+Deno.test("layers: layers below an instance's or a checkpoint's disk stay, however deep", () =>
   withDirectory(async (directory) => {
     const { emulator } = await withDisk(directory);
     const [first, second] = [await pushLayer(emulator), await pushLayer(emulator)];
@@ -90,7 +90,7 @@ Deno.test("layers: those that a disk of an instance or a checkpoint is on top of
     await Deno.writeTextFile(instancePath(unknown, "disk"), "not a disk");
     await Deno.remove(checkpoint, { recursive: true });
     await removeUnusedLayers(emulator);
-    assertEquals(await isThere(), [true, false]); // nobody knows what that one is on top of
+    assertEquals(await isThere(), [true, false]); // the layer below that disk is unknown
     await removeDisks(unknown);
     await removeUnusedLayers(emulator);
     assertEquals(await isThere(), [false, false]);

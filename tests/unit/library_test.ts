@@ -1,4 +1,4 @@
-/** What users of the library may rely on, whatever is added to it: its documentation, and that it keeps to itself. */
+/** What users of the library can rely on: it is documented, and importing it has no side effects. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { importArguments, ROOT } from "../../dev/deno.ts";
@@ -7,11 +7,11 @@ import * as library from "../../mod.ts";
 import * as testing from "../../testing.ts";
 import { withDirectory } from "./temporary.ts";
 
-/** What `deno doc` says of an export. */
+/** What `deno doc` says about an export. */
 interface Documented {
   kind: string;
   jsDoc?: { doc?: string; tags?: { kind: string; name?: string; doc?: string }[] };
-  /** Of a function, in the words of Deno 2.8 and of 2.6. */
+  /** A function's definition, as Deno 2.8 and 2.6 name it. */
   def?: Callable;
   functionDef?: Callable;
 }
@@ -31,7 +31,7 @@ const imports = await importArguments();
 
 type Exported = [string, { prototype?: unknown }][];
 
-/** The exports that are there at run time: functions and classes. */
+/** The exports that exist at run time: functions and classes. */
 const exported = Object.entries(library) as Exported;
 const ENTRIES: Record<string, Exported> = { "mod.ts": exported, "testing.ts": Object.entries(testing) as Exported };
 
@@ -42,7 +42,7 @@ async function documentation(module: string): Promise<Map<string, Documented>> {
   return new Map(symbols.map(({ name, declarations }) => [name, declarations[0]]));
 }
 
-Deno.test("library: each function and class says what it takes, gives, throws and needs, with an example", async () => {
+Deno.test("library: each function and class documents what it takes, returns, throws and needs, with an example", async () => {
   assert(exported.length > 30, `there are only ${exported.length} exports`);
   const missing: string[] = [];
   for (const [module, exported] of Object.entries(ENTRIES)) {
@@ -63,7 +63,7 @@ Deno.test("library: each function and class says what it takes, gives, throws an
         demand(`@param ${parameter}`, tags.some((tag) => tag.kind === "param" && tag.name === parameter && !!tag.doc));
       }
       demand("@returns", returnType?.repr === "void" || isPromiseOfVoid(returnType) || has("return"));
-      // What needs permissions meets the world outside, and that can fail.
+      // A function that needs permissions depends on the outside world, so it can fail.
       demand("@throws", /Needs no permissions/.test(doc) || has("throws"));
     }
   }
@@ -85,7 +85,7 @@ Deno.test("library: for tests, it prints warnings in one place, and nothing else
   assertEquals(printing, ["fork.ts: console.warn"]);
 });
 
-Deno.test("library: no module of it is the command line's, prints, ends the program or reads its arguments", async () => {
+Deno.test("library: no module belongs to the command line, prints, ends the program or reads its arguments", async () => {
   const graph: { modules: { local?: string }[] } = JSON.parse(await deno(["info", "--json", ...imports, "mod.ts"]));
   const own = graph.modules.flatMap(({ local }) => local?.startsWith(ROOT) ? [local.slice(ROOT.length)] : [])
     .filter((path) => !path.startsWith("node_modules/"));
@@ -113,7 +113,7 @@ Deno.test("library: importing it needs no permissions and does nothing", () =>
     assertEquals([code, new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr)], [0, ""]);
   }));
 
-Deno.test("library: its errors are HotbootErrors under their own names", () => {
+Deno.test("library: its errors are HotbootErrors with their own names", () => {
   const errors = exported.filter(([, { prototype }]) => prototype instanceof Error);
   assert(errors.length >= 4);
   for (const [name, { prototype }] of errors) {

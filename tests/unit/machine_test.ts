@@ -28,12 +28,12 @@ function values(args: string[], flag: string): string[] {
   return args.flatMap((arg, index) => arg === flag ? [args[index + 1]] : []);
 }
 
-Deno.test("arguments: a comma in a value is doubled, and what is undefined is left out", () => {
+Deno.test("arguments: a comma in a value is doubled, and undefined values are left out", () => {
   assertEquals(option("file", { id: "x", path: "/a,b,,c", none: undefined }), "file,id=x,path=/a,,b,,,,c");
   assertEquals(option("", { guest: "a" }), "guest=a");
 });
 
-Deno.test("arguments: every path may hold commas", () => {
+Deno.test("arguments: every path may contain commas", () => {
   const path = "/home/a,b";
   const args = qemuArguments({ ...MACHINE, disk: `${path}/disk`, share: { path: `${path}/`, readOnly: true } }, {
     ...LAUNCH,
@@ -45,7 +45,7 @@ Deno.test("arguments: every path may hold commas", () => {
   for (const arg of withPath) assert(/=\/home\/a,,b\//.test(arg), arg);
 });
 
-Deno.test("arguments: all three kinds of memory are the same backend to the machine", () => {
+Deno.test("arguments: all three kinds of memory have the same backend id", () => {
   const memory = (memory: Launch["memory"]) =>
     values(qemuArguments(MACHINE, { ...LAUNCH, memory }), "-object").find((value) => value.includes("id=ram"));
   assertEquals(memory({ kind: "anonymous" }), "memory-backend-ram,id=ram,size=512M");
@@ -59,7 +59,7 @@ Deno.test("arguments: all three kinds of memory are the same backend to the mach
   );
 });
 
-Deno.test("arguments: what an image is made with comes after all else, which keeps its place", () => {
+Deno.test("arguments: devices for building an image come last, and all others keep their places", () => {
   const provisioning = { disks: ["/h/seed,1.iso", "/h/bundle.iso"], progressLog: "/h/progress,log" };
   const machine = { ...MACHINE, configDisk: "/h/config.iso" };
   const devices = (args: string[]) => values(args, "-device");
@@ -78,7 +78,7 @@ Deno.test("arguments: what an image is made with comes after all else, which kee
   assert(values(args, "-chardev").includes("file,id=progress,path=/h/progress,,log"));
 });
 
-Deno.test("arguments: what the host shares is no device, and read-only unless it is to be written", () => {
+Deno.test("arguments: the host's share is not a device, and it is read-only unless the profile says otherwise", () => {
   const share = { path: "/", readOnly: true };
   assertEquals(deviceArguments({ ...MACHINE, share }), deviceArguments(MACHINE));
   const given = (readOnly: boolean) =>
@@ -93,7 +93,7 @@ Deno.test("arguments: forwards listen on the loopback address only", () => {
   assertEquals(netdev, "user,id=net,hostfwd=tcp:127.0.0.1:20000-:80,hostfwd=tcp:127.0.0.1:20001-:443");
 });
 
-Deno.test("arguments: a restricted network leads nowhere but through the same forwards, and has the same devices", () => {
+Deno.test("arguments: a restricted network has the same forwards and devices, and no other way out", () => {
   const restricted = qemuArguments({ ...MACHINE, restricted: true }, LAUNCH);
   const [netdev] = values(restricted, "-netdev");
   assertEquals(
@@ -114,7 +114,7 @@ Deno.test("arguments: cold boot and resume have the same devices, and only a res
   assertEquals([cold, resumed, paused].map((args) => args.includes("-S")), [false, true, true]);
 });
 
-Deno.test("arguments: nothing by default, no privileges to gain, a monitor that is ours", () => {
+Deno.test("arguments: no defaults, no way to gain privileges, and only our monitor", () => {
   const args = qemuArguments(MACHINE, LAUNCH);
   assert(args.includes("-nodefaults") && args.includes("-no-user-config"));
   assertEquals(values(args, "-mon"), ["chardev=monitor,mode=control"]);
@@ -134,7 +134,7 @@ Deno.test("arguments: a disk with its own boot loader has no kernel; the kernel'
   assertEquals(values(args, "-initrd"), ["/i/r"]);
 });
 
-Deno.test("arguments: only amd64 has a vmgenid, which is an ACPI device of the PC", () => {
+Deno.test("arguments: only amd64 has a vmgenid, an ACPI device of the PC", () => {
   const devices = (arch: Machine["arch"]) => values(qemuArguments({ ...MACHINE, arch }, LAUNCH), "-device");
   assert(devices("amd64").includes("vmgenid,guid=auto"));
   assert(!devices("arm64").some((device) => device.startsWith("vmgenid")));
@@ -148,7 +148,7 @@ Deno.test("arguments: the console is the machine's serial port, unless the profi
   assertEquals(withConsole("amd64", "netconsole=off"), "console=ttyS0 netconsole=off");
 });
 
-Deno.test("arguments: firmware is loaded where there is one, and waits for no key", () => {
+Deno.test("arguments: firmware is loaded if there is any, and does not wait for a key", () => {
   assertEquals(values(qemuArguments(MACHINE, LAUNCH), "-bios"), []);
   const { kernel: _, ...bootable } = { ...MACHINE, arch: "arm64" as const, firmware: "/f/QEMU_EFI.fd" };
   const args = qemuArguments(bootable, LAUNCH);
@@ -156,7 +156,7 @@ Deno.test("arguments: firmware is loaded where there is one, and waits for no ke
   assertEquals(values(args, "-boot"), ["menu=on,splash-time=0"]);
 });
 
-Deno.test("arguments: more CPUs than an arm64 machine's interrupt controller serves get the next one", () => {
+Deno.test("arguments: arm64 with more than eight CPUs gets the newer interrupt controller", () => {
   const machine = (arch: Machine["arch"], cpus: number) =>
     values(qemuArguments({ ...MACHINE, arch, cpus, machineType: "m" }, LAUNCH), "-machine");
   assertEquals(machine("arm64", 8), ["m,memory-backend=ram"]);

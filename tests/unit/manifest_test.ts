@@ -45,7 +45,7 @@ function manifest(changes: Partial<Manifest> = {}): Manifest {
   };
 }
 
-Deno.test("manifest: every difference is named with what it was and is", () => {
+Deno.test("manifest: every difference is named, with the old and the new value", () => {
   assertEquals(difference(manifest(), IDENTITY), undefined);
   assertEquals(
     difference(manifest(), { ...IDENTITY, "memory": "1024 MiB" }),
@@ -56,7 +56,7 @@ Deno.test("manifest: every difference is named with what it was and is", () => {
   assertEquals(difference(manifest(), less), "the memory was 512 MiB and is none");
 });
 
-Deno.test("manifest: of long lists, only what differs is told", () => {
+Deno.test("manifest: for long lists, only the differences are named", () => {
   const devices = Array.from({ length: 20 }, (_, at) => `-device dev-${at},bus=pcie.0`);
   const layout = devices.join(" ");
   const was = manifest({ identity: { layout } });
@@ -68,12 +68,12 @@ Deno.test("manifest: of long lists, only what differs is told", () => {
   assertEquals(difference(was, { layout: devices.toReversed().join(" ") }), "the layout has another order");
 });
 
-Deno.test("manifest: files that the host may have lost in a crash are not trusted after its next boot", () => {
+Deno.test("manifest: files that a host crash may have lost are not trusted after the next boot", () => {
   assertEquals(difference(manifest({ unsyncedSinceBoot: bootTime() }), IDENTITY), undefined);
   assertMatch(difference(manifest({ unsyncedSinceBoot: bootTime() - 3_600_000 }), IDENTITY)!, /host went down/);
 });
 
-Deno.test("manifest: what cannot be understood is said", async () => {
+Deno.test("manifest: an unreadable manifest gives a reason", async () => {
   await withDirectory(async (directory) => {
     const path = `${directory}/manifest.json`;
     await assertRejects(() => readManifest(directory), Error, "manifest.json is missing");
@@ -93,7 +93,7 @@ Deno.test("manifest: what cannot be understood is said", async () => {
   });
 });
 
-Deno.test("snapshot: it is put in place whole, for its owner's eyes, and found again", async () => {
+Deno.test("snapshot: it is put in place complete, readable by its owner only, and found again", async () => {
   await withDirectory(async (directory) => {
     assertEquals(await newestSnapshot(`${directory}/none`), undefined);
     const snapshot = await captured(directory);
@@ -109,7 +109,7 @@ Deno.test("snapshot: it is put in place whole, for its owner's eyes, and found a
   });
 });
 
-Deno.test("snapshot: the last one captured is the newest, whatever the clock says; what is no snapshot is none", async () => {
+Deno.test("snapshot: the last one captured is the newest, whatever the clock says; other files are ignored", async () => {
   await withDirectory(async (directory) => {
     const first = await captured(directory);
     await Deno.rename(first.directory, `${directory}/29991231T235959Z-abcd`);
@@ -121,20 +121,20 @@ Deno.test("snapshot: the last one captured is the newest, whatever the clock say
   });
 });
 
-Deno.test("snapshot: what was never finished is not found", async () => {
+Deno.test("snapshot: an unfinished one is not found", async () => {
   await withDirectory(async (directory) => {
     await prepareSnapshot(directory, RAM_BYTES);
     assertEquals(await newestSnapshot(directory), undefined);
   });
 });
 
-Deno.test("fingerprint: a short, an emptied and another file differ", async () => {
+Deno.test("fingerprint: a truncated, an emptied and a changed file differ", async () => {
   await withDirectory(async (directory) => {
     const path = `${directory}/file`;
     for (const size of [0, 1, 4096, 1 << 20, (1 << 20) + 1, 5 << 20]) {
       const bytes = new Uint8Array(size);
       for (let at = 0; at < size; at += 65536) crypto.getRandomValues(bytes.subarray(at, at + 65536));
-      bytes.fill(7, 0, 1); // not zero, as all of the last one below
+      bytes.fill(7, 0, 1); // not zero, unlike the last one below
       await Deno.writeFile(path, bytes);
       const original = await fingerprint(path);
       assertEquals(original.size, size);
@@ -154,7 +154,7 @@ Deno.test("fingerprint: a short, an emptied and another file differ", async () =
   });
 });
 
-Deno.test("fingerprint: of a file that is nearly all zero, what is not zero is sampled", async () => {
+Deno.test("fingerprint: in a file of mostly zeros, the other pages are sampled", async () => {
   await withDirectory(async (directory) => {
     const path = `${directory}/file`;
     const size = 64 << 20;

@@ -1,4 +1,4 @@
-/** The package that JSR gets, as `deno publish` would make it: complete, with nothing else in it, and of explicit types. */
+/** The package that `deno publish` would give to JSR: complete, with nothing superfluous, and with explicit types. */
 
 import { assert, assertEquals } from "@std/assert";
 import { copy } from "@std/fs/copy";
@@ -7,10 +7,10 @@ import { walk } from "@std/fs/walk";
 import { importArguments, ROOT } from "../../dev/deno.ts";
 import { withDirectory } from "./temporary.ts";
 
-/** What a checkout has beside the sources. */
+/** Files that a checkout has beside the sources. */
 const NOT_SOURCES = new Set([".git", ".cache", "dist", "node_modules"]);
 
-/** A dry run of publishing a copy of this checkout, with imports from where they can be had here, and types checked before. */
+/** Publishes a copy of this checkout as a dry run, with imports that can be loaded here. Checks the types first. */
 async function publish(checkout: string): Promise<{ code: number; output: string }> {
   await ensureDir(checkout);
   for await (const { name } of Deno.readDir(ROOT)) {
@@ -20,7 +20,7 @@ async function publish(checkout: string): Promise<{ code: number; output: string
   if (importMap) {
     const { imports } = JSON.parse(await Deno.readTextFile(importMap.replace(/^--import-map=/, "")));
     for (const name of ["@hotboot/hotboot", "@hotboot/hotboot/testing"]) delete imports[name]; // the copy itself
-    // What is published may import nothing of dev/, which is not.
+    // Published files may import nothing from dev/, which is not published.
     await Deno.rename(`${checkout}/dev/std_fs.ts`, `${checkout}/lib/std_fs.ts`);
     for (const name of Object.keys(imports)) if (imports[name] === "./std_fs.ts") imports[name] = "./lib/std_fs.ts";
     const config = JSON.parse(await Deno.readTextFile(`${checkout}/deno.json`));
@@ -34,10 +34,10 @@ async function publish(checkout: string): Promise<{ code: number; output: string
   return { code, output: new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr) };
 }
 
-Deno.test("package: publishing it would succeed, with all that it needs and nothing else", () =>
+Deno.test("package: publishing would succeed, with everything that the package needs and nothing else", () =>
   withDirectory(async (directory) => {
     const checkout = `${await Deno.realPath(directory)}/package`;
-    const { code, output } = await publish(checkout); // which also refuses public types that have to be inferred
+    const { code, output } = await publish(checkout); // this also refuses public types that must be inferred
     assertEquals(code, 0, output);
     const published = Array.from(output.matchAll(/file:\/\/(\S+) \(/g), ([, path]) => path.slice(checkout.length + 1));
     assert(published.length > 100, output);

@@ -8,7 +8,7 @@ async function withPath(use: (path: string) => Promise<void>): Promise<void> {
   await withDirectory((directory) => use(`${directory}/part`));
 }
 
-Deno.test("part file: ranges are put together, and what is missing is known, also to the next run", async () => {
+Deno.test("part file: ranges are merged, and the next run knows what is missing", async () => {
   await withPath(async (path) => {
     const part = await PartFile.open(path, "key");
     assertEquals([part.size, part.received, part.missing], [-1, 0, []]);
@@ -28,7 +28,7 @@ Deno.test("part file: ranges are put together, and what is missing is known, als
   });
 });
 
-Deno.test("part file: a state that cannot be is as none", async () => {
+Deno.test("part file: an impossible state is ignored", async () => {
   await withPath(async (path) => {
     for (
       const state of [
@@ -48,14 +48,14 @@ Deno.test("part file: a state that cannot be is as none", async () => {
   });
 });
 
-Deno.test("digest: of parts in any order it is the whole file's", async () => {
+Deno.test("digest: parts in any order give the whole file's digest", async () => {
   await withPath(async (path) => {
     const bytes = crypto.getRandomValues(new Uint8Array(50_000));
     await Deno.writeFile(path, bytes);
     const expected = encodeHex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));
     const digest = new FileDigest(path);
     digest.add(0, bytes.subarray(0, 10_000));
-    digest.add(30_000, bytes.subarray(30_000, 40_000)); // not its turn
+    digest.add(30_000, bytes.subarray(30_000, 40_000)); // out of turn
     await digest.catchUp(20_000);
     digest.add(20_000, bytes.subarray(20_000, 25_000));
     await digest.catchUp(50_000);

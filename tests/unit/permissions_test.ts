@@ -5,13 +5,13 @@ import { isAtLeast, programFlags } from "../../lib/cli/permissions/program.ts";
 
 const page = await Deno.readTextFile(fromFileUrl(new URL("../../docs/security.md", import.meta.url)));
 
-Deno.test("permissions: the documentation has the table as it is", () => {
+Deno.test("permissions: the documentation has the current table", () => {
   const lines = page.split("\n").filter((line) => line.startsWith("| `"));
   const shown = lines.map((line) => line.slice(1, -1).split("|").map((cell) => cell.trim()));
   assertEquals(shown, permissionRows());
 });
 
-Deno.test("permissions: the documentation has the flags of the program", () => {
+Deno.test("permissions: the documentation has the program's flags", () => {
   const [, command] = page.match(/^deno run ((?:.*\\\n)*.*)hotboot\.js/m)!;
   const flags = command.replaceAll(/[\\"]/g, "").split(/\s+/).filter((word) => word.startsWith("--"));
   assertEquals(flags.sort(), programFlags().sort());

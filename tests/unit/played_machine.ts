@@ -1,6 +1,6 @@
 /**
- * A QEMU and a guest agent that the test plays: what answers on an instance's sockets. It shows what hotboot makes of
- * answers, and at which moment it has written down what; not that QEMU gives them, which the end-to-end tests do.
+ * A QEMU and a guest agent that the test plays, on an instance's sockets. They show what hotboot makes of their answers,
+ * and what it has written down at which moment. The end-to-end tests show that QEMU gives these answers.
  */
 
 import { encodeBase64 } from "@std/encoding/base64";
@@ -13,7 +13,7 @@ const RAM_BYTES = 1 << 20;
 
 type Answer = (args: Record<string, unknown>) => unknown;
 
-/** What an answer gives that is a refusal. */
+/** The result of an answer that refuses. */
 export class Refusal {
   constructor(readonly desc: string) {}
 }
@@ -24,7 +24,7 @@ class Served implements Disposable {
   #clients = new Set<Deno.Conn>();
 
   constructor(path: string, serve: (connection: Deno.Conn) => Promise<void>) {
-    // Deno removes the path of a socket some time after it was closed: by then another one can be there.
+    // Deno removes a socket's path some time after the close; by then another socket can be there.
     const first = `${path}.${crypto.randomUUID().slice(0, 8)}`;
     const listener = this.#listener = Deno.listen({ transport: "unix", path: first });
     Deno.renameSync(first, path);
@@ -48,7 +48,7 @@ function close(resource: { close(): void }): void {
   try {
     resource.close();
   } catch {
-    // it is closed
+    // it is closed already
   }
 }
 
@@ -65,13 +65,13 @@ async function* linesOf(connection: Deno.Conn): AsyncGenerator<Record<string, un
 export class PlayedMachine implements Disposable {
   /** QEMU's run state. */
   status = "running";
-  /** All of QMP's commands that have come, in order. */
+  /** All QMP commands received, in order. */
   readonly commands: string[] = [];
-  /** What happens when a command comes, before it is answered. */
+  /** Called when a command arrives, before the answer. */
   onCommand: (command: string) => Promise<void> | void = () => {};
-  /** Answers that are other than usual. */
+  /** Answers that replace the usual ones. */
   readonly answers: Record<string, Answer> = {};
-  /** The shell scripts that the agent was given. */
+  /** The shell scripts that the agent received. */
   readonly scripts: string[] = [];
   /** How far the guest's clock is ahead, in milliseconds. */
   clockMs = 0;
@@ -86,7 +86,7 @@ export class PlayedMachine implements Disposable {
     this.#name = name;
   }
 
-  /** One that listens where this emulator's instance would. `agent`: whether there is one. */
+  /** Starts one that listens on the sockets of this emulator's instance. `agent`: whether there is an agent. */
   static async start(emulator: Emulator, { uuid, agent = true }: { uuid: string; agent?: boolean }) {
     await makeChannels(emulator);
     const channels = await channelsOf(emulator);
@@ -96,7 +96,7 @@ export class PlayedMachine implements Disposable {
     return machine;
   }
 
-  /** As when QEMU ends. */
+  /** Ends it, as if QEMU had ended. */
   [Symbol.dispose](): void {
     for (const served of this.#served) served[Symbol.dispose]();
   }

@@ -1,4 +1,4 @@
-/** Which ports of the host an instance gets, keeps and gives up; and what of it the guest is told. */
+/** The host ports that an instance gets, keeps and gives up, and what the guest learns about them. */
 
 import { assertEquals, assertMatch, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import { exists } from "@std/fs/exists";
@@ -20,7 +20,7 @@ import { play, testRecord } from "./emulators.ts";
 import { freePorts } from "./free_ports.ts";
 import { withDirectory } from "./temporary.ts";
 
-/** The demo with ports of the host that are free, as an instance that is not its own unless told. */
+/** The demo with free host ports. The instance is not the profile's own, unless named. */
 async function demoWith(directory: string, instance = "b"): Promise<Emulator> {
   const opened = await openEmulator({ profile: "demo", home: `${directory}/home`, instance });
   const [backend, dashboard] = freePorts(2);
@@ -46,7 +46,7 @@ function listen(port: number): Deno.Listener {
   return Deno.listen({ hostname: "127.0.0.1", port });
 }
 
-Deno.test("ports: the profile's own instance has the profile's, and another its own, which it keeps", () =>
+Deno.test("ports: the profile's own instance has the profile's ports; another gets others and keeps them", () =>
   withDirectory(async (directory) => {
     const b = await demoWith(directory);
     const own = await withInstance(b, "demo");
@@ -61,7 +61,7 @@ Deno.test("ports: the profile's own instance has the profile's, and another its 
     assertEquals(new Set([...hosts(taken), ...hosts(third)]).size, 4);
   }));
 
-Deno.test("ports: instances that choose at the same time do not choose the same", () =>
+Deno.test("ports: instances that choose at the same time choose different ports", () =>
   withDirectory(async (directory) => {
     const b = await demoWith(directory);
     const names = Array.from({ length: 8 }, (_, index) => `i${index}`);
@@ -71,7 +71,7 @@ Deno.test("ports: instances that choose at the same time do not choose the same"
     assertEquals(new Set(all.flat()).size, 16);
   }));
 
-Deno.test("ports: they survive a discard, and not a reset", () =>
+Deno.test("ports: they survive a discard but not a reset", () =>
   withDirectory(async (directory) => {
     const b = await demoWith(directory);
     const first = hosts(await takePorts(b, { isFresh: true }));
@@ -82,7 +82,7 @@ Deno.test("ports: they survive a discard, and not a reset", () =>
     assertEquals(await rememberedIn(b), hosts(b.profile));
   }));
 
-Deno.test("ports: one that is taken is replaced where nothing is kept, and else is said with what to type", () =>
+Deno.test("ports: a taken port is replaced if nothing is kept; otherwise the error says what to type", () =>
   withDirectory(async (directory) => {
     const b = await demoWith(directory);
     const [backend, dashboard] = hosts(await takePorts(b, { isFresh: true }));
@@ -98,7 +98,7 @@ Deno.test("ports: one that is taken is replaced where nothing is kept, and else 
     assertEquals(await rememberedIn(b), next);
   }));
 
-Deno.test("ports: of one that is taken by another instance, that one is named", () =>
+Deno.test("ports: if another instance has a port, the error names that instance", () =>
   withDirectory(async (directory) => {
     const b = await demoWith(directory);
     const { backend } = (await takePorts(b, { isFresh: true })).ports;
@@ -113,7 +113,7 @@ Deno.test("ports: of one that is taken by another instance, that one is named", 
     );
   }));
 
-Deno.test("ports: the profile's own instance is told of its own ports as before", () =>
+Deno.test("ports: the profile's own instance gets an error that points to the profile", () =>
   withDirectory(async (directory) => {
     const own = await demoWith(directory, "demo");
     const [backend] = hosts(own);
@@ -122,7 +122,7 @@ Deno.test("ports: the profile's own instance is told of its own ports as before"
     assertMatch(error.message, /is taken by another program: end that program, or change ports\.backend\.host in the/);
   }));
 
-Deno.test("ports: one that was asked for is kept, also by the profile's own instance, and never replaced", () =>
+Deno.test("ports: a requested port is kept, also by the profile's own instance, and never replaced", () =>
   withDirectory(async (directory) => {
     for (const name of ["demo", "b"]) {
       const emulator = await demoWith(directory, name);
@@ -139,7 +139,7 @@ Deno.test("ports: one that was asked for is kept, also by the profile's own inst
     }
   }));
 
-Deno.test("ports: what was asked for and cannot be had is not remembered", () =>
+Deno.test("ports: an impossible request is not remembered", () =>
   withDirectory(async (directory) => {
     const b = await demoWith(directory);
     const before = hosts(await takePorts(b, { isFresh: true }));
@@ -161,7 +161,7 @@ Deno.test("ports: what was asked for and cannot be had is not remembered", () =>
     }
   }));
 
-Deno.test("ports: an instance that runs keeps those that it has, and is found as it is when asked for the same", () =>
+Deno.test("ports: a running instance keeps its ports, and a start that asks for the same ones succeeds", () =>
   withDirectory(async (directory) => {
     const b = await demoWith(directory);
     const { machine } = await play(b, { ports: { backend: 4711, dashboard: 4712 } });
@@ -172,7 +172,7 @@ Deno.test("ports: an instance that runs keeps those that it has, and is found as
     assertEquals(await rememberedIn(b), hosts(b.profile));
   }));
 
-Deno.test("ports: what is remembered and cannot be understood is chosen anew", () =>
+Deno.test("ports: if the remembered ports are unreadable, new ones are chosen", () =>
   withDirectory(async (directory) => {
     const b = await demoWith(directory);
     await privateDirectory(b.home.instance("b"));
@@ -183,7 +183,7 @@ Deno.test("ports: what is remembered and cannot be understood is chosen anew", (
     }
   }));
 
-Deno.test("ports: the launcher chooses them before a start that may use no others", () =>
+Deno.test("ports: the launcher chooses them before the start, which may use no others", () =>
   withDirectory(async (directory) => {
     const b = await demoWith(directory);
     await preparePorts(b);
@@ -207,7 +207,7 @@ Deno.test("ports: the launcher chooses them before a start that may use no other
     assertEquals(await exists(b.home.instance("demo")), false);
   }));
 
-Deno.test("ports: the config disk and what a snapshot depends on are the same for all instances", () =>
+Deno.test("ports: the config disk and the machine's identity are the same for all instances", () =>
   withDirectory(async (directory) => {
     const b = await takePorts(await demoWith(directory), { isFresh: true });
     const own = await withInstance(b, "demo");
@@ -219,7 +219,7 @@ Deno.test("ports: the config disk and what a snapshot depends on are the same fo
     assertEquals(machineIdentity(own, setup), machineIdentity(b, setup));
   }));
 
-Deno.test("ports: --port takes names of the profile and numbers of ports, and may be repeated", () =>
+Deno.test("ports: --port takes a name from the profile and a port number, and may be repeated", () =>
   withDirectory(async (directory) => {
     const { profile } = await demoWith(directory);
     const read = (...args: string[]) => portsOption(readArguments("start", startCommand, args), profile);
@@ -241,7 +241,7 @@ Deno.test("ports: --port takes names of the profile and numbers of ports, and ma
   }));
 
 Deno.test({
-  name: "ports: who may not look for free ones is told so, and has those that were chosen before",
+  name: "ports: without permission to look for free ports there is an error, unless they were chosen before",
   permissions: { read: true, write: true, env: true, net: ["127.0.0.1:26899"] },
   fn: () =>
     withDirectory(async (directory) => {

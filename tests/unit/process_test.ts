@@ -1,4 +1,4 @@
-/** What QEMU says on standard error. A shell says it here, beside a monitor that the test plays. */
+/** What QEMU prints on standard error. Here a shell prints it, beside a monitor that the test plays. */
 
 import { assertRejects } from "@std/assert";
 import { exists } from "@std/fs/exists";
@@ -8,11 +8,11 @@ import { QemuProcess } from "../../lib/vm/process.ts";
 import { play, testEmulator } from "./emulators.ts";
 import { withDirectory } from "./temporary.ts";
 
-/** Seen of QEMU 7.2, which printed it and went on, when devices were loaded over the memory of another moment. */
+/** QEMU 7.2 printed this, and went on, when devices were loaded over the memory of another moment. */
 const OTHER_MOMENT =
   "qemu-system-x86_64: VQ 0 size 0x100 Guest index 0x5f3a inconsistent with Host index 0x1: delta 0x5f39";
 
-Deno.test("QEMU: devices over the memory of another moment, at which it only grumbles, are an error", () =>
+Deno.test("QEMU: a mere warning about devices and memory of different moments is an error", () =>
   withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const { machine } = await play(emulator);

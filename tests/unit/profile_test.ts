@@ -11,19 +11,19 @@ const { $schema: _, timeouts: __, ...plain } = micro;
 function changed(path: (string | number)[], value?: unknown): string {
   const copy = structuredClone(plain);
   const last = path.at(-1)!;
-  // deno-lint-ignore no-explicit-any -- a walk through whatever is there
+  // deno-lint-ignore no-explicit-any -- it walks through any object
   const parent = path.slice(0, -1).reduce<any>((at, key) => at[key], copy);
   if (value === undefined) delete parent[last];
   else parent[last] = value;
   return JSON.stringify(copy);
 }
 
-Deno.test("profile: limits have their defaults", () => {
+Deno.test("profile: limits have defaults", () => {
   assertEquals(parseProfile(JSON.stringify(plain), "x").timeouts, { boot: 240, resume: 45 });
   assertEquals(parseProfile(changed(["timeouts"], { resume: 5 }), "x").timeouts, { boot: 240, resume: 5 });
 });
 
-Deno.test("profile: what is wrong is named by its path", () => {
+Deno.test("profile: an error names the path of the bad field", () => {
   const refused: [string, RegExp][] = [
     ["{", /^profile x is not JSON: /],
     ["[]", /^profile x: the whole file: /],
@@ -61,7 +61,7 @@ Deno.test("profile: what is wrong is named by its path", () => {
       changed(["image"], { release: { repository: "a/b", tag: "t", assets: {} } }),
       /: image\.release\.assets: .*"disk"/,
     ],
-    [ // it becomes a file's name
+    [ // it becomes a file name
       changed(["image"], { release: { repository: "a/b", tag: "t", assets: { disk: "d" }, artifact: "../x" } }),
       /: image\.release\.artifact: /,
     ],
@@ -75,7 +75,7 @@ Deno.test("profile: what is wrong is named by its path", () => {
   }
 });
 
-Deno.test("profile: a recipe of cloud-init's", () => {
+Deno.test("profile: a cloud-init recipe is checked", () => {
   const recipe = {
     base: { url: "https://example.com/{arch}.qcow2", sha256: { amd64: "a".repeat(64) } },
     disk: 8192,
@@ -110,7 +110,7 @@ Deno.test("profile: a recipe of cloud-init's", () => {
   );
 });
 
-Deno.test("profile: secrets, their rotation and its proof belong together", () => {
+Deno.test("profile: secrets, rotation and proof must fit together", () => {
   const secrets = [{ name: "KEY", placeholder: "x" }];
   const proof = [{ name: "it", port: "web", path: "/", contains: ["${secret.KEY}"] }];
   const rotation = { command: ["rotate"], proof };
@@ -149,7 +149,7 @@ Deno.test("profile: secrets, their rotation and its proof belong together", () =
   for (const [changes, why] of refused) assertMatch(assertThrows(() => parse(changes), HotbootError).message, why);
 });
 
-Deno.test("profile: a project's request and the environment refer to what there is", () => {
+Deno.test("profile: a project's request and the environment may refer only to what exists", () => {
   const secrets = [{ name: "KEY", placeholder: "x" }];
   const rotation = { command: ["rotate"], proof: [{ name: "it", port: "web", path: "/" }] };
   const project = {
@@ -172,7 +172,7 @@ Deno.test("profile: a project's request and the environment refer to what there 
       { project: { ...project, headers: { "x-key": "${secret.NONE}" } } },
       /headers\.x-key: \$\{secret\.NONE\} is not defined/,
     ],
-    // A file's name can hold what ends a header.
+    // A file name can contain characters that end a header.
     [
       { project: { ...project, headers: { file: "${config.file}" } } },
       /headers\.file: \$\{config\.file\} is not defined/,
@@ -200,7 +200,7 @@ Deno.test("profile: a project's request and the environment refer to what there 
   for (const [changes, why] of refused) assertMatch(assertThrows(() => parse(changes), HotbootError).message, why);
 });
 
-Deno.test("profile: what the host shares has a tag, an absolute path and a way to mount it", () => {
+Deno.test("profile: a share has a tag, an absolute path and a mount command", () => {
   const share = { tag: "hostfs", path: "/", mount: ["mount-host-fs", "--post-resume"], readOnly: false };
   const parse = (share: object) => parseProfile(JSON.stringify({ ...plain, share }), "x");
   assertEquals(parse(share).share, share);
@@ -208,7 +208,7 @@ Deno.test("profile: what the host shares has a tag, an absolute path and a way t
     [{ ...share, path: "home" }, /: share\.path: /],
     [{ ...share, path: "/a\u0000" }, /: share\.path: /],
     [{ ...share, tag: "a b" }, /: share\.tag: /],
-    [{ ...share, tag: "x".repeat(32) }, /: share\.tag: /], // the device has no room for more
+    [{ ...share, tag: "x".repeat(32) }, /: share\.tag: /], // the device has no room for it
     [{ ...share, mount: [] }, /: share\.mount: /],
     [{ ...share, readOnly: "no" }, /: share\.readOnly: /],
     [{ tag: "hostfs", path: "/" }, /: share: .*"mount"/],
@@ -216,14 +216,14 @@ Deno.test("profile: what the host shares has a tag, an absolute path and a way t
   for (const [changed, why] of refused) assertMatch(assertThrows(() => parse(changed), HotbootError).message, why);
 });
 
-Deno.test("profile: the built-in ones are what the schema asks for", async () => {
+Deno.test("profile: the built-in profiles match the schema", async () => {
   for (const name of ["demo", "stack"]) {
     const { profile, url } = await loadProfile(name);
     assertEquals(parseProfile(await Deno.readTextFile(url), name), profile);
   }
 });
 
-Deno.test("profile: wherever the schema has a number, editors allow a text with a variable", () => {
+Deno.test("profile: the schema allows a string with a variable for every number", () => {
   const numbers: unknown[] = [];
   JSON.stringify(schema, (_, value) => {
     const types = [value?.type].flat();

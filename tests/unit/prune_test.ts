@@ -7,7 +7,7 @@ import { imageLock, tryLock } from "../../lib/instance/locks.ts";
 import { testEmulator } from "./emulators.ts";
 import { withDirectory } from "./temporary.ts";
 
-Deno.test("prune: what killed commands have left goes; what others write, or go on with, stays", () =>
+Deno.test("prune: removes what killed commands have left, but not what others write or will continue", () =>
   withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const { home } = emulator;

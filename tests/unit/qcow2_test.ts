@@ -2,7 +2,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { HotbootError } from "../../lib/base/error.ts";
 import { createOverlay, readQcow2Header, setBackingFile } from "../../lib/vm/qcow2.ts";
 
-Deno.test("qcow2: an overlay's header says what it was made with", async () => {
+Deno.test("qcow2: an overlay's header has the values that it was made with", async () => {
   const directory = await Deno.makeTempDir({ prefix: "hotboot-unit-" });
   try {
     const path = `${directory}/overlay`;
@@ -24,7 +24,7 @@ Deno.test("qcow2: an overlay's header says what it was made with", async () => {
   }
 });
 
-Deno.test("qcow2: an overlay's backing file is named anew; what is no overlay stays as it was", async () => {
+Deno.test("qcow2: an overlay's backing file can be changed; a file that is no overlay stays as it was", async () => {
   const directory = await Deno.makeTempDir({ prefix: "hotboot-unit-" });
   try {
     const path = `${directory}/overlay`;
@@ -54,7 +54,7 @@ Deno.test("qcow2: an overlay's backing file is named anew; what is no overlay st
     await refuses((view) => view.setBigUint64(8, 1n << 62n), "its header is damaged");
     await refuses((view) => view.setUint32(16, 0xffffffff), "its header is damaged");
     await refuses((view) => view.setUint32(100, 0xfffffff0), "its header is damaged");
-    await refuses((view) => view.setUint32(108, 0xfffffff0), "its header is damaged"); // an extension without an end
+    await refuses((view) => view.setUint32(108, 0xfffffff0), "its header is damaged"); // an endless extension
     await refuses((_, bytes) => bytes.set(new TextEncoder().encode("raw\0\0"), 112), "has the format 'raw");
     await Deno.writeTextFile(path, "no disk");
     await assertRejects(() => setBackingFile(path, "base"), HotbootError, "not a qcow2 disk");

@@ -7,7 +7,7 @@ import { fakePeer } from "./duplex.ts";
 const GREETING =
   '{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": "Debian"}, "capabilities": ["oob"]}}\r\n';
 
-/** A client that has been greeted, over a peer that answers `qmp_capabilities` alone. */
+/** A client that has been greeted, with a peer that answers only `qmp_capabilities`. */
 async function greeted() {
   const peer = fakePeer();
   peer.onSent = (text) => {
@@ -29,7 +29,7 @@ Deno.test("qmp: the greeting gives QEMU's version, and capabilities are negotiat
   await qmp.close();
 });
 
-Deno.test("qmp: a greeting and replies that come byte by byte are read whole", async () => {
+Deno.test("qmp: a greeting and replies that arrive byte by byte are read whole", async () => {
   const peer = fakePeer();
   const bytes = (text: string) => {
     for (const byte of new TextEncoder().encode(text)) peer.send(new Uint8Array([byte]));
@@ -41,7 +41,7 @@ Deno.test("qmp: a greeting and replies that come byte by byte are read whole", a
   await qmp.close();
 });
 
-Deno.test("qmp: events between a command and its reply, in one piece with both, reach who waits for them", async () => {
+Deno.test("qmp: events between a command and its reply, in one chunk with both, reach their waiters", async () => {
   const { peer, qmp } = await greeted();
   peer.onSent = (text) => {
     const { id } = JSON.parse(text);
@@ -71,7 +71,7 @@ Deno.test("qmp: replies out of order go to the commands with their ids", async (
   await qmp.close();
 });
 
-Deno.test("qmp: a refusal carries the command, QEMU's class and its words", async () => {
+Deno.test("qmp: a refusal has the command, QEMU's error class and its message", async () => {
   const { peer, qmp } = await greeted();
   peer.onSent = (text) => {
     const { id } = JSON.parse(text);
@@ -82,7 +82,7 @@ Deno.test("qmp: a refusal carries the command, QEMU's class and its words", asyn
   await qmp.close();
 });
 
-Deno.test("qmp: a monitor that dies in the middle of a reply fails the command and whoever waits", async () => {
+Deno.test("qmp: if the monitor dies in the middle of a reply, the command and all waiters fail", async () => {
   const { peer, qmp } = await greeted();
   peer.onSent = () => {
     peer.send('{"return": {"status": "run');
@@ -95,19 +95,19 @@ Deno.test("qmp: a monitor that dies in the middle of a reply fails the command a
   await assertRejects(() => qmp.execute("query-status"), HotbootError, "closed its monitor");
 });
 
-Deno.test("qmp: a monitor that sends no JSON is closed, not waited for", async () => {
+Deno.test("qmp: a monitor that does not send JSON is closed at once", async () => {
   const { peer, qmp } = await greeted();
   peer.onSent = () => peer.send("Segmentation fault\r\n");
   await assertRejects(() => qmp.execute("query-status"), HotbootError, "closed its monitor");
 });
 
-Deno.test("qmp: a monitor that ends before it greets is said to", async () => {
+Deno.test("qmp: the error says that the monitor ended before the greeting", async () => {
   const peer = fakePeer();
   peer.end();
   await assertRejects(() => QmpClient.open(peer), Deno.errors.UnexpectedEof, "before greeting");
 });
 
-Deno.test("qmp: every wait has an end, and an abort ends it with its reason", async () => {
+Deno.test("qmp: every wait has a limit, and an abort ends it with the abort's reason", async () => {
   const { qmp, commandSent } = await greeted();
   await assertRejects(
     () => qmp.execute("cont", {}, { timeoutMs: 10 }),
@@ -128,7 +128,7 @@ Deno.test("qmp: every wait has an end, and an abort ends it with its reason", as
   await qmp.close();
 });
 
-Deno.test("qmp: a late reply to a command that was given up is dropped", async () => {
+Deno.test("qmp: a late reply to an abandoned command is dropped", async () => {
   const { peer, qmp, lastId } = await greeted();
   peer.onSent = () => {};
   await assertRejects(() => qmp.execute("slow", {}, { timeoutMs: 10 }), HotbootError);
@@ -140,7 +140,7 @@ Deno.test("qmp: a late reply to a command that was given up is dropped", async (
   await qmp.close();
 });
 
-Deno.test("json lines: one that does not end is an error, and takes no memory without bound", async () => {
+Deno.test("json lines: an endless line is an error, and takes bounded memory", async () => {
   const peer = fakePeer();
   const lines = new JsonLines(peer);
   const reading = lines.read();

@@ -1,4 +1,4 @@
-/** Random numbers that are the same in every run: mulberry32. Gives a function of numbers from 0 to below 1. */
+/** Random numbers, the same in every run (mulberry32). Returns a function that gives numbers from 0 to below 1. */
 export function random(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

@@ -1,4 +1,4 @@
-/** Recipes that are scripts: where their files are, and that they end with whoever runs them. */
+/** Recipes that are scripts: their files are found, and they end with the command that runs them. */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { exists } from "@std/fs/exists";
@@ -14,7 +14,7 @@ async function withProfileAt(path: string, directory: string, signal?: AbortSign
   return { ...await testEmulator(directory, { signal }), profileUrl: toFileUrl(path) };
 }
 
-Deno.test("recipe: its paths are names of files, whatever characters are in them, and no addresses", () =>
+Deno.test("recipe: its paths are file names with any characters, not URLs", () =>
   withDirectory(async (directory) => {
     const emulator = await withProfileAt(`${directory}/a b#c%20d/profile.json`, directory);
     for (const name of ["a:b", "a#b", "a%20b", "a?b", "file:x", "ä b", "./x"]) {
@@ -23,12 +23,12 @@ Deno.test("recipe: its paths are names of files, whatever characters are in them
     assertEquals(recipePath(emulator, "/abs#olute"), "/abs#olute");
   }));
 
-Deno.test("recipe: an interrupt ends it, also where a program that it has started holds its output open", () =>
+Deno.test("recipe: an interrupt ends it, also if a program that it started holds its output open", () =>
   withDirectory(async (directory) => {
     const interrupt = new AbortController();
     const pidFile = `${directory}/pid`;
     const script = `${directory}/recipe.sh`;
-    // setsid: out of the group that ends with the script
+    // setsid: takes it out of the group that ends with the script
     const program = `setsid sh -c 'echo $$ >"${pidFile}.new"; mv "${pidFile}.new" "${pidFile}"; exec sleep 60' &`;
     await Deno.writeTextFile(script, `${program}\nuntil [ -e "${pidFile}" ]; do sleep 0.01; done\n`);
     const emulator = await withProfileAt(`${directory}/profile.json`, directory, interrupt.signal);
@@ -41,19 +41,19 @@ Deno.test("recipe: an interrupt ends it, also where a program that it has starte
     Deno.kill(Number(await Deno.readTextFile(pidFile)), "SIGKILL");
   }));
 
-Deno.test("recipe: what it starts ends with it", () =>
+Deno.test("recipe: the programs that it starts end with it", () =>
   withDirectory(async (directory) => {
     const script = `${directory}/recipe.sh`;
     await Deno.writeTextFile(script, `sleep 60 & echo $! >"$1/pid"; echo step made\n`);
     const emulator = await withProfileAt(`${directory}/profile.json`, directory);
     await runScript(emulator, { script: "recipe.sh", inputs: ["recipe.sh"] }, directory);
     const pid = (await Deno.readTextFile(`${directory}/pid`)).trim();
-    // It has been told to end, and a moment may pass before it has.
+    // It has got the signal, but may take a moment to end.
     while (await isRunning(pid)) await new Promise((resolve) => setTimeout(resolve, 5));
     assert((emulator as Awaited<ReturnType<typeof testEmulator>>).told.includes("made"));
   }));
 
-/** Whether a process is there that is no zombie (proc(5), stat). */
+/** Whether the process exists and is not a zombie (proc(5), stat). */
 async function isRunning(pid: string): Promise<boolean> {
   const stat = await Deno.readTextFile(`/proc/${pid}/stat`).catch(() => "");
   return stat !== "" && !/\) Z /.test(stat);

@@ -1,4 +1,4 @@
-/** A start's secrets: what it makes of a guest whose services its rotation restarts, and which ones are kept. */
+/** A start's secrets: a rotation that restarts services, and which secrets are kept. */
 
 import { assertEquals } from "@std/assert";
 import { exists } from "@std/fs/exists";
@@ -9,14 +9,14 @@ import { privateDirectory } from "../../lib/instance/home.ts";
 import { play, testEmulator, testRecord } from "./emulators.ts";
 import { withDirectory } from "./temporary.ts";
 
-Deno.test("rotation: that a service was healthy while its old process ended does not count", async () => {
+Deno.test("rotation: health does not count while a service's old process is still ending", async () => {
   await withDirectory(async (directory) => {
     const { profile, ...emulator } = await testEmulator(directory);
     const { machine, record } = await play({ ...emulator, profile });
     using _machine = machine;
     const answered: string[] = [];
     let proven = false;
-    let [old, down] = [3, 2]; // so many answers long the backend is the old one, and then the other service ends
+    let [old, down] = [3, 2]; // for this many answers the backend is the old one, and then the service is down
     await using server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, ({ url, headers }) => {
       const isProof = new URL(url).pathname === "/key";
       const isAccepted = headers.get("x-key") === "new" && old-- <= 0;
@@ -46,7 +46,7 @@ Deno.test("rotation: that a service was healthy while its old process ended does
   });
 });
 
-Deno.test("secrets: a start without rotation keeps the only copy of those that the disk knows, else the placeholders", () =>
+Deno.test("secrets: a start without rotation keeps the only copy of the disk's secrets, else the placeholders", () =>
   withDirectory(async (directory) => {
     const plain = await testEmulator(directory);
     const secrets = [{ name: "TOKEN", placeholder: "0".repeat(32) }];
@@ -56,7 +56,7 @@ Deno.test("secrets: a start without rotation keeps the only copy of those that t
     const record = testRecord();
     await keepSecrets(emulator, record, { TOKEN: "own" });
     assertEquals(record.secrets, "rotated");
-    await keepSecrets(emulator, record); // its disk is booted again, without rotation
+    await keepSecrets(emulator, record); // its disk boots again, without rotation
     assertEquals(record.secrets, "rotated");
     assertEquals(await secretsInEffect(emulator, record), { TOKEN: "own" });
 

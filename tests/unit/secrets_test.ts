@@ -8,7 +8,7 @@ import type { ProofCheck } from "../../lib/profile/profile.ts";
 import { generateSecrets, redact, secretLines } from "../../lib/profile/secrets.ts";
 import { shellCommand } from "../../lib/vm/shell.ts";
 
-Deno.test("secrets: new each time, as long as asked for, in hexadecimal digits", () => {
+Deno.test("secrets: new each time, of the requested length, in hexadecimal digits", () => {
   const specs = [{ name: "KEY", placeholder: "x" }, { name: "SHORT", placeholder: "y", bytes: 16 }];
   const [one, other] = [generateSecrets(specs), generateSecrets(specs)];
   assertMatch(one.KEY, /^[0-9a-f]{64}$/);
@@ -17,24 +17,24 @@ Deno.test("secrets: new each time, as long as asked for, in hexadecimal digits",
   assertEquals(secretLines({ A: "1", B: "2" }), "A=1\nB=2\n");
 });
 
-Deno.test("secrets: none is left in a redacted text", () => {
+Deno.test("secrets: a redacted text has none left", () => {
   assertEquals(redact("A=abc B=def abcabc", { ONE: "abc", OTHER: "def" }), "A=<ONE> B=<OTHER> <ONE><ONE>");
 });
 
-Deno.test("fill: names, dollars, and a name that is not defined", () => {
+Deno.test("fill: replaces names and $$, and refuses an undefined name", () => {
   const value = (name: string) => ({ "a.b": "1", "c": "$&" } as Record<string, string>)[name];
   assertEquals(fill("${a.b}-$$-${c}-$x", value), "1-$-$&-$x");
   assertThrows(() => fill("${d}", value), Error, "${d} is not defined");
 });
 
-Deno.test("shell: words come through a shell as they are", async () => {
+Deno.test("shell: words pass through a shell unchanged", async () => {
   const words = ["it's", "$HOME", "a  b", "", 'q"', "*", "\\", "new\nline"];
   const command = `printf '%s\\0' ${shellCommand(words)}`;
   const { stdout } = await new Deno.Command("sh", { args: ["-c", command] }).output();
   assertEquals(new TextDecoder().decode(stdout), words.map((word) => `${word}\0`).join(""));
 });
 
-Deno.test("reseed: the clock's shift is whole seconds down and nanoseconds up, also backwards", () => {
+Deno.test("reseed: the clock's shift is rounded-down seconds plus nanoseconds, also backwards", () => {
   const shift = (ms: number) => reseedCommand("amd64", ms).match(/'228' '227' '(-?\d+)' '(\d+)'$/)!.slice(1);
   assertEquals(shift(0), ["0", "0"]);
   assertEquals(shift(1234.5), ["1", "234500000"]);
@@ -42,7 +42,7 @@ Deno.test("reseed: the clock's shift is whole seconds down and nanoseconds up, a
   assertMatch(reseedCommand("arm64", 0), /'113' '112' '0' '0'$/);
 });
 
-Deno.test("the guest's Perl is sound", async () => {
+Deno.test("the guest's Perl is valid", async () => {
   const script = fromFileUrl(new URL("../../qemu/shared/services/usr/local/sbin/rotate-secrets", import.meta.url));
   const reseed = reseedCommand("amd64", 0).match(/'-e' '([^]*?)' '228'/)![1];
   for (const args of [[script], ["-e", reseed]]) {
@@ -51,7 +51,7 @@ Deno.test("the guest's Perl is sound", async () => {
   }
 });
 
-/** Pages of a dashboard and a backend that takes this key. */
+/** Serves a dashboard's pages and a backend that accepts this key. */
 function serve(key = "new"): { port: number } & AsyncDisposable {
   const pages: Record<string, string> = {
     "/": `<script type="module" src="/a.js?x=1&amp;y=2"></script><link rel=icon href='missing.png'>
@@ -81,12 +81,12 @@ function proofOf({ port }: { port: number }, check: Partial<ProofCheck>): Proof 
   };
 }
 
-Deno.test("proof: what holds, and what does not, by name and without a secret", async (t) => {
+Deno.test("proof: passes or names the check that fails, without a secret", async (t) => {
   await using server = serve();
   const prove = (check: Partial<ProofCheck>) =>
     proveRotation(proofOf(server, check), { KEY: "new" }, 500, AbortSignal.timeout(10_000));
   const key = { path: "/key", method: "PUT", headers: { "x-key": "${secret.KEY}" }, status: 204 };
-  await t.step("holds", async () => {
+  await t.step("passes", async () => {
     await prove(key);
     await prove({ ...key, headers: { "x-key": "${placeholder.KEY}" }, status: 401 });
     await prove({ scripts: true, contains: ["key is ${secret.KEY}"], excludes: ["key is ${placeholder.KEY}"] });
@@ -108,12 +108,12 @@ Deno.test("proof: what holds, and what does not, by name and without a secret", 
   }
 });
 
-Deno.test("proof: a check that would hold without a rotation is found out, with the placeholders in effect", async (t) => {
+Deno.test("proof: a check that would pass without a rotation is found while the placeholders are in effect", async (t) => {
   await using server = serve("old");
   const check = (check: Partial<ProofCheck>) => proveChecks(proofOf(server, check), 500, AbortSignal.timeout(10_000));
   const refuses = { path: "/key", method: "PUT", headers: { "x-key": "${placeholder.KEY}" }, status: 401 };
   const accepts = { ...refuses, headers: { "x-key": "${secret.KEY}" }, status: 204 };
-  await t.step("checks that tell", async () => {
+  await t.step("useful checks", async () => {
     await check(refuses);
     await check(accepts);
     await check({ scripts: true, excludes: ["left: ${placeholder.KEY}"] });
@@ -124,8 +124,8 @@ Deno.test("proof: a check that would hold without a rotation is found out, with 
       { ...refuses, headers: { "x-key": "not ${placeholder.KEY}" } },
       "it passes already",
     ],
-    ["a page that never has it", { excludes: ["left: ${placeholder.KEY}"] }, "it passes already"],
-    ["a secret that is not what lets in", { ...accepts, headers: { "x-key": "not ${secret.KEY}" } }, "status 401"],
+    ["a page that never has the placeholder", { excludes: ["left: ${placeholder.KEY}"] }, "it passes already"],
+    ["a secret that gives no access", { ...accepts, headers: { "x-key": "not ${secret.KEY}" } }, "status 401"],
   ];
   for (const [title, what, why] of useless) {
     await t.step(title, async () => {
@@ -135,7 +135,7 @@ Deno.test("proof: a check that would hold without a rotation is found out, with 
   }
 });
 
-Deno.test("proof: a check that holds no longer is named", async () => {
+Deno.test("proof: a check that no longer passes is named", async () => {
   await using server = serve("old");
   const key = { path: "/key", method: "PUT", headers: { "x-key": "${placeholder.KEY}" }, status: 401 };
   const signal = AbortSignal.timeout(10_000);
@@ -145,10 +145,10 @@ Deno.test("proof: a check that holds no longer is named", async () => {
   assertEquals(await broken(rotated), undefined);
 });
 
-Deno.test("proof: no answer, or a server's own failure, says nothing of the secrets", async () => {
+Deno.test("proof: no answer, or a server's failure, says nothing about the secrets", async () => {
   const signal = AbortSignal.timeout(20_000);
   const key = { path: "/key", headers: { "x-key": "${placeholder.KEY}" }, status: 401 };
-  let busy = 0; // so many answers are yet to be a failure
+  let busy = 0; // this many of the next answers are failures
   await using server = Deno.serve(
     { hostname: "127.0.0.1", port: 0, onListen() {} },
     () => new Response(null, { status: busy-- > 0 ? 503 : 401 }),
@@ -159,7 +159,7 @@ Deno.test("proof: no answer, or a server's own failure, says nothing of the secr
   busy = Infinity;
   const silent = () => brokenProof(proof, { KEY: "new" }, 100, signal);
   await assertRejects(silent, HotbootError, "within 0.1 s: it (status 503 instead of 401)");
-  const useless = () => proveChecks(proof, 100, signal); // it is no 401, but not since the placeholder was taken
+  const useless = () => proveChecks(proof, 100, signal); // not a 401, but not because the placeholder was accepted
   await assertRejects(useless, HotbootError, "within 0.1 s: it (status 503 instead of 401)");
   await server.shutdown();
   await assertRejects(silent, HotbootError, "within 0.1 s: it (Connection refused");

@@ -7,7 +7,7 @@ import { withDirectory } from "./temporary.ts";
 
 const MIB = 2 ** 20;
 
-Deno.test("console: a log that a guest has filled is shortened to its end, which QEMU appends to; another stays", () =>
+Deno.test("console: an overlong log is cut to its last part, which QEMU appends to; a short log stays", () =>
   withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const path = instancePath(emulator, "serial");

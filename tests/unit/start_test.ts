@@ -1,4 +1,4 @@
-/** What `start`, and the commands that use an instance, make of one that is there already. */
+/** What `start`, and the commands that use an instance, do with an existing one. */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { HotbootError } from "../../lib/base/error.ts";
@@ -12,7 +12,7 @@ import { Refusal } from "./played_machine.ts";
 import { withDirectory } from "./temporary.ts";
 import { QmpClient } from "../../lib/vm/qmp.ts";
 
-Deno.test("start: one that is paused goes on, with a clock that is right, and is told from one that cannot", async () => {
+Deno.test("start: a paused instance continues with the right time, unless it cannot", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const { machine } = await play(emulator, { phase: "stopping", isForRun: true });
@@ -30,12 +30,12 @@ Deno.test("start: one that is paused goes on, with a clock that is right, and is
     assertEquals([phase, isForRun], ["running", false]);
 
     machine.status = "io-error";
-    machine.answers["query-status"] = () => ({ running: false, status: "io-error" }); // and again at once
+    machine.answers["query-status"] = () => ({ running: false, status: "io-error" }); // and it stops again at once
     await assertRejects(() => start(emulator), HotbootError, "its disk cannot be written: free some space for");
   });
 });
 
-Deno.test("start: a profile that has changed since is said; one that has not is not", async () => {
+Deno.test("start: a warning appears if and only if the profile has changed", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const { machine, record } = await play(emulator, { profileDigest: await profileDigest(emulator.profile) });
@@ -66,7 +66,7 @@ Deno.test("start: the monitor is free for others while it waits for health", asy
   });
 });
 
-Deno.test("start: one of another profile, or that cannot be used, is refused; nothing is changed", async () => {
+Deno.test("start: an instance of another profile, or an unusable one, is refused and left unchanged", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const { machine, record } = await play(emulator);
@@ -80,7 +80,7 @@ Deno.test("start: one of another profile, or that cannot be used, is refused; no
   });
 });
 
-Deno.test("credentials: those of one that keeps its disk are there; of one that is being started they are not", async () => {
+Deno.test("credentials: an instance that keeps its disk has them; one that is starting does not", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const { machine } = await play(emulator, { secrets: "rotated" });
@@ -97,7 +97,7 @@ Deno.test("credentials: those of one that keeps its disk are there; of one that 
   });
 });
 
-Deno.test("run: the last of several is the one that ends what they have started", async () => {
+Deno.test("run: the last of several runs ends the instance that they started", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const first = await shareRun(emulator);

@@ -1,4 +1,4 @@
-/** What state an instance is in, from what is written down and from who answers. */
+/** An instance's state, from its record and from what answers. */
 
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { HotbootError } from "../../lib/base/error.ts";
@@ -22,7 +22,7 @@ async function kindOf(emulator: Emulator, options?: { isOwner?: boolean }): Prom
   return state.kind === "paused" ? `paused (${state.runState})` : state.kind;
 }
 
-Deno.test("state: without a QEMU it is what the record says", async () => {
+Deno.test("state: without a QEMU, the record decides", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     assertEquals(await kindOf(emulator), "stopped");
@@ -36,7 +36,7 @@ Deno.test("state: without a QEMU it is what the record says", async () => {
         ["stopped", { phase: "starting", isDiskKept: false }],
         ["shut down", { phase: "stopped", ended: { how: "shut down", at } }],
         ["suspended", { phase: "stopped", ended: { how: "suspended", at }, memory: MEMORY }],
-        ["suspended", { phase: "starting", memory: MEMORY }], // killed before its guest has run
+        ["suspended", { phase: "starting", memory: MEMORY }], // killed before its guest ran
       ] as const
     ) {
       await writeRecord(emulator, testRecord(changes as object));
@@ -45,7 +45,7 @@ Deno.test("state: without a QEMU it is what the record says", async () => {
   });
 });
 
-Deno.test("state: with a QEMU it is what that says", async () => {
+Deno.test("state: with a QEMU, QEMU decides", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const { machine, record } = await play(emulator);
@@ -56,18 +56,18 @@ Deno.test("state: with a QEMU it is what that says", async () => {
       assertEquals(await kindOf(emulator), `paused (${status})`);
     }
     machine.status = "running";
-    await writeRecord(emulator, { ...record, phase: "stopping" }); // a stop was killed, or has failed
+    await writeRecord(emulator, { ...record, phase: "stopping" }); // a stop was killed or failed
     assertEquals(await kindOf(emulator), "running");
     await writeRecord(emulator, { ...record, phase: "starting" });
     assertEquals(await kindOf(emulator), "abandoned");
     await writeRecord(emulator, { ...record, phase: "stopped", memory: MEMORY });
     assertEquals(await kindOf(emulator), "abandoned");
-    await writeRecord(emulator, { ...record, uuid: crypto.randomUUID() }); // somebody else's
+    await writeRecord(emulator, { ...record, uuid: crypto.randomUUID() }); // another machine's
     assertEquals(await kindOf(emulator), "crashed");
   });
 });
 
-Deno.test("state: while another command is at it nobody touches the monitor", async () => {
+Deno.test("state: while another command works on the instance, nothing touches the monitor", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     for (const phase of ["starting", "stopping"] as const) {
@@ -81,7 +81,7 @@ Deno.test("state: while another command is at it nobody touches the monitor", as
   });
 });
 
-Deno.test("state: what cannot be understood is damaged, whatever runs", async () => {
+Deno.test("state: an unreadable record means damaged, whatever runs", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const { machine } = await play(emulator);
@@ -92,7 +92,7 @@ Deno.test("state: what cannot be understood is damaged, whatever runs", async ()
       assertMatch(error.message, /instance.json .*'hotboot reset' drops it, with its disk \(.*disk\.qcow2\)/);
     }
     await Deno.remove(instancePath(emulator, "record"));
-    assertEquals(await kindOf(emulator), "damaged"); // it runs, and nobody knows what
+    assertEquals(await kindOf(emulator), "damaged"); // something runs, but nobody knows what
     machine[Symbol.dispose]();
     assertEquals(await kindOf(emulator), "stopped");
     await Deno.writeTextFile(instancePath(emulator, "record"), "");
@@ -100,7 +100,7 @@ Deno.test("state: what cannot be understood is damaged, whatever runs", async ()
   });
 });
 
-Deno.test("state: a QEMU that does not answer is said, with its process and what to do", async () => {
+Deno.test("state: an unresponsive QEMU is reported, with its process id and a remedy", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const { machine } = await play(emulator, { pid: 4711 });
@@ -112,7 +112,7 @@ Deno.test("state: a QEMU that does not answer is said, with its process and what
   });
 });
 
-Deno.test("state: no command acts on another profile's machine, nor on one that is not up", async () => {
+Deno.test("state: no command acts on another profile's machine, or on one that is not up", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const other = { ...emulator, profile: { ...emulator.profile, name: "other" } };
@@ -132,7 +132,7 @@ Deno.test("state: no command acts on another profile's machine, nor on one that 
   });
 });
 
-Deno.test("state: what a killed command has left is ended by the next one", async () => {
+Deno.test("state: the next command ends what a killed command has left", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const { machine } = await play(emulator, { phase: "starting", isDiskKept: false });
@@ -141,7 +141,7 @@ Deno.test("state: what a killed command has left is ended by the next one", asyn
   });
 });
 
-Deno.test("state: what version 0.1 has left is taken over", async () => {
+Deno.test("state: the files of version 0.1 are taken over", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const path = emulator.home.instance(emulator.instance);
@@ -163,12 +163,12 @@ Deno.test("state: what version 0.1 has left is taken over", async () => {
       ]);
       await writeRecord(emulator, record);
     }
-    assertEquals(await kindOf(emulator), "suspended"); // in its new form
+    assertEquals(await kindOf(emulator), "suspended"); // in the new format
     await Deno.writeTextFile(`${path}/kept.json`, JSON.stringify({ ...common, how: "shut down", stopped }));
     await Deno.remove(`${path}/instance.json`);
     assertEquals(await kindOf(emulator), "shut down");
     await Deno.writeTextFile(`${path}/kept.json`, "");
-    assertEquals(await kindOf(emulator), "damaged"); // and not "nothing kept"
+    assertEquals(await kindOf(emulator), "damaged"); // not "nothing kept"
     await Deno.remove(`${path}/kept.json`);
     const running = {
       ...common,

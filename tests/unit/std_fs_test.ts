@@ -1,5 +1,5 @@
 /**
- * What hotboot relies on in `@std/fs`, whichever the import map gives: JSR's, or `dev/std_fs.ts` where JSR cannot be
+ * What hotboot relies on in `@std/fs`, in either version: JSR's, or `dev/std_fs.ts` where JSR cannot be
  * reached.
  */
 
@@ -13,7 +13,7 @@ import { withDirectory } from "./temporary.ts";
 
 const { AlreadyExists, NotADirectory, NotFound, NotSupported } = Deno.errors;
 
-/** A directory with a program, a directory with a file of the user's own, one with nothing, and three links. */
+/** A directory with a program, a directory with the user's file, an empty directory, and three links. */
 async function makeTree(root: string): Promise<void> {
   await ensureDir(`${root}/sub/deep`);
   await Deno.mkdir(`${root}/none`);
@@ -56,7 +56,7 @@ Deno.test("std/fs: walk finds everything below, and follows no link", () =>
     await assertRejects(() => found(`${root}/program`, { includeDirs: false }), NotADirectory);
   }));
 
-Deno.test("std/fs: exists looks through links, and hides no fault", () =>
+Deno.test("std/fs: exists follows links, and hides no error", () =>
   withDirectory(async (root) => {
     await makeTree(root);
     for (const name of ["program", "sub", "to-file", "to-directory"]) assert(await exists(`${root}/${name}`), name);
@@ -68,7 +68,7 @@ Deno.test("std/fs: exists looks through links, and hides no fault", () =>
     await assertRejects(() => exists(`${root}/program/below`), NotADirectory);
   }));
 
-Deno.test("std/fs: ensureDir makes what is missing, leaves what is there, and takes nothing else for it", () =>
+Deno.test("std/fs: ensureDir makes what is missing, leaves what is there, and refuses other files", () =>
   withDirectory(async (root) => {
     await makeTree(root);
     await ensureDir(`${root}/a/b/c`);
@@ -82,7 +82,7 @@ Deno.test("std/fs: ensureDir makes what is missing, leaves what is there, and ta
     await assertRejects(() => ensureDir(`${root}/program/below`), NotADirectory);
   }));
 
-Deno.test("std/fs: move renames, and replaces nothing", () =>
+Deno.test("std/fs: move renames without replacing anything", () =>
   withDirectory(async (root) => {
     await makeTree(root);
     await move(`${root}/sub`, `${root}/moved`);
@@ -98,7 +98,7 @@ Deno.test("std/fs: move renames, and replaces nothing", () =>
     assert(await exists(`${root}/moved/deep/secret`));
   }));
 
-Deno.test("std/fs: copy keeps contents, files' modes and links, and replaces only what it is told to", () =>
+Deno.test("std/fs: copy keeps contents, file modes and links, and replaces only when told to", () =>
   withDirectory(async (directory) => {
     const [root, to] = [`${directory}/tree`, `${directory}/made/here`];
     await makeTree(root);

@@ -27,7 +27,7 @@ async function keepDisk(emulator: Emulator): Promise<string> {
   return path;
 }
 
-Deno.test("stop: a suspension writes down each step before it counts on it", async () => {
+Deno.test("stop: a suspension records each step before it relies on it", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const { machine, record } = await play(emulator);
@@ -50,7 +50,7 @@ Deno.test("stop: a suspension writes down each step before it counts on it", asy
   });
 });
 
-Deno.test("stop: when the memory cannot be saved the guest runs on, and nothing of it is left", async () => {
+Deno.test("stop: if the memory cannot be saved, the guest runs on and no file is left", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const { machine } = await play(emulator);
@@ -64,7 +64,7 @@ Deno.test("stop: when the memory cannot be saved the guest runs on, and nothing 
   });
 });
 
-Deno.test("stop: an interrupt while the memory is saved cancels that first, and then the guest runs on", async () => {
+Deno.test("stop: an interrupt during the save cancels the save, then the guest runs on", async () => {
   await withDirectory(async (directory) => {
     const interrupt = new AbortController();
     const emulator = await testEmulator(directory, { signal: interrupt.signal });
@@ -87,7 +87,7 @@ Deno.test("stop: an interrupt while the memory is saved cancels that first, and 
   });
 });
 
-Deno.test("stop: what a killed stop has left, all saved but not written down, is suspended again", async () => {
+Deno.test("stop: if a killed stop saved everything but did not record it, the next stop suspends again", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const { machine } = await play(emulator, { phase: "stopping" });
@@ -97,7 +97,7 @@ Deno.test("stop: what a killed stop has left, all saved but not written down, is
   });
 });
 
-Deno.test("stop: a guest that somebody has paused, or that has no agent, is woken by whoever goes on with it", async () => {
+Deno.test("stop: a paused guest, or one without an agent, has no clock to set when it continues", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const { machine } = await play(emulator);
@@ -113,7 +113,7 @@ Deno.test("stop: a guest that somebody has paused, or that has no agent, is woke
   });
 });
 
-Deno.test("stop: the guest's own architecture says which system calls set its clock", async () => {
+Deno.test("stop: the guest's architecture decides which system calls set its clock", async () => {
   await withDirectory(async (directory) => {
     for (const [arch, numbers] of [["amd64", "'228' '227'"], ["arm64", "'113' '112'"]] as const) {
       const emulator = await testEmulator(directory, { instance: arch });
@@ -124,7 +124,7 @@ Deno.test("stop: the guest's own architecture says which system calls set its cl
   });
 });
 
-Deno.test("stop --shutdown: the disk is kept; interrupted, the instance is what it was", async () => {
+Deno.test("stop --shutdown: keeps the disk; an interrupt leaves the instance running", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const disk = instancePath(emulator, "disk");
@@ -148,7 +148,7 @@ Deno.test("stop --shutdown: the disk is kept; interrupted, the instance is what 
   });
 });
 
-Deno.test("stop: a QEMU that has ended by itself leaves the user's disk, which only discarding drops", async () => {
+Deno.test("stop: if QEMU ends by itself, the user's disk stays until it is discarded", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const { machine } = await play(emulator);
@@ -163,7 +163,7 @@ Deno.test("stop: a QEMU that has ended by itself leaves the user's disk, which o
   });
 });
 
-Deno.test("stop and reset: another profile's instance is not touched, running or kept", async () => {
+Deno.test("stop and reset: another profile's instance is not touched, running or stopped", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const other = { ...emulator, profile: { ...emulator.profile, name: "other" } };
@@ -180,7 +180,7 @@ Deno.test("stop and reset: another profile's instance is not touched, running or
   });
 });
 
-Deno.test("reset: a damaged instance is ended and dropped, which nothing else does", async () => {
+Deno.test("reset: ends and removes a damaged instance, which nothing else does", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const { machine } = await play(emulator);
@@ -193,7 +193,7 @@ Deno.test("reset: a damaged instance is ended and dropped, which nothing else do
   });
 });
 
-Deno.test("stop: what a killed first start has left is nothing to keep; another program's disk is", async () => {
+Deno.test("stop: what a killed first start has left is dropped; another program's disk is kept", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const { machine } = await play(emulator, { phase: "starting", isDiskKept: false });
@@ -206,7 +206,7 @@ Deno.test("stop: what a killed first start has left is nothing to keep; another 
   });
 });
 
-Deno.test("stop: a disk without room for the memory is said, with what to do", async () => {
+Deno.test("stop: the error says that the disk has no room for the memory, and what to do", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const { machine, record } = await play(emulator);

@@ -1,4 +1,4 @@
-/** Migration streams, made by QEMU's rules, and taken apart. That QEMU's own are like this is shown by suspending guests. */
+/** Migration streams, made by QEMU's rules and taken apart. The suspend tests show that QEMU's are like this. */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { concat } from "@std/bytes/concat";
@@ -18,7 +18,7 @@ const be = (bytes: number, value: number) =>
 const word = (address: number, flags: number) => be(8, address + flags);
 const content = (seed: number) => Uint8Array.from({ length: PAGE }, (_, index) => (seed * 31 + index * 7) % 251 + 1);
 
-/** The items of RAM's section. `where`: a block's name, or `undefined` for the block of the item before. */
+/** The items of RAM's section. `where`: a block's name, or `undefined` for the previous item's block. */
 const page = (address: number, bytes: Uint8Array, where?: string) =>
   concat([Uint8Array.from([...word(address, 0x08 + (where ? 0 : 0x20)), ...where ? name(where) : []]), bytes]);
 const zeroPage = (address: number, where?: string, value = 0) =>
@@ -34,7 +34,7 @@ const section = (kind: number) =>
 const HEAD = Uint8Array.from([...text("QEVM"), ...be(4, 3), 0x07, ...be(4, 11), ...text("pc-q35-10.0")]);
 const DEVICES = Uint8Array.from({ length: 5 * PAGE }, (_, index) => index % 253);
 
-/** A whole stream, its device part, and what RAM is then. `rest` has whatever is no page of RAM. */
+/** A whole stream, and the RAM that it results in. `rest` has everything that is not a page of RAM. */
 function machine() {
   const pages = new Map<number, Uint8Array>();
   const ramPage = (address: number, seed: number, where?: string) => {
@@ -58,8 +58,8 @@ function machine() {
     keep(FOOTER),
     keep(command()),
     keep(section(2)),
-    ramPage(RAM_BYTES - PAGE, 4), // of the same block as in the part before
-    zeroPage(PAGE), // which was something
+    ramPage(RAM_BYTES - PAGE, 4), // in the same block as in the previous part
+    zeroPage(PAGE), // it had content before
     keep(END),
     keep(FOOTER),
     keep(section(3)),
@@ -98,7 +98,7 @@ async function split(directory: string, source: Source): Promise<{ rest: Uint8Ar
   return { rest: concat(rest), ram: await Deno.readFile(path), path };
 }
 
-Deno.test("stream: pages go to their addresses and all else to the rest, however it comes", () =>
+Deno.test("stream: pages go to their addresses and everything else to the rest, in pieces of any size", () =>
   withDirectory(async (directory) => {
     const { stream, rest, ram } = machine();
     const random = seeded(1);
@@ -110,16 +110,16 @@ Deno.test("stream: pages go to their addresses and all else to the rest, however
     }
   }));
 
-Deno.test("stream: what was never written is a hole", () =>
+Deno.test("stream: pages that were never written are holes", () =>
   withDirectory(async (directory) => {
     const { stream } = machine();
     const { path } = await split(directory, inPieces(stream, () => stream.length));
     const { size, blocks } = await Deno.stat(path);
     assertEquals(size, RAM_BYTES);
-    assert(blocks! * 512 <= 8 * PAGE, `${blocks} blocks`); // 5 pages, and what goes with them
+    assert(blocks! * 512 <= 8 * PAGE, `${blocks} blocks`); // 5 pages and the file system's overhead
   }));
 
-Deno.test("stream: what is not known is refused, and so is one that is cut anywhere before the devices", () =>
+Deno.test("stream: unknown data is refused, and so is a stream that is cut before the devices", () =>
   withDirectory(async (directory) => {
     const { stream } = machine();
     const begin = [HEAD, section(1), sizes(), END, FOOTER, section(2)];
@@ -144,7 +144,7 @@ Deno.test("stream: what is not known is refused, and so is one that is cut anywh
     }
   }));
 
-Deno.test("stream: any flipped byte is refused, or changes what it is a part of, and ends nothing else", () =>
+Deno.test("stream: a flipped bit is refused or goes unnoticed, but never causes another error", () =>
   withDirectory(async (directory) => {
     const { stream } = machine();
     const random = seeded(2);

@@ -1,4 +1,4 @@
-/** Uses a directory of its own, which is gone afterwards. */
+/** Makes a directory, uses it and removes it. */
 export async function withDirectory(use: (directory: string) => Promise<void>): Promise<void> {
   const directory = await Deno.makeTempDir({ prefix: "hotboot-unit-" });
   try {

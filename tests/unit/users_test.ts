@@ -1,4 +1,4 @@
-/** Who uses which image and which snapshot, and what is kept from being removed or replaced for that. */
+/** Which instances use an image or a snapshot, and so keep it from being removed or replaced. */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { HotbootError } from "../../lib/base/error.ts";
@@ -18,7 +18,7 @@ import { withDirectory } from "./temporary.ts";
 
 const SNAPSHOT = "20260101T000000Z-abcd";
 
-/** Puts an image in place with something of its own in it, and gives the digest of its disk. */
+/** Puts an image with unique content in place, and returns the digest of its disk. */
 async function putImage(emulator: Emulator, size: number): Promise<string> {
   using _lock = await openStore(emulator);
   const path = temporaryPath(emulator);
@@ -35,7 +35,7 @@ async function writeInstance(emulator: Emulator, instance: string, ...changes: P
   return one;
 }
 
-Deno.test("users: those that run, are suspended, shut down or crashed use their snapshot and their image", async () => {
+Deno.test("users: running, suspended, shut-down and crashed instances use their snapshot and their image", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const image = { [IMAGE_DISK]: "digest" };
@@ -55,7 +55,7 @@ Deno.test("users: those that run, are suspended, shut down or crashed use their 
   });
 });
 
-Deno.test("users: of a damaged instance its disk says what it is on top of", async () => {
+Deno.test("users: a damaged instance's disk says which snapshot it uses", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const one = await writeInstance(emulator, "a", { snapshot: SNAPSHOT });
@@ -66,7 +66,7 @@ Deno.test("users: of a damaged instance its disk says what it is on top of", asy
   });
 });
 
-Deno.test("image store: an image that is used by the time the new one is there stays as it was", async () => {
+Deno.test("image store: an image that came into use meanwhile is not replaced", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     const digest = await putImage(emulator, 1 << 20);
@@ -78,7 +78,7 @@ Deno.test("image store: an image that is used by the time the new one is there s
   });
 });
 
-Deno.test("image store: whoever corrects a description does not do so over a newer one", async () => {
+Deno.test("image store: a correction does not overwrite a newer description", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
     await putImage(emulator, 1 << 20);
@@ -86,7 +86,7 @@ Deno.test("image store: whoever corrects a description does not do so over a new
     const before = await Deno.readTextFile(imageRecordPath(emulator));
     await Deno.utime(path, new Date(), new Date());
     {
-      using _lock = await openStore(emulator); // another puts one in place
+      using _lock = await openStore(emulator); // another command replaces the image
       await readImage(emulator);
       assertEquals(await Deno.readTextFile(imageRecordPath(emulator)), before);
     }
@@ -95,7 +95,7 @@ Deno.test("image store: whoever corrects a description does not do so over a new
   });
 });
 
-Deno.test("snapshots: an id is the beginning of one, and not nothing", () => {
+Deno.test("snapshots: a prefix of an id finds it, and an empty one does not", () => {
   assertEquals(findId([SNAPSHOT], "2026", "demo"), SNAPSHOT);
   assertEquals(findId(["a", SNAPSHOT], undefined, "demo"), SNAPSHOT);
   for (const prefix of ["", "b"]) {

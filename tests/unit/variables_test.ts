@@ -15,7 +15,7 @@ import { withDirectory } from "./temporary.ts";
 
 type Values = Record<string, string>;
 
-/** The text with these variables in it, and which were asked for. */
+/** The text with these variables filled in, and the names that were read. */
 function fill(text: string, values: Values = {}, isFilledAgain = false): [filled: string, asked: string[]] {
   const asked: string[] = [];
   const read = (name: string) => {
@@ -25,7 +25,7 @@ function fill(text: string, values: Values = {}, isFilledAgain = false): [filled
   return [fillVariables(text, isFilledAgain, read).filled, asked];
 }
 
-Deno.test("variables: a value, or what stands there else", () => {
+Deno.test("variables: a value or its default is filled in", () => {
   assertEquals(fill("a${env.X}b", { X: "1" }), ["a1b", ["X"]]);
   assertEquals(fill("${env.X:-2}", { X: "1" }), ["1", ["X"]]);
   assertEquals(fill("${env.X:-2}${env.X:-}"), ["2", ["X", "X"]]);
@@ -33,10 +33,10 @@ Deno.test("variables: a value, or what stands there else", () => {
   const nested = "${env.X:-a${env.Y:-${env.Z:-c}d}e}01";
   assertEquals(fill(nested), ["acde01", ["X", "Y", "Z"]]);
   assertEquals(fill(nested, { Z: "z" }), ["azde01", ["X", "Y", "Z"]]);
-  assertEquals(fill(nested, { X: "x", Y: "y" }), ["x01", ["X"]]); // what is not needed is not asked for
+  assertEquals(fill(nested, { X: "x", Y: "y" }), ["x01", ["X"]]); // an unused default is not read
 });
 
-Deno.test("variables: dollars, braces and other words stay what they are", () => {
+Deno.test("variables: dollars, braces and other names stay as they are", () => {
   const shell = "kill $$ $x $ ${HOME} $${HOME} {} } ${ports.a.host}";
   assertEquals(fill(shell)[0], shell);
   assertEquals(fill("$${env.X} $$$${env.X:-}")[0], "${env.X} $$${env.X:-}");
@@ -44,13 +44,13 @@ Deno.test("variables: dollars, braces and other words stay what they are", () =>
   assertEquals(fill("${env.X}", { X: "$$ ${env.Y} ${ports.a}" })[0], "$$ ${env.Y} ${ports.a}");
 });
 
-Deno.test("variables: what is filled again finds its dollars, and none of a value's", () => {
+Deno.test("variables: a second fill sees the text's dollars, and none from a value", () => {
   assertEquals(fill("$$ ${secret.A} $${env.X}", {}, true)[0], "$$ ${secret.A} $${env.X}");
   assertEquals(fill("${env.X:-$$}", { X: "$ ${secret.A}" }, true)[0], "$$ $${secret.A}");
   assertEquals(fill("${env.X:-$$}", {}, true)[0], "$$");
 });
 
-Deno.test("variables: what makes no sense is said", () => {
+Deno.test("variables: a syntax error is reported", () => {
   const refused: [string, RegExp][] = [
     ["${env.X}", /^the variable X is not set: set it$/],
     ["${env.X:-${env.Y}}", /^the variable Y is not set: set it$/],
@@ -63,12 +63,12 @@ Deno.test("variables: what makes no sense is said", () => {
   for (const [text, why] of refused) assertMatch(assertThrows(() => fill(text), HotbootError).message, why);
 });
 
-/** The micro guest's profile with changes, as it is with these variables. */
+/** The micro guest's profile with changes, parsed with these variables. */
 function parsed(changes: object, values: Values = {}): Profile {
   return parseProfile(JSON.stringify({ ...micro, ...changes }), "x", (name) => values[name]);
 }
 
-Deno.test("variables: they are filled in before anything is checked, and make numbers of texts", () => {
+Deno.test("variables: they are filled in before the checks, and strings become numbers", () => {
   const profile = parsed({
     name: "${env.NAME:-micro}",
     ports: { web: { guest: "${env.PREFIX:-80}80", host: "${env.PORT:-26880}" } },
@@ -82,7 +82,7 @@ Deno.test("variables: they are filled in before anything is checked, and make nu
   assertEquals(profile.config!.files.a, ["P=81 ${ports.web.host} $$x $${ports.web.guest}"]);
 });
 
-Deno.test("variables: a value that makes no sense is said by the variable's name", () => {
+Deno.test("variables: an error about a value names the variable", () => {
   const port = (host: string, guest: unknown = 8080) => ({ ports: { web: { guest, host } } });
   const range = "use an integer from 1 to 65535";
   const refused: [object, Values, string][] = [
@@ -129,7 +129,7 @@ Deno.test("variables: a value that makes no sense is said by the variable's name
 });
 
 Deno.test({
-  name: "variables: one that may not be read is named",
+  name: "variables: a variable without read permission is named",
   permissions: { read: true, env: ["EMULATOR_ALLOWED"] },
   fn: () => {
     const text = (name: string) => JSON.stringify({ ...micro, name: `\${env.${name}:-x}` });
@@ -145,7 +145,7 @@ Deno.test({
 /** The stack profile with these variables. */
 const stackWith = (values: Values) => parseProfile(JSON.stringify(stack), "stack", (name) => values[name]);
 
-Deno.test("stack: it is what its users know, and their variables change it", () => {
+Deno.test("stack: it has the defaults that its users know, and their variables change it", () => {
   const plain = stackWith({});
   assertEquals(plain.home, { directory: "~/.stack/emulator", instances: "run", images: "images", instance: "vm" });
   assertEquals(plain.machine, { memory: 4096, cpus: 4 });
@@ -188,14 +188,14 @@ Deno.test("stack: it is what its users know, and their variables change it", () 
   assertThrows(() => stackWith({ PORT_PREFIX: "x" }), HotbootError, "PORT_PREFIX is 'x', which makes ports.");
 });
 
-Deno.test("stack: as a built-in profile it is checked, too", async () => {
+Deno.test("stack: the built-in profile is checked, too", async () => {
   for (const port of ["x", "70000", "26700"]) {
     const loading = () => withEnvironment({ EMULATOR_BACKEND_PORT: port }, () => loadProfile("stack"));
     await assertRejects(loading, HotbootError, `profile stack: EMULATOR_BACKEND_PORT is '${port}', which is `);
   }
 });
 
-/** Does something with these variables set, `undefined`: unset. */
+/** Does something with these variables set (or unset, if `undefined`). */
 async function withEnvironment<T>(values: Record<string, string | undefined>, use: () => Promise<T>): Promise<T> {
   const before = Object.keys(values).map((name) => [name, Deno.env.get(name)] as const);
   const set = (name: string, value: string | undefined) =>
@@ -212,7 +212,7 @@ const UNSET = Object.fromEntries(
   ["HOTBOOT_HOME", "STACK_EMULATOR_HOME", "EMULATOR_RUN_DIR", "EMULATOR_IMAGE_DIR"].map((name) => [name, undefined]),
 );
 
-Deno.test("home: none where Deno opens no files, by its name, by a link, or by where the user's own directory is", () =>
+Deno.test("home: refused where Deno opens no files, whether by name, by a link or by the user's home directory", () =>
   withEnvironment({ HOTBOOT_HOME: undefined, HOME: "/dev/shm/me" }, () =>
     withDirectory(async (directory) => {
       await Deno.symlink("/dev", `${directory}/link`);
@@ -234,7 +234,7 @@ Deno.test("home: none where Deno opens no files, by its name, by a link, or by w
       }
     })));
 
-Deno.test("home: what is said by hand comes first, then HOTBOOT_HOME, then the profile", () =>
+Deno.test("home: the option comes first, then HOTBOOT_HOME, then the profile", () =>
   withEnvironment({ ...UNSET, HOME: "/users/me" }, async () => {
     const homeOf = async (profile: string, home?: string) => {
       const emulator = await openEmulator({ profile, home });
@@ -264,7 +264,7 @@ Deno.test("home: what is said by hand comes first, then HOTBOOT_HOME, then the p
     assertEquals(home.places, ["/of/hotboot", "/run/dir", "/image/dir"]);
   }));
 
-Deno.test("options: a variable stands for one that is not given; nothing and 0 are no", async () => {
+Deno.test("options: a variable replaces a missing option; empty and 0 mean no", async () => {
   const names = ["EMULATOR_ARCH", "EMULATOR_NO_SNAPSHOT", "EMULATOR_NO_ROTATION"];
   const read = (args: string[], ...values: string[]) =>
     withEnvironment(Object.fromEntries(names.map((name, index) => [name, values[index]])), async () => {
@@ -279,7 +279,7 @@ Deno.test("options: a variable stands for one that is not given; nothing and 0 a
   assertMatch(message, /^EMULATOR_ARCH: Invalid architecture 'vax': use amd64 or arm64$/);
 });
 
-Deno.test("the default profile: the nearest hotboot.json of the same owner, else stack", () =>
+Deno.test("default profile: the nearest hotboot.json of the same owner, else stack", () =>
   withDirectory(async (temporary) => {
     const directory = await Deno.realPath(temporary);
     const below = `${directory}/a/b`;
@@ -292,9 +292,9 @@ Deno.test("the default profile: the nearest hotboot.json of the same owner, else
     await write(below);
     assertEquals(await findProfile(below), `${below}/hotboot.json`);
     assertEquals(await findProfile(`${directory}/a`), `${directory}/hotboot.json`);
-    if (!await Deno.chown(`${below}/hotboot.json`, 12345, null).then(() => true, () => false)) return; // for root only
+    if (!await Deno.chown(`${below}/hotboot.json`, 12345, null).then(() => true, () => false)) return; // only for root
     await assertRejects(() => findProfile(below), HotbootError, "belongs to another user: type --profile");
     await Deno.remove(`${below}/hotboot.json`);
-    await Deno.chown(`${directory}/a`, 12345, null); // the search ends below it
+    await Deno.chown(`${directory}/a`, 12345, null); // the search does not reach it
     assertEquals(await findProfile(below), "stack");
   }));

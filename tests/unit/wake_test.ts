@@ -1,4 +1,4 @@
-/** What a guest is told when it wakes, in which order, and what its answers lead to. */
+/** What hotboot does in a guest that wakes, in which order, and how it takes the guest's answers. */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { encodeBase64 } from "@std/encoding/base64";
@@ -22,7 +22,7 @@ const GUEST: GuestState = {
   notFrozen: [],
 };
 
-/** An emulator whose profile rotates, its machine, and what the agent's next program ends with. */
+/** An emulator whose profile rotates, its machine, and a function that sets how the agent's next program ends. */
 async function withGuest(
   test: (guest: {
     emulator: Awaited<ReturnType<typeof testEmulator>>;
@@ -45,7 +45,7 @@ async function withGuest(
   });
 }
 
-/** Where each of these is in the text, which must be in this order. */
+/** Asserts that all parts are in the text, in this order. */
 function assertInOrder(text: string, parts: string[]): void {
   const places = parts.map((part) => text.indexOf(part));
   assert(
@@ -54,7 +54,7 @@ function assertInOrder(text: string, parts: string[]): void {
   );
 }
 
-Deno.test("wake: entropy and clock, thaw, hooks, rotation, thaw, by one script without a secret in it", () =>
+Deno.test("wake: one script without secrets does entropy and clock, thaw, hooks, rotation and thaw", () =>
   withGuest(async ({ emulator, machine }) => {
     const input: string[] = [];
     machine.answers["guest-exec"] = (args) => {
@@ -78,10 +78,10 @@ Deno.test("wake: entropy and clock, thaw, hooks, rotation, thaw, by one script w
     ]);
     assert(!script.includes("very secret"));
     assertMatch(input[0], /very secret/);
-    assertEquals(timeline.phases.map(({ name }) => name), ["agent", "clock"]); // what the played guest has answered
+    assertEquals(timeline.phases.map(({ name }) => name), ["agent", "clock"]); // the played guest's answers
   }));
 
-Deno.test("wake: a step that fails is named, with what the guest said and no secret; its group stays frozen", () =>
+Deno.test("wake: a failing step is named, with the guest's output and no secret; its group stays frozen", () =>
   withGuest(async ({ emulator, ends }) => {
     ends(1, "mark 1 begin\nfailed 7 rotation\n", "no room for very secret\n");
     const sleeper = { guest: GUEST, resumedAt: 1_060_000, secrets: { TOKEN: "very secret" } };
@@ -93,7 +93,7 @@ Deno.test("wake: a step that fails is named, with what the guest said and no sec
     assertMatch(other.message, /^'hook restore' failed in the guest \(exit code 3\): it said nothing$/);
   }));
 
-Deno.test("wake: where only the agent can set the clock it does; without an agent that is said and no failure", () =>
+Deno.test("wake: the agent sets the clock if nothing else can; a missing agent gives only a warning", () =>
   withGuest(async ({ emulator, machine }) => {
     const guest: GuestState = { ...GUEST, clock: "agent", reseeds: false, frozen: [] };
     let set = 0;

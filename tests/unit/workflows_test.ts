@@ -1,4 +1,4 @@
-/** What the workflows must hold to, so that nobody else's code or words decide what is published. */
+/** Rules for the workflows, so that no one else's code or text can decide what is published. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { parse } from "@std/yaml/parse";
@@ -22,14 +22,14 @@ interface Job {
 
 const DIRECTORY = `${ROOT}.github/workflows`;
 
-/** What may write, and what for. */
+/** The jobs with write permissions, and why. */
 const WRITERS: Record<string, string[]> = {
   "image.yml publish": ["contents"],
   "release.yml release": ["contents", "id-token", "attestations"],
   "release.yml jsr": ["id-token"],
 };
 
-Deno.test("workflows: actions are pinned, permissions are the least, and no expression is a part of a script", async () => {
+Deno.test("workflows: actions are pinned, permissions are minimal, and scripts contain no expressions", async () => {
   const files = Array.from(Deno.readDirSync(DIRECTORY), ({ name }) => name).sort();
   assert(files.includes("release.yml") && files.includes("test.yml"));
   for (const file of files) {
@@ -43,7 +43,7 @@ Deno.test("workflows: actions are pinned, permissions are the least, and no expr
       if (job.uses) assertMatch(job.uses, /^\.\//, where);
       else assert(job["timeout-minutes"]! <= 120, where);
       for (const { uses, run, with: inputs } of job.steps ?? []) {
-        // A script gets what it is told as variables: as a part of its text, a branch's name would be a command.
+        // A script gets its inputs as variables: in its text, a branch's name could become a command.
         if (run) assert(!run.includes("${{"), `${where}: ${run}`);
         if (!uses) continue;
         assertMatch(uses, /^[\w-]+\/[\w-]+@[0-9a-f]{40}$/, where);
@@ -54,21 +54,21 @@ Deno.test("workflows: actions are pinned, permissions are the least, and no expr
   }
 });
 
-Deno.test("workflows: a release is made of what the lock lists", async () => {
+Deno.test("workflows: a release contains only what the lock lists", async () => {
   const { env, jobs } = parse(await Deno.readTextFile(`${DIRECTORY}/release.yml`)) as Workflow;
-  assertEquals(env?.HOTBOOT_IMPORTS, "jsr"); // of which the other import map has stand-ins
+  assertEquals(env?.HOTBOOT_IMPORTS, "jsr"); // the other import map has stand-ins for it
   const made: string[] = [];
   for (const [name, { steps = [] }] of Object.entries(jobs)) {
     if (!steps.some(({ uses }) => uses?.startsWith("denoland/setup-deno@"))) continue;
     const [first, ...later] = steps.flatMap(({ run }) => run?.startsWith("deno ") ? [run] : []);
-    assertEquals(first, "deno install --frozen", name); // the tasks find all that they need then
+    assertEquals(first, "deno install --frozen", name); // then the tasks find all that they need
     for (const run of later) assertMatch(run, /^deno (task |.* --frozen$)/, name);
     made.push(name);
   }
   assertEquals(made, ["binary", "bundle", "jsr"]);
 });
 
-Deno.test("workflows: Macs of both kinds boot the guest that the same run has made, and each benchmark runs once", async () => {
+Deno.test("workflows: Macs of both architectures boot the guest from the same run, and each benchmark runs once", async () => {
   const { jobs: { guest, macos, bench } } = parse(await Deno.readTextFile(`${DIRECTORY}/test.yml`)) as Workflow;
   const artifact = ({ steps = [] }: Job, action: string) =>
     steps.find(({ uses }) => uses?.startsWith(`actions/${action}-artifact@`))?.with;

@@ -14,13 +14,13 @@ import { ContentChecksum, contentChecksum } from "../../lib/zstd/xxh64.ts";
 import { random } from "./random.ts";
 import { withDirectory as inDirectory } from "./temporary.ts";
 
-/** Before, Deno's own does not write what it is asked to about a frame. */
+/** Before 2.7, Deno's own zstd does not write all frame fields that it is asked to. */
 const HAS_NATIVE = isAtLeast(Deno.version.deno, 2, 7);
 const ENGINES: ZstdEngineName[] = HAS_NATIVE ? ["native", "wasm"] : ["wasm"];
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
-/** A directory, and whether nothing but these files is in it at the end. */
+/** Uses a directory, and asserts that no temporary files are left in it. */
 async function withDirectory(use: (path: string) => Promise<void>): Promise<void> {
   await inDirectory(async (directory) => {
     await use(directory);
@@ -29,7 +29,7 @@ async function withDirectory(use: (path: string) => Promise<void>): Promise<void
   });
 }
 
-/** For a test with each engine, in a directory of its own. */
+/** Tests with each engine, in a new directory. */
 function testEngines(name: string, use: (engine: ZstdEngineName, directory: string) => Promise<void>): void {
   for (const engine of ENGINES) {
     Deno.test(`zstd: ${name} (${engine})`, () => withDirectory((directory) => use(engine, directory)));
@@ -42,7 +42,7 @@ async function tool(...args: string[]): Promise<void> {
   assert(success, new TextDecoder().decode(stderr));
 }
 
-/** Bytes as a VM's memory has them: words that repeat, noise, and pages of zeros. */
+/** Bytes like those in a VM's memory: repeated words, noise, and pages of zeros. */
 function memory(size: number, seed = 1): Uint8Array<ArrayBuffer> {
   const next = random(seed);
   const bytes = new Uint8Array(size);
@@ -64,7 +64,7 @@ async function through(bytes: Uint8Array, stream: TransformStream<Uint8Array, Ui
   return await toBytes(out);
 }
 
-/** assertEquals says too much of long ones. */
+/** For long arrays, about which assertEquals prints too much. */
 function assertSame(actual: Uint8Array, expected: Uint8Array, what?: string): void {
   assertEquals(actual.length, expected.length, what);
   assert(equals(actual, expected), what);
@@ -92,7 +92,7 @@ async function assertRefused(
 }
 
 testEngines(
-  "the tool reads what is made, and the other way round, at sizes around all limits",
+  "the tool reads our files and we read the tool's, at sizes around all limits",
   async (engine, directory) => {
     const [raw, packed, back] = ["raw", "raw.zst", "back"].map((name) => `${directory}/${name}`);
     const around = [KIB, 128 * KIB, FRAME, 2 * FRAME].flatMap((size) => [size - 1, size, size + 1]);
@@ -114,8 +114,8 @@ testEngines(
   },
 );
 
-testEngines("whatever the tool can make is read, also one after the other", async (engine, directory) => {
-  const bytes = concat([memory(MIB), new Uint8Array(8 * MIB)]); // more than is decompressed at once
+testEngines("all of the tool's formats are read, also concatenated", async (engine, directory) => {
+  const bytes = concat([memory(MIB), new Uint8Array(8 * MIB)]); // more than one decompression step takes
   await Deno.writeFile(`${directory}/raw`, bytes);
   const kinds = ["-19", "--no-check", "--long=27", "--ultra -20", "-3 -T0", "--fast=5", "-1 --no-content-size"];
   const files: Uint8Array[] = [];
@@ -134,7 +134,7 @@ testEngines("whatever the tool can make is read, also one after the other", asyn
   assertSame(await through(await Deno.readFile(`${directory}/all`), zstdDecompressStream({ engine })), threefold);
 });
 
-testEngines("streams: what one makes the other, the file and the tool read", async (engine, directory) => {
+testEngines("streams: stream, file and tool read what one makes", async (engine, directory) => {
   for (const size of [0, 1, FRAME, 2 * FRAME + 1]) {
     const bytes = memory(size, size + 7);
     const packed = await through(bytes, zstdCompressStream({ engine, level: 3 }));
@@ -147,7 +147,7 @@ testEngines("streams: what one makes the other, the file and the tool read", asy
   }
 });
 
-testEngines("holes are not written, whoever compressed them", async (engine, directory) => {
+testEngines("holes stay holes, whichever program compressed them", async (engine, directory) => {
   const raw = `${directory}/raw`;
   {
     using file = await Deno.open(raw, { write: true, create: true });
@@ -168,7 +168,7 @@ testEngines("holes are not written, whoever compressed them", async (engine, dir
   }
 });
 
-testEngines("progress grows up to the whole", async (engine, directory) => {
+testEngines("progress grows up to the total", async (engine, directory) => {
   await Deno.writeFile(`${directory}/raw`, memory(3 * FRAME + 5));
   for (const size of [0, 3 * FRAME + 5]) {
     await Deno.truncate(`${directory}/raw`, size);
@@ -192,7 +192,7 @@ testEngines("progress grows up to the whole", async (engine, directory) => {
   }
 });
 
-testEngines("an abort and an error leave what was there, and nothing else", async (engine, directory) => {
+testEngines("an abort and an error leave the old file, and nothing else", async (engine, directory) => {
   const [raw, packed, target] = ["raw", "packed", "target"].map((name) => `${directory}/${name}`);
   await Deno.writeFile(raw, memory(8 * FRAME));
   await compressFile(raw, packed, { engine });
@@ -219,7 +219,7 @@ testEngines("an abort and an error leave what was there, and nothing else", asyn
   assertEquals([...Deno.readDirSync(directory)].map(({ name }) => name).sort(), ["packed", "raw", "target"]);
 });
 
-testEngines("damage at any place is found: nothing else comes out than went in", async (engine, directory) => {
+testEngines("damage anywhere is found, or changes nothing", async (engine, directory) => {
   const bytes = memory(300 * KIB);
   await Deno.writeFile(`${directory}/raw`, bytes);
   await tool("--no-content-size", `${directory}/raw`, "-o", `${directory}/single`);
@@ -232,7 +232,7 @@ testEngines("damage at any place is found: nothing else comes out than went in",
       const bad = packed.slice();
       bad[at] ^= 1 << Math.floor(next() * 8);
       await Deno.writeFile(`${directory}/bad`, bad);
-      // A few bits mean nothing, as the unused one of a frame's header.
+      // A few bits mean nothing, such as the unused one in a frame's header.
       const file = decompressFile(`${directory}/bad`, `${directory}/back`, { engine });
       const ok = await file.then(() => true, (error) => {
         assert(error instanceof ZstdError, `${name} at ${at}: ${error.stack}`);
@@ -248,7 +248,7 @@ testEngines("damage at any place is found: nothing else comes out than went in",
   }
 });
 
-testEngines("truncation at any place is found, also where only the checksum is missing", async (engine, directory) => {
+testEngines("truncation anywhere is found, also if only the checksum is missing", async (engine, directory) => {
   await Deno.writeFile(`${directory}/raw`, memory(FRAME + 200 * KIB));
   await compressFile(`${directory}/raw`, `${directory}/multi`, { engine });
   await tool("-1", `${directory}/raw`, "-o", `${directory}/single`);
@@ -262,7 +262,7 @@ testEngines("truncation at any place is found, also where only the checksum is m
   }
 });
 
-testEngines("what is no zstd data, too much, or not to be decompressed is refused", async (engine, directory) => {
+testEngines("data that is not zstd, is too large or needs too much memory is refused", async (engine, directory) => {
   const encode = (text: string) => new TextEncoder().encode(text);
   const refuse = (bytes: Uint8Array, why: RegExp, maxBytes?: number) =>
     assertRefused(bytes, engine, directory, why, maxBytes);
@@ -278,7 +278,7 @@ testEngines("what is no zstd data, too much, or not to be decompressed is refuse
   await refuse(Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, 0x08, 0x58, 1, 0, 0), /reserved bit/);
   await refuse(Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58, 7, 0, 0), /no such block/);
 
-  // More than is expected: said in the header, or found while decompressing.
+  // More than expected, by the header or while decompressing.
   await refuse(good, /more than the 102399 bytes/, 100 * KIB - 1);
   await Deno.writeFile(`${directory}/zeros`, new Uint8Array(40 * MIB));
   for (const kind of [["--content-size"], ["--no-content-size"]]) {
@@ -288,20 +288,20 @@ testEngines("what is no zstd data, too much, or not to be decompressed is refuse
   await compressFile(`${directory}/zeros`, `${directory}/bomb`, { engine });
   await refuse(await Deno.readFile(`${directory}/bomb`), /more than the 1048576 bytes/, MIB);
 
-  // A window of 256 MiB, which the tool has to be asked for.
+  // A window of 256 MiB, which the tool uses only on request.
   const { success, stdout } = await pipeTool(["--ultra", "-22", "--long=28"], new Uint8Array(1));
   assert(success);
   await refuse(stdout, /window of 256 MiB/);
 });
 
-/** The tool as a filter: so it does not know the size, and takes the whole window. */
+/** Runs the tool as a filter: it does not know the size, so it takes the whole window. */
 async function pipeTool(args: string[], input: Uint8Array<ArrayBuffer>): Promise<Deno.CommandOutput> {
   const child = new Deno.Command("zstd", { args: ["-q", "-c", ...args], stdin: "piped", stdout: "piped" }).spawn();
   const [output] = await Promise.all([child.output(), new Blob([input]).stream().pipeTo(child.stdin)]);
   return output;
 }
 
-testEngines("a frame that says a wrong size, or has a wrong checksum, is refused", async (engine, directory) => {
+testEngines("a frame with a wrong size or a wrong checksum is refused", async (engine, directory) => {
   const good = await through(memory(100 * KIB), zstdCompressStream({ engine }));
   const { length, contentSize } = readHeader(good, true)!;
   assertEquals(contentSize, 100 * KIB);
@@ -315,7 +315,7 @@ testEngines("a frame that says a wrong size, or has a wrong checksum, is refused
   await assertRefused(bad, engine, directory, /damaged .*checksum/);
 });
 
-Deno.test("zstd: what cannot be opened or replaced is named", () =>
+Deno.test("zstd: a file that cannot be opened or replaced is named", () =>
   withDirectory(async (directory) => {
     const [raw, none] = [`${directory}/raw`, `${directory}/none`];
     await Deno.writeTextFile(raw, "x");
@@ -329,7 +329,7 @@ Deno.test("zstd: what cannot be opened or replaced is named", () =>
     assertThrows(() => zstdCompressStream({ level: 0 }), ZstdError, "no zstd level 0");
   }));
 
-Deno.test("zstd: the native engine is taken where there is one; both describe their frames in full", async () => {
+Deno.test("zstd: the native engine is used if there is one; both engines write complete frame headers", async () => {
   const bytes = memory(200 * KIB);
   const names = [];
   for (const engine of [await openEngine(), ...await Promise.all(ENGINES.map(openEngine))]) {
@@ -345,7 +345,7 @@ Deno.test("zstd: the native engine is taken where there is one; both describe th
 
 Deno.test("zstd: the checksum is XXH64's low half", () => {
   const encode = (text: string) => new TextEncoder().encode(text);
-  // From the tool: the last four bytes of `printf TEXT | zstd`.
+  // The tool's sums: the last four bytes of `printf TEXT | zstd`.
   for (
     const [text, sum] of [
       ["", 0x51d8e999],
@@ -361,7 +361,7 @@ Deno.test("zstd: the checksum is XXH64's low half", () => {
   assertEquals(checksum.value(), 0x633cadab);
 });
 
-Deno.test("zstd: pages of zeros are those of the file, wherever a piece begins", () => {
+Deno.test("zstd: pages of zeros are aligned to the file, wherever a piece begins", () => {
   for (const shift of [0, 1, 4]) {
     const bytes = new Uint8Array(5 * 4096 + shift).subarray(shift);
     assert(isZero(bytes));

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The micro guest for arm64 on a disk that boots by itself: an EFI system partition's file system, over the whole disk,
-# with GRUB as what firmware starts, and the kernel and initrd beside it.
+# The micro guest for arm64 on a disk that boots by itself: the whole disk is an EFI system partition's file system,
+# with GRUB for the firmware to start, and the kernel and initrd beside it.
 #
 #     build.sh OUT ARCH      writes OUT/disk.qcow2
 set -euo pipefail
@@ -29,7 +29,7 @@ disk=$work/disk.raw
 size=64 # MiB
 truncate --size="${size}M" "$disk"
 mformat -i "$disk" -T $((size * 2048)) -N 686f7462 ::
-# GRUB finds its configuration where it was told to when it was linked.
+# GRUB looks for its configuration at the path that it was linked with.
 cat >"$work/grub.cfg" <<'END'
 linux /kernel console=ttyAMA0 quiet
 initrd /initrd

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The disk that the stand-in is made from: a Debian such as distributions publish for clouds, which boots by its own boot
-# loader, from a BIOS (amd64) or UEFI (arm64), and has cloud-init; and, since the guest is to need no network, docker, the
-# file system that its container begins with, in /var/lib/container, and the volume with its database.
+# The stand-in's base disk: a Debian like a published cloud image, which boots by its own boot
+# loader from a BIOS (amd64) or UEFI (arm64), and has cloud-init. The guest must not need a network, so the disk also has
+# docker, the container's initial file system in /var/lib/container, and the volume with its database.
 #
 #     build.sh OUT ARCH      writes OUT/disk.qcow2
 set -euo pipefail
@@ -24,7 +24,7 @@ esac
 make_work_directory
 
 step "download and install the container's packages"
-# PostgreSQL can do without the compiler that it is packaged with, which is larger than all the rest.
+# PostgreSQL works without its packaged compiler, which is larger than all the rest.
 debootstrap_debian "$arch" "$work/container.tar" --variant=essential "${small_debian[@]}" \
   --include=postgresql,supervisor,python3-psycopg2,curl \
   --dpkgopt='path-exclude=/usr/lib/*/libLLVM*' --dpkgopt='path-exclude=/usr/lib/*/libz3*' \

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# container.sh ROOT SCHEMA: called by mmdebstrap with the container's tree: makes the database, in ROOT/_data, since it is
-# to be a volume's.
+# container.sh ROOT SCHEMA: mmdebstrap calls it with the container's tree. Makes the database in ROOT/_data, because it
+# will be a volume's.
 set -euo pipefail
 root=$1 schema=$2
 as_postgres() { chroot --userspec=postgres:postgres "$root" "$@"; }
 
-# The programs themselves, for which Debian has scripts that choose among versions.
+# The programs themselves, not Debian's scripts that choose among versions.
 binaries=$(chroot "$root" sh -c 'echo /usr/lib/postgresql/*/bin')
 ln -s "$binaries"/{postgres,psql,pg_isready} "$root/usr/local/bin"
 

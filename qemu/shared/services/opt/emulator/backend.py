@@ -75,7 +75,7 @@ signal.signal(signal.SIGHUP, CRON_SECRET.reload)
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # One packet for an answer: the second of two would wait for the first one's acknowledgement.
+    # One packet per answer: the second of two would wait for the first one's acknowledgement.
     wbufsize = -1
     disable_nagle_algorithm = True
 
@@ -198,7 +198,7 @@ class Handler(BaseHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 128  # of the five by default, all are soon taken; who comes then is heard a second later
+    request_queue_size = 128  # the default of five fills up soon, and further clients wait a second
 
 
 Server(("", port("02")), Handler).serve_forever()

@@ -21,6 +21,6 @@ def call():
 
 
 NEW_SECRETS = {signal.SIGHUP}
-signal.pthread_sigmask(signal.SIG_BLOCK, NEW_SECRETS)  # it waits until it is waited for
+signal.pthread_sigmask(signal.SIG_BLOCK, NEW_SECRETS)  # it stays pending until sigtimedwait
 while True:
     signal.sigtimedwait(NEW_SECRETS, INTERVAL if call() else AFTER_FAILURE)

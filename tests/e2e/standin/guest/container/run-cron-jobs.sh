@@ -1,5 +1,5 @@
 #!/bin/bash
-# Has the backend do what is due, again and again.
+# Makes the backend run due jobs, again and again.
 set -e
 if [[ -e /run/stack-auth/rotated-secrets.env ]]; then
   set -a

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The backend and the dashboard, when the services that they need are up.
+# Starts the backend and the dashboard when the services that they need are up.
 set -e
 if [[ -e /run/stack-auth/rotated-secrets.env ]]; then
   set -a
@@ -20,12 +20,12 @@ INSERT INTO "ApiKeySet" VALUES ('internal', '3142e763-b230-44b5-8636-aa62f7489c2
   ON CONFLICT ("projectId", "id") DO UPDATE SET "publishableClientKey" = EXCLUDED."publishableClientKey",
     "secretServerKey" = EXCLUDED."secretServerKey", "superSecretAdminKey" = EXCLUDED."superSecretAdminKey";
 END
-else # keys of nobody's
+else # keys that belong to nobody
   for name in "${names[@]}"; do export "$name=${!name:-$(head -c 32 /dev/urandom | base64)}"; done
 fi
 export NEXT_PUBLIC_STACK_PUBLISHABLE_CLIENT_KEY=${!names[0]}
 
-# The scripts were built before the values were known, and have these names in their places.
+# The scripts were built before the values were known, so they contain these names instead.
 cd "$STACK_RUNTIME_WORK_DIR"
 sentinel=STACK_ENV_VAR_SENTINEL_
 if [[ ! -e .stack-sentinels-replaced ]]; then
@@ -38,7 +38,7 @@ if [[ ! -e .stack-sentinels-replaced ]]; then
   touch .stack-sentinels-replaced
 fi
 
-# When supervisor restarts this, the shell ends at once, and the two when they come to it: the new ones may meet the old.
+# When supervisor restarts this, the shell ends at once and the two later, so the new ones may meet the old ones.
 python3 apps/backend/server.py &
 python3 apps/dashboard/server.py &
 wait -n

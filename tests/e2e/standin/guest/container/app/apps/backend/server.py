@@ -18,13 +18,13 @@ KEYS = {
     "admin": ("x-stack-super-secret-admin-key", "superSecretAdminKey"),
 }
 EMPTY_CONFIG = "export const config = {};\n"
-# Seconds that its process lives on after it was told to end, as a server's does that has requests under way.
+# Seconds that its process lives on after SIGTERM, like a server with requests in progress.
 LINGER = 3
 
 if not os.environ.get("STACK_SERVER_SECRET"):
     sys.exit("backend: STACK_SERVER_SECRET is missing")
 IS_EMULATOR = os.environ.get("NEXT_PUBLIC_STACK_IS_LOCAL_EMULATOR") == "true"
-# It is the process's for as long as that lives: the one of its start.
+# The process keeps the value that it started with.
 CRON_SECRET = os.environ["CRON_SECRET"]
 HOST = os.environ["STACK_LOCAL_EMULATOR_HOST_MOUNT_ROOT"]
 
