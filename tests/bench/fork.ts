@@ -72,17 +72,26 @@ async function measureMany(
   const names = Array.from({ length: forks }, (_, index) => `fork-${index}`);
   for (let run = 0; run < runs; run++) {
     measured.one.push(await seconds(() => fork("alone")));
-    measured.pssOne.push(await pss(micro));
+    measured.pssOne.push(await pss(micro, ["alone"]));
     await micro.succeed("reset", ["--instance", "alone"]);
     measured.all.push(await seconds(() => Promise.all(names.map(fork))));
-    measured.pssAll.push(await pss(micro));
+    measured.pssAll.push(await pss(micro, names));
     for (const name of names) await micro.succeed("reset", ["--instance", name]);
   }
   return measured;
 }
 
-/** The memory of all QEMUs of the home, in MiB; shared memory counts once. */
-async function pss(home: GuestHome): Promise<number> {
+/** Reads all of what was filled. (`cat` would not: it tells the kernel to pass the pages on.) */
+const READ = "for file in /tmp/fill/*; do dd if=$file of=/dev/null bs=1M || exit 1; done";
+
+/**
+ * What the QEMUs of the instances take together, in MiB, once their guests have read what was filled: a page that several have
+ * read is shared out among them, and one that nobody has read takes nothing.
+ */
+async function pss(home: GuestHome, instances: string[]): Promise<number> {
+  for (const instance of instances) {
+    await home.succeed("exec", ["-n", "--instance", instance, "--", "sh", "-c", READ]);
+  }
   const sizes = (await home.qemuProcesses()).map(async (pid) => {
     const text = await Deno.readTextFile(`/proc/${pid}/smaps_rollup`);
     return Number(text.match(/^Pss:\s+(\d+) kB/m)![1]) / 1024;
