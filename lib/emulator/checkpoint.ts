@@ -207,6 +207,7 @@ async function saveRunning(
   } finally {
     await qmp.execute("cont").catch((error) => report.warn(`the guest stands still: ${messageOf(error)}`));
     going = performance.now();
+    report.detail(`instance '${emulator.instance}' runs on`);
     const gone = goOn({ ...emulator, signal: new AbortController().signal }, up, guest);
     gone.catch(() => {}); // whoever waits for it gets the error
     running.defer(() => gone);
