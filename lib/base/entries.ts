@@ -10,3 +10,12 @@ export async function entriesIn(path: string): Promise<Deno.DirEntry[]> {
     throw error;
   }
 }
+
+/** What nobody has changed for so long was left by a killed command. */
+const ABANDONED_MS = 3_600_000;
+
+/** Whether nobody has changed it for an hour. */
+export async function isAbandoned(path: string): Promise<boolean> {
+  const stat = await Deno.lstat(path).catch(() => undefined);
+  return stat !== undefined && Date.now() - (stat.mtime?.getTime() ?? Date.now()) > ABANDONED_MS;
+}

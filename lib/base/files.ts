@@ -35,6 +35,13 @@ export async function replacedPaths(path: string): Promise<string[]> {
 /** The paths that this program is writing now. */
 const growing = new Set<string>();
 
+/** Removes a file, or a directory with all that is in it, if there is one. @throws The system's error if it stays. */
+export async function removeIfThere(path: string): Promise<void> {
+  await Deno.remove(path, { recursive: true }).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  });
+}
+
 /** Flushes a file to its disk. */
 export async function syncFile(path: string): Promise<void> {
   using file = await Deno.open(path, { read: true, write: true });

@@ -33,8 +33,8 @@ export interface CheckpointResult {
 }
 
 /**
- * Saves the instance as it is now as a checkpoint. One that runs stands still meanwhile, and runs on; one that is suspended
- * stays so. The units of a running one are frozen meanwhile, so that nothing of what is started from it runs before it has
+ * Saves the instance as it is now as a checkpoint. One that runs stands still only while the last part of its memory is
+ * written; one that is suspended stays so. The units of a running one are frozen meanwhile, so that nothing of what is started from it runs before it has
  * secrets, a clock and randomness of its own.
  *
  * Needs net permission for the instance's sockets, and read and write permission for the home.
@@ -43,7 +43,7 @@ export interface CheckpointResult {
  * @param name What to call it: a letter, then letters, digits, `.`, `_` or `-`, at most 64.
  * @returns Its id, and how long the guest stood still.
  * @throws {HotbootError} when there is a checkpoint of that name, the instance neither runs nor is suspended, or it cannot be
- * saved. The guest runs on then, and nothing is left.
+ * saved. The guest runs on then, and there is no checkpoint.
  * @throws The reason of the emulator's signal, when that aborts; likewise.
  *
  * @example
@@ -78,6 +78,8 @@ interface SaveOptions extends Pick<Checkpoint, "name" | "profileDigest"> {
   place?: (imageKey: string) => string;
   /** Need not outlive a crash of the host. */
   isForFork?: boolean;
+  /** The instance is not needed afterwards: its guest never runs again, beside one that is started from what is saved. */
+  isLast?: boolean;
 }
 
 /**
@@ -101,7 +103,7 @@ async function saveAs(
   emulator: Emulator,
   state: Exclude<Settled, { kind: "stopped" }>,
   running: AsyncDisposableStack,
-  { place = (key) => emulator.home.checkpoints(key), isForFork, ...marks }: SaveOptions,
+  { place = (key) => emulator.home.checkpoints(key), isForFork, isLast, ...marks }: SaveOptions,
 ): Promise<{ id: string; stoodStillMs: number }> {
   const { record } = state;
   using _names = await lockCheckpoints(emulator);
@@ -113,7 +115,7 @@ async function saveAs(
   try {
     const { layer, guest, stoodStillMs } = state.kind === "suspended"
       ? await copySuspended(emulator, record, prepared)
-      : await saveRunning(emulator, state as Up, prepared, running);
+      : await saveRunning(emulator, state as Up, prepared, isLast ? undefined : running);
     const disk = `${prepared}/${SNAPSHOT_FILES.disk}`;
     const below = layerDisk(emulator.home, layer);
     const { virtualSize } = await readQcow2Header(below);
@@ -167,12 +169,15 @@ async function copySuspended(emulator: Emulator, { memory }: InstanceRecord, pre
   return { layer, guest: { ...memory.guest, notFrozen }, stoodStillMs: 0 };
 }
 
-/** @param running Gets what brings the instance back to what it was; whoever disposes of it waits for that. */
+/**
+ * @param running Gets what brings the instance back to what it was; whoever disposes of it waits for that. Without it the
+ * instance stands still afterwards.
+ */
 async function saveRunning(
   emulator: Emulator,
   up: Up,
   prepared: string,
-  running: AsyncDisposableStack,
+  running?: AsyncDisposableStack,
 ): Promise<Saved> {
   const { signal, report } = emulator;
   const { qmp, record } = up;
@@ -205,18 +210,27 @@ async function saveRunning(
       signal,
     });
   } finally {
-    await qmp.execute("cont").catch((error) => report.warn(`the guest stands still: ${messageOf(error)}`));
     going = performance.now();
-    report.detail(`instance '${emulator.instance}' runs on`);
-    const gone = goOn({ ...emulator, signal: new AbortController().signal }, up, guest);
-    gone.catch(() => {}); // whoever waits for it gets the error
-    running.defer(() => gone);
+    if (running) {
+      await qmp.execute("cont").catch((error) => report.warn(`the guest stands still: ${messageOf(error)}`));
+      going = performance.now();
+      report.detail(`instance '${emulator.instance}' runs on`);
+      const gone = goOn({ ...emulator, signal: new AbortController().signal }, up, guest);
+      gone.catch(() => {}); // whoever waits for it gets the error
+      running.defer(() => gone);
+    }
   }
   return { layer, guest: guest!, stoodStillMs: Math.round(going - stopped) };
 }
 
-/** About how many bytes the guest uses of its RAM: as many as what it was resumed from; 0 if that is unknown. */
-async function usedMemory(emulator: Emulator, { snapshot }: InstanceRecord): Promise<number> {
+/**
+ * About how many bytes the guest uses of its RAM: as many as what it was resumed from. 0 if that is unknown, or if the memory
+ * must not be saved while it runs: HVF does not track well which pages a running guest changes, and on arm64 QEMU aborts.
+ *
+ * Source: QEMU's target/arm/hvf/hvf.c, `assert(isv)` where a page is write-protected.
+ */
+async function usedMemory(emulator: Emulator, { snapshot, identity }: InstanceRecord): Promise<number> {
+  if (identity["accelerator"] === "hvf") return 0;
   const { home } = emulator;
   const key = imageKey(emulator);
   const paths = [home.snapshots(key), home.checkpoints(key)].map((root) => `${root}/${snapshot}/${SNAPSHOT_FILES.ram}`);

@@ -27,8 +27,8 @@ export interface ForkResult extends StartResult {
 }
 
 /**
- * Starts a new instance that continues where another one is, with secrets, clock, randomness and ports of its own. The source
- * stands still while its memory is written, and runs on; one that is suspended stays so.
+ * Starts a new instance that continues where another one is, with secrets, clock, randomness and ports of its own. A source
+ * that runs stands still only while the last part of its memory is written; one that is suspended stays so.
  *
  * Needs the same permissions as {@linkcode start}.
  *

@@ -25,17 +25,27 @@ export async function startFromSpare(
   options: StartOptions,
 ): Promise<StartResult | undefined> {
   if (options.noRotation || options.keepSecrets || options.engine) return undefined;
-  const spare = await takeOne(emulator, setup, snapshot);
-  if (!spare) return undefined;
+  let spare: Snapshot | undefined;
   try {
+    spare = await takeOne(emulator, setup, snapshot);
+    if (!spare) return undefined;
     return await resume(emulator, setup, spare, timeline, { ...options, keepSecrets: true }, "spare");
   } catch (error) {
     emulator.signal.throwIfAborted();
     emulator.report.warn(`a spare did not work, and is dropped: ${messageOf(error)}`);
     return undefined;
   } finally {
-    await removeSnapshot(spare.directory); // a running machine keeps its mapping of the RAM
+    if (spare) await removeUsed(emulator, spare.directory);
+  }
+}
+
+/** A running machine keeps its mapping of the RAM. */
+async function removeUsed(emulator: Emulator, directory: string): Promise<void> {
+  try {
+    await removeSnapshot(directory);
     await removeUnusedLayers(emulator);
+  } catch (error) { // the instance runs all the same
+    emulator.report.warn(`a used spare is left in ${directory}: ${messageOf(error)}`);
   }
 }
 
@@ -47,7 +57,7 @@ async function takeOne(emulator: Emulator, setup: Setup, snapshot: Snapshot): Pr
   for (const spare of spares) {
     if (!isSpareFor(spare, snapshot.manifest.id, digest)) continue;
     if (await manifestFault(emulator, setup, spare.manifest) !== undefined) continue;
-    const taken = await takeSpare(spare);
+    const taken = await takeSpare(emulator, spare);
     if (taken) return taken;
   }
 }

@@ -45,6 +45,7 @@ export async function importCheckpoint(
 ): Promise<ImportedCheckpoint> {
   const { home } = emulator;
   const { archive, checkpoint } = manifest as { archive: Cargo; checkpoint: Checkpoint };
+  const base = archive.since && await findBase(emulator, archive.since); // may write its digests, under the same lock
   using _names = await lockCheckpoints(emulator);
   const origin = checkpoint.origin ?? manifest.id;
   const there = await findSame(emulator, manifest, origin);
@@ -57,7 +58,6 @@ export async function importCheckpoint(
   await requireNewName(emulator, name, "type --name NEW to import this one under another");
 
   using files = new OpenFiles();
-  const base = archive.since && await findBase(emulator, archive.since);
   const baseRam = base && await files.open(`${base.directory}/${SNAPSHOT_FILES.ram}`);
   const prepared = await prepareSnapshot(home.checkpoints(imageKey(emulator)));
   try {

@@ -9,7 +9,7 @@ import { makeConfigDisk } from "../instance/config_disk.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { clearRun, dropInstance } from "../instance/files.ts";
 import { backingPath, privateDirectory } from "../instance/home.ts";
-import { settleDisk } from "../instance/layers.ts";
+import { removeDisks, settleDisk } from "../instance/layers.ts";
 import { machineIdentity } from "../instance/identity.ts";
 import { describeMachine, firmwareFor, type Setup } from "../instance/machine.ts";
 import { hasRecord, type InstanceRecord, type Origin, profileDigest, writeRecord } from "../instance/record.ts";
@@ -25,6 +25,7 @@ export async function freshDisk(emulator: Emulator, image: Pick<Image, "paths">,
   const directory = emulator.home.instance(emulator.instance);
   await privateDirectory(directory);
   await setAside(emulator);
+  await removeDisks(emulator); // leftovers: a killed command may have dropped some of several
   const { virtualSize } = await readQcow2Header(image.paths.disk);
   await createOverlay(path, await backingPath(emulator.home, directory, backing), virtualSize);
   return path;

@@ -4,13 +4,15 @@
  * @module
  */
 
-import { entriesIn } from "../base/entries.ts";
+import { entriesIn, isAbandoned } from "../base/entries.ts";
+import { messageOf } from "../base/error.ts";
 import { replacedName } from "../base/files.ts";
 import { TEMPORARY_PREFIX } from "../snapshot/store.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { makerName } from "../instance/channels.ts";
 import { checkpointsLock, imageLock, isLocked, snapshotsLock, tryLock, tryLockSpares } from "../instance/locks.ts";
 import { checkpointsOf } from "../instance/checkpoints.ts";
+import { hasRecord } from "../instance/record.ts";
 import { dropUnnamed } from "../instance/forks.ts";
 import { removeOrphanedSpares } from "../instance/spares.ts";
 import { nameOfUser } from "../instance/users.ts";
@@ -35,9 +37,6 @@ export interface PruneResult {
   /** The space that this freed or would free, in bytes. */
   bytes: number;
 }
-
-/** A small file that nobody wrote to for this long, in milliseconds, is not being written now. */
-const ABANDONED_MS = 3_600_000;
 
 /**
  * Removes the emulator's stale snapshots, which cannot be resumed here or are older than the newest that can, and the
@@ -112,10 +111,16 @@ async function pruneOrphans(emulator: Emulator, dryRun: boolean): Promise<Pruned
 async function pruneMaker(emulator: Emulator, dryRun: boolean): Promise<Pruned[]> {
   const path = emulator.home.instance(makerName(emulator));
   const size = await sizeOnDisk(path);
-  if (!size) return [];
+  if (!size || !await hasRecord({ ...emulator, instance: makerName(emulator) })) return []; // perhaps its ports
   using lock = await tryLockSpares(emulator);
   if (!lock) return [];
-  if (!dryRun) await clearMaker(emulator);
+  try {
+    if (!dryRun) await clearMaker(emulator);
+  } catch (error) {
+    emulator.signal.throwIfAborted();
+    emulator.report.warn(`${path} stays: ${messageOf(error)}`);
+    return [];
+  }
   return [{ path, why: "left by a killed command", bytes: size.bytes }];
 }
 
@@ -204,11 +209,6 @@ async function cacheLeftovers({ home }: Emulator): Promise<string[]> {
     if (await isAbandoned(`${home.cache}/${name}`)) found.push(name);
   }
   return found;
-}
-
-async function isAbandoned(path: string): Promise<boolean> {
-  const stat = await Deno.lstat(path).catch(() => undefined);
-  return stat !== undefined && Date.now() - (stat.mtime?.getTime() ?? Date.now()) > ABANDONED_MS;
 }
 
 async function directoriesIn(path: string): Promise<string[]> {

@@ -1,6 +1,6 @@
 /** Dropping what programs have left that owned instances and died. */
 
-import { HotbootError, messageOf } from "../base/error.ts";
+import { messageOf } from "../base/error.ts";
 import { type Emulator, withInstance } from "../instance/emulator.ts";
 import { forgetLocks } from "../instance/locks.ts";
 import { isOrphan, takeOrphan } from "../instance/owners.ts";
@@ -37,7 +37,6 @@ export async function dropOrphan(emulator: Emulator, instance: string): Promise<
     return true;
   } catch (error) {
     emulator.signal.throwIfAborted();
-    if (!(error instanceof HotbootError)) throw error;
     emulator.report.warn(`instance '${instance}', which a program that died had left, stays: ${messageOf(error)}`);
     return false;
   }

@@ -3,7 +3,9 @@
 import { findCheckpoint, requireNewName } from "../instance/checkpoints.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { lockCheckpoints } from "../instance/locks.ts";
-import { writeManifest } from "../snapshot/manifest.ts";
+import { HotbootError } from "../base/error.ts";
+import { difference, writeManifest } from "../snapshot/manifest.ts";
+import { syncSnapshot } from "../snapshot/store.ts";
 
 /** What renaming a checkpoint gave. */
 export interface RenameResult {
@@ -38,8 +40,12 @@ export interface RenameResult {
  */
 export async function renameCheckpoint(emulator: Emulator, checkpoint: string, name: string): Promise<RenameResult> {
   using _names = await lockCheckpoints(emulator);
-  const { directory, manifest } = await findCheckpoint(emulator, checkpoint);
+  const saved = await findCheckpoint(emulator, checkpoint);
   await requireNewName(emulator, name, "choose another name");
+  const lost = difference({ ...saved.manifest, identity: {} }, {});
+  if (lost) throw new HotbootError(`checkpoint ${saved.manifest.id} cannot be kept: ${lost}`);
+  await syncSnapshot(saved); // one for a fork is not on the disk itself yet
+  const { directory, manifest } = saved;
   const { id, checkpoint: { name: was } } = manifest;
   const renamed = { ...manifest, checkpoint: { ...manifest.checkpoint, name } };
   await writeManifest(directory, renamed, { sync: true });

@@ -1,10 +1,11 @@
 /** Putting an instance back to where it was started from. */
 
-import { checkpointsOf } from "../instance/checkpoints.ts";
+import { HotbootError } from "../base/error.ts";
+import { allCheckpoints } from "../instance/checkpoints.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { dropContent } from "../instance/files.ts";
 import { dropWithSource } from "../instance/forks.ts";
-import { readRecord, writeRecord } from "../instance/record.ts";
+import { type InstanceRecord, readRecord, writeRecord } from "../instance/record.ts";
 import { quit, settledState } from "../instance/state.ts";
 import { startLocked } from "./start.ts";
 import type { StartOptions, StartResult } from "./start_result.ts";
@@ -13,32 +14,45 @@ import type { StartOptions, StartResult } from "./start_result.ts";
  * Drops what the instance has written, and starts it from the checkpoint that it was started from or, if that was none, as
  * a new instance starts. The caller holds the instance's lock.
  *
- * The record stays meanwhile: as long as it names the checkpoint, nobody else removes that.
+ * The record stays meanwhile, and if the start fails: as long as it names the checkpoint, nobody else removes that, and the
+ * next attempt begins there.
+ *
+ * @throws {HotbootError} if the checkpoint is damaged, before anything is dropped; or as a start does.
  */
 export async function rewindLocked(emulator: Emulator, options: StartOptions): Promise<StartResult> {
-  const own = await dropToSource(emulator);
-  const found = await readRecord(own);
-  const source = found && "snapshot" in found ? found.snapshot : undefined;
-  const isCheckpoint = (await checkpointsOf(own)).some(({ manifest }) => manifest.id === source);
+  const found = await readRecord(emulator);
+  const record = found && "phase" in found ? found : undefined;
+  const own = { ...emulator, arch: record?.arch ?? emulator.arch };
+  const source = record?.snapshot;
+  const { readable, unreadable } = await allCheckpoints(own);
+  const isCheckpoint = readable.some(({ manifest }) => manifest.id === source);
+  if (unreadable.some(({ id }) => id === source)) {
+    throw new HotbootError(
+      `instance '${emulator.instance}' stays as it is: checkpoint ${source}, from which it was started, is damaged`,
+    );
+  }
+  const begun = await dropToSource(own) ?? record;
   try {
     return await startLocked(own, { ...options, ...(isCheckpoint && { from: source }) });
   } catch (error) {
-    await dropWithSource({ ...own, signal: new AbortController().signal }, source);
+    const undoing = { ...own, signal: new AbortController().signal };
+    if (isCheckpoint && begun) await writeRecord(undoing, begun);
+    else await dropWithSource(undoing, source);
     throw error;
   }
 }
 
-/** Ends its QEMU and removes everything but the record, which then is that of a start that has not got far. */
-async function dropToSource(emulator: Emulator): Promise<Emulator> {
+/** Ends its QEMU and removes everything but the record, which is then that of a start that has not got far. @returns It. */
+async function dropToSource(emulator: Emulator): Promise<InstanceRecord | undefined> {
   await using state = await settledState(emulator);
-  if (state.kind === "stopped") return emulator;
+  if (state.kind === "stopped") return undefined;
   const { record } = state;
-  const own = { ...emulator, arch: record.arch };
   if ("qmp" in state) {
-    await writeRecord(own, { ...record, phase: "stopping" });
+    await writeRecord(emulator, { ...record, phase: "stopping" });
     await quit(state.qmp, emulator.signal);
   }
-  await writeRecord(own, { ...record, phase: "starting", isDiskKept: false, memory: undefined, ended: undefined });
-  await dropContent(own);
-  return own;
+  const begun = { ...record, phase: "starting" as const, isDiskKept: false, memory: undefined, ended: undefined };
+  await writeRecord(emulator, begun);
+  await dropContent(emulator);
+  return begun;
 }

@@ -260,6 +260,23 @@ export async function removeSnapshots(
     : options.ids.map((text) => meant(ids, checkpoints, text, emulator.profile.name));
   const directories = new Map(chosen.map((id) => [id, `${root}/${id}`]));
   for (const { directory, id } of checkpoints) if (directories.has(id)) directories.set(id, directory);
+  const bytes = await removeUnused(emulator, directories, checkpoints, chosen);
+  for (const { id, needs } of checkpoints) {
+    if (!directories.has(id)) continue;
+    for (const below of needs) await dropUnnamed(emulator, below);
+  }
+  await removeOrphanedSpares(emulator);
+  return { removed: [...directories.keys()], bytes };
+}
+
+/** Removes them unless one is used. Nobody makes a checkpoint meanwhile, which would use them. @returns How many bytes are free. */
+async function removeUnused(
+  emulator: Emulator,
+  directories: Map<string, string>,
+  checkpoints: Saved[],
+  chosen: string[],
+): Promise<number> {
+  using _names = await lockCheckpoints(emulator);
   const users = await usersOfSnapshots(emulator);
   const names = new Set(chosen.map((id) => nameOf(checkpoints, id)));
   for (const id of directories.keys()) {
@@ -273,12 +290,7 @@ export async function removeSnapshots(
     bytes += (await sizeOnDisk(directory))?.bytes ?? 0;
     await removeSnapshot(directory);
   }
-  for (const { id, needs } of checkpoints) {
-    if (!directories.has(id)) continue;
-    for (const below of needs) await dropUnnamed(emulator, below);
-  }
-  await removeOrphanedSpares(emulator);
-  return { removed: [...directories.keys()], bytes };
+  return bytes;
 }
 
 /** The id of what is meant: a checkpoint by its name, or what has an id that begins so. */

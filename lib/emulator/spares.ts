@@ -6,6 +6,7 @@ import { makerName } from "../instance/channels.ts";
 import { type Emulator, imageKey, withInstance } from "../instance/emulator.ts";
 import { lockSpares, tryLockSpares } from "../instance/locks.ts";
 import type { Setup } from "../instance/machine.ts";
+import { rememberedPorts, rememberPorts } from "../instance/ports.ts";
 import {
   isSpareFor,
   removeHalfMade,
@@ -119,14 +120,13 @@ async function makeMissing(emulator: Emulator): Promise<void> {
     );
   }
   const setup = await makeSetup(maker);
-  const snapshot = (await findFitting(maker, setup))!;
   const digest = await spareDigest(emulator);
-  let kept = 0;
-  await removeSpares(emulator, (spare) => !isSpareFor(spare, snapshot.manifest.id, digest) || ++kept > wanted);
   for (let made = 0; made < wanted; made++) { // no more, however many are used meanwhile
-    const there = (await sparesOf(emulator)).length;
-    if (there >= wanted) break;
-    emulator.report.step(`make spare ${there + 1} of ${wanted}`);
+    const snapshot = (await findFitting(maker, setup))!; // a capture may have replaced the last one
+    let kept = 0;
+    await removeSpares(emulator, (spare) => !isSpareFor(spare, snapshot.manifest.id, digest) || ++kept > wanted);
+    if (kept >= wanted) break;
+    emulator.report.step(`make spare ${kept + 1} of ${wanted}`);
     try {
       await makeOne(maker, setup, snapshot, digest);
     } finally {
@@ -141,7 +141,7 @@ async function makeOne(maker: Emulator, setup: Setup, snapshot: Snapshot, digest
   const taking = await takePorts({ ...maker, report: quiet }, { isFresh: true });
   await resume(taking, setup, snapshot, new Timeline(), {});
   const place = (key: string) => maker.home.spares(key);
-  await saveLocked(taking, { place, profileDigest: digest }, () => Promise.resolve());
+  await saveLocked(taking, { place, profileDigest: digest, isLast: true }, () => Promise.resolve());
 }
 
 /**
@@ -150,8 +150,13 @@ async function makeOne(maker: Emulator, setup: Setup, snapshot: Snapshot, digest
  * @returns The instance in which spares are made, with the ports that it had.
  */
 export async function clearMaker(emulator: Emulator): Promise<Emulator> {
-  const maker = await withInstance(emulator, makerName(emulator));
+  const { home } = emulator;
+  const name = makerName(emulator);
+  const maker = await withInstance(emulator, name);
+  const ports = await rememberedPorts(home, name);
   await resetLocked(maker);
+  // Others that are to make spares may have permission for these ports only.
+  if (await wantedSpares(emulator) > 0) await rememberPorts(home, name, ports);
   await removeHalfMade(maker);
   return maker;
 }

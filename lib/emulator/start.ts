@@ -7,6 +7,7 @@ import { GuestFault } from "../guest/health.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { lockInstance } from "../instance/locks.ts";
 import type { Setup } from "../instance/machine.ts";
+import { adoptOrphan } from "../instance/owners.ts";
 import { readRecord, writeRecord } from "../instance/record.ts";
 import { settledState } from "../instance/state.ts";
 import { portsNow } from "../instance/ports.ts";
@@ -53,6 +54,7 @@ export type { StartOptions, StartResult };
  */
 export async function start(emulator: Emulator, options: StartOptions = {}): Promise<StartResult> {
   using _lock = await lockInstance(emulator);
+  await adoptOrphan(emulator);
   const result = await startLocked(emulator, options);
   if (!result.origin) await markForRun(emulator, false);
   return result;

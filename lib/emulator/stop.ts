@@ -5,6 +5,7 @@
  */
 
 import { messageOf } from "../base/error.ts";
+import { removeIfThere } from "../base/files.ts";
 import { within } from "../base/wait.ts";
 import { connectAgent } from "../guest/agent.ts";
 import { crashOf, endCrashed } from "../guest/crash.ts";
@@ -13,6 +14,7 @@ import { clearRun, dropMemory } from "../instance/files.ts";
 import { dropWithSource } from "../instance/forks.ts";
 import { killUnresponsive } from "../instance/kill.ts";
 import { lockInstance } from "../instance/locks.ts";
+import { adoptOrphan } from "../instance/owners.ts";
 import { type Ending, readRecord, writeEnding, writeRecord } from "../instance/record.ts";
 import { quit, requireOwn, settledState, stateOf, type Up } from "../instance/state.ts";
 
@@ -58,6 +60,7 @@ const SHUTDOWN_MS = 60_000;
  */
 export async function stop(emulator: Emulator, options: StopOptions = {}): Promise<StopResult> {
   using _lock = await lockInstance(emulator);
+  if (options.how !== "discard") await adoptOrphan(emulator);
   return await stopLocked(emulator, options);
 }
 
@@ -129,9 +132,7 @@ export async function resetLocked(emulator: Emulator): Promise<StopResult> {
   const stopped = await endAny(emulator);
   const known = record && "arch" in record ? record : undefined;
   await dropWithSource({ ...emulator, arch: known?.arch ?? emulator.arch }, known?.snapshot);
-  await Deno.remove(emulator.home.instance(emulator.instance), { recursive: true }).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
+  await removeIfThere(emulator.home.instance(emulator.instance));
   return { stopped };
 }
 

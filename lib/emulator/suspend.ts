@@ -10,7 +10,7 @@ import { writeEnding, writeRecord } from "../instance/record.ts";
 import { quit, type Up } from "../instance/state.ts";
 import type { GuestState } from "../snapshot/manifest.ts";
 import { ramSize, saveFlat } from "../snapshot/flat.ts";
-import { saveState, stopMachine } from "../snapshot/migration.ts";
+import { BEING_SAVED, cancelMigration, saveState, stopMachine } from "../snapshot/migration.ts";
 import { UnknownStream } from "../snapshot/stream.ts";
 import type { QmpClient } from "../vm/qmp.ts";
 
@@ -83,7 +83,8 @@ function explained(error: unknown): string {
 async function stopGuest(emulator: Emulator, { qmp, kind }: Up): Promise<GuestState> {
   const clock = { clock: "nothing", clockOffsetMs: 0, reseeds: false } as const;
   if (kind === "paused") {
-    if (await runStateOf(qmp) !== ALL_SAVED) {
+    if (await runStateOf(qmp) === BEING_SAVED) await cancelMigration(qmp); // the hotboot that was saving it died
+    else if (await runStateOf(qmp) !== ALL_SAVED) {
       return { ...clock, stoppedAt: Date.now(), frozen: [], notFrozen: [] }; // somebody paused it
     }
     await qmp.execute("cont"); // a stop was killed after everything was saved

@@ -11,6 +11,7 @@ import { trimSerialLog } from "../instance/serial_log.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { profileDigest, writeRecord } from "../instance/record.ts";
 import { type Up, whyPaused } from "../instance/state.ts";
+import { BEING_SAVED, cancelMigration } from "../snapshot/migration.ts";
 import { requireSamePorts } from "./ports.ts";
 import { resultOf, type StartResult } from "./start_result.ts";
 
@@ -58,6 +59,7 @@ export async function beUp(emulator: Emulator, state: Up, asked: Record<string, 
 async function goOn(emulator: Emulator, { qmp, runState }: Extract<Up, { kind: "paused" }>): Promise<void> {
   const { instance, report, signal } = emulator;
   const cannot = () => new HotbootError(`instance '${instance}' is paused: ${whyPaused(emulator, runState)}`);
+  if (runState === BEING_SAVED) await cancelMigration(qmp); // the hotboot that was saving it died
   await qmp.execute("cont", {}, { signal });
   if (runState === "io-error") {
     await sleep(GOES_ON_MS, signal);

@@ -1,7 +1,7 @@
 /** Puts images in place: whole, or not at all. */
 
 import { ensureDir } from "@std/fs/ensure-dir";
-import { HotbootError } from "../base/error.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
 import { syncFile, writeJson } from "../base/files.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { privateDirectory } from "../instance/home.ts";
@@ -65,7 +65,7 @@ export async function putInPlace(emulator: Emulator, made: NewFiles, origin: Ima
     await writeJson(imageRecordPath(emulator), before);
     throw error;
   });
-  await removeSpares(emulator);
+  await removeSpares(emulator).catch((error) => emulator.report.warn(`a spare is left: ${messageOf(error)}`));
   const files: Partial<Record<ImagePart, ImageFile>> = {};
   for (const part of Object.keys(IMAGE_PARTS) as ImagePart[]) {
     const path = imagePath(emulator, part);

@@ -58,7 +58,7 @@ export async function savedBelow(root: string): Promise<SavedMoments> {
 
 /** The id of the snapshot or checkpoint that a disk is of; `undefined` for a layer and an image. */
 export function idOfDisk(path: string): string | undefined {
-  return path.match(/\/(?:snapshots|checkpoints)\/[^/]+\/([^/]+)\/[^/]+$/)?.[1];
+  return path.match(/\/(?:snapshots|checkpoints)\/[^/]+\/(\d{8}T\d{6}Z-[0-9a-f]{4})\/[^/]+$/)?.[1];
 }
 
 /** What a checkpoint that cannot be read may need: what is below its disk or, if nobody can tell, everything. */

@@ -162,6 +162,7 @@ export async function disksUnder(top: string): Promise<string[] | undefined> {
     const header: Qcow2Header | undefined = await readQcow2Header(disk).catch(() => undefined);
     if (!header) return undefined;
     disk = header.backingFile && resolve(disk, "..", header.backingFile);
+    if (disk && (disk === top || found.includes(disk))) return undefined; // a circle: of a damaged or hostile disk
     if (disk) found.push(disk);
   }
   return found;

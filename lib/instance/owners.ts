@@ -5,7 +5,7 @@
  * whose lock nobody holds was left by a program that died. An instance that names none belongs to the user.
  */
 
-import { writeJson } from "../base/files.ts";
+import { removeIfThere, writeJson } from "../base/files.ts";
 import { instancePath } from "./channels.ts";
 import type { InstancePlace } from "./emulator.ts";
 import { type Home, privateDirectory } from "./home.ts";
@@ -32,9 +32,13 @@ export async function giveTo({ name }: Owner, place: InstancePlace): Promise<voi
 
 /** Makes it the user's. */
 export async function giveToUser(place: InstancePlace): Promise<void> {
-  await Deno.remove(instancePath(place, "owner")).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
+  await removeIfThere(instancePath(place, "owner"));
+}
+
+/** Makes it the user's if its owner has died: somebody uses it by its name. */
+export async function adoptOrphan(place: InstancePlace): Promise<void> {
+  using orphan = await takeOrphan(place);
+  if (orphan) await giveToUser(place);
 }
 
 /** Whether its owner has died. */

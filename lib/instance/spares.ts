@@ -3,13 +3,14 @@
  * as a checkpoint does. It counts while that has its own name, so whoever renames it has it for himself.
  */
 
-import { writeJson } from "../base/files.ts";
-import { entriesIn } from "../base/entries.ts";
+import { removeIfThere, writeJson } from "../base/files.ts";
+import { entriesIn, isAbandoned } from "../base/entries.ts";
 import { removeSnapshot, type Snapshot, snapshotIds, TEMPORARY_PREFIX } from "../snapshot/store.ts";
 import { savedBelow, type SavedCheckpoint } from "./checkpoints.ts";
 import { type Emulator, imageKey } from "./emulator.ts";
 import { privateDirectory } from "./home.ts";
 import { removeUnusedLayers } from "./layers.ts";
+import { lockLayers } from "./locks.ts";
 import { profileDigest } from "./record.ts";
 
 /** The prefix of one that a start has taken. */
@@ -24,7 +25,7 @@ export async function wantedSpares(emulator: Emulator): Promise<number> {
 
 /** Remembers it. */
 export async function wantSpares(emulator: Emulator, wanted: number): Promise<void> {
-  if (wanted === 0) return await Deno.remove(wantedPath(emulator)).catch(() => {});
+  if (wanted === 0) return await removeIfThere(wantedPath(emulator));
   await privateDirectory(`${emulator.home.root}/spares`);
   await writeJson(wantedPath(emulator), { wanted });
 }
@@ -53,7 +54,11 @@ export function isSpareFor(
 }
 
 /** Takes it, so that nobody else does; `undefined` if somebody else has. The directory is the caller's to remove. */
-export async function takeSpare({ directory, manifest }: SavedCheckpoint): Promise<Snapshot | undefined> {
+export async function takeSpare(
+  emulator: Emulator,
+  { directory, manifest }: SavedCheckpoint,
+): Promise<Snapshot | undefined> {
+  using _lock = await lockLayers(emulator); // whoever looks for unused layers sees it under one of its names
   const taken = directory.replace(/[^/]+$/, `${TAKEN_PREFIX}${crypto.randomUUID()}`);
   const now = new Date();
   try {
@@ -72,7 +77,7 @@ export async function removeSpares(
   isToGo: (spare: SavedCheckpoint) => boolean = () => true,
 ): Promise<void> {
   for (const spare of (await sparesOf(emulator)).filter(isToGo)) {
-    const taken = await takeSpare(spare);
+    const taken = await takeSpare(emulator, spare);
     if (taken) await removeSnapshot(taken.directory);
   }
   await removeUnusedLayers(emulator);
@@ -89,6 +94,8 @@ export async function removeHalfMade(emulator: Emulator): Promise<void> {
   const root = emulator.home.spares(imageKey(emulator));
   const whole = new Set((await sparesOf(emulator)).map(({ manifest }) => manifest.id));
   for (const { name } of await entriesIn(root)) {
-    if (!whole.has(name) && !name.startsWith(TAKEN_PREFIX)) await Deno.remove(`${root}/${name}`, { recursive: true });
+    const path = `${root}/${name}`;
+    if (whole.has(name) || (name.startsWith(TAKEN_PREFIX) && !await isAbandoned(path))) continue;
+    await Deno.remove(path, { recursive: true });
   }
 }

@@ -73,13 +73,17 @@ export async function saveLive(
   options: WaitOptions,
 ): Promise<void> {
   if (bytes >= LEAST) {
+    let isOver = false;
+    let reaching: Promise<unknown> | undefined;
     let stopping: Promise<unknown> | undefined;
-    const reached = async () => {
+    const reach = async () => {
       if (!await isHeldBack(qmp, options)) throw new TooLate("little is left");
       await prepare();
+      if (isOver) throw new TooLate("it is over");
       stopping = stop(); // while QEMU goes on
       stopping.catch(() => {});
     };
+    const reached = () => reaching = reach();
     const beforeDevices = async () => {
       if (!stopping) throw new TooLate("nothing is left");
       await stopping;
@@ -88,9 +92,11 @@ export async function saveLive(
     try {
       return await save(qmp, directory, { socket, onProgress }, { ...options, milestone, beforeDevices });
     } catch (error) {
+      isOver = true;
+      await qmp.execute("cont").catch(() => {}); // what prepares it needs a guest that runs
+      await Promise.allSettled([reaching, stopping]); // only the end of that tells what is to be undone
       if (!(error instanceof TooLate)) throw error;
       for (const path of Object.values(filesIn(directory))) await Deno.remove(path);
-      await qmp.execute("cont", {}, options); // if QEMU has stopped it
     }
   }
   await prepare();

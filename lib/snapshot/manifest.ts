@@ -167,7 +167,8 @@ export function malformed(manifest: Manifest): string | undefined {
     return "lacks the engine, the date, the identity, the files or the guest";
   }
   const { checkpoint } = manifest;
-  if (checkpoint === undefined) return manifest.engine === "flat" ? "lacks what a checkpoint has" : undefined;
+  if ((checkpoint !== undefined) !== (manifest.engine === "flat")) return "is half of a checkpoint";
+  if (checkpoint === undefined) return undefined;
   if (!isLayerName(checkpoint?.layer?.name) || !isObject(checkpoint.layer.disk)) return "lacks the checkpoint's layer";
 }
 

@@ -41,7 +41,7 @@ export async function stopMachine(qmp: QmpClient): Promise<number> {
 
 /** How to save. */
 export interface SaveOptions extends WaitOptions {
-  /** For a machine that runs meanwhile: called when all RAM is saved, after QEMU has stopped it if nobody else has. */
+  /** For a machine that runs meanwhile: called when little of its RAM is left; QEMU has stopped it if nobody else has. */
   beforeDevices?: () => Promise<unknown>;
 }
 
@@ -94,11 +94,14 @@ export async function saveState(
   }
 }
 
-/** The status in which all RAM is sent, the machine stands still, and QEMU waits for `migrate-continue`. */
+/** The status in which little RAM is left to send, the machine stands still, and QEMU waits for `migrate-continue`. */
 const PAUSED = "pre-switchover";
 
+/** QEMU's run state from then on: hotboot may have died, and then nobody will continue the migration. */
+export const BEING_SAVED = "finish-migrate";
+
 /**
- * Has QEMU wait when all RAM is sent. It stops the machine when what is left would take less than the downtime limit, which
+ * Has QEMU wait when little is left to send. It stops the machine when what is left would take less than the downtime limit, which
  * is therefore the shortest, in milliseconds.
  *
  * @returns The event of that.
@@ -111,8 +114,8 @@ async function pauseBeforeDevices(qmp: QmpClient, limits: WaitOptions): Promise<
   return { event: qmp.waitForEvent(isPaused, "saving the machine's state", limits) };
 }
 
-/** Cancels a migration, even after an abort, and returns when QEMU has stopped it. */
-async function cancelMigration(qmp: QmpClient): Promise<void> {
+/** Cancels a migration, even after an abort, and returns when QEMU has stopped it. The machine can continue then. */
+export async function cancelMigration(qmp: QmpClient): Promise<void> {
   const ask = (command: string) => qmp.execute<{ status?: string }>(command).catch((): { status?: string } => ({}));
   await ask("migrate_cancel");
   for (let left = CANCEL_TRIES; left > 0; left--) {

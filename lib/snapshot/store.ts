@@ -1,7 +1,7 @@
 /** The snapshots of one image on disk: prepares, commits and finds them. */
 
 import { bootTime } from "../base/boot_time.ts";
-import { syncFile } from "../base/files.ts";
+import { removeIfThere, syncDirectory, syncFile } from "../base/files.ts";
 import { move } from "@std/fs/move";
 import { fingerprint } from "./fingerprint.ts";
 import { describeFiles, FORMAT, type Manifest, readManifest, SNAPSHOT_FILES, writeManifest } from "./manifest.ts";
@@ -93,9 +93,10 @@ export async function adoptSnapshot(prepared: string, manifest: Manifest, taken?
     adopted.files[name] = { ...await fingerprint(`${prepared}/${name}`), sha256 };
   }
   await syncFiles(prepared, adopted);
-  await writeManifest(prepared, adopted);
+  await writeManifest(prepared, adopted, { sync: true });
   const directory = root + adopted.id;
   await move(prepared, directory);
+  await syncDirectory(root);
   return { directory, manifest: adopted };
 }
 
@@ -116,7 +117,8 @@ export async function syncSnapshot(snapshot: Snapshot): Promise<void> {
   const { unsyncedSinceBoot, ...manifest } = snapshot.manifest;
   if (unsyncedSinceBoot === undefined) return;
   await syncFiles(snapshot.directory, manifest);
-  await writeManifest(snapshot.directory, manifest);
+  await writeManifest(snapshot.directory, manifest, { sync: true });
+  await syncDirectory(snapshot.directory.replace(/[^/]+$/, ""));
   snapshot.manifest = manifest;
 }
 
@@ -127,9 +129,7 @@ async function syncFiles(directory: string, { files }: Manifest): Promise<void> 
 /** Removes a snapshot: its manifest first, so that a half-removed one does not count. A missing one is not an error. */
 export async function removeSnapshot(directory: string): Promise<void> {
   await Deno.remove(`${directory}/manifest.json`).catch(() => {});
-  await Deno.remove(directory, { recursive: true }).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
+  await removeIfThere(directory);
 }
 
 /** Adds the digests of a snapshot's whole files to its current manifest. */

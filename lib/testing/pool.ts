@@ -81,6 +81,10 @@ export class StackPool implements AsyncDisposable {
     await this.#takePlace();
     try {
       const member = await this.#freshMember();
+      if (this.#isOver) {
+        await dropFresh(member.emulator);
+        throw isOver();
+      }
       return new Stack(member.emulator, member.started, {
         noFallback: this.#options.noFallback,
         takeBack: () => {

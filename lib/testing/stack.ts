@@ -111,6 +111,7 @@ export class Stack implements AsyncDisposable {
    * @throws {HotbootError} if it cannot be started again, or a port was taken meanwhile. Nothing is left of it then.
    */
   async reset(): Promise<void> {
+    this.#requireOwn();
     this.#started = await restart(this.emulator, { discard: true, noFallback: this.#noFallback, ports: this.ports });
   }
 
@@ -121,12 +122,20 @@ export class Stack implements AsyncDisposable {
    * @throws {HotbootError} if it cannot be suspended. It is yours all the same.
    */
   async keep(): Promise<void> {
-    const maker = this.#maker;
+    const maker = this.#requireOwn();
     this.#maker = undefined;
-    if (!maker) throw new HotbootError(`instance '${this.instance}' is no longer this test's`);
-    await giveToUser(this.emulator);
-    maker.forget();
+    try {
+      await giveToUser(this.emulator);
+    } finally {
+      maker.forget();
+    }
     await suspendForUser(this.emulator);
+  }
+
+  /** @throws {HotbootError} if the test has disposed of it or kept it: by now it may be another's. */
+  #requireOwn(): StackMaker {
+    if (this.#maker) return this.#maker;
+    throw new HotbootError(`instance '${this.instance}' is no longer this test's`);
   }
 
   /** Drops it, or gives it back to its pool. @throws {HotbootError} if it cannot be dropped: the next fork tries again. */

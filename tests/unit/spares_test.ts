@@ -60,7 +60,9 @@ Deno.test("spares: of many that take at once, each gets another, and each spare 
     for (let n = 0; n < 3; n++) await putSpare(emulator, ID(n));
     const all = await sparesOf(emulator);
     assertEquals(all.map(({ manifest }) => manifest.id), [ID(0), ID(1), ID(2)]);
-    const taken = await Promise.all(Array.from({ length: 4 }, () => all.map((each) => takeSpare(each))).flat());
+    const taken = await Promise.all(
+      Array.from({ length: 4 }, () => all.map((each) => takeSpare(emulator, each))).flat(),
+    );
     const got = taken.filter((each) => each !== undefined);
     assertEquals(got.map(({ manifest }) => manifest.id).sort(), [ID(0), ID(1), ID(2)]);
     assertEquals(new Set(got.map(({ directory }) => directory)).size, 3);
@@ -74,7 +76,7 @@ Deno.test("spares: what was half made goes; whole ones, and what somebody has ta
     const broken = await putSpare(emulator, ID(1));
     await Deno.remove(`${broken.directory}/manifest.json`);
     const used = await putSpare(emulator, ID(2));
-    const taken = await takeSpare((await sparesOf(emulator)).at(-1)!);
+    const taken = await takeSpare(emulator, (await sparesOf(emulator)).at(-1)!);
     const half = await putSpare(emulator, ".tmp-1234");
     await removeHalfMade(emulator);
     await removeUnusedLayers(emulator);

@@ -32,7 +32,7 @@ export const command: Command = {
     return { values: { ...values, instance }, switches, operands };
   },
   usesPorts: true,
-  spares: ({ switches }, wanted) => switches.has("fresh") ? wanted : 0,
+  spares: ({ switches, operands }, wanted) => switches.has("fresh") && operands.length > 0 ? wanted : 0,
   async run(context) {
     const { run } = await import("../../emulator/run.ts");
     const { operands, switches, values } = context.args;

@@ -8,7 +8,7 @@ export const command: Command = {
   about:
     "Keep N spares of the emulator, and make those that are missing. A spare is a guest that was resumed, got new secrets\n" +
     "and has proven them ahead of time. The next new instance uses one, once, and so starts as fast as it would without new\n" +
-    "secrets. 'capture' and 'run --fresh' make those that are missing when they end. 0 removes all. Without N: print how\n" +
+    "secrets. 'capture' and 'run --fresh -- CMD' make those that are missing when they end. 0 removes all. Without N: print how\n" +
     "many there are.",
   flags: [],
   spares: (args) => countOf(args) ?? 0,
