@@ -248,6 +248,30 @@ testEngines("damage anywhere is found, or changes nothing", async (engine, direc
   }
 });
 
+testEngines("damage late in a long frame is an error that can be caught", async (engine, directory) => {
+  const bytes = memory(3 * MIB);
+  await Deno.writeFile(`${directory}/raw`, bytes);
+  await tool("--no-content-size", `${directory}/raw`, "-o", `${directory}/packed`);
+  const packed = await Deno.readFile(`${directory}/packed`);
+  assertEquals(readHeader(packed, true)?.contentSize, undefined);
+  const next = random(17);
+  const half = packed.length / 2;
+  for (const at of [packed.length - 1, ...Array.from({ length: 8 }, () => Math.floor(half + next() * half))]) {
+    const bad = packed.slice();
+    bad[at] ^= 1;
+    await Deno.writeFile(`${directory}/bad`, bad);
+    await assertRejects(() => through(bad, zstdDecompressStream({ engine })), ZstdError);
+    await assertRejects(() => decompressFile(`${directory}/bad`, `${directory}/back`, { engine }), ZstdError);
+  }
+});
+
+testEngines("many small frames are decompressed in order", async (engine) => {
+  const one = (await openEngine(engine)).compress(Uint8Array.of(7), 1).slice();
+  const count = 20_000;
+  const frames = concat(Array.from({ length: count }, () => one));
+  assertSame(await through(frames, zstdDecompressStream({ engine })), new Uint8Array(count).fill(7), "frames");
+});
+
 testEngines("truncation anywhere is found, also if only the checksum is missing", async (engine, directory) => {
   await Deno.writeFile(`${directory}/raw`, memory(FRAME + 200 * KIB));
   await compressFile(`${directory}/raw`, `${directory}/multi`, { engine });
