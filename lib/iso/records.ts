@@ -81,7 +81,7 @@ export function parseRecord(bytes: Uint8Array, offset: number, path: string): Di
 
 /** A name without the version that it may end with (ECMA-119 7.5.1), and without the dot of an extension that is none. */
 export function decodeName(identifier: Uint8Array, isJoliet: boolean): string {
-  const text = isJoliet ? utf16(identifier) : decodeText(identifier); // UTF-8: `genisoimage -U`
+  const text = isJoliet ? utf16(identifier) : decodeText(identifier); // UTF-8: `genisoimage -iso-level 4`
   const name = text.replace(/;\d+$/, "");
   return isJoliet ? name : name.replace(/\.$/, "");
 }
