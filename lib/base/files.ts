@@ -42,6 +42,20 @@ export async function removeIfThere(path: string): Promise<void> {
   });
 }
 
+/**
+ * What a path is, if it is no file. Look before you open what a user names: opening a pipe waits, perhaps for ever, for
+ * somebody to write into it, and no signal ends that.
+ *
+ * @throws The system's error if there is nothing.
+ */
+export async function otherThanFile(
+  path: string,
+): Promise<"a directory" | "a pipe" | "a device" | "a socket" | undefined> {
+  const { isFile, isDirectory, isFifo, isSocket } = await Deno.stat(path);
+  if (isFile) return undefined;
+  return isDirectory ? "a directory" : isFifo ? "a pipe" : isSocket ? "a socket" : "a device";
+}
+
 /** Flushes a file to its disk. */
 export async function syncFile(path: string): Promise<void> {
   using file = await Deno.open(path, { read: true, write: true });

@@ -50,8 +50,13 @@ export function writeDate(bytes: Uint8Array, offset: number, date: Date): void {
 export function parseRecordDate(bytes: Uint8Array): Date | undefined {
   const [year, month, day, hour, minute, second] = bytes;
   if (month === 0) return undefined;
-  const zone = (bytes[6] << 24) >> 24;
-  return new Date(Date.UTC(1900 + year, month - 1, day, hour, minute, second) - zone * 15 * 60_000);
+  return new Date(Date.UTC(1900 + year, month - 1, day, hour, minute, second) - zoneMs(bytes[6]));
+}
+
+/** How far a date's zone is ahead of Greenwich (8.4.26.1: quarters of an hour, from -48 to 52); 0 where there is no such zone. */
+export function zoneMs(byte: number): number {
+  const quarters = (byte << 24) >> 24;
+  return quarters < -48 || quarters > 52 ? 0 : quarters * 15 * 60_000;
 }
 
 /** The seventeen-byte date of volume descriptors (8.4.26.1), in UTC; none: "not specified". */

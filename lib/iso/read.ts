@@ -6,16 +6,20 @@
  */
 
 import { toBytes } from "@std/streams/to-bytes";
-import {
-  FLAG_ASSOCIATED,
-  FLAG_DIRECTORY,
-  FLAG_MULTI_EXTENT,
-  parseRecordDate,
-  SECTOR,
-  SYSTEM_AREA_SECTORS,
-} from "./ecma119.ts";
+import { FLAG_ASSOCIATED, FLAG_DIRECTORY, FLAG_MULTI_EXTENT, SECTOR, SYSTEM_AREA_SECTORS } from "./ecma119.ts";
 import { IsoError, shown } from "./entry.ts";
 import { CE_LENGTH, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "./rock_ridge.ts";
+import {
+  decodeName,
+  type DirectoryRecord,
+  directoryRecords,
+  type Extent,
+  isReference,
+  latin1,
+  parseRecord,
+  rootExtent,
+  utf16,
+} from "./records.ts";
 import { bytesSource, fileSource, type IsoSource, readBytes, requireWithin } from "./source.ts";
 import { readRockRidge, type RockRidge, suspSkip } from "./susp.ts";
 import { inflateFile } from "./zisofs.ts";
@@ -47,12 +51,6 @@ export interface IsoNode {
   isCompressed?: boolean;
 }
 
-/** Where a hierarchy begins. */
-interface Root {
-  sector: number;
-  size: number;
-}
-
 /** What one going through an image has used of it. */
 interface Walk {
   /** The sectors of directories that were read: none belongs to two, so a circle ends at once. */
@@ -61,21 +59,13 @@ interface Walk {
   continued: number;
 }
 
-/** A directory record, taken apart. */
-interface RawRecord {
-  identifier: Uint8Array;
-  sector: number;
-  size: number;
-  flags: number;
-  mtime?: Date;
-  systemUse: Uint8Array;
-}
-
 const MOST_DESCRIPTORS = 64;
 /** Linux has no longer paths than 4096 bytes; without a limit, paths alone could fill the memory. */
 const DEEPEST = 256;
 const LONGEST_PATH = 4096;
 const READ_CHUNK = 1024 * 1024;
+/** What mkisofs(1) and xorriso(1) call the directory to which they move those that are too deep. */
+const RELOCATED = /^rr_moved$/i;
 
 /**
  * An image that can be read; {@linkcode readIso} opens one.
@@ -100,14 +90,14 @@ export class IsoImage implements Disposable {
   /** The hierarchies that the image has, the richest first. */
   readonly views: IsoViewName[];
   #source: IsoSource;
-  #roots: { iso9660: Root; joliet?: Root };
+  #roots: { iso9660: Extent; joliet?: Extent };
   #skip: number;
 
   /** For {@linkcode readIso}. */
   constructor(
     source: IsoSource,
     label: string,
-    roots: { iso9660: Root; joliet?: Root },
+    roots: { iso9660: Extent; joliet?: Extent },
     skip: number | undefined,
   ) {
     this.#source = source;
@@ -196,17 +186,17 @@ export class IsoImage implements Disposable {
   /** What is in one directory, with the sections of a file put together. */
   async *#children(
     path: string,
-    place: Root,
+    place: Extent,
     view: IsoViewName,
     walk: Walk,
-  ): AsyncGenerator<{ node: IsoNode; place: Root }> {
+  ): AsyncGenerator<{ node: IsoNode; place: Extent }> {
     let unfinished: IsoNode | undefined;
-    for await (const record of records(this.#source, path, place, walk.seen)) {
+    for await (const record of directoryRecords(this.#source, path, place, walk.seen)) {
       const { identifier } = record;
-      if (identifier.length === 1 && identifier[0] <= 1) continue; // itself and its parent
+      if (isReference(record)) continue;
       if (record.flags & FLAG_ASSOCIATED) continue; // a Macintosh file's resource fork, under the file's own name
       const rockRidge = view === "rock-ridge" ? await this.#rockRidge(path, record, walk) : {};
-      const own = rockRidge.name ?? decodeName(identifier, view);
+      const own = rockRidge.name ?? decodeName(identifier, view === "joliet");
       const full = path === "" ? own : `${path}/${own}`;
       if (unfinished && unfinished.path !== full) break;
       if (own === "" || own === "." || own === ".." || /[/\0]/.test(own)) {
@@ -217,6 +207,7 @@ export class IsoImage implements Disposable {
       const isDirectory = (record.flags & FLAG_DIRECTORY) !== 0 || rockRidge.childLink !== undefined;
       if (isDirectory) {
         const at = rockRidge.childLink === undefined ? record : await this.#relocated(full, rockRidge.childLink);
+        if (RELOCATED.test(full) && await this.#holdsOnlyRelocated(full, at)) continue;
         yield { node: describe(full, "directory", record, rockRidge), place: at };
         continue;
       }
@@ -237,7 +228,7 @@ export class IsoImage implements Disposable {
     if (unfinished) throw new IsoError(`${shown(unfinished.path)}: its last section is missing`);
   }
 
-  #rockRidge(path: string, { systemUse }: RawRecord, walk: Walk): Promise<RockRidge> {
+  #rockRidge(path: string, { systemUse }: DirectoryRecord, walk: Walk): Promise<RockRidge> {
     const fail = (why: string): never => {
       throw new IsoError(`an entry in ${shown(path || "/")}: ${why}`);
     };
@@ -249,8 +240,20 @@ export class IsoImage implements Disposable {
     }, fail);
   }
 
+  /** Whether a directory is there only for those that were moved into it, which are seen elsewhere. */
+  async #holdsOnlyRelocated(path: string, place: Extent): Promise<boolean> {
+    let count = 0;
+    for await (const record of directoryRecords(this.#source, path, place, new Set())) {
+      if (isReference(record)) continue;
+      const { isRelocated } = await this.#rockRidge(path, record, { seen: new Set(), continued: 0 });
+      if (!isRelocated) return false;
+      count++;
+    }
+    return count > 0;
+  }
+
   /** A relocated directory's place: its size stands in its own first record. */
-  async #relocated(path: string, sector: number): Promise<Root> {
+  async #relocated(path: string, sector: number): Promise<Extent> {
     requireWithin(this.#source, path, sector * SECTOR, SECTOR);
     const first = parseRecord(await readBytes(this.#source, sector * SECTOR, SECTOR), 0, path);
     return { sector, size: first.size };
@@ -318,75 +321,25 @@ async function readDescriptors(source: IsoSource): Promise<IsoImage> {
     }
   }
 
-  const root = rootOf(source, primary);
+  const root = rootExtent(source, primary);
   const label = latin1(primary.subarray(40, 72)).replace(/[ \0]+$/, "");
   const wide = joliet && utf16(joliet.subarray(40, 72)).replace(/[ \0]+$/, "");
   // Joliet's has room for 16 characters only; it says more where it is not just ISO 9660's, cut.
   const isMore = wide !== undefined && wide !== "" && !label.startsWith(wide.toUpperCase()) && !label.startsWith(wide);
   let skip: number | undefined;
-  for await (const record of records(source, "", root, new Set())) {
+  for await (const record of directoryRecords(source, "", root, new Set())) {
     skip = suspSkip(record.systemUse);
     break;
   }
   return new IsoImage(
     source,
     isMore ? wide : label,
-    { iso9660: root, ...(joliet && { joliet: rootOf(source, joliet) }) },
+    { iso9660: root, ...(joliet && { joliet: rootExtent(source, joliet) }) },
     skip,
   );
 }
 
-function rootOf(source: IsoSource, descriptor: Uint8Array): Root {
-  const { sector, size } = parseRecord(descriptor, 156, "/");
-  requireWithin(source, "/", sector * SECTOR, size);
-  return { sector, size };
-}
-
-/** A directory's records, a sector at a time. */
-async function* records(
-  source: IsoSource,
-  path: string,
-  { sector, size }: Root,
-  seen: Set<number>,
-): AsyncGenerator<RawRecord> {
-  const name = path || "/";
-  requireWithin(source, name, sector * SECTOR, size);
-  for (let at = 0; at < size; at += SECTOR) {
-    const number = sector + at / SECTOR;
-    if (seen.has(number)) {
-      throw new IsoError(`${shown(name)}: sector ${number} belongs to two directories, or to a circle`);
-    }
-    seen.add(number);
-    const bytes = await readBytes(source, number * SECTOR, Math.min(SECTOR, size - at));
-    for (let offset = 0; offset < bytes.length && bytes[offset] !== 0; offset += bytes[offset]) {
-      yield parseRecord(bytes, offset, name);
-    }
-  }
-}
-
-function parseRecord(bytes: Uint8Array, offset: number, path: string): RawRecord {
-  const length = bytes[offset];
-  const record = bytes.subarray(offset, offset + length);
-  const identifierLength = record[32];
-  const systemUseAt = 33 + identifierLength + (identifierLength % 2 === 0 ? 1 : 0);
-  if (length < 34 || record.length < length || 33 + identifierLength > length || identifierLength === 0) {
-    throw new IsoError(`${shown(path)}: a record in this directory has a wrong length`);
-  }
-  const view = new DataView(record.buffer, record.byteOffset, length);
-  if (record[26] !== 0 || record[27] !== 0) {
-    throw new IsoError(`${shown(path)}: it contains an interleaved file, which hotboot cannot read`);
-  }
-  return {
-    identifier: record.subarray(33, 33 + identifierLength),
-    sector: view.getUint32(2, true) + record[1], // behind the extended attributes
-    size: view.getUint32(10, true),
-    flags: record[25],
-    mtime: parseRecordDate(record.subarray(18, 25)),
-    systemUse: record.subarray(systemUseAt),
-  };
-}
-
-function describe(path: string, kind: IsoNode["kind"], record: RawRecord, rockRidge: RockRidge): IsoNode {
+function describe(path: string, kind: IsoNode["kind"], record: DirectoryRecord, rockRidge: RockRidge): IsoNode {
   const { mode, uid, gid, target } = rockRidge;
   const mtime = rockRidge.mtime ?? record.mtime;
   return {
@@ -403,19 +356,4 @@ function describe(path: string, kind: IsoNode["kind"], record: RawRecord, rockRi
 function fileKind({ mode = S_IFREG }: RockRidge): IsoNode["kind"] {
   const type = mode & S_IFMT;
   return type === S_IFLNK ? "symlink" : type === S_IFREG || type === S_IFDIR || type === 0 ? "file" : "other";
-}
-
-/** A name without the version that it may end with (ECMA-119 7.5.1), and without the dot of an extension that is none. */
-function decodeName(identifier: Uint8Array, view: IsoViewName): string {
-  const text = view === "joliet" ? utf16(identifier) : latin1(identifier);
-  const name = text.replace(/;\d+$/, "");
-  return view === "joliet" ? name : name.replace(/\.$/, "");
-}
-
-function latin1(bytes: Uint8Array): string {
-  return String.fromCharCode(...bytes);
-}
-
-function utf16(bytes: Uint8Array): string {
-  return new TextDecoder("utf-16be").decode(bytes);
 }

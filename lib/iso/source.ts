@@ -1,5 +1,6 @@
 /** Where an image's bytes come from. */
 
+import { otherThanFile } from "../base/files.ts";
 import { readAt } from "../base/io.ts";
 import { Turns } from "../base/turns.ts";
 import { IsoError, shown } from "./entry.ts";
@@ -28,18 +29,16 @@ export function bytesSource(bytes: Uint8Array): IsoSource {
 
 /** An image in a file. */
 export async function fileSource(path: string): Promise<IsoSource> {
-  let file: Deno.FsFile;
+  let other: string | undefined;
   try {
-    file = await Deno.open(path);
+    other = await otherThanFile(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) throw new IsoError(`${path} does not exist`);
     throw error;
   }
-  const { size, isDirectory } = await file.stat();
-  if (isDirectory) {
-    file.close();
-    throw new IsoError(`${path} is a directory, not an image`);
-  }
+  if (other) throw new IsoError(`${path} is ${other}, not an image: name a file`);
+  const file = await Deno.open(path);
+  const { size } = await file.stat();
   const turns = new Turns(); // the file has one position
   return {
     size,

@@ -5,7 +5,7 @@
  * Source: System Use Sharing Protocol (SUSP) 1.12 and Rock Ridge Interchange Protocol (RRIP) 1.12, by section numbers.
  */
 
-import { parseRecordDate } from "./ecma119.ts";
+import { parseRecordDate, zoneMs } from "./ecma119.ts";
 
 /** What Rock Ridge says of an entry. */
 export interface RockRidge {
@@ -111,7 +111,7 @@ function modifyTime(field: Uint8Array): Date | undefined {
   if (!digits) return undefined;
   const [year, month, day, hour, minute, second] = digits.slice(1).map(Number);
   if (month === 0) return undefined; // not specified
-  return new Date(Date.UTC(year, month - 1, day, hour, minute, second) - ((stamp[16] << 24) >> 24) * 15 * 60_000);
+  return new Date(Date.UTC(year, month - 1, day, hour, minute, second) - zoneMs(stamp[16]));
 }
 
 /** A number in both byte orders; the first of them. */
@@ -119,7 +119,16 @@ function number(field: Uint8Array, offset: number): number {
   return new DataView(field.buffer, field.byteOffset, field.length).getUint32(offset, true);
 }
 
-/** UTF-8 in pieces; what is not UTF-8 is taken for Latin-1, which old discs have. */
+/** UTF-8; what is not UTF-8 is taken for Latin-1, which old discs have. */
+export function decodeText(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return String.fromCharCode(...bytes);
+  }
+}
+
+/** Text in pieces. */
 class Text {
   isGiven = false;
   #parts: number[] = [];
@@ -130,12 +139,7 @@ class Text {
   }
 
   toString(): string {
-    const bytes = Uint8Array.from(this.#parts);
-    try {
-      return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-    } catch {
-      return String.fromCharCode(...bytes);
-    }
+    return decodeText(Uint8Array.from(this.#parts));
   }
 }
 
@@ -153,7 +157,10 @@ class Target {
       const content = bytes.subarray(at + 2, at + 2 + length);
       at += 2 + length;
       if (flags & 8) {
-        this.#isAbsolute = true;
+        // All writers say so of any empty component: of the one in `a//b`, too.
+        if (this.#isAbsolute || this.#components.length > 0) this.#components.push(new Text());
+        else this.#isAbsolute = true;
+        this.#isOpen = false;
         continue;
       }
       if (!this.#isOpen) this.#components.push(new Text());

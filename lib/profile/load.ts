@@ -4,6 +4,7 @@ import { resolve } from "@std/path/resolve";
 import { toFileUrl } from "@std/path/to-file-url";
 import { GUESTS } from "../base/bundle.ts";
 import { HotbootError } from "../base/error.ts";
+import { otherThanFile } from "../base/files.ts";
 import type { LoadedProfile, Profile } from "./profile.ts";
 
 const BUILT_IN: Record<string, () => Promise<{ default: unknown }>> = {
@@ -32,12 +33,11 @@ export async function loadProfile(nameOrPath: string): Promise<LoadedProfile> {
   let path = nameOrPath;
   try {
     path = await Deno.realPath(nameOrPath);
+    const other = await otherThanFile(path);
+    if (other) throw new HotbootError(`${nameOrPath} is ${other}, not a profile: name a file`);
     text = await Deno.readTextFile(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) throw new HotbootError(`no profile at ${nameOrPath}`);
-    if (error instanceof Deno.errors.IsADirectory) {
-      throw new HotbootError(`${nameOrPath} is a directory, not a profile`);
-    }
     throw error;
   }
   const { parseProfile } = await import("./parse.ts");

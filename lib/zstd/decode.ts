@@ -1,6 +1,6 @@
 /** Decompresses frames of any length in order, in constant memory. */
 
-import type { Decoder, Engine } from "./engine.ts";
+import { compressBound, type Decoder, type Engine } from "./engine.ts";
 import {
   BLOCK_HEADER,
   BLOCK_LIMIT,
@@ -15,10 +15,13 @@ import {
   wrongSize,
 } from "./frame.ts";
 import type { Input } from "./input.ts";
+import { FRAME } from "./jobs.ts";
 
 /** What the decoder gets at once: few blocks, because each may become 128 KiB from four bytes; and not all of the input. */
 const MOST_BLOCKS = 16;
 const PART = 512 * 1024;
+/** Content of at most this size is decompressed at once, which is faster. hotboot's own frames have no more. */
+const WHOLE = FRAME;
 
 /**
  * The content of all frames.
@@ -53,7 +56,14 @@ export async function* decodeFrame(
   }
   const { contentSize = Infinity } = header;
   if (contentSize !== Infinity && contentSize > limit) throw tooLarge(limit);
-  const decoder = engine.decoder(header);
+  const whole = contentSize <= WHOLE && await wholeFrame(input, header, compressBound(contentSize));
+  if (whole) {
+    const content = engine.decompress(input.bytes.subarray(0, whole), contentSize);
+    if (content.length !== contentSize) throw wrongSize();
+    if (content.length > 0) yield content;
+    return input.take(whole);
+  }
+  const decoder = await engine.decoder(header);
   let produced = 0;
   try {
     for await (const piece of decodeBlocks(input, decoder, header)) {
@@ -66,6 +76,21 @@ export async function* decodeFrame(
     decoder.close();
   }
   if (contentSize !== Infinity && produced !== contentSize) throw wrongSize();
+}
+
+/** Looks for the frame's end. @returns Its length, if that is no more than `most`: one of many small blocks may be longer. */
+async function wholeFrame(input: Input, header: FrameHeader, most: number): Promise<number | undefined> {
+  let length = header.length;
+  for (let isLast = false; !isLast;) {
+    if (!await input.need(length + BLOCK_HEADER)) throw truncated();
+    const block = readBlock(input.bytes, length);
+    length += BLOCK_HEADER + block.length;
+    if (length > most) return undefined;
+    if (!await input.need(length)) throw truncated();
+    isLast = block.isLast;
+  }
+  if (header.hasChecksum && !await input.need(length += CHECKSUM)) throw truncated();
+  return length;
 }
 
 /** Feeds the decoder the frame in parts of whole blocks, the first with the header, the last with the checksum. */
@@ -88,12 +113,9 @@ async function* decodeBlocks(input: Input, decoder: Decoder, header: FrameHeader
       if (!await input.need(length)) throw truncated();
     }
     const room = blocks * most;
-    let produced = 0;
-    for (const piece of await decoder.write(input.bytes.subarray(0, length), room)) {
-      produced += piece.length;
-      if (produced > room + BLOCK_LIMIT) throw damaged("a block becomes more than it may");
-      yield piece;
-    }
+    const piece = decoder.write(input.bytes.subarray(0, length), room);
+    if (piece.length > room) throw damaged("a block becomes more than it may");
+    yield piece;
     input.take(length);
     length = 0;
   }

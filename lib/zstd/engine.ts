@@ -21,7 +21,7 @@ export interface Engine {
    */
   decompress(frame: Uint8Array, size: number): Uint8Array;
   /** For a frame that is too long to decompress at once. */
-  decoder(header: FrameHeader): Decoder;
+  decoder(header: FrameHeader): Promise<Decoder>;
 }
 
 /** Decompresses one frame, part by part. */
@@ -32,7 +32,7 @@ export interface Decoder {
    * @returns Valid until the next call.
    * @throws {ZstdError} if the frame is damaged.
    */
-  write(part: Uint8Array, most: number): Promise<Uint8Array[]>;
+  write(part: Uint8Array, most: number): Uint8Array;
   /** Frees its memory. */
   close(): void;
 }

@@ -12,7 +12,7 @@ import { truncated, ZstdError } from "./frame.ts";
 import { Input } from "./input.ts";
 import { type Extent, FRAME } from "./jobs.ts";
 import { Pool } from "./pool.ts";
-import { replaceFile } from "../base/files.ts";
+import { otherThanFile, replaceFile } from "../base/files.ts";
 import { cannotWrite } from "./sparse.ts";
 import { Writer } from "./writer.ts";
 import { writeAll } from "../base/io.ts";
@@ -235,14 +235,17 @@ async function replacing(
 
 /** The size of a file that can be read. */
 async function sizeOf(path: string): Promise<number> {
+  let other: string | undefined;
   try {
-    using file = await Deno.open(path);
-    const { isFile, size } = await file.stat();
-    if (isFile) return size;
+    other = await otherThanFile(path);
+    if (!other) {
+      using file = await Deno.open(path); // it can be read
+      return (await file.stat()).size;
+    }
   } catch (error) {
     throw new ZstdError(`${path} cannot be read (${messageOf(error)}): name a file that can`);
   }
-  throw new ZstdError(`${path} is not a file: name one, or use a stream`);
+  throw new ZstdError(`${path} is ${other}: name a file, or use a stream`);
 }
 
 /** Ends the threads when the signal is aborted: a job of theirs may take long at a high level. */

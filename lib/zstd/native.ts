@@ -1,21 +1,19 @@
-/** The runtime's own zstd, in node:zlib of newer versions of Deno. It does one thing at a time. */
+/** The runtime's own zstd, in node:zlib of newer versions of Deno, for what is done at once. */
 
 import * as zlib from "node:zlib";
 import { compressBound, type Decoder, type Engine, free } from "./engine.ts";
-import { damaged, WINDOW_LIMIT } from "./frame.ts";
+import { damaged, type FrameHeader } from "./frame.ts";
 import { messageOf } from "../base/error.ts";
-
-/** What the streaming decoder returns at once. */
-const OUTPUT = 512 * 1024;
 
 /** The native engine, or `undefined` if the runtime has none. */
 export function openNative(): Engine | undefined {
-  if (typeof zlib.zstdCompressSync !== "function" || typeof zlib.createZstdDecompress !== "function") return undefined;
+  if (typeof zlib.zstdCompressSync !== "function") return undefined;
   return new NativeEngine();
 }
 
 class NativeEngine implements Engine {
   #last?: ArrayBuffer;
+  #streaming?: Promise<Engine>;
 
   compress(bytes: Uint8Array, level: number): Uint8Array<ArrayBuffer> {
     const { ZSTD_c_compressionLevel, ZSTD_c_checksumFlag, ZSTD_c_contentSizeFlag } = zlib.constants;
@@ -43,48 +41,14 @@ class NativeEngine implements Engine {
     return plain(content);
   }
 
-  decoder(): Decoder {
-    return new NativeDecoder();
-  }
-}
-
-class NativeDecoder implements Decoder {
-  #zstd = zlib.createZstdDecompress({
-    chunkSize: OUTPUT,
-    params: { [zlib.constants.ZSTD_d_windowLogMax]: Math.log2(WINDOW_LIMIT) },
-  });
-  #parts: Uint8Array[] = [];
-  /** The memory that the parts are in, in the order of its use: the stream may go on in the last one only. */
-  #buffers = new Set<ArrayBufferLike>();
-  #error?: Error;
-
-  constructor() {
-    this.#zstd.on("data", (part: Uint8Array) => {
-      this.#parts.push(plain(part));
-      this.#buffers.add(part.buffer);
-    });
-    this.#zstd.on("error", (error: Error) => this.#error = error);
-  }
-
-  async write(part: Uint8Array): Promise<Uint8Array[]> {
-    this.#parts = [];
-    for (const buffer of [...this.#buffers].slice(0, -1)) {
-      free(buffer);
-      this.#buffers.delete(buffer);
-    }
-    await new Promise<void>((resolve, reject) => {
-      this.#zstd.once("error", reject);
-      this.#zstd.write(part, () => {
-        this.#zstd.off("error", reject);
-        resolve();
-      });
-    }).catch((error) => this.#error = error);
-    if (this.#error) throw damaged(reason(this.#error));
-    return this.#parts;
-  }
-
-  close() {
-    this.#zstd.destroy();
+  /**
+   * The runtime's decoder for streams ends the program on some damaged data: on Deno 2.6 to 2.9 its error is thrown where
+   * nobody can catch it. So WebAssembly does this.
+   */
+  async decoder(header: FrameHeader): Promise<Decoder> {
+    const { openWasm } = await import("./wasm.ts");
+    this.#streaming ??= openWasm();
+    return await (await this.#streaming).decoder(header);
   }
 }
 

@@ -106,7 +106,7 @@ class WasmEngine implements Engine {
     return this.#into.view(length);
   }
 
-  decoder(header: FrameHeader): Decoder {
+  decoder(header: FrameHeader): Promise<Decoder> {
     const streams = new this.#binding();
     const checksum = new ContentChecksum();
     let isBegun = false;
@@ -144,10 +144,7 @@ class WasmEngine implements Engine {
       }
       return content;
     };
-    return {
-      write: (part, most) => Promise.try(() => [write(part, most)]),
-      close: () => streams.delete(),
-    };
+    return Promise.resolve({ write, close: () => streams.delete() });
   }
 
   #check(result: number): void {

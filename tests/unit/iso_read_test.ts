@@ -1,7 +1,13 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { toBytes } from "@std/streams/to-bytes";
 import { buildIso } from "../../lib/iso/build.ts";
+import { HotbootError } from "../../lib/base/error.ts";
+import { parseRecordDate } from "../../lib/iso/ecma119.ts";
 import { type IsoEntry, IsoError } from "../../lib/iso/entry.ts";
+import { loadProfile } from "../../lib/profile/load.ts";
+import { compressFile, decompressFile } from "../../lib/zstd/file.ts";
+import { ZstdError } from "../../lib/zstd/frame.ts";
+import { withDirectory } from "./temporary.ts";
 import { extractIso } from "../../lib/iso/extract.ts";
 import { type IsoNode, type IsoViewName, readIso } from "../../lib/iso/read.ts";
 import { readRockRidge } from "../../lib/iso/susp.ts";
@@ -320,3 +326,22 @@ Deno.test("iso: files compressed with zisofs are inflated, and damaged ones are 
     assertMatch((await assertRejects(() => read(changed, told), IsoError)).message, why);
   }
 });
+
+Deno.test("iso: a date with an impossible zone is in UTC", () => {
+  const bytes = (zone: number) => Uint8Array.of(126, 1, 2, 3, 4, 5, zone & 0xff);
+  const at = "2026-01-02T03:04:05.000Z";
+  assertEquals(
+    [0, 4, -48, 52, -49, 53, 127].map((zone) => parseRecordDate(bytes(zone))?.toISOString()),
+    [at, "2026-01-02T02:04:05.000Z", "2026-01-02T15:04:05.000Z", "2026-01-01T14:04:05.000Z", at, at, at],
+  );
+});
+
+Deno.test("files: a pipe is refused, and not waited for", () =>
+  withDirectory(async (directory) => {
+    const pipe = `${directory}/pipe.json`;
+    assert((await new Deno.Command("mkfifo", { args: [pipe] }).output()).success);
+    await assertRejects(() => readIso(pipe), IsoError, "is a pipe, not an image: name a file");
+    await assertRejects(() => decompressFile(pipe, `${directory}/out`), ZstdError, "is a pipe: name a file");
+    await assertRejects(() => compressFile(pipe, `${directory}/out`), ZstdError, "is a pipe: name a file");
+    await assertRejects(() => loadProfile(pipe), HotbootError, "is a pipe, not a profile: name a file");
+  }));

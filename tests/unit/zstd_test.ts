@@ -248,6 +248,30 @@ testEngines("damage anywhere is found, or changes nothing", async (engine, direc
   }
 });
 
+testEngines("damage late in a long frame is an error that can be caught", async (engine, directory) => {
+  const bytes = memory(3 * MIB);
+  await Deno.writeFile(`${directory}/raw`, bytes);
+  await tool("--no-content-size", `${directory}/raw`, "-o", `${directory}/packed`);
+  const packed = await Deno.readFile(`${directory}/packed`);
+  assertEquals(readHeader(packed, true)?.contentSize, undefined);
+  const next = random(17);
+  const half = packed.length / 2;
+  for (const at of [packed.length - 1, ...Array.from({ length: 8 }, () => Math.floor(half + next() * half))]) {
+    const bad = packed.slice();
+    bad[at] ^= 1;
+    await Deno.writeFile(`${directory}/bad`, bad);
+    await assertRejects(() => through(bad, zstdDecompressStream({ engine })), ZstdError);
+    await assertRejects(() => decompressFile(`${directory}/bad`, `${directory}/back`, { engine }), ZstdError);
+  }
+});
+
+testEngines("many small frames are decompressed in order", async (engine) => {
+  const one = (await openEngine(engine)).compress(Uint8Array.of(7), 1).slice();
+  const count = 20_000;
+  const frames = concat(Array.from({ length: count }, () => one));
+  assertSame(await through(frames, zstdDecompressStream({ engine })), new Uint8Array(count).fill(7), "frames");
+});
+
 testEngines("truncation anywhere is found, also if only the checksum is missing", async (engine, directory) => {
   await Deno.writeFile(`${directory}/raw`, memory(FRAME + 200 * KIB));
   await compressFile(`${directory}/raw`, `${directory}/multi`, { engine });
@@ -321,8 +345,8 @@ Deno.test("zstd: a file that cannot be opened or replaced is named", () =>
     await Deno.writeTextFile(raw, "x");
     for (const work of [compressFile, decompressFile]) {
       await assertRejects(() => work(none, `${directory}/to`), ZstdError, `${none} cannot be read`);
-      await assertRejects(() => work(directory, `${directory}/to`), ZstdError, `${directory} is not a file`);
-      await assertRejects(() => work(raw, directory), ZstdError, `${directory} is not a file`);
+      await assertRejects(() => work(directory, `${directory}/to`), ZstdError, `${directory} is a directory`);
+      await assertRejects(() => work(raw, directory), ZstdError, `${directory} is a directory`);
       await assertRejects(() => work(raw, `${none}/to`), ZstdError, `${none}/to cannot be written`);
     }
     await assertRejects(() => compressFile(raw, `${directory}/to`, { level: 23 }), ZstdError, "no zstd level 23");
