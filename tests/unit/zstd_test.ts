@@ -346,7 +346,7 @@ Deno.test("zstd: a file that cannot be opened or replaced is named", () =>
     for (const work of [compressFile, decompressFile]) {
       await assertRejects(() => work(none, `${directory}/to`), ZstdError, `${none} cannot be read`);
       await assertRejects(() => work(directory, `${directory}/to`), ZstdError, `${directory} is a directory`);
-      await assertRejects(() => work(raw, directory), ZstdError, `${directory} is a directory`);
+      await assertRejects(() => work(raw, directory), ZstdError, `${directory} is not a file`);
       await assertRejects(() => work(raw, `${none}/to`), ZstdError, `${none}/to cannot be written`);
     }
     await assertRejects(() => compressFile(raw, `${directory}/to`, { level: 23 }), ZstdError, "no zstd level 23");
