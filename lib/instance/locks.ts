@@ -138,6 +138,7 @@ function instanceLock(instance: string): string {
 export async function isLocked(home: Home, name: string): Promise<boolean> {
   try {
     using held = await holdNow(await Deno.open(lockPath(home, name)), true);
+    held?.unlockSync(); // closing it takes Deno 2.6 a while, and who asks may lock it next
     return held === undefined;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
