@@ -12,7 +12,6 @@ import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { makerName } from "../instance/channels.ts";
 import { checkpointsLock, imageLock, isLocked, snapshotsLock, tryLock, tryLockSpares } from "../instance/locks.ts";
 import { checkpointsOf } from "../instance/checkpoints.ts";
-import { hasRecord } from "../instance/record.ts";
 import { dropUnnamed } from "../instance/forks.ts";
 import { removeOrphanedSpares } from "../instance/spares.ts";
 import { nameOfUser } from "../instance/users.ts";
@@ -111,7 +110,7 @@ async function pruneOrphans(emulator: Emulator, dryRun: boolean): Promise<Pruned
 async function pruneMaker(emulator: Emulator, dryRun: boolean): Promise<Pruned[]> {
   const path = emulator.home.instance(makerName(emulator));
   const size = await sizeOnDisk(path);
-  if (!size || !await hasRecord({ ...emulator, instance: makerName(emulator) })) return []; // perhaps its ports
+  if (!size) return [];
   using lock = await tryLockSpares(emulator);
   if (!lock) return [];
   try {

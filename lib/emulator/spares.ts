@@ -6,7 +6,6 @@ import { makerName } from "../instance/channels.ts";
 import { type Emulator, imageKey, withInstance } from "../instance/emulator.ts";
 import { lockSpares, tryLockSpares } from "../instance/locks.ts";
 import type { Setup } from "../instance/machine.ts";
-import { rememberedPorts, rememberPorts } from "../instance/ports.ts";
 import {
   isSpareFor,
   removeHalfMade,
@@ -150,13 +149,8 @@ async function makeOne(maker: Emulator, setup: Setup, snapshot: Snapshot, digest
  * @returns The instance in which spares are made, with the ports that it had.
  */
 export async function clearMaker(emulator: Emulator): Promise<Emulator> {
-  const { home } = emulator;
-  const name = makerName(emulator);
-  const maker = await withInstance(emulator, name);
-  const ports = await rememberedPorts(home, name);
+  const maker = await withInstance(emulator, makerName(emulator));
   await resetLocked(maker);
-  // Others that are to make spares may have permission for these ports only.
-  if (await wantedSpares(emulator) > 0) await rememberPorts(home, name, ports);
   await removeHalfMade(maker);
   return maker;
 }

@@ -142,7 +142,7 @@ Deno.test("download: several connections are used if that is faster, else one", 
     setting.server.options.bytesPerSecond = 16 * MIB;
     setting.server.options.connections = 1;
     await setting.expectRight();
-    assertEquals(setting.server.seen.length, 2);
+    assert(setting.server.seen.length >= 2, "no further connection was tried");
   });
 });
 
