@@ -83,8 +83,9 @@ function explained(error: unknown): string {
 async function stopGuest(emulator: Emulator, { qmp, kind }: Up): Promise<GuestState> {
   const clock = { clock: "nothing", clockOffsetMs: 0, reseeds: false } as const;
   if (kind === "paused") {
-    if (await runStateOf(qmp) === BEING_SAVED) await cancelMigration(qmp); // the hotboot that was saving it died
-    else if (await runStateOf(qmp) !== ALL_SAVED) {
+    const runState = await runStateOf(qmp);
+    if (runState === BEING_SAVED) await cancelMigration(qmp); // the hotboot that was saving it died
+    else if (runState !== ALL_SAVED) {
       return { ...clock, stoppedAt: Date.now(), frozen: [], notFrozen: [] }; // somebody paused it
     }
     await qmp.execute("cont"); // a stop was killed after everything was saved

@@ -6,9 +6,9 @@ export interface Source {
   read(into: Uint8Array): Promise<number | null>;
 }
 
-const CAPACITY = 5 * 1024 * 1024;
+const CAPACITY = 3 * 1024 * 1024;
 
-/** A window on a source, of at most 5 MiB. */
+/** A window on a source, of at most 3 MiB. */
 export class Input {
   /** How many bytes have been taken. */
   taken = 0;

@@ -75,7 +75,7 @@ export function zstdCompressStream(options: ZstdCompressStreamOptions = {}): Tra
 }
 
 /**
- * Decompresses a stream of frames of any length (RFC 8878), from any program. Buffers up to ten mebibytes, and the
+ * Decompresses a stream of frames of any length (RFC 8878), from any program. Buffers a few mebibytes, and the
  * frames' window, which may be 128 MiB.
  *
  * Needs no permissions.

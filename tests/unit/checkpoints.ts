@@ -10,7 +10,8 @@ import { createOverlay } from "../../lib/vm/qcow2.ts";
 
 const SIZE = 1 << 26;
 
-const GUEST: GuestState = {
+/** What a capture of a guest may say. */
+export const GUEST: GuestState = {
   clock: "shift",
   clockOffsetMs: 0,
   stoppedAt: 0,

@@ -11,17 +11,10 @@ import {
   wrongSize,
 } from "../../lib/snapshot/manifest.ts";
 import { commitSnapshot, newestSnapshot, prepareSnapshot, syncSnapshot } from "../../lib/snapshot/store.ts";
+import { GUEST } from "./checkpoints.ts";
 import { withDirectory } from "./temporary.ts";
 
 const IDENTITY: Identity = { "QEMU version": "7.2.22", "memory": "512 MiB" };
-const GUEST: Manifest["guest"] = {
-  clock: "shift",
-  clockOffsetMs: 0,
-  stoppedAt: 0,
-  reseeds: true,
-  frozen: [],
-  notFrozen: [],
-};
 const RAM_BYTES = 4 << 20;
 
 /** A snapshot with made-up content. */
