@@ -24,7 +24,7 @@ import type { QmpClient } from "../vm/qmp.ts";
 import { channelsOf, instancePath, machineName } from "./channels.ts";
 import type { Emulator } from "./emulator.ts";
 import { isInstanceLocked } from "./locks.ts";
-import { type Ending, type InstanceRecord, readRecord } from "./record.ts";
+import { type DamagedRecord, type Ending, type InstanceRecord, readRecord } from "./record.ts";
 
 /** A state, with its data. Disposing of it closes the monitor, and nothing else. */
 export type State =
@@ -75,22 +75,34 @@ export function isAtRest(state: StateName): boolean {
 const QUIT_MS = 10_000;
 
 /**
- * The instance's state now.
+ * The instance's state now. Another command may end or start it while this looks: so the record must be the same before and
+ * after, or this looks again. Each of them writes the record before QEMU ends or starts.
  *
  * @param options `isOwner`: the caller holds the instance's lock, so nobody else is starting or stopping it.
  * @throws {HotbootError} if the directory of its sockets belongs to another user.
  */
 export async function stateOf(emulator: Emulator, { isOwner = false } = {}): Promise<State> {
   let found = await readRecord(emulator);
-  while (!isOwner && found && "profile" in found && isUnderWay(found)) {
-    const record = found;
-    if (await isInstanceLocked(emulator)) {
-      return disposable({ kind: record.phase as "starting" | "stopping", record });
-    }
-    found = await readRecord(emulator); // whoever held the lock has written its last by now
-    if (JSON.stringify(found) === JSON.stringify(record)) break;
+  while (true) {
+    const state = await stateBy(emulator, found, isOwner);
+    if (isOwner) return state;
+    const now = await readRecord(emulator);
+    if (JSON.stringify(now) === JSON.stringify(found)) return state;
+    await state[Symbol.asyncDispose]();
+    found = now;
   }
+}
+
+/** What the record says and what answers, put together. */
+async function stateBy(
+  emulator: Emulator,
+  found: InstanceRecord | DamagedRecord | undefined,
+  isOwner: boolean,
+): Promise<State> {
   const record = found && "profile" in found ? found : undefined;
+  if (!isOwner && record && isUnderWay(record) && await isInstanceLocked(emulator)) {
+    return disposable({ kind: record.phase as "starting" | "stopping", record });
+  }
   let qmp: QmpClient | undefined;
   const monitor = await ownMonitor(emulator);
   try {

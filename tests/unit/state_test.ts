@@ -81,6 +81,29 @@ Deno.test("state: while another command works on the instance, nothing touches t
   });
 });
 
+Deno.test("state: another command ends or starts the machine while it is looked at", async () => {
+  for (
+    const [expected, hasEnded, after] of [
+      ["stopped", true, undefined],
+      ["suspended", true, testRecord({ phase: "stopped", memory: MEMORY })],
+      ["running", false, testRecord({ origin: "continue" })],
+    ] as const
+  ) {
+    await withDirectory(async (directory) => {
+      const emulator = await testEmulator(directory);
+      const { machine, record } = await play(emulator, { phase: hasEnded ? "running" : "starting" });
+      using _machine = machine;
+      machine.onCommand = async () => {
+        machine.onCommand = () => {};
+        if (after) await writeRecord(emulator, { ...after, uuid: record.uuid });
+        else await Deno.remove(instancePath(emulator, "record"));
+        if (hasEnded) machine[Symbol.dispose]();
+      };
+      assertEquals(await kindOf(emulator), expected);
+    });
+  }
+});
+
 Deno.test("state: an unreadable record means damaged, whatever runs", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);
