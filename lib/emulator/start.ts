@@ -54,7 +54,6 @@ export type { StartOptions, StartResult };
  */
 export async function start(emulator: Emulator, options: StartOptions = {}): Promise<StartResult> {
   using _lock = await lockInstance(emulator);
-  await adoptOrphan(emulator);
   const result = await startLocked(emulator, options);
   if (!result.origin) await markForRun(emulator, false);
   return result;
@@ -80,6 +79,7 @@ export async function startLocked(emulator: Emulator, options: StartOptions): Pr
   const timeline = new Timeline();
   const { report, profile } = emulator;
   const { ports: asked = {} } = options;
+  await adoptOrphan(emulator);
   const state = await settledState(emulator);
   if (options.from !== undefined && state.kind !== "stopped") {
     await state[Symbol.asyncDispose]();

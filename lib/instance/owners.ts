@@ -17,11 +17,21 @@ export interface Owner extends Disposable {
   readonly name: string;
 }
 
+/** The names of this program's own. */
+const ours = new Set<string>();
+
 /** Makes this program, or a part of it, an owner of instances in this home. */
 export async function becomeOwner(home: Home): Promise<Owner> {
   const name = `owner-${crypto.randomUUID()}`;
   const held = await holdNamed(home, name);
-  return { name, [Symbol.dispose]: () => held[Symbol.dispose]() };
+  ours.add(name);
+  return {
+    name,
+    [Symbol.dispose]() {
+      ours.delete(name);
+      held[Symbol.dispose]();
+    },
+  };
 }
 
 /** Writes down whose instance this is, before there is anything else of it. */
@@ -44,13 +54,13 @@ export async function adoptOrphan(place: InstancePlace): Promise<void> {
 /** Whether its owner has died. */
 export async function isOrphan(place: InstancePlace): Promise<boolean> {
   const name = await ownerOf(place);
-  return name !== undefined && !await isLocked(place.home, name);
+  return name !== undefined && !ours.has(name) && !await isLocked(place.home, name);
 }
 
 /** Takes an orphan over, so that nobody else does: until disposed of. `undefined`: it is none, or somebody else has it. */
 export async function takeOrphan(place: InstancePlace): Promise<Disposable | undefined> {
   const name = await ownerOf(place);
-  if (name === undefined) return undefined;
+  if (name === undefined || ours.has(name)) return undefined;
   const held = await takeOver(place.home, name);
   if (held && await ownerOf(place) === name) return held; // the owner may have dropped it meanwhile
   held?.[Symbol.dispose]();

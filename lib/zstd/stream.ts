@@ -28,7 +28,7 @@ export interface ZstdDecompressStreamOptions {
 }
 
 /**
- * Compresses a stream into frames of 4 MiB (RFC 8878, 3.1), each with its content's size and a checksum. Buffers one
+ * Compresses a stream into frames of 2 MiB (RFC 8878, 3.1), each with its content's size and a checksum. Buffers one
  * frame and uses one core: `compressFile` uses several.
  *
  * Needs no permissions.
