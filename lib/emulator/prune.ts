@@ -13,7 +13,7 @@ import { makerName } from "../instance/channels.ts";
 import { checkpointsLock, imageLock, isLocked, snapshotsLock, tryLock, tryLockSpares } from "../instance/locks.ts";
 import { checkpointsOf } from "../instance/checkpoints.ts";
 import { dropUnnamed } from "../instance/forks.ts";
-import { removeOrphanedSpares } from "../instance/spares.ts";
+import { orphanedSpares, removeOrphanedSpares } from "../instance/spares.ts";
 import { nameOfUser } from "../instance/users.ts";
 import { dropOrphan, orphans } from "./reap.ts";
 import { clearMaker } from "./spares.ts";
@@ -85,8 +85,8 @@ export async function pruneSnapshots(emulator: Emulator, options: { dryRun?: boo
     for (const { directory, manifest: { id } } of await checkpointsOf(emulator)) {
       if (await isAbandoned(directory)) await dropUnnamed(emulator, id);
     }
-    await removeOrphanedSpares(emulator);
   }
+  removed.push(...await pruneSpares(emulator, dryRun));
   removed.push(...await pruneMaker(emulator, dryRun));
   for (const [key, leftovers] of await imageLeftovers(emulator)) {
     removed.push(...await pruneFiles(emulator, dryRun, imageLock(key), emulator.home.images, leftovers));
@@ -103,6 +103,15 @@ async function pruneOrphans(emulator: Emulator, dryRun: boolean): Promise<Pruned
     if (!dryRun && !await dropOrphan(emulator, instance)) continue;
     pruned.push({ path, why: "an instance that a program that died had left", bytes });
   }
+  return pruned;
+}
+
+async function pruneSpares(emulator: Emulator, dryRun: boolean): Promise<Pruned[]> {
+  const pruned = await Promise.all((await orphanedSpares(emulator)).map(async ({ directory }) => {
+    const { bytes = 0 } = await sizeOnDisk(directory) ?? {};
+    return { path: directory, why: "a spare whose snapshot is gone", bytes };
+  }));
+  if (!dryRun) await removeOrphanedSpares(emulator);
   return pruned;
 }
 

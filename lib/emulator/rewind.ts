@@ -7,7 +7,7 @@ import { dropContent } from "../instance/files.ts";
 import { dropWithSource } from "../instance/forks.ts";
 import { type InstanceRecord, readRecord, writeRecord } from "../instance/record.ts";
 import { quit, settledState } from "../instance/state.ts";
-import { startLocked } from "./start.ts";
+import { notBoth, startLocked } from "./start.ts";
 import type { StartOptions, StartResult } from "./start_result.ts";
 
 /**
@@ -17,7 +17,7 @@ import type { StartOptions, StartResult } from "./start_result.ts";
  * The record stays meanwhile, and if the start fails: as long as it names the checkpoint, nobody else removes that, and the
  * next attempt begins there.
  *
- * @throws {HotbootError} if the checkpoint is damaged, before anything is dropped; or as a start does.
+ * @throws {HotbootError} if the checkpoint is damaged or a boot is asked for, before anything is dropped; or as a start does.
  */
 export async function rewindLocked(emulator: Emulator, options: StartOptions): Promise<StartResult> {
   const found = await readRecord(emulator);
@@ -31,6 +31,7 @@ export async function rewindLocked(emulator: Emulator, options: StartOptions): P
       `instance '${emulator.instance}' stays as it is: checkpoint ${source}, from which it was started, is damaged`,
     );
   }
+  if (isCheckpoint && options.cold) throw notBoth(source!);
   const begun = await dropToSource(own) ?? record;
   try {
     return await startLocked(own, { ...options, ...(isCheckpoint && { from: source }) });

@@ -20,7 +20,7 @@ import type { SealedManifest } from "../snapshot/archive.ts";
 import { type Arch, resolveArch } from "../vm/arch.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { sha256File } from "../base/hash.ts";
-import { allCheckpoints, neededByUnreadable, requireLayer } from "../instance/checkpoints.ts";
+import { allCheckpoints, neededByUnreadable, requireChain, requireLayer } from "../instance/checkpoints.ts";
 import { lockCheckpoints } from "../instance/locks.ts";
 import { dropUnnamed } from "../instance/forks.ts";
 import { removeOrphanedSpares, sparesOf } from "../instance/spares.ts";
@@ -344,6 +344,7 @@ export async function verifySnapshot(emulator: Emulator, prefix?: string): Promi
   const fault = difference({ ...manifest, identity: {} }, {}) ?? await fileFault(directory, manifest);
   if (fault) throw damaged(fault);
   await requireLayer(emulator, { directory, manifest });
+  if (manifest.checkpoint) await requireChain({ directory, manifest });
 
   const entries = Object.entries(manifest.files);
   const total = entries.reduce((sum, [, { size }]) => sum + size, 0);

@@ -15,6 +15,7 @@ import {
   wantedSpares,
   wantSpares,
 } from "../instance/spares.ts";
+import { requireFreeSpace } from "../release/free_space.ts";
 import { type Snapshot, snapshotIds } from "../snapshot/store.ts";
 import { saveLocked } from "./checkpoint.ts";
 import { findFitting } from "./compatibility.ts";
@@ -28,9 +29,9 @@ import { resetLocked } from "./stop.ts";
 export interface Spares {
   /** How many are to be kept. */
   wanted: number;
-  /** How many there are. */
+  /** How many there are for the newest snapshot and the profile as it is. */
   spares: number;
-  /** What they take on the disk, in bytes, beside what their disks share with others. */
+  /** What all of them take on the disk, in bytes, beside what their disks share with others. */
   bytes: number;
 }
 
@@ -55,7 +56,10 @@ export async function countSpares(emulator: Emulator): Promise<Spares> {
   const all = await sparesOf(emulator);
   const sizes = await Promise.all(all.map(({ directory }) => sizeOnDisk(directory)));
   const bytes = sizes.reduce((sum, size) => sum + (size?.bytes ?? 0), 0);
-  return { wanted: await wantedSpares(emulator), spares: all.length, bytes };
+  const snapshot = (await snapshotIds(emulator.home.snapshots(imageKey(emulator)))).at(-1);
+  const digest = await spareDigest(emulator);
+  const spares = all.filter((spare) => isSpareFor(spare, snapshot ?? "", digest)).length;
+  return { wanted: await wantedSpares(emulator), spares, bytes };
 }
 
 /**
@@ -138,6 +142,8 @@ async function makeOne(maker: Emulator, setup: Setup, snapshot: Snapshot, digest
   const { report } = maker;
   const quiet = { ...report, step: (text: string) => report.detail(text) };
   const taking = await takePorts({ ...maker, report: quiet }, { isFresh: true });
+  const { bytes } = (await sizeOnDisk(snapshot.directory))!; // about what it takes itself
+  await requireFreeSpace(maker.home.root, bytes, "a spare");
   await resume(taking, setup, snapshot, new Timeline(), {});
   const place = (key: string) => maker.home.spares(key);
   await saveLocked(taking, { place, profileDigest: digest, isLast: true }, () => Promise.resolve());

@@ -79,6 +79,7 @@ export async function startLocked(emulator: Emulator, options: StartOptions): Pr
   const timeline = new Timeline();
   const { report, profile } = emulator;
   const { ports: asked = {} } = options;
+  if (options.from !== undefined && options.cold) throw notBoth(options.from);
   await adoptOrphan(emulator);
   const state = await settledState(emulator);
   if (options.from !== undefined && state.kind !== "stopped") {
@@ -113,6 +114,13 @@ export async function startLocked(emulator: Emulator, options: StartOptions): Pr
     return await continueSuspended(emulator, setup, record, timeline);
   }
   return await coldBoot(emulator, setup, timeline, options, record);
+}
+
+/** The error of a start from a checkpoint that is to be a boot. */
+export function notBoth(source: string): HotbootError {
+  return new HotbootError(
+    `a start from '${source}' continues from memory, and --cold boots the image: leave one of them out`,
+  );
 }
 
 async function startFresh(emulator: Emulator, timeline: Timeline, options: StartOptions): Promise<StartResult> {

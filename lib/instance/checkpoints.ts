@@ -1,5 +1,6 @@
 /** The checkpoints that there are: moments of instances, by their users' names. */
 
+import { exists } from "@std/fs/exists";
 import { HotbootError } from "../base/error.ts";
 import type { Secrets } from "../profile/secrets.ts";
 import { CARGO_FILES } from "../snapshot/cargo.ts";
@@ -108,11 +109,27 @@ export async function findCheckpoint(emulator: Emulator, name: string): Promise<
  * @param image The path of the image's disk.
  * @throws {UnusableSnapshot} if one of them is missing or damaged, or they end on another image.
  */
-export async function chainOf({ directory, manifest: { id } }: Snapshot, image: string): Promise<string[]> {
-  const disks = await disksUnder(`${directory}/${SNAPSHOT_FILES.disk}`);
-  if (disks?.at(-1) === image) return disks.slice(0, -1);
-  const why = disks ? `${disks.at(-1)} is missing, or is not the image's disk` : "a disk below it cannot be read";
-  throw new UnusableSnapshot(`${id} is damaged: ${why}`, why);
+export async function chainOf(snapshot: Snapshot, image: string): Promise<string[]> {
+  const disks = await requireChain(snapshot);
+  if (disks.at(-1) === image) return disks.slice(0, -1);
+  throw damaged(snapshot, `its lowest disk is ${disks.at(-1)}, which is not the image's`);
+}
+
+/**
+ * All disks below its own, the nearest first.
+ *
+ * @throws {UnusableSnapshot} if one of them is missing or damaged.
+ */
+export async function requireChain(snapshot: Snapshot): Promise<string[]> {
+  const disks = await disksUnder(`${snapshot.directory}/${SNAPSHOT_FILES.disk}`);
+  const last = disks?.at(-1);
+  if (!disks || last === undefined) throw damaged(snapshot, "a disk below its own cannot be read");
+  if (!await exists(last)) throw damaged(snapshot, `${last} is missing, which its disk is on top of`);
+  return disks;
+}
+
+function damaged({ manifest: { id } }: Snapshot, why: string): UnusableSnapshot {
+  return new UnusableSnapshot(`${id} is damaged: ${why}`, why);
 }
 
 /** @throws {UnusableSnapshot} when it is a checkpoint, and the disk below its own is missing or another. */

@@ -85,8 +85,14 @@ export async function removeSpares(
 
 /** Removes those whose snapshot is gone. */
 export async function removeOrphanedSpares(emulator: Emulator): Promise<void> {
+  const orphaned = new Set((await orphanedSpares(emulator)).map(({ directory }) => directory));
+  await removeSpares(emulator, ({ directory }) => orphaned.has(directory));
+}
+
+/** Those whose snapshot is gone. */
+export async function orphanedSpares(emulator: Emulator): Promise<SavedCheckpoint[]> {
   const snapshots = new Set(await snapshotIds(emulator.home.snapshots(imageKey(emulator))));
-  await removeSpares(emulator, ({ manifest: { checkpoint: { base } } }) => !snapshots.has(base ?? ""));
+  return (await sparesOf(emulator)).filter(({ manifest: { checkpoint: { base } } }) => !snapshots.has(base ?? ""));
 }
 
 /** Removes what killed commands have left of spares that they were making. Only whoever makes them may call it. */

@@ -3,6 +3,7 @@
 /** Checkpoints: a moment of a running or suspended instance, from which others can start. */
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { disksUnder } from "../../lib/instance/layers.ts";
 import { ramSize, saveLive } from "../../lib/snapshot/flat.ts";
 import { stopMachine } from "../../lib/snapshot/migration.ts";
 import { QmpClient } from "../../lib/vm/qmp.ts";
@@ -143,7 +144,18 @@ Deno.test("checkpoints: an instance's moment is saved, returned to, protected wh
     assertCode(run, 1);
     assertMatch(run.stderr, /^hotboot: checkpoint \S+ is damaged: \S+disk\.qcow2 is missing, or has other content\n$/m);
     await Deno.writeFile(disk, bytes);
+    const deeper = (await disksUnder(disk))!.find((path) => path.includes("/.layer-"))!;
+    await Deno.rename(deeper, `${deeper}.away`);
+    const verified = await micro.run("snapshot verify", ["later"]);
+    assertCode(verified, 1);
+    assertMatch(verified.stderr, /is damaged: \S+\.layer-\S+\.qcow2 is missing, which its disk is on top of\n$/);
+    await Deno.rename(`${deeper}.away`, deeper);
+    assertCode(await micro.run("snapshot verify", ["later"]), 0);
     await micro.start("--from", "later", "--no-fallback");
+    const booted = await micro.run("restart", ["--discard", "--cold"]);
+    assertCode(booted, 1);
+    assertMatch(booted.stderr, /^hotboot: a start from '\S+' continues from memory, and --cold boots the image: /m);
+    assertEquals((await micro.status()).state, "running");
     await micro.succeed("stop", ["--discard"]);
   });
 

@@ -2,6 +2,8 @@
 
 import { assertEquals } from "@std/assert";
 import { exists } from "@std/fs/exists";
+import { pruneSnapshots } from "../../lib/emulator/prune.ts";
+import { countSpares } from "../../lib/emulator/spares.ts";
 import { type Emulator, imageKey } from "../../lib/instance/emulator.ts";
 import { layerDisk, removeUnusedLayers } from "../../lib/instance/layers.ts";
 import {
@@ -93,6 +95,11 @@ Deno.test("spares: those whose snapshot is gone go, with their layers", () =>
     await Deno.mkdir(`${emulator.home.snapshots(imageKey(emulator))}/${OTHER}`, { recursive: true });
     const gone = await putSpare(emulator, ID(0), SNAPSHOT);
     const stays = await putSpare(emulator, ID(1), OTHER);
+    const spares = () => countSpares(emulator).then(({ spares }) => spares);
+    assertEquals([await spares(), (await sparesOf(emulator)).length], [1, 2]);
+    const { removed } = await pruneSnapshots(emulator, { dryRun: true });
+    const found = removed.filter(({ path }) => path.startsWith(emulator.home.spares(""))).map(({ path }) => path);
+    assertEquals(found, [gone.directory]);
     await removeOrphanedSpares(emulator);
     assertEquals((await sparesOf(emulator)).map(({ manifest }) => manifest.id), [ID(1)]);
     assertEquals(await exists(emulator.home.layer(gone.layer)), false);

@@ -19,7 +19,7 @@ export const command: Command = {
     const result = count === undefined ? await countSpares(emulator) : await makeSpares(emulator, count);
     if (context.args.switches.has("json")) return await printJson(result);
     const { spares, wanted, bytes } = result;
-    await print(`${spares} of ${wanted} spares, ${formatBytes(bytes)}`);
+    await print(`spares: ${spares} of ${wanted}, ${formatBytes(bytes)}`);
   },
 };
 

@@ -73,7 +73,11 @@ const OBTAIN: Row["more"] = {
 
 const BOOT_OR_GET: Row = { ...BOOT, more: OBTAIN };
 
-const MAKE_SPARES: Row = { ...BOOT_OR_GET, net: ["services", "spares", "qemu"] };
+const MAKE_SPARES: Row = {
+  ...BOOT_OR_GET,
+  net: ["services", "spares", "qemu"],
+  sys: [...BOOT.sys!, "statfs"],
+};
 
 /** Also the file to make a project from. */
 const START: Row = { ...BOOT, read: [...BOOT.read!, "FILE"], more: OBTAIN };
@@ -87,13 +91,13 @@ export const TABLE: Record<string, Row> = {
   "start": START,
   "fork": BOOT_OR_GET,
   // Bash runs the program, which is then outside any sandbox.
-  "run": { ...START, net: MAKE_SPARES.net, run: [...START.run!, "bash"] },
-  "spare": MAKE_SPARES,
+  "run": { ...START, net: MAKE_SPARES.net, run: [...START.run!, "bash"], sys: MAKE_SPARES.sys },
+  // Here and below, Bash kills a QEMU that does not answer.
+  "spare": { ...MAKE_SPARES, run: [...MAKE_SPARES.run!, "bash"] },
   "stop": { write: ["home"], net: ["qemu"] },
   "restart": BOOT_OR_GET,
   "wait": { read: ["home"], net: ["services", "qemu"] },
   "list": { read: ["home"], net: ["qemu"] },
-  // Bash kills a QEMU that does not answer.
   "reset": { write: ["home"], net: ["qemu"], run: ["bash"], env: ["PATH"] },
   "status": { read: ["home"], net: ["services", "qemu"], env: ["HOTBOOT_ACCEL"] },
   "logs": { read: ["home"] },
@@ -103,7 +107,7 @@ export const TABLE: Record<string, Row> = {
   "snapshot save": { write: ["home"], net: ["qemu"], sys: ["osUptime"] },
   "snapshot rename": { write: ["home"] },
   "snapshot rm": { write: ["home"], net: ["qemu"] },
-  "snapshot prune": { write: ["home"], net: ["qemu"], ...JUDGE },
+  "snapshot prune": { ...JUDGE, write: ["home"], net: ["qemu"], run: [...JUDGE.run!, "bash"] },
   "snapshot verify": { write: ["home"], sys: ["osUptime"] },
   "snapshot export": { write: ["home"], replace: ["FILE"], sys: ["osUptime"] },
   "snapshot import": {
