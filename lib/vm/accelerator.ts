@@ -6,6 +6,7 @@
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
+import { APART } from "./apart.ts";
 import { guestArguments, MARKS, OUTPUT } from "./accelerator_guest.ts";
 import type { Arch } from "./arch.ts";
 
@@ -99,7 +100,7 @@ async function runGuest(candidate: Candidate, guest: string, limits: Standard, s
     stdin: "null",
     stdout: "piped",
     stderr: "null",
-    detached: true,
+    ...APART,
   }).spawn();
   const reader = child.stdout.getReader();
   const over = new AbortController();

@@ -9,6 +9,7 @@ import { toText } from "@std/streams/to-text";
 import { HotbootError } from "../base/error.ts";
 import { sha256 } from "../base/hash.ts";
 import { type WaitOptions, within } from "../base/wait.ts";
+import { APART } from "./apart.ts";
 import type { Candidate } from "./accelerator.ts";
 import { versionOf } from "./qmp.ts";
 
@@ -60,7 +61,7 @@ export async function ask(
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",
-    detached: true,
+    ...APART,
   }).spawn();
   const said = Promise.all([toText(child.stdout), toText(child.stderr)]);
   try {

@@ -98,8 +98,11 @@ const GICV2_CPUS = 8;
 function baseArguments(machine: Machine): string[] {
   const gic = machine.arch === "arm64" && machine.cpus > GICV2_CPUS ? 3 : undefined;
   return [
-    // The versioned name: an alias such as q35 means another machine in the next QEMU.
-    ...["-machine", option(machine.machineType, { "gic-version": gic, "memory-backend": "ram" })],
+    // The versioned name: an alias such as q35 means another machine in the next QEMU. A core file would have its secrets.
+    ...[
+      "-machine",
+      option(machine.machineType, { "dump-guest-core": "off", "gic-version": gic, "memory-backend": "ram" }),
+    ],
     ...["-accel", machine.accelerator === "tcg" ? "tcg,thread=multi" : machine.accelerator],
     ...["-cpu", machine.cpuModel],
     ...["-m", `${machine.memoryMiB}M`],

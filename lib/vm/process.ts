@@ -1,6 +1,7 @@
 /** QEMU as a process: started in a session of its own, and identified by its uuid afterwards. */
 
 import { HotbootError } from "../base/error.ts";
+import { APART } from "./apart.ts";
 import { QmpClient } from "./qmp.ts";
 import { sleep, type WaitOptions, within } from "../base/wait.ts";
 
@@ -163,10 +164,10 @@ export async function attach(
   }
 }
 
-/** Starts QEMU with nothing of this program's terminal: its own session, so that Ctrl-C here does not reach it. */
+/** Starts QEMU. Its standard error tells why it ended. */
 function spawnQemu(program: string, args: string[]): Deno.ChildProcess {
   try {
-    return new Deno.Command(program, { args, stdin: "null", stdout: "null", stderr: "piped", detached: true }).spawn();
+    return new Deno.Command(program, { args, stdin: "null", stdout: "null", stderr: "piped", ...APART }).spawn();
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) throw new HotbootError(`QEMU is not at ${program}`);
     throw error;

@@ -143,6 +143,22 @@ Deno.test("demo: no committed row is lost over sessions, checkpoints and forks u
       await demo.succeed("reset", ["--instance", "fork"]);
     }
   });
+  await t.step("forks of one moment share no secret, no random number and no uuid of the database", async () => {
+    const count = rounds(2, 16);
+    const own: string[] = [secrets];
+    for (let number = 0; number < count; number++) {
+      await demo.succeed("fork", ["cycle-0", "fork"]);
+      const inFork = (...command: string[]) => demo.succeed("exec", ["--instance", "fork", "--", ...command]);
+      own.push(await inFork("psql", "-qAtc", "SELECT gen_random_uuid()", "stack"));
+      own.push(await inFork("cat", "/proc/sys/kernel/random/uuid"));
+      own.push(await demo.succeed("credentials", ["--env", "--instance", "fork"]));
+      const before = Date.now();
+      const guestMs = Number(await inFork("date", "+%s%3N"));
+      assert(guestMs > before - 1000 && guestMs < Date.now() + 1000, `its clock is off: ${guestMs - before} ms`);
+      await demo.succeed("reset", ["--instance", "fork"]);
+    }
+    assertEquals(new Set(own).size, 1 + 3 * count);
+  });
   await t.step("after a shutdown and a boot they are still there, and the file system is clean", async () => {
     const stop = await demo.run("stop", ["--shutdown"]);
     assertCode(stop, 0);

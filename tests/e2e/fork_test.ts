@@ -4,6 +4,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { assertCode } from "./harness.ts";
+import { rounds } from "./pace.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 
 Deno.test("forks: running and suspended instances can be forked, also many times at once", async (t) => {
@@ -75,7 +76,7 @@ Deno.test("forks: running and suspended instances can be forked, also many times
 
   await t.step("many simultaneous forks of one moment share no secret, random number or port", async () => {
     await micro.succeed("snapshot save", ["moment"]);
-    const instances = ["a", "b", "c", "d"];
+    const instances = Array.from({ length: rounds(4, 16) }, (_, index) => `fork-${index}`);
     const started = await Promise.all(instances.map((instance) => fork("moment", instance)));
     const all = await Promise.all(instances.map((instance, index) => own(instance, started[index].urls.web)));
     assertEquals(new Set(all.flat()).size, 3 * instances.length);

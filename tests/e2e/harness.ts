@@ -284,12 +284,12 @@ export class GuestHome implements AsyncDisposable {
 
   /** Runs hotboot on this home. */
   run(verb: string, args: string[] = [], options: RunOptions = {}): Promise<Run> {
-    return hotboot(this.arguments(verb, ...args), this.#marked(options));
+    return hotboot(this.arguments(verb, ...args), this.#withQemu(options));
   }
 
   /** Starts hotboot on a terminal. */
   spawnOnTerminal(verb: string, ...args: string[]): Deno.ChildProcess {
-    return spawnOnTerminal(this.arguments(verb, ...args), this.#marked({}));
+    return spawnOnTerminal(this.arguments(verb, ...args), this.#withQemu({}));
   }
 
   /** Starts hotboot, for a test that does something meanwhile. */
@@ -299,13 +299,13 @@ export class GuestHome implements AsyncDisposable {
 
   /** The same, with options. */
   spawnWith(options: RunOptions, verb: string, ...args: string[]): Deno.ChildProcess {
-    return spawnHotboot(this.arguments(verb, ...args), this.#marked(options));
+    return spawnHotboot(this.arguments(verb, ...args), this.#withQemu(options));
   }
 
-  /** The processes that this home's hotboot starts inherit a variable by which they are found. */
-  #marked(options: RunOptions): RunOptions {
+  /** The options, with the QEMU that it uses first on PATH. */
+  #withQemu(options: RunOptions): RunOptions {
     const qemu = this.qemu.includes("/") && qemuEnv(this.qemu, this.arch);
-    return { ...options, env: { ...qemu, ...options.env, HOTBOOT_TEST_HOME: this.directory } };
+    return { ...options, env: { ...qemu, ...options.env } };
   }
 
   /** The same, for a run that must succeed; returns its output. */
@@ -382,10 +382,8 @@ export class GuestHome implements AsyncDisposable {
     const found: number[] = [];
     for await (const { name } of Deno.readDir("/proc")) {
       if (!/^\d+$/.test(name)) continue;
-      const program = await Deno.readTextFile(`/proc/${name}/cmdline`).catch(() => "");
-      const environment = await Deno.readTextFile(`/proc/${name}/environ`).catch(() => "");
-      const isOurs = environment.split("\0").includes(`HOTBOOT_TEST_HOME=${this.directory}`);
-      if (isOurs && /^[^\0]*qemu-system/.test(program)) found.push(Number(name));
+      const line = await Deno.readTextFile(`/proc/${name}/cmdline`).catch(() => "");
+      if (/^[^\0]*qemu-system/.test(line) && line.includes(`${this.directory}/`)) found.push(Number(name));
     }
     return found;
   }

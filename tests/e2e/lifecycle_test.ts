@@ -1,7 +1,7 @@
 // needs: micro
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { assertCode, GuestHome, hotboot } from "./harness.ts";
+import { assertCode, CACHE, GuestHome, hotboot } from "./harness.ts";
 import { until } from "./pace.ts";
 
 Deno.test("the first start captures, and later ones resume without later changes", async (t) => {
@@ -41,6 +41,17 @@ Deno.test("the first start captures, and later ones resume without later changes
     assertEquals(status.running?.snapshot, snapshot);
     assertEquals([status.running?.pid], await micro.qemuProcesses());
     assertMatch(await micro.succeed("status"), /health +web ok/);
+  });
+
+  await t.step("QEMU has nothing of the caller's: no environment, no directory, no open file", async () => {
+    const [pid] = await micro.qemuProcesses();
+    assertEquals(await Deno.readTextFile(`/proc/${pid}/environ`), "");
+    assertEquals(await Deno.readLink(`/proc/${pid}/cwd`), "/");
+    const files = Array.from(Deno.readDirSync(`/proc/${pid}/fd`), ({ name }) => {
+      const link = Deno.readLinkSync(`/proc/${pid}/fd/${name}`);
+      return link.startsWith("/") && !link.startsWith("/dev/") ? link : undefined;
+    }).filter((link) => link !== undefined);
+    assertEquals(files.filter((path) => ![micro.home, CACHE].some((place) => path.startsWith(`${place}/`))), []);
   });
 
   await t.step("stop --discard ends it, and the next start resumes the snapshot", async () => {

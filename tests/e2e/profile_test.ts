@@ -28,7 +28,6 @@ Deno.test("a project's hotboot.json can have variables, its own home and a file 
   const env: Record<string, string> = {
     ...await denoDirectory(),
     HOTBOOT_HOME: "",
-    HOTBOOT_TEST_HOME: micro.directory,
     EMULATOR_TEST_HOME: micro.home,
     EMULATOR_TEST_PORT: String(micro.port),
   };

@@ -51,7 +51,6 @@ export class StackHome implements AsyncDisposable {
     this.#env = {
       ...Object.fromEntries(ports),
       HOTBOOT_HOME: "",
-      HOTBOOT_TEST_HOME: guest.directory,
       STACK_EMULATOR_HOME: this.home,
       EMULATOR_RAM: "1024",
       EMULATOR_CPUS: "2",

@@ -36,7 +36,6 @@ function environmentOf(micro: GuestHome & { place: string }): Record<string, str
     PATH: Deno.env.get("PATH")!,
     ...(micro.qemu.includes("/") && qemuEnv(micro.qemu, micro.arch)),
     HOTBOOT_HOME: micro.home,
-    HOTBOOT_TEST_HOME: micro.directory,
     PLACE: micro.place,
     NO_COLOR: "1",
   };
@@ -213,7 +212,6 @@ testUnless(
           env: {
             PATH: `${programs}:${Deno.env.get("PATH")}`,
             HOTBOOT_HOME: micro.home,
-            HOTBOOT_TEST_HOME: micro.directory,
             PLACE: micro.place,
             NO_COLOR: "1",
             ...env,

@@ -107,7 +107,7 @@ Deno.test("arguments: cold boot and resume have the same devices, and only a res
   const cold = qemuArguments(MACHINE, { ...LAUNCH, incoming: false, memory: { kind: "anonymous" } });
   const resumed = qemuArguments(MACHINE, LAUNCH);
   assertEquals(values(cold, "-device"), values(resumed, "-device"));
-  assertEquals(values(cold, "-machine"), ["pc-q35-7.2,memory-backend=ram"]);
+  assertEquals(values(cold, "-machine"), ["pc-q35-7.2,dump-guest-core=off,memory-backend=ram"]);
   assertEquals(values(cold, "-incoming"), []);
   assertEquals(values(resumed, "-incoming"), ["defer"]);
   const paused = qemuArguments(MACHINE, { ...LAUNCH, incoming: false, paused: true });
@@ -159,7 +159,7 @@ Deno.test("arguments: firmware is loaded if there is any, and does not wait for 
 Deno.test("arguments: arm64 with more than eight CPUs gets the newer interrupt controller", () => {
   const machine = (arch: Machine["arch"], cpus: number) =>
     values(qemuArguments({ ...MACHINE, arch, cpus, machineType: "m" }, LAUNCH), "-machine");
-  assertEquals(machine("arm64", 8), ["m,memory-backend=ram"]);
-  assertEquals(machine("arm64", 9), ["m,gic-version=3,memory-backend=ram"]);
-  assertEquals(machine("amd64", 9), ["m,memory-backend=ram"]);
+  assertEquals(machine("arm64", 8), ["m,dump-guest-core=off,memory-backend=ram"]);
+  assertEquals(machine("arm64", 9), ["m,dump-guest-core=off,gic-version=3,memory-backend=ram"]);
+  assertEquals(machine("amd64", 9), ["m,dump-guest-core=off,memory-backend=ram"]);
 });
