@@ -11,6 +11,7 @@ import { clearRun, dropInstance } from "../instance/files.ts";
 import { backingPath, privateDirectory } from "../instance/home.ts";
 import { removeDisks, settleDisk } from "../instance/layers.ts";
 import { machineIdentity } from "../instance/identity.ts";
+import { requireOwnDisks } from "../instance/own_disks.ts";
 import { describeMachine, firmwareFor, type Setup } from "../instance/machine.ts";
 import { hasRecord, type InstanceRecord, type Origin, profileDigest, writeRecord } from "../instance/record.ts";
 import { HOST_ARCH } from "../vm/arch.ts";
@@ -93,6 +94,7 @@ export interface Launched extends AsyncDisposable {
 export async function launch(emulator: Emulator, setup: Setup, run: Run): Promise<Launched> {
   const { before } = run;
   if (before) await settleDisk(emulator);
+  await requireOwnDisks(emulator, run.disk, setup.image.paths.disk);
   const channels = await makeChannels(emulator);
   const record = await newRecord(emulator, setup, run);
   await writeRecord(emulator, record);

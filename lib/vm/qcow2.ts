@@ -29,6 +29,10 @@ export interface Qcow2Header {
   backingFile?: string;
   /** True when some of its content is in other files, which its header names. */
   needsOthers: boolean;
+  /** True when its data is in another file, and only what says where in this one. */
+  hasExternalData: boolean;
+  /** True when its data is encrypted. */
+  isEncrypted: boolean;
 }
 
 /**
@@ -51,9 +55,12 @@ export async function readQcow2Header(path: string): Promise<Qcow2Header> {
   }
   const offset = Number(view.getBigUint64(8));
   const length = view.getUint32(16);
+  const hasExternalData = view.getUint32(4) >= 3 && (view.getUint32(76) & EXTERNAL_DATA) !== 0;
   return {
     virtualSize: Number(view.getBigUint64(24)),
-    needsOthers: offset > 0 || (view.getUint32(4) >= 3 && (view.getUint32(76) & EXTERNAL_DATA) !== 0),
+    needsOthers: offset > 0 || hasExternalData,
+    hasExternalData,
+    isEncrypted: view.getUint32(32) !== 0,
     ...(offset > 0 && offset + length <= head.length && {
       backingFile: new TextDecoder().decode(head.subarray(offset, offset + length)),
     }),

@@ -12,6 +12,8 @@ Deno.test("qcow2: an overlay's header has the values that it was made with", asy
         virtualSize,
         backingFile: "../größer, base.qcow2",
         needsOthers: true,
+        hasExternalData: false,
+        isEncrypted: false,
       });
       assertEquals((await Deno.stat(path)).mode! & 0o777, 0o600);
     }
