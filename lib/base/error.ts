@@ -4,6 +4,8 @@
  * @module
  */
 
+import { printable } from "./printable.ts";
+
 /**
  * Something hotboot could not do. The message is one line that says what happened, why, and what to do; it never contains a
  * secret. It is all that a user needs, so the CLI prints it without a stack. Anything else that is thrown is the reason of an
@@ -30,10 +32,4 @@ export class HotbootError extends Error {
 /** The one-line text of whatever was thrown. */
 export function messageOf(error: unknown): string {
   return printable((error instanceof Error ? error.message : String(error)).trim().replaceAll(/\s*\n\s*/g, "; "));
-}
-
-/** Other programs' output without control sequences. */
-export function printable(text: string): string {
-  // deno-lint-ignore no-control-regex -- removes control characters
-  return text.replaceAll(/\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x1f\x7f]/g, "");
 }

@@ -1,6 +1,6 @@
 /** Finds guests that are up but dead: QEMU says so, or the kernel printed a panic. */
 
-import { printable } from "../base/error.ts";
+import { printable } from "../base/printable.ts";
 import { readAt } from "../base/io.ts";
 import { instancePath } from "../instance/channels.ts";
 import type { Emulator } from "../instance/emulator.ts";

@@ -1,6 +1,7 @@
 /** Watches a machine while cloud-init sets it up: its output, its progress, and whether it is alive. */
 
-import { HotbootError, printable } from "../base/error.ts";
+import { HotbootError } from "../base/error.ts";
+import { printable } from "../base/printable.ts";
 import { readAt } from "../base/io.ts";
 import { sleep } from "../base/wait.ts";
 import type { Reporter } from "../instance/emulator.ts";

@@ -1,3 +1,4 @@
+import { quoted } from "../../base/printable.ts";
 import type { IsoNode, IsoViewName } from "../../iso/read.ts";
 import { print, printJson } from "../ui/console.ts";
 import { type CommandContext, type CommandGroup, type Flag, UsageError } from "./command.ts";
@@ -118,12 +119,6 @@ function row({ path, kind, size, mode, uid = 0, gid = 0, mtime, target }: IsoNod
     mode & (1 << (8 - at)) ? letter : "-"
   )).join("");
   const time = mtime ? mtime.toISOString().slice(0, 19).replace("T", " ") : "-".padEnd(19);
-  const link = target === undefined ? "" : ` -> ${printable(target)}`;
-  return `${LETTERS[kind]}${bits} ${uid} ${gid} ${String(size).padStart(12)} ${time} ${printable(path)}${link}`;
-}
-
-/** An image's names may contain anything, and terminals obey some of it. */
-function printable(text: string): string {
-  // deno-lint-ignore no-control-regex -- this looks for control characters
-  return /[\x00-\x1f\x7f-\x9f]/.test(text) ? JSON.stringify(text).replaceAll(/[\x7f-\x9f]/g, "?") : text;
+  const link = target === undefined ? "" : ` -> ${quoted(target)}`;
+  return `${LETTERS[kind]}${bits} ${uid} ${gid} ${String(size).padStart(12)} ${time} ${quoted(path)}${link}`;
 }

@@ -38,7 +38,7 @@ export async function printStarted(context: CommandContext, emulator: Emulator, 
 export async function printForProgram(context: CommandContext, emulator: Emulator, result: StartResult): Promise<void> {
   if (!context.args.switches.has("json")) return await printPlain(context, emulator, result);
   const { environment } = await import("../../emulator/environment.ts");
-  await print(JSON.stringify({ ...result, env: await environment(emulator) }));
+  await printJson({ ...result, env: await environment(emulator) }, { oneLine: true });
 }
 
 async function printPlain(context: CommandContext, emulator: Emulator, result: StartResult): Promise<void> {

@@ -3,8 +3,9 @@
 import type { Reporter } from "../../instance/emulator.ts";
 import { ProgressLine } from "./progress.ts";
 import { writeAll } from "../../base/io.ts";
+import { escapedJson, printable, printableLines } from "../../base/printable.ts";
 
-/** Prints bytes, or a text and a newline, on standard output. */
+/** Prints bytes as they are, or a text and a newline, on standard output. */
 export async function print(what: string | Uint8Array): Promise<void> {
   await write(Deno.stdout, what);
 }
@@ -12,15 +13,16 @@ export async function print(what: string | Uint8Array): Promise<void> {
 /** The line that shows progress, if one is open. */
 let progress: ProgressLine | undefined;
 
-/** Prints bytes, or a text and a newline, on standard error. */
+/** Prints bytes as they are, or a text and a newline, on standard error. */
 export async function printError(what: string | Uint8Array): Promise<void> {
   progress?.close();
   await write(Deno.stderr, what);
 }
 
-/** Prints a value as JSON on standard output. */
-export async function printJson(value: unknown): Promise<void> {
-  await print(JSON.stringify(value, null, 2));
+/** Prints a value as JSON on standard output, indented or, for a program that reads line by line, in one line. */
+export async function printJson(value: unknown, { oneLine = false } = {}): Promise<void> {
+  const json = escapedJson(JSON.stringify(value, null, oneLine ? undefined : 2));
+  await print(new TextEncoder().encode(`${json}\n`));
 }
 
 /** Reports on standard error what an operation does. Warnings appear even when quiet. */
@@ -32,13 +34,13 @@ export function consoleReporter(level: "quiet" | "normal" | "verbose"): Reporter
   const line = progress = new ProgressLine(Deno.stderr.isTerminal(), writeNow, terminalColumns);
   const say = (text: string) => {
     line.close();
-    writeNow(`hotboot: ${text}\n`);
+    writeNow(`hotboot: ${printableLines(text)}\n`);
   };
   return {
     step: level === "quiet" ? () => {} : say,
     detail: level === "verbose" ? say : () => {},
     warn: (text) => say(`warning: ${text}`),
-    progress: level === "quiet" ? () => {} : (what, done, total) => line.show(what, done, total),
+    progress: level === "quiet" ? () => {} : (what, done, total) => line.show(printable(what), done, total),
   };
 }
 
@@ -51,6 +53,6 @@ function terminalColumns(): number {
 }
 
 async function write(to: { write(bytes: Uint8Array): Promise<number> }, what: string | Uint8Array): Promise<void> {
-  const bytes = typeof what === "string" ? new TextEncoder().encode(`${what}\n`) : what;
+  const bytes = typeof what === "string" ? new TextEncoder().encode(`${printableLines(what)}\n`) : what;
   await writeAll(to, bytes);
 }
