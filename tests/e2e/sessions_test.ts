@@ -28,8 +28,9 @@ Deno.test("sessions: while a stop takes long, other commands say so, and nobody 
 
 testUnless(await lackOfSmallDisks(), "sessions: a disk that is full pauses the guest, and loses nothing", async (t) => {
   await using micro = await GuestHome.make({ captured: true });
-  await Deno.remove(`${micro.home}/instances`).catch(() => {}); // a capture has left it empty
-  await using _disk = await smallDisk(`${micro.home}/instances`, 12);
+  const instances = `${micro.home}/instances`;
+  await Deno.remove(instances, { recursive: true }).catch(() => {}); // a capture may have left some
+  await using _disk = await smallDisk(instances, 12);
   await micro.start("--no-fallback");
   await micro.exec(
     "sh",
@@ -54,7 +55,7 @@ testUnless(await lackOfSmallDisks(), "sessions: a disk that is full pauses the g
     assertEquals((await micro.qemuProcesses()).length, 1);
   });
   await t.step("with room again, it continues", async () => {
-    const grow = new Deno.Command("mount", { args: ["-o", "remount,size=200m", `${micro.home}/instances`] });
+    const grow = new Deno.Command("mount", { args: ["-o", "remount,size=200m", instances] });
     assertEquals((await grow.output()).code, 0);
     await micro.start();
     await until(async () => (await micro.exec("ls", "/data")).includes("sum"), "what the guest was writing");
