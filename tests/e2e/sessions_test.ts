@@ -3,7 +3,7 @@
 /** What users of such tools have met in long sessions. */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { assertCode, GuestHome, hotboot } from "./harness.ts";
+import { assertCode, GuestHome, HOTBOOT, hotboot, PROFILES } from "./harness.ts";
 import { lackOfSmallDisks, smallDisk, testUnless } from "./needs.ts";
 import { until } from "./pace.ts";
 
@@ -91,5 +91,34 @@ Deno.test("sessions: one whose home was moved while it ran says how it can be su
     await hotboot(["reset", ...args]);
     await Deno.remove(micro.home).catch(() => {});
     await Deno.rename(moved, micro.home);
+  }
+});
+
+Deno.test("sessions: a home that is closed to this user is named, with what to do", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "hotboot-test-" });
+  const home = `${directory}/closed/home`;
+  await Deno.mkdir(home, { recursive: true });
+  await Deno.chmod(`${directory}/closed`, 0o000);
+  // Root may open everything, unless it gives that up.
+  const modest = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"];
+  try {
+    for (const verb of ["status", "start", "stop", "logs"]) {
+      const [program, ...args] = [
+        ...(Deno.uid() === 0 ? modest : []),
+        ...HOTBOOT,
+        ...[verb, "--home", home, "--profile", PROFILES.micro],
+      ];
+      const { code, stderr } = await new Deno.Command(program, { args }).output();
+      assertEquals(
+        [code, new TextDecoder().decode(stderr)],
+        [
+          1,
+          `hotboot: the home ${home} is closed to this user, or a directory above it is: name another with --home or HOTBOOT_HOME\n`,
+        ],
+      );
+    }
+  } finally {
+    await Deno.chmod(`${directory}/closed`, 0o700);
+    await Deno.remove(directory, { recursive: true });
   }
 });
