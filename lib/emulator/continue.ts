@@ -7,8 +7,8 @@ import { rightClock } from "../guest/clock.ts";
 import { becomeHealthy } from "../guest/health.ts";
 import { endConnections } from "../guest/peers.ts";
 import { restoreShare } from "../guest/share.ts";
-import { type Sleeper, wake } from "../guest/wake.ts";
-import { channelsOf, instancePath } from "../instance/channels.ts";
+import { wake } from "../guest/wake.ts";
+import { type InstanceChannels, instancePath } from "../instance/channels.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { dropMemory, wrongMemory } from "../instance/files.ts";
 import { machineIdentity } from "../instance/identity.ts";
@@ -74,7 +74,8 @@ export async function continueSuspended(
   await dropMemory(emulator);
   try {
     await Promise.all([
-      wakeUp(emulator, { guest, resumedAt }, timeline),
+      wakeUp(emulator, guest, resumedAt, timeline),
+      endPeers(emulator, guest, channels),
       becomeHealthy(emulator, record.ports, profile.timeouts.resume, timeline),
     ]);
   } catch (error) {
@@ -86,24 +87,19 @@ export async function continueSuspended(
   return describeStart(emulator, record, timeline);
 }
 
-/**
- * Corrects the clock, also of a guest whose clock could not be read when it was suspended, and ends the connections that it had
- * with the host.
- */
-async function wakeUp(emulator: Emulator, sleeper: Sleeper & { guest: GuestState }, timeline: Timeline): Promise<void> {
-  let { guest } = sleeper;
-  if (guest.clock === "nothing") {
-    if (!await rightClock(emulator)) return; // it has no agent
-    guest = { ...guest, clock: "date" };
-  }
-  const peers = await wake(emulator, { ...sleeper, guest }, timeline).catch(async (error) => {
+/** Corrects the clock, also of a guest whose clock could not be read when it was suspended. */
+async function wakeUp(emulator: Emulator, guest: GuestState, resumedAt: number, timeline: Timeline): Promise<void> {
+  if (guest.clock === "nothing") return await rightClock(emulator);
+  await wake(emulator, { guest, resumedAt }, timeline).catch(async (error) => {
     emulator.signal.throwIfAborted();
     emulator.report.detail(messageOf(error));
     await rightClock(emulator);
-    return [];
   });
+}
+
+/** The machine was handed over, and with it its monitor. */
+async function endPeers(emulator: Emulator, { peers = [] }: GuestState, { monitor }: InstanceChannels): Promise<void> {
   if (peers.length === 0) return;
-  const { monitor } = await channelsOf(emulator);
-  await using qmp = await QmpClient.connect(monitor, { signal: emulator.signal }); // it was handed over
+  await using qmp = await QmpClient.connect(monitor, { signal: emulator.signal });
   await endConnections(emulator, qmp, peers);
 }

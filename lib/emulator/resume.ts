@@ -2,8 +2,8 @@
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import type { Timeline } from "../base/timeline.ts";
-import { newSecrets, wakeAndProve } from "../guest/rotate.ts";
 import { endConnections } from "../guest/peers.ts";
+import { newSecrets, wakeAndProve } from "../guest/rotate.ts";
 import { giveShare } from "../guest/share.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { checkpointSecrets, requireLayer } from "../instance/checkpoints.ts";
@@ -88,9 +88,10 @@ export async function resume(
     const { qmp } = qemu;
     const sleeper = { guest, resumedAt: Date.now(), hooks: profile.hooks?.afterResume, secrets };
     const running = qmp.execute("cont", {}, { signal }); // the guest runs well before QEMU answers
-    const woken = wakeAndProve(emulator, record, sleeper, timeline, profile.timeouts.resume);
-    const [, peers] = await Promise.all([running, woken]);
-    await endConnections(emulator, qmp, peers);
+    await Promise.all([
+      running.then(() => endConnections(emulator, qmp, guest.peers)),
+      wakeAndProve(emulator, record, sleeper, timeline, profile.timeouts.resume),
+    ]);
     await giveShare(emulator, qmp, timeline);
   });
   return await finish(emulator, launched, timeline, secrets);

@@ -1,5 +1,6 @@
 /**
- * Finds the guest's connections with the host, and ends those whose other end has gone with an earlier QEMU.
+ * The guest's connections with the host: found before it is saved, and ended when another QEMU goes on with it, because their other
+ * end has gone with this one.
  *
  * Source: proc_pid_net(5). An address is its bytes as one number of the CPU, and hotboot's guests are little-endian: 10.0.2.2 is
  * 0202000A, also at the end of an IPv6 address. A state of 06 is TIME_WAIT, which passes.
@@ -9,35 +10,33 @@ import { messageOf } from "../base/error.ts";
 import { channelsOf } from "../instance/channels.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { endDeadConnections } from "../vm/dead_connections.ts";
+import type { GuestAgent } from "../vm/guest_agent.ts";
 import type { QmpClient } from "../vm/qmp.ts";
 
-const PEER = "0202000A:[0-9A-F]{4} 0[^6]";
-
-/** A statement in Perl that prints them, those of containers too: each network namespace once. */
-export const PEERS_IN_PERL = `
-opendir my $processes, "/proc";
-my %seen;
-for my $process (grep /^\\d/, readdir $processes) {
-  my $namespace = readlink "/proc/$process/ns/net";
-  next if !defined $namespace || $seen{$namespace}++;
-  for my $file ("tcp", "tcp6") {
-    open my $list, "<", "/proc/$process/net/$file" or next;
-    /(${PEER})/ and print "$1\\n" for <$list>;
+/** Prints their ends, those of containers too: each network namespace once, as long as its processes have neighbouring numbers. */
+const LIST = `set -- /proc/net/tcp /proc/net/tcp6
+last=/proc/self/ns/net
+for process in /proc/[0-9]*; do
+  [ $process/ns/net -ef /proc/self/ns/net ] || [ $process/ns/net -ef $last ] || {
+    last=$process/ns/net
+    set -- "$@" $process/net/tcp $process/net/tcp6
   }
-}
-`.trim();
+done
+grep -Ehos '0202000A:[0-9A-F]{4} 0[^6]' "$@"`;
 
-/** A shell command that prints those that are not a container's, for guests without Perl. */
-export const PEERS_IN_SHELL = `grep -Ehos '${PEER}' /proc/net/tcp /proc/net/tcp6; true`;
-
-/** The ports of the host's ends, from the lines that these print. */
-export function peersIn(lines: string[]): number[] {
-  const found = lines.map((line) => line.match(/^0202000A:([0-9A-F]{4}) /)).filter((match) => match !== null);
-  return [...new Set(found.map(([, digits]) => parseInt(digits, 16)))];
+/** The host's ports with which the guest has connections, also those of its containers; none if it cannot tell. */
+export async function peersOf(agent: GuestAgent, { signal }: Pick<Emulator, "signal">): Promise<number[]> {
+  const { stdout } = await agent.exec({ path: "/bin/sh", args: ["-c", LIST] }, { signal });
+  const found = new TextDecoder().decode(stdout).matchAll(/^0202000A:([0-9A-F]{4}) /gm);
+  return [...new Set(Array.from(found, ([, digits]) => parseInt(digits, 16)))];
 }
 
-/** Ends those that this QEMU does not know. Warns if that fails: the services may do without. */
-export async function endConnections(emulator: Emulator, qmp: QmpClient, peers: number[]): Promise<void> {
+/**
+ * Ends those that this QEMU does not know, in a guest that runs. Warns if that fails: the services may do without.
+ *
+ * @param peers From {@linkcode peersOf}, before the guest was saved.
+ */
+export async function endConnections(emulator: Emulator, qmp: QmpClient, peers: number[] = []): Promise<void> {
   const { profile, signal, report } = emulator;
   const to = Object.values(profile.ports).map(({ guest }) => guest);
   if (peers.length === 0 || to.length === 0) return;

@@ -1,18 +1,14 @@
-/**
- * Gives a resumed guest's kernel new random numbers and the right time: it has both from the capture. Prints the guest's
- * connections with the host, too.
- */
+/** Gives a resumed guest's kernel new random numbers and the right time: it has both from the capture. */
 
 import { encodeHex } from "@std/encoding/hex";
 import type { Arch } from "../vm/arch.ts";
 import { shellCommand } from "../vm/shell.ts";
-import { PEERS_IN_PERL } from "./peers.ts";
 
 /** Entropy for the guest's kernel: as much as its own key has. */
 const ENTROPY_BYTES = 32;
 
 /**
- * One program does all three, because a program takes long to start in an emulated guest. It is Perl, which every Debian has.
+ * One program does both, because a program takes long to start in an emulated guest. It is Perl, which every Debian has.
  *
  * random(4): RNDADDENTROPY (0x40085203) takes a struct rand_pool_info (bits, bytes, the bytes), and RNDRESEEDCRNG
  * (0x5207) makes the kernel use it at once. Without RNDRESEEDCRNG that takes minutes, and the kernel notices a new
@@ -33,7 +29,6 @@ my ($s, $n) = unpack "q q", $time;
 ($s, $n) = ($s + $seconds, $n + $nanoseconds);
 ($s, $n) = ($s + 1, $n - 1_000_000_000) if $n >= 1_000_000_000;
 syscall($set, 0, pack "q q", $s, $n) == 0 or die "clock_settime: $!\\n";
-${PEERS_IN_PERL}
 `.trim();
 
 /** The numbers of clock_gettime and clock_settime in Linux' table for the architecture. */

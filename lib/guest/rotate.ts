@@ -24,7 +24,6 @@ export function newSecrets({ secrets }: Profile, noRotation = false): Secrets | 
  * healthy. Proves the secrets first: a service that the rotation is about to end still answers, and so looks healthy.
  *
  * @param seconds The limit for the health checks.
- * @returns As {@linkcode wake}.
  * @throws {HotbootError} if any of this fails; the guest is unusable then.
  */
 export async function wakeAndProve(
@@ -33,16 +32,15 @@ export async function wakeAndProve(
   sleeper: Sleeper,
   timeline: Timeline,
   seconds: number,
-): Promise<number[]> {
+): Promise<void> {
   const { profile, report } = emulator;
   const { secrets } = sleeper;
   const woken = wake(emulator, sleeper, timeline);
   const healthy = () => becomeHealthy(emulator, ports, seconds, timeline);
   if (secrets) {
-    const peers = await woken;
+    await woken;
     await prove(emulator, ports, secrets, timeline);
-    await healthy();
-    return peers;
+    return await healthy();
   }
   await Promise.all([woken, healthy()]);
   if (profile.secrets && known !== "rotated") {
@@ -50,7 +48,6 @@ export async function wakeAndProve(
       "secrets were NOT rotated: this instance runs with the image's placeholders, which are public",
     );
   }
-  return await woken;
 }
 
 async function prove(

@@ -1,7 +1,4 @@
-/**
- * Wakes a guest: entropy, clock, hooks, rotation and thaw, in this order, in one shell script, which also finds its connections
- * with the host.
- */
+/** Wakes a guest: entropy, clock, hooks, rotation and thaw, in this order, in one shell script. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import { redact, secretLines, type Secrets } from "../profile/secrets.ts";
@@ -9,7 +6,6 @@ import type { GuestState } from "../snapshot/manifest.ts";
 import { shellCommand } from "../vm/shell.ts";
 import { connectAgent } from "./agent.ts";
 import type { Emulator } from "../instance/emulator.ts";
-import { PEERS_IN_SHELL, peersIn } from "./peers.ts";
 import { gapsOf } from "./quiesce.ts";
 import { newEntropy, reseedCommand } from "./reseed.ts";
 import type { Timeline } from "../base/timeline.ts";
@@ -44,11 +40,10 @@ const LONGEST_SHOWN = 500;
  *
  * Sends secrets and entropy over the agent's channel and a pipe, and nowhere else.
  *
- * @returns The ports of the host with which it has connections, for {@linkcode endConnections}.
  * @throws {HotbootError} if a step fails or takes too long, with the guest's output but no secret. Units that would have
  * thawed later are still frozen then.
  */
-export async function wake(emulator: Emulator, sleeper: Sleeper, timeline: Timeline): Promise<number[]> {
+export async function wake(emulator: Emulator, sleeper: Sleeper, timeline: Timeline): Promise<void> {
   const { profile, signal, report } = emulator;
   const { guest, secrets } = sleeper;
   const steps = stepsOf(emulator, sleeper);
@@ -57,7 +52,7 @@ export async function wake(emulator: Emulator, sleeper: Sleeper, timeline: Timel
   try {
     await using agent = await connectAgent(emulator);
     if (guest?.clock === "agent") await agent.setTime(undefined, { signal });
-    if (steps.length === 0) return [];
+    if (steps.length === 0) return;
     const script = [
       PRELUDE,
       ...portLines(emulator),
@@ -74,14 +69,13 @@ export async function wake(emulator: Emulator, sleeper: Sleeper, timeline: Timel
     );
     const lines = new TextDecoder().decode(result.stdout).trim().split("\n");
     record(timeline, begin, lines);
-    if (result.exitCode === 0) return peersIn(lines);
+    if (result.exitCode === 0) return;
     const said = redact(new TextDecoder().decode(result.stderr), secrets ?? {}).trim().slice(-LONGEST_SHOWN);
     throw new HotbootError(`${explain(lines.at(-1)!, result.exitCode)}: ${said || "it said nothing"}`);
   } catch (error) {
     signal.throwIfAborted();
     if (secrets || steps.length > 0) throw error;
     report.warn(`the guest's clock still shows the time of its capture: ${messageOf(error)}`);
-    return [];
   }
 }
 
@@ -112,9 +106,6 @@ function stepsOf({ arch, profile }: Emulator, { guest, resumedAt, hooks = [], se
   }
   if (secrets) steps.push({ name: "rotation", command: `${shellCommand(profile.rotation!.command)} >&2` });
   thaw("after rotation");
-  if (guest && !guest.reseeds && guest.clock !== "nothing") {
-    steps.push({ name: "connections", command: PEERS_IN_SHELL });
-  }
   return steps;
 }
 

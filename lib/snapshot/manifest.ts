@@ -56,6 +56,8 @@ export interface GuestState {
   frozen: { unit: string; group: string; thaw: "after rotation" | "before rotation" }[];
   /** The units that could not be frozen, and why. */
   notFrozen: { unit: string; why: string }[];
+  /** The ports of the host with which it had connections; absent if there were none. */
+  peers?: number[];
 }
 
 /** A snapshot's description, `manifest.json` in its directory. */

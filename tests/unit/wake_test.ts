@@ -105,9 +105,3 @@ Deno.test("wake: the agent sets the clock if nothing else can; a missing agent g
     await wake(emulator, { guest: { ...guest, clock: "nothing" } }, new Timeline());
     assertMatch(emulator.told.join("\n"), /the guest's clock still shows the time of its capture: /);
   }));
-
-Deno.test("wake: what prints the guest's connections with the host gives their ports, each once", () =>
-  withGuest(async ({ emulator, ends }) => {
-    ends(0, "mark 1 begin\n0202000A:EB72 01\n0202000A:C902 08\n0202000A:EB72 01\nmark 2 entropy\n");
-    assertEquals(await wake(emulator, { guest: GUEST, resumedAt: 1_060_000 }, new Timeline()), [0xeb72, 0xc902]);
-  }));
