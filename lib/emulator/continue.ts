@@ -75,9 +75,9 @@ export async function continueSuspended(
   try {
     await Promise.all([
       wakeUp(emulator, guest, resumedAt, timeline),
-      endPeers(emulator, guest, channels),
       becomeHealthy(emulator, record.ports, profile.timeouts.resume, timeline),
     ]);
+    await endPeers(emulator, guest, channels); // now: what the services do about it would delay the rest
   } catch (error) {
     signal.throwIfAborted();
     throw new HotbootError(`it continued where it was suspended, but ${messageOf(error)}`);

@@ -88,10 +88,8 @@ export async function resume(
     const { qmp } = qemu;
     const sleeper = { guest, resumedAt: Date.now(), hooks: profile.hooks?.afterResume, secrets };
     const running = qmp.execute("cont", {}, { signal }); // the guest runs well before QEMU answers
-    await Promise.all([
-      running.then(() => endConnections(emulator, qmp, guest.peers)),
-      wakeAndProve(emulator, record, sleeper, timeline, profile.timeouts.resume),
-    ]);
+    await Promise.all([running, wakeAndProve(emulator, record, sleeper, timeline, profile.timeouts.resume)]);
+    await endConnections(emulator, qmp, guest.peers); // now: what the services do about it would delay the rest
     await giveShare(emulator, qmp, timeline);
   });
   return await finish(emulator, launched, timeline, secrets);
