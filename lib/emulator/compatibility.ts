@@ -11,7 +11,6 @@ import { engineOf } from "../snapshot/engines.ts";
 import {
   difference,
   type Engine,
-  type Identity,
   type Manifest,
   readManifest,
   type SavedBy,
@@ -81,20 +80,11 @@ export async function asCaptured(
   return { ...setup, qemu: await qemuFacts(emulator, choice) };
 }
 
-/**
- * The identity with the other's version of QEMU: hotboot tries another QEMU if it offers the same machine with the same CPU,
- * and QEMU itself says whether it takes the state.
- */
-export function anyVersion(identity: Identity, other: Pick<Manifest, "identity">): Identity {
-  const version = "QEMU version";
-  return { ...identity, [version]: other.identity[version] };
-}
-
 /** What differs between this machine and the machine of the capture. */
 export function machineFault(emulator: Emulator, setup: Setup, manifest: Manifest): string | undefined {
   // What is frozen for a capture, and runs before it, does not matter for a session that is there.
   const identity = manifest.checkpoint ? machineIdentity(emulator, setup) : identityOf(emulator, setup);
-  return difference(manifest, anyVersion(identity, manifest));
+  return difference(manifest, identity);
 }
 
 /** Why a snapshot cannot be resumed here, judged by its manifest. */

@@ -5,9 +5,10 @@ import { HotbootError, messageOf } from "../base/error.ts";
 import type { Timeline } from "../base/timeline.ts";
 import { rightClock } from "../guest/clock.ts";
 import { becomeHealthy } from "../guest/health.ts";
+import { endConnections } from "../guest/peers.ts";
 import { restoreShare } from "../guest/share.ts";
 import { wake } from "../guest/wake.ts";
-import { instancePath } from "../instance/channels.ts";
+import { type InstanceChannels, instancePath } from "../instance/channels.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { dropMemory, wrongMemory } from "../instance/files.ts";
 import { machineIdentity } from "../instance/identity.ts";
@@ -15,7 +16,8 @@ import type { Setup } from "../instance/machine.ts";
 import type { InstanceRecord } from "../instance/record.ts";
 import { difference, type GuestState } from "../snapshot/manifest.ts";
 import { loadState } from "../snapshot/migration.ts";
-import { anyVersion, asCaptured } from "./compatibility.ts";
+import { QmpClient } from "../vm/qmp.ts";
+import { asCaptured } from "./compatibility.ts";
 import { forgetMemory, handOver, launch } from "./launch.ts";
 import { describeStart, type StartResult } from "./start_result.ts";
 
@@ -33,14 +35,15 @@ export async function continueSuspended(
 ): Promise<StartResult> {
   const { profile, report, signal } = emulator;
   const { guest, ram } = before.memory!;
-  const cannot = (why: string) =>
+  const cannot = (why: string, mend: string) =>
     new HotbootError(
-      `instance '${emulator.instance}' cannot continue, and stays suspended: ${why}; change that back and start again, or boot its disk and lose what was only in memory ('hotboot start --cold')`,
+      `instance '${emulator.instance}' cannot continue, and stays suspended: ${why}; ${mend}, or boot its disk and lose what was only in memory ('hotboot start --cold')`,
     );
   setup = await asCaptured(emulator, setup, before, { emulated: true });
-  const wrong = difference(before, anyVersion(machineIdentity(emulator, setup), before)) ??
-    await wrongMemory(emulator, before.memory!);
-  if (wrong) throw cannot(wrong);
+  const other = difference(before, machineIdentity(emulator, setup));
+  if (other) throw cannot(other, "change that back and start again");
+  const wrong = await wrongMemory(emulator, before.memory!);
+  if (wrong) throw cannot(wrong, "put the file back and start again");
   report.step("continue where it was suspended");
   const launched = await timeline.phase("process", () =>
     launch(emulator, setup, {
@@ -58,7 +61,9 @@ export async function continueSuspended(
       await qemu.requireOneMoment();
     } catch (error) {
       signal.throwIfAborted();
-      throw cannot(`${messageOf(error)} (QEMU: ${await qemu.reason()})`);
+      const version = before.identity["QEMU version"];
+      const mend = version === setup.qemu.version ? "try again ('hotboot start')" : `use QEMU ${version} again`;
+      throw cannot(`${messageOf(error)} (QEMU: ${await qemu.reason()})`, mend);
     }
   });
   record.phase = "running"; // from here on the guest runs, even if hotboot dies
@@ -72,6 +77,7 @@ export async function continueSuspended(
       wakeUp(emulator, guest, resumedAt, timeline),
       becomeHealthy(emulator, record.ports, profile.timeouts.resume, timeline),
     ]);
+    await endPeers(emulator, guest, channels); // now: what the services do about it would delay the rest
   } catch (error) {
     signal.throwIfAborted();
     throw new HotbootError(`it continued where it was suspended, but ${messageOf(error)}`);
@@ -89,4 +95,11 @@ async function wakeUp(emulator: Emulator, guest: GuestState, resumedAt: number, 
     emulator.report.detail(messageOf(error));
     await rightClock(emulator);
   });
+}
+
+/** The machine was handed over, and with it its monitor. */
+async function endPeers(emulator: Emulator, { peers = [] }: GuestState, { monitor }: InstanceChannels): Promise<void> {
+  if (peers.length === 0) return;
+  await using qmp = await QmpClient.connect(monitor, { signal: emulator.signal });
+  await endConnections(emulator, qmp, peers);
 }

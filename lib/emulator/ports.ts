@@ -36,6 +36,7 @@ export async function takePorts(emulator: Emulator, { asked = {}, isFresh }: Por
   const ports = await completed(emulator, { ...before, ...Object.fromEntries(named) }, isFresh);
   const taking = { ...emulator, ports: withRemembered(profile, ports) };
   await requireFreePorts(taking, ports);
+  await warnOfNamesakes(taking);
   if (JSON.stringify(ports) !== JSON.stringify(before)) await rememberPorts(home, instance, ports);
   return taking;
 }
@@ -83,6 +84,17 @@ export async function requireFreePorts(emulator: Emulator, remembered: Remembere
       ? `set ${variable} to another`
       : `change ports.${name}.host in the profile`;
     throw new HotbootError(`port ${host} ('${name}') ${why}, or ${change}`);
+  }
+}
+
+/** Programs that connect to `localhost` may try IPv6 first, where QEMU does not listen and others may. */
+async function warnOfNamesakes({ ports, report }: Emulator): Promise<void> {
+  for (const { host } of Object.values(ports)) {
+    const { state } = await Deno.permissions.query({ name: "net", host: `[::1]:${host}` });
+    if (state !== "granted" || !(whyNotFree(host, "::1") instanceof Deno.errors.AddrInUse)) continue;
+    report.warn(
+      `another program listens on [::1]:${host}, where 'localhost:${host}' may lead: use 127.0.0.1:${host}, or end that program`,
+    );
   }
 }
 
@@ -155,9 +167,9 @@ async function portsOfRecord({ home }: Emulator, instance: string): Promise<Reco
   return record && "ports" in record ? record.ports : {};
 }
 
-function whyNotFree(port: number): unknown {
+function whyNotFree(port: number, hostname = "127.0.0.1"): unknown {
   try {
-    Deno.listen({ hostname: "127.0.0.1", port }).close();
+    Deno.listen({ hostname, port }).close();
   } catch (error) {
     return error;
   }

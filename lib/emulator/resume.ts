@@ -2,6 +2,7 @@
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import type { Timeline } from "../base/timeline.ts";
+import { endConnections } from "../guest/peers.ts";
 import { newSecrets, wakeAndProve } from "../guest/rotate.ts";
 import { giveShare } from "../guest/share.ts";
 import type { Emulator } from "../instance/emulator.ts";
@@ -83,10 +84,13 @@ export async function resume(
     }
   });
   await whileAlive(emulator, qemu, async (emulator) => {
-    const sleeper = { guest: manifest.guest, resumedAt: Date.now(), hooks: profile.hooks?.afterResume, secrets };
-    const running = qemu.qmp.execute("cont", {}, { signal }); // the guest runs well before QEMU answers
+    const { guest } = manifest;
+    const { qmp } = qemu;
+    const sleeper = { guest, resumedAt: Date.now(), hooks: profile.hooks?.afterResume, secrets };
+    const running = qmp.execute("cont", {}, { signal }); // the guest runs well before QEMU answers
     await Promise.all([running, wakeAndProve(emulator, record, sleeper, timeline, profile.timeouts.resume)]);
-    await giveShare(emulator, qemu.qmp, timeline);
+    await endConnections(emulator, qmp, guest.peers); // now: what the services do about it would delay the rest
+    await giveShare(emulator, qmp, timeline);
   });
   return await finish(emulator, launched, timeline, secrets);
 }

@@ -2,6 +2,7 @@
 
 import { attemptOnce } from "../base/attempts.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
+import { rightClockInPassing } from "../guest/clock.ts";
 import { crashOf, whyCrashed } from "../guest/crash.ts";
 import { healthAttempt } from "../guest/health.ts";
 import { lostSecrets } from "../guest/rotate.ts";
@@ -70,7 +71,8 @@ export interface Status {
 }
 
 /**
- * Looks at the emulator. Changes nothing, and waits only for the health checks' answers.
+ * Looks at the emulator. Waits only for the health checks' answers and the guest agent. Changes nothing but the clock of a
+ * running guest that is off by more than a second, which it reports.
  *
  * Needs read permission for the home, and env permission for `HOTBOOT_ACCEL`; for a running instance, net permission for its sockets and ports.
  *
@@ -88,7 +90,7 @@ export interface Status {
  */
 export async function status(emulator: Emulator): Promise<Status> {
   const [instance, qemu, image, snapshot, wanted, spares] = await Promise.all([
-    describeInstance(emulator),
+    describeInstance(emulator, { andRightClock: true }),
     knownQemuFacts(emulator),
     describeImage(emulator),
     describeSnapshot(emulator),
@@ -112,20 +114,28 @@ export function isUp({ state, of, running }: Pick<Status, "state" | "of" | "runn
     Object.values(running!.health).every(Boolean);
 }
 
-/** The instance alone. */
-export async function describeInstance(emulator: Emulator): Promise<Pick<Status, "state" | "of" | "why" | "running">> {
+/** The instance alone. `andRightClock`: in passing, while its services answer. */
+export async function describeInstance(
+  emulator: Emulator,
+  { andRightClock = false } = {},
+): Promise<Pick<Status, "state" | "of" | "why" | "running">> {
   const state = await stateOf(emulator);
   await state[Symbol.asyncDispose](); // QEMU serves one client at a time, and the rest takes a while
   const crash = await crashOf(emulator, state);
   const record = "record" in state ? state.record : undefined;
   const why = crash === undefined ? whyOf(emulator, state) : whyCrashed(crash);
+  const runs = state.kind === "running" || state.kind === "paused";
+  const isOther = record !== undefined && record.profile !== emulator.profile.name;
+  const isAwake = state.kind === "running" && !isOther && crash === undefined;
+  const [running] = await Promise.all([
+    runs ? describeRunning(emulator, state.record, state.kind === "running") : undefined,
+    andRightClock && isAwake ? rightClockInPassing(emulator) : undefined,
+  ]);
   return {
     state: state.kind,
-    ...(record && record.profile !== emulator.profile.name && { of: record.profile }),
+    ...(isOther && { of: record.profile }),
     ...(why !== undefined && { why }),
-    ...((state.kind === "running" || state.kind === "paused") && {
-      running: await describeRunning(emulator, state.record, state.kind === "running"),
-    }),
+    ...(running && { running }),
   };
 }
 

@@ -36,10 +36,11 @@ export async function suspend(emulator: Emulator, up: Up): Promise<void> {
     await saveMemory(emulator, qmp);
     await writeEnding(emulator, record, "suspended", { guest, ...await sealMemory(emulator) });
   } catch (error) {
+    const why = explained(error) + await movedHome(emulator, qmp);
     await runOn(emulator, up);
     signal.throwIfAborted();
     throw new HotbootError(
-      `not suspended, the guest still runs: ${explained(error)}; 'hotboot stop --shutdown' saves only its disk`,
+      `not suspended, the guest still runs: ${why}; 'hotboot stop --shutdown' saves only its disk`,
     );
   }
   await quit(qmp); // it is suspended now: an abort comes too late
@@ -72,6 +73,14 @@ async function runOn(emulator: Emulator, { qmp, record }: Up): Promise<void> {
   await giveShare({ ...emulator, signal: new AbortController().signal }, qmp).catch((error) => {
     emulator.report.warn(`the guest no longer has the host's files: ${messageOf(error)}`);
   });
+}
+
+/** QEMU opens the disk once more before it has saved everything, by the path that it was started with; and gives no reason. */
+async function movedHome({ home }: Emulator, qmp: QmpClient): Promise<string> {
+  const drives = await qmp.execute<{ device: string; inserted?: { file: string } }[]>("query-block").catch(() => []);
+  const file = drives.find(({ device }) => device === "disk")?.inserted?.file;
+  if (file === undefined || file.startsWith(`${home.instances}/`)) return "";
+  return `; its disk was ${file} when it was started, and its home is ${home.root} now: move the home back, or put a link to it in its old place`;
 }
 
 function explained(error: unknown): string {

@@ -1,6 +1,5 @@
 /** Starting an instance that runs already: brings it to the state that a start would give. */
 
-import { HotbootError } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
 import { rightClock } from "../guest/clock.ts";
 import { thaw } from "../guest/quiesce.ts";
@@ -10,7 +9,7 @@ import { restoreShare } from "../guest/share.ts";
 import { trimSerialLog } from "../instance/serial_log.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { profileDigest, writeRecord } from "../instance/record.ts";
-import { type Up, whyPaused } from "../instance/state.ts";
+import { standsStill, type Up } from "../instance/state.ts";
 import { BEING_SAVED, cancelMigration } from "../snapshot/migration.ts";
 import { requireSamePorts } from "./ports.ts";
 import { resultOf, type StartResult } from "./start_result.ts";
@@ -57,14 +56,13 @@ export async function beUp(emulator: Emulator, state: Up, asked: Record<string, 
 
 /** Continues a guest whose CPUs stand still. @throws {HotbootError} if that fails, with the reason. */
 async function goOn(emulator: Emulator, { qmp, runState }: Extract<Up, { kind: "paused" }>): Promise<void> {
-  const { instance, report, signal } = emulator;
-  const cannot = () => new HotbootError(`instance '${instance}' is paused: ${whyPaused(emulator, runState)}`);
+  const { report, signal } = emulator;
   if (runState === BEING_SAVED) await cancelMigration(qmp); // the hotboot that was saving it died
   await qmp.execute("cont", {}, { signal });
   if (runState === "io-error") {
     await sleep(GOES_ON_MS, signal);
     const { running } = await qmp.execute<{ running: boolean }>("query-status", {}, { signal });
-    if (!running) throw cannot();
+    if (!running) throw standsStill(emulator, runState);
   }
   report.step("it was paused, and continues");
 }

@@ -3,6 +3,7 @@
 import { HotbootError } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
 import type { Emulator } from "../instance/emulator.ts";
+import { rightClockInPassing } from "../guest/clock.ts";
 import { isAtRest } from "../instance/state.ts";
 import { describeInstance, isUp, type Status } from "./status.ts";
 
@@ -21,8 +22,8 @@ export type WaitResult = Pick<Status, "state" | "running">;
 const LOOK_MS = 500;
 
 /**
- * Returns when the instance runs and is healthy, with its secrets in effect; or when it no longer runs. Nothing is changed:
- * somebody else starts or stops it.
+ * Returns when the instance runs and is healthy, with its secrets in effect; or when it no longer runs. Somebody else starts or
+ * stops it. Nothing is changed but the clock of a guest that is off by more than a second, which is reported.
  *
  * Needs read permission for the home, and net permission for the instance's sockets and ports.
  *
@@ -49,7 +50,10 @@ export async function waitFor(emulator: Emulator, options: WaitForOptions = {}):
     const { state, running, of, why } = found;
     if (of !== undefined) throw new HotbootError(`instance '${instance}' is ${state}, and of profile '${of}'`);
     if (state === "damaged") throw new HotbootError(why!);
-    if (stopped ? isAtRest(state) : isUp(found)) return { state, ...(running && { running }) };
+    if (stopped ? isAtRest(state) : isUp(found)) {
+      if (!stopped) await rightClockInPassing(emulator);
+      return { state, ...(running && { running }) };
+    }
     const leftMs = end - performance.now();
     if (leftMs <= 0) {
       const what = stopped ? `still runs after ${timeoutMs / 1000} s` : `is not up after ${timeoutMs / 1000} s`;

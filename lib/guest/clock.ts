@@ -9,6 +9,7 @@ import { connectAgent } from "./agent.ts";
 /** The largest difference that counts as correct, in milliseconds: asking takes time, too. */
 const TOLERANCE_MS = 1000;
 const TIMEOUT_MS = 10_000;
+const QUICK_MS = 1000;
 
 /**
  * Sets the clock of a running guest to the host's if it is off by more than a second, and reports that. Warns if the guest
@@ -18,15 +19,35 @@ export async function rightClock(emulator: Emulator): Promise<void> {
   const { signal, report } = emulator;
   try {
     await using agent = await connectAgent(emulator, { timeoutMs: TIMEOUT_MS });
-    const offsetMs = await clockOffset(agent, signal);
-    if (Math.abs(offsetMs) <= TOLERANCE_MS) return;
-    if (!await agent.setTimeWithDate(undefined, { signal })) await agent.setTime(undefined, { signal });
-    const off = formatDuration(Math.abs(offsetMs) / 1000);
-    report.step(`the guest's clock was ${off} ${offsetMs < 0 ? "behind" : "ahead"}; it is set`);
+    await rightClockWith(agent, emulator);
   } catch (error) {
     signal.throwIfAborted();
     report.warn(`the guest's clock may be wrong, because its agent does not answer: ${messageOf(error)}`);
   }
+}
+
+/** The same for a command that is about something else: it does not wait for an agent that is busy or missing. */
+export async function rightClockInPassing(emulator: Emulator): Promise<void> {
+  const { signal, report } = emulator;
+  try {
+    await using agent = await connectAgent(emulator, { timeoutMs: QUICK_MS });
+    await rightClockWith(agent, emulator);
+  } catch (error) {
+    signal.throwIfAborted();
+    report.detail(`the guest's clock was not looked at: ${messageOf(error)}`);
+  }
+}
+
+/** The same for whoever has a connection to the agent, which it costs one question. */
+export async function rightClockWith(
+  agent: GuestAgent,
+  { signal, report }: Pick<Emulator, "signal" | "report">,
+): Promise<void> {
+  const offsetMs = await clockOffset(agent, signal);
+  if (Math.abs(offsetMs) <= TOLERANCE_MS) return;
+  if (!await agent.setTimeWithDate(undefined, { signal })) await agent.setTime(undefined, { signal });
+  const off = formatDuration(Math.abs(offsetMs) / 1000);
+  report.step(`the guest's clock was ${off} ${offsetMs < 0 ? "behind" : "ahead"}; it is set`);
 }
 
 /** How far the guest's clock is ahead of the host's, in milliseconds. */

@@ -8,6 +8,7 @@ import { shellCommand } from "../vm/shell.ts";
 import { connectAgent } from "./agent.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { clockOffset } from "./clock.ts";
+import { peersOf } from "./peers.ts";
 import { newEntropy, reseedCommand } from "./reseed.ts";
 
 /**
@@ -76,7 +77,9 @@ export async function quiesce(emulator: Emulator): Promise<Omit<GuestState, "sto
     signal.throwIfAborted();
     const reseeds = await canReseed(emulator, agent);
     const clock = reseeds ? "shift" : await agent.setTimeWithDate(undefined, { signal }) ? "date" : "agent";
-    return warned(emulator, { clock, clockOffsetMs: await clockOffset(agent, signal), reseeds, frozen, notFrozen });
+    const clockOffsetMs = await clockOffset(agent, signal);
+    const peers = await peersOf(agent, emulator); // last, so that hardly any comes afterwards
+    return warned(emulator, { clock, clockOffsetMs, reseeds, frozen, notFrozen, ...(peers.length > 0 && { peers }) });
   } catch (error) {
     await thawUnits(agent, frozen);
     throw error;

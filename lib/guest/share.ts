@@ -13,7 +13,7 @@ import { Timeline } from "../base/timeline.ts";
  * Unmounts what has the tag $1, and retries while it is busy. Changes nothing if a container has a mount of its own: only the
  * container could mount it again. A container's mount is not its own if its mount point follows (as a slave or peer) the
  * guest's mount point: it goes away with the guest's (the kernel's documentation, "Shared Subtrees"; proc(5), mountinfo:
- * shared, master).
+ * shared, master). If it stays busy, the processes that have something of it open are named.
  */
 const UNMOUNT = `others() {
   grep -Hs '' /proc/self/mountinfo /proc/[0-9]*/mountinfo | awk -v tag="$1" '
@@ -45,10 +45,16 @@ others=$(others "$1")
 mounts() {
   while read -r source at type _; do [ "$source $type" != "$1 9p" ] || printf '%b\\n' "$at"; done </proc/mounts
 }
+users() {
+  ls -ld /proc/[0-9]*/cwd /proc/[0-9]*/root /proc/[0-9]*/exe /proc/[0-9]*/fd/* 2>/dev/null |
+    sed -n 's|.* /proc/\\([0-9]*\\)/[^ ]* -> |\\1 |p' | while read -r process file; do
+      case $file in "$1"|"$1"/*) read -r name <"/proc/$process/comm" && echo "'$name' (process $process) uses $file";; esac
+    done | sort -u | head -n 3
+}
 left=30
 until [ -z "$(mounts "$1")" ]; do
   mounts "$1" | while IFS= read -r at; do
-    if [ $left -gt 0 ]; then umount "$at" 2>/dev/null; else umount "$at" >&2; fi
+    if [ $left -gt 0 ]; then umount "$at" 2>/dev/null; else umount "$at" >&2 || users "$at" >&2; fi
   done
   [ $left -gt 0 ] || exit 1
   left=$((left - 1))

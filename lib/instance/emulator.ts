@@ -79,7 +79,8 @@ const SILENT: Reporter = { step() {}, detail() {}, warn() {}, progress() {} };
  * @param options The profile, home and instance, if not the project's profile as its own instance in the usual home.
  * @returns The emulator that all operations take.
  * @throws {HotbootError} if there is no such profile, it is malformed (names the first wrong field, or the wrong variable), the
- * instance's name is invalid, nothing says where the home is, or the home is below `/dev`, `/proc` or `/sys`.
+ * instance's name is invalid, nothing says where the home is, or the home is closed to this user or below `/dev`, `/proc` or
+ * `/sys`.
  *
  * @example
  * ```ts
@@ -95,6 +96,7 @@ export async function openEmulator(options: EmulatorOptions = {}): Promise<Emula
   const wanted = options.profile ?? await findProfile();
   const { profile, url } = typeof wanted === "string" ? await loadProfile(wanted) : wanted;
   const home = new Home(await homeDirectory(profile, options.home), profile.home);
+  await requireOpen(home);
   const instance = options.instance ?? await ownInstance(profile, home);
   if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(instance)) {
     throw new HotbootError(`'${instance}' is not a valid instance name: use lower-case letters, digits and dashes`);
@@ -110,6 +112,20 @@ export async function openEmulator(options: EmulatorOptions = {}): Promise<Emula
     report: options.report ?? SILENT,
     ...(options.token !== undefined && { token: options.token }),
   };
+}
+
+/** Reports early, and once, what each command would meet. @throws {HotbootError} if the home is closed to this user. */
+async function requireOpen({ root }: Home): Promise<void> {
+  const { state } = await Deno.permissions.query({ name: "read", path: root });
+  if (state !== "granted") return;
+  try {
+    await Deno.readDir(root)[Symbol.asyncIterator]().next();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.PermissionDenied)) return; // it need not exist
+    throw new HotbootError(
+      `the home ${root} is closed to this user, or a directory above it is: name another with --home or HOTBOOT_HOME`,
+    );
+  }
 }
 
 /** The emulator of another instance of the same home: with that one's ports. */

@@ -205,21 +205,22 @@ export function requireOwn({ profile, instance }: Emulator, state: State): void 
   );
 }
 
-/** A running guest. @throws {HotbootError} if it does not run, with what to do. */
+/** A running guest. @throws {HotbootError} if it does not run, or its CPUs stand still, with what to do. */
 export async function requireUp(emulator: Emulator): Promise<Up> {
   const state = await stateOf(emulator);
-  if (state.kind === "running" || state.kind === "paused") {
-    try {
-      requireOwn(emulator, state);
-      return state as Up;
-    } catch (error) {
-      await state[Symbol.asyncDispose]();
-      throw error;
-    }
+  try {
+    requireOwn(emulator, state);
+    if (state.kind === "running") return state;
+    throw state.kind === "paused" ? standsStill(emulator, state.runState) : refusal(emulator, state);
+  } catch (error) {
+    await state[Symbol.asyncDispose]();
+    throw error;
   }
-  await state[Symbol.asyncDispose]();
-  requireOwn(emulator, state);
-  throw refusal(emulator, state);
+}
+
+/** The error of what needs a guest whose CPUs run. */
+export function standsStill(emulator: Emulator, runState: string): HotbootError {
+  return new HotbootError(`instance '${emulator.instance}' is paused: ${whyPaused(emulator, runState)}`);
 }
 
 /** Why a guest's CPUs stand still, by QEMU's run state ("QMP Reference Manual", RunState), and what to do. */

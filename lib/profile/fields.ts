@@ -125,6 +125,16 @@ function property({ properties = {}, additionalProperties }: FieldSchema, name: 
   return typeof additionalProperties === "object" ? additionalProperties : undefined;
 }
 
+/** The names of the fields that the schema knows at a JSON pointer. */
+export function knownFields(root: FieldSchema, at: string): string[] {
+  const steps = at.split("/").slice(1);
+  const found = steps.reduce<FieldSchema>((schema, name) => {
+    const inner = resolve(root, schema);
+    return inner.items ?? property(inner, name) ?? {};
+  }, root);
+  return Object.keys(resolve(root, found).properties ?? {});
+}
+
 function join(at: string, name: string): string {
   return `${at}/${name.replaceAll("~", "~0").replaceAll("/", "~1")}`;
 }

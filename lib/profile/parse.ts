@@ -3,8 +3,9 @@
 import { type OutputUnit, type Schema, Validator } from "@cfworker/json-schema";
 import { HotbootError, messageOf } from "../base/error.ts";
 import { fill } from "../base/fill.ts";
-import { complaint, type FieldSchema, type Filled, fillFields, isNumeric, pathOf } from "./fields.ts";
+import { complaint, type FieldSchema, type Filled, fillFields, isNumeric, knownFields, pathOf } from "./fields.ts";
 import type { Profile } from "./profile.ts";
+import { parseJson } from "./json.ts";
 import { danglingReference, textsOf } from "./references.ts";
 import { placeholdersOf, secretValue } from "./secrets.ts";
 import type { ReadVariable } from "./variables.ts";
@@ -20,9 +21,9 @@ import schema from "./schema.json" with { type: "json" };
 export function parseProfile(text: string, origin: string, read?: ReadVariable): Profile {
   let value: unknown;
   try {
-    value = JSON.parse(text.replace(/^\ufeff/, ""));
+    value = parseJson(text);
   } catch (error) {
-    throw new HotbootError(`profile ${origin} is not JSON: ${messageOf(error)}`);
+    throw new HotbootError(`profile ${origin} ${messageOf(error)}`);
   }
   return completeProfile(value, origin, { read });
 }
@@ -121,7 +122,19 @@ function explain(errors: OutputUnit[], filled: Map<string, Filled>): string {
   const field = filled.get(at);
   return field
     ? complaint(field, at, isNumeric(field.schema) ? undefined : error)
-    : `${pathOf(at) || "the whole file"}: ${error}`;
+    : `${pathOf(at) || "the whole file"}: ${inWords(error, at)}`;
+}
+
+/** The validator's most frequent messages, for a person. */
+function inWords(error: string, at: string): string {
+  const [, missing] = error.match(/^Instance does not have required property "(.*)"\.$/) ?? [];
+  if (missing !== undefined) return `the field "${missing}" is missing: add it`;
+  return error === "False boolean schema." ? unknownField(at) : error;
+}
+
+function unknownField(at: string): string {
+  const names = knownFields(schema as FieldSchema, at.slice(0, at.lastIndexOf("/")));
+  return `there is no such field${names.length > 0 ? `; there are ${names.join(", ")}` : ""}: correct or remove it`;
 }
 
 function depth(location: string): number {

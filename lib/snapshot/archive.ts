@@ -163,12 +163,13 @@ function isFingerprint(value: Fingerprint | null): boolean {
 }
 
 function isGuestState(guest: Manifest["guest"]): boolean {
-  const { clock, clockOffsetMs, stoppedAt, reseeds, frozen, notFrozen } = guest;
+  const { clock, clockOffsetMs, stoppedAt, reseeds, frozen, notFrozen, peers = [] } = guest;
   const areTexts = (list: unknown, ...fields: string[]) =>
     Array.isArray(list) && list.every((each) => fields.every((field) => typeof each?.[field] === "string"));
   return ["shift", "date", "agent", "nothing"].includes(clock) && Number.isFinite(clockOffsetMs) &&
     Number.isFinite(stoppedAt) && typeof reseeds === "boolean" && areTexts(frozen, "unit", "group", "thaw") &&
-    areTexts(notFrozen, "unit", "why");
+    areTexts(notFrozen, "unit", "why") &&
+    Array.isArray(peers) && peers.every((port) => Number.isInteger(port) && port >= 0 && port <= 0xffff);
 }
 
 /** What a file in an archive must be, and who takes it instead of a file of its name. */

@@ -56,6 +56,8 @@ export interface GuestState {
   frozen: { unit: string; group: string; thaw: "after rotation" | "before rotation" }[];
   /** The units that could not be frozen, and why. */
   notFrozen: { unit: string; why: string }[];
+  /** The ports of the host with which it had connections; absent if there were none. */
+  peers?: number[];
 }
 
 /** A snapshot's description, `manifest.json` in its directory. */
@@ -185,6 +187,9 @@ export async function writeManifest(
   await writeJson(`${directory}/${MANIFEST}`, manifest, options);
 }
 
+/** The version of QEMU, in an identity. Another one is tried: it says itself whether it takes the state. */
+const QEMU_VERSION = "QEMU version";
+
 /** The first reason why a snapshot cannot be resumed on a machine with `identity`, or `undefined`. */
 export function difference(
   manifest: Pick<Manifest, "identity" | "unsyncedSinceBoot">,
@@ -192,7 +197,9 @@ export function difference(
 ): string | undefined {
   for (const name of new Set([...Object.keys(identity), ...Object.keys(manifest.identity)])) {
     const [was, is] = [manifest.identity[name], identity[name]];
-    if (was === is) continue;
+    if (was === is || name === QEMU_VERSION) continue;
+    if (name === "CPU's features") return otherCpu(manifest.identity, identity);
+    if (DIGEST.test(was) && DIGEST.test(is)) return `the ${name} is not the same as then${WHAT_CHANGES[name] ?? ""}`;
     return isLong(was, is)
       ? longDifference(name, was, is)
       : `the ${name} was ${was ?? "not recorded"} and is ${is ?? "none"}`;
@@ -200,6 +207,22 @@ export function difference(
   if (manifest.unsyncedSinceBoot !== undefined && !isSameBoot(manifest.unsyncedSinceBoot)) {
     return "the host went down before the snapshot was safely on disk";
   }
+}
+
+/** A SHA-256, which tells a person nothing. */
+const DIGEST = /^[0-9a-f]{64}$/;
+/** What makes such a thing another one. */
+const WHAT_CHANGES: Record<string, string> = {
+  "config disk": " (the profile's 'config', a file that it names, or a variable in it has changed)",
+};
+
+/** The CPU's features depend on QEMU if it emulates them, and on the host if not. */
+function otherCpu(was: Identity, is: Identity): string {
+  if (is["accelerator"] !== "tcg") return "the host's CPU offers the guest other features than then";
+  const [before, now] = [was[QEMU_VERSION], is[QEMU_VERSION]];
+  return before === now
+    ? `this build of QEMU ${now} emulates another CPU than that of then`
+    : `QEMU ${now} emulates another CPU than QEMU ${before} did`;
 }
 
 function isLong(was: string | undefined, is: string | undefined): boolean {

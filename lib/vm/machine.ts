@@ -83,6 +83,9 @@ export interface Launch {
   channels: Channels;
 }
 
+/** QEMU's name for the network that the guest is in. */
+export const NETWORK = "net";
+
 /** Linux's name for the machine's serial port. */
 const SERIAL_CONSOLE: Record<Arch, string> = { amd64: "ttyS0", arm64: "ttyAMA0" };
 
@@ -120,7 +123,7 @@ export function deviceArguments(machine: Machine): string[] {
     ...["-device", "virtio-blk-pci,drive=disk"],
     ...(machine.configDisk ? ["-device", "virtio-blk-pci,drive=config"] : []),
     // No network boot ROM: nothing boots from it, and it would be one more block of memory to save.
-    ...["-device", "virtio-net-pci,netdev=net,romfile="],
+    ...["-device", `virtio-net-pci,netdev=${NETWORK},romfile=`],
     ...["-device", "virtio-serial-pci"],
     ...["-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"],
     ...["-object", "rng-builtin,id=rng"],
@@ -184,5 +187,5 @@ function memoryArgument(memoryMiB: number, memory: Memory): string {
 
 function netdevArgument(machine: Machine): string {
   const forwards = machine.forwards.map(({ host, guest }) => `hostfwd=tcp:127.0.0.1:${host}-:${guest}`);
-  return ["user,id=net", ...(machine.restricted ? ["restrict=on"] : []), ...forwards].join(",");
+  return [`user,id=${NETWORK}`, ...(machine.restricted ? ["restrict=on"] : []), ...forwards].join(",");
 }

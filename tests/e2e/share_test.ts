@@ -103,7 +103,7 @@ Deno.test("share: an obstacle is reported, and the guest keeps the share", async
       assertCode(stop, 1);
       assertMatch(
         stop.stderr,
-        /^hotboot: not suspended, the guest still runs: the guest uses the host's files: [^\n]*\/host[^\n]*busy; [^\n]*\n$/,
+        /^hotboot: not suspended, the guest still runs: the guest uses the host's files: [^\n]*\/host[^\n]*busy; 'sleep' \(process \d+\) uses \/host; [^\n]*\n$/,
       );
       assertEquals(await read(micro), "of the host\n");
       await micro.exec("killall", "sleep");

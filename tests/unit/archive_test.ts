@@ -249,6 +249,8 @@ Deno.test("archive: hostile archives are refused", async (t) => {
       "an identity with other values",
     );
     await refuses("an invalid guest", written({ ...manifest, guest: { frozen: "all" } }), "no state of the guest");
+    const peers = { ...manifest.guest, peers: [65_536] };
+    await refuses("an impossible peer", written({ ...manifest, guest: peers }), "no state of the guest");
     await refuses("no date", written({ ...manifest, created: "yesterday" }), "no date");
   });
 });

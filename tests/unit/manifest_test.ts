@@ -49,6 +49,33 @@ Deno.test("manifest: every difference is named, with the old and the new value",
   assertEquals(difference(manifest(), less), "the memory was 512 MiB and is none");
 });
 
+Deno.test("manifest: what only a program can read is named in words", () => {
+  const identity = {
+    "QEMU version": "7.2.22",
+    "accelerator": "tcg",
+    "CPU's features": "b700b700b700",
+    "config disk": "a".repeat(64),
+  };
+  const was = manifest({ identity });
+  const say = (changes: Identity) => difference(was, { ...identity, ...changes });
+  assertEquals(say({ "QEMU version": "10.0.8" }), undefined); // it is tried
+  const features = { "CPU's features": "7a907a907a90" };
+  assertEquals(
+    say({ ...features, "QEMU version": "10.0.8" }),
+    "QEMU 10.0.8 emulates another CPU than QEMU 7.2.22 did",
+  );
+  assertEquals(say(features), "this build of QEMU 7.2.22 emulates another CPU than that of then");
+  const hardware = manifest({ identity: { ...identity, accelerator: "kvm" } });
+  assertEquals(
+    difference(hardware, { ...hardware.identity, ...features }),
+    "the host's CPU offers the guest other features than then",
+  );
+  assertEquals(
+    say({ "config disk": "b".repeat(64) }),
+    "the config disk is not the same as then (the profile's 'config', a file that it names, or a variable in it has changed)",
+  );
+});
+
 Deno.test("manifest: for long lists, only the differences are named", () => {
   const devices = Array.from({ length: 20 }, (_, at) => `-device dev-${at},bus=pcie.0`);
   const layout = devices.join(" ");

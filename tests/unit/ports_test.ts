@@ -207,6 +207,21 @@ Deno.test("ports: the launcher chooses them before the start, which may use no o
     assertEquals(await exists(b.home.instance("demo")), false);
   }));
 
+Deno.test("ports: a start warns of another program on the same port of ::1, where localhost may lead", () =>
+  withDirectory(async (directory) => {
+    const demo = await demoWith(directory);
+    const told: string[] = [];
+    const b = { ...demo, report: { ...demo.report, warn: (text: string) => void told.push(text) } };
+    const { ports } = await takePorts(b, { isFresh: true });
+    assertEquals(told, []);
+    const { host } = ports.backend;
+    using _other = Deno.listen({ hostname: "::1", port: host });
+    await takePorts(b, { isFresh: true });
+    assertEquals(told, [
+      `another program listens on [::1]:${host}, where 'localhost:${host}' may lead: use 127.0.0.1:${host}, or end that program`,
+    ]);
+  }));
+
 Deno.test("ports: the config disk and the machine's identity are the same for all instances", () =>
   withDirectory(async (directory) => {
     const b = await takePorts(await demoWith(directory), { isFresh: true });

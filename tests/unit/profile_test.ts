@@ -45,6 +45,24 @@ Deno.test("profile: an error names the path of the bad field", () => {
     [changed(["home"], {}), /: home: /],
     [changed(["ports", "web", "host"], 70000), /: ports\.web\.host: /],
     [changed(["ports", "web", "guest"]), /: ports\.web: .*"guest"/],
+    [
+      changed(["machine", "cpu"], 2),
+      /: machine\.cpu: there is no such field; there are memory, cpus, append, network: /,
+    ],
+    [
+      changed(["health", 0, "pth"], "/"),
+      /: health\[0\]\.pth: there is no such field; there are name, port, path, status: /,
+    ],
+    ['{ // name\n"name": "x" }', /^profile x is not JSON: line 1 has a comment: remove it$/],
+    ['{\n"url": "http://x", /* ports */\n}', /^profile x is not JSON: line 2 has a comment: remove it$/],
+    [
+      '{\n"name": "[x,]",\n"ports": [1,\n],\n}',
+      /^profile x is not JSON: line 4 has '\]' after a comma: remove the comma$/,
+    ],
+    [
+      '{ "a": { "name": 1 }, "b": [{ "name": "name" }], "n\\u0061me": 1, "name": 2 }',
+      /^profile x has the field 'name' twice in one object: /,
+    ],
     [changed(["health"], []), /: health: /],
     [changed(["health", 0, "path"], "health"), /: health\[0\]\.path: /],
     [changed(["health", 0, "port"], "api"), /: health\[0\]\.port: there is no port 'api'$/],

@@ -147,6 +147,12 @@ Deno.test("state: no command acts on another profile's machine, or on one that i
         /is running and belongs to profile 'demo': type --profile demo, or name another --instance/,
       );
     }
+    machine.status = "io-error";
+    await assertRejects(
+      () => requireUp(emulator),
+      HotbootError,
+      "is paused: its disk cannot be written: free some space",
+    );
     machine[Symbol.dispose]();
     await assertRejects(() => settledState(other), HotbootError, "is crashed and belongs to profile 'demo'");
     await assertRejects(() => requireUp(emulator), HotbootError, "it is crashed: 'hotboot start' continues it");

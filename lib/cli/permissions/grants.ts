@@ -145,7 +145,7 @@ async function services(emulator: Emulator): Promise<string[]> {
     ...Object.values(emulator.ports).map(({ host }) => host),
     ...Object.values(record && "ports" in record ? record.ports : {}),
   ];
-  return ports.map((port) => `127.0.0.1:${port}`);
+  return ports.flatMap((port) => [`127.0.0.1:${port}`, `[::1]:${port}`]);
 }
 
 /** The ports with which spares are made, if they have been chosen. */

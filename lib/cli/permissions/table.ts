@@ -36,7 +36,7 @@ export interface Row {
   write?: Place[];
   /** A file that it creates or replaces, and nothing else in its directory. */
   replace?: Place[];
-  /** What it connects to and, for sockets and the services' ports on 127.0.0.1, listens on. */
+  /** What it connects to and, for sockets and the services' ports, listens on: on ::1, to see whether another does. */
   net?: Peer[];
   /** What it runs. */
   run?: Program[];
