@@ -7,11 +7,12 @@
 import { connect, type Socket } from "node:net";
 import { connect as connectTls, type PeerCertificate } from "node:tls";
 import { HotbootError, messageOf } from "../base/error.ts";
+import { within } from "../base/wait.ts";
 import { type Network, peerOf, type Proxy, proxyFor } from "./network.ts";
 import { ProxyError, TransientError } from "./transient.ts";
 
 /** How long a step may take. */
-const LIMIT_MS = 10_000;
+const LIMIT_MS = 5000;
 
 /**
  * Why a request got no answer: a {@linkcode TransientError} if that may change by itself.
@@ -61,8 +62,7 @@ async function explainProxy(target: URL, reason: string, proxy: Proxy): Promise<
     );
   }
   try {
-    const { socket, status } = await tunnel(target, proxy);
-    socket.destroy();
+    const status = await tunnel(target, proxy, (socket, status) => (socket.destroy(), status));
     if (status < 300) return new TransientError(`${target.host} cannot be reached (${reason})`); // now it can
     const advice = status === 407
       ? `put the password into ${proxy.variable}, as http://USER:PASSWORD@${proxy.url.host}`
@@ -86,49 +86,64 @@ function describe({ url, variable }: Proxy): string {
 
 /** The name of who issued the server's certificate. */
 async function issuerOf(url: URL, proxy?: Proxy): Promise<string | undefined> {
-  const socket = proxy ? (await tunnel(url, proxy)).socket : open(url);
+  // Nothing is sent on this connection: it only shows the certificate.
+  const options = { servername: url.hostname, rejectUnauthorized: false };
+  const secure = proxy
+    ? await tunnel(url, proxy, (socket) => connectTls({ ...options, socket }))
+    : connectTls({ ...options, ...addressOf(url) });
   try {
-    // Nothing is sent on this connection: it only shows the certificate.
-    const secure = connectTls({ socket, servername: url.hostname, rejectUnauthorized: false });
     await event(secure, "secureConnect");
     const { issuer } = secure.getPeerCertificate() as PeerCertificate;
     return issuer?.CN ?? issuer?.O;
   } finally {
-    socket.destroy();
+    secure.destroy();
   }
 }
 
-/** Asks an http proxy for a connection to the host of `url`. Its status is 200 if there is one. */
-async function tunnel(url: URL, { url: proxy }: Proxy): Promise<{ socket: Socket; status: number }> {
-  const socket = open(proxy);
-  try {
-    await event(socket, "connect");
-    const target = peerOf(url);
-    const user = `${decodeURIComponent(proxy.username)}:${decodeURIComponent(proxy.password)}`;
-    const authorization = proxy.username ? `Proxy-Authorization: Basic ${btoa(user)}\r\n` : "";
+/**
+ * Asks an http proxy for a connection to the host of `url`, and gives what `use` makes of the answer's status, which is 200 if
+ * there is a connection. `use` is called before anything else can read from it.
+ */
+async function tunnel<T>(url: URL, { url: proxy }: Proxy, use: (socket: Socket, status: number) => T): Promise<T> {
+  const target = peerOf(url);
+  const user = `${decodeURIComponent(proxy.username)}:${decodeURIComponent(proxy.password)}`;
+  const authorization = proxy.username ? `Proxy-Authorization: Basic ${btoa(user)}\r\n` : "";
+  const socket = connect(addressOf(proxy));
+  socket.once("connect", () => {
     socket.write(`CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n${authorization}\r\n`);
-    const [bytes] = await event<[Uint8Array]>(socket, "data");
-    const status = new TextDecoder().decode(bytes).match(/^HTTP\/1\.\d (\d{3})/)?.[1];
-    if (status === undefined) throw new Error("it does not speak HTTP");
-    return { socket, status: Number(status) };
+  });
+  try {
+    return await event(socket, "data", (bytes: Uint8Array) => {
+      const status = new TextDecoder().decode(bytes).match(/^HTTP\/1\.\d (\d{3})/)?.[1];
+      if (status === undefined) throw new Error("it does not speak HTTP");
+      return use(socket, Number(status));
+    });
   } catch (error) {
     socket.destroy();
     throw error;
   }
 }
 
-function open(url: URL): Socket {
+function addressOf(url: URL): { host: string; port: number } {
   const peer = peerOf(url);
   const colon = peer.lastIndexOf(":");
-  const host = peer.slice(0, colon).replaceAll(/[[\]]/g, "");
-  const socket = connect({ host, port: Number(peer.slice(colon + 1)) });
-  return socket.setTimeout(LIMIT_MS, () => socket.destroy(new Error(`silent for ${LIMIT_MS / 1000} s`)));
+  return { host: peer.slice(0, colon).replaceAll(/[[\]]/g, ""), port: Number(peer.slice(colon + 1)) };
 }
 
-/** The arguments of a socket's next event. */
-async function event<T extends unknown[]>(socket: Socket, name: string): Promise<T> {
+/** What `use` makes of a socket's next event, as it happens. */
+async function event<A extends unknown[], T>(
+  socket: Socket,
+  name: string,
+  use: (...args: A) => T = () => undefined as T,
+): Promise<T> {
   const { promise, resolve, reject } = Promise.withResolvers<T>();
   const fail = (error?: unknown) => reject(error instanceof Error ? error : new Error("it closed the connection"));
-  socket.once(name, (...args: T) => resolve(args)).once("error", fail).once("close", fail);
-  return await promise;
+  socket.on("error", fail).once("close", fail).once(name, (...args: A) => {
+    try {
+      resolve(use(...args));
+    } catch (error) {
+      reject(error);
+    }
+  });
+  return await within(promise, "it", { timeoutMs: LIMIT_MS });
 }
