@@ -83,7 +83,7 @@ export interface GitHubOptions {
   signal?: AbortSignal;
   /** When and how often to try again. */
   retry?: RetryOptions;
-  /** The way to the server, from {@linkcode findNetwork}. */
+  /** The way to the server. */
   network?: Network;
 }
 

@@ -1,7 +1,7 @@
 /**
  * HTTP requests that are retried when that can help, and that send their token only to its own host.
  *
- * Source: RFC 9110 (HTTP semantics): 15.4 redirects, 10.2.3 Retry-After.
+ * Source: RFC 9110 (HTTP semantics): 15.4 redirects, 10.2.3 Retry-After, 14.4 Content-Range.
  */
 
 import { HotbootError, messageOf } from "../base/error.ts";
@@ -32,7 +32,7 @@ export interface HttpRequest {
   token?: string;
   /** Aborts the request, and the reading of its answer. */
   signal?: AbortSignal;
-  /** The way to the server, from {@linkcode findNetwork}: more authorities to trust, and better messages. */
+  /** The way to the server: more authorities to trust, and better messages. */
   network?: Network;
 }
 
@@ -168,4 +168,21 @@ function reasonOf(error: unknown): string {
   return messageOf((error as Error).cause ?? error)
     .replace(/^Invalid header value.*/, "a header's value is invalid")
     .replaceAll(/\bhttps?:\/\/[^\s)]+/g, (url) => URL.parse(url)?.host ?? "its address");
+}
+
+/** Parses a `Content-Range`: RFC 9110, 14.4. */
+export function parseContentRange(value: string | null): { start: number; total: number } | undefined {
+  const [, start, total] = value?.match(/^bytes (\d+)-\d+\/(\d+)$/) ?? [];
+  return start === undefined ? undefined : { start: Number(start), total: Number(total) };
+}
+
+/**
+ * What guarantees the same bytes: a strong ETag (RFC 9110, 8.8.1), or the date of the last change, unless the answer was sent
+ * within that second, in which another change may follow (8.8.2.2).
+ */
+export function validatorOf(headers: Headers): string | undefined {
+  const tag = headers.get("etag");
+  if (tag?.startsWith('"')) return tag;
+  const [changed, sent] = ["last-modified", "date"].map((name) => Date.parse(headers.get(name) ?? ""));
+  return sent > changed ? headers.get("last-modified")! : undefined;
 }

@@ -2,7 +2,7 @@
 
 import { messageOf } from "../base/error.ts";
 
-/** The way to servers, from {@linkcode findNetwork}. */
+/** The way to servers, as the environment describes it. */
 export interface Network {
   /** The variables about proxies that are set. Deno itself obeys them; here they are for messages. */
   variables: Record<string, string>;

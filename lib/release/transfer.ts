@@ -9,7 +9,7 @@ import { HotbootError, messageOf } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
 import { FileDigest } from "./digest.ts";
 import { formatBytes } from "../base/format.ts";
-import { get, hostOf, pauseBefore } from "./http.ts";
+import { get, hostOf, parseContentRange, pauseBefore, validatorOf } from "./http.ts";
 import { ProxyError, TransientError } from "./transient.ts";
 import { type Download, type DownloadOptions, WrongContent } from "./options.ts";
 import type { PartFile, Range } from "./part_file.ts";
@@ -213,10 +213,10 @@ export class Transfer {
     const watch = setInterval(() => {
       const now = performance.now();
       const fail = (what: string) =>
-        attempt.abort(new TransientError(`${hostOf(this.#what.request.url)} ${what} in ${stallMs / 1000} s`));
-      if (now - heard > stallMs) fail("sent nothing");
+        attempt.abort(new TransientError(`${hostOf(this.#what.request.url)} ${what} ${stallMs / 1000} s`));
+      if (now - heard > stallMs) fail("was silent for");
       if (now - since <= stallMs) return;
-      if (came < least) fail(`sent only ${formatBytes(came)}`);
+      if (came > 0 && came < least) fail(`sent only ${formatBytes(came)} in`);
       [since, came] = [now, 0];
     }, Math.min(1000, stallMs / 4));
     const signal = AbortSignal.any([stop, attempt.signal]);
@@ -401,21 +401,4 @@ export class Transfer {
       throw new TransientError(`${this.#what.name} ended ${segment.end - last} bytes early, after ${last - first}`);
     }
   }
-}
-
-/** Parses a `Content-Range`: RFC 9110, 14.4. */
-function parseContentRange(value: string | null): { start: number; total: number } | undefined {
-  const [, start, total] = value?.match(/^bytes (\d+)-\d+\/(\d+)$/) ?? [];
-  return start === undefined ? undefined : { start: Number(start), total: Number(total) };
-}
-
-/**
- * What guarantees the same bytes: a strong ETag (RFC 9110, 8.8.1), or the date of the last change, unless the answer was sent
- * within that second, in which another change may follow (8.8.2.2).
- */
-function validatorOf(headers: Headers): string | undefined {
-  const tag = headers.get("etag");
-  if (tag?.startsWith('"')) return tag;
-  const [changed, sent] = ["last-modified", "date"].map((name) => Date.parse(headers.get(name) ?? ""));
-  return sent > changed ? headers.get("last-modified")! : undefined;
 }
