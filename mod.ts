@@ -147,6 +147,7 @@ export {
   type ReleaseAsset,
   type WorkflowRun,
 } from "./lib/release/github.ts";
+export type { Network } from "./lib/release/network.ts";
 export type { Token } from "./lib/release/token.ts";
 export type { HttpRequest, RetryOptions } from "./lib/release/http.ts";
 export type { Download, DownloadOptions } from "./lib/release/options.ts";

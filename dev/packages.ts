@@ -31,20 +31,22 @@ const RECIPES: Needed[] = [
 /** For the demo. */
 export const DEMO: Needed[] = [...QEMU, ...RECIPES];
 
-/** For the tests: other programs that read what hotboot writes. */
+/** For the tests: other programs that read what hotboot writes, and servers and proxies as companies have them. */
 export const TESTS: Needed[] = [
   ...DEMO,
   { what: "genisoimage", apt: "genisoimage" },
   { what: "xorriso", apt: "xorriso" },
   { what: "bsdtar", apt: "libarchive-tools" },
   { what: "zip", apt: "zip" },
+  { what: "nginx", apt: "nginx-light" },
+  { what: "tinyproxy", apt: "tinyproxy" },
+  { what: "openssl", apt: "openssl" },
   ...ARM64,
 ];
 
 /** For the benchmarks. */
 export const BENCHES: Needed[] = [
   ...TESTS,
-  { what: "nginx", apt: "nginx-light" },
   { what: "curl", apt: "curl" },
 ];
 

@@ -3,6 +3,7 @@
 import { HotbootError } from "../base/error.ts";
 import type { BaseImage } from "../profile/profile.ts";
 import { download } from "../release/download.ts";
+import { findNetwork } from "../release/network.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { privateDirectory } from "../instance/home.ts";
 import { sha256File } from "../base/hash.ts";
@@ -76,7 +77,8 @@ async function fetchBase(emulator: Emulator, pattern: string, sha256: string, pa
   const url = pattern.replaceAll("{arch}", arch);
   const name = url.split("/").at(-1)!.replace(/\?.*/, "");
   report.step(`download the base image ${url}`);
-  await download(path, { name, sha256, request: { url } }, {
+  const network = emulator.network ?? await findNetwork();
+  await download(path, { name, sha256, request: { url, network } }, {
     signal,
     onProgress: (done, total) => report.progress(name, done, total),
     onTrouble: report.warn,

@@ -5,6 +5,7 @@ import { HotbootError } from "../base/error.ts";
 import type { ReleaseSource } from "../profile/profile.ts";
 import { GitHub } from "../release/github.ts";
 import { download } from "../release/download.ts";
+import { findNetwork } from "../release/network.ts";
 import { findToken } from "../release/token.ts";
 import { unzipOne } from "../release/zip.ts";
 import { type Download, WrongContent } from "../release/options.ts";
@@ -120,10 +121,11 @@ async function requirePublishedDisk(path: string): Promise<void> {
 }
 
 /** GitHub, configured from the environment. */
-export async function openGitHub({ signal, token: given }: Emulator): Promise<GitHub> {
+export async function openGitHub({ signal, token: given, network: known }: Emulator): Promise<GitHub> {
   const api = Deno.env.get("HOTBOOT_GITHUB_API") || undefined;
   const token = given === undefined ? await findToken(api, signal) : given;
-  return new GitHub({ signal, ...(api && { api }), ...(token && { token }) });
+  const network = known ?? await findNetwork();
+  return new GitHub({ signal, network, ...(api && { api }), ...(token && { token }) });
 }
 
 async function makePlan(emulator: Emulator, release: ReleaseSource, options: PullOptions): Promise<Plan> {

@@ -4,6 +4,7 @@ import { HotbootError } from "../base/error.ts";
 import { findProfile } from "../profile/find.ts";
 import { loadProfile } from "../profile/load.ts";
 import type { LoadedProfile, Port, Profile } from "../profile/profile.ts";
+import type { Network } from "../release/network.ts";
 import type { Token } from "../release/token.ts";
 import { type Arch, HOST_ARCH } from "../vm/arch.ts";
 import { Home } from "./home.ts";
@@ -40,6 +41,8 @@ export interface EmulatorOptions {
   report?: Reporter;
   /** A token for GitHub, or `null` for none; by default hotboot looks in the environment and asks `gh`. */
   token?: Token | null;
+  /** The way to servers; by default hotboot looks in the environment. */
+  network?: Network;
 }
 
 /** An emulator, from {@linkcode openEmulator}. All operations take it. */
@@ -62,6 +65,8 @@ export interface Emulator {
   readonly report: Reporter;
   /** A token for GitHub, if already known; `null` if there is none. */
   readonly token?: Token | null;
+  /** The way to servers, if already known. */
+  readonly network?: Network;
 }
 
 /** Which instance of which home: where its files are. */
@@ -111,6 +116,7 @@ export async function openEmulator(options: EmulatorOptions = {}): Promise<Emula
     signal: options.signal ?? new AbortController().signal,
     report: options.report ?? SILENT,
     ...(options.token !== undefined && { token: options.token }),
+    ...(options.network && { network: options.network }),
   };
 }
 

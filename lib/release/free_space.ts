@@ -18,6 +18,9 @@ export async function requireFreeSpace(directory: string, bytes: number, what: s
   const free = bavail * bsize;
   if (bytes + SPARE <= free) return;
   throw new HotbootError(
-    `${what} needs ${formatBytes(bytes)} of disk, but ${directory} has only ${formatBytes(free)}: free some space`,
+    `${what} needs ${formatBytes(bytes)} of disk, and ${
+      formatBytes(SPARE)
+    } must stay free, but ${directory} has only ` +
+      `${formatBytes(free)}: free some space`,
   );
 }

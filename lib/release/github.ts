@@ -9,6 +9,7 @@
 import { HotbootError } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
 import { getPatiently, type HttpRequest, isUsedUp, retryAfter, type RetryOptions } from "./http.ts";
+import type { Network } from "./network.ts";
 
 /** A file of a release. */
 export interface ReleaseAsset {
@@ -82,6 +83,8 @@ export interface GitHubOptions {
   signal?: AbortSignal;
   /** When and how often to try again. */
   retry?: RetryOptions;
+  /** The way to the server. */
+  network?: Network;
 }
 
 /** If the rate limit is lifted sooner than this, wait for it. */
@@ -259,12 +262,13 @@ export class GitHub {
   }
 
   #request(url: string, accept: string): HttpRequest {
-    const { token, signal } = this.#options;
+    const { token, signal, network } = this.#options;
     return {
       url,
       headers: { accept, "x-github-api-version": "2022-11-28", "user-agent": "hotboot" },
       ...(token && { token: token.value }),
       ...(signal && { signal }),
+      ...(network && { network }),
     };
   }
 }

@@ -1,11 +1,14 @@
 /**
  * HTTP requests that are retried when that can help, and that send their token only to its own host.
  *
- * Source: RFC 9110 (HTTP semantics): 15.4 redirects, 10.2.3 Retry-After.
+ * Source: RFC 9110 (HTTP semantics): 15.4 redirects, 10.2.3 Retry-After, 14.4 Content-Range.
  */
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
+import { diagnose } from "./diagnose.ts";
+import type { Network } from "./network.ts";
+import { ProxyError, TransientError } from "./transient.ts";
 
 /** When and how often to try again. */
 export interface RetryOptions {
@@ -29,23 +32,14 @@ export interface HttpRequest {
   token?: string;
   /** Aborts the request, and the reading of its answer. */
   signal?: AbortSignal;
+  /** The way to the server: more authorities to trust, and better messages. */
+  network?: Network;
 }
 
 const MOST_REDIRECTS = 8;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 /** Statuses that another attempt may not get: RFC 9110, 15.5.9; RFC 6585, 4; RFC 9110, 15.6. */
 const TRANSIENT = new Set([408, 425, 429, 500, 502, 503, 504]);
-
-/** A failure that may not happen again. */
-export class TransientError extends HotbootError {
-  /** How long the server asks to wait, in milliseconds. */
-  readonly afterMs?: number;
-
-  constructor(message: string, afterMs?: number) {
-    super(message);
-    this.afterMs = afterMs;
-  }
-}
 
 /**
  * One attempt, following its redirects. Returns any answer whose status is not transient.
@@ -59,7 +53,7 @@ export async function get(request: HttpRequest): Promise<Response> {
   for (let redirects = 0; redirects <= MOST_REDIRECTS; redirects++) {
     const isHome = new URL(url).origin === origin;
     const authorization = request.token && isHome ? { authorization: `Bearer ${request.token}` } : undefined;
-    const response = await attempt(url, { ...request.headers, ...authorization }, request.signal);
+    const response = await attempt({ ...request, url, headers: { ...request.headers, ...authorization } });
     if (!REDIRECTS.has(response.status)) {
       if (!TRANSIENT.has(response.status) || isUsedUp(response)) return response;
       await response.body?.cancel();
@@ -86,7 +80,7 @@ export async function getPatiently(request: HttpRequest, options: RetryOptions =
     try {
       return await getText(request, options);
     } catch (error) {
-      if (!(error instanceof TransientError)) throw error;
+      if (!(error instanceof TransientError) || error instanceof ProxyError) throw error;
       if (attempt === attempts) throw new HotbootError(`${error.message}, ${attempts} times: try again later`);
       await sleep(pauseBefore(attempt, error, options), request.signal);
     }
@@ -141,10 +135,15 @@ export function retryAfter(response: Response, now = Date.now()): number | undef
   return Number.isNaN(date) ? undefined : Math.max(0, date - now);
 }
 
-async function attempt(url: string, headers: Record<string, string>, signal?: AbortSignal): Promise<Response> {
+const NO_NETWORK: Network = { variables: {}, caCerts: [], faults: [] };
+/** Clients that trust more authorities than Deno's own. */
+const clients = new WeakMap<Network, Deno.HttpClient>();
+
+async function attempt({ url, headers, signal, network = NO_NETWORK }: HttpRequest): Promise<Response> {
   try {
     // The bytes are counted, so nobody may compress them on the way.
-    return await fetch(url, { headers: { "accept-encoding": "identity", ...headers }, redirect: "manual", signal });
+    const all = { "accept-encoding": "identity", ...headers };
+    return await fetch(url, { headers: all, redirect: "manual", signal, client: clientFor(network) });
   } catch (error) {
     signal?.throwIfAborted();
     if (error instanceof Deno.errors.NotCapable) {
@@ -152,8 +151,16 @@ async function attempt(url: string, headers: Record<string, string>, signal?: Ab
         `${hostOf(url)} is not a host that hotboot may connect to: if you trust it, add it to HOTBOOT_DOWNLOAD_HOSTS`,
       );
     }
-    throw new TransientError(`${hostOf(url)} cannot be reached (${reasonOf(error)})`);
+    throw await diagnose(url, reasonOf(error), network);
   }
+}
+
+function clientFor(network: Network): Deno.HttpClient | undefined {
+  const { caCerts } = network;
+  if (caCerts.length === 0) return undefined;
+  const client = clients.get(network) ?? Deno.createHttpClient({ caCerts });
+  clients.set(network, client);
+  return client;
 }
 
 /** Why there was no answer, without the runtime's quotes: a header may contain a token, and an address a signature. */
@@ -161,4 +168,21 @@ function reasonOf(error: unknown): string {
   return messageOf((error as Error).cause ?? error)
     .replace(/^Invalid header value.*/, "a header's value is invalid")
     .replaceAll(/\bhttps?:\/\/[^\s)]+/g, (url) => URL.parse(url)?.host ?? "its address");
+}
+
+/** Parses a `Content-Range`: RFC 9110, 14.4. */
+export function parseContentRange(value: string | null): { start: number; total: number } | undefined {
+  const [, start, total] = value?.match(/^bytes (\d+)-\d+\/(\d+)$/) ?? [];
+  return start === undefined ? undefined : { start: Number(start), total: Number(total) };
+}
+
+/**
+ * What guarantees the same bytes: a strong ETag (RFC 9110, 8.8.1), or the date of the last change, unless the answer was sent
+ * within that second, in which another change may follow (8.8.2.2).
+ */
+export function validatorOf(headers: Headers): string | undefined {
+  const tag = headers.get("etag");
+  if (tag?.startsWith('"')) return tag;
+  const [changed, sent] = ["last-modified", "date"].map((name) => Date.parse(headers.get(name) ?? ""));
+  return sent > changed ? headers.get("last-modified")! : undefined;
 }

@@ -9,7 +9,8 @@ import { HotbootError, messageOf } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
 import { FileDigest } from "./digest.ts";
 import { formatBytes } from "../base/format.ts";
-import { get, hostOf, pauseBefore, TransientError } from "./http.ts";
+import { get, hostOf, parseContentRange, pauseBefore, validatorOf } from "./http.ts";
+import { ProxyError, TransientError } from "./transient.ts";
 import { type Download, type DownloadOptions, WrongContent } from "./options.ts";
 import type { PartFile, Range } from "./part_file.ts";
 import { requireFreeSpace } from "./free_space.ts";
@@ -24,6 +25,10 @@ const FLUSH_MS = 1000;
 const SMALLEST_SHARE = 4 * 1024 * 1024;
 /** An attempt that brings less counts as a failure. */
 const NEXT_TO_NOTHING = 64 * 1024;
+/** Bytes per second: a connection that brings less is not worth waiting for. */
+const LOWEST_RATE = 1000;
+/** A redirect gives a new address each time, so refusals in a row are not about the address. */
+const MOST_REFUSALS = 2;
 /** How long to measure a rate before trying a further connection, and the gain that justifies another one. */
 const MEASURE_MS = 1000;
 const WORTHWHILE = 1.2;
@@ -50,6 +55,10 @@ export class Transfer {
   #waiting: Range[] = [];
   #active = new Set<Segment>();
   #failures = 0;
+  /** True once a server has answered. */
+  #hasAnswered = false;
+  /** How often in a row another host has refused an address that it was sent to. */
+  #refusals = 0;
   /** True once a connection has broken. */
   #isBroken = false;
   #end = new AbortController();
@@ -145,6 +154,7 @@ export class Transfer {
   async #pauseAfter(error: TransientError, stop: AbortSignal): Promise<void> {
     const { retry = {}, onTrouble } = this.#options;
     const { attempts = 6 } = retry;
+    if (error instanceof ProxyError && !this.#hasAnswered) throw error;
     if (++this.#failures >= attempts) {
       throw new HotbootError(
         `${this.#what.name} cannot be downloaded: ${error.message}, ${attempts} times in a row; ` +
@@ -198,11 +208,16 @@ export class Transfer {
   async #fetch(segment: Segment, stop: AbortSignal): Promise<void> {
     const { stallMs = 30_000 } = this.#options;
     const attempt = new AbortController();
-    let heard = performance.now();
+    const least = LOWEST_RATE * stallMs / 1000;
+    let [heard, since, came] = [performance.now(), performance.now(), 0];
     const watch = setInterval(() => {
-      if (performance.now() - heard > stallMs) {
-        attempt.abort(new TransientError(`${hostOf(this.#what.request.url)} was silent for ${stallMs / 1000} s`));
-      }
+      const now = performance.now();
+      const fail = (what: string) =>
+        attempt.abort(new TransientError(`${hostOf(this.#what.request.url)} ${what} ${stallMs / 1000} s`));
+      if (now - heard > stallMs) fail("was silent for");
+      if (now - since <= stallMs) return;
+      if (came > 0 && came < least) fail(`sent only ${formatBytes(came)} in`);
+      [since, came] = [now, 0];
     }, Math.min(1000, stallMs / 4));
     const signal = AbortSignal.any([stop, attempt.signal]);
     try {
@@ -214,10 +229,10 @@ export class Transfer {
       try {
         await this.#accept(segment, response);
       } catch (error) {
-        await response.body?.cancel();
+        await response.body?.cancel().catch(() => {}); // the explanation may have read it
         throw error;
       }
-      await this.#copy(segment, response, signal, () => heard = performance.now());
+      await this.#copy(segment, response, signal, (count) => [heard, came] = [performance.now(), came + count]);
     } catch (error) {
       stop.throwIfAborted();
       if (error instanceof HotbootError) throw error; // a failed write is not a stall
@@ -241,6 +256,7 @@ export class Transfer {
   async #accept(segment: Segment, response: Response): Promise<void> {
     const { name, request, explain } = this.#what;
     const { status, headers } = response;
+    this.#hasAnswered = true;
     const isFirst = segment.end === Infinity;
     if (status === 416 && isFirst) { // there is not even a first byte
       this.acceptsRanges = false;
@@ -252,10 +268,15 @@ export class Transfer {
       if (isOwnHost && this.#active.size === 1) { // otherwise the others continue with what the host gave them
         throw await explain?.(response) ?? new HotbootError(`${name}: ${hostOf(request.url)} answered ${status}`);
       }
-      throw new TransientError(
-        `${hostOf(response.url || request.url)} answered ${status}: the address may have expired`,
-      );
+      const host = hostOf(response.url || request.url);
+      if (!isOwnHost && this.#active.size === 1 && ++this.#refusals >= MOST_REFUSALS) {
+        throw new HotbootError(
+          `${host} answered ${status} for ${name}, at new addresses too: does a proxy or firewall refuse it?`,
+        );
+      }
+      throw new TransientError(`${host} answered ${status}: the address may have expired`);
     }
+    this.#refusals = 0;
     if (/^text\/html\b/i.test(headers.get("content-type") ?? "") && !/\.html?$/.test(name)) {
       throw new TransientError(`${hostOf(response.url || request.url)} sent a web page instead of ${name}`);
     }
@@ -305,7 +326,12 @@ export class Transfer {
   }
 
   /** Writes data while more is coming. */
-  async #copy(segment: Segment, response: Response, signal: AbortSignal, onBytes: () => void): Promise<void> {
+  async #copy(
+    segment: Segment,
+    response: Response,
+    signal: AbortSignal,
+    onBytes: (count: number) => void,
+  ): Promise<void> {
     const first = segment.at;
     if (!response.body) return await this.#finish(segment, first, segment.at);
     const reader = response.body.getReader({ mode: "byob" });
@@ -347,7 +373,7 @@ export class Transfer {
         });
         if (value) buffer = value.buffer;
         if (done) break;
-        onBytes();
+        onBytes(value.length);
         if (isOpen && segment.at + value.length > this.#part.size && segment.end === this.#part.size) {
           throw new WrongContent(`${this.#what.name} has more than ${this.#part.size} bytes`);
         }
@@ -375,21 +401,4 @@ export class Transfer {
       throw new TransientError(`${this.#what.name} ended ${segment.end - last} bytes early, after ${last - first}`);
     }
   }
-}
-
-/** Parses a `Content-Range`: RFC 9110, 14.4. */
-function parseContentRange(value: string | null): { start: number; total: number } | undefined {
-  const [, start, total] = value?.match(/^bytes (\d+)-\d+\/(\d+)$/) ?? [];
-  return start === undefined ? undefined : { start: Number(start), total: Number(total) };
-}
-
-/**
- * What guarantees the same bytes: a strong ETag (RFC 9110, 8.8.1), or the date of the last change, unless the answer was sent
- * within that second, in which another change may follow (8.8.2.2).
- */
-function validatorOf(headers: Headers): string | undefined {
-  const tag = headers.get("etag");
-  if (tag?.startsWith('"')) return tag;
-  const [changed, sent] = ["last-modified", "date"].map((name) => Date.parse(headers.get(name) ?? ""));
-  return sent > changed ? headers.get("last-modified")! : undefined;
 }

@@ -294,12 +294,44 @@ Deno.test("download: it asks for a new address when a signed one expires", async
   api.options.fault = () => ({ status: 302, headers: { location: server.sign("/file") } });
   let cuts = 0;
   server.options.fault = () => {
-    if (cuts++ >= 3) return undefined;
+    if (cuts++ >= 1) return undefined;
     server.expire();
     return undefined;
   };
   await storage.expectRight({}, { request: { url: `${api.origin}/asset` } });
-  assertEquals(api.seen.length, 4);
+  assertEquals(api.seen.length, 2);
+});
+
+Deno.test("download: refusals at two new addresses in a row end it", async () => {
+  await using storage = await Setting.make(MIB);
+  await using api = new StorageServer();
+  api.options.fault = () => ({ status: 302, headers: { location: storage.server.sign("/file") } });
+  storage.server.options.fault = () => ({ status: 403 });
+  const request = { url: `${api.origin}/asset` };
+  await storage.expectError(/^127\.0\.0\.1:\d+ answered 403 for image\.qcow2, at new addresses too/, {}, { request });
+  assertEquals(api.seen.length, 2);
+});
+
+Deno.test("download: a connection that only trickles is given up", async () => {
+  await using setting = await Setting.make(MIB);
+  setting.server.options.bytesPerSecond = 10;
+  await setting.expectError(/sent only \d+ B in 0\.5 s, 2 times in a row/, {
+    stallMs: 500,
+    retry: { ...QUICK.retry, attempts: 2 },
+  });
+  setting.server.options.bytesPerSecond = Infinity;
+  await setting.expectRight();
+});
+
+Deno.test("download: the explanation of a refusal with a body arrives", async () => {
+  await using server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+    () => Response.json({ message: "Bad credentials" }, { status: 401 }),
+  );
+  await using setting = await Setting.make(MIB);
+  const explain = async (response: Response) => new HotbootError(`refused: ${(await response.json()).message}`);
+  const request = { url: `http://127.0.0.1:${server.addr.port}/file` };
+  await setting.expectError(/^refused: Bad credentials$/, {}, { request, explain });
 });
 
 testUnless(await lackOfSmallDisks(), "download: lack of disk space is reported before any fetch", async () => {
@@ -308,7 +340,10 @@ testUnless(await lackOfSmallDisks(), "download: lack of disk space is reported b
   await using _disk = await smallDisk(small, 20);
   setting.server.options.bytesPerSecond = MIB;
   const error = await assertRejects(() => download(`${small}/part`, setting.what, QUICK), HotbootError);
-  assertMatch(error.message, /image\.qcow2 needs 8\.0 MB of disk, but .* has only 20 MB: free some space/);
+  assertMatch(
+    error.message,
+    /image\.qcow2 needs 8\.0 MB of disk, and 16 MB must stay free, but .* has only 20 MB: free some space/,
+  );
   await using long = await Setting.make(24 * MIB); // for a size that is not known beforehand
   long.server.options.fault = () => ({ noLength: true });
   const what = { ...long.what, size: undefined };

@@ -162,7 +162,7 @@ export class StorageServer implements AsyncDisposable {
     await head(connection, isRange ? 206 : 200, headers);
 
     const { bytesPerSecond = Infinity } = this.options;
-    const piece = Math.max(1024, Math.min(256 * 1024, Math.floor(bytesPerSecond / 20)));
+    const piece = Math.max(1, Math.min(256 * 1024, Math.floor(bytesPerSecond / 20)));
     for (let at = start; at < end && !this.#closed;) {
       const sent = at - start;
       if (fault.cutAfter !== undefined && sent >= fault.cutAfter) return;

@@ -5,6 +5,7 @@ import { exists } from "@std/fs/exists";
 import { walk } from "@std/fs/walk";
 import { ROOT } from "../../dev/deno.ts";
 import { PROGRAM_PERMISSIONS } from "../../lib/cli/permissions/program.ts";
+import { CA_VARIABLES, PROXY_VARIABLES } from "../../lib/release/network.ts";
 import { TABLE } from "../../lib/cli/permissions/table.ts";
 import type { StateName } from "../../lib/instance/state.ts";
 
@@ -70,8 +71,10 @@ Deno.test("docs: each state of an instance is explained and drawn", async () => 
 /** The sources that read a variable whose name is passed to them. */
 const NAMED_ELSEWHERE = [
   "lib/cli/commands/command.ts", // the variable of an option
+  "lib/cli/permissions/launcher.ts", // the one that network.ts lists for Deno's authorities
   "lib/profile/env.ts", // a variable that the library's caller names
   "lib/profile/variables.ts", // a variable that the profile names
+  "lib/release/network.ts", // variables from its own lists
   "lib/release/token.ts", // variables from its own list
 ];
 
@@ -90,6 +93,7 @@ async function variablesRead(): Promise<string[]> {
     if (path === "lib/release/token.ts") add(text, /"(G\w+_TOKEN)"/g);
   }
   assertEquals(namedElsewhere, NAMED_ELSEWHERE);
+  for (const name of [...PROXY_VARIABLES, ...CA_VARIABLES]) found.add(name);
   for (const { env = [] } of Object.values(TABLE)) env.forEach((name) => found.add(name));
   for (const name of ["demo", "stack"]) add(await read(`qemu/${name}/profile.json`), /\$\{env\.(\w+)/g);
   for (const path of (await filesBelow("qemu")).filter((path) => path.endsWith(".sh"))) {

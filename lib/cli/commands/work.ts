@@ -6,7 +6,10 @@ import { OK, reportFailure } from "./outcome.ts";
 import { allCommands, findCommand } from "./verbs.ts";
 
 /** Runs it, and returns the exit code. */
-export async function work({ command: name, args, emulator, token }: Work, services: SandboxServices): Promise<number> {
+export async function work(
+  { command: name, args, emulator, token, network }: Work,
+  services: SandboxServices,
+): Promise<number> {
   const { interrupts, symlink } = services;
   const { signal } = interrupts;
   try {
@@ -18,6 +21,7 @@ export async function work({ command: name, args, emulator, token }: Work, servi
       takeInterrupts: (handler) => interrupts.takeOver(handler),
       symlink,
       ...(token !== undefined && { token }),
+      ...(network && { network }),
       ...(emulator && {
         emulator: {
           profile: { profile: emulator.profile as Profile, url: new URL(emulator.url) },

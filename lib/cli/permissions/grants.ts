@@ -11,6 +11,7 @@ import { HotbootError } from "../../base/error.ts";
 import { onPath } from "../../base/on_path.ts";
 import type { CloudInit, ScriptRecipe } from "../../profile/profile.ts";
 import { replacedPaths } from "../../base/files.ts";
+import { peerOf, proxiesOf, proxyVariables } from "../../release/network.ts";
 import { firmwarePlaces } from "../../vm/firmware.ts";
 import { qemuProgram } from "../../vm/probe.ts";
 import { type Condition, type Program, type Row, TABLE } from "./table.ts";
@@ -23,6 +24,8 @@ export interface Grants {
   run: string[];
   env: string[];
   sys: string[];
+  /** It connects to hosts elsewhere. */
+  downloads: boolean;
 }
 
 /** What resolves the words of a row. */
@@ -35,14 +38,17 @@ export interface Situation {
   switches: Set<string>;
 }
 
+/** What Deno limits. */
+const KINDS = ["read", "write", "net", "run", "env", "sys"] as const;
+
 /** GitHub's API, and where it redirects to for the files of releases and of workflow runs. */
 const GITHUB = ["api.github.com:443", "*.githubusercontent.com:443", "*.blob.core.windows.net:443"];
 
 /** The grants of the command `name` by its row of the table. @throws {HotbootError} if a setting that they depend on is wrong. */
 export async function grantsOf(name: string, situation: Situation, row: Row = TABLE[name]): Promise<Grants> {
-  const grants: Grants = { read: [], write: [], net: [], run: [], env: [], sys: [] };
+  const grants: Grants = { read: [], write: [], net: [], run: [], env: [], sys: [], downloads: false };
   await addRow(grants, row, situation);
-  for (const key of Object.keys(grants) as (keyof Grants)[]) grants[key] = [...new Set(grants[key])];
+  for (const kind of KINDS) grants[kind] = [...new Set(grants[kind])];
   const isCovered = (path: string, by: string[]) => by.some((other) => path.startsWith(`${other}/`));
   grants.write = grants.write.filter((path) => !isCovered(path, grants.write));
   const { write } = grants;
@@ -74,8 +80,12 @@ async function addRow(grants: Grants, row: Row, situation: Situation): Promise<v
       grants.write.push(path);
     }
   }
-  if (row.net?.includes("github")) grants.net.push(...gitHubHosts());
-  if (row.net?.includes("base image")) grants.net.push(...baseHosts(emulator!));
+  const hosts = [
+    ...row.net?.includes("github") ? gitHubHosts() : [],
+    ...row.net?.includes("base image") ? baseHosts(emulator!) : [],
+  ];
+  grants.downloads ||= hosts.length > 0;
+  if (hosts.length > 0) grants.net.push(...hosts, ...proxiesOf(proxyVariables()).map(({ url }) => peerOf(url)));
   const found = await programs(row.run ?? []); // the command itself reports a missing program when it needs it
   grants.run.push(...found);
   grants.read.push(...found);

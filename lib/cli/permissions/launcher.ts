@@ -4,6 +4,7 @@ import { type Arguments, type Command, withVariables } from "../commands/command
 import { makerName } from "../../instance/channels.ts";
 import { type Emulator, openEmulator, withInstance } from "../../instance/emulator.ts";
 import type { Interrupts } from "../interrupts.ts";
+import { findNetwork, type Network } from "../../release/network.ts";
 import type { Token } from "../../release/token.ts";
 import { portsNow } from "../../instance/ports.ts";
 import { wantedSpares } from "../../instance/spares.ts";
@@ -56,6 +57,7 @@ export async function launch(
   }
   const grants: Grants = await grantsOf(name, situation);
   const { emulator } = situation;
+  const network = await networkFor(grants);
   const token = await tokenFor(grants, interrupts.signal);
   const work = {
     command: name,
@@ -64,6 +66,7 @@ export async function launch(
       emulator: { profile: emulator.profile, url: emulator.profileUrl.href, home: emulator.home.root },
     }),
     ...(token !== undefined && { token }),
+    ...(network && { network }),
   };
   const linksBelow = name === "iso extract" ? grants.write[0] : undefined;
   return await runInSandbox(module, grants, work, interrupts, linksBelow);
@@ -85,4 +88,27 @@ async function tokenFor({ env }: Grants, signal: AbortSignal): Promise<Token | n
   if (!env.includes("HOTBOOT_GITHUB_API")) return undefined; // it does not talk to GitHub
   const { findToken } = await import("../../release/token.ts");
   return await findToken(Deno.env.get("HOTBOOT_GITHUB_API"), signal) ?? null;
+}
+
+/** The way to servers, found here, so that commands that download need not read those variables and files. */
+async function networkFor({ downloads }: Grants): Promise<Network | undefined> {
+  if (!downloads) return undefined;
+  trustSystem();
+  return await findNetwork();
+}
+
+/** From now on, this process also trusts the system's certificate authorities, as curl and git do. */
+function trustSystem(): void {
+  const variable = "DENO_TLS_CA_STORE";
+  const mayChoose = Deno.permissions.querySync({ name: "env", variable }).state === "granted";
+  if (!mayChoose || Deno.env.get(variable)) return; // the user has chosen
+  if (Deno.env.get("SSL_CERT_FILE") === "") Deno.env.delete("SSL_CERT_FILE"); // to Deno, it would be a wrong path
+  Deno.env.set(variable, "system,mozilla");
+  try {
+    Deno.createHttpClient({}).close(); // Deno reads the variables when the first client is made
+  } catch {
+    // SSL_CERT_FILE is wrong, which findNetwork() tells
+  } finally {
+    Deno.env.delete(variable); // not for the programs that hotboot starts
+  }
 }

@@ -3,6 +3,8 @@
  * command may access, and gives them up when the command begins.
  */
 
+import { CA_VARIABLES, PROXY_VARIABLES } from "../../release/network.ts";
+
 /** Programs by name on `PATH`; environment variables, some by prefix. */
 export const PROGRAM_PERMISSIONS = {
   // Paths and ports are known only at run time. Sockets in the home count as net, too.
@@ -11,10 +13,12 @@ export const PROGRAM_PERMISSIONS = {
   net: [],
   // Guests; recipes of images; GitHub's token.
   run: ["qemu-system-x86_64", "qemu-system-aarch64", "bash", "gh"],
-  // A profile's variables: any with these prefixes, and those of the stack profile.
+  // A profile's variables: any with these prefixes, and those of the stack profile. Proxies, and certificates.
   env: [
     ...["PATH", "HOME", "GITHUB_TOKEN", "GH_TOKEN", "HOTBOOT_*", "EMULATOR_*"],
     ...["STACK_*", "PORT_PREFIX", "NEXT_PUBLIC_STACK_PORT_PREFIX"],
+    ...PROXY_VARIABLES,
+    ...CA_VARIABLES,
   ],
   // How much free space a disk has, and how long the host has been up.
   sys: ["statfs", "osUptime"],

@@ -1,5 +1,7 @@
 /** What each command may access, and nothing else. `grants.ts` resolves the words. */
 
+import { PROXY_VARIABLES } from "../../release/network.ts";
+
 /** A file or directory and everything below it: hotboot's own, or named on the command line by a word of the help. */
 type Place =
   | "home"
@@ -119,5 +121,8 @@ export const TABLE: Record<string, Row> = {
   "iso create": { read: ["PATH…"], replace: ["IMAGE"] },
   "iso ls": { read: ["IMAGE"] },
   "iso extract": { read: ["IMAGE"], write: ["DIR"] },
-  "permissions": { read: ["home", "programs"], env: ["PATH", "HOTBOOT_GITHUB_API", "HOTBOOT_DOWNLOAD_HOSTS"] },
+  "permissions": {
+    read: ["home", "programs"],
+    env: ["PATH", "HOTBOOT_GITHUB_API", "HOTBOOT_DOWNLOAD_HOSTS", ...PROXY_VARIABLES],
+  },
 };

@@ -1,0 +1,101 @@
+/** What the environment says about the way to servers: proxies, and companies' own certificate authorities. */
+
+import { messageOf } from "../base/error.ts";
+
+/** The way to servers, as the environment describes it. */
+export interface Network {
+  /** The variables about proxies that are set. Deno itself obeys them; here they are for messages. */
+  variables: Record<string, string>;
+  /** Certificates of authorities to trust besides Deno's own, as PEM. */
+  caCerts: string[];
+  /** What is wrong with the variables about certificates, each as a part of a sentence. */
+  faults: string[];
+}
+
+/** A proxy, and the variable that names it. */
+export interface Proxy {
+  /** The variable. */
+  variable: string;
+  /** Its address; may contain a password. */
+  url: URL;
+}
+
+/** Variables that name a proxy: Deno's order. */
+const PROXIES = ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY"];
+const CA_FILES = ["NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"];
+
+/** The variables about proxies; curl and others began with lower case, and Deno takes that, too. */
+export const PROXY_VARIABLES = [...PROXIES, "NO_PROXY"].flatMap((name) => [name, name.toLowerCase()]);
+/** The variables about certificates. */
+export const CA_VARIABLES = [...CA_FILES, "DENO_TLS_CA_STORE"];
+
+/**
+ * What the environment says. Deno obeys `NODE_EXTRA_CA_CERTS` only from 2.8 on, so the file's certificates are read here.
+ *
+ * Uses env permission for {@linkcode PROXY_VARIABLES}, `NODE_EXTRA_CA_CERTS` and `SSL_CERT_FILE`, and read permission for the
+ * files that the last two name. A variable that may not be read counts as not set.
+ */
+export async function findNetwork(): Promise<Network> {
+  const network: Network = { variables: proxyVariables(), caCerts: [], faults: [] };
+  for (const name of CA_FILES) {
+    const path = variable(name);
+    if (!path) continue;
+    try {
+      const pem = await Deno.readTextFile(path);
+      if (!pem.includes("-----BEGIN CERTIFICATE-----")) throw new Error("it has no certificate in PEM form");
+      if (name === "SSL_CERT_FILE") continue; // Deno reads it if it uses the system's authorities
+      Deno.createHttpClient({ caCerts: [pem] }).close();
+      network.caCerts.push(pem);
+    } catch (error) {
+      network.faults.push(`${name} is '${path}', which cannot be used (${messageOf(error)})`);
+    }
+  }
+  return network;
+}
+
+function variable(name: string): string | undefined {
+  try {
+    return Deno.env.get(name);
+  } catch {
+    return undefined; // it may not be read
+  }
+}
+
+/** The variables about proxies that are set. */
+export function proxyVariables(): Record<string, string> {
+  const all = PROXY_VARIABLES.map((name) => [name, variable(name)] as const);
+  return Object.fromEntries(all.filter((each): each is [string, string] => each[1] !== undefined));
+}
+
+/** All proxies that the variables name. */
+export function proxiesOf(variables: Record<string, string>): Proxy[] {
+  return PROXIES.flatMap((name) => {
+    const variable = variables[name] ? name : name.toLowerCase();
+    const text = variables[variable];
+    if (!text) return [];
+    const url = URL.parse(/^[a-z][a-z0-9]*:\/\//i.test(text) ? text : `http://${text}`);
+    return url ? [{ variable, url }] : []; // Deno ignores what is not an address
+  });
+}
+
+/** The proxy that requests for an address go through, as Deno chooses it. */
+export function proxyFor(url: string, variables: Record<string, string>): Proxy | undefined {
+  const { protocol, hostname } = new URL(url);
+  const exempt = (variables.NO_PROXY ?? variables.no_proxy ?? "").split(",").map((entry) => entry.trim());
+  const isExempt = exempt.some((entry) =>
+    entry === "*" || (entry !== "" && `.${hostname}`.endsWith(`.${entry.replace(/^\./, "")}`)) ||
+    (entry.includes("/") && isIpAddress(hostname)) // a range of addresses: better name no proxy than a wrong one
+  );
+  if (isExempt) return undefined;
+  const names = ["all_proxy", protocol === "https:" ? "https_proxy" : "http_proxy"];
+  return proxiesOf(variables).find(({ variable }) => names.includes(variable.toLowerCase()));
+}
+
+function isIpAddress(hostname: string): boolean {
+  return /^[\d.]+$|^\[/.test(hostname);
+}
+
+/** Host and port of an address, without a user's name and password. */
+export function peerOf({ protocol, hostname, port }: URL): string {
+  return `${hostname}:${port || ({ "http:": 80, "https:": 443 }[protocol] ?? 1080)}`;
+}
