@@ -145,7 +145,7 @@ export class PlayedMachine implements Disposable {
     if (command === "query-status") return { running: this.status === "running", status: this.status };
     if (command === "query-migrate") return this.migration;
     if (command === "query-memory-size-summary") return { "base-memory": RAM_BYTES };
-    if (command === "query-migrate-capabilities" || command === "qom-list") return [];
+    if (["query-migrate-capabilities", "qom-list", "query-chardev"].includes(command)) return [];
     return {};
   }
 

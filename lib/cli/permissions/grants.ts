@@ -12,6 +12,7 @@ import { onPath } from "../../base/on_path.ts";
 import type { CloudInit, ScriptRecipe } from "../../profile/profile.ts";
 import { replacedPaths } from "../../base/files.ts";
 import { firmwarePlaces } from "../../vm/firmware.ts";
+import { portSockets } from "../../vm/ports.ts";
 import { qemuProgram } from "../../vm/probe.ts";
 import { type Condition, type Program, type Row, TABLE } from "./table.ts";
 
@@ -70,6 +71,12 @@ async function addRow(grants: Grants, row: Row, situation: Situation): Promise<v
   if (row.net?.includes("spares")) grants.net.push(...await makerPorts(emulator!));
   if (row.net?.includes("qemu")) {
     for (const path of await sockets(emulator!)) {
+      grants.net.push(`unix:${path}`);
+      grants.write.push(path);
+    }
+  }
+  if (row.net?.includes("streams")) {
+    for (const path of portSockets((await channelsOf(emulator!)).directory)) {
       grants.net.push(`unix:${path}`);
       grants.write.push(path);
     }
