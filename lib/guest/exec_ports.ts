@@ -62,7 +62,9 @@ export async function execOverPorts(emulator: Emulator, options: ExecOptions): P
   } finally {
     over.abort();
     closePorts(slot);
-    await cleanUp(emulator, slot, pid);
+    await cleanUp(emulator, slot, pid).catch((error) => {
+      emulator.report.detail(`the next command tidies up after the program in the guest: ${messageOf(error)}`);
+    });
   }
 }
 
@@ -148,12 +150,10 @@ async function whyCutOff(emulator: Emulator): Promise<HotbootError> {
 /** Ends the program, if it still runs, and its children, and unplugs the ports. */
 async function cleanUp(emulator: Emulator, slot: Slot, running?: number): Promise<void> {
   const own = { ...emulator, signal: AbortSignal.timeout(CLEAN_UP_MS) };
-  const warn = (error: unknown) =>
-    emulator.report.detail(`the next command tidies up after the program in the guest: ${messageOf(error)}`);
   await using state = await stateOf(own);
   if (state.kind !== "running" && state.kind !== "paused") return;
-  if (running !== undefined) await killIn(own, running).catch(warn);
-  await unplugPorts(state.qmp, [slot.id], { signal: own.signal }).catch(warn);
+  await unplugPorts(state.qmp, [slot.id], { signal: own.signal });
+  if (running !== undefined) await killIn(own, running);
 }
 
 /**
@@ -162,7 +162,7 @@ async function cleanUp(emulator: Emulator, slot: Slot, running?: number): Promis
  */
 export async function cutOffExecs({ signal, report }: Emulator, qmp: QmpClient): Promise<void> {
   const { live, left } = await usedSlots(qmp, { signal });
-  if (live.length > 0) report.step(`cut off ${live.length} of 'hotboot exec' and 'hotboot shell'`);
+  if (live.length > 0) report.step(`end ${live.length} 'hotboot exec' or 'hotboot shell'`);
   await unplugPorts(qmp, [...live, ...left], { signal });
 }
 
@@ -176,7 +176,7 @@ export async function requireNoExecs({ signal }: Emulator, qmp: QmpClient): Prom
   await unplugPorts(qmp, left, { signal });
   if (live.length > 0) {
     throw new HotbootError(
-      "'hotboot exec' or 'hotboot shell' is at work in it, and cannot be saved with it: end that first",
+      "'hotboot exec' or 'hotboot shell' is at work in it: end that first",
     );
   }
 }

@@ -118,6 +118,7 @@ export class PlayedMachine implements Disposable {
       }
       await send({ return: answer, id });
       if (command === "stop") await this.#become("paused", () => event("STOP"));
+      if (command === "device_del") await event("DEVICE_DELETED", { device: (args as { id: string }).id });
       if (command === "cont") await this.#become("running", () => event("RESUME"));
       if (command === "migrate" && !own) await this.#migrate(args as { uri: string }, event);
       if (command === "quit" && !own) return this[Symbol.dispose]();
