@@ -15,7 +15,7 @@ import type { ExecOptions, TerminalSize } from "./exec.ts";
 import { killIn } from "./exec_agent.ts";
 import { NO_TERMINAL, portsScript } from "./exec_script.ts";
 
-const CLEAN_UP_MS = 3000;
+const CLEAN_UP_MS = 10_000;
 /** How often the agent is asked whether the program still exists: it ends without a word if the guest reboots. */
 const WATCH_MS = 5000;
 /** How long to wait for the rest of its output then. */
