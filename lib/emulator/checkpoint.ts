@@ -3,6 +3,7 @@
 import { linkOrCopy, syncFile, writeJson } from "../base/files.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
 import { quiesce, thaw } from "../guest/quiesce.ts";
+import { cutOffExecs, requireNoExecs } from "../guest/exec_ports.ts";
 import { detachShare, giveShare } from "../guest/share.ts";
 import { wake } from "../guest/wake.ts";
 import { Timeline } from "../base/timeline.ts";
@@ -182,6 +183,7 @@ async function saveRunning(
   const { signal, report } = emulator;
   const { qmp, record } = up;
   if (up.kind === "paused") throw new HotbootError("its CPUs stand still: 'hotboot start' continues it");
+  await (running ? requireNoExecs : cutOffExecs)(emulator, qmp);
   let guest: GuestState | undefined;
   let [stopped, going]: [number, number] = [0, 0];
   let layer = "";

@@ -1,6 +1,7 @@
 /** Suspends a guest: saves its memory to a file and ends QEMU. If that fails, the guest runs on. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
+import { cutOffExecs } from "../guest/exec_ports.ts";
 import { quiesce, thaw } from "../guest/quiesce.ts";
 import { detachShare, giveShare } from "../guest/share.ts";
 import { channelsOf, instancePath } from "../instance/channels.ts";
@@ -30,6 +31,7 @@ export async function suspend(emulator: Emulator, up: Up): Promise<void> {
   await dropMemory(emulator); // leftovers of an earlier attempt
   await writeRecord(emulator, { ...record, phase: "stopping" });
   try {
+    await cutOffExecs(emulator, qmp);
     await detachShare(emulator, qmp);
     const guest = await stopGuest(emulator, up);
     report.step("save the memory");

@@ -26,10 +26,15 @@ export async function rightClock(emulator: Emulator): Promise<void> {
   }
 }
 
-/** The same for a command that is about something else: it does not wait for an agent that is busy or missing. */
-export async function rightClockInPassing(emulator: Emulator): Promise<void> {
+/**
+ * The same for a command that is about something else: it does not wait for an agent that is busy or missing.
+ *
+ * @param connected A connection to the agent, if there is one already; then this costs one question.
+ */
+export async function rightClockInPassing(emulator: Emulator, connected?: GuestAgent): Promise<void> {
   const { signal, report } = emulator;
   try {
+    if (connected) return await rightClockWith(connected, emulator);
     await using agent = await connectAgent(emulator, { timeoutMs: QUICK_MS });
     await rightClockWith(agent, emulator);
   } catch (error) {
@@ -38,8 +43,8 @@ export async function rightClockInPassing(emulator: Emulator): Promise<void> {
   }
 }
 
-/** The same for whoever has a connection to the agent, which it costs one question. */
-export async function rightClockWith(
+/** @throws {HotbootError} if the guest does not answer or cannot set its clock. */
+async function rightClockWith(
   agent: GuestAgent,
   { signal, report }: Pick<Emulator, "signal" | "report">,
 ): Promise<void> {

@@ -4,6 +4,7 @@ import { exists } from "@std/fs/exists";
 import { syncFile, writeJson, writeWhole } from "../base/files.ts";
 import type { Secrets } from "../profile/secrets.ts";
 import { type Fingerprint, fingerprint, matches } from "../snapshot/fingerprint.ts";
+import { portSockets } from "../vm/ports.ts";
 import { channelsOf, instancePath } from "./channels.ts";
 import type { Emulator } from "./emulator.ts";
 import { removeDisks, settleDisk } from "./layers.ts";
@@ -12,7 +13,8 @@ import { hasRecord, removeRecord, type SavedMemory } from "./record.ts";
 /** Tidies up after a run that has ended: removes its files, but for the console log, which explains the end. */
 export async function clearRun(emulator: Emulator): Promise<void> {
   const { directory, monitor, agent, migration } = await channelsOf(emulator);
-  const ofTheRun = [monitor, agent, migration, instancePath(emulator, "config"), instancePath(emulator, "timeline")];
+  const sockets = [monitor, agent, migration, ...portSockets(directory)];
+  const ofTheRun = [...sockets, instancePath(emulator, "config"), instancePath(emulator, "timeline")];
   for (const path of ofTheRun) await Deno.remove(path).catch(() => {});
   if (directory !== emulator.home.instance(emulator.instance)) await Deno.remove(directory).catch(() => {});
   await settleDisk(emulator);

@@ -93,7 +93,7 @@ const READ = "for file in /tmp/fill/*; do dd if=$file of=/dev/null bs=1M || exit
  */
 async function pss(home: GuestHome, instances: string[]): Promise<number> {
   for (const instance of instances) {
-    await home.succeed("exec", ["-n", "--instance", instance, "--", "sh", "-c", READ]);
+    await home.succeed("exec", ["--instance", instance, "--", "sh", "-c", READ]);
   }
   const sizes = (await home.qemuProcesses()).map(async (pid) => {
     const text = await Deno.readTextFile(`/proc/${pid}/smaps_rollup`);

@@ -12,15 +12,20 @@ const WAS_SET = /hotboot: the guest's clock was [^\n]+ (behind|ahead); it is set
 
 Deno.test("clock: a command that finds the guest with a wrong clock sets it and says so", async (t) => {
   await using micro = await GuestHome.started();
-  for (const [command, offset] of [["status", -3600], ["wait", 7], ["start", -7], ["run", 3600]] as const) {
+  for (
+    const [command, offset] of [["status", -3600], ["wait", 7], ["start", -7], ["run", 3600], ["exec", -7]] as const
+  ) {
     await t.step(`${command}, ${offset} s`, async () => {
       await micro.exec("date", "-s", `@${Math.round(Date.now() / 1000) + offset}`);
-      const run = await micro.run(command, command === "run" ? ["--", "true"] : []);
+      const run = await micro.run(command, command === "run" || command === "exec" ? ["--", "true"] : []);
       assertCode(run, 0);
       assertMatch(run.stderr, WAS_SET);
       assertEquals(run.stderr.match(WAS_SET)![1], offset < 0 ? "behind" : "ahead");
       await micro.assertOnTime();
-      assertEquals(WAS_SET.test((await micro.run(command, command === "run" ? ["--", "true"] : [])).stderr), false);
+      assertEquals(
+        WAS_SET.test((await micro.run(command, command === "run" || command === "exec" ? ["--", "true"] : [])).stderr),
+        false,
+      );
     });
   }
   await t.step("a guest that was paused by hand", async () => {

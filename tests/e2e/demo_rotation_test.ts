@@ -26,14 +26,14 @@ const payload = (values: Values) => Object.entries(values).map(([name, value]) =
 const credentialsOf = async (demo: GuestHome): Promise<Values> =>
   JSON.parse(await demo.succeed("credentials", ["--json"]));
 const rotate = (demo: GuestHome, input: string) =>
-  demo.run("exec", ["--", "/usr/local/sbin/trigger-fast-rotate"], { stdin: bytes(input) });
+  demo.run("exec", ["-i", "--", "/usr/local/sbin/trigger-fast-rotate"], { stdin: bytes(input) });
 
 /** The guest's files that `find` names and that contain one of the values. */
 async function filesWith(demo: GuestHome, values: string[], find: string): Promise<string> {
   // The values go through standard input, because the agent logs all command lines. It is a file while it is read.
   const script =
     `cat >/run/values; find ${find} ! -path /run/values ! -path '*/hotboot-exec.*' -exec grep -laFf /run/values {} +; rm /run/values`;
-  return await demo.succeed("exec", ["--", "sh", "-c", script], { stdin: bytes(values.join("\n")) });
+  return await demo.succeed("exec", ["-i", "--", "sh", "-c", script], { stdin: bytes(values.join("\n")) });
 }
 
 /** Asserts which keys the services accept and refuse, as a user would see it. */

@@ -64,7 +64,8 @@ const MAY: Record<string, string[]> = {
   "reset": ["write home", "connect sockets", "run bash", "read PATH"],
   "status": ["read home", "connect services", "connect sockets", "read HOTBOOT_ACCEL"],
   "logs": ["read home"],
-  "exec": ["read home", "connect sockets"],
+  "exec": ["read home", "connect sockets", "connect streams", "read TERM"],
+  "shell": ["read home", "connect sockets", "connect streams", "read TERM"],
   "credentials": ["read home", "connect sockets"],
   "snapshot ls": ["read home", "write cache", "connect sockets", ...JUDGE],
   "snapshot save": ["write home", "connect sockets", "ask osUptime"],
@@ -94,12 +95,21 @@ function implied(capability: string): string[] {
   if (verb === "replace") own.push(`read ${what}`, `write ${what}`);
   if (verb === "write") own.push(`read ${what}`);
   // Before Deno 2.9, a socket is a file like any other.
-  if (capability === "write home" && !isAtLeast(Deno.version.deno, 2, 9)) own.push("connect sockets");
+  if (capability === "write home" && !isAtLeast(Deno.version.deno, 2, 9)) {
+    own.push("connect sockets", "connect streams");
+  }
   if (verb === "run") own.push(`read ${what}`);
   return own.flatMap((each) => each.endsWith(" home") ? [each, each.replace("home", "cache")] : [each]);
 }
 
-const VARIABLES = ["PATH", "HOTBOOT_ACCEL", "EMULATOR_NO_ROTATION", "HOTBOOT_GITHUB_API", "HOTBOOT_DOWNLOAD_HOSTS"];
+const VARIABLES = [
+  "PATH",
+  "TERM",
+  "HOTBOOT_ACCEL",
+  "EMULATOR_NO_ROTATION",
+  "HOTBOOT_GITHUB_API",
+  "HOTBOOT_DOWNLOAD_HOSTS",
+];
 
 /** A home with files and a socket, servers that may and may not be reached, and files for command lines. */
 class World implements Disposable {
@@ -146,6 +156,7 @@ class World implements Disposable {
       Deno.listen({ hostname: "127.0.0.1", port: this.sparePort }),
       Deno.listen({ hostname: "127.0.0.2", port: this.port }),
       Deno.listen({ transport: "unix", path: `${home}/instances/sandboxed/monitor.sock` }),
+      Deno.listen({ transport: "unix", path: `${home}/instances/sandboxed/exec9.err` }),
       Deno.listen({ transport: "unix", path: `${directory}/other.sock` }),
     ];
     for (const listener of this.#listeners) void serve(listener);
@@ -188,6 +199,7 @@ class World implements Disposable {
     const all: Record<string, Attempt[]> = {
       "connect services": [{ kind: "connect", hostname: "127.0.0.1", port: this.port }],
       "connect spares": [{ kind: "connect", hostname: "127.0.0.1", port: this.sparePort }],
+      "connect streams": [{ kind: "socket", path: `${home}/instances/sandboxed/exec9.err` }],
       "connect sockets": [{ kind: "socket", path: `${home}/instances/sandboxed/monitor.sock` }],
       "connect github": ["api.github.com:443", "objects.githubusercontent.com:443", "a.blob.core.windows.net:443"]
         .map((host) => ({ kind: "ask", descriptor: { name: "net", host } })),

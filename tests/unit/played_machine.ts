@@ -118,6 +118,7 @@ export class PlayedMachine implements Disposable {
       }
       await send({ return: answer, id });
       if (command === "stop") await this.#become("paused", () => event("STOP"));
+      if (command === "device_del") await event("DEVICE_DELETED", { device: (args as { id: string }).id });
       if (command === "cont") await this.#become("running", () => event("RESUME"));
       if (command === "migrate" && !own) await this.#migrate(args as { uri: string }, event);
       if (command === "quit" && !own) return this[Symbol.dispose]();
@@ -145,7 +146,7 @@ export class PlayedMachine implements Disposable {
     if (command === "query-status") return { running: this.status === "running", status: this.status };
     if (command === "query-migrate") return this.migration;
     if (command === "query-memory-size-summary") return { "base-memory": RAM_BYTES };
-    if (["query-migrate-capabilities", "qom-list", "query-block"].includes(command)) return [];
+    if (["query-migrate-capabilities", "qom-list", "query-block", "query-chardev"].includes(command)) return [];
     return {};
   }
 

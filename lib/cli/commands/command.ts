@@ -18,8 +18,9 @@ export interface Flag {
   name: string;
   short?: string;
   value?: string;
-  /** It may be given more than once: its value is all of them, with commas in between. */
+  /** It may be given more than once: its value is all of them, with `separator` (by default a comma) in between. */
   repeats?: boolean;
+  separator?: string;
   /** The environment variable to use if the option is not given. */
   variable?: string;
   /** Throws if the variable's value is wrong. */
@@ -147,9 +148,9 @@ export function readArguments(verb: string, command: Command, raw: string[]): Ar
   const beforeOperands = end < 0 ? raw : raw.slice(0, end);
   const values: Record<string, string> = {};
   const switches = new Set<string>();
-  for (const { name, value, repeats } of flags) {
+  for (const { name, value, repeats, separator = "," } of flags) {
     const all = [parsed[name]].flat();
-    const given = repeats && all.length > 0 ? all.join(",") : all.at(-1);
+    const given = repeats && all.length > 0 ? all.join(separator) : all.at(-1);
     if (!value && beforeOperands.some((arg) => arg.startsWith(`--${name}=`))) {
       throw new UsageError(`--${name} takes no value: ${hint}`);
     }

@@ -25,6 +25,7 @@ export const VERBS: Record<string, Verb> = {
   status: { summary: "show the instance, its health, the image and the snapshot", load: () => import("./status.ts") },
   logs: { summary: "print the guest's console", load: () => import("./logs.ts") },
   exec: { summary: "run a program in the guest", load: () => import("./exec.ts") },
+  shell: { summary: "open a shell in the guest", load: () => import("./shell.ts") },
   credentials: { summary: "print the instance's secrets", load: () => import("./credentials.ts") },
   snapshot: { summary: "list, save, remove, verify, export and import snapshots", load: () => import("./snapshot.ts") },
   iso: { summary: "make, list and unpack ISO 9660 images", load: () => import("./iso.ts") },

@@ -13,6 +13,7 @@ import type { CloudInit, ScriptRecipe } from "../../profile/profile.ts";
 import { replacedPaths } from "../../base/files.ts";
 import { peerOf, proxiesOf, proxyVariables } from "../../release/network.ts";
 import { firmwarePlaces } from "../../vm/firmware.ts";
+import { portSockets } from "../../vm/ports.ts";
 import { qemuProgram } from "../../vm/probe.ts";
 import { type Condition, type Program, type Row, TABLE } from "./table.ts";
 
@@ -76,6 +77,12 @@ async function addRow(grants: Grants, row: Row, situation: Situation): Promise<v
   if (row.net?.includes("spares")) grants.net.push(...await makerPorts(emulator!));
   if (row.net?.includes("qemu")) {
     for (const path of await sockets(emulator!)) {
+      grants.net.push(`unix:${path}`);
+      grants.write.push(path);
+    }
+  }
+  if (row.net?.includes("streams")) {
+    for (const path of portSockets((await channelsOf(emulator!)).directory)) {
       grants.net.push(`unix:${path}`);
       grants.write.push(path);
     }

@@ -15,8 +15,11 @@ type Place =
   | "FILE"
   | "PATH…";
 
-/** Peers: the guest's services, those of a spare in the making, and QEMU's sockets on this machine, and hosts elsewhere. */
-type Peer = "services" | "spares" | "qemu" | "github" | "base image";
+/**
+ * Peers: the guest's services, those of a spare in the making, QEMU's sockets and those of the streams of programs in the guest
+ * on this machine, and hosts elsewhere.
+ */
+type Peer = "services" | "spares" | "qemu" | "streams" | "github" | "base image";
 
 /** A program on `PATH`. */
 export type Program = "qemu" | "bash";
@@ -84,6 +87,9 @@ const MAKE_SPARES: Row = {
 /** Also the file to make a project from. */
 const START: Row = { ...BOOT, read: [...BOOT.read!, "FILE"], more: OBTAIN };
 
+/** Its terminal's kind is passed on to the guest's. */
+const EXEC: Row = { read: ["home"], net: ["qemu", "streams"], env: ["TERM"] };
+
 /** By the command's name. */
 export const TABLE: Record<string, Row> = {
   "build": BUILD,
@@ -103,7 +109,8 @@ export const TABLE: Record<string, Row> = {
   "reset": { write: ["home"], net: ["qemu"], run: ["bash"], env: ["PATH"] },
   "status": { read: ["home"], net: ["services", "qemu"], env: ["HOTBOOT_ACCEL"] },
   "logs": { read: ["home"] },
-  "exec": { read: ["home"], net: ["qemu"] },
+  "exec": EXEC,
+  "shell": EXEC,
   "credentials": { read: ["home"], net: ["qemu"] },
   "snapshot ls": { ...JUDGE, read: ["home", ...JUDGE.read!], write: ["cache"], net: ["qemu"] },
   "snapshot save": { write: ["home"], net: ["qemu"], sys: ["osUptime"] },
