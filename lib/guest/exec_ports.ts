@@ -11,7 +11,7 @@ import { closePorts, plugPorts, type PortKind, type Slot, unplugPorts, usedSlots
 import type { QmpClient } from "../vm/qmp.ts";
 import { connectAgent } from "./agent.ts";
 import { CutOff, EndedStream } from "./ended_stream.ts";
-import type { ExecOptions, TerminalSize } from "./exec.ts";
+import type { ExecOptions, TerminalSize } from "./exec_options.ts";
 import { killIn } from "./exec_agent.ts";
 import { NO_TERMINAL, portsScript } from "./exec_script.ts";
 
