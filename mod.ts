@@ -74,7 +74,8 @@ export { openProject, type ProjectAnswer } from "./lib/emulator/project.ts";
 export { environment } from "./lib/emulator/environment.ts";
 export { run, type RunOptions } from "./lib/emulator/run.ts";
 export { type LogOptions, logs } from "./lib/emulator/logs.ts";
-export { exec, type ExecOptions, type ExecTerminal, type TerminalSize } from "./lib/guest/exec.ts";
+export { exec } from "./lib/guest/exec.ts";
+export type { ExecOptions, ExecTerminal, TerminalSize } from "./lib/guest/exec_options.ts";
 export {
   listSnapshots,
   type RemoveOptions,

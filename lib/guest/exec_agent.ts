@@ -9,7 +9,7 @@ import { sleep, within } from "../base/wait.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { channelsOf } from "../instance/channels.ts";
 import { connectAgent } from "./agent.ts";
-import type { ExecOptions } from "./exec.ts";
+import type { ExecOptions } from "./exec_options.ts";
 import { runScript } from "./exec_script.ts";
 
 /**
@@ -103,7 +103,7 @@ async function cleanUp(emulator: Emulator, directory: string, handles: number[],
 
 /** Ends a program that leads a session, and its children. */
 export async function killIn(emulator: Emulator, pid: number): Promise<void> {
-  const it = `-- -${pid} ${pid}`;
+  const it = `-${pid} ${pid}`; // dash takes no `--` here
   const script = `{ kill -TERM ${it}; sleep 1; kill -KILL ${it}; } 2>/dev/null`;
   await using agent = await connectAgent(emulator);
   await agent.spawn({ path: "/bin/sh", args: ["-c", script] }, false, { signal: emulator.signal });

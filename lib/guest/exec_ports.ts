@@ -12,7 +12,7 @@ import type { QmpClient } from "../vm/qmp.ts";
 import { connectAgent } from "./agent.ts";
 import { rightClockInPassing } from "./clock.ts";
 import { CutOff, EndedStream } from "./ended_stream.ts";
-import type { ExecOptions, TerminalSize } from "./exec.ts";
+import type { ExecOptions, TerminalSize } from "./exec_options.ts";
 import { killIn } from "./exec_agent.ts";
 import { NO_TERMINAL, portsScript } from "./exec_script.ts";
 

@@ -3,7 +3,7 @@
 import { HotbootError } from "../base/error.ts";
 import type { Slot } from "../vm/ports.ts";
 import { shellCommand } from "../vm/shell.ts";
-import type { ExecOptions } from "./exec.ts";
+import type { ExecOptions } from "./exec_options.ts";
 
 /**
  * Runs "$@" as told, in place of this shell.

@@ -1,4 +1,4 @@
-import type { ExecOptions } from "../../guest/exec.ts";
+import type { ExecOptions } from "../../guest/exec_options.ts";
 import { print, printError, printJson } from "../ui/console.ts";
 import { type Command, type CommandContext, type Flag, UsageError } from "./command.ts";
 import { emulatorOf } from "./context.ts";
