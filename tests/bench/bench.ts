@@ -13,6 +13,7 @@ import { bench as binary } from "./binary.ts";
 import { bench as coldCache } from "./cold_cache.ts";
 import { bench as demo } from "./demo.ts";
 import { bench as engines } from "./engines.ts";
+import { bench as exec } from "./exec.ts";
 import { type Bench, type Figure, isMet, Skipped, table } from "./figure.ts";
 import { bench as fork } from "./fork.ts";
 import { bench as iso } from "./iso.ts";
@@ -30,6 +31,7 @@ const SUBJECTS: Record<string, Bench> = {
   fork,
   testing,
   spare,
+  exec,
   engines,
   iso,
   zstd,
