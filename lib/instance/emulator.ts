@@ -104,7 +104,9 @@ export async function openEmulator(options: EmulatorOptions = {}): Promise<Emula
   await requireOpen(home);
   const instance = options.instance ?? await ownInstance(profile, home);
   if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(instance)) {
-    throw new HotbootError(`'${instance}' is not a valid instance name: use lower-case letters, digits and dashes`);
+    throw new HotbootError(
+      `'${instance}' is not a valid instance name: use at most 63 lower-case letters, digits and dashes, the first no dash`,
+    );
   }
   return {
     profile,

@@ -1,5 +1,6 @@
 /** The terminal: results on standard output, everything else on standard error. */
 
+import { HotbootError, messageOf } from "../../base/error.ts";
 import type { Reporter } from "../../instance/emulator.ts";
 import { ProgressLine } from "./progress.ts";
 import { writeAll } from "../../base/io.ts";
@@ -7,7 +8,14 @@ import { escapedJson, printable, printableLines } from "../../base/printable.ts"
 
 /** Prints bytes as they are, or a text and a newline, on standard output. */
 export async function print(what: string | Uint8Array): Promise<void> {
-  await write(Deno.stdout, what);
+  try {
+    await write(Deno.stdout, what);
+  } catch (error) {
+    if (error instanceof Deno.errors.BrokenPipe) throw error;
+    throw new HotbootError(
+      `standard output cannot be written (${messageOf(error)}): free some space, or send it elsewhere`,
+    );
+  }
 }
 
 /** The line that shows progress, if one is open. */
