@@ -106,9 +106,9 @@ Deno.test("bad input gives one line that says what, why and what to do", async (
   );
   await refuses(
     "a variable that prevents programs from starting",
-    () => micro.run("start", [], { env: { LD_LIBRARY_PATH: "/nowhere" } }),
+    () => micro.run("build", ["--force"], { env: { LD_LIBRARY_PATH: "/nowhere" } }),
     1,
-    /LD_LIBRARY_PATH is set.*env -u LD_LIBRARY_PATH hotboot start/,
+    /LD_LIBRARY_PATH is set.*env -u LD_LIBRARY_PATH hotboot build/,
   );
   await refuses(
     "unknown profile",
