@@ -219,21 +219,81 @@ Deno.test("iso: other programs read a file of more than 4 GiB whole", async () =
   }
 });
 
-Deno.test("iso: files that xorriso compressed are extracted unchanged", async () => {
+Deno.test("iso: a long link that genisoimage spoiled costs a warning, and nothing else", async () => {
   const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
   try {
-    const content = new TextEncoder().encode("the same again and again\n".repeat(20_000));
-    await Deno.writeFile(`${directory}/big`, content);
+    const tree = `${directory}/tree`;
+    await Deno.mkdir(tree);
+    await Deno.writeTextFile(`${tree}/file`, "content");
+    await Deno.symlink(["x", "y", "z"].map((letter) => letter.repeat(120)).join("/"), `${tree}/link`);
     const image = `${directory}/image.iso`;
-    await run("xorriso", ["-outdev", image, "-map", `${directory}/big`, "/big", "-set_filter", "--zisofs", "/big"]);
-    assert((await Deno.stat(image)).size < content.length);
-    assertMatch((await hotboot(["iso", "ls", image])).stdout, / 500000 .* big\n$/);
-    assertCode(await hotboot(["iso", "extract", "-q", image, `${directory}/out`]), 0);
-    assertEquals(await Deno.readFile(`${directory}/out/big`), content);
+    await run("genisoimage", ["-quiet", "-R", "-o", image, tree]);
+    const extracted = await hotboot(["iso", "extract", image, `${directory}/out`]);
+    assertCode(extracted, 0);
+    assertMatch(extracted.stderr, /link: .*incomplete/);
+    assertEquals(await Deno.readTextFile(`${directory}/out/file`), "content");
+    assertMatch(await Deno.readLink(`${directory}/out/link`), /^x{100}/);
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
 });
+
+Deno.test("iso: an image that genisoimage made with UDF, too, is read without a warning", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
+  try {
+    await Deno.mkdir(`${directory}/tree/below`, { recursive: true });
+    await Deno.writeTextFile(`${directory}/tree/below/file`, "content");
+    const image = `${directory}/image.iso`;
+    await run("genisoimage", ["-quiet", "-udf", "-R", "-o", image, `${directory}/tree`]);
+    const told: string[] = [];
+    const onWarning = (message: string) => told.push(message);
+    using both = await readIso(image, { onWarning });
+    assertEquals((await Array.fromAsync(both.entries())).map(({ path }) => path), ["below", "below/file"]);
+    assertEquals(told, []);
+
+    await Deno.remove(`${directory}/tree/below`, { recursive: true });
+    await Deno.writeTextFile(`${directory}/tree/README.TXT`, "note");
+    await run("genisoimage", ["-quiet", "-udf", "-R", "-o", image, `${directory}/tree`]);
+    using note = await readIso(image, { onWarning });
+    assertEquals((await Array.fromAsync(note.entries())).length, 1);
+    assertMatch(told.join(), /^the image has a UDF file system, too/);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+for (const version of [1, 2]) {
+  Deno.test(`iso: files that xorriso compressed are extracted unchanged (zisofs version ${version})`, async () => {
+    const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
+    try {
+      const content = new TextEncoder().encode("the same again and again\n".repeat(20_000));
+      await Deno.writeFile(`${directory}/big`, content);
+      const image = `${directory}/image.iso`;
+      const zisofs = `version_2=${version === 2 ? "on" : "off"}`;
+      await run("xorriso", [
+        "-zisofs",
+        zisofs,
+        "-outdev",
+        image,
+        "-map",
+        `${directory}/big`,
+        "/big",
+        "-set_filter",
+        "--zisofs",
+        "/big",
+      ]);
+      assert((await Deno.stat(image)).size < content.length);
+      const magic = [[0x37, 0xe4, 0x53, 0x96], [0xef, 0x22, 0x55, 0xa1]][version - 1];
+      const bytes = await Deno.readFile(image);
+      assert(bytes.some((_, at) => magic.every((byte, n) => bytes[at + n] === byte)));
+      assertMatch((await hotboot(["iso", "ls", image])).stdout, / 500000 .* big\n$/);
+      assertCode(await hotboot(["iso", "extract", "-q", image, `${directory}/out`]), 0);
+      assertEquals(await Deno.readFile(`${directory}/out/big`), content);
+    } finally {
+      await Deno.remove(directory, { recursive: true });
+    }
+  });
+}
 
 Deno.test("iso create: SOURCE_DATE_EPOCH makes the same image of the same tree at another time", async () => {
   const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });

@@ -92,14 +92,15 @@ function sourceDate(): Date | undefined {
   throw new UsageError(`SOURCE_DATE_EPOCH takes seconds since 1970, not '${seconds}': correct it or unset it`);
 }
 
-async function list({ args }: CommandContext): Promise<void> {
+async function list(context: CommandContext): Promise<void> {
+  const { args } = context;
   const [path, ...more] = args.operands;
   if (path === undefined || more.length > 0) {
     throw new UsageError("iso ls takes one IMAGE: see 'hotboot iso ls --help'");
   }
   const view = viewOf(args.values.view);
   const { readIso } = await import("../../iso/read.ts");
-  using image = await readIso(path);
+  using image = await readIso(path, { onWarning: reporterOf(context).warn });
   const nodes = image.entries(view);
   if (args.switches.has("json")) {
     const entries = [];
@@ -121,7 +122,7 @@ async function extract(context: CommandContext): Promise<void> {
   ]);
   const report = reporterOf(context);
   const view = viewOf(args.values.view);
-  using image = await readIso(path);
+  using image = await readIso(path, { onWarning: report.warn });
   const count = await extractIso(image, directory, { view, signal, symlink, onWarning: report.warn });
   if (args.switches.has("json")) await printJson({ directory, entries: count });
   else report.step(`${count} entries written to ${directory}`);
