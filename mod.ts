@@ -133,7 +133,7 @@ export {
   type IsoSymlinkEntry,
 } from "./lib/iso/entry.ts";
 export { extractIso, type ExtractOptions } from "./lib/iso/extract.ts";
-export { IsoImage, type IsoNode, type IsoViewName, readIso } from "./lib/iso/read.ts";
+export { IsoImage, type IsoNode, type IsoReadOptions, type IsoViewName, readIso } from "./lib/iso/read.ts";
 export { scanFiles } from "./lib/iso/scan.ts";
 export type { IsoSource } from "./lib/iso/source.ts";
 export { createIso, writeIso } from "./lib/iso/write.ts";

@@ -1,6 +1,7 @@
 /** Reading what goes into an image, and telling when it is not what it was said to be. */
 
 import { type Source, StreamReader } from "../base/io.ts";
+import { quoted } from "../base/printable.ts";
 import { type IsoContent, IsoError } from "./entry.ts";
 import type { FileNode } from "./tree.ts";
 
@@ -41,8 +42,8 @@ export async function openContent(node: FileNode, signal?: AbortSignal): Promise
 
 /** What to throw when a node's content cannot be read. */
 export function cannotRead({ path }: { path: string }, error: unknown): unknown {
-  if (error instanceof Deno.errors.NotFound) return new IsoError(`${path}: its file no longer exists`);
-  if (error instanceof Deno.errors.PermissionDenied) return new IsoError(`${path}: its file may not be read`);
+  if (error instanceof Deno.errors.NotFound) return new IsoError(`${quoted(path)}: its file no longer exists`);
+  if (error instanceof Deno.errors.PermissionDenied) return new IsoError(`${quoted(path)}: its file may not be read`);
   return error;
 }
 

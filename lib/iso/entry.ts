@@ -25,6 +25,8 @@ export type IsoContent =
     path: string;
     /** Its size in bytes; read from the file system if absent. */
     size?: number;
+    /** Whether entries that have this same object are hard links of one file, whose bytes the image then has once. */
+    linked?: boolean;
   }
   | {
     /** The bytes, or a function that opens them when their turn comes. */
@@ -89,6 +91,9 @@ export interface IsoOptions {
   depth?: number;
   /** Aborting it ends the writing, and leaves nothing. */
   signal?: AbortSignal;
-  /** Called for each name that the Joliet view has only in a shortened or replaced form. */
+  /**
+   * Called for everything that some reader has not as it was given: each name that the Joliet view has only in a shortened
+   * or replaced form, or that Windows cannot have, and each link that is too long for xorriso.
+   */
   onWarning?: (message: string) => void;
 }

@@ -22,7 +22,7 @@ import {
   volumeDescriptor,
   writeRecord,
 } from "./ecma119.ts";
-import { IsoError, type IsoOptions } from "./entry.ts";
+import { type IsoContent, IsoError, type IsoOptions } from "./entry.ts";
 import { isoIdentifiers, jolietNames } from "./names.ts";
 import { type Continuation, referenceSystemUse, setContinuation, type SystemUse, systemUseOf } from "./rock_ridge.ts";
 import type { DirectoryNode, FileNode, Node } from "./tree.ts";
@@ -98,9 +98,16 @@ export function layOut(root: DirectoryNode, options: IsoOptions): Layout {
     }
   }
   const files: FileNode[] = [];
+  const linked = new Map<IsoContent, FileNode>();
   for (const place of views[0].places) {
     for (const { node } of place.records) {
       if (node.kind !== "file") continue;
+      if ("linked" in node.content && node.content.linked) {
+        const first = linked.get(node.content);
+        node.extent = first?.extent ?? 0;
+        if (first) continue;
+        linked.set(node.content, node);
+      }
       files.push(node); // an empty one too: it is read, to see that it is
       if (node.size === 0) continue;
       node.extent = next;
@@ -157,11 +164,9 @@ function isoView(root: DirectoryNode, rockRidge: boolean): View {
   });
 }
 
-function jolietView(root: DirectoryNode, { onWarning }: IsoOptions): View {
+function jolietView(root: DirectoryNode, { onWarning = () => {} }: IsoOptions): View {
   return hierarchy(root, true, (node) => {
-    const names = jolietNames(node, (child, name) => {
-      onWarning?.(`${child.path}: Joliet cannot store this name and has '${name}' instead`);
-    });
+    const names = jolietNames(node, onWarning);
     const sorted = [...names].sort(([, a], [, b]) => (a < b ? -1 : 1));
     return [
       { identifier: SELF, node },

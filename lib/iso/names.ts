@@ -1,5 +1,6 @@
 /** The names that the ISO 9660 and the Joliet view have for an entry. */
 
+import { quoted } from "../base/printable.ts";
 import type { DirectoryNode, Node } from "./tree.ts";
 
 /**
@@ -24,13 +25,12 @@ export function isoIdentifiers({ children }: DirectoryNode): Map<Node, string> {
   }));
 }
 
-/** Each child's Joliet name; `onChange` is told of those that are not their own. Symlinks have none. */
-export function jolietNames(
-  { children }: DirectoryNode,
-  onChange: (node: Node, name: string) => void,
-): Map<Node, string> {
+/** Each child's Joliet name; `onWarning` is told of those that are not their own, or not for Windows. Symlinks have none. */
+export function jolietNames({ children }: DirectoryNode, onWarning: (message: string) => void): Map<Node, string> {
   const unique = new Unique();
   const names = new Map<Node, string>();
+  const onChange = ({ path }: Node, name: string) =>
+    onWarning(`${quoted(path)}: Joliet cannot store this name and has '${quoted(name)}' instead`);
   // Names that fit keep their own; the others find a place among them.
   const fits = (node: Node) => node.name.length <= LONGEST_JOLIET && !ILLEGAL_IN_JOLIET.test(node.name);
   const withoutLinks = children.filter((child) => child.kind !== "symlink");
@@ -40,18 +40,35 @@ export function jolietNames(
     if (name !== child.name) onChange(child, name);
   }
   for (const child of withoutLinks.filter((child) => !fits(child))) {
-    const clean = child.name.replace(new RegExp(ILLEGAL_IN_JOLIET, "g"), "_");
+    const clean = child.name.replace(new RegExp(ILLEGAL_IN_JOLIET, "gu"), "_");
     const dot = clean.lastIndexOf(".");
     const extension = dot > 0 && clean.length - dot <= 16 ? clean.slice(dot) : "";
     const name = unique.pick(clean.slice(0, clean.length - extension.length), extension, LONGEST_JOLIET);
     names.set(child, name);
     onChange(child, name);
   }
+  for (const [{ path }, name] of names) {
+    const why = unfitForWindows(name);
+    if (why) onWarning(`${quoted(path)}: Windows cannot have this name: ${why}. Rename it if Windows has to read it`);
+  }
   return names;
 }
 
-// deno-lint-ignore no-control-regex -- Joliet specification, "Allowed character set"
-const ILLEGAL_IN_JOLIET = /[\x00-\x1f*/:;?\\]/;
+// deno-lint-ignore no-control-regex -- Joliet specification, "Allowed character set"; UCS-2 ends at U+FFFF
+const ILLEGAL_IN_JOLIET = /[\x00-\x1f*/:;?\\\u{10000}-\u{10ffff}]/u;
+
+/**
+ * Why Windows opens no file of this Joliet name, if so.
+ *
+ * Source: Microsoft, "Naming Files, Paths, and Namespaces"; what Joliet forbids is not in the name any more.
+ */
+function unfitForWindows(name: string): string | undefined {
+  const character = name.match(/[<>|"]/)?.[0];
+  if (character) return `it contains ${character}`;
+  if (/[. ]$/.test(name)) return `it ends with a ${name.endsWith(".") ? "dot" : "space"}`;
+  const device = name.match(/^(con|prn|aux|nul|(?:com|lpt)[0-9¹²³]) *(?:\.|$)/i)?.[1];
+  return device && `${device} is a device there`;
+}
 
 /** Nothing but d-characters, one for each character. */
 function legal(name: string): string {

@@ -7,6 +7,7 @@
 
 import { toBytes } from "@std/streams/to-bytes";
 import { FLAG_ASSOCIATED, FLAG_DIRECTORY, FLAG_MULTI_EXTENT, SECTOR, SYSTEM_AREA_SECTORS } from "./ecma119.ts";
+import { quoted } from "../base/printable.ts";
 import { IsoError, shown } from "./entry.ts";
 import { CE_LENGTH, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "./rock_ridge.ts";
 import {
@@ -22,6 +23,7 @@ import {
 } from "./records.ts";
 import { bytesSource, fileSource, type IsoSource, readBytes, requireWithin } from "./source.ts";
 import { readRockRidge, type RockRidge, suspSkip } from "./susp.ts";
+import { udfWarning } from "./udf.ts";
 import { inflateFile } from "./zisofs.ts";
 
 /** One of an image's hierarchies of names. */
@@ -51,6 +53,12 @@ export interface IsoNode {
   isCompressed?: boolean;
 }
 
+/** How to read an image. */
+export interface IsoReadOptions {
+  /** Called for what cannot be read though the image has it: a damaged attribute, or all that is only in a UDF file system. */
+  onWarning?: (message: string) => void;
+}
+
 /** What one going through an image has used of it. */
 interface Walk {
   /** The sectors of directories that were read: none belongs to two, so a circle ends at once. */
@@ -63,6 +71,7 @@ const MOST_DESCRIPTORS = 64;
 /** Linux has no longer paths than 4096 bytes; without a limit, paths alone could fill the memory. */
 const DEEPEST = 256;
 const LONGEST_PATH = 4096;
+const NO_ROCK_RIDGE: RockRidge = {};
 const READ_CHUNK = 1024 * 1024;
 /** What mkisofs(1) and xorriso(1) call the directory to which they move those that are too deep. */
 const RELOCATED = /^rr_moved$/i;
@@ -92,6 +101,7 @@ export class IsoImage implements Disposable {
   #source: IsoSource;
   #roots: { iso9660: Extent; joliet?: Extent };
   #skip: number;
+  #onWarning: (message: string) => void;
 
   /** For {@linkcode readIso}. */
   constructor(
@@ -99,11 +109,13 @@ export class IsoImage implements Disposable {
     label: string,
     roots: { iso9660: Extent; joliet?: Extent },
     skip: number | undefined,
+    { onWarning = () => {} }: IsoReadOptions = {},
   ) {
     this.#source = source;
     this.label = label;
     this.#roots = roots;
     this.#skip = skip ?? 0;
+    this.#onWarning = onWarning;
     this.views = [
       ...(skip !== undefined ? ["rock-ridge" as const] : []),
       ...(roots.joliet ? ["joliet" as const] : []),
@@ -195,7 +207,7 @@ export class IsoImage implements Disposable {
       const { identifier } = record;
       if (isReference(record)) continue;
       if (record.flags & FLAG_ASSOCIATED) continue; // a Macintosh file's resource fork, under the file's own name
-      const rockRidge = view === "rock-ridge" ? await this.#rockRidge(path, record, walk) : {};
+      const rockRidge = view === "rock-ridge" ? await this.#rockRidge(path, record, walk) : NO_ROCK_RIDGE;
       const own = rockRidge.name ?? decodeName(identifier, view === "joliet");
       const full = path === "" ? own : `${path}/${own}`;
       if (unfinished && unfinished.path !== full) break;
@@ -203,6 +215,7 @@ export class IsoImage implements Disposable {
         throw new IsoError(`${shown(full)}: this is not a valid name`);
       }
       if (full.length > LONGEST_PATH) throw new IsoError(`${shown(path)}: below it are paths that are too long`);
+      if (rockRidge.flaw) this.#onWarning(`${quoted(full)}: ${rockRidge.flaw}`);
       if (rockRidge.isRelocated) continue; // it is seen where its child link is
       const isDirectory = (record.flags & FLAG_DIRECTORY) !== 0 || rockRidge.childLink !== undefined;
       if (isDirectory) {
@@ -266,6 +279,7 @@ export class IsoImage implements Disposable {
  * Needs read permission for the image, if it is a file.
  *
  * @param source The image's path, its bytes, or something that reads them.
+ * @param options Who is told what cannot be read.
  * @returns The image; close it, for example with `using`.
  * @throws {IsoError} if it cannot be read, is not an ISO 9660 image, or its descriptors are damaged.
  *
@@ -281,24 +295,28 @@ export class IsoImage implements Disposable {
  * assertEquals([image.label, kind, target], ["LINKS", "symlink", "/etc/hostname"]);
  * ```
  */
-export async function readIso(source: string | Uint8Array | IsoSource): Promise<IsoImage> {
+export async function readIso(
+  source: string | Uint8Array | IsoSource,
+  options: IsoReadOptions = {},
+): Promise<IsoImage> {
   const opened = typeof source === "string"
     ? await fileSource(source)
     : source instanceof Uint8Array
     ? bytesSource(source)
     : source;
   try {
-    return await readDescriptors(opened);
+    return await readDescriptors(opened, options);
   } catch (error) {
     opened.close();
     throw error;
   }
 }
 
-async function readDescriptors(source: IsoSource): Promise<IsoImage> {
+async function readDescriptors(source: IsoSource, options: IsoReadOptions): Promise<IsoImage> {
   let primary: Uint8Array | undefined;
   let joliet: Uint8Array | undefined;
-  for (let index = 0; index < MOST_DESCRIPTORS; index++) {
+  let index = 0;
+  for (; index < MOST_DESCRIPTORS; index++) {
     const offset = (SYSTEM_AREA_SECTORS + index) * SECTOR;
     const isThere = offset + SECTOR <= source.size;
     const bytes = isThere ? await readBytes(source, offset, SECTOR) : new Uint8Array(SECTOR);
@@ -331,11 +349,14 @@ async function readDescriptors(source: IsoSource): Promise<IsoImage> {
     skip = suspSkip(record.systemUse);
     break;
   }
+  const warning = await udfWarning(source, SYSTEM_AREA_SECTORS + index + 1, root);
+  if (warning) options.onWarning?.(warning);
   return new IsoImage(
     source,
     isMore ? wide : label,
     { iso9660: root, ...(joliet && { joliet: rootExtent(source, joliet) }) },
     skip,
+    options,
   );
 }
 

@@ -147,7 +147,11 @@ function addName(fields: Fields, name: string): void {
   }
 }
 
-/** A symbolic link's target (RRIP 4.1.3): components without their slashes, the longest in several parts. */
+/**
+ * A symbolic link's target (RRIP 4.1.3): components without their slashes, the longest in several parts. It has no empty
+ * components but the root's: by POSIX (4.16, Pathname Resolution) several slashes are as one, and readers differ where
+ * there are others. So `a//b/` becomes `a/b`.
+ */
 function addTarget(fields: Fields, target: string): void {
   const most = LONGEST_FIELD - 5 - 2;
   const components: Uint8Array[] = [];

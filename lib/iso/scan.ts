@@ -1,12 +1,13 @@
 /** Files on disk as entries of an image. */
 
 import { messageOf } from "../base/error.ts";
+import { quoted } from "../base/printable.ts";
 import { type IsoEntry, IsoError, shown } from "./entry.ts";
 
 /**
  * The entries for an image of `paths`: a directory's contents go to the root, a file goes there under its own name, as with
- * mkisofs(1). Symbolic links below the paths stay links. If two directories have the same subdirectory, the image has one
- * with the contents of both.
+ * mkisofs(1). Symbolic links below the paths stay links, and the bytes of hard links are stored once. If two directories have the same subdirectory, the image has one
+ * with the contents of both. Extended attributes are not kept: Deno cannot read them.
  *
  * Needs read permission for the paths.
  *
@@ -14,7 +15,8 @@ import { type IsoEntry, IsoError, shown } from "./entry.ts";
  * @param output Where the image will be: an earlier image there is left out, if one of the directories contains it.
  * @returns Entries with the files' modes, owners, times and sizes; their content is read with the image.
  * @throws {IsoError} with the path that is missing or cannot be stored, such as a name that is not UTF-8. (Up to Deno
- * 2.7 the runtime does not list files of such a name, and they are not in the image.)
+ * 2.7 the runtime does not list files of such a name, and they are not in the image; up to Deno 2.6 it says of a time before
+ * 1970 that it is as long after 1970.)
  *
  * @example
  * ```ts
@@ -33,13 +35,22 @@ export async function scanFiles(paths: string[], output?: string): Promise<IsoEn
   const earlier = output === undefined ? undefined : await Deno.stat(output).catch(() => undefined);
   const entries: IsoEntry[] = [];
   const directories = new Set<string>();
+  /** What has several names, by device and inode. */
+  const linked = new Map<string, { path: string; size: number; linked: true }>();
+  const contentOf = (path: string, { size, nlink, dev, ino }: Deno.FileInfo) => {
+    if (!ino || (nlink ?? 1) < 2) return { path, size };
+    const key = `${dev}:${ino}`;
+    const content = linked.get(key) ?? { path, size, linked: true };
+    linked.set(key, content);
+    return content;
+  };
   const add = (path: string, file: string, info: Deno.FileInfo) => {
     const mode = info.mode ?? undefined;
     const uid = info.uid ?? undefined;
     const gid = info.gid ?? undefined;
     const mtime = info.mtime ?? undefined;
     if (info.isFile) {
-      entries.push({ kind: "file", path, mode, uid, gid, mtime, content: { path: file, size: info.size } });
+      entries.push({ kind: "file", path, mode, uid, gid, mtime, content: contentOf(file, info) });
     } else if (info.isSymlink) {
       entries.push({ kind: "symlink", path, mode, uid, gid, mtime, target: targetOf(file) });
     } else if (info.isDirectory) {
@@ -48,7 +59,7 @@ export async function scanFiles(paths: string[], output?: string): Promise<IsoEn
       addAll(path, file);
     } else {
       throw new IsoError(
-        `${file} is not a file, directory or symbolic link, and nothing else can be stored`,
+        `${quoted(file)} is not a file, directory or symbolic link, and nothing else can be stored`,
       );
     }
   };
@@ -64,7 +75,7 @@ export async function scanFiles(paths: string[], output?: string): Promise<IsoEn
   };
   for (const path of paths) {
     const info = await Deno.stat(path).catch((error) => {
-      throw error instanceof Deno.errors.NotFound ? new IsoError(`${path} does not exist`) : error;
+      throw error instanceof Deno.errors.NotFound ? new IsoError(`${quoted(path)} does not exist`) : error;
     });
     const trimmed = path.replace(/(?<=.)\/+$/, "");
     if (info.isDirectory) addAll("", trimmed);

@@ -1,6 +1,7 @@
 /**
- * Reading Rock Ridge from directory records. Nothing in it is trusted: fields that lead outside, lie about their length
- * or go in circles end the image's reading with an error.
+ * Reading Rock Ridge from directory records. Nothing in it is trusted: fields that lead outside or go in circles end the
+ * image's reading with an error. One that lies about its length ends the entry's fields, with a warning: genisoimage
+ * writes such ones for long links.
  *
  * Source: System Use Sharing Protocol (SUSP) 1.12 and Rock Ridge Interchange Protocol (RRIP) 1.12, by section numbers.
  */
@@ -22,6 +23,8 @@ export interface RockRidge {
   isRelocated?: boolean;
   /** The content is compressed with zisofs, and has so many bytes without. */
   inflatedSize?: number;
+  /** What is damaged, and is left out of the rest. */
+  flaw?: string;
 }
 
 /** Reads bytes of the image, and fails when they are not within it. */
@@ -56,7 +59,10 @@ export async function readRockRidge(
     for (let at = 0; at + 4 <= area.length;) {
       const length = area[at + 2];
       if (length === 0) break; // padding
-      if (length < 4 || at + length > area.length) fail(`a Rock Ridge field has the length ${length}`);
+      if (length < 4 || at + length > area.length) {
+        result.flaw ??= `one of its Rock Ridge fields has the length ${length}, and what follows that is not read`;
+        break;
+      }
       const field = area.subarray(at, at + length);
       at += length;
       const signature = String.fromCharCode(field[0], field[1]);
@@ -74,6 +80,9 @@ export async function readRockRidge(
   }
   if (name.isGiven) result.name = name.toString();
   if (target.isGiven) result.target = target.toString();
+  if (target.isCut) {
+    result.flaw = "a part of its link's target is longer than the field that holds it: the target is incomplete";
+  }
   return result;
 }
 
@@ -91,7 +100,8 @@ function useField(signature: string, field: Uint8Array, result: RockRidge, name:
   } else if (signature === "CL" && field.length >= 12) {
     result.childLink = number(field, 4);
   } else if (signature === "ZF" && field.length >= 16) {
-    result.inflatedSize = number(field, 8);
+    const isLong = field[3] === 2; // zisofs version 2 has a 64-bit number, in one byte order
+    result.inflatedSize = number(field, 8) + (isLong ? 2 ** 32 * number(field, 12) : 0);
   } else if (signature === "RE") {
     result.isRelocated = true;
   }
@@ -146,6 +156,8 @@ class Text {
 /** A symbolic link's target from its components (RRIP 4.1.3.1). */
 class Target {
   isGiven = false;
+  /** Whether a field ended within a component. */
+  isCut = false;
   #components: Text[] = [];
   #isOpen = false;
   #isAbsolute = false;
@@ -156,6 +168,7 @@ class Target {
       const [flags, length] = bytes.subarray(at);
       const content = bytes.subarray(at + 2, at + 2 + length);
       at += 2 + length;
+      this.isCut ||= at > bytes.length;
       if (flags & 8) {
         // All writers say so of any empty component: of the one in `a//b`, too.
         if (this.#isAbsolute || this.#components.length > 0) this.#components.push(new Text());

@@ -1,5 +1,6 @@
 /** From a list of entries to a tree, with everything that cannot be stored refused. */
 
+import { quoted } from "../base/printable.ts";
 import { type IsoContent, type IsoEntry, IsoError, type IsoOptions, shown } from "./entry.ts";
 
 /** What every node has. */
@@ -43,6 +44,8 @@ export type Node = DirectoryNode | FileNode | SymlinkNode;
 /** POSIX's NAME_MAX in bytes, which Rock Ridge readers keep to. */
 const LONGEST_NAME = 255;
 const LONGEST_TARGET = 4095; // PATH_MAX without its NUL
+/** libisofs, and with it xorriso, reads no image that has a longer one. */
+const LONGEST_TARGET_EVERYWHERE = 1023;
 const DEFAULT_DEPTH = 8;
 const DEFAULT_MODES = { file: 0o644, directory: 0o755, symlink: 0o777 };
 
@@ -74,7 +77,7 @@ export function buildTree(
     if (level > depth) throw new IsoError(`${shown(path)}: it is at level ${level}; there are ${depth} at most`);
     const [above, name] = splitPath(path);
     const parent = enter(above);
-    checkName(path, name, options);
+    checkName(path, name);
     const made = directory(name, path, date);
     made.parent = parent;
     parent.children.push(made);
@@ -98,7 +101,7 @@ export function buildTree(
     }
     const [above, name] = splitPath(path);
     const { children } = enter(above);
-    checkName(path, name, options);
+    checkName(path, name);
     if (entry.kind === "symlink") {
       checkTarget(path, entry.target, options);
       children.push({ kind: "symlink", name, path, mode: 0o777, uid, gid, mtime, target: entry.target });
@@ -128,18 +131,13 @@ function splitPath(path: string): [above: string, name: string] {
   return [path.slice(0, Math.max(slash, 0)), path.slice(slash + 1)];
 }
 
-function checkName(path: string, name: string, { joliet = true }: IsoOptions): void {
+function checkName(path: string, name: string): void {
   if (name === "") throw new IsoError(`${shown(path)}: a name in it is empty`);
   if (name === "." || name === "..") throw new IsoError(`${shown(path)}: '${name}' is not a valid name`);
   if (name.includes("\0")) throw new IsoError(`${shown(path)}: a name cannot contain a NUL character`);
   if (!name.isWellFormed()) throw new IsoError(`${shown(path)}: half a surrogate pair is not a character`);
   if (3 * name.length > LONGEST_NAME && new TextEncoder().encode(name).length > LONGEST_NAME) {
     throw new IsoError(`${shown(path)}: a name in it has more than ${LONGEST_NAME} bytes`);
-  }
-  if (joliet && /[\u{10000}-\u{10ffff}]/u.test(name)) {
-    throw new IsoError(
-      `${shown(path)}: Joliet has no characters beyond U+FFFF: rename the entry, or make the image without Joliet`,
-    );
   }
 }
 
@@ -157,11 +155,19 @@ function canHold(date: Date): boolean {
   return year >= 1900 && year <= 2155;
 }
 
-function checkTarget(path: string, target: string, { rockRidge = true }: IsoOptions): void {
+function checkTarget(path: string, target: string, { rockRidge = true, onWarning }: IsoOptions): void {
   if (!rockRidge) throw new IsoError(`${shown(path)}: only Rock Ridge has symbolic links`);
   const bytes = new TextEncoder().encode(target).length;
   if (bytes === 0 || bytes > LONGEST_TARGET || target.includes("\0")) {
     throw new IsoError(`${shown(path)}: a link's target has 1 to ${LONGEST_TARGET} bytes and no NUL`);
+  }
+  if (bytes > LONGEST_TARGET_EVERYWHERE) {
+    onWarning?.(
+      `${
+        quoted(path)
+      }: this link's target has ${bytes} bytes. Linux reads it, but xorriso refuses an image with a link ` +
+        `of more than ${LONGEST_TARGET_EVERYWHERE}: shorten the target if xorriso has to read the image`,
+    );
   }
 }
 

@@ -11,6 +11,7 @@ import { type Layout, layOut } from "./layout.ts";
 import { buildTree, type FileNode } from "./tree.ts";
 import { replaceFile } from "../base/files.ts";
 import { writeAll } from "../base/io.ts";
+import { quoted } from "../base/printable.ts";
 
 const LONGEST_LABEL = 32;
 /** One piece of an image: large enough that a system call is cheap, small enough to have a few at a time. */
@@ -107,7 +108,7 @@ async function prepare(entries: Iterable<IsoEntry>, options: IsoOptions): Promis
     const stat = await Deno.stat(content.path).catch((error) => {
       throw cannotRead(entry, error);
     });
-    if (!stat.isFile) throw new IsoError(`${entry.path}: ${content.path} is not a file`);
+    if (!stat.isFile) throw new IsoError(`${quoted(entry.path)}: ${quoted(content.path)} is not a file`);
     sizes.set(entry.content, stat.size);
   }
   return layOut(buildTree(list, dated, (content) => knownSize(content) ?? sizes.get(content)!), dated);
@@ -169,5 +170,5 @@ async function* imageChunks(
 
 function changed({ path, size }: FileNode, got?: number): IsoError {
   const what = got === undefined ? "more" : `only ${got}`;
-  return new IsoError(`${path}: it should have ${size} bytes but has ${what}: it changed while it was read`);
+  return new IsoError(`${quoted(path)}: it should have ${size} bytes but has ${what}: it changed while it was read`);
 }

@@ -1,15 +1,19 @@
 /**
  * Files that are compressed within an image: zisofs, as mkzftree(1) and `xorriso -zisofs` make it.
  *
- * Source: the ZF field and the file header in the zisofs specification, version 1, as Linux reads it.
+ * Source: the ZF field and the file header in the zisofs specification, version 1, as Linux reads it; version 2, as
+ * libisofs' doc/zisofs2_format.txt describes it and xorriso 1.5.4 writes it.
  */
 
 import { IsoError, shown } from "./entry.ts";
 
 const MAGIC = [0x37, 0xe4, 0x53, 0x96, 0xc9, 0xdb, 0xd6, 0x07];
+const MAGIC_2 = [0xef, 0x22, 0x55, 0xa1, 0xbc, 0x1b, 0x95, 0xa0];
 const HEADER_BYTES = 16;
-/** What Linux takes: blocks of 32 to 128 KiB. */
-const BLOCK_SHIFTS = [15, 16, 17];
+/** Blocks of 32 to 128 KiB, which Linux takes; of up to 1 MiB in version 2. */
+const [SMALLEST_SHIFT, LARGEST_SHIFT, LARGEST_SHIFT_2] = [15, 17, 20];
+/** Version 2's number for zlib, the only algorithm that version 1 has. */
+const ZLIB = 1;
 /** What is inflated at a time: it may become a thousand times as long. */
 const SLICE = 4096;
 
@@ -38,15 +42,27 @@ export async function* inflateFile(file: CompressedFile): AsyncGenerator<Uint8Ar
     return into;
   };
   const header = await bytes(0, HEADER_BYTES);
-  require(MAGIC.every((byte, at) => header[at] === byte), "unknown format");
-  require(BLOCK_SHIFTS.includes(header[13]), `blocks of 2^${header[13]} bytes`);
-  require(new DataView(header.buffer).getUint32(8, true) === size, "two different sizes");
-  const block = 2 ** header[13];
+  const isVersion2 = MAGIC_2.every((byte, at) => header[at] === byte);
+  require(isVersion2 || MAGIC.every((byte, at) => header[at] === byte), "unknown format");
+  const [words, shift] = isVersion2 ? [header[9], header[11]] : header.subarray(12, 14);
+  if (isVersion2) require(header[10] === ZLIB, `algorithm ${header[10]}, where hotboot knows only ${ZLIB} (zlib)`);
+  require(
+    shift >= SMALLEST_SHIFT && shift <= (isVersion2 ? LARGEST_SHIFT_2 : LARGEST_SHIFT),
+    `blocks of 2^${shift} bytes`,
+  );
+  const width = isVersion2 ? 8 : 4;
+  const number = (view: DataView, at: number) =>
+    isVersion2 ? Number(view.getBigUint64(at, true)) : view.getUint32(at, true);
+  const told = isVersion2
+    ? number(new DataView((await bytes(12, width)).buffer), 0)
+    : new DataView(header.buffer).getUint32(8, true);
+  require(told === size, "two different sizes");
+  const block = 2 ** shift;
   const count = Math.ceil(size / block);
-  const ends = new DataView((await bytes(4 * header[12], 4 * (count + 1))).buffer);
+  const ends = new DataView((await bytes(4 * words, width * (count + 1))).buffer);
   for (let index = 0; index < count; index++) {
-    const start = ends.getUint32(4 * index, true);
-    const length = ends.getUint32(4 * index + 4, true) - start;
+    const start = number(ends, width * index);
+    const length = number(ends, width * (index + 1)) - start;
     require(length >= 0 && length <= 2 * block, `block ${index} has ${length} bytes`);
     const inflated = new Uint8Array(Math.min(block, size - index * block)); // a block without bytes is zeros
     if (length > 0) require(await inflate(await bytes(start, length), inflated), `block ${index} is damaged`);

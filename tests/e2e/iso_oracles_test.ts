@@ -21,6 +21,8 @@ async function text(program: string, args: string[]): Promise<string> {
   return new TextDecoder().decode(await run(program, args));
 }
 
+const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+
 /** A tree, its image from `hotboot iso create`, and a directory for everything. */
 class Imaged implements AsyncDisposable {
   private constructor(readonly directory: string, readonly tree: string, readonly image: string) {}
@@ -217,17 +219,149 @@ Deno.test("iso: other programs read a file of more than 4 GiB whole", async () =
   }
 });
 
-Deno.test("iso: files that xorriso compressed are extracted unchanged", async () => {
+Deno.test("iso: a long link that genisoimage spoiled costs a warning, and nothing else", async () => {
   const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
   try {
-    const content = new TextEncoder().encode("the same again and again\n".repeat(20_000));
-    await Deno.writeFile(`${directory}/big`, content);
+    const tree = `${directory}/tree`;
+    await Deno.mkdir(tree);
+    await Deno.writeTextFile(`${tree}/file`, "content");
+    await Deno.symlink(["x", "y", "z"].map((letter) => letter.repeat(120)).join("/"), `${tree}/link`);
     const image = `${directory}/image.iso`;
-    await run("xorriso", ["-outdev", image, "-map", `${directory}/big`, "/big", "-set_filter", "--zisofs", "/big"]);
-    assert((await Deno.stat(image)).size < content.length);
-    assertMatch((await hotboot(["iso", "ls", image])).stdout, / 500000 .* big\n$/);
-    assertCode(await hotboot(["iso", "extract", "-q", image, `${directory}/out`]), 0);
-    assertEquals(await Deno.readFile(`${directory}/out/big`), content);
+    await run("genisoimage", ["-quiet", "-R", "-o", image, tree]);
+    const extracted = await hotboot(["iso", "extract", image, `${directory}/out`]);
+    assertCode(extracted, 0);
+    assertMatch(extracted.stderr, /link: .*incomplete/);
+    assertEquals(await Deno.readTextFile(`${directory}/out/file`), "content");
+    assertMatch(await Deno.readLink(`${directory}/out/link`), /^x{100}/);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("iso: an image that genisoimage made with UDF, too, is read without a warning", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
+  try {
+    await Deno.mkdir(`${directory}/tree/below`, { recursive: true });
+    await Deno.writeTextFile(`${directory}/tree/below/file`, "content");
+    const image = `${directory}/image.iso`;
+    await run("genisoimage", ["-quiet", "-udf", "-R", "-o", image, `${directory}/tree`]);
+    const told: string[] = [];
+    const onWarning = (message: string) => told.push(message);
+    using both = await readIso(image, { onWarning });
+    assertEquals((await Array.fromAsync(both.entries())).map(({ path }) => path), ["below", "below/file"]);
+    assertEquals(told, []);
+
+    await Deno.remove(`${directory}/tree/below`, { recursive: true });
+    await Deno.writeTextFile(`${directory}/tree/README.TXT`, "note");
+    await run("genisoimage", ["-quiet", "-udf", "-R", "-o", image, `${directory}/tree`]);
+    using note = await readIso(image, { onWarning });
+    assertEquals((await Array.fromAsync(note.entries())).length, 1);
+    assertMatch(told.join(), /^the image has a UDF file system, too/);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+for (const version of [1, 2]) {
+  Deno.test(`iso: files that xorriso compressed are extracted unchanged (zisofs version ${version})`, async () => {
+    const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
+    try {
+      const content = new TextEncoder().encode("the same again and again\n".repeat(20_000));
+      await Deno.writeFile(`${directory}/big`, content);
+      const image = `${directory}/image.iso`;
+      const zisofs = `version_2=${version === 2 ? "on" : "off"}`;
+      await run("xorriso", [
+        "-zisofs",
+        zisofs,
+        "-outdev",
+        image,
+        "-map",
+        `${directory}/big`,
+        "/big",
+        "-set_filter",
+        "--zisofs",
+        "/big",
+      ]);
+      assert((await Deno.stat(image)).size < content.length);
+      const magic = [[0x37, 0xe4, 0x53, 0x96], [0xef, 0x22, 0x55, 0xa1]][version - 1];
+      const bytes = await Deno.readFile(image);
+      assert(bytes.some((_, at) => magic.every((byte, n) => bytes[at + n] === byte)));
+      assertMatch((await hotboot(["iso", "ls", image])).stdout, / 500000 .* big\n$/);
+      assertCode(await hotboot(["iso", "extract", "-q", image, `${directory}/out`]), 0);
+      assertEquals(await Deno.readFile(`${directory}/out/big`), content);
+    } finally {
+      await Deno.remove(directory, { recursive: true });
+    }
+  });
+}
+
+Deno.test("iso create: SOURCE_DATE_EPOCH makes the same image of the same tree at another time", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
+  try {
+    const tree = `${directory}/tree`;
+    const make = async (SOURCE_DATE_EPOCH: string, ...more: string[]) => {
+      const args = ["iso", "create", "-q", "-o", `${directory}/image.iso`, ...more, tree];
+      return await hotboot(args, { env: { SOURCE_DATE_EPOCH } });
+    };
+    const images: Uint8Array[] = [];
+    for (const time of ["2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z"].map((text) => new Date(text))) {
+      await Deno.mkdir(tree);
+      await Deno.writeTextFile(`${tree}/old`, "");
+      await Deno.utime(`${tree}/old`, 1_000_000_000, 1_000_000_000);
+      await Deno.writeTextFile(`${tree}/new`, "");
+      await Deno.utime(`${tree}/new`, time, time);
+      assertCode(await make("1750000000"), 0);
+      images.push(await Deno.readFile(`${directory}/image.iso`));
+      await Deno.remove(tree, { recursive: true });
+    }
+    assert(images[0].every((byte, at) => byte === images[1][at]));
+    const listed = (await hotboot(["iso", "ls", `${directory}/image.iso`])).stdout;
+    assertMatch(listed, /2025-06-15 15:06:40 new\n.* 2001-09-09 01:46:40 old\n$/);
+    assertEquals(decode(images[0].subarray(16 * 2048 + 813, 16 * 2048 + 829)), "2025061515064000");
+
+    await Deno.mkdir(tree);
+    assertCode(await make("1750000000", "--date", "2026-01-02T03:04:05Z"), 0);
+    const dated = await Deno.readFile(`${directory}/image.iso`);
+    assertEquals(decode(dated.subarray(16 * 2048 + 813, 16 * 2048 + 829)), "2026010203040500");
+    const wrong = await make("soon");
+    assertCode(wrong, 2);
+    assertMatch(wrong.stderr, /^hotboot: SOURCE_DATE_EPOCH takes seconds since 1970, not 'soon'/);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("iso: names and links that some programs do not read are reported, and the others read them", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
+  try {
+    const tree = `${directory}/tree`;
+    await Deno.mkdir(tree);
+    await Deno.writeTextFile(`${tree}/smile 😀`, "smile");
+    await Deno.link(`${tree}/smile 😀`, `${tree}/other name`);
+    const target = "y/".repeat(511) + "z";
+    await Deno.symlink(target, `${tree}/link`);
+    const image = `${directory}/image.iso`;
+    const made = await hotboot(["iso", "create", "-o", image, tree]);
+    assertCode(made, 0);
+    assertMatch(made.stderr, /smile 😀: Joliet cannot store this name and has 'smile _' instead/);
+    assert(!made.stderr.includes("xorriso"), made.stderr);
+    const out = `${directory}/xorriso`;
+    await Deno.mkdir(out);
+    await run("xorriso", ["-abort_on", "WARNING", "-osirrox", "on", "-indev", image, "-extract", "/", out]);
+    assertEquals(await describeTree(out), await describeTree(tree));
+    const bsdtar = `${directory}/bsdtar`;
+    await Deno.mkdir(bsdtar);
+    await run("bsdtar", ["-xpf", image, "-C", bsdtar, "smile 😀", "other name"]);
+    assertEquals(await Deno.readTextFile(`${bsdtar}/other name`), "smile");
+    assertEquals(await text("isoinfo", ["-J", "-i", image, "-x", "/smile _"]), "smile");
+
+    await Deno.symlink(`${target}z`, `${tree}/longer`);
+    const longer = await hotboot(["iso", "create", "-o", image, tree]);
+    assertCode(longer, 0);
+    assertMatch(longer.stderr, /longer: this link's target has 1024 bytes.*xorriso refuses/);
+    const refused = await new Deno.Command("xorriso", { args: ["-indev", image, "-lsl", "/"] }).output();
+    assertEquals(refused.success, false);
+    assert((await text("isoinfo", ["-R", "-l", "-i", image])).includes(`${target}z`));
   } finally {
     await Deno.remove(directory, { recursive: true });
   }

@@ -75,7 +75,7 @@ const MAY: Record<string, string[]> = {
   "snapshot verify": ["write home", "ask osUptime"],
   "snapshot export": ["write home", "replace FILE", "ask osUptime"],
   "snapshot import": ["write home", "read FILE", ...JUDGE, "ask statfs"],
-  "iso create": ["read PATH…", "replace IMAGE"],
+  "iso create": ["read PATH…", "replace IMAGE", "read SOURCE_DATE_EPOCH"],
   "iso ls": ["read IMAGE"],
   "iso extract": ["read IMAGE", "write DIR"],
   "permissions": [
@@ -105,6 +105,7 @@ function implied(capability: string): string[] {
 const VARIABLES = [
   "PATH",
   "TERM",
+  "SOURCE_DATE_EPOCH",
   "HOTBOOT_ACCEL",
   "EMULATOR_NO_ROTATION",
   "HOTBOOT_GITHUB_API",

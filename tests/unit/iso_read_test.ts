@@ -327,6 +327,99 @@ Deno.test("iso: files compressed with zisofs are inflated, and damaged ones are 
   }
 });
 
+Deno.test("iso: files compressed with zisofs version 2 are inflated; other algorithms and versions are named", async () => {
+  const content = new Uint8Array(3 * 2 ** 20 / 2).map((_, at) => at % 249);
+  const parts = await Promise.all(
+    [content.slice(0, 2 ** 20), content.slice(2 ** 20)].map((part) =>
+      toBytes(new Blob([part]).stream().pipeThrough(new CompressionStream("deflate")))
+    ),
+  );
+  const stored = new Uint8Array(48 + parts[0].length + parts[1].length);
+  const view = new DataView(stored.buffer);
+  stored.set([0xef, 0x22, 0x55, 0xa1, 0xbc, 0x1b, 0x95, 0xa0, 0, 6, 1, 20]);
+  view.setBigUint64(12, BigInt(content.length), true);
+  [48, 48 + parts[0].length, stored.length].forEach((end, at) => view.setBigUint64(24 + 8 * at, BigInt(end), true));
+  stored.set(parts[0], 48);
+  stored.set(parts[1], 48 + parts[0].length);
+  const read = async (stored: Uint8Array) => {
+    const at = (offset: number, into: Uint8Array) =>
+      Promise.resolve(into.set(stored.subarray(offset, offset + into.length)));
+    const file = { path: "z", size: content.length, stored: stored.length, read: at };
+    return await toBytes(ReadableStream.from(inflateFile(file)));
+  };
+  assertEquals(await read(stored), content);
+  const changes: [RegExp, (bytes: Uint8Array, view: DataView) => void][] = [
+    [/algorithm 2, where hotboot knows only 1 \(zlib\)/, (bytes) => bytes.fill(2, 10, 11)],
+    [/blocks of 2\^21 bytes/, (bytes) => bytes.fill(21, 11, 12)],
+    [/two different sizes/, (_, view) => view.setUint32(16, 1, true)],
+    [/a part of it is missing/, (_, view) => view.setBigUint64(24, 2n ** 60n, true)],
+    [/block 0 has \d+ bytes/, (_, view) => view.setBigUint64(32, 2n ** 60n, true)],
+    [/block 1 is damaged/, (bytes) => bytes.fill(0xff, 48 + parts[0].length, 60 + parts[0].length)],
+  ];
+  for (const [why, change] of changes) {
+    const bytes = stored.slice();
+    change(bytes, new DataView(bytes.buffer));
+    const error = await assertRejects(() => read(bytes), IsoError);
+    if (why.source.startsWith("a part")) assertMatch(error.message, /block 0 has -\d+ bytes|a part of it is missing/);
+    else assertMatch(error.message, why);
+  }
+});
+
+Deno.test("iso: a field that lies about its length spoils its own entry only, which is reported", async () => {
+  const told: string[] = [];
+  const read = async (bytes: Uint8Array) => {
+    told.length = 0;
+    using image = await readIso(bytes, { onWarning: (message) => told.push(message) });
+    return await Array.fromAsync(image.entries());
+  };
+  const entries: IsoEntry[] = [
+    { kind: "symlink", path: "link", target: "abcdefgh" },
+    { kind: "file", path: "other", content: encode("x") },
+  ];
+  const original = await image(entries);
+  assertEquals((await read(original)).map(({ target }) => target), ["abcdefgh", undefined]);
+  assertEquals(told, []);
+  const at = original.findIndex((_, at) =>
+    original[at] === 0x53 && original[at + 1] === 0x4c && original[at + 3] === 1
+  );
+  for (
+    const [offset, value, target, why] of [
+      [6, 12, "abcdefgh", /^link: a part of its link's target is longer than the field that holds it/],
+      [2, 200, "", /^link: one of its Rock Ridge fields has the length 200, and what follows that is not read$/],
+      [2, 3, "", /^link: one of its Rock Ridge fields has the length 3,/],
+    ] as const
+  ) {
+    const bytes = original.slice();
+    bytes[at + offset] = value;
+    assertEquals((await read(bytes)).map(({ path, target }) => [path, target]), [["link", target], [
+      "other",
+      undefined,
+    ]]);
+    assertEquals(told.length, 1);
+    assertMatch(told[0], why);
+  }
+});
+
+Deno.test("iso: an image whose files are in a UDF file system is reported, and one that has them in both is not", async () => {
+  const note: IsoEntry = { kind: "file", path: "README.TXT", content: encode("Use UDF.") };
+  const udf = async (entries: IsoEntry[], identifier: string) => {
+    const bytes = await image(entries); // sectors 19 to 22 are its path tables, which hotboot does not read
+    ["BEA01", identifier, "TEA01"].forEach((text, at) => bytes.set(encode(`\0${text}\x01`), (19 + at) * SECTOR));
+    const told: string[] = [];
+    using read = await readIso(bytes, { onWarning: (message) => told.push(message) });
+    await Array.fromAsync(read.entries());
+    return told;
+  };
+  for (const identifier of ["NSR02", "NSR03"]) {
+    const told = await udf([note], identifier);
+    assertEquals(told.length, 1);
+    assertMatch(told[0], /a UDF file system, too, which hotboot cannot read\. Its ISO 9660 part has only README\.TXT:/);
+  }
+  assertMatch((await udf([], "NSR02"))[0], /part has nothing:/);
+  assertEquals(await udf([note], "NSR01"), []);
+  assertEquals(await udf(TREE, "NSR02"), []);
+});
+
 Deno.test("iso: a date with an impossible zone is in UTC", () => {
   const bytes = (zone: number) => Uint8Array.of(126, 1, 2, 3, 4, 5, zone & 0xff);
   const at = "2026-01-02T03:04:05.000Z";

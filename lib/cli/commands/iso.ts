@@ -18,7 +18,7 @@ export const command: CommandGroup = {
       standalone: true,
       about:
         "Make an image with Joliet and Rock Ridge. Files, and the contents of directories, go to its root. An earlier\n" +
-        "IMAGE in one of the directories is left out.",
+        "IMAGE in one of the directories is left out. Extended attributes are not kept.",
       flags: [
         { name: "output", short: "o", value: "IMAGE", summary: "the path of the image" },
         {
@@ -26,7 +26,11 @@ export const command: CommandGroup = {
           value: "TEXT",
           summary: "the volume label, for the guest to find the disk; at most 32 bytes",
         },
-        { name: "date", value: "DATE", summary: "the date of the volume, ISO 8601 (default: now)" },
+        {
+          name: "date",
+          value: "DATE",
+          summary: "the date of the volume, ISO 8601 (default: SOURCE_DATE_EPOCH or now)",
+        },
         { name: "no-joliet", summary: "leave Joliet out; then names may differ in case only" },
         { name: "no-rock-ridge", summary: "leave Rock Ridge out, and with it modes, owners and symbolic links" },
       ],
@@ -54,11 +58,15 @@ async function create(context: CommandContext): Promise<void> {
   const { output, label = "", date } = args.values;
   if (!output) throw new UsageError("iso create needs -o IMAGE: see 'hotboot iso create --help'");
   if (args.operands.length === 0) throw new UsageError("iso create needs a PATH: see 'hotboot iso create --help'");
-  const time = date === undefined ? new Date() : new Date(date);
+  const latest = date === undefined ? sourceDate() : undefined;
+  const time = latest ?? (date === undefined ? new Date() : new Date(date));
   if (Number.isNaN(time.getTime())) throw new UsageError(`--date takes an ISO 8601 date, not '${date}'`);
   const [{ scanFiles }, { writeIso }] = await Promise.all([import("../../iso/scan.ts"), import("../../iso/write.ts")]);
   const report = reporterOf(context);
   const entries = await scanFiles(args.operands, output);
+  for (const entry of entries) {
+    if (latest && entry.mtime && entry.mtime > latest) entry.mtime = latest;
+  }
   const size = await writeIso(output, entries, {
     label,
     date: time,
@@ -71,14 +79,28 @@ async function create(context: CommandContext): Promise<void> {
   else report.step(`${output}: ${entries.length} entries, ${size} bytes`);
 }
 
-async function list({ args }: CommandContext): Promise<void> {
+/**
+ * The time that the environment gives for reproducible builds: the volume's, and no file's is later.
+ *
+ * Source: reproducible-builds.org, "SOURCE_DATE_EPOCH" 1.1.
+ */
+function sourceDate(): Date | undefined {
+  const seconds = Deno.env.get("SOURCE_DATE_EPOCH");
+  if (!seconds) return undefined;
+  const date = new Date(Number(seconds) * 1000);
+  if (/^\d+$/.test(seconds) && !Number.isNaN(date.getTime())) return date;
+  throw new UsageError(`SOURCE_DATE_EPOCH takes seconds since 1970, not '${seconds}': correct it or unset it`);
+}
+
+async function list(context: CommandContext): Promise<void> {
+  const { args } = context;
   const [path, ...more] = args.operands;
   if (path === undefined || more.length > 0) {
     throw new UsageError("iso ls takes one IMAGE: see 'hotboot iso ls --help'");
   }
   const view = viewOf(args.values.view);
   const { readIso } = await import("../../iso/read.ts");
-  using image = await readIso(path);
+  using image = await readIso(path, { onWarning: reporterOf(context).warn });
   const nodes = image.entries(view);
   if (args.switches.has("json")) {
     const entries = [];
@@ -100,7 +122,7 @@ async function extract(context: CommandContext): Promise<void> {
   ]);
   const report = reporterOf(context);
   const view = viewOf(args.values.view);
-  using image = await readIso(path);
+  using image = await readIso(path, { onWarning: report.warn });
   const count = await extractIso(image, directory, { view, signal, symlink, onWarning: report.warn });
   if (args.switches.has("json")) await printJson({ directory, entries: count });
   else report.step(`${count} entries written to ${directory}`);

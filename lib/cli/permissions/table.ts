@@ -125,7 +125,7 @@ export const TABLE: Record<string, Row> = {
     read: [...JUDGE.read!, "FILE"],
     sys: [...JUDGE.sys!, "statfs"],
   },
-  "iso create": { read: ["PATH…"], replace: ["IMAGE"] },
+  "iso create": { read: ["PATH…"], replace: ["IMAGE"], env: ["SOURCE_DATE_EPOCH"] },
   "iso ls": { read: ["IMAGE"] },
   "iso extract": { read: ["IMAGE"], write: ["DIR"] },
   "permissions": {
