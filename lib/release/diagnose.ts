@@ -25,6 +25,13 @@ export async function diagnose(url: string, reason: string, network: Network): P
     return new HotbootError(`Deno cannot use the certificates of DENO_CERT (${reason}): correct or unset it`);
   }
   const target = new URL(url);
+  if (/platform certificates/i.test(reason)) { // Deno 2.6; later ones go on without
+    const whose = network.faults.join("; ") || "those of this system";
+    return new HotbootError(
+      `${target.host} cannot be reached, because certificates cannot be loaded (${reason}): ${whose}; ` +
+        "correct that, or set DENO_TLS_CA_STORE=mozilla",
+    );
+  }
   const proxy = proxyFor(url, network.variables);
   const fault = reason.match(/invalid peer certificate: (.+)/)?.[1];
   if (fault) return await explainCertificate(target, fault, network, proxy);
