@@ -1,5 +1,6 @@
 /** Whether a disk and what is below it are hotboot's, and nothing else of the host's. */
 
+import { dirname } from "@std/path/dirname";
 import { resolve } from "@std/path/resolve";
 import { HotbootError } from "../base/error.ts";
 import { readQcow2Header } from "../vm/qcow2.ts";
@@ -24,33 +25,52 @@ const MAX_DEPTH = 1000;
 export async function requireOwnDisks({ home }: Pick<Emulator, "home">, disk: string, image: string): Promise<void> {
   const refused = (path: string, why: string) =>
     new HotbootError(`${path} ${why}: hotboot makes no such disk, and does not open it`);
-  const [root, instances, bottom] = await Promise.all([home.root, home.instances, image].map(realPath));
-  let [path, real] = [disk, await realPath(disk)];
+  const places = await placesOf(home, image);
+  let path = disk;
   for (let depth = 0; depth < MAX_DEPTH; depth++) {
     const { backingFile, needsOthers, hasExternalData, isEncrypted } = await readQcow2Header(path);
     if (hasExternalData) throw refused(path, "has its data in another file");
     if (isEncrypted) throw refused(path, "is encrypted");
-    if (real === bottom) {
+    if (path === image) {
       if (needsOthers) throw refused(path, "is the image, and on top of another disk");
       return;
     }
     if (backingFile === undefined) throw refused(path, "is on top of no disk, or of one whose name cannot be read");
-    const below = resolve(path, "..", backingFile);
-    real = await realPath(below); // so links lead nowhere else
-    if (/^[^/]*:/.test(backingFile) || (real !== bottom && !isSaved(root, instances, real))) {
-      throw refused(path, `is on top of ${backingFile}`);
-    }
+    const below = await findBelow(places, path, backingFile);
+    if (below === undefined) throw refused(path, `is on top of ${backingFile}`);
     path = below;
   }
   throw refused(disk, "has disks below it in a circle");
 }
 
-/** Whether the path is that of a layer's disk, or of one that was saved. */
-function isSaved(root: string, instances: string, path: string): boolean {
-  const layer = `${instances}/${LAYER_PREFIX}`;
-  if (path.startsWith(layer)) return /^[0-9a-f-]{36}\/disk\.qcow2$/.test(path.slice(layer.length));
-  return path.startsWith(`${root}/`) &&
-    /^(snapshots|checkpoints|spares)\/[^/]+\/[^/]+\/disk\.qcow2$/.test(path.slice(root.length + 1));
+/** Where disks may be: a path without links, that path as hotboot has it, and what may follow it. */
+interface Place {
+  real: string;
+  path: string;
+  rest: RegExp;
+}
+
+async function placesOf({ root, instances }: Emulator["home"], image: string): Promise<Place[]> {
+  const saved = ["snapshots", "checkpoints", "spares"].map((name) => `${root}/${name}`);
+  const places: [string, RegExp][] = [
+    [image, /^$/],
+    [instances, LAYER],
+    ...saved.map((path): [string, RegExp] => [path, SAVED]),
+  ];
+  return await Promise.all(places.map(async ([path, rest]) => ({ real: await realPath(path), path, rest })));
+}
+
+const LAYER = new RegExp(`^/${LAYER_PREFIX.replace(".", "\\.")}[0-9a-f-]{36}/disk\\.qcow2$`);
+const SAVED = /^\/[^/]+\/[^/]+\/disk\.qcow2$/;
+
+/** The path of the disk that the name in another's header means, if it is in one of the places. Links lead nowhere else. */
+async function findBelow(places: Place[], path: string, name: string): Promise<string | undefined> {
+  if (/^[^/]*:/.test(name) || /(?:^|\/)(?!\.\.?\/)[^/]+\/(?:.*\/)?\.\.\//.test(name)) return undefined;
+  const real = await realPath(resolve(await realPath(dirname(path)), name));
+  for (const place of places) {
+    const rest = real.slice(place.real.length);
+    if (real.startsWith(place.real) && place.rest.test(rest)) return place.path + rest;
+  }
 }
 
 /** Of what is missing, the path as it is. */

@@ -51,7 +51,9 @@ async function patch(path: string, offset: number, value: bigint): Promise<void>
 Deno.test("own disks: the image, snapshots and layers of the home may be below, whatever its name", () =>
   withDisks(async ({ disk, layer, snapshot, image }, check) => {
     await check();
-    for (const below of [layer, snapshot, image, image.replace("/images", "/instances/../images")]) {
+    for (
+      const below of [layer, snapshot, image, "../../images/micro-amd64.qcow2", "./../../images/micro-amd64.qcow2"]
+    ) {
       await createOverlay(disk, below, 1 << 20);
       await check();
     }
@@ -59,6 +61,13 @@ Deno.test("own disks: the image, snapshots and layers of the home may be below, 
     await Deno.symlink(home, `${home}-before`);
     await createOverlay(disk, image.replace(home, `${home}-before`), 1 << 20);
     await check();
+    await createOverlay(snapshot, image, 1 << 20); // its directory is elsewhere, and has a link in its place
+    await Deno.rename(`${home}/snapshots`, `${home}-far`);
+    await Deno.symlink(`${home}-far`, `${home}/snapshots`);
+    await createOverlay(disk, snapshot, 1 << 20);
+    await check();
+    await createOverlay(snapshot, "../../../images/micro-amd64.qcow2", 1 << 20); // for QEMU this is beside that elsewhere
+    await assertRejects(check, HotbootError, "is on top of ");
   }));
 
 Deno.test("own disks: nothing else of the host is opened", () =>
@@ -73,6 +82,8 @@ Deno.test("own disks: nothing else of the host is opened", () =>
         `nbd:/../../${LAYER}/disk.qcow2`,
         `${dirname(layer)}/other.qcow2`,
         `../other/disk.qcow2`,
+        `../../snapshots/../../host.qcow2`,
+        image.replace("/images", "/instances/../images"),
       ]
     ) {
       await createOverlay(disk, below, 1 << 20);
