@@ -16,14 +16,9 @@ const QUICK_MS = 1000;
  * does not answer or cannot set its clock.
  */
 export async function rightClock(emulator: Emulator): Promise<void> {
-  const { signal, report } = emulator;
-  try {
-    await using agent = await connectAgent(emulator, { timeoutMs: TIMEOUT_MS });
-    await rightClockWith(agent, emulator);
-  } catch (error) {
-    signal.throwIfAborted();
-    report.warn(`the guest's clock may be wrong, because its agent does not answer: ${messageOf(error)}`);
-  }
+  await tryToRight(emulator, TIMEOUT_MS, (why) => {
+    emulator.report.warn(`the guest's clock may be wrong, because its agent does not answer: ${why}`);
+  });
 }
 
 /**
@@ -32,14 +27,23 @@ export async function rightClock(emulator: Emulator): Promise<void> {
  * @param connected A connection to the agent, if there is one already; then this costs one question.
  */
 export async function rightClockInPassing(emulator: Emulator, connected?: GuestAgent): Promise<void> {
-  const { signal, report } = emulator;
+  const onFailure = (why: string) => emulator.report.detail(`the guest's clock was not looked at: ${why}`);
+  await tryToRight(emulator, QUICK_MS, onFailure, connected);
+}
+
+async function tryToRight(
+  emulator: Emulator,
+  timeoutMs: number,
+  onFailure: (why: string) => void,
+  connected?: GuestAgent,
+): Promise<void> {
   try {
     if (connected) return await rightClockWith(connected, emulator);
-    await using agent = await connectAgent(emulator, { timeoutMs: QUICK_MS });
+    await using agent = await connectAgent(emulator, { timeoutMs });
     await rightClockWith(agent, emulator);
   } catch (error) {
-    signal.throwIfAborted();
-    report.detail(`the guest's clock was not looked at: ${messageOf(error)}`);
+    emulator.signal.throwIfAborted();
+    onFailure(messageOf(error));
   }
 }
 

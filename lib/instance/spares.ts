@@ -85,14 +85,17 @@ export async function removeSpares(
 
 /** Removes those whose snapshot is gone. */
 export async function removeOrphanedSpares(emulator: Emulator): Promise<void> {
-  const orphaned = new Set((await orphanedSpares(emulator)).map(({ directory }) => directory));
-  await removeSpares(emulator, ({ directory }) => orphaned.has(directory));
+  await removeSpares(emulator, await isOrphaned(emulator));
 }
 
 /** Those whose snapshot is gone. */
 export async function orphanedSpares(emulator: Emulator): Promise<SavedCheckpoint[]> {
+  return (await sparesOf(emulator)).filter(await isOrphaned(emulator));
+}
+
+async function isOrphaned(emulator: Emulator): Promise<(spare: SavedCheckpoint) => boolean> {
   const snapshots = new Set(await snapshotIds(emulator.home.snapshots(imageKey(emulator))));
-  return (await sparesOf(emulator)).filter(({ manifest: { checkpoint: { base } } }) => !snapshots.has(base ?? ""));
+  return ({ manifest: { checkpoint: { base } } }) => !snapshots.has(base ?? "");
 }
 
 /** Removes what killed commands have left of spares that they were making. Only whoever makes them may call it. */

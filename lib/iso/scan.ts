@@ -6,8 +6,8 @@ import { type IsoEntry, IsoError, shown } from "./entry.ts";
 
 /**
  * The entries for an image of `paths`: a directory's contents go to the root, a file goes there under its own name, as with
- * mkisofs(1). Symbolic links below the paths stay links, and the bytes of hard links are stored once. If two directories have the same subdirectory, the image has one
- * with the contents of both. Extended attributes are not kept: Deno cannot read them.
+ * mkisofs(1). Symbolic links below the paths stay links, and the bytes of hard links are stored once. If two directories have
+ * the same subdirectory, the image has one with the contents of both. Extended attributes are not kept: Deno cannot read them.
  *
  * Needs read permission for the paths.
  *

@@ -9,6 +9,7 @@ import { QmpClient } from "../../lib/vm/qmp.ts";
 import { assertCode, GuestHome, hotboot } from "./harness.ts";
 import { rounds } from "./pace.ts";
 import { describeTree, makeTree } from "./trees.ts";
+import { withDirectory } from "../unit/temporary.ts";
 
 async function run(program: string, args: string[], env: Record<string, string> = {}): Promise<Uint8Array> {
   const { success, stdout, stderr } = await new Deno.Command(program, { args, env: { LC_ALL: "C.UTF-8", ...env } })
@@ -193,8 +194,7 @@ Deno.test("iso: the Linux kernel mounts all three views", async (t) => {
 });
 
 Deno.test("iso: other programs read a file of more than 4 GiB whole", async () => {
-  const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
-  try {
+  await withDirectory(async (directory) => {
     const size = 2 ** 32 + 4321;
     const big = `${directory}/big.bin`;
     {
@@ -214,14 +214,11 @@ Deno.test("iso: other programs read a file of more than 4 GiB whole", async () =
     assertCode(await hotboot(["iso", "extract", "-q", image, `${directory}/ours`]), 0);
     await run("cmp", [`${directory}/ours/big.bin`, big]);
     assertMatch(await text("isoinfo", ["-R", "-l", "-i", image]), /4294971617|small/);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+  });
 });
 
 Deno.test("iso: a long link that genisoimage spoiled costs a warning, and nothing else", async () => {
-  const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
-  try {
+  await withDirectory(async (directory) => {
     const tree = `${directory}/tree`;
     await Deno.mkdir(tree);
     await Deno.writeTextFile(`${tree}/file`, "content");
@@ -233,14 +230,11 @@ Deno.test("iso: a long link that genisoimage spoiled costs a warning, and nothin
     assertMatch(extracted.stderr, /link: .*incomplete/);
     assertEquals(await Deno.readTextFile(`${directory}/out/file`), "content");
     assertMatch(await Deno.readLink(`${directory}/out/link`), /^x{100}/);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+  });
 });
 
 Deno.test("iso: an image that genisoimage made with UDF, too, is read without a warning", async () => {
-  const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
-  try {
+  await withDirectory(async (directory) => {
     await Deno.mkdir(`${directory}/tree/below`, { recursive: true });
     await Deno.writeTextFile(`${directory}/tree/below/file`, "content");
     const image = `${directory}/image.iso`;
@@ -257,15 +251,12 @@ Deno.test("iso: an image that genisoimage made with UDF, too, is read without a 
     using note = await readIso(image, { onWarning });
     assertEquals((await Array.fromAsync(note.entries())).length, 1);
     assertMatch(told.join(), /^the image has a UDF file system, too/);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+  });
 });
 
 for (const version of [1, 2]) {
   Deno.test(`iso: files that xorriso compressed are extracted unchanged (zisofs version ${version})`, async () => {
-    const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
-    try {
+    await withDirectory(async (directory) => {
       const content = new TextEncoder().encode("the same again and again\n".repeat(20_000));
       await Deno.writeFile(`${directory}/big`, content);
       const image = `${directory}/image.iso`;
@@ -289,15 +280,12 @@ for (const version of [1, 2]) {
       assertMatch((await hotboot(["iso", "ls", image])).stdout, / 500000 .* big\n$/);
       assertCode(await hotboot(["iso", "extract", "-q", image, `${directory}/out`]), 0);
       assertEquals(await Deno.readFile(`${directory}/out/big`), content);
-    } finally {
-      await Deno.remove(directory, { recursive: true });
-    }
+    });
   });
 }
 
 Deno.test("iso create: SOURCE_DATE_EPOCH makes the same image of the same tree at another time", async () => {
-  const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
-  try {
+  await withDirectory(async (directory) => {
     const tree = `${directory}/tree`;
     const make = async (SOURCE_DATE_EPOCH: string, ...more: string[]) => {
       const args = ["iso", "create", "-q", "-o", `${directory}/image.iso`, ...more, tree];
@@ -326,14 +314,11 @@ Deno.test("iso create: SOURCE_DATE_EPOCH makes the same image of the same tree a
     const wrong = await make("soon");
     assertCode(wrong, 2);
     assertMatch(wrong.stderr, /^hotboot: SOURCE_DATE_EPOCH takes seconds since 1970, not 'soon'/);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+  });
 });
 
 Deno.test("iso: names and links that some programs do not read are reported, and the others read them", async () => {
-  const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
-  try {
+  await withDirectory(async (directory) => {
     const tree = `${directory}/tree`;
     await Deno.mkdir(tree);
     await Deno.writeTextFile(`${tree}/smile 😀`, "smile");
@@ -362,14 +347,11 @@ Deno.test("iso: names and links that some programs do not read are reported, and
     const refused = await new Deno.Command("xorriso", { args: ["-indev", image, "-lsl", "/"] }).output();
     assertEquals(refused.success, false);
     assert((await text("isoinfo", ["-R", "-l", "-i", image])).includes(`${target}z`));
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+  });
 });
 
 Deno.test("iso extract: never writes outside the directory or over existing files", async () => {
-  const directory = await Deno.makeTempDir({ prefix: "hotboot-iso-" });
-  try {
+  await withDirectory(async (directory) => {
     const image = `${directory}/image.iso`;
     const content = new TextEncoder().encode("x");
     await writeIso(image, [
@@ -390,9 +372,7 @@ Deno.test("iso extract: never writes outside the directory or over existing file
     const trapped = await hotboot(["iso", "extract", image, `${directory}/trap`]);
     assertCode(trapped, 1);
     assertEquals(await Array.fromAsync(Deno.readDir(`${directory}/outside`)), []);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+  });
 });
 
 Deno.test("iso: usage errors and faults give one line each", async () => {

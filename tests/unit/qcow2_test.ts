@@ -1,10 +1,10 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { HotbootError } from "../../lib/base/error.ts";
 import { createOverlay, readQcow2Header, setBackingFile } from "../../lib/vm/qcow2.ts";
+import { withDirectory } from "./temporary.ts";
 
 Deno.test("qcow2: an overlay's header has the values that it was made with", async () => {
-  const directory = await Deno.makeTempDir({ prefix: "hotboot-unit-" });
-  try {
+  await withDirectory(async (directory) => {
     const path = `${directory}/overlay`;
     for (const virtualSize of [1 << 20, 64 << 20, 4 * 2 ** 30, 5 * 2 ** 40]) {
       await createOverlay(path, "../größer, base.qcow2", virtualSize);
@@ -21,14 +21,11 @@ Deno.test("qcow2: an overlay's header has the values that it was made with", asy
     await Deno.writeTextFile(path, "no disk");
     await assertRejects(() => readQcow2Header(path), HotbootError, "not a qcow2 disk");
     await assertRejects(() => readQcow2Header(`${path}.none`), HotbootError, "no disk at");
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+  });
 });
 
 Deno.test("qcow2: an overlay's backing file can be changed; a file that is no overlay stays as it was", async () => {
-  const directory = await Deno.makeTempDir({ prefix: "hotboot-unit-" });
-  try {
+  await withDirectory(async (directory) => {
     const path = `${directory}/overlay`;
     await createOverlay(path, "/home/somebody/else/base.qcow2", 1 << 30);
     const original = await Deno.readFile(path);
@@ -60,7 +57,5 @@ Deno.test("qcow2: an overlay's backing file can be changed; a file that is no ov
     await refuses((_, bytes) => bytes.set(new TextEncoder().encode("raw\0\0"), 112), "has the format 'raw");
     await Deno.writeTextFile(path, "no disk");
     await assertRejects(() => setBackingFile(path, "base"), HotbootError, "not a qcow2 disk");
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+  });
 });

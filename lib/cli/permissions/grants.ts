@@ -75,18 +75,12 @@ async function addRow(grants: Grants, row: Row, situation: Situation): Promise<v
   for (const path of (row.replace ?? []).flatMap(named)) grants.write.push(...await replacedPaths(path));
   if (row.net?.includes("services")) grants.net.push(...await services(emulator!));
   if (row.net?.includes("spares")) grants.net.push(...await makerPorts(emulator!));
-  if (row.net?.includes("qemu")) {
-    for (const path of await sockets(emulator!)) {
-      grants.net.push(`unix:${path}`);
-      grants.write.push(path);
-    }
-  }
-  if (row.net?.includes("streams")) {
-    for (const path of portSockets((await channelsOf(emulator!)).directory)) {
-      grants.net.push(`unix:${path}`);
-      grants.write.push(path);
-    }
-  }
+  const ofQemu = [
+    ...row.net?.includes("qemu") ? await sockets(emulator!) : [],
+    ...row.net?.includes("streams") ? portSockets((await channelsOf(emulator!)).directory) : [],
+  ];
+  grants.net.push(...ofQemu.map((path) => `unix:${path}`));
+  grants.write.push(...ofQemu);
   const hosts = [
     ...row.net?.includes("github") ? gitHubHosts() : [],
     ...row.net?.includes("base image") ? baseHosts(emulator!) : [],
