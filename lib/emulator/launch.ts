@@ -94,7 +94,6 @@ export interface Launched extends AsyncDisposable {
 export async function launch(emulator: Emulator, setup: Setup, run: Run): Promise<Launched> {
   const { before } = run;
   if (before) await settleDisk(emulator);
-  await requireOwnDisks(emulator, run.disk, setup.image.paths.disk);
   const channels = await makeChannels(emulator);
   const record = await newRecord(emulator, setup, run);
   await writeRecord(emulator, record);
@@ -111,6 +110,7 @@ export async function launch(emulator: Emulator, setup: Setup, run: Run): Promis
   emulator.report.detail(`${setup.qemu.program} ${args.join(" ")}`);
   let qemu: QemuProcess | undefined;
   try {
+    await requireOwnDisks(emulator, run.disk, setup.image.paths.disk);
     qemu = await QemuProcess.launch(setup.qemu.program, args, channels.monitor, { signal: emulator.signal });
     await Promise.all([channels.monitor, channels.agent].map((path) => Deno.chmod(path, 0o600)));
     await requireUnchanged(emulator, setup, qemu);
