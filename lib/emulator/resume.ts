@@ -13,7 +13,7 @@ import type { Setup } from "../instance/machine.ts";
 import { whileAlive } from "../instance/watch.ts";
 import type { EngineContext, Load, SnapshotEngine } from "../snapshot/engine.ts";
 import { engineOf } from "../snapshot/engines.ts";
-import { SNAPSHOT_FILES, UnusableSnapshot, wrongContent, wrongSize } from "../snapshot/manifest.ts";
+import { damagedSnapshot, SNAPSHOT_FILES, UnusableSnapshot, wrongContent, wrongSize } from "../snapshot/manifest.ts";
 import type { Snapshot } from "../snapshot/store.ts";
 import { asCaptured } from "./compatibility.ts";
 import { freshDisk, launch } from "./launch.ts";
@@ -40,7 +40,7 @@ export async function resume(
   }
   setup = await asCaptured(emulator, setup, manifest, { emulated: manifest.checkpoint !== undefined });
   const wrong = await wrongSize(directory, manifest);
-  if (wrong) throw new UnusableSnapshot(`snapshot ${manifest.id} is damaged: ${wrong}`);
+  if (wrong) throw damagedSnapshot(manifest, wrong);
   await requireLayer(emulator, snapshot);
   // What stays of a spare is the layer: the instance is on top of the snapshot as any other.
   const [below, base] = origin === "spare"
@@ -79,8 +79,12 @@ export async function resume(
       signal.throwIfAborted();
       const why = `${messageOf(error)} (QEMU: ${await qemu.reason()})`;
       const version = manifest.identity["QEMU version"];
-      if (version === setup.qemu.version) throw new HotbootError(why);
-      throw new UnusableSnapshot(`QEMU ${setup.qemu.version} does not accept what QEMU ${version} captured: ${why}`);
+      if (version === setup.qemu.version) {
+        throw new HotbootError(`QEMU does not accept snapshot ${manifest.id}: ${why}; 'hotboot capture' makes another`);
+      }
+      throw new UnusableSnapshot(
+        `QEMU ${setup.qemu.version} does not accept what QEMU ${version} captured: ${why}; 'hotboot capture' makes another`,
+      );
     }
   });
   await whileAlive(emulator, qemu, async (emulator) => {
@@ -103,6 +107,6 @@ async function openState(
   signal: AbortSignal,
 ): Promise<Load> {
   const wrong = await wrongContent(directory, manifest);
-  if (wrong) throw new UnusableSnapshot(`snapshot ${manifest.id} is damaged: ${wrong}`);
+  if (wrong) throw damagedSnapshot(manifest, wrong);
   return await engine.open(directory, manifest, context, signal);
 }

@@ -95,7 +95,7 @@ export async function startLocked(emulator: Emulator, options: StartOptions): Pr
       if (crash === undefined) {
         return await beUp({ ...emulator, ports: portsNow(profile.ports, state.record.ports) }, state, asked);
       }
-      report.warn(`the guest crashed (${crash})`);
+      report.warn(`the guest crashed (${crash}): booting its disk, as after a power cut`);
       await endCrashed(emulator, state);
       return await startLocked(emulator, options);
     }
@@ -134,7 +134,7 @@ async function startFresh(emulator: Emulator, timeline: Timeline, options: Start
   const notResumed = (error: unknown) => {
     signal.throwIfAborted();
     const reason = `not resumed: ${messageOf(error)}`;
-    if (options.noFallback) throw new HotbootError(reason);
+    if (options.noFallback) throw new HotbootError(`${reason}; leave out --no-fallback to boot instead`);
     report.warn(reason);
   };
   try {
@@ -178,6 +178,10 @@ async function captureAndResume(
     return await coldBoot(emulator, captured.setup, timeline, options);
   } finally {
     const error = await synced;
-    if (error) report.warn(`the snapshot may not survive a crash of the host: ${messageOf(error)}`);
+    if (error) {
+      report.warn(
+        `the snapshot may not survive a crash of the host: ${messageOf(error)}; 'hotboot capture' makes another`,
+      );
+    }
   }
 }

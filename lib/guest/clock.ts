@@ -22,7 +22,11 @@ export async function rightClock(emulator: Emulator): Promise<void> {
     await rightClockWith(agent, emulator);
   } catch (error) {
     signal.throwIfAborted();
-    report.warn(`the guest's clock may be wrong, because its agent does not answer: ${messageOf(error)}`);
+    report.warn(
+      `the guest's clock may be wrong, because its agent does not answer: ${
+        messageOf(error)
+      }; 'hotboot start' tries again`,
+    );
   }
 }
 

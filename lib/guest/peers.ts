@@ -46,7 +46,9 @@ export async function endConnections(emulator: Emulator, qmp: QmpClient, peers: 
   } catch (error) {
     signal.throwIfAborted();
     report.warn(
-      `the guest's services keep connections whose clients have gone, until they are restarted: ${messageOf(error)}`,
+      `the guest's services keep connections whose clients have gone, and are slow if they run out of these: ${
+        messageOf(error)
+      }; restart them`,
     );
   }
 }

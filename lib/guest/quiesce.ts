@@ -68,7 +68,7 @@ export async function quiesce(emulator: Emulator): Promise<Omit<GuestState, "sto
     if (exitCode === 0) continue;
     const said = new TextDecoder().decode(stderr).trim();
     throw new HotbootError(
-      `the profile's hook '${hook.join(" ")}' failed before the capture (exit code ${exitCode}): ${said}`,
+      `the profile's hook '${hook.join(" ")}' failed before the capture (exit code ${exitCode}): ${said}; correct it`,
     );
   }
   // Not interrupted, since only its answer tells what to thaw.

@@ -71,11 +71,15 @@ export async function wake(emulator: Emulator, sleeper: Sleeper, timeline: Timel
     record(timeline, begin, lines);
     if (result.exitCode === 0) return;
     const said = redact(new TextDecoder().decode(result.stderr), secrets ?? {}).trim().slice(-LONGEST_SHOWN);
-    throw new HotbootError(`${explain(lines.at(-1)!, result.exitCode)}: ${said || "it said nothing"}`);
+    throw new HotbootError(
+      `${explain(lines.at(-1)!, result.exitCode)}: ${
+        said || "it said nothing"
+      }; 'hotboot logs' shows the guest's console`,
+    );
   } catch (error) {
     signal.throwIfAborted();
     if (secrets || steps.length > 0) throw error;
-    report.warn(`the guest's clock still shows the time of its capture: ${messageOf(error)}`);
+    report.warn(`the guest's clock still shows the time of its capture: ${messageOf(error)}; 'hotboot start' sets it`);
   }
 }
 

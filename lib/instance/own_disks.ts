@@ -23,7 +23,9 @@ const MAX_DEPTH = 1000;
  */
 export async function requireOwnDisks({ home }: Pick<Emulator, "home">, disk: string, image: string): Promise<void> {
   const refused = (path: string, why: string) =>
-    new HotbootError(`${path} ${why}: hotboot makes no such disk, and does not open it`);
+    new HotbootError(
+      `${path} ${why}: hotboot makes no such disk, and does not open it; 'hotboot reset' makes a new one`,
+    );
   const [root, instances, bottom] = await Promise.all([home.root, home.instances, image].map(realPath));
   let [path, real] = [disk, await realPath(disk)];
   for (let depth = 0; depth < MAX_DEPTH; depth++) {

@@ -4,7 +4,7 @@
  * Source: the ZF field and the file header in the zisofs specification, version 1, as Linux reads it.
  */
 
-import { IsoError, shown } from "./entry.ts";
+import { badImage, shown } from "./entry.ts";
 
 const MAGIC = [0x37, 0xe4, 0x53, 0x96, 0xc9, 0xdb, 0xd6, 0x07];
 const HEADER_BYTES = 16;
@@ -29,7 +29,7 @@ export interface CompressedFile {
 export async function* inflateFile(file: CompressedFile): AsyncGenerator<Uint8Array> {
   const { path, size, stored } = file;
   const require = (isTrue: boolean, why: string) => {
-    if (!isTrue) throw new IsoError(`${shown(path)}: its zisofs compression is wrong: ${why}`);
+    if (!isTrue) throw badImage(`${shown(path)}: its zisofs compression is wrong: ${why}`);
   };
   const bytes = async (offset: number, length: number) => {
     require(offset + length <= stored, "a part of it is missing");

@@ -127,6 +127,15 @@ export class UnusableSnapshot extends HotbootError {
   }
 }
 
+/** The error of a snapshot or checkpoint whose content is not what it was. */
+export function damagedSnapshot(
+  { id, checkpoint }: Pick<Manifest, "id" | "checkpoint">,
+  why: string,
+): UnusableSnapshot {
+  const what = checkpoint ? "checkpoint" : "snapshot";
+  return new UnusableSnapshot(`${what} ${id} is damaged: ${why}; 'hotboot snapshot rm ${id}' removes it`, why);
+}
+
 /** A snapshot that another version of hotboot made: nothing is wrong with it. */
 export class OtherFormat extends UnusableSnapshot {}
 
@@ -139,7 +148,7 @@ export async function readManifest(directory: string): Promise<Manifest> {
   const id = directory.split("/").at(-1)!;
   const unusable = (why: string, Kind = UnusableSnapshot) => {
     const reason = `its manifest.json ${why}`;
-    return new Kind(`snapshot ${id} cannot be used: ${reason}`, reason);
+    return new Kind(`snapshot ${id} cannot be used: ${reason}; 'hotboot snapshot rm ${id}' removes it`, reason);
   };
   let manifest: Manifest;
   try {
