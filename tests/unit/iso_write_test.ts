@@ -199,7 +199,7 @@ Deno.test("iso: an entry that cannot be stored is named, with the reason", async
     [[{ ...file("f"), uid: -1 }], /not user and group ids/],
     [[{ ...file("f"), mtime: new Date("1800-01-01") }], /outside the years 1900 to 2155/],
     [[{ ...file("f"), mtime: new Date(NaN) }], /outside the years 1900 to 2155/],
-    [[file("f")], /the label 'x{33}' has 33 bytes: 32 at most/, { label: "x".repeat(33) }],
+    [[file("f")], /the label 'x{33}' has 33 bytes: use 32 at most/, { label: "x".repeat(33) }],
   ];
   for (const [entries, why, options] of cases) {
     const error = await assertRejects(() => image(entries, options), IsoError);
