@@ -11,7 +11,7 @@ import { OK, reportFailure, USAGE } from "./lib/cli/commands/outcome.ts";
 import { findCommand, loadVerb, VERBS } from "./lib/cli/commands/verbs.ts";
 import { INTERRUPTS, Interrupts } from "./lib/cli/interrupts.ts";
 import { SANDBOX_NAME, serveSandbox, threadName } from "./lib/cli/permissions/sandbox.ts";
-import { print, printError } from "./lib/cli/ui/console.ts";
+import { adviseFor, print, printError } from "./lib/cli/ui/console.ts";
 import config from "./deno.json" with { type: "json" };
 
 function help(): string {
@@ -70,6 +70,7 @@ async function runCommand(
     await print(commandHelp(name, command));
     return OK;
   }
+  adviseFor(parsed.values);
   Object.assign(progress, { name, isVerbose: parsed.switches.has("verbose") });
   const { launch } = await import("./lib/cli/permissions/launcher.ts");
   return await launch(new URL(import.meta.url), name, command, parsed, interrupts);

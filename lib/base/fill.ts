@@ -11,7 +11,7 @@ export function fill(text: string, value: (name: string) => string | undefined):
   return text.replaceAll(/\$(\$|\{([^}]*)\})/g, (_, what, name) => {
     if (what === "$") return "$";
     const found = value(name);
-    if (found === undefined) throw new HotbootError(`\${${name}} is not defined`);
+    if (found === undefined) throw new HotbootError(`\${${name}} is not defined: correct that name`);
     return found;
   });
 }

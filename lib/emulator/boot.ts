@@ -94,5 +94,7 @@ export async function becomeHealthyFirst(
 function requireSameImage({ instance }: Emulator, before: InstanceRecord, { image }: Setup): void {
   const only = (identity: Identity) => ({ identity: { [IMAGE_DISK]: identity[IMAGE_DISK] } });
   const different = difference(only(before.identity), { [IMAGE_DISK]: image.record.files.disk.sha256 });
-  if (different) throw new HotbootError(`the disk of instance '${instance}' cannot be used: ${different}`);
+  if (different) {
+    throw new HotbootError(`the disk of instance '${instance}' cannot be used: ${different}; 'hotboot reset' drops it`);
+  }
 }

@@ -136,7 +136,7 @@ export async function captureStopped(
   });
   const { snapshot } = captured;
   await removeOthers(emulator, directory, snapshot).catch((error) => {
-    report.warn(`an earlier snapshot could not be removed: ${messageOf(error)}`);
+    report.warn(`an earlier snapshot could not be removed: ${messageOf(error)}; 'hotboot snapshot prune' tries again`);
   });
   return captured;
 }

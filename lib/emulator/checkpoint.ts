@@ -214,7 +214,9 @@ async function saveRunning(
   } finally {
     going = performance.now();
     if (running) {
-      await qmp.execute("cont").catch((error) => report.warn(`the guest stands still: ${messageOf(error)}`));
+      await qmp.execute("cont").catch((error) =>
+        report.warn(`the guest stands still: ${messageOf(error)}; 'hotboot start' continues it`)
+      );
       going = performance.now();
       report.detail(`instance '${emulator.instance}' runs on`);
       const gone = goOn({ ...emulator, signal: new AbortController().signal }, up, guest);
@@ -252,6 +254,10 @@ async function goOn(emulator: Emulator, { qmp, record }: Up, guest?: GuestState)
     if (guest.frozen.length > 0) await writeRecord(emulator, record);
   }
   await giveShare(emulator, qmp).catch((error) => {
-    report.warn(`the guest no longer has the host's files: ${messageOf(error)}`);
+    report.warn(
+      `the guest no longer has the host's files: ${
+        messageOf(error)
+      }; 'hotboot stop' and then 'hotboot start' bring them back`,
+    );
   });
 }

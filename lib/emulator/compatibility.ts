@@ -35,7 +35,7 @@ export async function findFitting(emulator: Emulator, setup: Setup, wanted?: Eng
       const manifest = await readManifest(directory);
       const fault = await manifestFault(emulator, setup, manifest, wanted);
       if (fault === undefined) return { directory, manifest };
-      first ??= new UnusableSnapshot(`snapshot ${id} does not fit here: ${fault}`);
+      first ??= new UnusableSnapshot(`snapshot ${id} does not fit here: ${fault}`, "'hotboot capture' makes another");
     } catch (error) {
       emulator.signal.throwIfAborted();
       first ??= error;

@@ -80,7 +80,11 @@ export async function continueSuspended(
     await endPeers(emulator, guest, channels); // now: what the services do about it would delay the rest
   } catch (error) {
     signal.throwIfAborted();
-    throw new HotbootError(`it continued where it was suspended, but ${messageOf(error)}`);
+    throw new HotbootError(
+      `it continued where it was suspended, but ${
+        messageOf(error)
+      }; 'hotboot stop --shutdown' and then 'hotboot start' boot it again`,
+    );
   }
   await restoreShare(emulator, timeline);
   await writeJson(instancePath(emulator, "timeline"), timeline.phases);

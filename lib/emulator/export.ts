@@ -91,7 +91,7 @@ async function packSnapshot(
 ): Promise<{ manifest: SealedManifest; members: Member[] }> {
   if (since !== undefined || withSecrets) {
     throw new HotbootError(
-      `${manifest.id} is a snapshot: only a checkpoint has secrets, or can be exported since another`,
+      `${manifest.id} is a snapshot: only a checkpoint has secrets, or can be exported since another; name a checkpoint`,
     );
   }
   const members = await fileMembers(files, directory, manifest);

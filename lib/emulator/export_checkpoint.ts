@@ -92,9 +92,9 @@ async function findBase(emulator: Emulator, { id, files }: SealedManifest, since
   const base = await findSealed(emulator, since);
   const ram = base.manifest.files[SNAPSHOT_FILES.ram];
   const cannot = (why: string) => new HotbootError(`a checkpoint cannot be exported since '${since}': ${why}`);
-  if (base.manifest.id === id) throw cannot("that is itself");
+  if (base.manifest.id === id) throw cannot("that is itself; name another");
   if (!ram) throw cannot("its memory is compressed; name a snapshot of the engine instant, or a checkpoint");
-  if (ram.size !== files[SNAPSHOT_FILES.ram].size) throw cannot("its memory has another size");
+  if (ram.size !== files[SNAPSHOT_FILES.ram].size) throw cannot("its memory has another size; name another");
   return base;
 }
 
@@ -128,7 +128,7 @@ async function inTurn<T, R>(all: T[], make: (each: T, index: number) => Promise<
 async function changedMembers(emulator: Emulator, files: OpenFiles, saved: Sealed, base: Sealed): Promise<Member[]> {
   const { report, signal } = emulator;
   const { size } = saved.manifest.files[SNAPSHOT_FILES.ram];
-  if (size % PAGE !== 0) throw new HotbootError("its memory is not made of pages");
+  if (size % PAGE !== 0) throw new HotbootError("its memory is not made of pages: export it without --since");
   const [before, after] = [
     await files.open(`${base.directory}/${SNAPSHOT_FILES.ram}`),
     await files.open(`${saved.directory}/${SNAPSHOT_FILES.ram}`),

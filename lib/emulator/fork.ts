@@ -1,6 +1,7 @@
 /** Making one instance more of another, or of a checkpoint. */
 
 import { checkpointsOf } from "../instance/checkpoints.ts";
+import { adviseOn } from "../base/advice.ts";
 import { HotbootError } from "../base/error.ts";
 import { type Emulator, ownInstance, withInstance } from "../instance/emulator.ts";
 import { dropUnnamed } from "../instance/forks.ts";
@@ -53,7 +54,7 @@ export async function fork(emulator: Emulator, options: ForkOptions = {}): Promi
   if (instance === undefined) return { ...await start(emulator, { ...starting, from: source }), stoodStillMs: 0 };
   const startIt = async (id: string) => {
     try {
-      return await start(emulator, { ...starting, from: id });
+      return await adviseOn(emulator.instance, () => start(emulator, { ...starting, from: id }));
     } catch (error) {
       const own = { ...emulator, signal: new AbortController().signal };
       await dropUnnamed(own, id); // the start has undone itself
@@ -61,7 +62,8 @@ export async function fork(emulator: Emulator, options: ForkOptions = {}): Promi
       throw error;
     }
   };
-  const { stoodStillMs, result } = await saveForFork(await withInstance(emulator, instance), startIt);
+  const saved = await withInstance(emulator, instance);
+  const { stoodStillMs, result } = await adviseOn(instance, () => saveForFork(saved, startIt));
   return { ...result, stoodStillMs };
 }
 

@@ -16,7 +16,11 @@ export async function withFresh<T>(emulator: Emulator, work: () => Promise<T>): 
     return await work();
   } finally {
     await dropFresh(emulator).catch((error) => {
-      emulator.report.warn(`instance '${emulator.instance}' is left: ${messageOf(error)}`);
+      emulator.report.warn(
+        `instance '${emulator.instance}' is left: ${
+          messageOf(error)
+        }; 'hotboot reset --instance ${emulator.instance}' drops it`,
+      );
     });
   }
 }

@@ -45,7 +45,7 @@ async function removeUsed(emulator: Emulator, directory: string): Promise<void> 
     await removeSnapshot(directory);
     await removeUnusedLayers(emulator);
   } catch (error) { // the instance runs all the same
-    emulator.report.warn(`a used spare is left in ${directory}: ${messageOf(error)}`);
+    emulator.report.warn(`a used spare is left in ${directory}: ${messageOf(error)}; remove that directory`);
   }
 }
 

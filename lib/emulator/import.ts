@@ -10,7 +10,7 @@ import { StreamReader } from "../base/io.ts";
 import { contentSize, readArchivedManifest, type SealedManifest, unpackFiles } from "../snapshot/archive.ts";
 import { SNAPSHOT_FILES, wrongSize } from "../snapshot/manifest.ts";
 import { adoptSnapshot, prepareSnapshot, type Snapshot } from "../snapshot/store.ts";
-import { TarReader } from "../snapshot/tar.ts";
+import { TarReader, unsound } from "../snapshot/tar.ts";
 import { setBackingFile } from "../vm/qcow2.ts";
 import { zstdDecompressStream } from "../zstd/stream.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
@@ -118,7 +118,9 @@ async function importFrom(emulator: Emulator, tar: TarReader, options: ImportOpt
   }
   const kept = why === undefined ? {} : { why };
   if (manifest.checkpoint) return { ...await importCheckpoint(emulator, tar, manifest, options.name), ...kept };
-  if (options.name !== undefined) throw new HotbootError("it is a snapshot, and only a checkpoint has a name");
+  if (options.name !== undefined) {
+    throw new HotbootError("it is a snapshot, and only a checkpoint has a name: leave out --name");
+  }
   const prepared = await prepareSnapshot(home.snapshots(imageKey(emulator)));
   let snapshot: Snapshot;
   try {
@@ -130,7 +132,7 @@ async function importFrom(emulator: Emulator, tar: TarReader, options: ImportOpt
       report.progress(`import ${manifest.id}`, done += count, total);
     });
     const wrong = await wrongSize(prepared, manifest);
-    if (wrong) throw new HotbootError(wrong);
+    if (wrong) throw unsound(wrong);
     await backByImage(emulator, prepared, manifest);
     snapshot = await adoptSnapshot(prepared, withoutArchive(manifest));
   } catch (error) {

@@ -54,7 +54,9 @@ export async function makeSetup(emulator: Emulator, options: { again?: boolean }
   const { arch, report } = emulator;
   const firmware = await firmwareFor(arch, image.paths, qemu);
   if (arch !== HOST_ARCH) {
-    report.warn(`the ${arch} guest's CPUs are emulated, because this host is ${HOST_ARCH}: this is many times slower`);
+    report.warn(
+      `the ${arch} guest's CPUs are emulated, because this host is ${HOST_ARCH}: this is many times slower; use --arch ${HOST_ARCH} if there is such an image`,
+    );
   }
   return { qemu, image, ...(firmware && { firmware }), ...(config && { config }) };
 }

@@ -1,5 +1,6 @@
 /** All instances of a home. */
 
+import { withOptions } from "../base/advice.ts";
 import { messageOf } from "../base/error.ts";
 import { type Emulator, withInstance } from "../instance/emulator.ts";
 import type { InstanceRecord } from "../instance/record.ts";
@@ -67,7 +68,7 @@ async function describe(emulator: Emulator, instance: string): Promise<InstanceI
     return { instance, ...describeState(one, state), bytes };
   } catch (error) {
     emulator.signal.throwIfAborted();
-    return { instance, state: "damaged", why: messageOf(error), bytes };
+    return { instance, state: "damaged", why: withOptions(messageOf(error), { instance }), bytes };
   }
 }
 
@@ -78,7 +79,7 @@ function describeState(emulator: Emulator, state: State): Omit<InstanceInfo, "in
   return {
     ...(record && { profile: record.profile, arch: record.arch }),
     state: state.kind,
-    ...(why !== undefined && { why }),
+    ...(why !== undefined && { why: withOptions(why, { instance: emulator.instance }) }),
     ...(isUp && { running: describeRun(emulator, state.record) }),
     ...(record?.snapshot && { snapshot: record.snapshot }),
     ...(record?.ended && { ended: record.ended.at }),

@@ -105,8 +105,12 @@ function lockPorts({ home, signal }: Emulator): Promise<Disposable> {
 
 function requirePorts({ ports, name: profile }: Profile, asked: Record<string, number>): void {
   for (const [name, port] of Object.entries(asked)) {
-    if (!Object.hasOwn(ports, name)) throw new HotbootError(`profile '${profile}' has no port '${name}'`);
-    if (!isPort(port)) throw new HotbootError(`port '${name}' is ${port}: a port is a whole number from 1 to 65535`);
+    if (!Object.hasOwn(ports, name)) {
+      throw new HotbootError(
+        `profile '${profile}' has no port '${name}': name one of ${Object.keys(ports).join(", ")}`,
+      );
+    }
+    if (!isPort(port)) throw new HotbootError(`port '${name}' is ${port}: use a whole number from 1 to 65535`);
   }
 }
 

@@ -75,20 +75,26 @@ export async function openProject(emulator: Emulator, configFile: string): Promi
  */
 export async function requireConfigFile({ profile }: Emulator, path: string): Promise<string> {
   if (!profile.project) {
-    throw new HotbootError(`profile '${profile.name}' cannot use a config file: it has no 'project'`);
+    throw new HotbootError(
+      `profile '${profile.name}' cannot use a config file: it has no 'project'; leave out --config-file`,
+    );
   }
   try {
     const { isFile } = await Deno.stat(path);
     if (!isFile) throw new HotbootError(`${path} is not a file: name a config file`);
     return await Deno.realPath(path);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) throw new HotbootError(`the config file ${path} does not exist`);
+    if (error instanceof Deno.errors.NotFound) {
+      throw new HotbootError(`the config file ${path} does not exist: name one that does`);
+    }
     throw error;
   }
 }
 
 function failure(file: string, why: string): HotbootError {
-  return new HotbootError(`could not make a project from ${file}: ${why}`);
+  return new HotbootError(
+    `could not make a project from ${file}: ${why}; correct that file, or 'project' in the profile`,
+  );
 }
 
 function readAnswer(

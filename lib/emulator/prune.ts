@@ -126,7 +126,7 @@ async function pruneMaker(emulator: Emulator, dryRun: boolean): Promise<Pruned[]
     if (!dryRun) await clearMaker(emulator);
   } catch (error) {
     emulator.signal.throwIfAborted();
-    emulator.report.warn(`${path} stays: ${messageOf(error)}`);
+    emulator.report.warn(`${path} stays: ${messageOf(error)}; 'hotboot snapshot prune' tries again`);
     return [];
   }
   return [{ path, why: "left by a killed command", bytes: size.bytes }];

@@ -37,7 +37,11 @@ export async function dropOrphan(emulator: Emulator, instance: string): Promise<
     return true;
   } catch (error) {
     emulator.signal.throwIfAborted();
-    emulator.report.warn(`instance '${instance}', which a program that died had left, stays: ${messageOf(error)}`);
+    emulator.report.warn(
+      `instance '${instance}', which a program that died had left, stays: ${
+        messageOf(error)
+      }; 'hotboot reset --instance ${instance}' drops it`,
+    );
     return false;
   }
 }

@@ -43,7 +43,11 @@ export async function renameCheckpoint(emulator: Emulator, checkpoint: string, n
   const saved = await findCheckpoint(emulator, checkpoint);
   await requireNewName(emulator, name, "choose another name");
   const lost = difference({ ...saved.manifest, identity: {} }, {});
-  if (lost) throw new HotbootError(`checkpoint ${saved.manifest.id} cannot be kept: ${lost}`);
+  if (lost) {
+    throw new HotbootError(
+      `checkpoint ${saved.manifest.id} cannot be kept: ${lost}; save it again ('hotboot snapshot save NAME')`,
+    );
+  }
   await syncSnapshot(saved); // one for a fork is not on the disk itself yet
   const { directory, manifest } = saved;
   const { id, checkpoint: { name: was } } = manifest;

@@ -13,7 +13,14 @@ import type { Setup } from "../instance/machine.ts";
 import { whileAlive } from "../instance/watch.ts";
 import type { EngineContext, Load, SnapshotEngine } from "../snapshot/engine.ts";
 import { engineOf } from "../snapshot/engines.ts";
-import { SNAPSHOT_FILES, UnusableSnapshot, wrongContent, wrongSize } from "../snapshot/manifest.ts";
+import {
+  damagedSnapshot,
+  nameOfSaved,
+  SNAPSHOT_FILES,
+  UnusableSnapshot,
+  wrongContent,
+  wrongSize,
+} from "../snapshot/manifest.ts";
 import type { Snapshot } from "../snapshot/store.ts";
 import { asCaptured } from "./compatibility.ts";
 import { freshDisk, launch } from "./launch.ts";
@@ -40,7 +47,7 @@ export async function resume(
   }
   setup = await asCaptured(emulator, setup, manifest, { emulated: manifest.checkpoint !== undefined });
   const wrong = await wrongSize(directory, manifest);
-  if (wrong) throw new UnusableSnapshot(`snapshot ${manifest.id} is damaged: ${wrong}`);
+  if (wrong) throw damagedSnapshot(manifest, wrong);
   await requireLayer(emulator, snapshot);
   // What stays of a spare is the layer: the instance is on top of the snapshot as any other.
   const [below, base] = origin === "spare"
@@ -78,9 +85,13 @@ export async function resume(
     } catch (error) {
       signal.throwIfAborted();
       const why = `${messageOf(error)} (QEMU: ${await qemu.reason()})`;
-      const version = manifest.identity["QEMU version"];
-      if (version === setup.qemu.version) throw new HotbootError(why);
-      throw new UnusableSnapshot(`QEMU ${setup.qemu.version} does not accept what QEMU ${version} captured: ${why}`);
+      const [version, saved] = [manifest.identity["QEMU version"], nameOfSaved(manifest)];
+      const another = `'hotboot ${manifest.checkpoint ? "snapshot save NAME" : "capture"}' makes another`;
+      if (version === setup.qemu.version) throw new HotbootError(`QEMU does not accept ${saved}: ${why}; ${another}`);
+      throw new UnusableSnapshot(
+        `QEMU ${setup.qemu.version} does not accept ${saved}, which QEMU ${version} made: ${why}`,
+        `use QEMU ${version}, or ${another}`,
+      );
     }
   });
   await whileAlive(emulator, qemu, async (emulator) => {
@@ -103,6 +114,6 @@ async function openState(
   signal: AbortSignal,
 ): Promise<Load> {
   const wrong = await wrongContent(directory, manifest);
-  if (wrong) throw new UnusableSnapshot(`snapshot ${manifest.id} is damaged: ${wrong}`);
+  if (wrong) throw damagedSnapshot(manifest, wrong);
   return await engine.open(directory, manifest, context, signal);
 }

@@ -28,7 +28,7 @@ export async function rewindLocked(emulator: Emulator, options: StartOptions): P
   const isCheckpoint = readable.some(({ manifest }) => manifest.id === source);
   if (unreadable.some(({ id }) => id === source)) {
     throw new HotbootError(
-      `instance '${emulator.instance}' stays as it is: checkpoint ${source}, from which it was started, is damaged`,
+      `instance '${emulator.instance}' stays as it is: checkpoint ${source}, from which it was started, is damaged; 'hotboot reset' drops the instance`,
     );
   }
   if (isCheckpoint && options.cold) throw notBoth(source!);

@@ -103,7 +103,7 @@ async function findProgram(
   emulator: Emulator,
   { command, configFile }: RunOptions,
 ): Promise<Program | { unfit: number }> {
-  if (command.length === 0) throw new HotbootError("no command to run");
+  if (command.length === 0) throw new HotbootError("there is no command to run: name a program");
   const bash = await onPath("bash");
   if (!bash) throw new HotbootError("hotboot needs bash to run the command, and bash is not on PATH: install it");
   const isLine = command.length === 1 && /\s/.test(command[0]);

@@ -8,6 +8,7 @@ import { walk } from "@std/fs/walk";
 import { entriesIn } from "../base/entries.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
 import {
+  damagedSnapshot,
   difference,
   type Manifest,
   OtherFormat,
@@ -193,7 +194,9 @@ export function findId(ids: string[], prefix: string | undefined, profile: strin
   const found = prefix === undefined ? ids.slice(-1) : ids.filter((id) => id.startsWith(prefix));
   if (found.length === 1) return found[0];
   if (found.length > 1) {
-    throw new HotbootError(`${found.length} snapshots of '${profile}' begin with '${prefix}': ${found.join(", ")}`);
+    throw new HotbootError(
+      `${found.length} snapshots of '${profile}' begin with '${prefix}' (${found.join(", ")}): type more of the id`,
+    );
   }
   if (ids.length > 0) {
     throw new HotbootError(`'${profile}' has no snapshot '${prefix}': 'hotboot snapshot ls' lists them`);
@@ -339,10 +342,9 @@ export interface VerifyResult {
 export async function verifySnapshot(emulator: Emulator, prefix?: string): Promise<VerifyResult> {
   const { report, signal } = emulator;
   const { directory, manifest } = await findSnapshot(emulator, prefix);
-  const damaged = (why: string) => new UnusableSnapshot(`snapshot ${manifest.id} is damaged: ${why}`, why);
   // The machine of the capture does not matter here, only whether the host went down too early.
   const fault = difference({ ...manifest, identity: {} }, {}) ?? await fileFault(directory, manifest);
-  if (fault) throw damaged(fault);
+  if (fault) throw damagedSnapshot(manifest, fault);
   await requireLayer(emulator, { directory, manifest });
   if (manifest.checkpoint) await requireChain({ directory, manifest });
 
@@ -355,7 +357,7 @@ export async function verifySnapshot(emulator: Emulator, prefix?: string): Promi
       report.progress(`verify ${manifest.id}`, done += count, total);
     });
     if (sha256 !== undefined && sha256 !== digests[name]) {
-      throw damaged(`its file '${name}' differs from what was captured`);
+      throw damagedSnapshot(manifest, `its file '${name}' differs from what was captured`);
     }
   }
   const recorded = entries.some(([, { sha256 }]) => sha256 === undefined);

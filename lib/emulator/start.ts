@@ -95,7 +95,7 @@ export async function startLocked(emulator: Emulator, options: StartOptions): Pr
       if (crash === undefined) {
         return await beUp({ ...emulator, ports: portsNow(profile.ports, state.record.ports) }, state, asked);
       }
-      report.warn(`the guest crashed (${crash})`);
+      report.warn(`the guest crashed (${crash}): booting its disk, as after a power cut`);
       await endCrashed(emulator, state);
       return await startLocked(emulator, options);
     }
@@ -133,9 +133,10 @@ async function startFresh(emulator: Emulator, timeline: Timeline, options: Start
   if (options.cold) return await coldBoot(emulator, setup, timeline, options);
   const notResumed = (error: unknown) => {
     signal.throwIfAborted();
-    const reason = `not resumed: ${messageOf(error)}`;
-    if (options.noFallback) throw new HotbootError(reason);
-    report.warn(reason);
+    if (options.noFallback) {
+      throw new HotbootError(`not resumed: ${messageOf(error)}; leave out --no-fallback to boot instead`);
+    }
+    report.warn(`not resumed: ${error instanceof UnusableSnapshot ? error.what : messageOf(error)}; booting instead`);
   };
   try {
     const snapshot = await findFitting(emulator, setup, options.engine);
@@ -166,7 +167,7 @@ async function captureAndResume(
   const captured = await captureStopped(emulator, setup, timeline, options).catch((error) => {
     signal.throwIfAborted();
     if (error instanceof GuestFault || options.noFallback) throw error; // another boot would fail, too
-    report.warn(`no snapshot was captured: ${messageOf(error)}`);
+    report.warn(`no snapshot was captured: ${messageOf(error)}; booting without`);
   });
   if (!captured) return await coldBoot(emulator, setup, timeline, options);
   const { snapshot } = captured;
@@ -178,6 +179,10 @@ async function captureAndResume(
     return await coldBoot(emulator, captured.setup, timeline, options);
   } finally {
     const error = await synced;
-    if (error) report.warn(`the snapshot may not survive a crash of the host: ${messageOf(error)}`);
+    if (error) {
+      report.warn(
+        `the snapshot may not survive a crash of the host: ${messageOf(error)}; 'hotboot capture' makes another`,
+      );
+    }
   }
 }

@@ -1,5 +1,6 @@
 /** Stopping all instances of a profile. */
 
+import { withOptions } from "../base/advice.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
 import { builderOf } from "../instance/channels.ts";
 import { type Emulator, withInstance } from "../instance/emulator.ts";
@@ -53,7 +54,7 @@ export async function stopAll(emulator: Emulator, options: StopOptions = {}): Pr
     } catch (error) {
       emulator.signal.throwIfAborted();
       if (!(error instanceof HotbootError)) throw error;
-      result.failed.push({ instance, why: messageOf(error) });
+      result.failed.push({ instance, why: withOptions(messageOf(error), { instance }) });
     }
   }
   return result;

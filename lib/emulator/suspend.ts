@@ -70,10 +70,14 @@ async function runOn(emulator: Emulator, { qmp, record }: Up): Promise<void> {
   await dropMemory(emulator);
   await writeRecord(emulator, { ...record, phase: "running" });
   await qmp.execute("cont").catch((error) =>
-    emulator.report.warn(`the guest could not be continued: ${messageOf(error)}`)
+    emulator.report.warn(`the guest could not be continued: ${messageOf(error)}; 'hotboot start' continues it`)
   );
   await giveShare({ ...emulator, signal: new AbortController().signal }, qmp).catch((error) => {
-    emulator.report.warn(`the guest no longer has the host's files: ${messageOf(error)}`);
+    emulator.report.warn(
+      `the guest no longer has the host's files: ${
+        messageOf(error)
+      }; 'hotboot stop' and then 'hotboot start' bring them back`,
+    );
   });
 }
 

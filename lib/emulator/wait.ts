@@ -48,7 +48,9 @@ export async function waitFor(emulator: Emulator, options: WaitForOptions = {}):
   while (true) {
     const found = await describeInstance(emulator);
     const { state, running, of, why } = found;
-    if (of !== undefined) throw new HotbootError(`instance '${instance}' is ${state}, and of profile '${of}'`);
+    if (of !== undefined) {
+      throw new HotbootError(`instance '${instance}' is ${state}, and of profile '${of}': type --profile ${of}`);
+    }
     if (state === "damaged") throw new HotbootError(why!);
     if (stopped ? isAtRest(state) : isUp(found)) {
       if (!stopped) await rightClockInPassing(emulator);
@@ -57,7 +59,9 @@ export async function waitFor(emulator: Emulator, options: WaitForOptions = {}):
     const leftMs = end - performance.now();
     if (leftMs <= 0) {
       const what = stopped ? `still runs after ${timeoutMs / 1000} s` : `is not up after ${timeoutMs / 1000} s`;
-      throw new HotbootError(`instance '${instance}' ${what}: ${stopped ? `it is ${state}` : whatIsMissing(found)}`);
+      throw new HotbootError(
+        `instance '${instance}' ${what}: ${stopped ? `it is ${state}` : whatIsMissing(found)}; wait longer (--timeout)`,
+      );
     }
     await sleep(Math.min(LOOK_MS, leftMs), signal);
   }

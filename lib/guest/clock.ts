@@ -17,7 +17,9 @@ const QUICK_MS = 1000;
  */
 export async function rightClock(emulator: Emulator): Promise<void> {
   await tryToRight(emulator, TIMEOUT_MS, (why) => {
-    emulator.report.warn(`the guest's clock may be wrong, because its agent does not answer: ${why}`);
+    emulator.report.warn(
+      `the guest's clock may be wrong, because its agent does not answer: ${why}; 'hotboot start' tries again`,
+    );
   });
 }
 

@@ -31,12 +31,14 @@ import { execOverPorts, NoPorts } from "./exec_ports.ts";
  * ```
  */
 export async function exec(emulator: Emulator, options: ExecOptions): Promise<number> {
-  if (options.command.length === 0) throw new HotbootError("no command to run in the guest");
+  if (options.command.length === 0) throw new HotbootError("there is no command to run in the guest: name a program");
   try {
     return await execOverPorts(emulator, options);
   } catch (error) {
     if (!(error instanceof NoPorts)) throw error;
-    if (options.terminal) throw new HotbootError(`a terminal in the guest is not possible: ${error.message}`);
+    if (options.terminal) {
+      throw new HotbootError(`a terminal in the guest is not possible: ${error.message}; leave out -t`);
+    }
     emulator.report.detail(`the guest's agent passes the program's streams on: ${error.message}`);
     return await execOverAgent(emulator, options);
   }

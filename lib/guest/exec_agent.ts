@@ -114,7 +114,7 @@ async function shell(agent: GuestAgent, script: string): Promise<string> {
   const { exitCode, stdout, stderr } = await agent.exec({ path: "/bin/sh", args: ["-c", script] });
   if (exitCode !== 0) {
     throw new HotbootError(
-      `the guest's shell failed (exit code ${exitCode}): ${new TextDecoder().decode(stderr).trim()}`,
+      `the guest's shell failed (exit code ${exitCode}): ${new TextDecoder().decode(stderr).trim()}; try again`,
     );
   }
   return new TextDecoder().decode(stdout);

@@ -119,7 +119,7 @@ async function watch(emulator: Emulator, pid: number, output: EndedStream): Prom
   }
   while (output.waits < REST_MS) await sleep(WATCH_MS, signal);
   if (!output.hasBegun) throw new NoPorts(said || "the guest's shell ended at once");
-  throw new HotbootError("the program was ended from outside, or the guest was restarted");
+  throw new HotbootError("the program was ended from outside, or the guest was restarted: run it again");
 }
 
 /** What the guest's shell said when it ended; `undefined` while it runs, or if the agent has no time for the question. */
@@ -140,11 +140,11 @@ async function whyCutOff(emulator: Emulator): Promise<HotbootError> {
   await using state = await stateOf(emulator);
   if (state.kind === "stopping") {
     return new HotbootError(
-      `instance '${emulator.instance}' is being stopped, which ended the connection to the program`,
+      `instance '${emulator.instance}' is being stopped, which ended the connection to the program: start it, and run the program again`,
     );
   }
   if (state.kind === "running" || state.kind === "paused") {
-    return new HotbootError("another command ended the connection to the program");
+    return new HotbootError("another command ended the connection to the program: run it again");
   }
   return new HotbootError(`the connection to the program broke: ${refusal(emulator, state).message}`);
 }

@@ -2,7 +2,7 @@
 
 import { HotbootError } from "../base/error.ts";
 import type { Slot } from "../vm/ports.ts";
-import { shellCommand } from "../vm/shell.ts";
+import { shellCommand } from "../base/shell.ts";
 import type { ExecOptions } from "./exec_options.ts";
 
 /**

@@ -46,7 +46,7 @@ export async function endConnections(emulator: Emulator, qmp: QmpClient, peers: 
   } catch (error) {
     signal.throwIfAborted();
     report.warn(
-      `the guest's services keep connections whose clients have gone, until they are restarted: ${messageOf(error)}`,
+      `the guest's services keep connections whose clients have gone (${messageOf(error)}): restart those services`,
     );
   }
 }

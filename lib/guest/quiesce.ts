@@ -4,7 +4,7 @@ import { HotbootError, messageOf } from "../base/error.ts";
 import type { FrozenUnit } from "../profile/profile.ts";
 import type { GuestState } from "../snapshot/manifest.ts";
 import type { GuestAgent } from "../vm/guest_agent.ts";
-import { shellCommand } from "../vm/shell.ts";
+import { shellCommand } from "../base/shell.ts";
 import { connectAgent } from "./agent.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { clockOffset } from "./clock.ts";
@@ -68,7 +68,7 @@ export async function quiesce(emulator: Emulator): Promise<Omit<GuestState, "sto
     if (exitCode === 0) continue;
     const said = new TextDecoder().decode(stderr).trim();
     throw new HotbootError(
-      `the profile's hook '${hook.join(" ")}' failed before the capture (exit code ${exitCode}): ${said}`,
+      `the profile's hook '${hook.join(" ")}' failed before the capture (exit code ${exitCode}): ${said}; correct it`,
     );
   }
   // Not interrupted, since only its answer tells what to thaw.

@@ -2,7 +2,7 @@
 
 import { encodeHex } from "@std/encoding/hex";
 import type { Arch } from "../vm/arch.ts";
-import { shellCommand } from "../vm/shell.ts";
+import { shellCommand } from "../base/shell.ts";
 
 /** Entropy for the guest's kernel: as much as its own key has. */
 const ENTROPY_BYTES = 32;

@@ -45,7 +45,7 @@ export async function wakeAndProve(
   await Promise.all([woken, healthy()]);
   if (profile.secrets && known !== "rotated") {
     report.warn(
-      "secrets were NOT rotated: this instance runs with the image's placeholders, which are public",
+      "secrets were NOT rotated: this instance runs with the image's placeholders, which are public; leave out --no-rotation",
     );
   }
 }

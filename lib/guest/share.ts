@@ -109,7 +109,7 @@ async function plugAndMount(emulator: Emulator, qmp: QmpClient, share: Share): P
   throw new HotbootError(
     `the command that mounts the host's files failed in the guest (exit code ${exitCode}): ${
       said || "it said nothing"
-    }`,
+    }; check share.mount in the profile`,
   );
 }
 
@@ -148,7 +148,9 @@ export async function detachShare(emulator: Emulator, qmp: QmpClient): Promise<v
     { timeoutMs: UNMOUNT_MS, signal, what: "unmounting the host's files in the guest" },
   );
   if (exitCode !== 0) {
-    throw new HotbootError(`the guest uses the host's files: ${new TextDecoder().decode(stderr).trim()}`);
+    throw new HotbootError(
+      `the guest uses the host's files: ${new TextDecoder().decode(stderr).trim()}; end what uses them in the guest`,
+    );
   }
   await requireUnmounted(qmp, { signal });
   // arm64 has no ACPI for this; the guest itself does it faster.

@@ -3,7 +3,7 @@
 import { HotbootError, messageOf } from "../base/error.ts";
 import { redact, secretLines, type Secrets } from "../profile/secrets.ts";
 import type { GuestState } from "../snapshot/manifest.ts";
-import { shellCommand } from "../vm/shell.ts";
+import { shellCommand } from "../base/shell.ts";
 import { connectAgent } from "./agent.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { gapsOf } from "./quiesce.ts";
@@ -71,11 +71,15 @@ export async function wake(emulator: Emulator, sleeper: Sleeper, timeline: Timel
     record(timeline, begin, lines);
     if (result.exitCode === 0) return;
     const said = redact(new TextDecoder().decode(result.stderr), secrets ?? {}).trim().slice(-LONGEST_SHOWN);
-    throw new HotbootError(`${explain(lines.at(-1)!, result.exitCode)}: ${said || "it said nothing"}`);
+    throw new HotbootError(
+      `${explain(lines.at(-1)!, result.exitCode)}: ${
+        said || "it said nothing"
+      }; 'hotboot logs' shows the guest's console`,
+    );
   } catch (error) {
     signal.throwIfAborted();
     if (secrets || steps.length > 0) throw error;
-    report.warn(`the guest's clock still shows the time of its capture: ${messageOf(error)}`);
+    report.warn(`the guest's clock still shows the time of its capture: ${messageOf(error)}; 'hotboot start' sets it`);
   }
 }
 

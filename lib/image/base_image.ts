@@ -32,8 +32,10 @@ export async function findBase(emulator: Emulator, base: BaseImage): Promise<Bas
   if ("url" in base) {
     const digest = base.sha256[arch];
     if (digest === undefined) {
-      const others = Object.keys(base.sha256).join(", ");
-      throw new HotbootError(`profile '${profile.name}' has no base image for ${arch}, only for ${others}`);
+      const others = Object.keys(base.sha256).join(" or --arch ");
+      throw new HotbootError(
+        `profile '${profile.name}' has no base image for ${arch}: type --arch ${others}, or add one to the profile`,
+      );
     }
     return { digest, obtain: () => fromCache(emulator, digest, (path) => fetchBase(emulator, base.url, digest, path)) };
   }
@@ -43,7 +45,7 @@ export async function findBase(emulator: Emulator, base: BaseImage): Promise<Bas
     await Deno.mkdir(output, { mode: 0o700 });
     await runScript(emulator, base, output);
     await Deno.rename(`${output}/disk.qcow2`, path).catch(() => {
-      throw new HotbootError(`${base.script} left no disk.qcow2`);
+      throw new HotbootError(`${base.script} left no disk.qcow2: make it write one`);
     });
     await Deno.remove(output, { recursive: true });
   };

@@ -109,6 +109,8 @@ async function describeOutput(emulator: Emulator, output: string): Promise<NewFi
     made.push([part, { path, sha256: await sha256File(path, emulator.signal) }]);
   }
   const files = Object.fromEntries(made) as Partial<NewFiles>;
-  if (!files.disk) throw new HotbootError(`the recipe of '${emulator.profile.name}' left no ${OUTPUTS.disk}`);
+  if (!files.disk) {
+    throw new HotbootError(`the recipe of '${emulator.profile.name}' left no ${OUTPUTS.disk}: make it write one`);
+  }
   return { ...files, disk: files.disk };
 }

@@ -148,14 +148,16 @@ async function setUp(
   await whileAlive(emulator, machine, async (emulator) => {
     await Promise.race([
       unlessStuck(emulator, booting, ({ signal }) => watchProvisioning(logs, limits, report, signal)),
-      off.then(() => Promise.reject(new HotbootError("the guest powered itself off before it was done"))),
+      off.then(() =>
+        Promise.reject(new HotbootError("the guest powered itself off before it was done: leave that to hotboot"))
+      ),
     ]).catch((error) => {
       emulator.signal.throwIfAborted();
       if (error instanceof StuckGuest) throw error;
       throw new HotbootError(
         `cloud-init did not make the image of '${profile.name}': ${
           messageOf(error)
-        }; its full output is in ${channels.serialLog} and ${progressLog}`,
+        }; see its full output in ${channels.serialLog} and ${progressLog}`,
       );
     });
     await finish(emulator, channels.agent, off);
@@ -227,7 +229,9 @@ async function finish({ signal, report }: Emulator, agentPath: string, off: Prom
     const command = { path: "/bin/sh", args: ["-c", FINISH] };
     const { exitCode, stderr } = await agent.exec(command, { timeoutMs: FINISH_MS, signal, what });
     if (exitCode !== 0) {
-      throw new HotbootError(`${what} failed (exit code ${exitCode}): ${new TextDecoder().decode(stderr)}`);
+      throw new HotbootError(
+        `${what} failed (exit code ${exitCode}): ${new TextDecoder().decode(stderr).trim()}; build the image again`,
+      );
     }
     await agent.powerDown({ signal });
   }

@@ -147,7 +147,9 @@ async function makePlan(emulator: Emulator, release: ReleaseSource, options: Pul
     const asset = found.assets.find((each) => each.name === name);
     if (!asset) {
       const there = found.assets.map((each) => each.name).join(", ") || "nothing";
-      throw new HotbootError(`release '${tag}' of ${repository} has no ${name}, only ${there}`);
+      throw new HotbootError(
+        `release '${tag}' of ${repository} has no ${name}, only ${there}: choose another with --tag`,
+      );
     }
     const sha256 = asset.digest?.match(/^sha256:([0-9a-f]{64})$/)?.[1];
     return [part as ImagePart, {
@@ -174,7 +176,7 @@ async function planRun(
   const name = release.artifact?.replaceAll("{arch}", arch);
   if (!name || !workflow) {
     throw new HotbootError(
-      `profile '${profile.name}' does not name the workflow and artifact that images are built with`,
+      `profile '${profile.name}' does not name the workflow and artifact that images are built with: pull a release instead`,
     );
   }
   const found = run === undefined ? await github.runOfPullRequest(repository, pullRequest!, workflow) : undefined;

@@ -77,7 +77,9 @@ export async function describeFiles(emulator: Emulator, names: string[]): Promis
     const root = recipePath(emulator, name);
     const paths = await filesAt(root).catch((error) => {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
-      throw new HotbootError(`the recipe of '${emulator.profile.name}' names ${name}, which does not exist`);
+      throw new HotbootError(
+        `the recipe of '${emulator.profile.name}' names ${name}, which does not exist: correct the profile`,
+      );
     });
     for (const path of paths) {
       const { isFile, mode } = await Deno.lstat(path);

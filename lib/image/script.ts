@@ -55,7 +55,9 @@ export async function runScript(emulator: Emulator, recipe: ScriptRecipe, output
     const { code } = await child.status;
     signal.throwIfAborted();
     if (code !== 0) {
-      throw new HotbootError(`building the image of '${profile.name}' failed (exit code ${code}): ${lastWords}`);
+      throw new HotbootError(
+        `building the image of '${profile.name}' failed (exit code ${code}): ${lastWords}; correct the recipe`,
+      );
     }
   } finally {
     await child.status;

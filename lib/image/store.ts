@@ -65,7 +65,9 @@ export async function putInPlace(emulator: Emulator, made: NewFiles, origin: Ima
     await writeJson(imageRecordPath(emulator), before);
     throw error;
   });
-  await removeSpares(emulator).catch((error) => emulator.report.warn(`a spare is left: ${messageOf(error)}`));
+  await removeSpares(emulator).catch((error) =>
+    emulator.report.warn(`a spare is left: ${messageOf(error)}; 'hotboot snapshot prune' removes it`)
+  );
   const files: Partial<Record<ImagePart, ImageFile>> = {};
   for (const part of Object.keys(IMAGE_PARTS) as ImagePart[]) {
     const path = imagePath(emulator, part);

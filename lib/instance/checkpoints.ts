@@ -5,13 +5,7 @@ import { HotbootError } from "../base/error.ts";
 import type { Secrets } from "../profile/secrets.ts";
 import { CARGO_FILES } from "../snapshot/cargo.ts";
 import { matches } from "../snapshot/fingerprint.ts";
-import {
-  type Checkpoint,
-  type Manifest,
-  readManifest,
-  SNAPSHOT_FILES,
-  UnusableSnapshot,
-} from "../snapshot/manifest.ts";
+import { type Checkpoint, damagedSnapshot, type Manifest, readManifest, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
 import { type Snapshot, snapshotIds } from "../snapshot/store.ts";
 import { type Emulator, imageKey } from "./emulator.ts";
 import { disksUnder, layerDisk } from "./layers.ts";
@@ -112,7 +106,7 @@ export async function findCheckpoint(emulator: Emulator, name: string): Promise<
 export async function chainOf(snapshot: Snapshot, image: string): Promise<string[]> {
   const disks = await requireChain(snapshot);
   if (disks.at(-1) === image) return disks.slice(0, -1);
-  throw damaged(snapshot, `its lowest disk is ${disks.at(-1)}, which is not the image's`);
+  throw damagedSnapshot(snapshot.manifest, `its lowest disk is ${disks.at(-1)}, which is not the image's`);
 }
 
 /**
@@ -123,13 +117,9 @@ export async function chainOf(snapshot: Snapshot, image: string): Promise<string
 export async function requireChain(snapshot: Snapshot): Promise<string[]> {
   const disks = await disksUnder(`${snapshot.directory}/${SNAPSHOT_FILES.disk}`);
   const last = disks?.at(-1);
-  if (!disks || last === undefined) throw damaged(snapshot, "a disk below its own cannot be read");
-  if (!await exists(last)) throw damaged(snapshot, `${last} is missing, which its disk is on top of`);
+  if (!disks || last === undefined) throw damagedSnapshot(snapshot.manifest, "a disk below its own cannot be read");
+  if (!await exists(last)) throw damagedSnapshot(snapshot.manifest, `${last} is missing, which its disk is on top of`);
   return disks;
-}
-
-function damaged({ manifest: { id } }: Snapshot, why: string): UnusableSnapshot {
-  return new UnusableSnapshot(`${id} is damaged: ${why}`, why);
 }
 
 /** @throws {UnusableSnapshot} when it is a checkpoint, and the disk below its own is missing or another. */
@@ -139,7 +129,7 @@ export async function requireLayer({ home }: Emulator, { manifest }: Snapshot): 
   const path = layerDisk(home, layer.name);
   const { size } = await Deno.stat(path).catch(() => ({ size: undefined }));
   if (size === layer.disk.size && await matches(path, layer.disk)) return;
-  throw new UnusableSnapshot(`checkpoint ${manifest.id} is damaged: ${path} is missing, or has other content`);
+  throw damagedSnapshot(manifest, `${path} is missing, or has other content`);
 }
 
 /** The secrets that a checkpoint's guest has, where they are its own. */

@@ -39,7 +39,9 @@ function filled(emulator: Emulator, lines: string[]): Uint8Array {
 
 async function copied(path: string): Promise<Uint8Array> {
   return await Deno.readFile(path).catch((error) => {
-    throw error instanceof Deno.errors.NotFound ? new HotbootError(`${path} does not exist`) : error;
+    throw error instanceof Deno.errors.NotFound
+      ? new HotbootError(`${path} does not exist: name a file that does`)
+      : error;
   });
 }
 

@@ -1,5 +1,6 @@
 /** An emulator on this machine: a profile, a home and an instance's name. Every operation starts from it. */
 
+import { withOptions } from "../base/advice.ts";
 import { HotbootError } from "../base/error.ts";
 import { findProfile } from "../profile/find.ts";
 import { loadProfile } from "../profile/load.ts";
@@ -136,10 +137,15 @@ async function requireOpen({ root }: Home): Promise<void> {
   }
 }
 
-/** The emulator of another instance of the same home: with that one's ports. */
+/** The emulator of another instance of the same home: with that one's ports, and its name in the commands of warnings. */
 export async function withInstance(emulator: Emulator, instance: string): Promise<Emulator> {
-  const { home, profile } = emulator;
-  return { ...emulator, instance, ports: withRemembered(profile, await rememberedPorts(home, instance)) };
+  const { home, profile, report } = emulator;
+  return {
+    ...emulator,
+    instance,
+    ports: withRemembered(profile, await rememberedPorts(home, instance)),
+    report: { ...report, warn: (text) => report.warn(withOptions(text, { instance })) },
+  };
 }
 
 /**

@@ -2,7 +2,7 @@
 
 import type { Identity } from "../snapshot/manifest.ts";
 import { deviceArguments } from "../vm/machine.ts";
-import { shellCommand } from "../vm/shell.ts";
+import { shellCommand } from "../base/shell.ts";
 import type { Emulator } from "./emulator.ts";
 import { describeMachine, type Setup } from "./machine.ts";
 

@@ -100,7 +100,7 @@ export async function forgetLocks({ home, instance }: Pick<Emulator, "home" | "i
 export async function holdNamed(home: Home, name: string): Promise<Disposable> {
   const unseen = `.${name}`;
   const held = await tryLock(home, unseen);
-  if (!held) throw new HotbootError(`${lockPath(home, unseen)} is locked by another program`);
+  if (!held) throw new HotbootError(`${lockPath(home, unseen)} is locked by another program: end that, and try again`);
   await Deno.rename(lockPath(home, unseen), lockPath(home, name));
   return withFile(home, name, held);
 }

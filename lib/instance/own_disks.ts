@@ -24,7 +24,9 @@ const MAX_DEPTH = 1000;
  */
 export async function requireOwnDisks({ home }: Pick<Emulator, "home">, disk: string, image: string): Promise<void> {
   const refused = (path: string, why: string) =>
-    new HotbootError(`${path} ${why}: hotboot makes no such disk, and does not open it`);
+    new HotbootError(
+      `${path} ${why}: hotboot makes no such disk, and does not open it; 'hotboot reset' makes a new one`,
+    );
   const places = await placesOf(home, image);
   let path = disk;
   for (let depth = 0; depth < MAX_DEPTH; depth++) {

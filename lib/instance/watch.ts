@@ -38,7 +38,9 @@ export async function whileAlive(
     "the guest's disk",
   ).then(({ data }) => {
     throw new HotbootError(
-      `the guest's disk cannot be ${data.operation === "read" ? "read" : "written"}: ${data.reason}`,
+      `the guest's disk cannot be ${
+        data.operation === "read" ? "read" : "written"
+      } (${data.reason}): free some space, or check the host's disk`,
     );
   }, () => new Promise<never>(() => {})); // the monitor closed: the end of the process says why
   failing.catch(() => {});

@@ -41,7 +41,9 @@ const LABEL_BYTES = 32;
 export function buildIso(volumeId: string, files: IsoFile[], date: Date = new Date()): Uint8Array {
   const entries = files.map(({ name, data }) => {
     if (name.includes("/")) {
-      throw new IsoError(`'${name}': a name cannot contain '/', and there are no directories here`);
+      throw new IsoError(
+        `'${name}': a name cannot contain '/', and there are no directories here: choose another name`,
+      );
     }
     return { kind: "file" as const, path: name, content: data };
   });

@@ -42,8 +42,14 @@ export async function openContent(node: FileNode, signal?: AbortSignal): Promise
 
 /** What to throw when a node's content cannot be read. */
 export function cannotRead({ path }: { path: string }, error: unknown): unknown {
-  if (error instanceof Deno.errors.NotFound) return new IsoError(`${quoted(path)}: its file no longer exists`);
-  if (error instanceof Deno.errors.PermissionDenied) return new IsoError(`${quoted(path)}: its file may not be read`);
+  if (error instanceof Deno.errors.NotFound) {
+    return new IsoError(`${quoted(path)}: its file no longer exists: put it back, or leave the entry out`);
+  }
+  if (error instanceof Deno.errors.PermissionDenied) {
+    return new IsoError(
+      `${quoted(path)}: its file may not be read: give this user the right to, or leave the entry out`,
+    );
+  }
   return error;
 }
 

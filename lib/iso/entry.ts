@@ -8,6 +8,11 @@ export class IsoError extends HotbootError {
   override name = "IsoError";
 }
 
+/** The error of an image that cannot be read. @param where The entry, or the part of the image, with what is wrong. */
+export function badImage(where: string): IsoError {
+  return new IsoError(`${where}: get the image again, or make it again`);
+}
+
 /** A path as a message can show it, whatever is in it: a terminal obeys some characters. */
 export function shown(path: string): string {
   const short = path.length > 300 ? `${path.slice(0, 300)}…` : path;

@@ -101,5 +101,5 @@ function cannotWrite({ path }: IsoNode, error: unknown): unknown {
   if (error instanceof Deno.errors.AlreadyExists) {
     return new IsoError(`${shown(path)}: already exists: extract into an empty directory`);
   }
-  return new IsoError(`${shown(path)}: cannot be written: ${messageOf(error)}`);
+  return new IsoError(`${shown(path)}: cannot be written (${messageOf(error)}): extract into another directory`);
 }

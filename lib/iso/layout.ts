@@ -114,7 +114,9 @@ export function layOut(root: DirectoryNode, options: IsoOptions): Layout {
       next += sectorsFor(node.size);
     }
   }
-  if (next > MOST_SECTORS) throw new IsoError(`the image has ${next} sectors, more than the format's ${MOST_SECTORS}`);
+  if (next > MOST_SECTORS) {
+    throw new IsoError(`the image has ${next} sectors, more than the format's ${MOST_SECTORS}: leave out some files`);
+  }
 
   const descriptors = views.map((view, index) =>
     volumeDescriptor({
@@ -196,7 +198,9 @@ function hierarchy(
     }
   }
   if (places.length > MOST_DIRECTORIES) {
-    throw new IsoError(`there are ${places.length} directories, but the format has room for ${MOST_DIRECTORIES}`);
+    throw new IsoError(
+      `there are ${places.length} directories, but the format has room for ${MOST_DIRECTORIES}: leave out some`,
+    );
   }
   return { joliet, places, placeOf: new Map(places.map((each) => [each.node, each])) };
 }

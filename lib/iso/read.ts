@@ -8,7 +8,7 @@
 import { toBytes } from "@std/streams/to-bytes";
 import { FLAG_ASSOCIATED, FLAG_DIRECTORY, FLAG_MULTI_EXTENT, SECTOR, SYSTEM_AREA_SECTORS } from "./ecma119.ts";
 import { quoted } from "../base/printable.ts";
-import { IsoError, shown } from "./entry.ts";
+import { badImage, IsoError, shown } from "./entry.ts";
 import { CE_LENGTH, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "./rock_ridge.ts";
 import {
   decodeName,
@@ -130,7 +130,9 @@ export class IsoImage implements Disposable {
    * @throws {IsoError} if the image does not have that view, or is damaged.
    */
   async *entries(view: IsoViewName = this.views[0]): AsyncGenerator<IsoNode> {
-    if (!this.views.includes(view)) throw new IsoError(`the image has no ${view} view, but ${this.views.join(", ")}`);
+    if (!this.views.includes(view)) {
+      throw new IsoError(`the image has no ${view} view: choose ${this.views.join(" or ")}`);
+    }
     const walk: Walk = { seen: new Set(), continued: 0 };
     const root = view === "joliet" ? this.#roots.joliet! : this.#roots.iso9660;
     const pending = [{ path: "", depth: 1, ...root }];
@@ -139,7 +141,7 @@ export class IsoImage implements Disposable {
       for await (const { node, place } of this.#children(directory.path, directory, view, walk)) {
         if (node.kind === "directory") {
           if (directory.depth >= DEEPEST) {
-            throw new IsoError(`${shown(node.path)}: it is more than ${DEEPEST} levels deep`);
+            throw badImage(`${shown(node.path)}: it is more than ${DEEPEST} levels deep`);
           }
           below.push({ path: node.path, depth: directory.depth + 1, ...place });
         }
@@ -212,9 +214,9 @@ export class IsoImage implements Disposable {
       const full = path === "" ? own : `${path}/${own}`;
       if (unfinished && unfinished.path !== full) break;
       if (own === "" || own === "." || own === ".." || /[/\0]/.test(own)) {
-        throw new IsoError(`${shown(full)}: this is not a valid name`);
+        throw badImage(`${shown(full)}: this is not a valid name`);
       }
-      if (full.length > LONGEST_PATH) throw new IsoError(`${shown(path)}: below it are paths that are too long`);
+      if (full.length > LONGEST_PATH) throw badImage(`${shown(path)}: below it are paths that are too long`);
       if (rockRidge.flaw) this.#onWarning(`${quoted(full)}: ${rockRidge.flaw}`);
       if (rockRidge.isRelocated) continue; // it is seen where its child link is
       const isDirectory = (record.flags & FLAG_DIRECTORY) !== 0 || rockRidge.childLink !== undefined;
@@ -238,12 +240,12 @@ export class IsoImage implements Disposable {
       }
       yield { node, place: record };
     }
-    if (unfinished) throw new IsoError(`${shown(unfinished.path)}: its last section is missing`);
+    if (unfinished) throw badImage(`${shown(unfinished.path)}: its last section is missing`);
   }
 
   #rockRidge(path: string, { systemUse }: DirectoryRecord, walk: Walk): Promise<RockRidge> {
     const fail = (why: string): never => {
-      throw new IsoError(`an entry in ${shown(path || "/")}: ${why}`);
+      throw badImage(`an entry in ${shown(path || "/")}: ${why}`);
     };
     return readRockRidge(systemUse.subarray(this.#skip), SECTOR, (offset, length) => {
       requireWithin(this.#source, path || "/", offset, length);
@@ -321,8 +323,10 @@ async function readDescriptors(source: IsoSource, options: IsoReadOptions): Prom
     const isThere = offset + SECTOR <= source.size;
     const bytes = isThere ? await readBytes(source, offset, SECTOR) : new Uint8Array(SECTOR);
     if (latin1(bytes.subarray(1, 6)) !== "CD001") {
-      if (index === 0) throw new IsoError("not an ISO 9660 image: there is no volume descriptor at byte 32768");
-      throw new IsoError(
+      if (index === 0) {
+        throw new IsoError("not an ISO 9660 image: there is no volume descriptor at byte 32768; name another file");
+      }
+      throw badImage(
         isThere ? "the volume descriptors have no end" : "the image ends within its volume descriptors",
       );
     }
@@ -331,11 +335,11 @@ async function readDescriptors(source: IsoSource, options: IsoReadOptions): Prom
     if (type === 1) primary ??= bytes;
     if (type === 2 && /^%\/[@CE]/.test(latin1(bytes.subarray(88, 91)))) joliet ??= bytes;
   }
-  if (!primary) throw new IsoError("the image has no primary volume descriptor");
+  if (!primary) throw badImage("the image has no primary volume descriptor");
   for (const descriptor of [primary, joliet]) {
     const size = descriptor && new DataView(descriptor.buffer).getUint16(128, true);
     if (size !== undefined && size !== SECTOR) {
-      throw new IsoError(`the image has logical blocks of ${size} bytes, not 2048`);
+      throw new IsoError(`the image has logical blocks of ${size} bytes, not ${SECTOR}: make it again with ${SECTOR}`);
     }
   }
 

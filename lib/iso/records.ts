@@ -5,7 +5,7 @@
  */
 
 import { parseRecordDate, SECTOR } from "./ecma119.ts";
-import { IsoError, shown } from "./entry.ts";
+import { badImage, IsoError, shown } from "./entry.ts";
 import { type IsoSource, readBytes, requireWithin } from "./source.ts";
 import { decodeText } from "./susp.ts";
 
@@ -47,7 +47,7 @@ export async function* directoryRecords(
   for (let at = 0; at < size; at += SECTOR) {
     const number = sector + at / SECTOR;
     if (seen.has(number)) {
-      throw new IsoError(`${shown(name)}: sector ${number} belongs to two directories, or to a circle`);
+      throw badImage(`${shown(name)}: sector ${number} belongs to two directories, or to a circle`);
     }
     seen.add(number);
     const bytes = await readBytes(source, number * SECTOR, Math.min(SECTOR, size - at));
@@ -63,11 +63,13 @@ export function parseRecord(bytes: Uint8Array, offset: number, path: string): Di
   const identifierLength = record[32];
   const systemUseAt = 33 + identifierLength + (identifierLength % 2 === 0 ? 1 : 0);
   if (length < 34 || record.length < length || 33 + identifierLength > length || identifierLength === 0) {
-    throw new IsoError(`${shown(path)}: a record in this directory has a wrong length`);
+    throw badImage(`${shown(path)}: a record in this directory has a wrong length`);
   }
   const view = new DataView(record.buffer, record.byteOffset, length);
   if (record[26] !== 0 || record[27] !== 0) {
-    throw new IsoError(`${shown(path)}: it contains an interleaved file, which hotboot cannot read`);
+    throw new IsoError(
+      `${shown(path)}: it contains an interleaved file, which hotboot cannot read: make the image again without one`,
+    );
   }
   return {
     identifier: record.subarray(33, 33 + identifierLength),

@@ -59,7 +59,7 @@ export async function scanFiles(paths: string[], output?: string): Promise<IsoEn
       addAll(path, file);
     } else {
       throw new IsoError(
-        `${quoted(file)} is not a file, directory or symbolic link, and nothing else can be stored`,
+        `${quoted(file)} is not a file, directory or symbolic link, and nothing else can be stored: leave it out`,
       );
     }
   };
@@ -75,7 +75,9 @@ export async function scanFiles(paths: string[], output?: string): Promise<IsoEn
   };
   for (const path of paths) {
     const info = await Deno.stat(path).catch((error) => {
-      throw error instanceof Deno.errors.NotFound ? new IsoError(`${quoted(path)} does not exist`) : error;
+      throw error instanceof Deno.errors.NotFound
+        ? new IsoError(`${quoted(path)} does not exist: name a path that does`)
+        : error;
     });
     const trimmed = path.replace(/(?<=.)\/+$/, "");
     if (info.isDirectory) addAll("", trimmed);
@@ -90,7 +92,9 @@ function statOf(file: string, name: string): Deno.FileInfo {
   } catch (error) {
     // What is no UTF-8 in a name is replaced before it gets here, and then there is no such file.
     const isReplaced = error instanceof Deno.errors.NotFound && name.includes("\ufffd");
-    throw isReplaced ? new IsoError(`${shown(file)}: its name is not UTF-8, and nothing else can be stored`) : error;
+    throw isReplaced
+      ? new IsoError(`${shown(file)}: its name is not UTF-8, and nothing else can be stored: rename it`)
+      : error;
   }
 }
 
@@ -98,6 +102,6 @@ function targetOf(file: string): string {
   try {
     return Deno.readLinkSync(file);
   } catch (error) {
-    throw new IsoError(`${shown(file)}: this link's target cannot be read: ${messageOf(error)}`);
+    throw new IsoError(`${shown(file)}: this link's target cannot be read (${messageOf(error)}): leave the link out`);
   }
 }

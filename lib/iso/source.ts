@@ -3,7 +3,7 @@
 import { otherThanFile } from "../base/files.ts";
 import { readAt } from "../base/io.ts";
 import { Turns } from "../base/turns.ts";
-import { IsoError, shown } from "./entry.ts";
+import { badImage, IsoError, shown } from "./entry.ts";
 
 /** Bytes that can be read at any place. */
 export interface IsoSource {
@@ -33,7 +33,7 @@ export async function fileSource(path: string): Promise<IsoSource> {
   try {
     other = await otherThanFile(path);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) throw new IsoError(`${path} does not exist`);
+    if (error instanceof Deno.errors.NotFound) throw new IsoError(`${path} does not exist: name an image that does`);
     throw error;
   }
   if (other) throw new IsoError(`${path} is ${other}, not an image: name a file`);
@@ -45,7 +45,7 @@ export async function fileSource(path: string): Promise<IsoSource> {
     read: (offset, into) =>
       turns.run(async () => {
         if (await readAt(file, offset, into) < into.length) {
-          throw new IsoError(`${path} became shorter while it was read`);
+          throw new IsoError(`${path} became shorter while it was read: try again when it no longer changes`);
         }
       }),
     close: () => file.close(),
@@ -62,7 +62,7 @@ export async function readBytes(source: IsoSource, offset: number, length: numbe
 /** Fails when the image ends before what `path` has in it. */
 export function requireWithin(source: IsoSource, path: string, offset: number, size: number): void {
   if (offset + size <= source.size) return;
-  throw new IsoError(
+  throw badImage(
     `${shown(path)}: it is at bytes ${offset} to ${
       offset + size
     }, and the image has ${source.size}: it is cut off or damaged`,

@@ -62,7 +62,7 @@ export function buildTree(
 ): DirectoryNode {
   const { date = new Date(), depth = DEFAULT_DEPTH } = options;
   if (!canHold(date)) {
-    throw new IsoError("the image's date is outside the years 1900 to 2155, which an image can store");
+    throw new IsoError("the image's date is outside the years 1900 to 2155, which an image can store: choose another");
   }
   const root = directory("", "", date);
   root.parent = root;
@@ -74,7 +74,13 @@ export function buildTree(
     const known = directories.get(path);
     if (known) return known;
     const level = path.split("/").length + 1;
-    if (level > depth) throw new IsoError(`${shown(path)}: it is at level ${level}; there are ${depth} at most`);
+    if (level > depth) {
+      throw new IsoError(
+        `${
+          shown(path)
+        }: it is at level ${level}, and there are ${depth} at most: move it up, or make the image with a larger depth`,
+      );
+    }
     const [above, name] = splitPath(path);
     const parent = enter(above);
     checkName(path, name);
@@ -94,7 +100,7 @@ export function buildTree(
     if (entry.kind === "directory") {
       const node = enter(path);
       if (!undescribed.delete(path)) {
-        throw new IsoError(`${shown(path)}: ${path ? "it is there twice" : "it has no name"}`);
+        throw new IsoError(`${shown(path)}: ${path ? "it is there twice: leave one out" : "it has no name: name it"}`);
       }
       Object.assign(node, { mode, uid, gid, mtime });
       continue;
@@ -108,7 +114,9 @@ export function buildTree(
     } else {
       const { content } = entry;
       const size = sizeOf(content);
-      if (!Number.isSafeInteger(size) || size < 0) throw new IsoError(`${shown(path)}: ${size} is not a size in bytes`);
+      if (!Number.isSafeInteger(size) || size < 0) {
+        throw new IsoError(`${shown(path)}: ${size} is not a size in bytes: use a whole number`);
+      }
       children.push({ kind: "file", name, path, mode, uid, gid, mtime, content, size, extent: 0 });
     }
   }
@@ -127,25 +135,37 @@ function directory(name: string, path: string, mtime: Date): DirectoryNode {
 /** What is before the last slash, and what is behind it. */
 function splitPath(path: string): [above: string, name: string] {
   const slash = path.lastIndexOf("/");
-  if (slash === 0) throw new IsoError(`${shown(path)}: a path in an image does not begin with '/'`);
+  if (slash === 0) throw new IsoError(`${shown(path)}: a path in an image does not begin with '/': leave that out`);
   return [path.slice(0, Math.max(slash, 0)), path.slice(slash + 1)];
 }
 
 function checkName(path: string, name: string): void {
-  if (name === "") throw new IsoError(`${shown(path)}: a name in it is empty`);
-  if (name === "." || name === "..") throw new IsoError(`${shown(path)}: '${name}' is not a valid name`);
-  if (name.includes("\0")) throw new IsoError(`${shown(path)}: a name cannot contain a NUL character`);
-  if (!name.isWellFormed()) throw new IsoError(`${shown(path)}: half a surrogate pair is not a character`);
+  if (name === "") throw new IsoError(`${shown(path)}: a name in it is empty: use one '/' between two names`);
+  if (name === "." || name === "..") {
+    throw new IsoError(`${shown(path)}: '${name}' is not a valid name: use the path without it`);
+  }
+  if (name.includes("\0")) {
+    throw new IsoError(`${shown(path)}: a name cannot contain a NUL character: choose another name`);
+  }
+  if (!name.isWellFormed()) {
+    throw new IsoError(`${shown(path)}: half a surrogate pair is not a character: choose another name`);
+  }
   if (3 * name.length > LONGEST_NAME && new TextEncoder().encode(name).length > LONGEST_NAME) {
-    throw new IsoError(`${shown(path)}: a name in it has more than ${LONGEST_NAME} bytes`);
+    throw new IsoError(`${shown(path)}: a name in it has more than ${LONGEST_NAME} bytes: choose a shorter one`);
   }
 }
 
 function checkAttributes(path: string, uid: number, gid: number, mtime: Date): void {
   const isId = (id: number) => Number.isInteger(id) && id >= 0 && id <= 0xffffffff;
-  if (!isId(uid) || !isId(gid)) throw new IsoError(`${shown(path)}: ${uid} and ${gid} are not user and group ids`);
+  if (!isId(uid) || !isId(gid)) {
+    throw new IsoError(
+      `${shown(path)}: ${uid} and ${gid} are not user and group ids: use whole numbers from 0 to 4294967295`,
+    );
+  }
   if (!canHold(mtime)) {
-    throw new IsoError(`${shown(path)}: its time is outside the years 1900 to 2155, which an image can store`);
+    throw new IsoError(
+      `${shown(path)}: its time is outside the years 1900 to 2155, which an image can store: choose another`,
+    );
   }
 }
 
@@ -156,10 +176,16 @@ function canHold(date: Date): boolean {
 }
 
 function checkTarget(path: string, target: string, { rockRidge = true, onWarning }: IsoOptions): void {
-  if (!rockRidge) throw new IsoError(`${shown(path)}: only Rock Ridge has symbolic links`);
+  if (!rockRidge) {
+    throw new IsoError(
+      `${shown(path)}: only Rock Ridge has symbolic links: leave it out, or make the image with Rock Ridge`,
+    );
+  }
   const bytes = new TextEncoder().encode(target).length;
   if (bytes === 0 || bytes > LONGEST_TARGET || target.includes("\0")) {
-    throw new IsoError(`${shown(path)}: a link's target has 1 to ${LONGEST_TARGET} bytes and no NUL`);
+    throw new IsoError(
+      `${shown(path)}: a link's target has 1 to ${LONGEST_TARGET} bytes and no NUL: choose another target`,
+    );
   }
   if (bytes > LONGEST_TARGET_EVERYWHERE) {
     onWarning?.(
@@ -180,10 +206,10 @@ function checkSiblings({ children }: DirectoryNode, { joliet = true }: IsoOption
     if (other) {
       throw new IsoError(
         other.name === child.name
-          ? `${shown(child.path)}: two entries have this name`
+          ? `${shown(child.path)}: two entries have this name: rename one of them`
           : `${shown(child.path)}: it differs from ${
             shown(other.path)
-          } only in upper and lower case, which Joliet does not tell apart`,
+          } only in upper and lower case, which Joliet does not tell apart: rename one of them, or make the image without Joliet`,
       );
     }
     seen.set(key, child);

@@ -98,7 +98,9 @@ export async function writeIso(path: string, entries: Iterable<IsoEntry>, option
 async function prepare(entries: Iterable<IsoEntry>, options: IsoOptions): Promise<Layout> {
   const { label = "" } = options;
   const length = new TextEncoder().encode(label).length;
-  if (length > LONGEST_LABEL) throw new IsoError(`the label '${label}' has ${length} bytes: ${LONGEST_LABEL} at most`);
+  if (length > LONGEST_LABEL) {
+    throw new IsoError(`the label '${label}' has ${length} bytes: use ${LONGEST_LABEL} at most`);
+  }
   const dated = { date: new Date(), ...options };
   const list = [...entries];
   const sizes = new Map<IsoContent, number>();
@@ -108,7 +110,7 @@ async function prepare(entries: Iterable<IsoEntry>, options: IsoOptions): Promis
     const stat = await Deno.stat(content.path).catch((error) => {
       throw cannotRead(entry, error);
     });
-    if (!stat.isFile) throw new IsoError(`${quoted(entry.path)}: ${quoted(content.path)} is not a file`);
+    if (!stat.isFile) throw new IsoError(`${quoted(entry.path)}: ${quoted(content.path)} is not a file: name a file`);
     sizes.set(entry.content, stat.size);
   }
   return layOut(buildTree(list, dated, (content) => knownSize(content) ?? sizes.get(content)!), dated);
@@ -170,5 +172,7 @@ async function* imageChunks(
 
 function changed({ path, size }: FileNode, got?: number): IsoError {
   const what = got === undefined ? "more" : `only ${got}`;
-  return new IsoError(`${quoted(path)}: it should have ${size} bytes but has ${what}: it changed while it was read`);
+  return new IsoError(
+    `${quoted(path)}: it should have ${size} bytes but has ${what}: try again when it no longer changes`,
+  );
 }

@@ -5,7 +5,7 @@
  * libisofs' doc/zisofs2_format.txt describes it and xorriso 1.5.4 writes it.
  */
 
-import { IsoError, shown } from "./entry.ts";
+import { badImage, shown } from "./entry.ts";
 
 const MAGIC = [0x37, 0xe4, 0x53, 0x96, 0xc9, 0xdb, 0xd6, 0x07];
 const MAGIC_2 = [0xef, 0x22, 0x55, 0xa1, 0xbc, 0x1b, 0x95, 0xa0];
@@ -33,7 +33,7 @@ export interface CompressedFile {
 export async function* inflateFile(file: CompressedFile): AsyncGenerator<Uint8Array> {
   const { path, size, stored } = file;
   const require = (isTrue: boolean, why: string) => {
-    if (!isTrue) throw new IsoError(`${shown(path)}: its zisofs compression is wrong: ${why}`);
+    if (!isTrue) throw badImage(`${shown(path)}: its zisofs compression is wrong: ${why}`);
   };
   const bytes = async (offset: number, length: number) => {
     require(offset + length <= stored, "a part of it is missing");

@@ -27,7 +27,9 @@ export async function loadProfile(nameOrPath: string): Promise<LoadedProfile> {
   }
   if (!nameOrPath.includes("/") && !nameOrPath.endsWith(".json")) {
     const known = Object.keys(BUILT_IN).join(", ");
-    throw new HotbootError(`no profile '${nameOrPath}': built in are ${known}; a file's name ends in .json`);
+    throw new HotbootError(
+      `no profile '${nameOrPath}': use ${known}, which are built in, or a file, whose name ends in .json`,
+    );
   }
   let text: string;
   let path = nameOrPath;
@@ -37,7 +39,9 @@ export async function loadProfile(nameOrPath: string): Promise<LoadedProfile> {
     if (other) throw new HotbootError(`${nameOrPath} is ${other}, not a profile: name a file`);
     text = await Deno.readTextFile(path);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) throw new HotbootError(`no profile at ${nameOrPath}`);
+    if (error instanceof Deno.errors.NotFound) {
+      throw new HotbootError(`no profile at ${nameOrPath}: name a file that exists`);
+    }
     throw error;
   }
   const { parseProfile } = await import("./parse.ts");

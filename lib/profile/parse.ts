@@ -56,17 +56,19 @@ export function completeProfile(
   }
   for (const [index, check] of profile.health.entries()) {
     if (!Object.hasOwn(profile.ports, check.port)) {
-      throw wrong(`health[${index}].port: there is no port '${check.port}'`);
+      throw wrong(`health[${index}].port: there is no port '${check.port}': name one of ports`);
     }
   }
   const { secrets = [], rotation } = profile;
   const values = placeholdersOf(secrets);
-  if (Object.keys(values).length < secrets.length) throw wrong("secrets: two have the same name");
+  if (Object.keys(values).length < secrets.length) throw wrong("secrets: two have the same name: rename one of them");
   const files = secrets.flatMap(({ file }) => file?.toLowerCase() ?? []); // some file systems ignore case
-  if (new Set(files).size < files.length) throw wrong("secrets: two have the same file");
+  if (new Set(files).size < files.length) throw wrong("secrets: two have the same file: rename one of them");
   for (const [index, check] of rotation?.proof.entries() ?? []) {
     const place = `rotation.proof[${index}]`;
-    if (!Object.hasOwn(profile.ports, check.port)) throw wrong(`${place}: there is no port '${check.port}'`);
+    if (!Object.hasOwn(profile.ports, check.port)) {
+      throw wrong(`${place}: there is no port '${check.port}': name one of ports`);
+    }
     try {
       for (const text of textsOf(check)) fill(text, (variable) => secretValue(variable, values, values));
     } catch (error) {
@@ -90,7 +92,7 @@ export function completeProfile(
 /** @throws {HotbootError} unless exactly one of the fields exists. */
 function requireOne(value: object, fields: string[], what: string): void {
   if (fields.filter((field) => field in value).length === 1) return;
-  throw new HotbootError(`${what}: needs exactly one of ${fields.map((field) => `"${field}"`).join(", ")}`);
+  throw new HotbootError(`${what}: use exactly one of ${fields.map((field) => `"${field}"`).join(", ")}`);
 }
 
 function fillIn(given: unknown, wrong: (why: string) => HotbootError, read?: ReadVariable) {
@@ -108,7 +110,7 @@ function sharedPort(host: number, name: string, owner: string, filled: Map<strin
     const field = filled.get(at);
     if (field) return complaint(field, at, `which is also the port of '${other}': choose another`);
   }
-  return `ports.${name}.host: ${host} is also the port of '${owner}'`;
+  return `ports.${name}.host: ${host} is also the port of '${owner}': choose another`;
 }
 
 /** The innermost error, as `machine.memory: …`; the outer ones only say that something inside is wrong. */
@@ -129,7 +131,7 @@ function explain(errors: OutputUnit[], filled: Map<string, Filled>): string {
 function inWords(error: string, at: string): string {
   const [, missing] = error.match(/^Instance does not have required property "(.*)"\.$/) ?? [];
   if (missing !== undefined) return `the field "${missing}" is missing: add it`;
-  return error === "False boolean schema." ? unknownField(at) : error;
+  return error === "False boolean schema." ? unknownField(at) : `${error.replace(/\.$/, "")}: correct it`;
 }
 
 function unknownField(at: string): string {

@@ -24,7 +24,9 @@ export function danglingReference(profile: Profile): string | undefined {
     portValue(ports, variable) ??
       (/^placeholder\./.test(variable) ? undefined : secretValue(variable, placeholders, {}));
   const answers = new Set(project?.answer.map((field) => `answer.${field}`));
-  if (project && !Object.hasOwn(ports, project.port)) return `project.port: there is no port '${project.port}'`;
+  if (project && !Object.hasOwn(ports, project.port)) {
+    return `project.port: there is no port '${project.port}': name one of ports`;
+  }
   for (const [name, text] of Object.entries(project?.headers ?? {})) {
     const why = whyUnfilled(text, known);
     if (why) return `project.headers.${name}: ${why}`;

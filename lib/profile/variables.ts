@@ -72,7 +72,7 @@ function parse(text: string, start: number, within: boolean, isFilledAgain: bool
     }
     from = token.lastIndex;
   }
-  if (within) throw new HotbootError(`'${text}' lacks a closing brace`);
+  if (within) throw new HotbootError(`'${text}' lacks a closing brace: add it`);
   return { parts: [...parts, text.slice(from)], end: text.length };
 }
 

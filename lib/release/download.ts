@@ -63,7 +63,9 @@ export async function download(
       await transfer.digest.catchUp(part.size, signal);
       const sha256 = transfer.digest.hex();
       if (what.sha256 !== undefined && sha256 !== what.sha256) {
-        throw new WrongContent(`${what.name}: its SHA-256 is ${sha256} instead of ${what.sha256}`);
+        throw new WrongContent(
+          `${what.name}: its SHA-256 is ${sha256} instead of ${what.sha256}: try again, or ask who publishes it`,
+        );
       }
       onProgress?.(part.size, part.size);
       return { size: part.size, sha256 };

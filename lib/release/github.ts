@@ -172,7 +172,9 @@ export class GitHub {
       if (latest) return latest;
       if (workflow_runs.length < PAGE) break;
     }
-    throw new HotbootError(`${what}: workflow ${workflow} has not run successfully for its branch '${head.ref}' yet`);
+    throw new HotbootError(
+      `${what}: workflow ${workflow} has not run successfully for its branch '${head.ref}' yet: wait for it, or run it again`,
+    );
   }
 
   /** A run's artifact by its name. @throws {HotbootError} if there is no such artifact any more. */
@@ -189,7 +191,9 @@ export class GitHub {
     );
     // A repeated run has one from each attempt.
     const found = artifacts.filter((artifact) => artifact.name === name).toSorted(newestFirst);
-    if (found.length === 0) throw new HotbootError(`run ${run} of ${repository} has no artifact '${name}'`);
+    if (found.length === 0) {
+      throw new HotbootError(`run ${run} of ${repository} has no artifact '${name}': choose another run with --run`);
+    }
     const kept = found.find(({ expired }) => !expired);
     if (!kept) throw new HotbootError(`artifact '${name}' of run ${run} of ${repository} has expired: run it again`);
     return kept;
@@ -225,19 +229,21 @@ export class GitHub {
     if (status === 401) {
       return new HotbootError(
         token
-          ? `GitHub does not accept the token from ${token.from} (401): it is wrong or has expired`
+          ? `GitHub does not accept the token from ${token.from} (401): it is wrong or has expired; set another`
           : `GitHub asks for a token (401) for ${what}: set GITHUB_TOKEN`,
       );
     }
     if (status === 403) {
-      const how = token ? `the token from ${token.from} does not allow it` : "set GITHUB_TOKEN";
+      const how = token ? `the token from ${token.from} does not allow it; use another` : "set GITHUB_TOKEN";
       return new HotbootError(`GitHub refuses ${what} (403${said && `, ${said}`}): ${how}`);
     }
     if (status === 404) {
-      const hidden = token ? ` or hidden from the token from ${token.from}` : " or private: set GITHUB_TOKEN then";
+      const hidden = token
+        ? ` or hidden from the token from ${token.from}: correct the name, or use another token`
+        : " or private: correct the name, or set GITHUB_TOKEN";
       return new HotbootError(`there is no ${what} (404), or it is misspelt${hidden}`);
     }
-    return new HotbootError(`GitHub answered ${status} for ${what}${said && ` (${said})`}`);
+    return new HotbootError(`GitHub answered ${status} for ${what}${said && ` (${said})`}: try again later`);
   }
 
   /** @param isIt Whether an answer, which is not null, has the fields that are read. */
@@ -251,7 +257,9 @@ export class GitHub {
         const value = await response.json().catch(() => undefined);
         if (value && isIt(value)) return value;
         throw new HotbootError(
-          `the answer of ${new URL(this.#api).host} for ${what} makes no sense: is it a GitHub API?`,
+          `the answer of ${
+            new URL(this.#api).host
+          } for ${what} makes no sense: correct HOTBOOT_GITHUB_API if that is not a GitHub API, or try again later`,
         );
       }
       const limit = secondaryLimit(response);

@@ -63,14 +63,18 @@ export async function get(request: HttpRequest): Promise<Response> {
     const location = response.headers.get("location");
     const next = location === null ? null : URL.parse(location, url);
     if (!next || !/^https?:$/.test(next.protocol)) {
-      throw new HotbootError(`${hostOf(url)} redirects to nowhere (${response.status} without a usable Location)`);
+      throw new HotbootError(
+        `${hostOf(url)} redirects to nowhere (${response.status} without a usable Location): ask who runs it`,
+      );
     }
     if (new URL(url).protocol === "https:" && next.protocol === "http:") {
-      throw new HotbootError(`${hostOf(url)} redirects from https to http, which is refused`);
+      throw new HotbootError(`${hostOf(url)} redirects from https to http, which is not safe: use another address`);
     }
     url = next.href;
   }
-  throw new HotbootError(`${hostOf(request.url)} redirects more than ${MOST_REDIRECTS} times, probably in circles`);
+  throw new HotbootError(
+    `${hostOf(request.url)} redirects more than ${MOST_REDIRECTS} times, probably in circles: ask who runs it`,
+  );
 }
 
 /** Also reads the answer's whole text, which is small, and retries while the failures are transient. */

@@ -158,7 +158,7 @@ export class Transfer {
     if (++this.#failures >= attempts) {
       throw new HotbootError(
         `${this.#what.name} cannot be downloaded: ${error.message}, ${attempts} times in a row; ` +
-          `the next attempt continues after the ${formatBytes(this.#part.received)} that have come`,
+          `try again, which continues after the ${formatBytes(this.#part.received)} that have come`,
       );
     }
     onTrouble?.(`${error.message}; trying again`);
@@ -266,12 +266,14 @@ export class Transfer {
     if (status !== 200 && status !== 206) {
       const isOwnHost = !response.url || new URL(response.url).origin === new URL(request.url).origin;
       if (isOwnHost && this.#active.size === 1) { // otherwise the others continue with what the host gave them
-        throw await explain?.(response) ?? new HotbootError(`${name}: ${hostOf(request.url)} answered ${status}`);
+        throw await explain?.(response) ?? new HotbootError(
+          `${name}: ${hostOf(request.url)} answered ${status}: try again later, or use another address`,
+        );
       }
       const host = hostOf(response.url || request.url);
       if (!isOwnHost && this.#active.size === 1 && ++this.#refusals >= MOST_REFUSALS) {
         throw new HotbootError(
-          `${host} answered ${status} for ${name}, at new addresses too: does a proxy or firewall refuse it?`,
+          `${host} answered ${status} for ${name}, at new addresses too: check whether a proxy or firewall refuses it`,
         );
       }
       throw new TransientError(`${host} answered ${status}: the address may have expired`);
@@ -304,7 +306,7 @@ export class Transfer {
     const { name, size } = this.#what;
     if (start !== 0) throw new TransientError(`${name} came from byte ${start} on`);
     if (size !== undefined && total >= 0 && total !== size) {
-      throw new WrongContent(`${name} has ${total} bytes instead of ${size}`);
+      throw new WrongContent(`${name} has ${total} bytes instead of ${size}: try again, or ask who publishes it`);
     }
     const validator = validatorOf(headers);
     // If nothing would reveal a changed file, all of it must come in one answer.
@@ -322,7 +324,7 @@ export class Transfer {
   }
 
   #changed(): WrongContent {
-    return new WrongContent(`${this.#what.name} changed during the download`);
+    return new WrongContent(`${this.#what.name} changed during the download: try again`);
   }
 
   /** Writes data while more is coming. */
@@ -375,7 +377,9 @@ export class Transfer {
         if (done) break;
         onBytes(value.length);
         if (isOpen && segment.at + value.length > this.#part.size && segment.end === this.#part.size) {
-          throw new WrongContent(`${this.#what.name} has more than ${this.#part.size} bytes`);
+          throw new WrongContent(
+            `${this.#what.name} has more than ${this.#part.size} bytes: try again, or ask who publishes it`,
+          );
         }
         const counted = Math.min(value.length, segment.end - segment.at); // the rest belongs to another connection
         used += counted;

@@ -8,6 +8,8 @@ import { WrongContent } from "./options.ts";
 import { requireFreeSpace } from "./free_space.ts";
 
 const BLOCK = 512 * 1024;
+/** What to do about an archive with other content. */
+const ASK = "try again, or ask who publishes it";
 
 /**
  * Writes the file called `name`, in whichever directory of the archive, to `path`: the archive has no say in the place.
@@ -25,19 +27,19 @@ export async function unzipOne(archive: string, name: string, path: string, sign
     const isIt = ({ filename, directory }: { filename: string; directory: boolean }) =>
       !directory && filename.split("/").at(-1) === name;
     const [entry, ...more] = entries.filter(isIt);
-    if (!entry) throw new WrongContent(`${fileName(archive)} contains no ${name}`);
-    if (more.length > 0) throw new WrongContent(`${fileName(archive)} contains several files called ${name}`);
+    if (!entry) throw new WrongContent(`${fileName(archive)} contains no ${name}: ${ASK}`);
+    if (more.length > 0) throw new WrongContent(`${fileName(archive)} contains several files called ${name}: ${ASK}`);
     await requireFreeSpace(path.replace(/[^/]*$/, "") || ".", entry.uncompressedSize, name);
     const output = await Deno.open(path, { write: true, create: true, truncate: true, mode: 0o600 });
     await (entry as FileEntry).getData(upTo(entry.uncompressedSize, output.writable, name), signal && { signal });
     const written = (await Deno.stat(path)).size;
-    if (written !== entry.uncompressedSize) throw new WrongContent(`${name} is incomplete`);
+    if (written !== entry.uncompressedSize) throw new WrongContent(`${name} is incomplete: ${ASK}`);
     return written;
   } catch (error) {
     await Deno.remove(path).catch(() => {});
     signal?.throwIfAborted();
     if (error instanceof HotbootError) throw error;
-    throw new WrongContent(`${fileName(archive)} is not a valid zip archive: ${messageOf(error)}`);
+    throw new WrongContent(`${fileName(archive)} is not a valid zip archive (${messageOf(error)}): ${ASK}`);
   } finally {
     await reader.close();
   }
@@ -50,7 +52,7 @@ function upTo(size: number, output: WritableStream<Uint8Array>, name: string): W
   return new WritableStream({
     async write(bytes) {
       left -= bytes.length;
-      if (left < 0) throw new WrongContent(`${name} has more than the ${size} bytes that its archive tells`);
+      if (left < 0) throw new WrongContent(`${name} has more than the ${size} bytes that its archive tells: ${ASK}`);
       await writer.write(bytes);
     },
     close: () => writer.close(),
@@ -94,7 +96,9 @@ class RandomAccess {
   readUint8Array(index: number, length: number): Promise<Uint8Array> {
     return this.#turns.run(async () => {
       const bytes = new Uint8Array(Math.max(0, Math.min(length, this.size - index)));
-      if (await readAt(this.#file, index, bytes) < bytes.length) throw new HotbootError("the archive became shorter");
+      if (await readAt(this.#file, index, bytes) < bytes.length) {
+        throw new HotbootError("the archive became shorter: try again");
+      }
       return bytes;
     });
   }

@@ -82,10 +82,10 @@ export async function* archiveChunks(
       yield counted(part);
       if (left === 0) break;
     }
-    if (left > 0) throw new HotbootError(`its file '${name}' became shorter`);
+    if (left > 0) throw new HotbootError(`its file '${name}' became shorter: try again when nothing else writes to it`);
     yield counted(new Uint8Array(tarPadding(size)));
     if (sha256 !== undefined && hash.digest("hex") !== sha256) {
-      throw new HotbootError(`its file '${name}' differs from what was captured`);
+      throw new HotbootError(`its file '${name}' differs from what was captured: export another`);
     }
   }
   yield tarEnd(written);

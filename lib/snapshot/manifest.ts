@@ -117,14 +117,28 @@ const LONGEST_SHOWN = 200;
 
 /** A snapshot that cannot be resumed, now or later. */
 export class UnusableSnapshot extends HotbootError {
+  /** What is wrong, without what to do about it. */
+  readonly what: string;
   /** Why, without its name. */
   readonly reason: string;
 
-  /** @param reason Why, if the message says more than that. */
-  constructor(message: string, reason: string = message) {
-    super(message);
+  /** @param what What is wrong. @param todo What to do about it. @param reason Why, if `what` says more than that. */
+  constructor(what: string, todo: string, reason: string = what) {
+    super(`${what}; ${todo}`);
+    this.what = what;
     this.reason = reason;
   }
+}
+
+/** How messages call it: `checkpoint 2026…`. */
+export function nameOfSaved({ id, checkpoint }: Pick<Manifest, "id" | "checkpoint">): string {
+  return `${checkpoint ? "checkpoint" : "snapshot"} ${id}`;
+}
+
+/** The error of a snapshot or checkpoint whose content is not what it was. */
+export function damagedSnapshot(manifest: Pick<Manifest, "id" | "checkpoint">, why: string): UnusableSnapshot {
+  const todo = `'hotboot snapshot rm ${manifest.id}' removes it`;
+  return new UnusableSnapshot(`${nameOfSaved(manifest)} is damaged: ${why}`, todo, why);
 }
 
 /** A snapshot that another version of hotboot made: nothing is wrong with it. */
@@ -139,7 +153,9 @@ export async function readManifest(directory: string): Promise<Manifest> {
   const id = directory.split("/").at(-1)!;
   const unusable = (why: string, Kind = UnusableSnapshot) => {
     const reason = `its manifest.json ${why}`;
-    return new Kind(`snapshot ${id} cannot be used: ${reason}`, reason);
+    const other = Kind === OtherFormat ? "use the hotboot that made it, or " : "";
+    const todo = `${other}'hotboot snapshot rm ${id}' removes it`;
+    return new Kind(`snapshot ${id} cannot be used: ${reason}`, todo, reason);
   };
   let manifest: Manifest;
   try {

@@ -216,5 +216,5 @@ function truncated(): HotbootError {
 
 /** The error for an archive that hotboot did not write. */
 export function unsound(why: string): HotbootError {
-  return new HotbootError(`it is not a valid snapshot archive: ${why}`);
+  return new HotbootError(`it is not a valid snapshot archive: ${why}; export or copy it again`);
 }

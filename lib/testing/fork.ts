@@ -92,7 +92,11 @@ export async function startOwned(
     return { emulator, started };
   } catch (error) {
     await dropFresh(emulator).catch((error) => {
-      emulator.report.warn(`instance '${emulator.instance}' is left: ${messageOf(error)}`);
+      emulator.report.warn(
+        `instance '${emulator.instance}' is left: ${
+          messageOf(error)
+        }; 'hotboot reset --instance ${emulator.instance}' drops it`,
+      );
     });
     throw error;
   }

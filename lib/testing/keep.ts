@@ -4,7 +4,7 @@ import { fromFileUrl } from "@std/path/from-file-url";
 import { GUESTS } from "../base/bundle.ts";
 import { stop } from "../emulator/stop.ts";
 import type { Emulator } from "../instance/emulator.ts";
-import { shellCommand } from "../vm/shell.ts";
+import { shellCommand } from "../base/shell.ts";
 
 /** Suspends it, and says how to look inside. */
 export async function suspendForUser(emulator: Emulator): Promise<void> {

@@ -42,7 +42,9 @@ export interface PoolOptions extends StackOptions {
  */
 export async function stackPool(options: PoolOptions = {}): Promise<StackPool> {
   const { size = 1, ...stack } = options;
-  if (!Number.isInteger(size) || size < 1) throw new HotbootError(`a pool cannot have ${size} stacks: 1 or more`);
+  if (!Number.isInteger(size) || size < 1) {
+    throw new HotbootError(`a pool cannot have ${size} stacks: make it of 1 or more`);
+  }
   const { home } = await openStack(stack);
   return new StackPool(size, stack, await becomeOwner(home));
 }
@@ -126,7 +128,13 @@ export class StackPool implements AsyncDisposable {
       return used;
     } catch (error) {
       this.#members.delete(used);
-      await dropFresh(emulator).catch((error) => emulator.report.warn(messageOf(error)));
+      await dropFresh(emulator).catch((error) =>
+        emulator.report.warn(
+          `instance '${emulator.instance}' is left: ${
+            messageOf(error)
+          }; 'hotboot reset --instance ${emulator.instance}' drops it`,
+        )
+      );
       throw error;
     }
   }

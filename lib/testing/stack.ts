@@ -78,7 +78,7 @@ export class Stack implements AsyncDisposable {
   url(name: string): string {
     if (Object.hasOwn(this.urls, name)) return this.urls[name];
     throw new HotbootError(
-      `profile '${this.emulator.profile.name}' has no port '${name}': it has ${Object.keys(this.urls).join(", ")}`,
+      `profile '${this.emulator.profile.name}' has no port '${name}': name one of ${Object.keys(this.urls).join(", ")}`,
     );
   }
 
@@ -135,7 +135,9 @@ export class Stack implements AsyncDisposable {
   /** @throws {HotbootError} if the test has disposed of it or kept it: by now it may be another's. */
   #requireOwn(): StackMaker {
     if (this.#maker) return this.#maker;
-    throw new HotbootError(`instance '${this.instance}' is no longer this test's`);
+    throw new HotbootError(
+      `instance '${this.instance}' is no longer this test's: use a stack before it is disposed of or kept`,
+    );
   }
 
   /** Drops it, or gives it back to its pool. @throws {HotbootError} if it cannot be dropped: the next fork tries again. */

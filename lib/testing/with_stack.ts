@@ -43,7 +43,11 @@ export async function withStack<T>(from: WithStackOptions | StackPool, work: (st
   } catch (error) {
     const keep = (isPool ? undefined : from.keep) ?? await keepOfEnvironment();
     if (keep === "failed") {
-      await stack.keep().catch((error) => stack.emulator.report.warn(`${stack.instance}: ${messageOf(error)}`));
+      await stack.keep().catch((error) =>
+        stack.emulator.report.warn(
+          `instance '${stack.instance}' could not be kept: ${messageOf(error)}; run the test again`,
+        )
+      );
     }
     throw error;
   }

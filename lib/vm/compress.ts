@@ -47,7 +47,7 @@ export async function copyCompressed(
     "query-block",
   );
   const size = disks.find((disk) => disk.device === device)?.inserted?.image["virtual-size"];
-  if (size === undefined) throw new HotbootError(`the machine has no disk '${device}' to copy`);
+  if (size === undefined) throw new HotbootError(`the machine has no disk '${device}' to copy: build the image again`);
   // QEMU's own mode for a new file lets others read it.
   await Deno.writeFile(path, new Uint8Array(), { mode: 0o600, createNew: true });
 
@@ -69,10 +69,14 @@ async function run(qmp: QmpClient, command: string, args: object, { signal, onPr
   await qmp.execute(command, { "job-id": id, ...args });
   while (true) {
     const job = (await qmp.execute<Job[]>("query-jobs")).find((each) => each.id === id);
-    if (!job) throw new HotbootError(`QEMU lost its job '${command}'`);
+    if (!job) throw new HotbootError(`QEMU lost its job '${command}': build the image again`);
     if (job.status === "concluded") {
       await qmp.execute("job-dismiss", { id });
-      if (job.error !== undefined) throw new HotbootError(`the disk could not be written ('${command}'): ${job.error}`);
+      if (job.error !== undefined) {
+        throw new HotbootError(
+          `the disk could not be written ('${command}': ${job.error}): free some space, or use another disk`,
+        );
+      }
       return;
     }
     onProgress?.(job["current-progress"], job["total-progress"]);

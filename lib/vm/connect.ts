@@ -21,7 +21,7 @@ export async function connectUnix(path: string, options: WaitOptions = {}): Prom
     } catch (error) {
       if (!(error instanceof Deno.errors.WouldBlock)) throw error;
       if (performance.now() > end) {
-        throw new HotbootError(`${path} was busy with other commands for ${timeoutMs / 1000} s`);
+        throw new HotbootError(`${path} was busy with other commands for ${timeoutMs / 1000} s: try again`);
       }
     }
     await sleep(RETRY_INTERVAL_MS, signal);

@@ -137,7 +137,7 @@ export class GuestAgent implements AsyncDisposable {
     const turn = this.#turns.run(async () => {
       const sent = await this.#lines.write({ execute: command, arguments: args }).then(() => true, () => false);
       const reply = sent && await this.#lines.read() as { return?: T; error?: { desc: string } } | undefined;
-      if (!reply) throw new HotbootError(`the guest agent went away during '${command}'`);
+      if (!reply) throw new HotbootError(`the guest agent went away during '${command}': try again`);
       if (reply.error) throw new GuestAgentError(command, reply.error.desc);
       return reply.return as T;
     });
@@ -241,7 +241,11 @@ export class GuestAgent implements AsyncDisposable {
           { handle, "buf-b64": encodeBase64(chunk) },
           options,
         );
-        if (!(count > 0)) throw new HotbootError(`the guest agent cannot write ${path}: it wrote nothing`);
+        if (!(count > 0)) {
+          throw new HotbootError(
+            `the guest agent cannot write ${path}: it wrote nothing; free some space in the guest`,
+          );
+        }
         at += count;
       }
     } finally {

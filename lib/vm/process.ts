@@ -169,7 +169,7 @@ function spawnQemu(program: string, args: string[]): Deno.ChildProcess {
   try {
     return new Deno.Command(program, { args, stdin: "null", stdout: "null", stderr: "piped", ...APART }).spawn();
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) throw new HotbootError(`QEMU is not at ${program}`);
+    if (error instanceof Deno.errors.NotFound) throw new HotbootError(`QEMU is not at ${program}: install it again`);
     throw error;
   }
 }

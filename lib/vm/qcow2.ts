@@ -82,7 +82,11 @@ export async function createOverlay(path: string, backingFile: string, virtualSi
   const view = new DataView(image.buffer);
 
   const name = new TextEncoder().encode(backingFile);
-  if (name.length > 1023) throw new HotbootError(`the path ${backingFile} is too long for a qcow2 backing file`);
+  if (name.length > 1023) {
+    throw new HotbootError(
+      `the path ${backingFile} is too long for a qcow2 backing file: choose a shorter home with --home`,
+    );
+  }
   const format = new TextEncoder().encode("qcow2");
   const nameOffset = HEADER_BYTES + 8 + 8 + 8; // one extension (8 bytes and 5, padded to 8), and the end of the list
 
@@ -119,7 +123,7 @@ interface OverlayHead {
 /** @throws {HotbootError} if it is not an overlay on a qcow2 file, or refers to other files too. */
 async function readOverlayHead(file: Deno.FsFile, path: string): Promise<OverlayHead> {
   const damaged = (why: string) =>
-    new HotbootError(`${path.split("/").at(-1)} is not an overlay made by hotboot: ${why}`);
+    new HotbootError(`${path.split("/").at(-1)} is not an overlay made by hotboot: ${why}; get or make it again`);
   const head = new Uint8Array(HEAD_BYTES);
   const got = await readAt(file, 0, head);
   const view = new DataView(head.buffer);
@@ -163,7 +167,9 @@ export async function setBackingFile(path: string, backingFile: string): Promise
   const old = new TextDecoder().decode(bytes.subarray(offset, offset + length));
   if (old === backingFile) return false;
   if (name.length > 1023 || offset + name.length > bytes.length) {
-    throw new HotbootError(`the path ${backingFile} is too long for a qcow2 backing file`);
+    throw new HotbootError(
+      `the path ${backingFile} is too long for a qcow2 backing file: choose a shorter home with --home`,
+    );
   }
   await file.seek(0, Deno.SeekMode.Start);
   await writeAll(file, withName(head, name));

@@ -75,7 +75,7 @@ export async function requireUnmounted(qmp: QmpClient, options: WaitOptions): Pr
   );
   if (reasons.some((reason) => reason.includes("VirtFS"))) {
     throw new HotbootError(
-      "the host's files are still mounted in a container of the guest, or in another mount namespace",
+      "the host's files are still mounted in a container of the guest, or in another mount namespace: end that container, or unmount them there",
     );
   }
 }

@@ -51,7 +51,7 @@ export interface FrameHeader {
  * @throws {ZstdError} if it is not a frame, or one that hotboot cannot decompress.
  */
 export function readHeader(bytes: Uint8Array, isFirst: boolean): FrameHeader | undefined {
-  if (bytes.length === 0 && isFirst) throw new ZstdError("there is no zstd data: it is empty");
+  if (bytes.length === 0 && isFirst) throw new ZstdError("there is no zstd data, it is empty: get it again");
   if (![FIRST_BYTES, FIRST_SKIPPABLE_BYTES].some((begin) => isBegin(bytes, begin))) throw notAFrame(isFirst);
   if (bytes.length < FIRST_BYTES.length) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -62,7 +62,7 @@ export function readHeader(bytes: Uint8Array, isFirst: boolean): FrameHeader | u
   if (bytes.length < 5) return undefined;
   const descriptor = bytes[4];
   const isSingleSegment = (descriptor & 0x20) !== 0;
-  if (descriptor & 0x08) throw new ZstdError("the zstd data is damaged: a frame's header has its reserved bit set");
+  if (descriptor & 0x08) throw damaged("a frame's header has its reserved bit set");
   const idLength = [0, 1, 2, 4][descriptor & 3];
   const sizeLength = [isSingleSegment ? 1 : 0, 2, 4, 8][descriptor >> 6];
   const idAt = isSingleSegment ? 5 : 6;
@@ -95,7 +95,7 @@ function readSize(view: DataView, at: number, length: number): number | undefine
   if (length === 4) return view.getUint32(at, true);
   const size = Number(view.getBigUint64(at, true));
   if (size > Number.MAX_SAFE_INTEGER) {
-    throw new ZstdError("the zstd data is damaged: a frame states an impossible size");
+    throw damaged("a frame states an impossible size");
   }
   return size;
 }
@@ -127,7 +127,7 @@ export function readBlock(bytes: Uint8Array, at: number): BlockHeader {
   const header = bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16);
   const type = (header >> 1) & 3;
   const size = header >> 3;
-  if (type === 3 || size > BLOCK_LIMIT) throw new ZstdError("the zstd data is damaged: there is no such block");
+  if (type === 3 || size > BLOCK_LIMIT) throw damaged("there is no such block");
   return {
     isLast: (header & 1) === 1,
     length: type === 1 ? 1 : size, // type 1 is one byte, over and over
@@ -148,7 +148,7 @@ export function damaged(why: string): ZstdError {
 /** The error for more data than the caller accepts. */
 export function tooLarge(limit: number): ZstdError {
   return new ZstdError(
-    `the zstd data becomes more than the ${limit} bytes that are expected: it is not what it should be`,
+    `the zstd data becomes more than the ${limit} bytes that are expected: get it again, or allow more`,
   );
 }
 
@@ -166,7 +166,7 @@ function isBegin(bytes: Uint8Array, begin: number[]): boolean {
 function notAFrame(isFirst: boolean): ZstdError {
   return new ZstdError(
     isFirst
-      ? "this is no zstd data: it begins with something else"
-      : "the zstd data is followed by something else: it is damaged, or was added to",
+      ? "this is no zstd data, it begins with something else: name another file"
+      : "the zstd data is followed by something else: get it again",
   );
 }

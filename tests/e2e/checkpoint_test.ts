@@ -142,13 +142,19 @@ Deno.test("checkpoints: an instance's moment is saved, returned to, protected wh
     await Deno.truncate(disk, bytes.length - 4096);
     const run = await micro.run("start", ["--from", "later"]);
     assertCode(run, 1);
-    assertMatch(run.stderr, /^hotboot: checkpoint \S+ is damaged: \S+disk\.qcow2 is missing, or has other content\n$/m);
+    assertMatch(
+      run.stderr,
+      /^hotboot: checkpoint \S+ is damaged: \S+disk\.qcow2 is missing, or has other content; 'hotboot snapshot rm \S+' removes it\n$/m,
+    );
     await Deno.writeFile(disk, bytes);
     const deeper = (await disksUnder(disk))!.find((path) => path.includes("/.layer-"))!;
     await Deno.rename(deeper, `${deeper}.away`);
     const verified = await micro.run("snapshot verify", ["later"]);
     assertCode(verified, 1);
-    assertMatch(verified.stderr, /is damaged: \S+\.layer-\S+\.qcow2 is missing, which its disk is on top of\n$/);
+    assertMatch(
+      verified.stderr,
+      /is damaged: \S+\.layer-\S+\.qcow2 is missing, which its disk is on top of; 'hotboot snapshot rm \S+' removes it\n$/,
+    );
     await Deno.rename(`${deeper}.away`, deeper);
     assertCode(await micro.run("snapshot verify", ["later"]), 0);
     await micro.start("--from", "later", "--no-fallback");

@@ -73,7 +73,7 @@ Deno.test("cloud-init: failed provisioning shows the last lines and leaves no im
   assert(!run.stderr.includes("never"));
   assertMatch(
     run.stderr.split("\n").at(-2)!,
-    /^hotboot: cloud-init did not make the image of 'other': cloud-init: .*scripts.user.*; its full output is in \S+\/serial.log and \S+\/progress.log$/,
+    /^hotboot: cloud-init did not make the image of 'other': cloud-init: .*scripts.user.*; see its full output in \S+\/serial.log and \S+\/progress.log$/,
   );
   await assertNothingBuilt(home);
   const log = `${home.home}/instances/build-other-${ARCH}/progress.log`;
@@ -89,8 +89,8 @@ const micro = async (directory: string, more: Partial<CloudInit>): Promise<Parti
 
 Deno.test("cloud-init: limits apply, and bad requests are refused", async (t) => {
   const cases: [string, Partial<CloudInit>, RegExp, string[]?][] = [
-    ["too long", { timeout: 2 }, /image of 'other': it was not done within 2 s; its full output is in/],
-    ["silence", { silence: 2 }, /image of 'other': it showed no sign of life for 2 s; its full output is in/],
+    ["too long", { timeout: 2 }, /image of 'other': it was not done within 2 s; see its full output in/],
+    ["silence", { silence: 2 }, /image of 'other': it showed no sign of life for 2 s; see its full output in/],
     [
       "too small",
       { disk: 32 },

@@ -19,7 +19,7 @@ import type { Status } from "../../lib/emulator/status.ts";
 import type { Build, Profile, ScriptRecipe } from "../../lib/profile/profile.ts";
 import type { Arch } from "../../lib/vm/arch.ts";
 import { qemuProgram } from "../../lib/vm/probe.ts";
-import { shellCommand } from "../../lib/vm/shell.ts";
+import { shellCommand } from "../../lib/base/shell.ts";
 import { freePort, type Lease, leasePorts, shareCapture } from "./shared.ts";
 
 export { freePort };
@@ -295,9 +295,10 @@ export class GuestHome implements AsyncDisposable {
     return [...verb.split(" "), ...common, ...before, ...after];
   }
 
-  /** Runs hotboot on this home. */
-  run(verb: string, args: string[] = [], options: RunOptions = {}): Promise<Run> {
-    return hotboot(this.arguments(verb, ...args), this.#withQemu(options));
+  /** Runs hotboot on this home. The commands in its messages are without the options that each run here has. */
+  async run(verb: string, args: string[] = [], options: RunOptions = {}): Promise<Run> {
+    const { stderr, ...rest } = await hotboot(this.arguments(verb, ...args), this.#withQemu(options));
+    return { ...rest, stderr: stderr.replaceAll(` --profile ${this.profile} --home ${this.home}`, "") };
   }
 
   /** Starts hotboot on a terminal. */

@@ -136,7 +136,7 @@ Deno.test("instances: wait, restart and --port work", async (t) => {
 
   await t.step("wait: waits until it is up, with a limit, and until it no longer runs", async () => {
     const late = await micro.run("wait", ["--timeout", "0"]);
-    assertRefused(late, /^hotboot: instance 'micro' is not up after 0 s: it is stopped$/);
+    assertRefused(late, /^hotboot: instance 'micro' is not up after 0 s: it is stopped; wait longer \(--timeout\)$/);
     const waiting = micro.run("wait", ["--instance", "b", "--json"]);
     const { urls } = await startOf(micro, "b");
     const { state, running } = JSON.parse((await waiting).stdout);

@@ -157,7 +157,10 @@ Deno.test("a kernel panic is reported, and the next start boots the disk", async
   );
   const start = await micro.run("start", ["--json"]);
   assertCode(start, 0);
-  assertMatch(start.stderr, /warning: the guest crashed \(Kernel panic[^\n]*\)\n/);
+  assertMatch(
+    start.stderr,
+    /warning: the guest crashed \(Kernel panic[^\n]*\): booting its disk, as after a power cut\n/,
+  );
   assertEquals(JSON.parse(start.stdout).origin, "cold boot");
   assertEquals(await micro.exec("cat", "/data/mine"), "mine\n");
 });

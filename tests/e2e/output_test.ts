@@ -1,7 +1,7 @@
 /** Output that nobody can take, or that nobody wants any more. */
 
 import { assertEquals } from "@std/assert";
-import { shellCommand } from "../../lib/vm/shell.ts";
+import { shellCommand } from "../../lib/base/shell.ts";
 import { HOTBOOT } from "./harness.ts";
 
 async function shell(redirection: string): Promise<{ code: number; stderr: string }> {

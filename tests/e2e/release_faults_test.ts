@@ -28,10 +28,10 @@ Deno.test("pull: handles the API's limits, refusals and faults", async (t) => {
   });
   await t.step("no API at all", async () => {
     github.intercept = () => new Response("<html>hello</html>");
-    await pull.expectRefusal(pull.pull(), /makes no sense: is it a GitHub API\?/);
+    await pull.expectRefusal(pull.pull(), /makes no sense: correct HOTBOOT_GITHUB_API/);
     github.intercept = () => Response.json({ hello: "world" });
-    await pull.expectRefusal(pull.pull(), /makes no sense: is it a GitHub API\?/);
-    await pull.expectRefusal(pull.run("list-releases"), /makes no sense: is it a GitHub API\?/);
+    await pull.expectRefusal(pull.pull(), /makes no sense: correct HOTBOOT_GITHUB_API/);
+    await pull.expectRefusal(pull.run("list-releases"), /makes no sense: correct HOTBOOT_GITHUB_API/);
     github.intercept = undefined;
     pull.env.HOTBOOT_GITHUB_API = "ftp://example.com";
     await pull.expectRefusal(pull.pull(), /HOTBOOT_GITHUB_API is 'ftp:\/\/example\.com'/);

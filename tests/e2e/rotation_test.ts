@@ -120,7 +120,7 @@ Deno.test("rotation: a failure after a resume leads to a cold boot with new secr
       assertCode(run, 0);
       assertMatch(
         run.stderr,
-        /warning: not resumed: the guest agent \('guest-exec-status'\) did not answer within 10 s\n$/,
+        /warning: not resumed: the guest agent \('guest-exec-status'\) did not answer within 10 s; booting instead\n$/,
       );
       assertEquals(JSON.parse(run.stdout).origin, "cold boot");
       assertMatch((await credentialsOf(micro)).TOKEN, /^[0-9a-f]{64}$/);

@@ -174,7 +174,10 @@ Deno.test("--config-file: start makes a project from it, and prints its keys", a
 
   await t.step("a bad request is refused before anything starts", async () => {
     for (
-      const [path, why] of [["nowhere.ts", /^hotboot: the config file nowhere\.ts does not exist\n$/], [
+      const [path, why] of [[
+        "nowhere.ts",
+        /^hotboot: the config file nowhere\.ts does not exist: name one that does\n$/,
+      ], [
         micro.directory,
         /is not a file: name a config file\n$/,
       ]] as const
@@ -190,7 +193,10 @@ Deno.test("--config-file: start makes a project from it, and prints its keys", a
     await Deno.writeTextFile(plain, JSON.stringify(profile));
     const run = await micro.run("start", ["--config-file", file, "--profile", plain]);
     assertCode(run, 1);
-    assertMatch(run.stderr, /^hotboot: profile 'micro' cannot use a config file: it has no 'project'\n$/);
+    assertMatch(
+      run.stderr,
+      /^hotboot: profile 'micro' cannot use a config file: it has no 'project'; leave out --config-file\n$/,
+    );
     assertEquals(await micro.qemuProcesses(), []);
   });
 
@@ -222,7 +228,7 @@ Deno.test("--config-file: start makes a project from it, and prints its keys", a
     assertEquals([start.code, start.stdout], [1, ""]);
     assertMatch(
       start.stderr,
-      /^hotboot: could not make a project from [^\n]*: 'web' answered 403: the key is wrong:; <TOKEN>\n$/,
+      /^hotboot: could not make a project from [^\n]*: 'web' answered 403: the key is wrong:; <TOKEN>; correct that file, or 'project' in the profile\n$/,
     );
     const run = await micro.run("run", ["--quiet", "--config-file", file, "--", "echo", "run"]);
     assertEquals([run.code, run.stdout, run.stderr], [1, "", start.stderr]);
@@ -234,7 +240,7 @@ Deno.test("--config-file: start makes a project from it, and prints its keys", a
     const empty = await micro.run("start", ["--quiet", "--config-file", file]);
     assertMatch(
       empty.stderr,
-      /^hotboot: could not make a project from [^\n]*: the answer of 'web' lacks 'project_id'\n$/,
+      /^hotboot: could not make a project from [^\n]*: the answer of 'web' lacks 'project_id'; correct that file, or 'project' in the profile\n$/,
     );
     assertEquals(await stateOf(micro), "running");
     await micro.succeed("stop", ["--discard"]);

@@ -161,8 +161,9 @@ Deno.test("share: a guest that cannot mount it does not count as up", async (t) 
     await t.step("a failed resume leads to a boot, which fails, too", async () => {
       const run = await micro.run("start", ["--quiet"]);
       assertCode(run, 1);
-      const why = "the command that mounts the host's files failed in the guest (exit code 3): no room for it";
-      assert(run.stderr.includes(`hotboot: warning: not resumed: ${why}\n`), run.stderr);
+      const why =
+        "the command that mounts the host's files failed in the guest (exit code 3): no room for it; check share.mount in the profile";
+      assert(run.stderr.includes(`hotboot: warning: not resumed: ${why}; booting instead\n`), run.stderr);
       assert(run.stderr.endsWith(`hotboot: ${why}\n`), run.stderr);
       assertEquals(await micro.qemuProcesses(), []);
     });
@@ -179,7 +180,7 @@ Deno.test("share: a guest that cannot mount it does not count as up", async (t) 
       assertEquals(JSON.parse(run.stdout).origin, "continue");
       assertMatch(
         run.stderr,
-        /warning: the guest does not have the host's files \([^\n]*\(exit code 3\): no room for it\): 'hotboot stop' [^\n]*\n$/,
+        /warning: the guest does not have the host's files \([^\n]*\(exit code 3\): no room for it; check share\.mount in the profile\): 'hotboot stop' [^\n]*\n$/,
       );
     });
 

@@ -217,7 +217,7 @@ Deno.test("verify finds any flipped bit, and names the file", async (t) => {
     await flip();
     assertRefused(
       await micro.run("snapshot verify"),
-      /is damaged: its file 'ram' differs from what was captured$/,
+      /is damaged: its file 'ram' differs from what was captured; 'hotboot snapshot rm \S+' removes it$/,
     );
     const file = `${micro.directory}/export`;
     assertRefused(
@@ -234,8 +234,14 @@ Deno.test("verify finds any flipped bit, and names the file", async (t) => {
     assertRefused(await micro.run("snapshot verify"), /is damaged: its file 'disk\.qcow2' has 100 bytes instead of/);
     await Deno.writeFile(`${directory}/disk.qcow2`, disk);
     await Deno.remove(`${directory}/device.state`);
-    assertRefused(await micro.run("snapshot verify"), /is damaged: its file 'device\.state' is missing$/);
+    assertRefused(
+      await micro.run("snapshot verify"),
+      /is damaged: its file 'device\.state' is missing; 'hotboot snapshot rm \S+' removes it$/,
+    );
     await Deno.remove(`${directory}/manifest.json`);
-    assertRefused(await micro.run("snapshot verify"), /cannot be used: its manifest\.json is missing$/);
+    assertRefused(
+      await micro.run("snapshot verify"),
+      /cannot be used: its manifest\.json is missing; 'hotboot snapshot rm \S+' removes it$/,
+    );
   });
 });

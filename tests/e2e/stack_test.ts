@@ -34,7 +34,7 @@ Deno.test("stack: pulls, captures, resumes with new secrets and the host's files
   await t.step("a missing config file is an error before anything starts", async () => {
     const run = await stack.run(["start", "--config-file", "missing.ts"]);
     assertCode(run, 1);
-    assertEquals(run.stderr, `hotboot: the config file missing.ts does not exist\n`);
+    assertEquals(run.stderr, `hotboot: the config file missing.ts does not exist: name one that does\n`);
   });
 
   await t.step("the first start captures", async () => {

@@ -1,7 +1,7 @@
 // needs: demo
 
 import { assertEquals, assertMatch, assertNotMatch } from "@std/assert";
-import { shellCommand } from "../../lib/vm/shell.ts";
+import { shellCommand } from "../../lib/base/shell.ts";
 import { GuestHome, HOTBOOT, qemuEnv } from "./harness.ts";
 import { until } from "./pace.ts";
 

@@ -13,7 +13,7 @@ import type { StartResult } from "../../lib/emulator/start.ts";
 import { Home } from "../../lib/instance/home.ts";
 import { lock } from "../../lib/instance/locks.ts";
 import type { Profile } from "../../lib/profile/profile.ts";
-import { shellCommand } from "../../lib/vm/shell.ts";
+import { shellCommand } from "../../lib/base/shell.ts";
 import { assertCode, CACHE, type GuestHome, HOTBOOT, qemuEnv, type Run } from "./harness.ts";
 import { testUnless } from "./needs.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";

@@ -294,7 +294,7 @@ Deno.test("snapshot ids: a unique prefix is enough", async () => {
   assertEquals(findId(ids, "20240102T030405Z-0a2", "demo"), ids[1]);
   const fails = async (all: string[], prefix: string | undefined, why: string) =>
     await assertRejects(() => Promise.try(() => findId(all, prefix, "demo")), Error, why);
-  await fails(ids, "2024", `2 snapshots of 'demo' begin with '2024': ${ids[0]}, ${ids[1]}`);
+  await fails(ids, "2024", `2 snapshots of 'demo' begin with '2024' (${ids[0]}, ${ids[1]}): type more of the id`);
   await fails(ids, "2026", "'demo' has no snapshot '2026'");
   await fails(ids, "0a1b", "'demo' has no snapshot '0a1b'");
   await fails([], undefined, "'demo' has no snapshot: 'hotboot start'");

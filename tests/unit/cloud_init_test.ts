@@ -119,7 +119,7 @@ Deno.test("base image: a download is checked against its digest, and happens onc
     await assertRejects(
       () => obtain({ url, sha256: { arm64: amd64 } }),
       HotbootError,
-      "no base image for amd64, only for arm64",
+      "no base image for amd64: type --arch arm64",
     );
   });
 });

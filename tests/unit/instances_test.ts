@@ -170,14 +170,14 @@ Deno.test("wait: waits until the instance is healthy, not merely up, and a timeo
     const emulator = { ...plain, profile };
     const missing = async (stopped = false) =>
       (await assertRejects(() => waitFor(emulator, { timeoutMs: 0, stopped }), HotbootError)).message;
-    assertEquals(await missing(), "instance 'demo' is not up after 0 s: it is stopped");
+    assertEquals(await missing(), "instance 'demo' is not up after 0 s: it is stopped; wait longer (--timeout)");
     const { machine } = await play(emulator, { ports: { web: port } });
     using _machine = machine;
-    assertEquals(await missing(), "instance 'demo' is not up after 0 s: not healthy: web");
+    assertEquals(await missing(), "instance 'demo' is not up after 0 s: not healthy: web; wait longer (--timeout)");
     machine.status = "paused";
     assertMatch(await missing(), /is not up after 0 s: its CPUs were stopped/);
     machine.status = "running";
-    assertEquals(await missing(true), "instance 'demo' still runs after 0 s: it is running");
+    assertEquals(await missing(true), "instance 'demo' still runs after 0 s: it is running; wait longer (--timeout)");
 
     const waiting = waitFor(emulator);
     await using web = Deno.serve({ hostname: "127.0.0.1", port, onListen() {} }, () => new Response());

@@ -80,7 +80,7 @@ Deno.test("iso: a missing view is reported", async () => {
   using read = await readIso(buildIso("X", [{ name: "a", data: new Uint8Array(1) }]));
   assertEquals(read.views, ["joliet", "iso9660"]);
   const error = await assertRejects(() => Array.fromAsync(read.entries("rock-ridge")), IsoError);
-  assertMatch(error.message, /no rock-ridge view, but joliet, iso9660/);
+  assertMatch(error.message, /no rock-ridge view: choose joliet or iso9660/);
 });
 
 /** Changes a copy of an image, and returns the error that reading all of it gives. */
@@ -228,13 +228,13 @@ Deno.test("iso: each of thousands of random changes gives an IsoError or a tree,
 Deno.test("iso: an entry that cannot be extracted is named, without terminal control characters", async () => {
   const link: IsoEntry = { kind: "symlink", path: "link", target: "abcdefgh" };
   const cases: [IsoEntry, string | number[], string | number[], RegExp][] = [
-    [link, "abcdefgh", "abc\0efgh", /^"link": cannot be written: .*NUL/],
-    [link, "SL", "XX", /^"link": cannot be written: /], // without a target
+    [link, "abcdefgh", "abc\0efgh", /^"link": cannot be written \(.*NUL.*\): extract into another directory$/],
+    [link, "SL", "XX", /^"link": cannot be written \(/], // without a target
     [
       { kind: "file", path: "n".repeat(200), content: encode("x") },
       "nn",
       [0xe9, 0xe9],
-      /^"é+": cannot be written: /,
+      /^"é+": cannot be written \(/,
     ],
     // A character device with escape sequences in its name.
     [

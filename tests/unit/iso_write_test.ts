@@ -187,8 +187,8 @@ Deno.test("iso: an entry that cannot be stored is named, with the reason", async
     [[file("half \ud83d")], /half a surrogate pair/],
     [[file("x".repeat(256))], /more than 255 bytes/],
     [[file("ä".repeat(128))], /more than 255 bytes/],
-    [[file("1/2/3/4/5/6/7/8/file")], /at level 9; there are 8 at most/],
-    [[file("a/".repeat(100_000) + "b")], /^.{0,400}at level 100001; there are 8 at most/],
+    [[file("1/2/3/4/5/6/7/8/file")], /at level 9, and there are 8 at most/],
+    [[file("a/".repeat(100_000) + "b")], /^.{0,400}at level 100001, and there are 8 at most/],
     [[{ ...file("f"), mtime: DATE }], /image's date is outside the years/, { date: new Date("3000-01-01") }],
     [[], /image's date is outside the years/, { date: new Date(NaN) }],
     [[link("l", "")], /a link's target has 1 to 4095 bytes/],
@@ -199,7 +199,7 @@ Deno.test("iso: an entry that cannot be stored is named, with the reason", async
     [[{ ...file("f"), uid: -1 }], /not user and group ids/],
     [[{ ...file("f"), mtime: new Date("1800-01-01") }], /outside the years 1900 to 2155/],
     [[{ ...file("f"), mtime: new Date(NaN) }], /outside the years 1900 to 2155/],
-    [[file("f")], /the label 'x{33}' has 33 bytes: 32 at most/, { label: "x".repeat(33) }],
+    [[file("f")], /the label 'x{33}' has 33 bytes: use 32 at most/, { label: "x".repeat(33) }],
   ];
   for (const [entries, why, options] of cases) {
     const error = await assertRejects(() => image(entries, options), IsoError);

@@ -150,7 +150,7 @@ Deno.test("ports: an impossible request is not remembered", () =>
         [{ backend: taken }, /is taken by another program/],
         [{ backend: free, dashboard: free }, /would be both 'backend' and 'dashboard'/],
         [{ nope: free }, /profile 'demo' has no port 'nope'/],
-        [{ backend: 0 }, /is 0: a port is a whole number from 1 to 65535/],
+        [{ backend: 0 }, /is 0: use a whole number from 1 to 65535/],
         [{ backend: 65_536 }, /is 65536/],
         [{ backend: 1.5 }, /is 1\.5/],
       ] as const

@@ -65,11 +65,14 @@ Deno.test("profile: an error names the path of the bad field", () => {
     ],
     [changed(["health"], []), /: health: /],
     [changed(["health", 0, "path"], "health"), /: health\[0\]\.path: /],
-    [changed(["health", 0, "port"], "api"), /: health\[0\]\.port: there is no port 'api'$/],
-    [changed(["ports", "api"], { guest: 1, host: micro.ports.web.host }), /: ports\.api\.host: 26880 is also .*'web'$/],
+    [changed(["health", 0, "port"], "api"), /: health\[0\]\.port: there is no port 'api': name one of ports$/],
+    [
+      changed(["ports", "api"], { guest: 1, host: micro.ports.web.host }),
+      /: ports\.api\.host: 26880 is also .*'web': choose another$/,
+    ],
     [changed(["timeouts"], { boot: 0 }), /: timeouts\.boot: /],
     [changed(["image"], {}), /: image: /],
-    [changed(["image"], { build: {} }), /: image\.build: needs exactly one of "script", "cloudInit"$/],
+    [changed(["image"], { build: {} }), /: image\.build: use exactly one of "script", "cloudInit"$/],
     [changed(["image"], { build: { script: "x" } }), /: image\.build: .*"inputs"/],
     [
       changed(["image"], { release: { repository: "x", tag: "t", assets: { disk: "d" } } }),
@@ -117,14 +120,14 @@ Deno.test("profile: a cloud-init recipe is checked", () => {
       /cloudInit\.base\.sha256\.riscv64: /,
     ],
     [{ ...recipe, base: { ...recipe.base, url: "ftp://example.com" } }, /: image\.build\.cloudInit\.base\.url: /],
-    [{ ...recipe, base: {} }, /cloudInit\.base: needs exactly one of "url", "file", "script"$/],
-    [{ ...recipe, base: { ...recipe.base, file: "x" } }, /cloudInit\.base: needs exactly one of .*$/],
+    [{ ...recipe, base: {} }, /cloudInit\.base: use exactly one of "url", "file", "script"$/],
+    [{ ...recipe, base: { ...recipe.base, file: "x" } }, /cloudInit\.base: use exactly one of .*$/],
   ];
   for (const [cloudInit, why] of refused) assertMatch(assertThrows(() => parse(cloudInit), HotbootError).message, why);
   const both = { script: "x", inputs: ["x"] };
   assertMatch(
     assertThrows(() => parse(recipe, both), HotbootError).message,
-    /: image\.build: needs exactly one of .*$/,
+    /: image\.build: use exactly one of .*$/,
   );
 });
 
@@ -137,24 +140,24 @@ Deno.test("profile: secrets, rotation and proof must fit together", () => {
   const refused: [object, RegExp][] = [
     [{ secrets }, /rotation/],
     [{ rotation }, /secrets/],
-    [{ secrets: [...secrets, ...secrets], rotation }, /: secrets: two have the same name$/],
+    [{ secrets: [...secrets, ...secrets], rotation }, /: secrets: two have the same name: rename one of them$/],
     [{ secrets: [{ ...secrets[0], name: "a-b" }], rotation }, /: secrets\[0\]\.name: /],
     [{ secrets: [{ ...secrets[0], bytes: 8 }], rotation }, /: secrets\[0\]\.bytes: /],
     [{ secrets: [{ ...secrets[0], file: "instance.json" }], rotation }, /: secrets\[0\]\.file: /],
     [{ secrets: [{ ...secrets[0], file: "../key" }], rotation }, /: secrets\[0\]\.file: /],
     [
       { secrets: [{ ...secrets[0], file: "key" }, { name: "OTHER", placeholder: "x", file: "Key" }], rotation },
-      /: secrets: two have the same file$/,
+      /: secrets: two have the same file: rename one of them$/,
     ],
     [{ secrets, rotation: { ...rotation, proof: [] } }, /: rotation\.proof: /],
     [{ secrets, rotation: { ...rotation, command: [] } }, /: rotation\.command: /],
     [
       { secrets, rotation: { ...rotation, proof: [{ ...proof[0], port: "api" }] } },
-      /proof\[0\]: there is no port 'api'$/,
+      /proof\[0\]: there is no port 'api': name one of ports$/,
     ],
     [
       { secrets, rotation: { ...rotation, proof: [{ ...proof[0], excludes: ["${secret.NONE}"] }] } },
-      /proof\[0\]: \$\{secret\.NONE\} is not defined$/,
+      /proof\[0\]: \$\{secret\.NONE\} is not defined: correct that name$/,
     ],
     [
       { secrets, rotation: { ...rotation, proof: [{ ...proof[0], headers: { "x-key": "a\r\nb" } }] } },
@@ -183,7 +186,7 @@ Deno.test("profile: a project's request and the environment may refer only to wh
     parseProfile(JSON.stringify({ ...plain, secrets, rotation, project, environment, ...changes }), "x");
   assertEquals([parse({}).project, parse({}).environment], [project, environment]);
   const refused: [object, RegExp][] = [
-    [{ project: { ...project, port: "api" } }, /: project\.port: there is no port 'api'$/],
+    [{ project: { ...project, port: "api" } }, /: project\.port: there is no port 'api': name one of ports$/],
     [{ project: { ...project, answer: [] } }, /: project\.answer: /],
     [{ project: { ...project, path: "/a b" } }, /: project\.path: /],
     [
@@ -200,16 +203,22 @@ Deno.test("profile: a project's request and the environment may refer only to wh
     [{ project: { ...project, body: { a: 1 } } }, /: project\.body\.a: /],
     [
       { project: { ...project, environment: { ID: "${answer.other}" } } },
-      /: project\.environment\.ID: \$\{answer\.other\} is not defined$/,
+      /: project\.environment\.ID: \$\{answer\.other\} is not defined: correct that name$/,
     ],
     [{ project: { ...project, environment: { PATH: "x" } } }, /: project\.environment/],
-    [{ environment: { ID: "${answer.id}" } }, /: environment\.ID: \$\{answer\.id\} is not defined$/],
+    [{ environment: { ID: "${answer.id}" } }, /: environment\.ID: \$\{answer\.id\} is not defined: correct that name$/],
     [
       { ports: { web: { guest: 80, host: 8080, url: "http://localhost:${ports.api.host}" } } },
-      /: ports\.web\.url: \$\{ports\.api\.host\} is not defined$/,
+      /: ports\.web\.url: \$\{ports\.api\.host\} is not defined: correct that name$/,
     ],
-    [{ environment: { URL: "${ports.web.both}" } }, /: environment\.URL: \$\{ports\.web\.both\} is not defined$/],
-    [{ environment: { A: "${config.file}" } }, /: environment\.A: \$\{config\.file\} is not defined$/],
+    [
+      { environment: { URL: "${ports.web.both}" } },
+      /: environment\.URL: \$\{ports\.web\.both\} is not defined: correct that name$/,
+    ],
+    [
+      { environment: { A: "${config.file}" } },
+      /: environment\.A: \$\{config\.file\} is not defined: correct that name$/,
+    ],
     [{ environment: { A: "a\u0000" } }, /: environment\.A: /],
     ...["LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "PATH", "A-B", "1", "A=B", ""].map(
       (name): [object, RegExp] => [{ environment: { [name]: "x" } }, /: environment/],

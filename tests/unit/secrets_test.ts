@@ -6,7 +6,7 @@ import { fill } from "../../lib/base/fill.ts";
 import { brokenProof, type Proof, proveChecks, proveRotation } from "../../lib/guest/proof.ts";
 import type { ProofCheck } from "../../lib/profile/profile.ts";
 import { generateSecrets, redact, secretLines } from "../../lib/profile/secrets.ts";
-import { shellCommand } from "../../lib/vm/shell.ts";
+import { shellCommand } from "../../lib/base/shell.ts";
 
 Deno.test("secrets: new each time, of the requested length, in hexadecimal digits", () => {
   const specs = [{ name: "KEY", placeholder: "x" }, { name: "SHORT", placeholder: "y", bytes: 16 }];

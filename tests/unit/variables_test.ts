@@ -58,7 +58,7 @@ Deno.test("variables: a syntax error is reported", () => {
     ["${env.1}", /is not a variable/],
     ["${env.}", /is not a variable/],
     ["${env.X-1}", /is not a variable/],
-    ["a${env.X:-${env.Y}", /^'a\$\{env\.X:-\$\{env\.Y\}' lacks a closing brace$/],
+    ["a${env.X:-${env.Y}", /^'a\$\{env\.X:-\$\{env\.Y\}' lacks a closing brace: add it$/],
   ];
   for (const [text, why] of refused) assertMatch(assertThrows(() => fill(text), HotbootError).message, why);
 });

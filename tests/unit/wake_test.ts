@@ -86,11 +86,17 @@ Deno.test("wake: a failing step is named, with the guest's output and no secret;
     ends(1, "mark 1 begin\nfailed 7 rotation\n", "no room for very secret\n");
     const sleeper = { guest: GUEST, resumedAt: 1_060_000, secrets: { TOKEN: "very secret" } };
     const error = await assertRejects(() => wake(emulator, sleeper, new Timeline()), HotbootError);
-    assertMatch(error.message, /^the rotation command failed in the guest \(exit code 7\): no room for <TOKEN>$/);
+    assertMatch(
+      error.message,
+      /^the rotation command failed in the guest \(exit code 7\): no room for <TOKEN>; 'hotboot logs' shows the guest's console$/,
+    );
 
     ends(1, "mark 1 begin\nfailed 3 hook restore\n");
     const other = await assertRejects(() => wake(emulator, sleeper, new Timeline()), HotbootError);
-    assertMatch(other.message, /^'hook restore' failed in the guest \(exit code 3\): it said nothing$/);
+    assertMatch(
+      other.message,
+      /^'hook restore' failed in the guest \(exit code 3\): it said nothing; 'hotboot logs' shows the guest's console$/,
+    );
   }));
 
 Deno.test("wake: the agent sets the clock if nothing else can; a missing agent gives only a warning", () =>

@@ -292,7 +292,7 @@ testEngines("data that is not zstd, is too large or needs too much memory is ref
     assertRefused(bytes, engine, directory, why, maxBytes);
   const good = await through(memory(100 * KIB), zstdCompressStream({ engine }));
   await refuse(new Uint8Array(), /it is empty/);
-  await refuse(encode("not at all"), /no zstd data: it begins/);
+  await refuse(encode("not at all"), /no zstd data, it begins/);
   for (const rest of ["x", "tail", "a long tail of something"]) {
     await refuse(concat([good, encode(rest)]), /followed by something else/);
   }

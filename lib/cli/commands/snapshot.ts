@@ -231,7 +231,7 @@ async function importOne(context: CommandContext): Promise<void> {
   });
   if (switches.has("json")) return await printJson(result);
   const { snapshot, exported, name, wasThere, why } = result;
-  if (why) emulator.report.warn(`it cannot be resumed here: ${why}`);
+  if (why) emulator.report.warn(`it cannot be resumed here: ${why}; 'hotboot snapshot rm ${snapshot}' removes it`);
   if (wasThere) emulator.report.step("it is here already");
   const own = name === undefined ? snapshot : `${name} (${snapshot})`;
   await print(snapshot === exported ? own : `${own}, exported as ${exported}`);

@@ -2,6 +2,7 @@
 
 import type { Profile } from "../../profile/profile.ts";
 import type { SandboxServices, Work } from "../permissions/sandbox.ts";
+import { adviseFor } from "../ui/console.ts";
 import { OK, reportFailure } from "./outcome.ts";
 import { allCommands, findCommand } from "./verbs.ts";
 
@@ -12,6 +13,7 @@ export async function work(
 ): Promise<number> {
   const { interrupts, symlink } = services;
   const { signal } = interrupts;
+  adviseFor(args.values);
   try {
     const command = await findCommand(name);
     return await command.run({

@@ -1,5 +1,6 @@
 /** The terminal: results on standard output, everything else on standard error. */
 
+import { withOptions } from "../../base/advice.ts";
 import { HotbootError, messageOf } from "../../base/error.ts";
 import type { Reporter } from "../../instance/emulator.ts";
 import { ProgressLine } from "./progress.ts";
@@ -21,10 +22,18 @@ export async function print(what: string | Uint8Array): Promise<void> {
 /** The line that shows progress, if one is open. */
 let progress: ProgressLine | undefined;
 
-/** Prints bytes as they are, or a text and a newline, on standard error. */
+/** The options that the user typed: those that name an emulator are added to the commands in messages. */
+let typed: Record<string, string> = {};
+
+/** Has the commands in messages name the same emulator as the options that the user typed. */
+export function adviseFor(values: Record<string, string>): void {
+  typed = values;
+}
+
+/** Prints bytes as they are, or a message and a newline, on standard error. */
 export async function printError(what: string | Uint8Array): Promise<void> {
   progress?.close();
-  await write(Deno.stderr, what);
+  await write(Deno.stderr, typeof what === "string" ? withOptions(what, typed) : what);
 }
 
 /** Prints a value as JSON on standard output, indented or, for a program that reads line by line, in one line. */
@@ -42,7 +51,7 @@ export function consoleReporter(level: "quiet" | "normal" | "verbose"): Reporter
   const line = progress = new ProgressLine(Deno.stderr.isTerminal(), writeNow, terminalColumns);
   const say = (text: string) => {
     line.close();
-    writeNow(`hotboot: ${printableLines(text)}\n`);
+    writeNow(`hotboot: ${printableLines(withOptions(text, typed))}\n`);
   };
   return {
     step: level === "quiet" ? () => {} : say,

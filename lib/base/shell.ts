@@ -1,4 +1,4 @@
-/** Commands for a POSIX shell in the guest. */
+/** Commands for a POSIX shell. */
 
 /** A program and its arguments as one command, whatever characters are in them. */
 export function shellCommand(words: string[]): string {
