@@ -49,7 +49,7 @@ Deno.test("list: shows instances of every profile, in every state, with their si
     const damaged = listed.find(({ state }) => state === "damaged")!;
     assertMatch(
       damaged.why!,
-      /^instance 'broken' cannot be used: .*instance\.json is not JSON; 'hotboot reset' drops it/,
+      /^instance 'broken' cannot be used: .*instance\.json is not JSON; 'hotboot reset --instance broken' drops it/,
     );
     const paused = listed.find(({ state }) => state === "paused")!;
     assertMatch(paused.why!, /its CPUs were stopped/);
