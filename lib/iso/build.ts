@@ -3,7 +3,7 @@
 import { IsoError } from "./entry.ts";
 import { SECTOR } from "./ecma119.ts";
 import { layOut } from "./layout.ts";
-import { buildTree } from "./tree.ts";
+import { TreeBuilder } from "./tree.ts";
 
 /** A file of {@linkcode buildIso}. */
 export interface IsoFile {
@@ -39,18 +39,19 @@ const LABEL_BYTES = 32;
  * ```
  */
 export function buildIso(volumeId: string, files: IsoFile[], date: Date = new Date()): Uint8Array {
-  const entries = files.map(({ name, data }) => {
+  let label = volumeId;
+  while (new TextEncoder().encode(label).length > LABEL_BYTES) label = label.slice(0, -1);
+  const options = { label, rockRidge: false, date };
+  const tree = new TreeBuilder(options);
+  for (const { name, data } of files) {
     if (name.includes("/")) {
       throw new IsoError(
         `'${name}': a name cannot contain '/', and there are no directories here: choose another name`,
       );
     }
-    return { kind: "file" as const, path: name, content: data };
-  });
-  let label = volumeId;
-  while (new TextEncoder().encode(label).length > LABEL_BYTES) label = label.slice(0, -1);
-  const options = { label, rockRidge: false, date };
-  const layout = layOut(buildTree(entries, options, (content) => (content as Uint8Array).length), options);
+    tree.add({ kind: "file", path: name, content: data }, data.length);
+  }
+  const layout = layOut(tree.finish(), options);
   if (layout.rootSize > SECTOR) {
     throw new IsoError(`Root directory exceeds one sector (${SECTOR} bytes): use fewer files or shorter names`);
   }

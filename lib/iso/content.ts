@@ -3,7 +3,7 @@
 import { type Source, StreamReader } from "../base/io.ts";
 import { quoted } from "../base/printable.ts";
 import { type IsoContent, IsoError } from "./entry.ts";
-import type { FileNode } from "./tree.ts";
+import { type FileNode, pathOf } from "./tree.ts";
 
 /** A file's bytes, in order, into the reader's buffers. */
 export interface ContentReader extends Source {
@@ -36,12 +36,12 @@ export async function openContent(node: FileNode, signal?: AbortSignal): Promise
     if (node.size > SMALL) return new FileReader(await Deno.open(content.path));
     return new SmallFileReader(Deno.openSync(content.path));
   } catch (error) {
-    throw cannotRead(node, error);
+    throw cannotRead(pathOf(node), error);
   }
 }
 
-/** What to throw when a node's content cannot be read. */
-export function cannotRead({ path }: { path: string }, error: unknown): unknown {
+/** What to throw when the content of the entry at `path` cannot be read. */
+export function cannotRead(path: string, error: unknown): unknown {
   if (error instanceof Deno.errors.NotFound) {
     return new IsoError(`${quoted(path)}: its file no longer exists: put it back, or leave the entry out`);
   }

@@ -51,12 +51,11 @@ interface Place {
   identifier: string;
   /** Its number in the path table, from 1. */
   number: number;
-  records: PlannedRecord[];
   /** Bytes of its records, up to the end of the last one. */
   size: number;
   extent: number;
-  /** The sectors behind it. */
-  continuations: Uint8Array[];
+  /** How many sectors of continuations are behind it. */
+  continuations: number;
 }
 
 interface PlannedRecord {
@@ -70,6 +69,8 @@ interface View {
   joliet: boolean;
   places: Place[];
   placeOf: Map<DirectoryNode, Place>;
+  /** A directory's records, made when they are wanted: all at once, they would be most of the memory. */
+  recordsOf: (node: DirectoryNode) => PlannedRecord[];
 }
 
 /**
@@ -80,7 +81,8 @@ interface View {
 export function layOut(root: DirectoryNode, options: IsoOptions): Layout {
   const { joliet = true, rockRidge = true } = options;
   const date = options.date ?? new Date();
-  const views = [isoView(root, rockRidge), ...(joliet ? [jolietView(root, options)] : [])];
+  const found: FileNode[] = [];
+  const views = [isoView(root, rockRidge, found), ...(joliet ? [jolietView(root, options)] : [])];
 
   let next = SYSTEM_AREA_SECTORS + views.length + 1;
   const tables = views.map(({ places, joliet }) => {
@@ -92,27 +94,22 @@ export function layOut(root: DirectoryNode, options: IsoOptions): Layout {
   for (const { places } of views) {
     for (const place of places) {
       place.extent = next;
-      next += sectorsFor(place.size);
-      place.continuations = placeContinuations(place, next);
-      next += place.continuations.length;
+      next += sectorsFor(place.size) + place.continuations;
     }
   }
   const files: FileNode[] = [];
   const linked = new Map<IsoContent, FileNode>();
-  for (const place of views[0].places) {
-    for (const { node } of place.records) {
-      if (node.kind !== "file") continue;
-      if ("linked" in node.content && node.content.linked) {
-        const first = linked.get(node.content);
-        node.extent = first?.extent ?? 0;
-        if (first) continue;
-        linked.set(node.content, node);
-      }
-      files.push(node); // an empty one too: it is read, to see that it is
-      if (node.size === 0) continue;
-      node.extent = next;
-      next += sectorsFor(node.size);
+  for (const node of found) {
+    if ("linked" in node.content && node.content.linked) {
+      const first = linked.get(node.content);
+      node.extent = first?.extent ?? 0;
+      if (first) continue;
+      linked.set(node.content, node);
     }
+    files.push(node); // an empty one too: it is read, to see that it is
+    if (node.size === 0) continue;
+    node.extent = next;
+    next += sectorsFor(node.size);
   }
   if (next > MOST_SECTORS) {
     throw new IsoError(`the image has ${next} sectors, more than the format's ${MOST_SECTORS}: leave out some files`);
@@ -140,42 +137,41 @@ export function layOut(root: DirectoryNode, options: IsoOptions): Layout {
       for (const littleEndian of [true, false]) yield padded(pathTable(entries, joliet, littleEndian));
     }
     for (const view of views) {
-      for (const place of view.places) {
-        yield directoryBytes(place, view);
-        yield* place.continuations;
-      }
+      for (const place of view.places) yield* directoryBytes(place, view);
     }
   }
   return { head, files, sectors: next, rootSize: Math.max(...views.map(({ places }) => places[0].size)) };
 }
 
-function isoView(root: DirectoryNode, rockRidge: boolean): View {
-  return hierarchy(root, false, (node, isRoot) => {
+/** @param found Receives the files, in the order of their records. */
+function isoView(root: DirectoryNode, rockRidge: boolean, found: FileNode[]): View {
+  const recordsOf = (node: DirectoryNode) => {
     const identifiers = isoIdentifiers(node);
     const reference = (identifier: string, to: DirectoryNode, isRootItself: boolean): PlannedRecord => ({
       identifier,
       node: to,
       ...(rockRidge && { systemUse: referenceSystemUse(to, isRootItself, LONGEST_RECORD - recordLength(1)) }),
     });
-    const records = [reference(SELF, node, isRoot), reference(PARENT, node.parent, false)];
+    const records = [reference(SELF, node, node === root), reference(PARENT, node.parent, false)];
     for (const [child, name] of [...identifiers].sort(([, a], [, b]) => compareIso(a, b))) {
       const systemUse = rockRidge ? systemUseOf(child, LONGEST_RECORD - recordLength(name.length)) : undefined;
       records.push({ identifier: name, node: child, systemUse });
     }
     return records;
-  });
+  };
+  return hierarchy(root, false, recordsOf, recordsOf, found);
 }
 
 function jolietView(root: DirectoryNode, { onWarning = () => {} }: IsoOptions): View {
-  return hierarchy(root, true, (node) => {
-    const names = jolietNames(node, onWarning);
-    const sorted = [...names].sort(([, a], [, b]) => (a < b ? -1 : 1));
+  const recordsOf = (node: DirectoryNode, warn: (message: string) => void = () => {}) => {
+    const sorted = [...jolietNames(node, warn)].sort(([, a], [, b]) => (a < b ? -1 : 1));
     return [
       { identifier: SELF, node },
       { identifier: PARENT, node: node.parent },
       ...sorted.map(([child, name]) => ({ identifier: name, node: child })),
     ];
-  });
+  };
+  return hierarchy(root, true, recordsOf, (node) => recordsOf(node, onWarning));
 }
 
 /**
@@ -185,16 +181,21 @@ function jolietView(root: DirectoryNode, { onWarning = () => {} }: IsoOptions): 
 function hierarchy(
   root: DirectoryNode,
   joliet: boolean,
-  recordsOf: (node: DirectoryNode, isRoot: boolean) => PlannedRecord[],
+  recordsOf: (node: DirectoryNode) => PlannedRecord[],
+  firstRecordsOf: (node: DirectoryNode) => PlannedRecord[],
+  found: FileNode[] = [],
 ): View {
-  const place = (node: DirectoryNode, identifier: string, number: number): Place => {
-    const records = recordsOf(node, node === root);
-    return { node, identifier, number, records, size: placeRecords(records, joliet), extent: 0, continuations: [] };
-  };
-  const places = [place(root, SELF, 1)];
+  const places: Place[] = [];
+  const add = (node: DirectoryNode, identifier: string) =>
+    places.push({ node, identifier, number: places.length + 1, size: 0, extent: 0, continuations: 0 });
+  add(root, SELF);
   for (let at = 0; at < places.length; at++) {
-    for (const { identifier, node } of places[at].records.slice(2)) {
-      if (node.kind === "directory") places.push(place(node, identifier, places.length + 1));
+    const records = firstRecordsOf(places[at].node);
+    places[at].size = placeRecords(records, joliet);
+    places[at].continuations = placeContinuations(records, 0).length;
+    for (const { identifier, node } of records.slice(2)) {
+      if (node.kind === "directory") add(node, identifier);
+      else if (node.kind === "file") found.push(node);
     }
   }
   if (places.length > MOST_DIRECTORIES) {
@@ -202,7 +203,7 @@ function hierarchy(
       `there are ${places.length} directories, but the format has room for ${MOST_DIRECTORIES}: leave out some`,
     );
   }
-  return { joliet, places, placeOf: new Map(places.map((each) => [each.node, each])) };
+  return { joliet, places, placeOf: new Map(places.map((each) => [each.node, each])), recordsOf };
 }
 
 /**
@@ -226,7 +227,7 @@ function sectionOf(record: PlannedRecord, section: number, placeOf: Map<Director
     extent = node.extent + section * (LONGEST_SECTION / SECTOR);
     [size, flags] = left > LONGEST_SECTION ? [LONGEST_SECTION, FLAG_MULTI_EXTENT] : [left, 0];
   }
-  return { identifier, extent, size, flags, date: node.mtime, systemUse: record.systemUse?.bytes };
+  return { identifier, extent, size, flags, date: new Date(1000 * node.mtime), systemUse: record.systemUse?.bytes };
 }
 
 /**
@@ -253,16 +254,19 @@ function placeRecords(
   return end;
 }
 
-function directoryBytes({ records, size }: Place, { joliet, placeOf }: View): Uint8Array {
+/** A directory's records, and the continuations behind it. */
+function directoryBytes({ node, size, extent }: Place, { joliet, placeOf, recordsOf }: View): Uint8Array[] {
+  const records = recordsOf(node);
   const bytes = new Uint8Array(sectorsFor(size) * SECTOR);
+  const continuations = placeContinuations(records, extent + bytes.length / SECTOR);
   placeRecords(records, joliet, (record, section, offset) => {
     writeRecord(bytes, offset, sectionOf(record, section, placeOf), joliet);
   });
-  return bytes;
+  return [bytes, ...continuations];
 }
 
 /** Packs a directory's continuations into sectors, none over an edge, and tells each record where its own is. */
-function placeContinuations({ records }: Place, firstSector: number): Uint8Array[] {
+function placeContinuations(records: PlannedRecord[], firstSector: number): Uint8Array[] {
   const placed: { continuation: Continuation; sector: number; offset: number }[] = [];
   let sector = -1;
   let end = SECTOR;

@@ -1,7 +1,7 @@
 /** The names that the ISO 9660 and the Joliet view have for an entry. */
 
 import { quoted } from "../base/printable.ts";
-import type { DirectoryNode, Node } from "./tree.ts";
+import { type DirectoryNode, type Node, pathOf } from "./tree.ts";
 
 /**
  * ECMA-119 7.5.1 allows 30 characters for a file's name and extension; 7.6.3 31 for a directory, of which one is left
@@ -29,8 +29,8 @@ export function isoIdentifiers({ children }: DirectoryNode): Map<Node, string> {
 export function jolietNames({ children }: DirectoryNode, onWarning: (message: string) => void): Map<Node, string> {
   const unique = new Unique();
   const names = new Map<Node, string>();
-  const onChange = ({ path }: Node, name: string) =>
-    onWarning(`${quoted(path)}: Joliet cannot store this name and has '${quoted(name)}' instead`);
+  const onChange = (node: Node, name: string) =>
+    onWarning(`${quoted(pathOf(node))}: Joliet cannot store this name and has '${quoted(name)}' instead`);
   // Names that fit keep their own; the others find a place among them.
   const fits = (node: Node) => node.name.length <= LONGEST_JOLIET && !ILLEGAL_IN_JOLIET.test(node.name);
   const withoutLinks = children.filter((child) => child.kind !== "symlink");
@@ -47,9 +47,11 @@ export function jolietNames({ children }: DirectoryNode, onWarning: (message: st
     names.set(child, name);
     onChange(child, name);
   }
-  for (const [{ path }, name] of names) {
+  for (const [node, name] of names) {
     const why = unfitForWindows(name);
-    if (why) onWarning(`${quoted(path)}: Windows cannot have this name: ${why}. Rename it if Windows has to read it`);
+    if (why) {
+      onWarning(`${quoted(pathOf(node))}: Windows cannot have this name: ${why}. Rename it if Windows has to read it`);
+    }
   }
   return names;
 }

@@ -127,10 +127,10 @@ function addAttributes(fields: Fields, node: Node): void {
 }
 
 /** Times (RRIP 4.1.6): of the last change of the content, the last access and the last change of attributes. */
-function addTimes(fields: Fields, date: Date): void {
+function addTimes(fields: Fields, seconds: number): void {
   const content = fields.add("TF", 1 + 3 * 7);
   content[0] = 0x0e;
-  writeDate(content, 1, date);
+  writeDate(content, 1, new Date(1000 * seconds));
   content.copyWithin(8, 1, 8);
   content.copyWithin(15, 1, 8);
 }

@@ -32,8 +32,12 @@ import { type IsoEntry, IsoError, shown } from "./entry.ts";
  * ```
  */
 export async function scanFiles(paths: string[], output?: string): Promise<IsoEntry[]> {
+  return await Array.fromAsync(scan(paths, output));
+}
+
+/** The same, one by one: so many need not all be in memory. */
+export async function* scan(paths: string[], output?: string): AsyncGenerator<IsoEntry> {
   const earlier = output === undefined ? undefined : await Deno.stat(output).catch(() => undefined);
-  const entries: IsoEntry[] = [];
   const directories = new Set<string>();
   /** What has several names, by device and inode. */
   const linked = new Map<string, { path: string; size: number; linked: true }>();
@@ -44,35 +48,35 @@ export async function scanFiles(paths: string[], output?: string): Promise<IsoEn
     linked.set(key, content);
     return content;
   };
-  const add = (path: string, file: string, info: Deno.FileInfo) => {
+  function* entriesOf(path: string, file: string, info: Deno.FileInfo): Generator<IsoEntry> {
     const mode = info.mode ?? undefined;
     const uid = info.uid ?? undefined;
     const gid = info.gid ?? undefined;
     const mtime = info.mtime ?? undefined;
     if (info.isFile) {
-      entries.push({ kind: "file", path, mode, uid, gid, mtime, content: contentOf(file, info) });
+      yield { kind: "file", path, mode, uid, gid, mtime, content: contentOf(file, info) };
     } else if (info.isSymlink) {
-      entries.push({ kind: "symlink", path, mode, uid, gid, mtime, target: targetOf(file) });
+      yield { kind: "symlink", path, mode, uid, gid, mtime, target: targetOf(file) };
     } else if (info.isDirectory) {
-      if (!directories.has(path)) entries.push({ kind: "directory", path, mode, uid, gid, mtime });
+      if (!directories.has(path)) yield { kind: "directory", path, mode, uid, gid, mtime };
       directories.add(path);
-      addAll(path, file);
+      yield* entriesIn(path, file);
     } else {
       throw new IsoError(
         `${quoted(file)} is not a file, directory or symbolic link, and nothing else can be stored: leave it out`,
       );
     }
-  };
+  }
   // Not one call of these gives way to others: there may be tens of thousands, and each takes some microseconds.
-  const addAll = (path: string, directory: string) => {
+  function* entriesIn(path: string, directory: string): Generator<IsoEntry> {
     const names = Array.from(Deno.readDirSync(directory), ({ name }) => name).sort();
     for (const name of names) {
       const file = `${directory}/${name}`;
       const info = statOf(file, name);
       if (earlier?.ino && info.ino === earlier.ino && info.dev === earlier.dev) continue;
-      add(path === "" ? name : `${path}/${name}`, file, info);
+      yield* entriesOf(path === "" ? name : `${path}/${name}`, file, info);
     }
-  };
+  }
   for (const path of paths) {
     const info = await Deno.stat(path).catch((error) => {
       throw error instanceof Deno.errors.NotFound
@@ -80,10 +84,9 @@ export async function scanFiles(paths: string[], output?: string): Promise<IsoEn
         : error;
     });
     const trimmed = path.replace(/(?<=.)\/+$/, "");
-    if (info.isDirectory) addAll("", trimmed);
-    else add(trimmed.split("/").at(-1)!, trimmed, info);
+    if (info.isDirectory) yield* entriesIn("", trimmed);
+    else yield* entriesOf(trimmed.split("/").at(-1)!, trimmed, info);
   }
-  return entries;
 }
 
 function statOf(file: string, name: string): Deno.FileInfo {

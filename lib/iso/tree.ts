@@ -1,4 +1,4 @@
-/** From a list of entries to a tree, with everything that cannot be stored refused. */
+/** From entries to a tree, with everything that cannot be stored refused. */
 
 import { quoted } from "../base/printable.ts";
 import { type IsoContent, type IsoEntry, IsoError, type IsoOptions, shown } from "./entry.ts";
@@ -7,19 +7,18 @@ import { type IsoContent, type IsoEntry, IsoError, type IsoOptions, shown } from
 interface Common {
   /** Its own name. */
   name: string;
-  /** Its path, for errors. */
-  path: string;
+  /** The directory that it is in. The root is in itself, as in ECMA-119. */
+  parent: DirectoryNode;
   mode: number;
   uid: number;
   gid: number;
-  mtime: Date;
+  /** When it was last changed, in seconds since 1970: a number takes a fifth of a Date's memory. */
+  mtime: number;
 }
 
 /** A directory with what is in it, sorted by name. */
 export interface DirectoryNode extends Common {
   kind: "directory";
-  /** The root is its own parent, as in ECMA-119. */
-  parent: DirectoryNode;
   children: Node[];
   /** How many of them are directories. */
   subdirectories: number;
@@ -49,31 +48,79 @@ const LONGEST_TARGET_EVERYWHERE = 1023;
 const DEFAULT_DEPTH = 8;
 const DEFAULT_MODES = { file: 0o644, directory: 0o755, symlink: 0o777 };
 
-/**
- * The tree of `entries`.
- *
- * @param sizeOf Gives the size of content that has not told it.
- * @throws {IsoError} naming the entry that cannot be stored.
- */
-export function buildTree(
-  entries: Iterable<IsoEntry>,
-  options: IsoOptions,
-  sizeOf: (content: IsoContent) => number,
-): DirectoryNode {
-  const { date = new Date(), depth = DEFAULT_DEPTH } = options;
-  if (!canHold(date)) {
-    throw new IsoError("the image's date is outside the years 1900 to 2155, which an image can store: choose another");
-  }
-  const root = directory("", "", date);
-  root.parent = root;
-  /** Directories by their paths; those that no entry has described may still be. */
-  const directories = new Map<string, DirectoryNode>([["", root]]);
-  const undescribed = new Set<string>();
+/** Its path in the image. */
+export function pathOf({ name, parent }: Node): string {
+  return parent.parent === parent ? name : `${pathOf(parent)}/${name}`;
+}
 
-  const enter = (path: string): DirectoryNode => {
-    const known = directories.get(path);
+/** A tree that grows entry by entry, so that the entries need not all be in memory. */
+export class TreeBuilder {
+  #options: IsoOptions;
+  #date: Date;
+  #root: DirectoryNode;
+  /** Directories by their paths; those that no entry has described may still be. */
+  #directories: Map<string, DirectoryNode>;
+  #undescribed = new Set<string>();
+
+  /** @throws {IsoError} if an image cannot store the options' date. */
+  constructor(options: IsoOptions) {
+    const { date = new Date() } = options;
+    if (!canHold(date)) {
+      throw new IsoError(
+        "the image's date is outside the years 1900 to 2155, which an image can store: choose another",
+      );
+    }
+    this.#options = options;
+    this.#date = date;
+    this.#root = directory("", undefined, date);
+    this.#directories = new Map([["", this.#root]]);
+  }
+
+  /** @param size Of a file, in bytes. @throws {IsoError} naming the entry, if it cannot be stored. */
+  add(entry: IsoEntry, size?: number): void {
+    const { path, uid = 0, gid = 0, mtime: date = this.#date } = entry;
+    checkAttributes(path, uid, gid, date);
+    const mode = entry.mode === undefined ? DEFAULT_MODES[entry.kind] : entry.mode & 0o7777;
+    const mtime = toSeconds(date);
+    if (entry.kind === "directory") {
+      const node = this.#enter(path);
+      if (!this.#undescribed.delete(path)) {
+        throw new IsoError(`${shown(path)}: ${path ? "it is there twice: leave one out" : "it has no name: name it"}`);
+      }
+      Object.assign(node, { mode, uid, gid, mtime });
+      return;
+    }
+    const [above, name] = splitPath(path);
+    const parent = this.#enter(above);
+    checkName(path, name);
+    if (entry.kind === "symlink") {
+      const { target } = entry;
+      checkTarget(path, target, this.#options);
+      parent.children.push({ kind: "symlink", name, parent, mode: 0o777, uid, gid, mtime, target });
+    } else {
+      if (!Number.isSafeInteger(size) || size! < 0) {
+        throw new IsoError(`${shown(path)}: ${size} is not a size in bytes: use a whole number`);
+      }
+      const { content } = entry;
+      parent.children.push({ kind: "file", name, parent, mode, uid, gid, mtime, content, size: size!, extent: 0 });
+    }
+  }
+
+  /** The root of the whole tree. @throws {IsoError} naming an entry that cannot be beside another. */
+  finish(): DirectoryNode {
+    for (const node of this.#directories.values()) {
+      node.children.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+      checkSiblings(node, this.#options);
+    }
+    return this.#root;
+  }
+
+  /** The directory of this path, made if it is new. */
+  #enter(path: string): DirectoryNode {
+    const known = this.#directories.get(path);
     if (known) return known;
     const level = path.split("/").length + 1;
+    const { depth = DEFAULT_DEPTH } = this.#options;
     if (level > depth) {
       throw new IsoError(
         `${
@@ -82,62 +129,41 @@ export function buildTree(
       );
     }
     const [above, name] = splitPath(path);
-    const parent = enter(above);
+    const parent = this.#enter(above);
     checkName(path, name);
-    const made = directory(name, path, date);
-    made.parent = parent;
+    const made = directory(name, parent, this.#date);
     parent.children.push(made);
     parent.subdirectories++;
-    directories.set(path, made);
-    undescribed.add(path);
+    this.#directories.set(path, made);
+    this.#undescribed.add(path);
     return made;
-  };
-
-  for (const entry of entries) {
-    const { path, uid = 0, gid = 0, mtime = date } = entry;
-    checkAttributes(path, uid, gid, mtime);
-    const mode = entry.mode === undefined ? DEFAULT_MODES[entry.kind] : entry.mode & 0o7777;
-    if (entry.kind === "directory") {
-      const node = enter(path);
-      if (!undescribed.delete(path)) {
-        throw new IsoError(`${shown(path)}: ${path ? "it is there twice: leave one out" : "it has no name: name it"}`);
-      }
-      Object.assign(node, { mode, uid, gid, mtime });
-      continue;
-    }
-    const [above, name] = splitPath(path);
-    const { children } = enter(above);
-    checkName(path, name);
-    if (entry.kind === "symlink") {
-      checkTarget(path, entry.target, options);
-      children.push({ kind: "symlink", name, path, mode: 0o777, uid, gid, mtime, target: entry.target });
-    } else {
-      const { content } = entry;
-      const size = sizeOf(content);
-      if (!Number.isSafeInteger(size) || size < 0) {
-        throw new IsoError(`${shown(path)}: ${size} is not a size in bytes: use a whole number`);
-      }
-      children.push({ kind: "file", name, path, mode, uid, gid, mtime, content, size, extent: 0 });
-    }
   }
-  for (const node of directories.values()) {
-    node.children.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
-    checkSiblings(node, options);
-  }
-  return root;
 }
 
-function directory(name: string, path: string, mtime: Date): DirectoryNode {
-  const node = { kind: "directory" as const, name, path, mode: 0o755, uid: 0, gid: 0, mtime };
-  return { ...node, parent: undefined as unknown as DirectoryNode, children: [], subdirectories: 0 };
+function directory(name: string, parent: DirectoryNode | undefined, date: Date): DirectoryNode {
+  const node = { kind: "directory", name, mode: 0o755, uid: 0, gid: 0, mtime: toSeconds(date), subdirectories: 0 };
+  const made = { ...node, children: [] as Node[] } as unknown as DirectoryNode;
+  made.parent = parent ?? made;
+  return made;
+}
+
+function toSeconds(date: Date): number {
+  return Math.floor(date.getTime() / 1000);
 }
 
 /** What is before the last slash, and what is behind it. */
 function splitPath(path: string): [above: string, name: string] {
   const slash = path.lastIndexOf("/");
   if (slash === 0) throw new IsoError(`${shown(path)}: a path in an image does not begin with '/': leave that out`);
-  return [path.slice(0, Math.max(slash, 0)), path.slice(slash + 1)];
+  return [path.slice(0, Math.max(slash, 0)), copied(path.slice(slash + 1))];
 }
+
+/** The same text on its own: V8 keeps the whole string of which a text is a part. */
+function copied(text: string): string {
+  return text.isWellFormed() ? decoder.decode(encoder.encode(text)) : text;
+}
+
+const [encoder, decoder] = [new TextEncoder(), new TextDecoder("utf-8", { ignoreBOM: true })];
 
 function checkName(path: string, name: string): void {
   if (name === "") throw new IsoError(`${shown(path)}: a name in it is empty: use one '/' between two names`);
@@ -206,9 +232,9 @@ function checkSiblings({ children }: DirectoryNode, { joliet = true }: IsoOption
     if (other) {
       throw new IsoError(
         other.name === child.name
-          ? `${shown(child.path)}: two entries have this name: rename one of them`
-          : `${shown(child.path)}: it differs from ${
-            shown(other.path)
+          ? `${shown(pathOf(child))}: two entries have this name: rename one of them`
+          : `${shown(pathOf(child))}: it differs from ${
+            shown(pathOf(other))
           } only in upper and lower case, which Joliet does not tell apart: rename one of them, or make the image without Joliet`,
       );
     }

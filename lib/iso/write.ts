@@ -6,23 +6,23 @@
 
 import { cannotRead, knownSize, openContent } from "./content.ts";
 import { SECTOR, sectorsFor } from "./ecma119.ts";
-import { type IsoContent, type IsoEntry, IsoError, type IsoOptions } from "./entry.ts";
+import { type IsoEntry, IsoError, type IsoFileEntry, type IsoOptions } from "./entry.ts";
 import { type Layout, layOut } from "./layout.ts";
-import { buildTree, type FileNode } from "./tree.ts";
+import { type FileNode, pathOf, TreeBuilder } from "./tree.ts";
 import { replaceFile } from "../base/files.ts";
 import { writeAll } from "../base/io.ts";
 import { quoted } from "../base/printable.ts";
 
 const LONGEST_LABEL = 32;
 /** One piece of an image: large enough that a system call is cheap, small enough to have a few at a time. */
-const CHUNK = 4 * 1024 * 1024;
+const CHUNK = 1024 * 1024;
 
 /**
  * An image as a stream.
  *
  * Needs read permission for the files that entries name by path.
  *
- * @param entries Files, directories and symbolic links; directories above them are made.
+ * @param entries Files, directories and symbolic links, taken one by one; directories above them are made.
  * @param options The label, the views, the date.
  * @returns The image's bytes, a multiple of 2048. Files are read on demand.
  * @throws {IsoError} (through the stream) with the entry that cannot be stored, or whose size differs from the stated
@@ -41,7 +41,10 @@ const CHUNK = 4 * 1024 * 1024;
  * await Deno.writeFile("seed.iso", image);
  * ```
  */
-export function createIso(entries: Iterable<IsoEntry>, options: IsoOptions = {}): ReadableStream<Uint8Array> {
+export function createIso(
+  entries: Iterable<IsoEntry> | AsyncIterable<IsoEntry>,
+  options: IsoOptions = {},
+): ReadableStream<Uint8Array> {
   const chunks = async function* () {
     yield* imageChunks(await prepare(entries, options), () => new Uint8Array(CHUNK), options.signal);
   };
@@ -54,7 +57,7 @@ export function createIso(entries: Iterable<IsoEntry>, options: IsoOptions = {})
  * Needs write permission for the file's directory, and read permission for the file and those that entries name by path.
  *
  * @param path The image's path.
- * @param entries Files, directories and symbolic links; directories above them are made.
+ * @param entries Files, directories and symbolic links, taken one by one; directories above them are made.
  * @param options The label, the views, the date.
  * @returns The image's size in bytes.
  * @throws {IsoError} with the entry that cannot be stored, or whose size differs from the stated one.
@@ -70,7 +73,11 @@ export function createIso(entries: Iterable<IsoEntry>, options: IsoOptions = {})
  * assertEquals(size, (await Deno.stat(path)).size);
  * ```
  */
-export async function writeIso(path: string, entries: Iterable<IsoEntry>, options: IsoOptions = {}): Promise<number> {
+export async function writeIso(
+  path: string,
+  entries: Iterable<IsoEntry> | AsyncIterable<IsoEntry>,
+  options: IsoOptions = {},
+): Promise<number> {
   const layout = await prepare(entries, options);
   await replaceFile(path, async (file) => {
     // While one piece is written the next one is read, in turn into two buffers.
@@ -95,25 +102,28 @@ export async function writeIso(path: string, entries: Iterable<IsoEntry>, option
  *
  * @throws {IsoError} naming what cannot be stored.
  */
-async function prepare(entries: Iterable<IsoEntry>, options: IsoOptions): Promise<Layout> {
+async function prepare(entries: Iterable<IsoEntry> | AsyncIterable<IsoEntry>, options: IsoOptions): Promise<Layout> {
   const { label = "" } = options;
   const length = new TextEncoder().encode(label).length;
   if (length > LONGEST_LABEL) {
     throw new IsoError(`the label '${label}' has ${length} bytes: use ${LONGEST_LABEL} at most`);
   }
   const dated = { date: new Date(), ...options };
-  const list = [...entries];
-  const sizes = new Map<IsoContent, number>();
-  for (const entry of list) {
-    if (entry.kind !== "file" || knownSize(entry.content) !== undefined) continue;
-    const content = entry.content as { path: string };
-    const stat = await Deno.stat(content.path).catch((error) => {
-      throw cannotRead(entry, error);
-    });
-    if (!stat.isFile) throw new IsoError(`${quoted(entry.path)}: ${quoted(content.path)} is not a file: name a file`);
-    sizes.set(entry.content, stat.size);
+  const tree = new TreeBuilder(dated);
+  for await (const entry of entries) {
+    options.signal?.throwIfAborted();
+    tree.add(entry, entry.kind === "file" ? knownSize(entry.content) ?? await sizeOnDisk(entry) : undefined);
   }
-  return layOut(buildTree(list, dated, (content) => knownSize(content) ?? sizes.get(content)!), dated);
+  return layOut(tree.finish(), dated);
+}
+
+async function sizeOnDisk({ path, content }: IsoFileEntry): Promise<number> {
+  const file = (content as { path: string }).path;
+  const stat = await Deno.stat(file).catch((error) => {
+    throw cannotRead(path, error);
+  });
+  if (!stat.isFile) throw new IsoError(`${quoted(path)}: ${quoted(file)} is not a file: name a file`);
+  return stat.size;
 }
 
 /**
@@ -170,9 +180,9 @@ async function* imageChunks(
   if (used > 0) yield chunk.subarray(0, used);
 }
 
-function changed({ path, size }: FileNode, got?: number): IsoError {
+function changed(node: FileNode, got?: number): IsoError {
   const what = got === undefined ? "more" : `only ${got}`;
   return new IsoError(
-    `${quoted(path)}: it should have ${size} bytes but has ${what}: try again when it no longer changes`,
+    `${quoted(pathOf(node))}: it should have ${node.size} bytes but has ${what}: try again when it no longer changes`,
   );
 }

@@ -4,7 +4,7 @@ import { type IsoEntry, IsoError, type IsoOptions } from "../../lib/iso/entry.ts
 import { layOut } from "../../lib/iso/layout.ts";
 import { readIso } from "../../lib/iso/read.ts";
 import { scanFiles } from "../../lib/iso/scan.ts";
-import { buildTree } from "../../lib/iso/tree.ts";
+import { TreeBuilder } from "../../lib/iso/tree.ts";
 import { createIso, writeIso } from "../../lib/iso/write.ts";
 import { withDirectory } from "./temporary.ts";
 import { isAtLeast } from "../../lib/cli/permissions/program.ts";
@@ -145,7 +145,9 @@ Deno.test("iso: a file of many gigabytes has several sections, all but the last 
   const size = 9 * 2 ** 30 + 12345;
   const stream = () => new ReadableStream<Uint8Array>();
   const entries: IsoEntry[] = [{ kind: "file", path: "big", content: { stream, size } }, file("small")];
-  const { head, sectors } = layOut(buildTree(entries, {}, (content) => (content as { size: number }).size ?? 5), {});
+  const tree = new TreeBuilder({});
+  for (const entry of entries) tree.add(entry, entry.path === "big" ? size : 5);
+  const { head, sectors } = layOut(tree.finish(), {});
   const bytes = new Uint8Array(64 * SECTOR);
   let at = 0;
   for (const piece of head()) {

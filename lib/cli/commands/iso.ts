@@ -61,13 +61,17 @@ async function create(context: CommandContext): Promise<void> {
   const latest = date === undefined ? sourceDate() : undefined;
   const time = latest ?? (date === undefined ? new Date() : new Date(date));
   if (Number.isNaN(time.getTime())) throw new UsageError(`--date takes an ISO 8601 date, not '${date}'`);
-  const [{ scanFiles }, { writeIso }] = await Promise.all([import("../../iso/scan.ts"), import("../../iso/write.ts")]);
+  const [{ scan }, { writeIso }] = await Promise.all([import("../../iso/scan.ts"), import("../../iso/write.ts")]);
   const report = reporterOf(context);
-  const entries = await scanFiles(args.operands, output);
-  for (const entry of entries) {
-    if (latest && entry.mtime && entry.mtime > latest) entry.mtime = latest;
-  }
-  const size = await writeIso(output, entries, {
+  let count = 0;
+  const entries = async function* () {
+    for await (const entry of scan(args.operands, output)) {
+      if (latest && entry.mtime && entry.mtime > latest) entry.mtime = latest;
+      count++;
+      yield entry;
+    }
+  };
+  const size = await writeIso(output, entries(), {
     label,
     date: time,
     joliet: !args.switches.has("no-joliet"),
@@ -75,8 +79,8 @@ async function create(context: CommandContext): Promise<void> {
     signal,
     onWarning: report.warn,
   });
-  if (args.switches.has("json")) await printJson({ image: output, label, size, entries: entries.length });
-  else report.step(`${output}: ${entries.length} entries, ${size} bytes`);
+  if (args.switches.has("json")) await printJson({ image: output, label, size, entries: count });
+  else report.step(`${output}: ${count} entries, ${size} bytes`);
 }
 
 /**
