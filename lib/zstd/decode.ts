@@ -6,6 +6,7 @@ import {
   BLOCK_LIMIT,
   CHECKSUM,
   damaged,
+  frameEnd,
   type FrameHeader,
   LONGEST_HEADER,
   readBlock,
@@ -38,6 +39,14 @@ export async function* decodeFrames(input: Input, engine: Engine, limit: number)
       yield piece;
     }
   }
+}
+
+/** Whether there is another frame, of little content or of unknown length: not worth another thread. */
+export async function isNextSmall(input: Input): Promise<boolean> {
+  if (!await input.need(1)) return false;
+  await input.need(LONGEST_HEADER); // or as many as there are
+  const header = readHeader(input.bytes, false);
+  return header !== undefined && header.skip === undefined && (header.contentSize ?? 0) <= BLOCK_LIMIT;
 }
 
 /** One frame's content, which is empty for a skippable frame. See {@linkcode decodeFrames}. */
@@ -80,17 +89,13 @@ export async function* decodeFrame(
 
 /** Looks for the frame's end. @returns Its length, if that is no more than `most`: one of many small blocks may be longer. */
 async function wholeFrame(input: Input, header: FrameHeader, most: number): Promise<number | undefined> {
-  let length = header.length;
-  for (let isLast = false; !isLast;) {
-    if (!await input.need(length + BLOCK_HEADER)) throw truncated();
-    const block = readBlock(input.bytes, length);
-    length += BLOCK_HEADER + block.length;
-    if (length > most) return undefined;
-    if (!await input.need(length)) throw truncated();
-    isLast = block.isLast;
+  const end = frameEnd(header, () => input.bytes);
+  for (;;) {
+    const { done, value } = end.next();
+    if (done) return value;
+    if (value > most) return undefined;
+    if (!await input.need(value)) throw truncated();
   }
-  if (header.hasChecksum && !await input.need(length += CHECKSUM)) throw truncated();
-  return length;
 }
 
 /** Feeds the decoder the frame in parts of whole blocks, the first with the header, the last with the checksum. */

@@ -5,7 +5,7 @@
  */
 
 import { messageOf } from "../base/error.ts";
-import { decodeFrame } from "./decode.ts";
+import { decodeFrame, isNextSmall } from "./decode.ts";
 import { type Engine, free, LEVEL, requireLevel, type ZstdEngineName } from "./engine.ts";
 import { openEngine } from "./open_engine.ts";
 import { truncated, ZstdError } from "./frame.ts";
@@ -162,7 +162,7 @@ export async function decompressFile(
       await allDone();
       streaming ??= await openEngine(engine);
       const place = { from, at, produced, limit: maxBytes - produced };
-      const frame = await streamFrame(place, pool, streaming, signal, progress);
+      const frame = await streamFrames(place, pool, streaming, signal, progress);
       at += frame.taken;
       produced += frame.produced;
     } while (at < size);
@@ -183,8 +183,8 @@ interface Place {
   limit: number;
 }
 
-/** Decompresses one frame of any length; gives how many bytes it had and became. */
-async function streamFrame(
+/** Decompresses one frame of any length, and small ones behind it; gives how many bytes they had and became. */
+async function streamFrames(
   { from, at, produced, limit }: Place,
   pool: Pool,
   engine: Engine,
@@ -195,13 +195,18 @@ async function streamFrame(
   await source.seek(at, Deno.SeekMode.Start);
   const input = new Input(source);
   const writer = new Writer(pool, produced);
-  for await (const piece of decodeFrame(input, engine, limit, at === 0)) {
-    signal.throwIfAborted();
-    await writer.add(piece);
-    progress(at + input.taken);
-  }
+  let made = 0;
+  do {
+    const left = limit - made;
+    for await (const piece of decodeFrame(input, engine, left, at === 0 && input.taken === 0)) {
+      signal.throwIfAborted();
+      await writer.add(piece);
+      made += piece.length;
+      progress(at + input.taken);
+    }
+  } while (await isNextSmall(input));
   await writer.end();
-  return { taken: input.taken, produced: writer.at - produced };
+  return { taken: input.taken, produced: made };
 }
 
 /** What a file is made of, and where. */

@@ -135,6 +135,25 @@ export function readBlock(bytes: Uint8Array, at: number): BlockHeader {
   };
 }
 
+/**
+ * Finds a frame's end, block by block.
+ *
+ * @param bytes Gives the frame's bytes, from its first one on.
+ * @returns The frame's length; before that, again and again, the number of bytes that it needs next.
+ * @throws {ZstdError} if it has a block that cannot exist.
+ */
+export function* frameEnd(header: FrameHeader, bytes: () => Uint8Array): Generator<number, number> {
+  let length = header.length;
+  for (let isLast = false; !isLast;) {
+    yield length + BLOCK_HEADER;
+    const block = readBlock(bytes(), length);
+    yield length += BLOCK_HEADER + block.length;
+    isLast = block.isLast;
+  }
+  if (header.hasChecksum) yield length += CHECKSUM;
+  return length;
+}
+
 /** The error for data that ends before its last frame. */
 export function truncated(): ZstdError {
   return new ZstdError("the zstd data is truncated: it ends in the middle of a frame; get all of it");

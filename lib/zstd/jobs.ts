@@ -2,18 +2,8 @@
 
 import { compressBound, type Engine, type ZstdEngineName } from "./engine.ts";
 import { openEngine } from "./open_engine.ts";
-import {
-  BLOCK_HEADER,
-  CHECKSUM,
-  type FrameHeader,
-  readBlock,
-  readHeader,
-  tooLarge,
-  truncated,
-  wrongSize,
-  ZstdError,
-} from "./frame.ts";
-import { isZero, writeSparse } from "./sparse.ts";
+import { frameEnd, type FrameHeader, readHeader, tooLarge, truncated, wrongSize, ZstdError } from "./frame.ts";
+import { isZero, PAGE, writeSparse } from "./sparse.ts";
 
 /**
  * The content of each frame that is made, in bytes: many of the window of level 1, so that it costs next to nothing
@@ -42,10 +32,10 @@ export interface CompressJob {
   level: number;
 }
 
-/** To put a frame's content to its place. */
+/** To put a frame's content to its place, and that of small ones behind it. */
 export interface DecompressJob {
   kind: "decompress";
-  /** Where the frame begins. */
+  /** Where the first frame begins. */
   offset: number;
   /** Where its content goes. */
   to: number;
@@ -64,12 +54,19 @@ export interface WriteJob {
 /** What there is to do. */
 export type Job = CompressJob | DecompressJob | WriteJob;
 
-/** Where a frame ends, known before its content is. */
+/** Where a job's frames end, known before their content is. */
 export interface Extent {
-  /** The place after it. */
+  /** The place after them. */
   next: number;
-  /** How many bytes it becomes; `undefined` when it is too long, or does not say, and so nothing more is done of it. */
+  /** How many bytes they become; `undefined` when the first is too long, or does not say, and nothing more is done of it. */
   size?: number;
+}
+
+/** A frame in the input. */
+interface FoundFrame {
+  header: FrameHeader;
+  start: number;
+  end: number;
 }
 
 /** Does one job after the other. */
@@ -117,41 +114,42 @@ export class Jobs implements Disposable {
   }
 
   /**
-   * Writes a frame's content.
+   * Writes the content of a frame, and of those behind it that were read with it: there may be a million of some bytes each.
    *
-   * @param onExtent Told where the frame ends, as soon as that is known.
+   * @param onExtent Told where they end, as soon as that is known.
    */
   decompress({ offset, to, limit }: DecompressJob, onExtent: (extent: Extent) => void): void {
     this.#source.seekSync(offset, Deno.SeekMode.Start);
-    const isFirst = offset === 0;
     let have = this.#read(0, STEP);
-    const header = readHeader(this.#input.subarray(0, have), isFirst);
+    const header = readHeader(this.#input.subarray(0, have), offset === 0);
     if (!header) throw truncated();
     const { contentSize, skip } = header;
     if (skip !== undefined) return onExtent({ next: offset + header.length + skip, size: 0 });
     if (contentSize !== undefined && contentSize > limit) throw tooLarge(limit);
     if (contentSize === undefined || contentSize > LONGEST_CONTENT) return onExtent({ next: offset });
     const longest = compressBound(contentSize) + STEP;
-    let length = header.length;
-    const need = (count: number) => {
-      length += count;
-      while (have < length) {
+    const walk = frameEnd(header, () => this.#input);
+    let step = walk.next();
+    for (; !step.done; step = walk.next()) {
+      if (step.value > longest) return onExtent({ next: offset }); // in many small blocks: allowed, and rare
+      while (have < step.value) {
         this.#room(have + STEP, have);
         const got = this.#read(have, STEP);
         if (got === 0) throw truncated();
         have += got;
       }
-    };
-    for (let isLast = false; !isLast;) {
-      need(BLOCK_HEADER);
-      const block = readBlock(this.#input, length - BLOCK_HEADER);
-      need(block.length);
-      isLast = block.isLast;
-      if (length > longest) return onExtent({ next: offset }); // in many small blocks: allowed, and rare
     }
-    if (header.hasChecksum) need(CHECKSUM);
-    onExtent({ next: offset + length, size: contentSize });
-    this.#put(this.#input.subarray(0, length), header, to);
+    const frames: FoundFrame[] = [{ header, start: 0, end: step.value }];
+    let size = contentSize;
+    for (let end = step.value;;) {
+      const next = frameAt(this.#input.subarray(0, have), end);
+      if (!next || size + next.header.contentSize! > Math.min(limit, LONGEST_CONTENT)) break;
+      frames.push(next);
+      end = next.end;
+      size += next.header.contentSize!;
+    }
+    onExtent({ next: offset + frames.at(-1)!.end, size });
+    this.#put(frames, size, to);
   }
 
   /** Writes bytes, and gives them back. */
@@ -160,12 +158,27 @@ export class Jobs implements Disposable {
     return bytes;
   }
 
-  #put(frame: Uint8Array, { contentSize }: FrameHeader, to: number): void {
-    if (this.#hole && areEqual(this.#hole, frame)) return;
-    const content = this.#engine.decompress(frame, contentSize!);
-    if (content.length !== contentSize) throw wrongSize();
-    const isEmpty = writeSparse(this.#target!, content, to);
-    if (isEmpty && frame.length < STEP) this.#hole = frame.slice();
+  /** Decompresses frames, and writes their content: that of several small ones at once. */
+  #put(frames: FoundFrame[], size: number, to: number): void {
+    let together: Uint8Array | undefined;
+    let at = 0;
+    for (const { header: { contentSize }, start, end } of frames) {
+      const frame = this.#input.subarray(start, end);
+      if (!this.#hole || !areEqual(this.#hole, frame)) {
+        const content = this.#engine.decompress(frame, contentSize!);
+        if (content.length !== contentSize) throw wrongSize();
+        if (content.length >= PAGE && isZero(content)) {
+          if (frame.length < STEP) this.#hole = frame.slice();
+        } else if (frames.length === 1) {
+          writeSparse(this.#target!, content, to);
+        } else {
+          together ??= new Uint8Array(size);
+          together.set(content, at);
+        }
+      }
+      at += contentSize!;
+    }
+    if (together) writeSparse(this.#target!, together, to);
   }
 
   /** Makes the input hold so many bytes, and keeps the first ones. */
@@ -190,6 +203,22 @@ export class Jobs implements Disposable {
   [Symbol.dispose]() {
     this.#source.close();
     this.#target?.close();
+  }
+}
+
+/** The frame at this place of the bytes, if all of it is there, and says how long its content is. */
+function frameAt(bytes: Uint8Array, start: number): FoundFrame | undefined {
+  try {
+    const rest = bytes.subarray(start);
+    const header = rest.length > 0 ? readHeader(rest, false) : undefined;
+    if (header?.contentSize === undefined) return undefined;
+    const walk = frameEnd(header, () => rest);
+    let step = walk.next();
+    for (; !step.done; step = walk.next()) if (step.value > rest.length) return undefined;
+    return { header, start, end: start + step.value };
+  } catch (error) {
+    if (error instanceof ZstdError) return undefined; // whoever begins with it will meet it
+    throw error;
   }
 }
 

@@ -4,7 +4,7 @@ import { messageOf } from "../base/error.ts";
 import { ZstdError } from "./frame.ts";
 
 /** The unit of comparison: a page of memory, and a block of most file systems. */
-const PAGE = 4096;
+export const PAGE = 4096;
 const WORD = 4;
 
 /** Whether all of it is zeros. */
@@ -49,13 +49,10 @@ export function* stretches(bytes: Uint8Array, offset: number): Generator<{ start
 /**
  * Writes the bytes to their place in a file that is still empty there.
  *
- * @returns Whether they were all zeros, so that nothing was written.
  * @throws {ZstdError} if they cannot be written.
  */
-export function writeSparse(file: Deno.FsFile, bytes: Uint8Array, offset: number): boolean {
-  let isEmpty = true;
+export function writeSparse(file: Deno.FsFile, bytes: Uint8Array, offset: number): void {
   for (const { start, end } of stretches(bytes, offset)) {
-    isEmpty = false;
     try {
       file.seekSync(offset + start, Deno.SeekMode.Start);
       for (let at = start; at < end;) at += file.writeSync(bytes.subarray(at, end));
@@ -63,7 +60,6 @@ export function writeSparse(file: Deno.FsFile, bytes: Uint8Array, offset: number
       throw cannotWrite(error);
     }
   }
-  return isEmpty;
 }
 
 /** The error for a full disk, and the like. */

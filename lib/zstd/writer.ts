@@ -1,7 +1,7 @@
 /** Writes in other threads while this one continues. */
 
 import type { Pool } from "./pool.ts";
-import { isZero } from "./sparse.ts";
+import { isZero, PAGE } from "./sparse.ts";
 
 /** The size of one write, and how many of these may be pending. */
 const BUFFER = 1024 * 1024;
@@ -25,7 +25,7 @@ export class Writer {
 
   /** Takes a piece, and copies it. May wait for earlier writes. */
   async add(piece: Uint8Array): Promise<void> {
-    if (isZero(piece)) {
+    if (piece.length >= PAGE && isZero(piece)) {
       await this.#flush();
       this.at += piece.length;
       return;

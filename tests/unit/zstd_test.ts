@@ -134,6 +134,43 @@ testEngines("all of the tool's formats are read, also concatenated", async (engi
   assertSame(await through(await Deno.readFile(`${directory}/all`), zstdDecompressStream({ engine })), threefold);
 });
 
+testEngines(
+  "tens of thousands of small frames, as a log has that is appended to, are as much work as their bytes",
+  async (engine, directory) => {
+    const packed = async (bytes: Uint8Array, ...options: string[]) => {
+      await Deno.writeFile(`${directory}/raw`, bytes);
+      await tool(...options, `${directory}/raw`, "-o", `${directory}/packed`);
+      return await Deno.readFile(`${directory}/packed`);
+    };
+    const [line, zeros] = [new TextEncoder().encode("one line of a log\n"), new Uint8Array(12 * KIB)];
+    const nothing = new Uint8Array();
+    const skippable = Uint8Array.of(0x5a, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3);
+    const unsized = { content: line, frame: await packed(line, "--no-content-size") };
+    const sized = { content: line, frame: await packed(line) };
+    const hole = { content: zeros, frame: await packed(zeros) };
+    const [empty, skipped] = [await packed(nothing), skippable].map((frame) => ({ content: nothing, frame }));
+    for (
+      const [kinds, times] of [
+        [[sized], 20_000],
+        [[unsized], 20_000],
+        [[sized, unsized], 10_000],
+        [[sized, hole, sized, empty, hole, skipped, unsized, hole], 500],
+      ] as const
+    ) {
+      const frames = Array.from({ length: times }, () => kinds).flat();
+      const content = concat(frames.map(({ content }) => content));
+      await Deno.writeFile(`${directory}/all`, concat(frames.map(({ frame }) => frame)));
+      await decompressFile(`${directory}/all`, `${directory}/back`, { engine, maxBytes: content.length });
+      assertSame(await Deno.readFile(`${directory}/back`), content);
+      await assertRejects(
+        () => decompressFile(`${directory}/all`, `${directory}/back`, { engine, maxBytes: content.length - 1 }),
+        ZstdError,
+        "becomes more than",
+      );
+    }
+  },
+);
+
 testEngines("streams: stream, file and tool read what one makes", async (engine, directory) => {
   for (const size of [0, 1, FRAME, 2 * FRAME + 1]) {
     const bytes = memory(size, size + 7);
