@@ -135,7 +135,7 @@ testEngines("all of the tool's formats are read, also concatenated", async (engi
 });
 
 testEngines(
-  "tens of thousands of small frames, as a log has that is appended to, are as much work as their bytes",
+  "thousands of small frames, as a log has that is appended to, are as much work as their bytes",
   async (engine, directory) => {
     const packed = async (bytes: Uint8Array, ...options: string[]) => {
       await Deno.writeFile(`${directory}/raw`, bytes);
@@ -151,9 +151,9 @@ testEngines(
     const [empty, skipped] = [await packed(nothing), skippable].map((frame) => ({ content: nothing, frame }));
     for (
       const [kinds, times] of [
-        [[sized], 20_000],
-        [[unsized], 20_000],
-        [[sized, unsized], 10_000],
+        [[sized], 5000],
+        [[unsized], 5000],
+        [[sized, unsized], 3000],
         [[sized, hole, sized, empty, hole, skipped, unsized, hole], 500],
       ] as const
     ) {
