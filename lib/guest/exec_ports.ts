@@ -164,7 +164,7 @@ async function cleanUp(emulator: Emulator, slot: Slot, running?: number): Promis
  */
 export async function cutOffExecs({ signal, report }: Emulator, qmp: QmpClient): Promise<void> {
   const { live, left } = await usedSlots(qmp, { signal });
-  if (live.length > 0) report.step(`end ${live.length} 'hotboot exec' or 'hotboot shell'`);
+  if (live.length > 0) report.step(`end ${live.length} 'exec' or 'shell'`);
   await unplugPorts(qmp, [...live, ...left], { signal });
 }
 
@@ -177,8 +177,6 @@ export async function requireNoExecs({ signal }: Emulator, qmp: QmpClient): Prom
   const { live, left } = await usedSlots(qmp, { signal });
   await unplugPorts(qmp, left, { signal });
   if (live.length > 0) {
-    throw new HotbootError(
-      "'hotboot exec' or 'hotboot shell' is at work in it: end that first",
-    );
+    throw new HotbootError("an 'exec' or a 'shell' is at work in it: end that first");
   }
 }

@@ -73,7 +73,7 @@ Deno.test("mapped-ram: a guest is captured, compressed and resumed; a bad cache 
     assertCode(run, 0);
     assertMatch(
       run.stderr,
-      /was captured with engine mapped-ram, but instant is wanted; 'hotboot capture' makes another\n$/,
+      /was captured with engine mapped-ram, but instant is wanted; booting instead\n$/,
     );
     assertNotEquals(await micro.snapshot(), directory);
     await alive();
@@ -134,7 +134,7 @@ testUnless(isNewer, "a newer QEMU replaces an older one's snapshot instead of re
   await t.step("a newer QEMU offers the machine, but emulates another CPU", async () => {
     assertRefused(
       await micro.run("start", ["--no-fallback", "-q"], { env }),
-      /QEMU [\d.]+ emulates another CPU than QEMU [\d.]+ did\n/,
+      /QEMU [\d.]+ emulates another CPU than QEMU [\d.]+ did; 'hotboot capture' makes another; leave out --no-fallback to boot instead\n/,
     );
   });
   await t.step("--no-capture boots only", async () => {

@@ -112,19 +112,23 @@ Deno.test("exec runs programs in the guest", async (t) => {
   await t.step("when all ports are in use, the agent passes the streams on", async () => {
     const end = new AbortController();
     const profile = micro.profile;
-    const emulator = await openEmulator({ home: micro.home, profile, signal: end.signal });
-    const begun = Array.from({ length: 9 }, () => Promise.withResolvers<void>());
-    const all = begun.map(({ resolve }) =>
-      exec(emulator, { command: ["sh", "-c", "echo; sleep 1000"], stdout: () => resolve() })
-    );
+    let missing = 9; // a busy guest may not find its ports in time, and then the agent does it
+    const detail = (text: string) => void (/agent passes/.test(text) && missing++);
+    const report = { step() {}, detail, warn() {}, progress() {} };
+    const emulator = await openEmulator({ home: micro.home, profile, signal: end.signal, report });
+    const all: Promise<number>[] = [];
+    for (; missing > 0; missing--) {
+      const { promise: begun, resolve } = Promise.withResolvers<void>();
+      all.push(exec(emulator, { command: ["sh", "-c", "echo; sleep 1000"], stdout: () => resolve() }));
+      await Promise.race([begun, all.at(-1)]);
+    }
     const settled = Promise.allSettled(all);
-    await Promise.race([Promise.all(begun.map(({ promise }) => promise)), Promise.all(all)]);
     const script = "cat; echo no >&2; exit 5";
     const run = await micro.run("exec", ["-v", "-i", "--", "sh", "-c", script], {
       stdin: new TextEncoder().encode("in"),
     });
     end.abort();
-    assertEquals((await settled).map(({ status }) => status), begun.map(() => "rejected"));
+    assertEquals((await settled).filter(({ status }) => status === "fulfilled"), []);
     assertEquals([run.code, run.stdout], [5, "in"]);
     assertMatch(run.stderr, /agent passes.*all ports are in use[^]*no\n/);
     assertEquals(await portsIn(micro), 3);
@@ -153,7 +157,7 @@ Deno.test("exec and what saves the guest", async (t) => {
     for (const [verb, name] of [["snapshot save", "saved"], ["fork", "second"]]) {
       const run = await micro.run(verb, [name]);
       assertCode(run, 1);
-      assertMatch(run.stderr, /'hotboot exec' or 'hotboot shell' is at work in it: end that first/);
+      assertMatch(run.stderr, /instance 'micro' is not saved: an 'exec' or a 'shell' is at work in it: end that first/);
     }
     await writer.write(new TextEncoder().encode("still here\n"));
     assertEquals((await reader.read()).value, "still here\n");

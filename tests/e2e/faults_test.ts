@@ -114,7 +114,7 @@ Deno.test("bad input gives one line that says what, why and what to do", async (
     "unknown profile",
     () => hotboot(["start", "--profile", "nope", "--home", micro.home]),
     1,
-    /no profile 'nope'.*built in are demo/,
+    /no profile 'nope': use demo, stack, which are built in/,
   );
   await refuses(
     "profile without a file",

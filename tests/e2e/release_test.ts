@@ -221,7 +221,7 @@ Deno.test("pull: the token comes from the environment or from gh, and is never s
   const { github } = pull;
   github.isPrivate = true;
   github.release("emulator-dev-latest", [{ name: `emulator-${ARCH}.qcow2`, bytes: disk(MIB, 1) }]);
-  await pull.expectRefusal(pull.pull(), /there is no release .* or private: set GITHUB_TOKEN/);
+  await pull.expectRefusal(pull.pull(), /there is no release .* or private: correct the name, or set GITHUB_TOKEN\n/);
   await t.step("GITHUB_TOKEN comes before GH_TOKEN", async () => {
     pull.env.GH_TOKEN = TOKEN;
     const run = await pull.pull("--verbose");

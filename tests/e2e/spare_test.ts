@@ -255,7 +255,10 @@ Deno.test("spares: one that is not finished does not count, and is cleaned away"
         toText(child.stderr),
       ]);
       assertEquals(code, verb === "capture" ? 0 : 7, stderr);
-      assertMatch(stderr, /warning: spares are missing: interrupted by SIGINT; 'hotboot spare' counts them\n$/);
+      assertMatch(
+        stderr,
+        /warning: spares are missing: interrupted by SIGINT; 'hotboot spare --profile \S+ --home \S+' counts them\n$/,
+      );
       assertEquals([await micro.qemuProcesses(), await hidden(micro)], [[], []], verb);
     }
   });

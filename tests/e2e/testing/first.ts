@@ -12,7 +12,7 @@ Deno.test("a stack of its own, and the same one back at its beginning", async ()
   const { token, ...before } = await describe(stack);
   assertEquals(await stack.env(), { WEB_URL: stack.url("web"), WEB_TOKEN: token });
   assertEquals(await stack.credentials(), { TOKEN: token });
-  assertThrows(() => stack.url("api"), HotbootError, "has no port 'api': it has web");
+  assertThrows(() => stack.url("api"), HotbootError, "has no port 'api': name one of web");
   assertEquals(await stack.exec("sh", "-c", "echo out; echo err >&2; exit 3"), {
     code: 3,
     stdout: "out\n",
