@@ -70,7 +70,7 @@ async function runCommand(
     await print(commandHelp(name, command));
     return OK;
   }
-  adviseFor(parsed.values);
+  adviseFor(parsed);
   Object.assign(progress, { name, isVerbose: parsed.switches.has("verbose") });
   const { launch } = await import("./lib/cli/permissions/launcher.ts");
   return await launch(new URL(import.meta.url), name, command, parsed, interrupts);

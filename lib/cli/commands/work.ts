@@ -13,7 +13,7 @@ export async function work(
 ): Promise<number> {
   const { interrupts, symlink } = services;
   const { signal } = interrupts;
-  adviseFor(args.values);
+  adviseFor(args);
   try {
     const command = await findCommand(name);
     return await command.run({

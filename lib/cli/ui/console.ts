@@ -22,12 +22,13 @@ export async function print(what: string | Uint8Array): Promise<void> {
 /** The line that shows progress, if one is open. */
 let progress: ProgressLine | undefined;
 
-/** The options that the user typed: those that name an emulator are added to the commands in messages. */
+/** Options that are added to the commands in messages. */
 let typed: Record<string, string> = {};
 
-/** Has the commands in messages name the same emulator as the options that the user typed. */
-export function adviseFor(values: Record<string, string>): void {
-  typed = values;
+/** Has the commands in messages name the same emulator as the options that the user typed; a fresh instance has no name of theirs. */
+export function adviseFor({ values, switches }: { values: Record<string, string>; switches: Set<string> }): void {
+  const { instance, ...others } = values;
+  typed = instance === undefined || switches.has("fresh") ? others : values;
 }
 
 /** Prints bytes as they are, or a message and a newline, on standard error. */
