@@ -51,8 +51,8 @@ interface Plan {
  * Downloads the emulator's image, unless it is up to date. A download that broke off continues where it stopped, in this run
  * or the next. The earlier image and its snapshots stay usable until the new one is in place.
  *
- * Needs net permission for GitHub and the hosts that it redirects to; env permission for `GITHUB_TOKEN`, `GH_TOKEN` and
- * `HOTBOOT_GITHUB_API`; run permission for `gh`, to ask it for a token (`gh` and the two token variables are not used if the
+ * Needs net permission for GitHub and the hosts that it redirects to; env permission for `HOTBOOT_GITHUB_API`, and for
+ * `GITHUB_TOKEN` and `GH_TOKEN` (for another API `GITHUB_ENTERPRISE_TOKEN` and `GH_ENTERPRISE_TOKEN`); run permission for `gh`, to ask it for a token (`gh` and the two token variables are not used if the
  * emulator has a token, and `gh` not without the permission); read and write permission for
  * the home; sys permission for `statfs`; net permission for the sockets of instances.
  *

@@ -120,9 +120,9 @@ Deno.test("pull: a pull request's or a run's artifact is pulled and unpacked", a
   github.run(102, await archive(forked), { created: "2026-05-03T00:00:00Z", repository: "stranger/emulator" });
 
   await t.step("without a token, the error says what to set", async () => {
-    await pull.expectRefusal(pull.pull("--pr", "12"), /only with a token: set GITHUB_TOKEN/);
+    await pull.expectRefusal(pull.pull("--pr", "12"), /only with a token: set GITHUB_ENTERPRISE_TOKEN/);
   });
-  pull.env.GITHUB_TOKEN = TOKEN;
+  pull.env.GITHUB_ENTERPRISE_TOKEN = TOKEN;
   await t.step("a pull request's latest successful run is used, not one of a stranger's branch", async () => {
     assertCode(await pull.pull("--pr", "12"), 0);
     assertEquals(await pull.image(), latest);
@@ -221,15 +221,24 @@ Deno.test("pull: the token comes from the environment or from gh, and is never s
   const { github } = pull;
   github.isPrivate = true;
   github.release("emulator-dev-latest", [{ name: `emulator-${ARCH}.qcow2`, bytes: disk(MIB, 1) }]);
-  await pull.expectRefusal(pull.pull(), /there is no release .* or private: set GITHUB_TOKEN/);
-  await t.step("GITHUB_TOKEN comes before GH_TOKEN", async () => {
-    pull.env.GH_TOKEN = TOKEN;
+  await pull.expectRefusal(pull.pull(), /there is no release .* or private: set GITHUB_ENTERPRISE_TOKEN/);
+  await t.step("GITHUB_ENTERPRISE_TOKEN comes before GH_ENTERPRISE_TOKEN", async () => {
+    pull.env.GH_ENTERPRISE_TOKEN = TOKEN;
     const run = await pull.pull("--verbose");
     assertCode(run, 0);
     assert(!(run.stdout + run.stderr).includes(TOKEN));
-    pull.env.GITHUB_TOKEN = "wrong";
-    await pull.expectRefusal(pull.pull("--force"), /there is no release .* hidden from the token from GITHUB_TOKEN/);
-    pull.env.GITHUB_TOKEN = pull.env.GH_TOKEN = "";
+    pull.env.GITHUB_ENTERPRISE_TOKEN = "wrong";
+    await pull.expectRefusal(
+      pull.pull("--force"),
+      /there is no release .* hidden from the token from GITHUB_ENTERPRISE_TOKEN/,
+    );
+    pull.env.GITHUB_ENTERPRISE_TOKEN = pull.env.GH_ENTERPRISE_TOKEN = "";
+  });
+  await t.step("GitHub's own token is for no other host", async () => {
+    Object.assign(pull.env, { GITHUB_TOKEN: TOKEN, GH_TOKEN: TOKEN });
+    github.seen.length = 0;
+    await pull.expectRefusal(pull.pull("--force"), /there is no release .* or private: set GITHUB_ENTERPRISE_TOKEN/);
+    assertEquals(github.seen.map(({ authorization }) => authorization), [null]);
   });
   await t.step("gh provides it", async () => {
     await Deno.mkdir(`${pull.directory}/bin`);
@@ -252,8 +261,8 @@ Deno.test("pull: the token comes from the environment or from gh, and is never s
   });
   await t.step("a token that GitHub refuses", async () => {
     github.intercept = () => Response.json({ message: "Bad credentials" }, { status: 401 });
-    pull.env.GITHUB_TOKEN = "expired";
-    await pull.expectRefusal(pull.pull("--force"), /does not accept the token from GITHUB_TOKEN \(401\)/);
+    pull.env.GITHUB_ENTERPRISE_TOKEN = "expired";
+    await pull.expectRefusal(pull.pull("--force"), /does not accept the token from GITHUB_ENTERPRISE_TOKEN \(401\)/);
   });
 });
 
