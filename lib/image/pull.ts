@@ -10,7 +10,7 @@ import { findToken } from "../release/token.ts";
 import { unzipOne } from "../release/zip.ts";
 import { type Download, WrongContent } from "../release/options.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
-import { privateDirectory } from "../instance/home.ts";
+import { ownDirectory } from "../instance/home.ts";
 import type { ImagePart } from "../instance/machine.ts";
 import { requireUnused } from "../instance/users.ts";
 import { type Image, type ImageOrigin, readImage, requireOwnDisk } from "./image.ts";
@@ -88,7 +88,7 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
   await requireUnused(emulator, existing?.record.files.disk.sha256);
 
   const directory = `${home.images}/.pull-${imageKey(emulator)}`;
-  await privateDirectory(directory);
+  await ownDirectory(directory);
   const fetchOne = async (what: Download) => {
     report.step(`pull ${what.name} from ${plan.origin.repository}`);
     const path = `${directory}/${what.name}`;

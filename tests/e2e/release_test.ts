@@ -221,7 +221,7 @@ Deno.test("pull: the token comes from the environment or from gh, and is never s
   const { github } = pull;
   github.isPrivate = true;
   github.release("emulator-dev-latest", [{ name: `emulator-${ARCH}.qcow2`, bytes: disk(MIB, 1) }]);
-  await pull.expectRefusal(pull.pull(), /there is no release .* or private: set GITHUB_ENTERPRISE_TOKEN/);
+  await pull.expectRefusal(pull.pull(), /there is no release .* or private: .* set GITHUB_ENTERPRISE_TOKEN/);
   await t.step("GITHUB_ENTERPRISE_TOKEN comes before GH_ENTERPRISE_TOKEN", async () => {
     pull.env.GH_ENTERPRISE_TOKEN = TOKEN;
     const run = await pull.pull("--verbose");
@@ -237,7 +237,7 @@ Deno.test("pull: the token comes from the environment or from gh, and is never s
   await t.step("GitHub's own token is for no other host", async () => {
     Object.assign(pull.env, { GITHUB_TOKEN: TOKEN, GH_TOKEN: TOKEN });
     github.seen.length = 0;
-    await pull.expectRefusal(pull.pull("--force"), /there is no release .* or private: set GITHUB_ENTERPRISE_TOKEN/);
+    await pull.expectRefusal(pull.pull("--force"), /there is no release .* or private: .* set GITHUB_ENTERPRISE_TOKEN/);
     assertEquals(github.seen.map(({ authorization }) => authorization), [null]);
   });
   await t.step("gh provides it", async () => {
