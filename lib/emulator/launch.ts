@@ -189,7 +189,12 @@ export async function forgetMemory(emulator: Emulator, { record, before }: Launc
 }
 
 /** Leaves a running guest on its own. From now on its disk is the user's. */
-export async function handOver(emulator: Emulator, { qemu, record }: Launched): Promise<void> {
+export async function handOver(emulator: Emulator, { qemu, record, channels, before }: Launched): Promise<void> {
+  if (!before && (await Deno.stat(channels.serialLog)).uid === 0) { // whoever has made it is this program's user
+    emulator.report.step(
+      "QEMU runs as root, so a guest that breaks out of it has this host: use another user if you can",
+    );
+  }
   record.phase = "running";
   record.isDiskKept = true;
   delete record.ended;

@@ -3,7 +3,7 @@
 import { sha256File } from "../base/hash.ts";
 import { HotbootError } from "../base/error.ts";
 import type { ReleaseSource } from "../profile/profile.ts";
-import { GitHub } from "../release/github.ts";
+import { type Artifact, GitHub, type ReleaseAsset } from "../release/github.ts";
 import { download } from "../release/download.ts";
 import { findNetwork } from "../release/network.ts";
 import { findToken } from "../release/token.ts";
@@ -106,6 +106,13 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
       : Object.fromEntries(await eachInTurn(plan.files!, async ([part, what]) => [part, await fetchOne(what)]));
     await requirePublishedDisk(files.disk.path);
     const image = await putInPlace(emulator, files as NewFiles, plan.origin);
+    const all = plan.archive ? [plan.archive] : plan.files!.map(([, what]) => what);
+    for (const { name, sha256 } of all) {
+      if (sha256 !== undefined) continue;
+      report.warn(
+        `GitHub gives no digest of ${name}, so nothing shows that it is what was published: set image.release.requireDigest in the profile to refuse such a file`,
+      );
+    }
     await removeAll();
     return { image, pulled: true };
   } catch (error) {
@@ -151,7 +158,7 @@ async function makePlan(emulator: Emulator, release: ReleaseSource, options: Pul
         `release '${tag}' of ${repository} has no ${name}, only ${there}: choose another with --tag`,
       );
     }
-    const sha256 = asset.digest?.match(/^sha256:([0-9a-f]{64})$/)?.[1];
+    const sha256 = digestOf(asset, release);
     return [part as ImagePart, {
       name,
       size: asset.size,
@@ -182,7 +189,7 @@ async function planRun(
   const found = run === undefined ? await github.runOfPullRequest(repository, pullRequest!, workflow) : undefined;
   const id = run ?? found!.id;
   const artifact = await github.artifact(repository, id, name);
-  const sha256 = artifact.digest?.match(/^sha256:([0-9a-f]{64})$/)?.[1];
+  const sha256 = digestOf(artifact, release);
   const branch = found?.head_branch ?? undefined;
   const version = sha256 ?? String(artifact.id);
   return {
@@ -196,6 +203,15 @@ async function planRun(
       explain: (response) => github.explain(response, `artifact '${name}' of run ${id} of ${repository}`),
     },
   };
+}
+
+/** The SHA-256 that GitHub gives. @throws {HotbootError} if it gives none, and the profile wants one. */
+function digestOf({ name, digest }: ReleaseAsset | Artifact, { requireDigest }: ReleaseSource): string | undefined {
+  const sha256 = digest?.match(/^sha256:([0-9a-f]{64})$/)?.[1];
+  if (sha256 !== undefined || !requireDigest) return sha256;
+  throw new HotbootError(
+    `GitHub gives no digest of ${name}, and the profile wants one (image.release.requireDigest): ask its publisher to upload it again`,
+  );
 }
 
 /** Extracts the image's files from an artifact's archive. */

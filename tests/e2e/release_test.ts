@@ -99,8 +99,20 @@ Deno.test("pull: a release's image is pulled once, and again when it changes", a
   });
   await t.step("without digests, its address and date identify it", async () => {
     github.withoutDigests = true;
-    assertEquals(JSON.parse((await pull.pull("--json")).stdout).pulled, true);
-    assertEquals(JSON.parse((await pull.pull("--json")).stdout).pulled, false);
+    const run = await pull.pull("--json");
+    assertEquals(JSON.parse(run.stdout).pulled, true);
+    assertEquals(run.stderr.match(/warning: GitHub gives no digest of .*requireDigest/g)?.length, 1, run.stderr);
+    const again = await pull.pull("--json");
+    assertEquals(JSON.parse(again.stdout).pulled, false);
+    assert(!again.stderr.includes("digest"), again.stderr);
+  });
+  await t.step("a profile can want digests", async () => {
+    const { image, ...profile } = JSON.parse(await Deno.readTextFile(pull.profile));
+    image.release.requireDigest = true;
+    await Deno.writeTextFile(pull.profile, JSON.stringify({ ...profile, image }));
+    await pull.expectRefusal(pull.pull("--force"), /no digest of emulator-.*\.qcow2, and the profile wants one/);
+    github.withoutDigests = false;
+    assertCode(await pull.pull("--force"), 0);
   });
 });
 
