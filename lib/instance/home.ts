@@ -69,7 +69,8 @@ export class Home {
 
   /**
    * The directory of an instance's sockets: the instance's own or, if that path is too long for a socket, one with a short
-   * name, which is derived from the long one.
+   * name, which is derived from the long one. Not in `$XDG_RUNTIME_DIR`: that goes when its user logs out, while a guest runs
+   * on, and a command without that variable (from cron, or with sudo) would not find the guest.
    */
   async sockets(name: string): Promise<string> {
     const directory = this.instance(name);
