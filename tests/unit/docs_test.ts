@@ -165,7 +165,7 @@ Deno.test("docs: each line of the security page's table names tests that exist",
 
 /** The titles of a file's tests and steps, as patterns: a title may be made of parts. */
 function titlesIn(source: string): RegExp[] {
-  const calls = source.matchAll(/\b(?:test|testUnless|step)\([^"`]*(["`])(.*)\1,/g);
+  const calls = source.matchAll(/\b(?:(?:test|step)\(|testUnless\(\s*.*,)\s*(["`])(.*)\1,/g);
   const parts = (title: string) => title.split(/\$\{[^}]*\}/).map((part) => RegExp.escape(part));
   return Array.from(calls, ([, , title]) => new RegExp(`^${parts(title).join(".+")}$`));
 }
