@@ -124,7 +124,7 @@ async function importFrom(emulator: Emulator, tar: TarReader, options: ImportOpt
   const prepared = await prepareSnapshot(home.snapshots(imageKey(emulator)));
   let snapshot: Snapshot;
   try {
-    await requireFreeSpace(home.root, manifest.archive?.bytes ?? 0, "the import");
+    await requireFreeSpace(prepared, manifest.archive?.bytes ?? 0, "the import");
     const total = contentSize(manifest);
     let done = 0;
     await unpackFiles(tar, manifest, prepared, (count) => {

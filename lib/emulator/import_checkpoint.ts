@@ -61,7 +61,7 @@ export async function importCheckpoint(
   const baseRam = base && await files.open(`${base.directory}/${SNAPSHOT_FILES.ram}`);
   const prepared = await prepareSnapshot(home.checkpoints(imageKey(emulator)));
   try {
-    await requireFreeSpace(home.root, archive.bytes, "the import");
+    await requireFreeSpace(prepared, archive.bytes, "the import");
     if (!home.instances.startsWith(`${home.root}/`)) { // maybe on another disk
       await privateDirectory(home.instances);
       await requireFreeSpace(home.instances, archive.disks!.reduce((sum, { size }) => sum + size, 0), "the import");

@@ -1,6 +1,7 @@
 /** Starts QEMU for an instance, in each way: fresh, from its own disk, for a capture, and from saved memory. */
 
 import { HotbootError } from "../base/error.ts";
+import { writeWhole } from "../base/files.ts";
 import { obtainImage } from "../image/obtain.ts";
 import { type Image, readImageRecord } from "../image/image.ts";
 import { forgetQemu, qemuFacts } from "../instance/acceleration.ts";
@@ -8,7 +9,7 @@ import { type InstanceChannels, instancePath, machineName, makeChannels } from "
 import { makeConfigDisk } from "../instance/config_disk.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { clearRun, dropInstance } from "../instance/files.ts";
-import { backingPath, privateDirectory } from "../instance/home.ts";
+import { backingPath, ownDirectory } from "../instance/home.ts";
 import { removeDisks, settleDisk } from "../instance/layers.ts";
 import { machineIdentity } from "../instance/identity.ts";
 import { describeMachine, firmwareFor, type Setup } from "../instance/machine.ts";
@@ -24,7 +25,7 @@ import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 export async function freshDisk(emulator: Emulator, image: Pick<Image, "paths">, backing: string): Promise<string> {
   const path = instancePath(emulator, "disk");
   const directory = emulator.home.instance(emulator.instance);
-  await privateDirectory(directory);
+  await ownDirectory(directory);
   await setAside(emulator);
   await removeDisks(emulator); // leftovers: a killed command may have dropped some of several
   const { virtualSize } = await readQcow2Header(image.paths.disk);
@@ -99,8 +100,8 @@ export async function launch(emulator: Emulator, setup: Setup, run: Run): Promis
   const channels = await makeChannels(emulator);
   const record = await newRecord(emulator, setup, run);
   await writeRecord(emulator, record);
-  if (setup.config) await Deno.writeFile(instancePath(emulator, "config"), setup.config.image, { mode: 0o600 });
-  await Deno.writeFile(channels.serialLog, new Uint8Array(), { mode: 0o600 }); // QEMU would let others read it
+  if (setup.config) await writeWhole(instancePath(emulator, "config"), setup.config.image);
+  await writeWhole(channels.serialLog, ""); // QEMU would let others read it
   const args = qemuArguments(describeMachine(emulator, setup, run.disk), {
     name: machineName(emulator.instance),
     uuid: record.uuid,
@@ -188,7 +189,12 @@ export async function forgetMemory(emulator: Emulator, { record, before }: Launc
 }
 
 /** Leaves a running guest on its own. From now on its disk is the user's. */
-export async function handOver(emulator: Emulator, { qemu, record }: Launched): Promise<void> {
+export async function handOver(emulator: Emulator, { qemu, record, channels, before }: Launched): Promise<void> {
+  if (!before && (await Deno.stat(channels.serialLog)).uid === 0) { // whoever has made it is this program's user
+    emulator.report.step(
+      "QEMU runs as root, so a guest that breaks out of it has this host: use another user if you can",
+    );
+  }
   record.phase = "running";
   record.isDiskKept = true;
   delete record.ended;

@@ -128,11 +128,13 @@ export async function reset(emulator: Emulator): Promise<StopResult> {
 
 /** The same for a caller that holds the instance's lock. */
 export async function resetLocked(emulator: Emulator): Promise<StopResult> {
+  const directory = emulator.home.instance(emulator.instance);
   const record = await readRecord(emulator);
   const stopped = await endAny(emulator);
+  if ((await Deno.lstat(directory).catch(() => undefined))?.isSymlink) await Deno.remove(directory); // not what it leads to
   const known = record && "arch" in record ? record : undefined;
   await dropWithSource({ ...emulator, arch: known?.arch ?? emulator.arch }, known?.snapshot);
-  await removeIfThere(emulator.home.instance(emulator.instance));
+  await removeIfThere(directory);
   return { stopped };
 }
 

@@ -1,6 +1,7 @@
 /** Makes an image from another one: boots it once, and cloud-init sets it up. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
+import { writeWhole } from "../base/files.ts";
 import type { IsoEntry } from "../iso/entry.ts";
 import { scanFiles } from "../iso/scan.ts";
 import { writeIso } from "../iso/write.ts";
@@ -103,10 +104,10 @@ async function setUp(
   const channels = await makeChannels(builder);
   const progressLog = `${emulator.home.instance(builder.instance)}/progress.log`;
   // QEMU's own mode for a new file lets others read it.
-  for (const log of [channels.serialLog, progressLog]) await Deno.writeFile(log, new Uint8Array(), { mode: 0o600 });
+  for (const log of [channels.serialLog, progressLog]) await writeWhole(log, "");
   const config = await makeConfigDisk(builder);
   const configDisk = instancePath(builder, "config");
-  if (config) await Deno.writeFile(configDisk, config.image, { mode: 0o600 });
+  if (config) await writeWhole(configDisk, config.image);
   const image = { paths: { disk } };
   const firmware = await firmwareFor(emulator.arch, image.paths, qemu);
   const described = describeMachine(builder, { qemu, image, firmware, config }, disk);

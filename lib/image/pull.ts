@@ -3,14 +3,14 @@
 import { sha256File } from "../base/hash.ts";
 import { HotbootError } from "../base/error.ts";
 import type { ReleaseSource } from "../profile/profile.ts";
-import { GitHub } from "../release/github.ts";
+import { type Artifact, GitHub, type ReleaseAsset } from "../release/github.ts";
 import { download } from "../release/download.ts";
 import { findNetwork } from "../release/network.ts";
 import { findToken } from "../release/token.ts";
 import { unzipOne } from "../release/zip.ts";
 import { type Download, WrongContent } from "../release/options.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
-import { privateDirectory } from "../instance/home.ts";
+import { ownDirectory } from "../instance/home.ts";
 import type { ImagePart } from "../instance/machine.ts";
 import { requireUnused } from "../instance/users.ts";
 import { type Image, type ImageOrigin, readImage, requireOwnDisk } from "./image.ts";
@@ -51,8 +51,8 @@ interface Plan {
  * Downloads the emulator's image, unless it is up to date. A download that broke off continues where it stopped, in this run
  * or the next. The earlier image and its snapshots stay usable until the new one is in place.
  *
- * Needs net permission for GitHub and the hosts that it redirects to; env permission for `GITHUB_TOKEN`, `GH_TOKEN` and
- * `HOTBOOT_GITHUB_API`; run permission for `gh`, to ask it for a token (`gh` and the two token variables are not used if the
+ * Needs net permission for GitHub and the hosts that it redirects to; env permission for `HOTBOOT_GITHUB_API`, and for
+ * `GITHUB_TOKEN` and `GH_TOKEN` (for another API `GITHUB_ENTERPRISE_TOKEN` and `GH_ENTERPRISE_TOKEN`); run permission for `gh`, to ask it for a token (`gh` and the two token variables are not used if the
  * emulator has a token, and `gh` not without the permission); read and write permission for
  * the home; sys permission for `statfs`; net permission for the sockets of instances.
  *
@@ -88,7 +88,7 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
   await requireUnused(emulator, existing?.record.files.disk.sha256);
 
   const directory = `${home.images}/.pull-${imageKey(emulator)}`;
-  await privateDirectory(directory);
+  await ownDirectory(directory);
   const fetchOne = async (what: Download) => {
     report.step(`pull ${what.name} from ${plan.origin.repository}`);
     const path = `${directory}/${what.name}`;
@@ -106,6 +106,13 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
       : Object.fromEntries(await eachInTurn(plan.files!, async ([part, what]) => [part, await fetchOne(what)]));
     await requirePublishedDisk(files.disk.path);
     const image = await putInPlace(emulator, files as NewFiles, plan.origin);
+    const all = plan.archive ? [plan.archive] : plan.files!.map(([, what]) => what);
+    for (const { name, sha256 } of all) {
+      if (sha256 !== undefined) continue;
+      report.warn(
+        `GitHub gives no digest of ${name}, so nothing shows that it is what was published: set image.release.requireDigest in the profile to refuse such a file`,
+      );
+    }
     await removeAll();
     return { image, pulled: true };
   } catch (error) {
@@ -151,7 +158,7 @@ async function makePlan(emulator: Emulator, release: ReleaseSource, options: Pul
         `release '${tag}' of ${repository} has no ${name}, only ${there}: choose another with --tag`,
       );
     }
-    const sha256 = asset.digest?.match(/^sha256:([0-9a-f]{64})$/)?.[1];
+    const sha256 = digestOf(asset, release);
     return [part as ImagePart, {
       name,
       size: asset.size,
@@ -182,7 +189,7 @@ async function planRun(
   const found = run === undefined ? await github.runOfPullRequest(repository, pullRequest!, workflow) : undefined;
   const id = run ?? found!.id;
   const artifact = await github.artifact(repository, id, name);
-  const sha256 = artifact.digest?.match(/^sha256:([0-9a-f]{64})$/)?.[1];
+  const sha256 = digestOf(artifact, release);
   const branch = found?.head_branch ?? undefined;
   const version = sha256 ?? String(artifact.id);
   return {
@@ -196,6 +203,15 @@ async function planRun(
       explain: (response) => github.explain(response, `artifact '${name}' of run ${id} of ${repository}`),
     },
   };
+}
+
+/** The SHA-256 that GitHub gives. @throws {HotbootError} if it gives none, and the profile wants one. */
+function digestOf({ name, digest }: ReleaseAsset | Artifact, { requireDigest }: ReleaseSource): string | undefined {
+  const sha256 = digest?.match(/^sha256:([0-9a-f]{64})$/)?.[1];
+  if (sha256 !== undefined || !requireDigest) return sha256;
+  throw new HotbootError(
+    `GitHub gives no digest of ${name}, and the profile wants one (image.release.requireDigest): ask its publisher to upload it again`,
+  );
 }
 
 /** Extracts the image's files from an artifact's archive. */

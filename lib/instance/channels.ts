@@ -2,7 +2,7 @@
 
 import type { Channels } from "../vm/machine.ts";
 import { type Emulator, imageKey, type InstancePlace } from "./emulator.ts";
-import { privateDirectory } from "./home.ts";
+import { ownDirectory } from "./home.ts";
 
 /** The names of an instance's own files, in its directory. */
 const FILES = {
@@ -65,7 +65,7 @@ export async function channelsOf(emulator: InstancePlace): Promise<InstanceChann
 export async function makeChannels(emulator: Emulator): Promise<InstanceChannels> {
   const { home, instance } = emulator;
   const channels = await channelsOf(emulator);
-  await privateDirectory(home.instance(instance));
+  await ownDirectory(home.instance(instance));
   if (channels.directory !== home.instance(instance)) await home.shortDirectory(channels.directory);
   return channels;
 }

@@ -8,7 +8,7 @@ import type { LoadedProfile, Port, Profile } from "../profile/profile.ts";
 import type { Network } from "../release/network.ts";
 import type { Token } from "../release/token.ts";
 import { type Arch, HOST_ARCH } from "../vm/arch.ts";
-import { Home } from "./home.ts";
+import { Home, requireOwnLink } from "./home.ts";
 import { rememberedPorts, withRemembered } from "./ports.ts";
 
 /** Receives progress from an operation, each text as one line. It never gets a secret. */
@@ -127,6 +127,7 @@ export async function openEmulator(options: EmulatorOptions = {}): Promise<Emula
 async function requireOpen({ root }: Home): Promise<void> {
   const { state } = await Deno.permissions.query({ name: "read", path: root });
   if (state !== "granted") return;
+  await requireOwnLink(root);
   try {
     await Deno.readDir(root)[Symbol.asyncIterator]().next();
   } catch (error) {

@@ -1,5 +1,6 @@
 /** hotboot's directory on the user's machine: the paths in it, and who may access them. */
 
+import { entriesIn } from "../base/entries.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
 import { sha256 } from "../base/hash.ts";
 
@@ -68,7 +69,8 @@ export class Home {
 
   /**
    * The directory of an instance's sockets: the instance's own or, if that path is too long for a socket, one with a short
-   * name, which is derived from the long one.
+   * name, which is derived from the long one. Not in `$XDG_RUNTIME_DIR`: that goes when its user logs out, while a guest runs
+   * on, and a command without that variable (from cron, or with sudo) would not find the guest.
    */
   async sockets(name: string): Promise<string> {
     const directory = this.instance(name);
@@ -112,8 +114,12 @@ export async function backingPath(home: Home, from: string, to: string): Promise
   return "../".repeat(inside.split("/").length - 1) + to.slice(home.root.length + 1);
 }
 
-/** Makes a directory, and those above it, for the owner only; closes an existing one to others. */
+/**
+ * Makes a directory, and those above it, for the owner only; closes an existing one to others. It may be a link to another
+ * disk, if whoever has that directory has made it.
+ */
 export async function privateDirectory(path: string): Promise<void> {
+  await requireOwnLink(path);
   try {
     await Deno.mkdir(path, { recursive: true, mode: 0o700 });
     const { mode } = await Deno.stat(path);
@@ -121,6 +127,32 @@ export async function privateDirectory(path: string): Promise<void> {
   } catch (error) {
     throw new HotbootError(`${path} cannot be made or used (${messageOf(error)}): name another directory with --home`);
   }
+}
+
+/** The same for a directory in which all is hotboot's own: neither it nor anything in it may be a link. */
+export async function ownDirectory(path: string): Promise<void> {
+  await requireNoLinks(path);
+  await privateDirectory(path);
+}
+
+/** @throws {HotbootError} if the directory, or anything in it, is a link: what is written there would end up elsewhere. */
+export async function requireNoLinks(directory: string): Promise<void> {
+  const itself = await ifThere(Deno.lstat(directory));
+  const inside = itself?.isDirectory ? await entriesIn(directory) : [];
+  const link = itself?.isSymlink ? "" : inside.filter(({ isSymlink }) => isSymlink).map(({ name }) => `/${name}`)[0];
+  if (link === undefined) return;
+  throw new HotbootError(
+    `${directory}${link} is a link, and hotboot makes none there, and writes through none: remove it, or put the file itself there`,
+  );
+}
+
+/** @throws {HotbootError} if it is a link that somebody else has made, who thereby decides where hotboot writes. */
+export async function requireOwnLink(path: string): Promise<void> {
+  const [link, target] = await Promise.all([ifThere(Deno.lstat(path)), ifThere(Deno.stat(path))]);
+  if (!link?.isSymlink || !target || link.uid === target.uid || link.uid === 0) return;
+  throw new HotbootError(
+    `${path} is a link that another user has made: remove it, or name another directory with --home`,
+  );
 }
 
 async function ifThere<T>(found: Promise<T>): Promise<T | undefined> {

@@ -4,7 +4,7 @@ import { HotbootError } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
 import { makerName } from "./channels.ts";
 import { type Emulator, imageKey } from "./emulator.ts";
-import { type Home, privateDirectory } from "./home.ts";
+import { type Home, privateDirectory, requireNoLinks } from "./home.ts";
 
 /** The longest time to take a free lock, where the runtime can only wait for it. */
 const LOCKING_MS = 100;
@@ -173,6 +173,7 @@ export async function tryLock(
   { shared = false }: { shared?: boolean } = {},
 ): Promise<Disposable | undefined> {
   await privateDirectory(`${home.root}/locks`);
+  await requireNoLinks(lockPath(home, name));
   const file = await Deno.open(lockPath(home, name), { create: true, write: true, mode: 0o600 });
   return await holdNow(file, !shared);
 }

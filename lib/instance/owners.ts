@@ -8,7 +8,7 @@
 import { removeIfThere, writeJson } from "../base/files.ts";
 import { instancePath } from "./channels.ts";
 import type { InstancePlace } from "./emulator.ts";
-import { type Home, privateDirectory } from "./home.ts";
+import { type Home, ownDirectory } from "./home.ts";
 import { holdNamed, isLocked, takeOver } from "./locks.ts";
 
 /** A program that has instances of its own, until it is disposed of. Its instances are to be dropped before. */
@@ -36,7 +36,7 @@ export async function becomeOwner(home: Home): Promise<Owner> {
 
 /** Writes down whose instance this is, before there is anything else of it. */
 export async function giveTo({ name }: Owner, place: InstancePlace): Promise<void> {
-  await privateDirectory(place.home.instance(place.instance));
+  await ownDirectory(place.home.instance(place.instance));
   await writeJson(instancePath(place, "owner"), { owner: name });
 }
 

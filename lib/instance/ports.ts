@@ -2,7 +2,7 @@
 
 import { writeJson } from "../base/files.ts";
 import type { Port, Profile } from "../profile/profile.ts";
-import { type Home, privateDirectory } from "./home.ts";
+import { type Home, ownDirectory } from "./home.ts";
 
 /** Ports by their names; `asked`: somebody has named the port, so that no other takes its place. */
 export type RememberedPorts = Record<string, { port: number; asked?: boolean }>;
@@ -25,7 +25,7 @@ export async function rememberedPorts(home: Home, instance: string): Promise<Rem
 
 /** Writes it down: it stays until the instance is reset. */
 export async function rememberPorts(home: Home, instance: string, ports: RememberedPorts): Promise<void> {
-  await privateDirectory(home.instance(instance));
+  await ownDirectory(home.instance(instance));
   await writeJson(pathOf(home, instance), ports);
 }
 

@@ -23,6 +23,7 @@ import { attach } from "../vm/process.ts";
 import type { QmpClient } from "../vm/qmp.ts";
 import { channelsOf, instancePath, machineName } from "./channels.ts";
 import type { Emulator } from "./emulator.ts";
+import { requireNoLinks } from "./home.ts";
 import { isInstanceLocked } from "./locks.ts";
 import { type DamagedRecord, type Ending, type InstanceRecord, readRecord } from "./record.ts";
 
@@ -171,9 +172,11 @@ async function ownMonitor(emulator: Emulator): Promise<string | undefined> {
  * The state of an instance whose lock is held, after ending what a killed command left running: never `starting`, `stopping`
  * or `abandoned`.
  *
- * @throws {HotbootError} if the instance belongs to another profile, QEMU does not answer, or the record is damaged.
+ * @throws {HotbootError} if the instance belongs to another profile, QEMU does not answer, the record is damaged, or one of the
+ * instance's files is a link.
  */
 export async function settledState(emulator: Emulator): Promise<Settled> {
+  await requireNoLinks(emulator.home.instance(emulator.instance));
   const state = await stateOf(emulator, { isOwner: true });
   try {
     requireOwn(emulator, state);

@@ -89,6 +89,8 @@ export interface ReleaseSource {
   tag: string;
   /** The default branch; `main` if absent. */
   branch?: string;
+  /** Whether to refuse a file of which GitHub gives no digest; by default hotboot warns of it. */
+  requireDigest?: boolean;
   /** The release's files, by their part of the image. */
   assets: { disk: string; kernel?: string; initrd?: string };
   /** The workflow that builds images of branches, by its file name. */

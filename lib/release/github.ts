@@ -10,6 +10,7 @@ import { HotbootError } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
 import { getPatiently, type HttpRequest, isUsedUp, retryAfter, type RetryOptions } from "./http.ts";
 import type { Network } from "./network.ts";
+import { GITHUB_API, tokenVariables } from "./token.ts";
 
 /** A file of a release. */
 export interface ReleaseAsset {
@@ -77,7 +78,7 @@ export interface WorkflowRun {
 export interface GitHubOptions {
   /** The API's address; `https://api.github.com` by default. */
   api?: string;
-  /** A token, and its source, for messages. */
+  /** A token, and its source, for messages. It is sent only by https, or to this machine. */
   token?: { value: string; from: string };
   /** Aborts all requests. */
   signal?: AbortSignal;
@@ -113,7 +114,7 @@ export class GitHub {
 
   /** Sends nothing yet. @throws {HotbootError} if the address or the token is invalid. */
   constructor(options: GitHubOptions = {}) {
-    const { api = "https://api.github.com", token } = options;
+    const { api = GITHUB_API, token } = options;
     if (!/^https?:$/.test(URL.parse(api)?.protocol ?? "")) {
       throw new HotbootError(`HOTBOOT_GITHUB_API is '${api}', which is not an http address: correct or unset it`);
     }
@@ -124,6 +125,11 @@ export class GitHub {
     }
     this.#api = api.replace(/\/+$/, "");
     this.#options = options;
+  }
+
+  /** The variable to set for a token. */
+  get #variable(): string {
+    return tokenVariables(this.#api)[0];
   }
 
   /** True if requests carry a token. */
@@ -181,7 +187,7 @@ export class GitHub {
   async artifact(repository: string, run: number, name: string): Promise<Artifact> {
     if (!this.hasToken) {
       throw new HotbootError(
-        "GitHub serves artifacts of workflow runs only with a token: set GITHUB_TOKEN, or run 'gh auth login'",
+        `GitHub serves artifacts of workflow runs only with a token: set ${this.#variable}, or run 'gh auth login'`,
       );
     }
     const { artifacts } = await this.#json<{ artifacts: Artifact[] }>(
@@ -216,7 +222,7 @@ export class GitHub {
     if ((status === 403 || status === 429) && isUsedUp(response)) {
       const reset = Number(headers.get("x-ratelimit-reset")) * 1000;
       const minutes = Math.max(1, Math.ceil((reset - Date.now()) / 60_000));
-      const more = token ? "" : ", or set GITHUB_TOKEN, which has a higher one";
+      const more = token ? "" : `, or set ${this.#variable}, which has a higher one`;
       const time = new Date(reset).toISOString().slice(11, 16);
       return new HotbootError(`GitHub's rate limit is used up until ${time} UTC: wait ${minutes} min${more}`);
     }
@@ -230,17 +236,17 @@ export class GitHub {
       return new HotbootError(
         token
           ? `GitHub does not accept the token from ${token.from} (401): it is wrong or has expired; set another`
-          : `GitHub asks for a token (401) for ${what}: set GITHUB_TOKEN`,
+          : `GitHub asks for a token (401) for ${what}: set ${this.#variable}`,
       );
     }
     if (status === 403) {
-      const how = token ? `the token from ${token.from} does not allow it; use another` : "set GITHUB_TOKEN";
+      const how = token ? `the token from ${token.from} does not allow it; use another` : `set ${this.#variable}`;
       return new HotbootError(`GitHub refuses ${what} (403${said && `, ${said}`}): ${how}`);
     }
     if (status === 404) {
       const hidden = token
         ? ` or hidden from the token from ${token.from}: correct the name, or use another token`
-        : " or private: correct the name, or set GITHUB_TOKEN";
+        : ` or private: correct the name, or set ${this.#variable}`;
       return new HotbootError(`there is no ${what} (404), or it is misspelt${hidden}`);
     }
     return new HotbootError(`GitHub answered ${status} for ${what}${said && ` (${said})`}: try again later`);

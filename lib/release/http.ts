@@ -7,7 +7,7 @@
 import { HotbootError, messageOf } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
 import { diagnose } from "./diagnose.ts";
-import type { Network } from "./network.ts";
+import { type Network, proxyFor } from "./network.ts";
 import { ProxyError, TransientError } from "./transient.ts";
 
 /** When and how often to try again. */
@@ -36,6 +36,8 @@ export interface HttpRequest {
   network?: Network;
 }
 
+/** Hosts whose traffic never leaves this machine. */
+const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
 const MOST_REDIRECTS = 8;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 /** Statuses that another attempt may not get: RFC 9110, 15.5.9; RFC 6585, 4; RFC 9110, 15.6. */
@@ -45,11 +47,21 @@ const TRANSIENT = new Set([408, 425, 429, 500, 502, 503, 504]);
  * One attempt, following its redirects. Returns any answer whose status is not transient.
  *
  * @throws {TransientError} if there is no answer, or one that asks to retry.
- * @throws {HotbootError} if redirects go in circles, or from https to http.
+ * @throws {HotbootError} if redirects go in circles, or from https to http; if an address is neither; if the token would be
+ * sent unencrypted to another machine.
  */
 export async function get(request: HttpRequest): Promise<Response> {
   let { url } = request;
-  const { origin } = new URL(url);
+  const { origin, protocol, hostname } = requireHttp(url);
+  const { variables } = request.network ?? NO_NETWORK;
+  const isOwnHost = LOOPBACK.test(hostname) && !proxyFor(url, variables); // Deno asks a proxy even for this one
+  if (request.token && protocol !== "https:" && !isOwnHost) {
+    throw new HotbootError(
+      `the token is not sent to ${
+        hostOf(url)
+      }, because http is not encrypted: use an https address, or unset the token`,
+    );
+  }
   for (let redirects = 0; redirects <= MOST_REDIRECTS; redirects++) {
     const isHome = new URL(url).origin === origin;
     const authorization = request.token && isHome ? { authorization: `Bearer ${request.token}` } : undefined;
@@ -74,6 +86,17 @@ export async function get(request: HttpRequest): Promise<Response> {
   }
   throw new HotbootError(
     `${hostOf(request.url)} redirects more than ${MOST_REDIRECTS} times, probably in circles: ask who runs it`,
+  );
+}
+
+/** @throws {HotbootError} if the address is not one of http or https: Deno would fetch files, and data in the address itself. */
+function requireHttp(url: string): URL {
+  const parsed = URL.parse(url);
+  if (parsed && /^https?:$/.test(parsed.protocol)) return parsed;
+  throw new HotbootError(
+    `${
+      parsed ? `an address begins with ${parsed.protocol}` : "an address is no URL"
+    }, and only http and https are fetched: correct it, or ask who gave it`,
   );
 }
 

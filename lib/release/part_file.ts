@@ -40,9 +40,11 @@ export class PartFile {
     const fresh = { key, size: -1, done: [] };
     try {
       const state: PartState = JSON.parse(await Deno.readTextFile(`${path}.json`));
-      const { size } = await Deno.stat(path);
+      const { size, isFile } = await Deno.lstat(path);
       const end = state.done.at(-1)?.end ?? 0;
-      if (state.key === key && end <= size && isOrdered(state.done, state.size)) return new PartFile(path, state);
+      if (isFile && state.key === key && end <= size && isOrdered(state.done, state.size)) {
+        return new PartFile(path, state);
+      }
     } catch {
       // missing or damaged: it only saves time
     }

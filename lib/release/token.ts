@@ -10,22 +10,36 @@ export interface Token {
   from: string;
 }
 
+/** GitHub's own API. */
+export const GITHUB_API = "https://api.github.com";
+
+/**
+ * The variables with a token for an API, as `gh` has them: no other host gets GitHub's own.
+ *
+ * Source: `gh help environment`.
+ */
+export function tokenVariables(api: string): [string, string] {
+  return URL.parse(api)?.origin === GITHUB_API
+    ? ["GITHUB_TOKEN", "GH_TOKEN"]
+    : ["GITHUB_ENTERPRISE_TOKEN", "GH_ENTERPRISE_TOKEN"];
+}
+
 /**
  * The token from the environment, else the token of GitHub's own program if it is installed and logged in.
  *
- * Needs env permission for `GITHUB_TOKEN` and `GH_TOKEN`, and run permission for `gh`; without that it does not ask `gh`.
+ * Needs env permission for the API's {@linkcode tokenVariables}, and run permission for `gh`; without that it does not ask `gh`.
  *
  * @param api The address of the API that the token is for; GitHub's own by default.
  */
-export async function findToken(api?: string, signal?: AbortSignal): Promise<Token | undefined> {
-  for (const name of ["GITHUB_TOKEN", "GH_TOKEN"]) {
+export async function findToken(api: string = GITHUB_API, signal?: AbortSignal): Promise<Token | undefined> {
+  for (const name of tokenVariables(api)) {
     const value = Deno.env.get(name)?.trim();
     if (value) return { value, from: name };
   }
   let gh: Deno.ChildProcess | undefined;
   try {
     gh = new Deno.Command("gh", {
-      args: ["auth", "token", "--hostname", URL.parse(api ?? "")?.hostname.replace(/^api\./, "") ?? "github.com"],
+      args: ["auth", "token", "--hostname", URL.parse(api)?.hostname.replace(/^api\./, "") ?? "github.com"],
       stdin: "null",
       stdout: "piped",
       stderr: "null",

@@ -30,7 +30,7 @@ export async function unzipOne(archive: string, name: string, path: string, sign
     if (!entry) throw new WrongContent(`${fileName(archive)} contains no ${name}: ${ASK}`);
     if (more.length > 0) throw new WrongContent(`${fileName(archive)} contains several files called ${name}: ${ASK}`);
     await requireFreeSpace(path.replace(/[^/]*$/, "") || ".", entry.uncompressedSize, name);
-    const output = await Deno.open(path, { write: true, create: true, truncate: true, mode: 0o600 });
+    const output = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
     await (entry as FileEntry).getData(output.writable, signal && { signal }); // of the size that the archive tells
     return entry.uncompressedSize;
   } catch (error) {

@@ -264,8 +264,9 @@ export async function wrongSize(directory: string, manifest: Manifest): Promise<
   for (const name of ENGINE_FILES[manifest.engine]) {
     const expected = manifest.files[name];
     if (!expected) return `its manifest does not list '${name}'`;
-    const stat = await Deno.stat(`${directory}/${name}`).catch(() => undefined);
+    const stat = await Deno.lstat(`${directory}/${name}`).catch(() => undefined);
     if (!stat) return `its file '${name}' is missing`;
+    if (!stat.isFile) return `its '${name}' is not a file`;
     if (stat.size !== expected.size) return `its file '${name}' has ${stat.size} bytes instead of ${expected.size}`;
   }
 }

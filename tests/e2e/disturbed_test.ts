@@ -178,6 +178,29 @@ Deno.test("a home with its snapshots behind a link to another disk captures and 
   assertEquals(await micro.exec("ls", "/data"), "lost+found\n");
 });
 
+Deno.test("a console log that is a link to another file is not written", async () => {
+  await using micro = await GuestHome.started();
+  await micro.succeed("stop");
+  const [log, precious] = [`${micro.instance}/serial.log`, `${micro.directory}/precious`];
+  await Deno.writeTextFile(precious, "do not write here");
+  await Deno.remove(log);
+  await Deno.symlink(precious, log);
+  for (const verb of ["start", "stop", "restart", "run"]) {
+    const run = await micro.run(verb, verb === "run" ? ["--", "true"] : []);
+    assertCode(run, 1);
+    assertMatch(run.stderr, /serial\.log is a link, and hotboot makes none there/);
+  }
+  await Deno.remove(log);
+  assertEquals((await micro.start()).origin, "continue"); // nothing was lost
+  await micro.succeed("stop", ["--discard"]);
+  await Deno.remove(log);
+  await Deno.symlink(precious, log);
+  await micro.succeed("reset");
+  await micro.start("--no-fallback");
+  assert((await Deno.lstat(log)).isFile);
+  assertEquals(await Deno.readTextFile(precious), "do not write here");
+});
+
 testUnless(await lackOfSmallDisks(), "the error says that the home's disk is full", async () => {
   await using micro = await GuestHome.make();
   const small = `${micro.directory}/small`;

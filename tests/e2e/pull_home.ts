@@ -24,8 +24,8 @@ export class PullHome implements AsyncDisposable {
     this.env = {
       HOTBOOT_GITHUB_API: this.github.api,
       HOTBOOT_DOWNLOAD_HOSTS: new URL(this.github.storage.origin).host,
-      GITHUB_TOKEN: "",
-      GH_TOKEN: "",
+      GITHUB_ENTERPRISE_TOKEN: "",
+      GH_ENTERPRISE_TOKEN: "",
       PATH: `${directory}/bin`,
     };
   }

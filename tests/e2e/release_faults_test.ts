@@ -19,12 +19,15 @@ Deno.test("pull: handles the API's limits, refusals and faults", async (t) => {
       });
     await pull.expectRefusal(
       pull.pull(),
-      /rate limit is used up until \d\d:\d\d UTC: wait (29|30|31) min, or set GITHUB_TOKEN/,
+      /rate limit is used up until \d\d:\d\d UTC: wait (29|30|31) min, or set GITHUB_ENTERPRISE_TOKEN/,
     );
   });
   await t.step("another refusal", async () => {
     github.intercept = () => Response.json({ message: "Resource not accessible" }, { status: 403 });
-    await pull.expectRefusal(pull.pull(), /refuses release .* \(403, Resource not accessible\): set GITHUB_TOKEN/);
+    await pull.expectRefusal(
+      pull.pull(),
+      /refuses release .* \(403, Resource not accessible\): set GITHUB_ENTERPRISE_TOKEN/,
+    );
   });
   await t.step("no API at all", async () => {
     github.intercept = () => new Response("<html>hello</html>");

@@ -99,8 +99,20 @@ Deno.test("pull: a release's image is pulled once, and again when it changes", a
   });
   await t.step("without digests, its address and date identify it", async () => {
     github.withoutDigests = true;
-    assertEquals(JSON.parse((await pull.pull("--json")).stdout).pulled, true);
-    assertEquals(JSON.parse((await pull.pull("--json")).stdout).pulled, false);
+    const run = await pull.pull("--json");
+    assertEquals(JSON.parse(run.stdout).pulled, true);
+    assertEquals(run.stderr.match(/warning: GitHub gives no digest of .*requireDigest/g)?.length, 1, run.stderr);
+    const again = await pull.pull("--json");
+    assertEquals(JSON.parse(again.stdout).pulled, false);
+    assert(!again.stderr.includes("digest"), again.stderr);
+  });
+  await t.step("a profile can want digests", async () => {
+    const { image, ...profile } = JSON.parse(await Deno.readTextFile(pull.profile));
+    image.release.requireDigest = true;
+    await Deno.writeTextFile(pull.profile, JSON.stringify({ ...profile, image }));
+    await pull.expectRefusal(pull.pull("--force"), /no digest of emulator-.*\.qcow2, and the profile wants one/);
+    github.withoutDigests = false;
+    assertCode(await pull.pull("--force"), 0);
   });
 });
 
@@ -120,9 +132,9 @@ Deno.test("pull: a pull request's or a run's artifact is pulled and unpacked", a
   github.run(102, await archive(forked), { created: "2026-05-03T00:00:00Z", repository: "stranger/emulator" });
 
   await t.step("without a token, the error says what to set", async () => {
-    await pull.expectRefusal(pull.pull("--pr", "12"), /only with a token: set GITHUB_TOKEN/);
+    await pull.expectRefusal(pull.pull("--pr", "12"), /only with a token: set GITHUB_ENTERPRISE_TOKEN/);
   });
-  pull.env.GITHUB_TOKEN = TOKEN;
+  pull.env.GITHUB_ENTERPRISE_TOKEN = TOKEN;
   await t.step("a pull request's latest successful run is used, not one of a stranger's branch", async () => {
     assertCode(await pull.pull("--pr", "12"), 0);
     assertEquals(await pull.image(), latest);
@@ -221,15 +233,24 @@ Deno.test("pull: the token comes from the environment or from gh, and is never s
   const { github } = pull;
   github.isPrivate = true;
   github.release("emulator-dev-latest", [{ name: `emulator-${ARCH}.qcow2`, bytes: disk(MIB, 1) }]);
-  await pull.expectRefusal(pull.pull(), /there is no release .* or private: correct the name, or set GITHUB_TOKEN\n/);
-  await t.step("GITHUB_TOKEN comes before GH_TOKEN", async () => {
-    pull.env.GH_TOKEN = TOKEN;
+  await pull.expectRefusal(pull.pull(), /there is no release .* or private: .* set GITHUB_ENTERPRISE_TOKEN/);
+  await t.step("GITHUB_ENTERPRISE_TOKEN comes before GH_ENTERPRISE_TOKEN", async () => {
+    pull.env.GH_ENTERPRISE_TOKEN = TOKEN;
     const run = await pull.pull("--verbose");
     assertCode(run, 0);
     assert(!(run.stdout + run.stderr).includes(TOKEN));
-    pull.env.GITHUB_TOKEN = "wrong";
-    await pull.expectRefusal(pull.pull("--force"), /there is no release .* hidden from the token from GITHUB_TOKEN/);
-    pull.env.GITHUB_TOKEN = pull.env.GH_TOKEN = "";
+    pull.env.GITHUB_ENTERPRISE_TOKEN = "wrong";
+    await pull.expectRefusal(
+      pull.pull("--force"),
+      /there is no release .* hidden from the token from GITHUB_ENTERPRISE_TOKEN/,
+    );
+    pull.env.GITHUB_ENTERPRISE_TOKEN = pull.env.GH_ENTERPRISE_TOKEN = "";
+  });
+  await t.step("GitHub's own token is for no other host", async () => {
+    Object.assign(pull.env, { GITHUB_TOKEN: TOKEN, GH_TOKEN: TOKEN });
+    github.seen.length = 0;
+    await pull.expectRefusal(pull.pull("--force"), /there is no release .* or private: .* set GITHUB_ENTERPRISE_TOKEN/);
+    assertEquals(github.seen.map(({ authorization }) => authorization), [null]);
   });
   await t.step("gh provides it", async () => {
     await Deno.mkdir(`${pull.directory}/bin`);
@@ -252,8 +273,8 @@ Deno.test("pull: the token comes from the environment or from gh, and is never s
   });
   await t.step("a token that GitHub refuses", async () => {
     github.intercept = () => Response.json({ message: "Bad credentials" }, { status: 401 });
-    pull.env.GITHUB_TOKEN = "expired";
-    await pull.expectRefusal(pull.pull("--force"), /does not accept the token from GITHUB_TOKEN \(401\)/);
+    pull.env.GITHUB_ENTERPRISE_TOKEN = "expired";
+    await pull.expectRefusal(pull.pull("--force"), /does not accept the token from GITHUB_ENTERPRISE_TOKEN \(401\)/);
   });
 });
 

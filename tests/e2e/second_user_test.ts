@@ -6,7 +6,7 @@
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { walk } from "@std/fs/walk";
-import { Home } from "../../lib/instance/home.ts";
+import { Home, privateDirectory } from "../../lib/instance/home.ts";
 import { HotbootError, openEmulator, start } from "../../mod.ts";
 import { assertCode, GuestHome, type GuestOptions, newerQemu, qemuEnv } from "./harness.ts";
 import { testUnless } from "./needs.ts";
@@ -151,7 +151,8 @@ testUnless(
         ]);
       });
 
-      await micro.start();
+      const { stderr } = await micro.run("start");
+      assertEquals(stderr.includes("QEMU runs as root"), Deno.uid() === 0);
       const { TOKEN } = JSON.parse(await micro.succeed("credentials", ["--json"]));
       const snapshot = ["manifest.json", "ram", "device.state", "disk.qcow2"];
       const instance = ["instance.json", "micro/disk.qcow2", "config.iso", "credentials.json", "serial.log"];
@@ -202,6 +203,29 @@ testUnless(
     });
   },
 );
+
+testUnless(LACK, "a link that a second user has made is no home, and no part of one", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "hotboot-test-" });
+  try {
+    const [target, open] = [`${directory}/target`, `${directory}/open`];
+    await Deno.mkdir(target, { mode: 0o755 });
+    await Deno.mkdir(open);
+    await Deno.chmod(directory, 0o755);
+    await Deno.chmod(open, 0o777);
+    assertEquals((await asOther(["ln", "-s", target, `${open}/home`])).code, 0);
+    await assertRejects(
+      () => openEmulator({ home: `${open}/home` }),
+      HotbootError,
+      "a link that another user has made",
+    );
+    await assertRejects(() => privateDirectory(`${open}/home`), HotbootError, "a link that another user has made");
+    assertEquals((await Deno.stat(target)).mode! & 0o777, 0o755);
+    await Deno.symlink(target, `${directory}/own`); // the owner's leads there as well
+    await openEmulator({ home: `${directory}/own` });
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
 
 testUnless(LACK, "a second user cannot reach sockets in a short directory", async (t) => {
   await withUmask(0o022, async () => {

@@ -59,8 +59,8 @@ export class StackHome implements AsyncDisposable {
       PORT_PREFIX,
       HOTBOOT_GITHUB_API: this.github.api,
       HOTBOOT_DOWNLOAD_HOSTS: new URL(this.github.storage.origin).host,
-      GITHUB_TOKEN: "",
-      GH_TOKEN: "",
+      GITHUB_ENTERPRISE_TOKEN: "",
+      GH_ENTERPRISE_TOKEN: "",
     };
   }
 

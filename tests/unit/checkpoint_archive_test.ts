@@ -118,6 +118,16 @@ Deno.test("checkpoint archive: it is whole in another home, on what is there, wh
     await assertRejects(() => removeSnapshots(to, { ids: [others.manifest.id] }), Error, "checkpoint 'one' uses it");
   }));
 
+Deno.test("checkpoint archive: free space is asked for before anything is written", () =>
+  withDirectory(async (directory) => {
+    const [from, to] = [await withImage(directory, "from"), await withImage(directory, "to")];
+    await madeCheckpoint(from, imagePath(from, "disk"), { name: "one", ram: ram(1) });
+    const whole = await packed(from, "one");
+    whole.manifest.archive!.bytes = 2 ** 50;
+    await assertRejects(() => unpacked(to, whole), Error, "the import needs 1024 TB of disk");
+    assertEquals(await leftIn(to), []);
+  }));
+
 Deno.test("checkpoint archive: an id that is taken becomes another one, and is still known", () =>
   withDirectory(async (directory) => {
     const [from, to] = [await withImage(directory, "from"), await withImage(directory, "to")];

@@ -6,7 +6,7 @@ import { walk } from "@std/fs/walk";
 import { ROOT } from "../../dev/deno.ts";
 import { PROGRAM_PERMISSIONS } from "../../lib/cli/permissions/program.ts";
 import { CA_VARIABLES, PROXY_VARIABLES } from "../../lib/release/network.ts";
-import { TABLE } from "../../lib/cli/permissions/table.ts";
+import { type Row, TABLE } from "../../lib/cli/permissions/table.ts";
 import type { StateName } from "../../lib/instance/state.ts";
 
 /** The type makes sure that it is complete. */
@@ -135,6 +135,47 @@ Deno.test("docs: links lead to files and headings that exist", async () => {
     }
   }
   assertEquals(broken, []);
+});
+
+/** Lines of the security page's table without a test. */
+const UNTESTED = [
+  "a cloned `hotboot.json` runs a script, shares the home directory, reads a token",
+  "reads the host's `/proc`, `/sys`, `/dev` and `/run` through a share of `/`",
+  "prints without end, and fills the host's disk",
+];
+
+Deno.test("docs: each line of the security page's table names tests that exist", async () => {
+  const [, section] = (await read("docs/security.md")).split(/^## /m);
+  const [, , ...rows] = section.matchAll(/^\|(.*)\|$/gm);
+  assert(rows.length > 20, section);
+  const untested: string[] = [];
+  for (const [, row] of rows) {
+    const [, , worst, , tests] = row.split(" | ").map((cell) => cell.trim());
+    const named = tests.matchAll(/`(tests\/[^`]+)`: ((?:“[^”]+”(?:; )?)+)/g).toArray();
+    if (named.length === 0) untested.push(worst);
+    for (const [, path, titles] of named) {
+      const patterns = titlesIn(await read(path));
+      for (const [, title] of titles.matchAll(/“([^”]+)”/g)) {
+        assert(patterns.some((pattern) => pattern.test(title)), `${path} has no test "${title}"`);
+      }
+    }
+  }
+  assertEquals(untested, UNTESTED);
+});
+
+/** The titles of a file's tests and steps, as patterns: a title may be made of parts. */
+function titlesIn(source: string): RegExp[] {
+  const calls = source.matchAll(/\b(?:(?:test|step)\(|testUnless\(\s*.*,)\s*(["`])(.*)\1,/g);
+  const parts = (title: string) => title.split(/\$\{[^}]*\}/).map((part) => RegExp.escape(part));
+  return Array.from(calls, ([, , title]) => new RegExp(`^${parts(title).join(".+")}$`));
+}
+
+Deno.test("docs: the sandbox is a boundary for the commands that the security page lists, and for no others", async () => {
+  const can = ({ run = [], net = [], more = {} }: Row): boolean =>
+    run.length > 0 || net.includes("qemu") || Object.values(more).some(can);
+  const [, list] = (await read("docs/security.md")).match(/The sandbox is a boundary [^:]*: ([^.]*)\./)!;
+  const documented = Array.from(list.matchAll(/`([^`]+)`/g), ([, name]) => name);
+  assertEquals(documented, Object.keys(TABLE).filter((name) => !can(TABLE[name])));
 });
 
 Deno.test("docs: the fixture for vitest is the one that is tested", async () => {

@@ -172,7 +172,7 @@ Deno.test("github: a used-up rate limit (403 or 429) says until when, and a temp
   const reset = String(Math.floor(Date.now() / 1000) + 1800);
   const used = { "x-ratelimit-remaining": "0", "x-ratelimit-reset": reset };
   const cases: [number, Record<string, string>, RegExp][] = [
-    [403, used, /rate limit is used up until \d\d:\d\d UTC: wait \d+ min, or set GITHUB_TOKEN/],
+    [403, used, /rate limit is used up until \d\d:\d\d UTC: wait \d+ min, or set GITHUB_(ENTERPRISE_)?TOKEN/],
     [429, used, /rate limit is used up until \d\d:\d\d UTC/],
     [403, { "retry-after": "600" }, /asks to wait for 600 s .*: try again then$/],
   ];

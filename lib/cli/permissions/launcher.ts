@@ -87,7 +87,7 @@ async function preparePorts(emulator: Emulator, command: Command, args: Argument
 async function tokenFor({ env }: Grants, signal: AbortSignal): Promise<Token | null | undefined> {
   if (!env.includes("HOTBOOT_GITHUB_API")) return undefined; // it does not talk to GitHub
   const { findToken } = await import("../../release/token.ts");
-  return await findToken(Deno.env.get("HOTBOOT_GITHUB_API"), signal) ?? null;
+  return await findToken(Deno.env.get("HOTBOOT_GITHUB_API") || undefined, signal) ?? null;
 }
 
 /** The way to servers, found here, so that commands that download need not read those variables and files. */
