@@ -202,7 +202,7 @@ async function namedHome(ofProfile: string, given?: string): Promise<string> {
 }
 
 /** Where a path leads, as far as it exists and can be read; prompts for no permission. */
-async function followLinks(path: string): Promise<string> {
+export async function followLinks(path: string): Promise<string> {
   const { state } = await Deno.permissions.query({ name: "read", path });
   const real = state === "granted" ? await Deno.realPath(path).catch(() => undefined) : undefined;
   if (real !== undefined) return real;
