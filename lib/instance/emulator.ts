@@ -27,7 +27,8 @@ export interface Reporter {
 export interface EmulatorOptions {
   /**
    * A built-in profile's name, a profile's path, or a loaded profile. By default the `hotboot.json` in the working directory
-   * or the nearest directory above it, as long as these belong to the working directory's owner; else `stack`.
+   * or the nearest directory above it, as long as these belong to the working directory's owner; else `stack`. Nobody is
+   * asked whether that file is trusted: only the commands do so.
    */
   profile?: string | LoadedProfile;
   /** hotboot's directory; by default `$HOTBOOT_HOME`, else the profile's home, else `~/.hotboot`. */
