@@ -84,7 +84,6 @@ class Repository implements AsyncDisposable {
 
 Deno.test("trust: without it, no command that would do something does anything, or leaves anything", async () => {
   await using repository = await Repository.clone();
-  const before = await repository.paths();
   const operands: Record<string, string[]> = {
     "run": ["--", "true"],
     "exec": ["--", "true"],
@@ -98,6 +97,7 @@ Deno.test("trust: without it, no command that would do something does anything, 
   const bound = commands.filter(({ command }) => !command.needsNoTrust).map(({ name }) => name);
   for (const name of ["start", "run", "build", "pull", "capture", "exec"]) assert(bound.includes(name), name);
   for (const { name, command } of commands) {
+    const before = await repository.paths();
     const { code, stderr, stdout } = await repository.run([...name.split(" "), ...operands[name] ?? []]);
     if (command.needsNoTrust) assert(!stderr.includes("trust"), `${name}: ${stderr}`);
     else {
