@@ -65,7 +65,7 @@ class Repository implements AsyncDisposable {
     return hotboot(args, this.options(env));
   }
 
-  /** What the script has left, and the same once more. */
+  /** What the script has left; removes it. */
   async takeMark(): Promise<string | undefined> {
     const text = await Deno.readTextFile(`${this.root}/mark`).catch(() => undefined);
     if (text !== undefined) await Deno.remove(`${this.root}/mark`);
@@ -89,6 +89,7 @@ Deno.test("trust: without it, no command that would do something does anything, 
     "exec": ["--", "true"],
     "fork": ["other"],
     "spare": ["1"],
+    "wait": ["--stopped"],
     "snapshot save": ["name"],
     "snapshot export": ["file"],
     "snapshot import": ["file"],
