@@ -11,9 +11,10 @@ import { scriptPath } from "./recipe.ts";
 
 /**
  * Runs a script, and ends everything it started when it ends or is ended. Deno lets only programs with all run permissions
- * end a process group. The umask keeps the image independent of the user's.
+ * end a process group. The umask keeps the image independent of the user's. The script gets no tokens.
  */
 const IN_A_GROUP = `umask 022
+for name in $(compgen -e); do case $name in *TOKEN) unset "$name" ;; esac; done
 end() { trap "" TERM; kill -TERM -- -$$; }
 trap end TERM
 bash "$0" "$@" & wait $!

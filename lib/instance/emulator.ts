@@ -27,7 +27,8 @@ export interface Reporter {
 export interface EmulatorOptions {
   /**
    * A built-in profile's name, a profile's path, or a loaded profile. By default the `hotboot.json` in the working directory
-   * or the nearest directory above it, as long as these belong to the working directory's owner; else `stack`.
+   * or the nearest directory above it, as long as these belong to the working directory's owner; else `stack`. Nobody is
+   * asked whether that file is trusted: only the commands do so.
    */
   profile?: string | LoadedProfile;
   /** hotboot's directory; by default `$HOTBOOT_HOME`, else the profile's home, else `~/.hotboot`. */
@@ -203,7 +204,7 @@ async function namedHome(ofProfile: string, given?: string): Promise<string> {
 }
 
 /** Where a path leads, as far as it exists and can be read; prompts for no permission. */
-async function followLinks(path: string): Promise<string> {
+export async function followLinks(path: string): Promise<string> {
   const { state } = await Deno.permissions.query({ name: "read", path });
   const real = state === "granted" ? await Deno.realPath(path).catch(() => undefined) : undefined;
   if (real !== undefined) return real;

@@ -2,6 +2,7 @@
 
 import { messageOf } from "../base/error.ts";
 import { fill } from "../base/fill.ts";
+import { isNotSet } from "./closed_variables.ts";
 import type { Port, Profile, ProofCheck } from "./profile.ts";
 import { placeholdersOf, secretValue } from "./secrets.ts";
 
@@ -16,13 +17,22 @@ export function textsOf({ headers = {}, contains = [], excludes = [] }: ProofChe
   return [...Object.values(headers), ...contains, ...excludes];
 }
 
-/** The first unknown variable in the project request's own texts and the environment, as `field: why`. */
+/** The first unknown variable in the project request's own texts and the environment, or one that no profile may set, as `field: why`. */
 export function danglingReference(profile: Profile): string | undefined {
   const { ports, secrets = [], project, environment = {} } = profile;
   const placeholders = placeholdersOf(secrets);
   const known = (variable: string) =>
     portValue(ports, variable) ??
       (/^placeholder\./.test(variable) ? undefined : secretValue(variable, placeholders, {}));
+  for (
+    const [field, variables = {}] of [["environment", environment], [
+      "project.environment",
+      project?.environment,
+    ]] as const
+  ) {
+    const name = Object.keys(variables).find(isNotSet);
+    if (name !== undefined) return `${field}.${name}: with it a program runs other code: remove it`;
+  }
   const answers = new Set(project?.answer.map((field) => `answer.${field}`));
   if (project && !Object.hasOwn(ports, project.port)) {
     return `project.port: there is no port '${project.port}': name one of ports`;

@@ -1,6 +1,7 @@
 /** The environment's variables in a profile's texts: `${env.NAME}` and `${env.NAME:-default}`. */
 
 import { HotbootError } from "../base/error.ts";
+import { isNotRead } from "./closed_variables.ts";
 
 /** A variable that is set, with its value. */
 export interface Variable {
@@ -28,7 +29,7 @@ const TOKEN_FILLED_AGAIN = new RegExp(String.raw`\$\$|${VARIABLE}|${OTHERS}`, "g
  * @param isFilledAgain The result will be filled in again later: keeps `$$`, and escapes a `$` in a value.
  * @returns The text, and the variables in it.
  * @returns The text, and the variables that it was made with.
- * @throws {HotbootError} if a variable is not set and has no default.
+ * @throws {HotbootError} if a variable is not set and has no default, or is closed to profiles.
  */
 export function fillVariables(
   text: string,
@@ -39,6 +40,11 @@ export function fillVariables(
   const fill = (parts: Part[]): string =>
     parts.map((part) => {
       if (typeof part === "string") return part;
+      if (isNotRead(part.name)) {
+        throw new HotbootError(
+          `the variable ${part.name} is closed to profiles, as all whose names end in TOKEN or _PROXY: choose another name`,
+        );
+      }
       const value = read(part.name);
       if (value) {
         variables.push({ name: part.name, value });

@@ -99,6 +99,18 @@ export function spawnOnTerminal(args: string[], options: RunOptions = {}): Deno.
   });
 }
 
+/** Text as it arrives. */
+export function textReader(stream: ReadableStream<Uint8Array>): ReadableStreamDefaultReader<string> {
+  return stream.pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>).getReader();
+}
+
+/** Reads until `text` has arrived. */
+export async function readUntil(reader: ReadableStreamDefaultReader<string>, text: string): Promise<string> {
+  let seen = "";
+  while (!seen.includes(text)) seen += (await reader.read()).value ?? assert(false, `it ended: ${seen}`);
+  return seen;
+}
+
 function spawn([program, ...args]: string[], options: RunOptions): Deno.ChildProcess {
   return new Deno.Command(program, {
     args,

@@ -78,6 +78,7 @@ const MAY: Record<string, string[]> = {
   "iso create": ["read PATH…", "replace IMAGE", "read SOURCE_DATE_EPOCH"],
   "iso ls": ["read IMAGE"],
   "iso extract": ["read IMAGE", "write DIR"],
+  "trust": [],
   "permissions": [
     "read home",
     "read qemu",

@@ -9,6 +9,7 @@ import { PLACEHOLDER } from "./secret_micro.ts";
 Deno.test("a project's hotboot.json can have variables, its own home and a file for a secret", async (t) => {
   await using micro = await GuestHome.make({
     change: (profile) => {
+      profile.image = { build: { script: "build.sh", inputs: ["build.sh"] } }; // in the project
       profile.home = { directory: "${env.EMULATOR_TEST_HOME:-~/nowhere}", instances: "run" };
       profile.ports.web.host = "${env.EMULATOR_TEST_PORT:-1}" as unknown as number;
       profile.secrets = [{ name: "TOKEN", placeholder: PLACEHOLDER, file: "internal-token" }];
@@ -28,6 +29,7 @@ Deno.test("a project's hotboot.json can have variables, its own home and a file 
   const env: Record<string, string> = {
     ...await denoDirectory(),
     HOTBOOT_HOME: "",
+    XDG_CONFIG_HOME: `${micro.directory}/config`,
     EMULATOR_TEST_HOME: micro.home,
     EMULATOR_TEST_PORT: String(micro.port),
   };
@@ -47,7 +49,7 @@ Deno.test("a project's hotboot.json can have variables, its own home and a file 
 
   try {
     await t.step("it is found from a subdirectory, and its home is where it says", async () => {
-      const started = await json(["start"]);
+      const started = await json(["start", "--trust"]);
       snapshot = started.snapshot;
       assertEquals([started.origin, started.urls], ["resume", { web: `http://127.0.0.1:${micro.port}` }]);
       assertEquals(started.credentials, `${instance}/credentials.json`);

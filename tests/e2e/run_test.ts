@@ -4,7 +4,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { exists } from "@std/fs/exists";
 import type { Profile } from "../../lib/profile/profile.ts";
-import { assertCode, type GuestHome, type GuestOptions } from "./harness.ts";
+import { assertCode, type GuestHome, type GuestOptions, readUntil, textReader } from "./harness.ts";
 import { until } from "./pace.ts";
 import { PLACEHOLDER, ROTATE, secretMicro } from "./secret_micro.ts";
 
@@ -28,15 +28,6 @@ function projectMicro(options: GuestOptions = {}): Promise<GuestHome> {
 
 const stateOf = async (micro: GuestHome) => (await micro.status()).state;
 const VARIABLES = 'echo "$API_URL|$API_TOKEN|$PROJECT_ID|$VITE_KEY|$PRICE|$OWN"';
-
-/** Reads until `text` has arrived. */
-async function readUntil(reader: ReadableStreamDefaultReader<string>, text: string): Promise<string> {
-  let seen = "";
-  while (!seen.includes(text)) seen += (await reader.read()).value ?? assert(false, `it ended: ${seen}`);
-  return seen;
-}
-
-const linesOf = (stream: ReadableStream<Uint8Array>) => stream.pipeThrough(new TextDecoderStream()).getReader();
 
 /** Bash that asks for the guest's health. */
 const ASK_HEALTH =
@@ -121,7 +112,7 @@ Deno.test("run: the command decides how to handle signals", async (t) => {
 
   await t.step("each signal is passed on once, and hotboot waits", async () => {
     const child = micro.spawn("run", "--", "perl", "-e", LISTENER);
-    const reader = linesOf(child.stdout);
+    const reader = textReader(child.stdout);
     await readUntil(reader, "begun");
     for (const name of ["INT", "HUP", "INT", "TERM"] as const) {
       child.kill(`SIG${name}`);
@@ -137,7 +128,7 @@ Deno.test("run: the command decides how to handle signals", async (t) => {
     "a signal that ends the command sets the exit code; one during the save changes nothing",
     async () => {
       const child = micro.spawn("run", "--", "sh", "-c", "echo begun; exec sleep 1000");
-      const [reader, errors] = [linesOf(child.stdout), linesOf(child.stderr)];
+      const [reader, errors] = [textReader(child.stdout), textReader(child.stderr)];
       await readUntil(reader, "begun");
       child.kill("SIGINT");
       await readUntil(errors, "save the memory");
@@ -150,7 +141,7 @@ Deno.test("run: the command decides how to handle signals", async (t) => {
 
   await t.step("signals from the terminal, which reach both, are not passed on; SIGTERM is", async () => {
     const child = micro.spawnOnTerminal("run", "--", "perl", "-e", LISTENER);
-    const reader = linesOf(child.stdout);
+    const reader = textReader(child.stdout);
     const begun = await readUntil(reader, "begun");
     const hotboot = Number(begun.match(/begun \d+ (\d+)/)![1]);
     const keyboard = child.stdin.getWriter();

@@ -14,7 +14,7 @@ import { Home } from "../../lib/instance/home.ts";
 import { lock } from "../../lib/instance/locks.ts";
 import type { Profile } from "../../lib/profile/profile.ts";
 import { shellCommand } from "../../lib/base/shell.ts";
-import { assertCode, CACHE, type GuestHome, HOTBOOT, qemuEnv, type Run } from "./harness.ts";
+import { assertCode, CACHE, type GuestHome, HOTBOOT, hotboot, qemuEnv, type Run } from "./harness.ts";
 import { testUnless } from "./needs.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 import type { Said } from "./testing/meeting.ts";
@@ -22,7 +22,8 @@ import type { Said } from "./testing/meeting.ts";
 /** A project whose `hotboot.json` is the micro guest with a secret. */
 async function project(): Promise<GuestHome & { place: string }> {
   const environment = { WEB_URL: "http://127.0.0.1:${ports.web.host}", WEB_TOKEN: "${secret.TOKEN}" };
-  const change = (profile: Profile) => void (profile.environment = environment);
+  const image = { build: { script: "build.sh", inputs: ["build.sh"] } }; // a project's recipe is in its directory
+  const change = (profile: Profile) => void Object.assign(profile, { environment, image });
   const micro = await secretMicro(ROTATE, change, { captured: true });
   const place = `${micro.directory}/place`;
   await Deno.mkdir(place);
@@ -203,6 +204,8 @@ testUnless(
     await Deno.writeTextFile(`${programs}/hotboot`, `#!/bin/sh\ncd '${micro.directory}' && exec ${line} "$@"\n`, {
       mode: 0o755,
     });
+    const places = { HOTBOOT_HOME: micro.home, XDG_CONFIG_HOME: `${micro.directory}/config` };
+    assertCode(await hotboot(["trust"], { cwd: micro.directory, env: places }), 0);
     const vitest = async (env: Record<string, string>): Promise<Run> => {
       for (const name of names(micro.place)) await Deno.remove(`${micro.place}/${name}`);
       return await ended(
@@ -211,9 +214,9 @@ testUnless(
           cwd: directory,
           env: {
             PATH: `${programs}:${Deno.env.get("PATH")}`,
-            HOTBOOT_HOME: micro.home,
             PLACE: micro.place,
             NO_COLOR: "1",
+            ...places,
             ...env,
           },
           stdin: "null",

@@ -220,11 +220,29 @@ Deno.test("profile: a project's request and the environment may refer only to wh
       /: environment\.A: \$\{config\.file\} is not defined: correct that name$/,
     ],
     [{ environment: { A: "a\u0000" } }, /: environment\.A: /],
-    ...["LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "PATH", "A-B", "1", "A=B", ""].map(
+    ...["A-B", "1", "A=B", ""].map(
       (name): [object, RegExp] => [{ environment: { [name]: "x" } }, /: environment/],
     ),
   ];
   for (const [changes, why] of refused) assertMatch(assertThrows(() => parse(changes), HotbootError).message, why);
+  const code =
+    "LD_PRELOAD DYLD_INSERT_LIBRARIES PATH BASH_ENV ENV NODE_OPTIONS PYTHONPATH PERL5OPT RUBYOPT GIT_SSH_COMMAND";
+  for (
+    const name of [...code.split(" "), "npm_config_script_shell", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "HOME", "EDITOR"]
+  ) {
+    for (
+      const changes of [{ environment: { [name]: "x" } }, { project: { ...project, environment: { [name]: "x" } } }]
+    ) {
+      assertThrows(
+        () => parse(changes),
+        HotbootError,
+        `environment.${name}: with it a program runs other code: remove it`,
+      );
+    }
+  }
+  for (const name of ["PATHS", "PORT", "DATABASE_URL", "NODE_ENV", "GITHUB_REF", "ENVIRONMENT"]) {
+    parse({ environment: { [name]: "x" } });
+  }
 });
 
 Deno.test("profile: a share has a tag, an absolute path and a mount command", () => {

@@ -53,6 +53,21 @@ Deno.test("recipe: the programs that it starts end with it", () =>
     assert((emulator as Awaited<ReturnType<typeof testEmulator>>).told.includes("made"));
   }));
 
+Deno.test("recipe: a script gets no tokens", () =>
+  withDirectory(async (directory) => {
+    await Deno.writeTextFile(`${directory}/recipe.sh`, `env >"$1/env"\n`);
+    const emulator = await withProfileAt(`${directory}/profile.json`, directory);
+    const names = ["HOTBOOT_UNIT_TOKEN", "HOTBOOT_UNIT_OTHER"];
+    try {
+      for (const name of names) Deno.env.set(name, "a\nb");
+      await runScript(emulator, { script: "recipe.sh", inputs: ["recipe.sh"] }, directory);
+    } finally {
+      for (const name of names) Deno.env.delete(name);
+    }
+    const got = await Deno.readTextFile(`${directory}/env`);
+    assertEquals(names.map((name) => got.includes(name)), [false, true]);
+  }));
+
 /** Whether the process exists and is not a zombie (proc(5), stat). */
 async function isRunning(pid: string): Promise<boolean> {
   const stat = await Deno.readTextFile(`/proc/${pid}/stat`).catch(() => "");

@@ -1,4 +1,4 @@
-import { assertEquals, assertFalse, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertFalse, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { ensureDir } from "@std/fs/ensure-dir";
 import { readArguments, withVariables } from "../../lib/cli/commands/command.ts";
 import { command as start } from "../../lib/cli/commands/start.ts";
@@ -48,6 +48,16 @@ Deno.test("variables: a second fill sees the text's dollars, and none from a val
   assertEquals(fill("$$ ${secret.A} $${env.X}", {}, true)[0], "$$ ${secret.A} $${env.X}");
   assertEquals(fill("${env.X:-$$}", { X: "$ ${secret.A}" }, true)[0], "$$ $${secret.A}");
   assertEquals(fill("${env.X:-$$}", {}, true)[0], "$$");
+});
+
+Deno.test("variables: tokens and proxies are closed to profiles, also with a default, and are not read", () => {
+  for (const name of ["GITHUB_TOKEN", "GH_TOKEN", "HOTBOOT_ANY_TOKEN", "HTTPS_PROXY", "all_proxy"]) {
+    for (const text of [`\${env.${name}}`, `\${env.${name}:-none}`, `\${env.X:-\${env.${name}:-}}`]) {
+      const read = (asked: string) => asked === name ? assert(false, "it is read") : undefined;
+      assertThrows(() => fillVariables(text, false, read), HotbootError, `the variable ${name} is closed to profiles`);
+    }
+  }
+  assertEquals(fill("${env.STACK_TOKENS}", { STACK_TOKENS: "60" })[0], "60");
 });
 
 Deno.test("variables: a syntax error is reported", () => {
@@ -122,9 +132,9 @@ Deno.test("variables: an error about a value names the variable", () => {
   for (const [changes, values, why] of refused) {
     assertEquals(assertThrows(() => parsed(changes, values), HotbootError).message, `profile x: ${why}`);
   }
-  const secret = { config: { label: "l", files: { f: ["${env.TOKEN}"] } } };
-  const { message } = assertThrows(() => parsed(secret, { TOKEN: "s3cret\nline" }), HotbootError);
-  assertMatch(message, /^profile x: config\.files\.f\[0\], with TOKEN: [^\n]*$/);
+  const secret = { config: { label: "l", files: { f: ["${env.SECRET}"] } } };
+  const { message } = assertThrows(() => parsed(secret, { SECRET: "s3cret\nline" }), HotbootError);
+  assertMatch(message, /^profile x: config\.files\.f\[0\], with SECRET: [^\n]*$/);
   assertEquals(message.includes("s3cret"), false);
 });
 

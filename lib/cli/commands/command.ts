@@ -46,6 +46,8 @@ export interface Command {
   stopsEarly?: boolean;
   /** It does not work on an emulator, so it lacks the options that name one. */
   standalone?: boolean;
+  /** It only looks at what is there, ends it or removes it: a profile that it finds need not be trusted. */
+  needsNoTrust?: boolean;
   /** The arguments with the instance that they imply: a new one. */
   implied?(args: Arguments): Arguments;
   /** It uses the services' ports: those of the instance are chosen before it begins. */
@@ -104,6 +106,7 @@ const EMULATOR_FLAGS: Flag[] = [
     summary: "hotboot's directory (default: $HOTBOOT_HOME, else the profile's, else ~/.hotboot)",
   },
   { name: "instance", value: "NAME", summary: "the instance (default: the profile's own)" },
+  { name: "trust", summary: "trust the project's hotboot.json as it is now, as 'hotboot trust' does" },
   {
     name: "arch",
     value: "ARCH",

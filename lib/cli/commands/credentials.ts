@@ -5,6 +5,7 @@ import type { Command } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 
 export const command: Command = {
+  needsNoTrust: true,
   about: "Print the instance's own secrets. A new start may replace them. Dropping the instance removes them.",
   flags: [{ name: "env", summary: "print them as NAME=value lines" }],
   async run(context) {

@@ -29,6 +29,7 @@ export const VERBS: Record<string, Verb> = {
   credentials: { summary: "print the instance's secrets", load: () => import("./credentials.ts") },
   snapshot: { summary: "list, save, remove, verify, export and import snapshots", load: () => import("./snapshot.ts") },
   iso: { summary: "make, list and unpack ISO 9660 images", load: () => import("./iso.ts") },
+  trust: { summary: "trust the project's hotboot.json", load: () => import("./trust.ts") },
   permissions: { summary: "show what each command may access", load: () => import("./permissions.ts") },
 };
 

@@ -110,24 +110,31 @@ async function holds(condition: Condition, { emulator, switches }: Situation): P
   return condition === "if it pulls the image" ? isPublished : !isPublished;
 }
 
+/** Whether the command may use the recipe. */
+export async function usesRecipe(name: string, situation: Situation): Promise<boolean> {
+  const { read = [], more = {} } = TABLE[name];
+  const condition = "if it builds the image";
+  return read.includes("recipe") || (condition in more && await holds(condition, situation));
+}
+
 /** The files that the recipe consists of. */
-function recipe(emulator: Emulator): string[] {
+export function recipe(emulator: Emulator): string[] {
   if (emulator.profileUrl.protocol !== "file:") return []; // the command itself reports what is wrong
   const { script, cloudInit } = recipeOf(emulator);
-  const paths = [...script?.inputs ?? []];
+  const paths = script ? [script.script, ...script.inputs] : [];
   if (cloudInit) paths.push(cloudInit.userData, ...cloudInit.bundle?.paths ?? []);
   if (cloudInit && "file" in cloudInit.base) paths.push(cloudInit.base.file.replaceAll("{arch}", emulator.arch));
   return paths.map((path) => recipePath(emulator, path));
 }
 
 /** The files that are copied to the config disk. */
-function configFiles({ profile }: Emulator): string[] {
+export function configFiles({ profile }: Emulator): string[] {
   const contents = Object.values(profile.config?.files ?? {});
   return contents.flatMap((content) => "file" in content && content.file !== "" ? [content.file] : []);
 }
 
 /** The recipe's parts by kind: a cloud-init recipe may begin with a script. */
-function recipeOf({ profile }: Emulator): { script?: ScriptRecipe; cloudInit?: CloudInit } {
+export function recipeOf({ profile }: Emulator): { script?: ScriptRecipe; cloudInit?: CloudInit } {
   const { build } = profile.image;
   if (!build) return {};
   if ("script" in build) return { script: build };

@@ -1,6 +1,7 @@
 /** Runs a command with its arguments in its sandbox. */
 
 import { type Arguments, type Command, withVariables } from "../commands/command.ts";
+import { GUESTS } from "../../base/bundle.ts";
 import { makerName } from "../../instance/channels.ts";
 import { type Emulator, openEmulator, withInstance } from "../../instance/emulator.ts";
 import type { Interrupts } from "../interrupts.ts";
@@ -10,8 +11,9 @@ import { portsNow } from "../../instance/ports.ts";
 import { wantedSpares } from "../../instance/spares.ts";
 import { resolveArch } from "../../vm/arch.ts";
 import { portsOption } from "../commands/starting.ts";
-import { type Grants, grantsOf, type Situation } from "./grants.ts";
+import { type Grants, grantsOf, type Situation, usesRecipe } from "./grants.ts";
 import { runInSandbox } from "./sandbox.ts";
+import type { Trusting } from "./trust.ts";
 
 /** What resolves the words of the command's row, for these arguments. */
 export async function situationOf(command: Command, args: Arguments): Promise<Situation & { emulator?: Emulator }> {
@@ -52,6 +54,16 @@ export async function launch(
 ): Promise<number> {
   const args = withVariables(command, given);
   let situation = await situationOf(command, args);
+  if (situation.emulator && (name === "trust" || isFound(situation.emulator, args))) {
+    const { requireTrust } = await import("./trust.ts");
+    await requireTrust(situation.emulator, {
+      args,
+      isFree: command.needsNoTrust ?? false,
+      usesRecipe: await usesRecipe(name, situation),
+      typed: typedTrust(name, args),
+      signal: interrupts.signal,
+    });
+  }
   if (situation.emulator && await preparePorts(situation.emulator, command, args)) {
     situation = await situationOf(command, args);
   }
@@ -70,6 +82,17 @@ export async function launch(
   };
   const linksBelow = name === "iso extract" ? grants.write[0] : undefined;
   return await runInSandbox(module, grants, work, interrupts, linksBelow);
+}
+
+/** How the command line speaks of trust. */
+function typedTrust(name: string, { switches }: Arguments): Trusting["typed"] {
+  if (name === "trust") return switches.has("remove") ? "remove" : "trust";
+  return switches.has("trust") ? "option" : undefined;
+}
+
+/** Whether the profile is one that the user has not named: a project's. */
+function isFound({ profileUrl }: Emulator, { values: { profile } }: Arguments): boolean {
+  return profile === undefined && !profileUrl.href.startsWith(GUESTS.href);
 }
 
 /** Chooses the ports here, so that the command may use those, and no others. Gives whether it has chosen some. */

@@ -128,6 +128,7 @@ export const TABLE: Record<string, Row> = {
   "iso create": { read: ["PATH…"], replace: ["IMAGE"], env: ["SOURCE_DATE_EPOCH"] },
   "iso ls": { read: ["IMAGE"] },
   "iso extract": { read: ["IMAGE"], write: ["DIR"] },
+  "trust": {}, // the launcher does it
   "permissions": {
     read: ["home", "programs"],
     env: ["PATH", "HOTBOOT_GITHUB_API", "HOTBOOT_DOWNLOAD_HOSTS", ...PROXY_VARIABLES],
