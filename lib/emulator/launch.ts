@@ -18,6 +18,7 @@ import { HOST_ARCH } from "../vm/arch.ts";
 import { type Memory, qemuArguments } from "../vm/machine.ts";
 import { QemuProcess } from "../vm/process.ts";
 import { requireDirectory } from "../vm/share.ts";
+import { warnOfLittleSpace } from "../instance/space.ts";
 import { sharedPart } from "../instance/shared_part.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 
@@ -123,7 +124,9 @@ export async function launch(emulator: Emulator, setup: Setup, run: Run): Promis
     }
     record.pid = qemu.pid;
     const launched = qemu;
+    const space = warnOfLittleSpace(emulator); // while the guest starts
     const undo = async () => {
+      await space;
       if (launched.detached) return;
       await launched.kill();
       await putBack(emulator, before);

@@ -113,3 +113,95 @@ Deno.test("hostile guest: no profile shares what is the kernel's", async () => {
     );
   }
 });
+
+Deno.test("hostile guest: a console that is printed to without end stays bounded, and its newest lines are there", async (t) => {
+  await using micro = await GuestHome.started();
+  const log = `${micro.instance}/serial.log`;
+  await micro.exec("sh", "-c", "(while :; do echo at $(cat /proc/uptime); done >/dev/console 2>&1) & sleep 1");
+  const newest = async () => Number((await micro.succeed("logs", ["--lines", "3"])).match(/at (\d+)/)?.[1]);
+  const commands: [verb: string, ...args: string[]][] = [
+    ["status"],
+    ["wait"],
+    ["start"],
+    ["exec", "-n", "--", "true"],
+    ["run", "--", "true"],
+  ];
+  for (const [verb, ...args] of commands) {
+    await t.step(`${verb} cuts it`, async () => {
+      const before = await newest();
+      await Deno.truncate(log, 70 * 2 ** 20); // as after hours
+      await micro.succeed(verb, args);
+      const { size } = await Deno.stat(log);
+      assert(size < 17 * 2 ** 20, `${verb}: ${size} bytes`);
+      assert(await newest() >= before);
+    });
+  }
+  await t.step("a log that is a link is not written through", async () => {
+    const other = `${micro.directory}/other`;
+    await Deno.writeTextFile(other, "");
+    await Deno.truncate(other, 70 * 2 ** 20);
+    await Deno.remove(log);
+    await Deno.symlink(other, log);
+    await micro.run("status");
+    assertEquals((await Deno.stat(other)).size, 70 * 2 ** 20);
+  });
+});
+
+/** Puts a shell script in the place of the guest's agent; its port is file 3. */
+async function replaceAgent(micro: GuestHome, script: string): Promise<void> {
+  const lines = [
+    "sed -i /qemu-ga/d /etc/inittab",
+    "kill -HUP 1",
+    "killall -9 qemu-ga",
+    "exec 3<>/dev/virtio-ports/org.qemu.guest_agent.0",
+    script,
+  ];
+  await micro.exec("sh", "-c", `(sleep 1; ${lines.join("\n")}) </dev/null >/dev/null 2>&1 &`);
+  await new Promise((resolve) => setTimeout(resolve, 3000));
+}
+
+/** Runs `exec`, and returns its message and the most memory that it had, in MiB. */
+async function refused(micro: GuestHome): Promise<[message: string, mebibytes: number]> {
+  const child = micro.spawn("exec", "-n", "--", "true");
+  const ended = child.output();
+  let most = 0;
+  let over = false;
+  ended.then(() => over = true);
+  while (!over) {
+    const status = await Deno.readTextFile(`/proc/${child.pid}/status`).catch(() => "");
+    most = Math.max(most, Number(status.match(/VmHWM:\s*(\d+)/)?.[1] ?? 0) / 1024);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  const { code, stderr } = await ended;
+  assertEquals(code, 1);
+  return [new TextDecoder().decode(stderr), most];
+}
+
+Deno.test("hostile guest: an agent that never ends its line takes bounded memory and time", async () => {
+  await using micro = await GuestHome.started();
+  await replaceAgent(micro, "printf '\\377' >&3; exec cat /dev/zero >&3");
+  const [message, mebibytes] = await refused(micro);
+  assertMatch(message, /^hotboot: an answer has no end after 64 MiB\n$|the guest agent did not answer within/);
+  assert(mebibytes > 50 && mebibytes < 800, `${mebibytes} MiB`);
+  assertEquals((await micro.status()).state, "running"); // the others go on
+});
+
+Deno.test("hostile guest: an agent that answers what is none is an error that says so", async () => {
+  await using micro = await GuestHome.started();
+  await replaceAgent(
+    micro,
+    `while read -r line <&3; do
+  id=\${line##*\\"id\\":}
+  case $line in
+    *guest-sync-delimited*) printf '\\377{"return": %s}\\n' "\${id%%\\}*}" >&3;;
+    *guest-get-time*) echo '{"return": 5}' >&3;;
+    *) echo '{"return": []}' >&3;;
+  esac
+done`,
+  );
+  const [message] = await refused(micro);
+  assertMatch(
+    message,
+    /: the guest agent's answer to 'guest-exec' is not of its kind: restart the guest, and use only /,
+  );
+});
