@@ -19,6 +19,8 @@ import { HOST_ARCH } from "../vm/arch.ts";
 import { type Memory, qemuArguments } from "../vm/machine.ts";
 import { QemuProcess } from "../vm/process.ts";
 import { requireDirectory } from "../vm/share.ts";
+import { warnOfLittleSpace } from "../instance/space.ts";
+import { sharedPart } from "../instance/shared_part.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 
 /** A new overlay for this run, on top of `backing`. */
@@ -118,10 +120,14 @@ export async function launch(emulator: Emulator, setup: Setup, run: Run): Promis
     await Promise.all([channels.monitor, channels.agent].map((path) => Deno.chmod(path, 0o600)));
     await requireUnchanged(emulator, setup, qemu);
     const { share } = emulator.profile; // a continued guest gets it later
-    if (share && run.origin !== "continue") await requireDirectory(qemu.qmp, share.path, { signal: emulator.signal });
+    if (share && run.origin !== "continue") {
+      await requireDirectory(qemu.qmp, sharedPart(share), { signal: emulator.signal });
+    }
     record.pid = qemu.pid;
     const launched = qemu;
+    const space = warnOfLittleSpace(emulator); // while the guest starts
     const undo = async () => {
+      await space;
       if (launched.detached) return;
       await launched.kill();
       await putBack(emulator, before);

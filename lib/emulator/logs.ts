@@ -4,6 +4,7 @@ import { HotbootError } from "../base/error.ts";
 import { pieces, readAt } from "../base/io.ts";
 import { sleep } from "../base/wait.ts";
 import type { Emulator } from "../instance/emulator.ts";
+import { KEPT_BYTES, trimSerialLog } from "../instance/serial_log.ts";
 import { instancePath } from "../instance/channels.ts";
 
 /** Which part of the console to show. */
@@ -47,9 +48,12 @@ export async function* logs(emulator: Emulator, options: LogOptions = {}): Async
       for await (const piece of pieces(file, BLOCK)) yield piece.slice();
       if (!options.follow) return;
       await sleep(FOLLOW_INTERVAL_MS, emulator.signal);
+      await trimSerialLog(emulator);
       const now = await Deno.stat(path).catch(() => undefined);
       const position = await file.seek(0, Deno.SeekMode.Current);
-      if (now && (now.ino !== inode || now.size < position)) { // a new start made a new log, or emptied this one
+      if (now?.ino === inode && now.size < position && now.size >= KEPT_BYTES) { // somebody cut it: what is left was shown
+        await file.seek(now.size, Deno.SeekMode.Start);
+      } else if (now && (now.ino !== inode || now.size < position)) { // a new start made a new log, or emptied this one
         file.close();
         file = await openLog(path);
         inode = now.ino;

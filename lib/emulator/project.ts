@@ -5,6 +5,7 @@ import { fill } from "../base/fill.ts";
 import { getAnswer, type GuestAnswer } from "../guest/http.ts";
 import type { ProjectRequest } from "../profile/profile.ts";
 import { redact, type Secrets } from "../profile/secrets.ts";
+import { isWithin } from "../instance/shared_part.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { runningValues } from "./running_values.ts";
 
@@ -82,7 +83,14 @@ export async function requireConfigFile({ profile }: Emulator, path: string): Pr
   try {
     const { isFile } = await Deno.stat(path);
     if (!isFile) throw new HotbootError(`${path} is not a file: name a config file`);
-    return await Deno.realPath(path);
+    const file = await Deno.realPath(path);
+    const { share } = profile;
+    if (share?.part !== undefined && !isWithin(file, share.part)) {
+      throw new HotbootError(
+        `the guest cannot see ${file}: it gets ${share.part}, the file system of your home, and nothing of others; move the project there`,
+      );
+    }
+    return file;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) {
       throw new HotbootError(`the config file ${path} does not exist: name one that does`);

@@ -6,6 +6,7 @@ import { onPath } from "../base/on_path.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { lockInstance, shareRun, tryEndRun } from "../instance/locks.ts";
 import { readRecord } from "../instance/record.ts";
+import { watchDisk } from "../instance/space.ts";
 import { environment } from "./environment.ts";
 import { withFresh } from "./fresh.ts";
 import { openProject, requireConfigFile } from "./project.ts";
@@ -125,6 +126,7 @@ async function runProgram(
   const child = spawn(bash, args, env);
   onSpawn?.(child);
   using _ending = terminateOnAbort(child, emulator.signal);
+  await using _watch = watchDisk(emulator);
   return (await child.status).code;
 }
 

@@ -4,6 +4,7 @@ import { HotbootError, messageOf } from "../base/error.ts";
 import { Timeline } from "../base/timeline.ts";
 import { crashOf, endCrashed } from "../guest/crash.ts";
 import { GuestFault } from "../guest/health.ts";
+import { warnOfShare } from "../guest/share.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { lockInstance } from "../instance/locks.ts";
 import type { Setup } from "../instance/machine.ts";
@@ -125,6 +126,7 @@ export function notBoth(source: string): HotbootError {
 
 async function startFresh(emulator: Emulator, timeline: Timeline, options: StartOptions): Promise<StartResult> {
   const { report, signal } = emulator;
+  warnOfShare(emulator);
   const setup = await makeSetup(emulator);
   if (options.from !== undefined) {
     const { startFrom } = await import("./from.ts");

@@ -10,6 +10,8 @@ import { hasUnknownImage, imagePath, type ImageRecord, readImage } from "../imag
 import { knownQemuFacts } from "../instance/acceleration.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import type { InstanceRecord, Origin } from "../instance/record.ts";
+import { trimSerialLog } from "../instance/serial_log.ts";
+import { warnOfLittleSpace } from "../instance/space.ts";
 import { sparesOf, wantedSpares } from "../instance/spares.ts";
 import { refusal, type State, type StateName, stateOf, whyPaused } from "../instance/state.ts";
 import { urlsOf } from "../instance/urls.ts";
@@ -96,6 +98,7 @@ export async function status(emulator: Emulator): Promise<Status> {
     describeSnapshot(emulator),
     wantedSpares(emulator),
     sparesOf(emulator).then(({ length }) => length),
+    warnOfLittleSpace(emulator),
   ]);
   return {
     profile: emulator.profile.name,
@@ -119,6 +122,7 @@ export async function describeInstance(
   emulator: Emulator,
   { andRightClock = false } = {},
 ): Promise<Pick<Status, "state" | "of" | "why" | "running">> {
+  await trimSerialLog(emulator);
   const state = await stateOf(emulator);
   await state[Symbol.asyncDispose](); // QEMU serves one client at a time, and the rest takes a while
   const crash = await crashOf(emulator, state);

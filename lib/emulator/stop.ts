@@ -9,6 +9,7 @@ import { removeIfThere } from "../base/files.ts";
 import { within } from "../base/wait.ts";
 import { connectAgent } from "../guest/agent.ts";
 import { crashOf, endCrashed } from "../guest/crash.ts";
+import { trimSerialLog } from "../instance/serial_log.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { clearRun, dropMemory } from "../instance/files.ts";
 import { dropWithSource } from "../instance/forks.ts";
@@ -61,6 +62,7 @@ const SHUTDOWN_MS = 60_000;
 export async function stop(emulator: Emulator, options: StopOptions = {}): Promise<StopResult> {
   using _lock = await lockInstance(emulator);
   if (options.how !== "discard") await adoptOrphan(emulator);
+  await trimSerialLog(emulator);
   return await stopLocked(emulator, options);
 }
 

@@ -7,6 +7,7 @@ import { becomeHealthy } from "../guest/health.ts";
 import { lostSecrets, rotateAgain } from "../guest/rotate.ts";
 import { restoreShare } from "../guest/share.ts";
 import { trimSerialLog } from "../instance/serial_log.ts";
+import { warnOfLittleSpace } from "../instance/space.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { profileDigest, writeRecord } from "../instance/record.ts";
 import { standsStill, type Up } from "../instance/state.ts";
@@ -42,7 +43,7 @@ export async function beUp(emulator: Emulator, state: Up, asked: Record<string, 
       `profile '${profile.name}' has changed since instance '${emulator.instance}' was started, and the instance does not have the changes: 'hotboot stop --discard' and 'hotboot start' recreate it`,
     );
   }
-  await trimSerialLog(emulator);
+  await Promise.all([trimSerialLog(emulator), warnOfLittleSpace(emulator)]);
   await rightClock(emulator);
   await becomeHealthy(emulator, record.ports, profile.timeouts.resume);
   const lost = await lostSecrets(emulator, record, profile.timeouts.resume);

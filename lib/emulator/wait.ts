@@ -2,6 +2,7 @@
 
 import { HotbootError } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
+import { warnOfLittleSpace } from "../instance/space.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { rightClockInPassing } from "../guest/clock.ts";
 import { isAtRest } from "../instance/state.ts";
@@ -45,6 +46,7 @@ export async function waitFor(emulator: Emulator, options: WaitForOptions = {}):
   const { stopped = false, timeoutMs = Infinity } = options;
   const { instance, signal } = emulator;
   const end = performance.now() + timeoutMs;
+  await warnOfLittleSpace(emulator);
   while (true) {
     const found = await describeInstance(emulator);
     const { state, running, of, why } = found;

@@ -1,6 +1,6 @@
 /** Corrects the guest's clock when it differs from the host's, as after a pause that the guest did not notice. */
 
-import { messageOf } from "../base/error.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
 import { formatDuration } from "../base/format.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import type { GuestAgent } from "../vm/guest_agent.ts";
@@ -65,5 +65,8 @@ async function rightClockWith(
 export async function clockOffset(agent: GuestAgent, signal: AbortSignal): Promise<number> {
   const before = Date.now();
   const nanoseconds = await agent.execute<number>("guest-get-time", {}, { signal });
+  if (!Number.isFinite(nanoseconds)) {
+    throw new HotbootError("the guest agent says no time: restart the guest, and use only images that you trust");
+  }
   return nanoseconds / 1e6 - (before + Date.now()) / 2;
 }

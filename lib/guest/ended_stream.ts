@@ -1,8 +1,10 @@
 /** A stream that says itself where it ends: a port has no end of its own that the host could see. */
 
 import { concat } from "@std/bytes/concat";
+import { HotbootError } from "../base/error.ts";
 
 const BUFFER_BYTES = 256 * 1024;
+const LONGEST_LINE = 64 * 1024;
 const CODE_DIGITS = 3;
 const NEWLINE = 0x0a;
 
@@ -30,9 +32,12 @@ export class EndedStream {
     return this.#waitsSince === undefined ? 0 : performance.now() - this.#waitsSince;
   }
 
-  /** The next line, without its end. */
+  /** The next line, without its end. @throws {HotbootError} if it does not end within 64 KiB. */
   async line(): Promise<string> {
-    while (!this.#rest.includes(NEWLINE)) this.#rest = await this.#more();
+    while (!this.#rest.includes(NEWLINE)) {
+      if (this.#rest.length > LONGEST_LINE) throw wrongStream("a line without an end");
+      this.#rest = await this.#more();
+    }
     const end = this.#rest.indexOf(NEWLINE);
     const line = new TextDecoder().decode(this.#rest.subarray(0, end)).trimEnd();
     this.#rest = this.#rest.slice(end + 1);
@@ -47,7 +52,9 @@ export class EndedStream {
       if (at > 0) await write(bytes.subarray(0, at));
       this.#rest = bytes.subarray(at);
       if (this.#rest.length < whole) continue;
-      return Number(new TextDecoder().decode(this.#rest.subarray(this.#mark.length, whole)));
+      const code = new TextDecoder().decode(this.#rest.subarray(this.#mark.length, whole));
+      if (!/^[0-9]+$/.test(code)) throw wrongStream("an exit code that is no number");
+      return Number(code);
     }
   }
 
@@ -78,4 +85,8 @@ export class EndedStream {
     this.hasBegun = true;
     return this.#buffer.slice(0, got);
   }
+}
+
+function wrongStream(what: string): HotbootError {
+  return new HotbootError(`the guest wrote ${what} to the program's output: restart the guest, or drop it`);
 }

@@ -2,6 +2,7 @@
 
 import { HotbootError } from "../base/error.ts";
 import type { Emulator } from "../instance/emulator.ts";
+import { watchDisk } from "../instance/space.ts";
 import { execOverAgent } from "./exec_agent.ts";
 import type { ExecOptions } from "./exec_options.ts";
 import { execOverPorts, NoPorts } from "./exec_ports.ts";
@@ -32,6 +33,7 @@ import { execOverPorts, NoPorts } from "./exec_ports.ts";
  */
 export async function exec(emulator: Emulator, options: ExecOptions): Promise<number> {
   if (options.command.length === 0) throw new HotbootError("there is no command to run in the guest: name a program");
+  await using _watch = watchDisk(emulator);
   try {
     return await execOverPorts(emulator, options);
   } catch (error) {

@@ -15,11 +15,12 @@ import { Turns } from "../base/turns.ts";
  * How many requests to one port run at once. QEMU's user network listens with a backlog of 1 (libslirp's tcpx_listen), so
  * the host's kernel queues two connections, drops any more, and retries those a second later.
  */
-const AT_ONCE = 2;
+export const AT_ONCE = 2;
 /** A connection that got lost while the guest's network came up never gets an answer. */
 const TIMEOUT_MS = 3000;
 const LONGEST_HEAD = 64 * 1024;
 const LONGEST_BODY = 64 * 1024 * 1024;
+const LONGEST_CHUNK_LINE = 1024;
 
 /** A request to 127.0.0.1. */
 export interface GuestRequest {
@@ -154,7 +155,8 @@ function joinChunks(bytes: Uint8Array): Uint8Array {
   const parts: Uint8Array[] = [];
   for (let at = 0;;) {
     const end = bytes.indexOf(0x0a, at);
-    const size = parseInt(new TextDecoder().decode(bytes.subarray(at, end)), 16);
+    const text = new TextDecoder().decode(bytes.subarray(at, Math.min(end, at + LONGEST_CHUNK_LINE)));
+    const size = parseInt(text.match(/^[0-9a-f]+/i)?.[0] ?? "", 16); // no sign: the place would go back
     if (end < 0 || !(end + 1 + size <= bytes.length)) throw new HotbootError("the answer ended within a chunk");
     if (size === 0) return concat(parts);
     parts.push(bytes.subarray(end + 1, end + 1 + size));

@@ -3,10 +3,13 @@
 import { attemptAll } from "../base/attempts.ts";
 import { HotbootError } from "../base/error.ts";
 import { fill } from "../base/fill.ts";
-import { getAnswer } from "./http.ts";
+import { AT_ONCE, getAnswer, type GuestAnswer } from "./http.ts";
 import type { ProofCheck } from "../profile/profile.ts";
 import { textsOf } from "../profile/references.ts";
 import { placeholdersOf, type Secrets, type SecretSpec, secretValue } from "../profile/secrets.ts";
+
+/** The most characters of a page's scripts and style sheets together. */
+const MOST_SCRIPTS = 64 * 2 ** 20;
 
 /** The inputs of a proof. */
 export interface Proof {
@@ -104,7 +107,7 @@ async function failureOf(
   if (status !== expected && status >= 500) throw new HotbootError(failure);
   if (status !== expected) return failure;
   const scripts = check.scripts ? [...scriptsOf(body, port, path)] : [];
-  const answers = await Promise.all(scripts.map((path) => getAnswer({ port, path, headers }, signal)));
+  const answers = await getAll(scripts, (path) => getAnswer({ port, path, headers }, signal));
   const missing = answers.findIndex(({ status }) => status !== 200);
   if (missing >= 0) return `status ${answers[missing].status} instead of 200 for ${scripts[missing]}`;
   const served = [body, ...answers.map(({ body }) => body)];
@@ -112,11 +115,24 @@ async function failureOf(
   for (const text of excludes) if (served.some((each) => each.includes(filled(text)))) return `it still has ${text}`;
 }
 
+/** The answers for a page's scripts. @throws {HotbootError} if they are more than any page has. */
+async function getAll(paths: string[], get: (path: string) => Promise<GuestAnswer>): Promise<GuestAnswer[]> {
+  const answers: GuestAnswer[] = [];
+  let length = 0;
+  for (let at = 0; at < paths.length; at += AT_ONCE) {
+    const some = await Promise.all(paths.slice(at, at + AT_ONCE).map(get));
+    length += some.reduce((sum, { body }) => sum + body.length, 0);
+    answers.push(...some);
+    if (length > MOST_SCRIPTS) throw new HotbootError(`its scripts have more than ${MOST_SCRIPTS} characters`);
+  }
+  return answers;
+}
+
 /** The paths of a page's scripts and style sheets that have the page's origin. */
 function scriptsOf(page: string, port: number, path: string): Set<string> {
   const base = new URL(path, `http://127.0.0.1:${port}`);
   const paths = new Set<string>();
-  for (const [element, address] of page.matchAll(/<(?:script|link)\b[^>]*?\s(?:src|href)\s*=\s*["']([^"']+)["']/gi)) {
+  for (const [element, address] of page.matchAll(/<(?:script|link)\b[^<>]*?\s(?:src|href)\s*=\s*["']([^"']+)["']/gi)) {
     const url = URL.parse(address.replaceAll("&amp;", "&"), base);
     if (url?.origin !== base.origin) continue;
     if (!element.toLowerCase().startsWith("<link") || /\.(?:js|css)$/.test(url.pathname)) {

@@ -5,6 +5,7 @@ import type { Share } from "../profile/profile.ts";
 import type { QmpClient } from "../vm/qmp.ts";
 import { plugShare, requireUnmounted, sharedTag, unplugShare } from "../vm/share.ts";
 import type { Emulator } from "../instance/emulator.ts";
+import { isWithin, sharedPart } from "../instance/shared_part.ts";
 import { stateOf } from "../instance/state.ts";
 import { connectAgent } from "./agent.ts";
 import { Timeline } from "../base/timeline.ts";
@@ -72,14 +73,24 @@ const UNMOUNT_MS = 30_000;
 
 /**
  * Runs the guest's mount command $@, and retries because the guest may not have found the device yet. Reports the output of
- * the last try.
+ * the last try. If only a part of what the guest expects there is shared, the mount with the tag $1 then moves to the place of
+ * that part, $2: only a new one can be below a mount that containers follow.
  */
-const MOUNT = `left=50
+const MOUNT = `tag=$1 part=$2
+shift 2
+left=50
 until said=$("$@" 2>&1 </dev/null); do
   code=$?
   left=$((left - 1))
   [ $left -gt 0 ] || { echo "$said" >&2; exit $code; }
   sleep 0.2
+done
+[ -n "$part" ] || exit 0
+mounts=$(cat /proc/mounts)
+echo "$mounts" | while read -r source at type options _; do
+  [ "$source $type" = "$tag 9p" ] || continue
+  at=$(printf '%b' "$at")
+  umount "$at" && mkdir -p "$at$part" && mount -t 9p -o "$options" "$tag" "$at$part" || exit
 done`;
 const MOUNT_MS = 30_000;
 const LONGEST_SHOWN = 500;
@@ -96,12 +107,33 @@ export async function giveShare(emulator: Emulator, qmp: QmpClient, timeline = n
   if (share) await timeline.phase("share", () => plugAndMount(emulator, qmp, share));
 }
 
+/** The place of the part below the share; empty if it is all of it. */
+function placeOfPart({ path, part }: Share): string {
+  return part === undefined ? "" : part.slice(path.replace(/\/$/, "").length);
+}
+
+/**
+ * Says what a share gives away if hotboot's own files are in it, as in the user's home: then all else of the user's is, too. Call
+ * it when the instance is new.
+ */
+export function warnOfShare({ profile: { share }, home, report }: Emulator): void {
+  if (!share || !isWithin(home.root, sharedPart(share))) return;
+  const [can, worst] = share.readOnly === false
+    ? ["read and change", "so it can run programs as you: by ~/.bashrc, or a git hook"]
+    : ["read", "the keys in ~/.ssh too"];
+  report.warn(
+    `the guest can ${can} all of your files below ${
+      sharedPart(share)
+    }, ${worst}: use only images that you trust, or name a smaller directory in share.path`,
+  );
+}
+
 async function plugAndMount(emulator: Emulator, qmp: QmpClient, share: Share): Promise<void> {
   const { signal } = emulator;
   await plugShare(qmp, share.tag, { signal });
   await using agent = await connectAgent(emulator);
   const { exitCode, stderr } = await agent.exec(
-    { path: "/bin/sh", args: ["-c", MOUNT, "sh", ...share.mount] },
+    { path: "/bin/sh", args: ["-c", MOUNT, "sh", share.tag, placeOfPart(share), ...share.mount] },
     { timeoutMs: MOUNT_MS, signal, what: "mounting the host's files in the guest" },
   );
   if (exitCode === 0) return;

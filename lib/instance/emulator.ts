@@ -10,6 +10,7 @@ import type { Token } from "../release/token.ts";
 import { type Arch, HOST_ARCH } from "../vm/arch.ts";
 import { Home, requireOwnLink } from "./home.ts";
 import { rememberedPorts, withRemembered } from "./ports.ts";
+import { withPart } from "./shared_part.ts";
 
 /** Receives progress from an operation, each text as one line. It never gets a secret. */
 export interface Reporter {
@@ -86,8 +87,8 @@ const SILENT: Reporter = { step() {}, detail() {}, warn() {}, progress() {} };
  * @param options The profile, home and instance, if not the project's profile as its own instance in the usual home.
  * @returns The emulator that all operations take.
  * @throws {HotbootError} if there is no such profile, it is malformed (names the first wrong field, or the wrong variable), the
- * instance's name is invalid, nothing says where the home is, or the home is closed to this user or below `/dev`, `/proc` or
- * `/sys`.
+ * instance's name is invalid, nothing says where the home is, the home is closed to this user or below `/dev`, `/proc` or
+ * `/sys`, or the profile shares what no guest gets.
  *
  * @example
  * ```ts
@@ -101,7 +102,10 @@ const SILENT: Reporter = { step() {}, detail() {}, warn() {}, progress() {} };
  */
 export async function openEmulator(options: EmulatorOptions = {}): Promise<Emulator> {
   const wanted = options.profile ?? await findProfile();
-  const { profile, url } = typeof wanted === "string" ? await loadProfile(wanted) : wanted;
+  const loaded = typeof wanted === "string" ? await loadProfile(wanted) : wanted;
+  const { url } = loaded;
+  const { share } = loaded.profile;
+  const profile = { ...loaded.profile, ...(share && !share.part && { share: await withPart(share) }) };
   const home = new Home(await homeDirectory(profile, options.home), profile.home);
   await requireOpen(home);
   const instance = options.instance ?? await ownInstance(profile, home);

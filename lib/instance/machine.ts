@@ -6,6 +6,7 @@ import { type Machine, withConsole } from "../vm/machine.ts";
 import type { QemuFacts } from "../vm/probe.ts";
 import { instancePath } from "./channels.ts";
 import type { Emulator } from "./emulator.ts";
+import { sharedPart } from "./shared_part.ts";
 
 /** One of an image's files. */
 export type ImagePart = "disk" | "kernel" | "initrd";
@@ -56,6 +57,6 @@ export function describeMachine(
     ...(config && { configDisk: instancePath(emulator, "config") }),
     forwards: Object.values(ports),
     restricted: machine.network === "restricted",
-    ...(share && { share: { path: share.path, readOnly: share.readOnly ?? true } }),
+    ...(share && { share: { path: sharedPart(share), readOnly: share.readOnly ?? true } }),
   };
 }

@@ -4,18 +4,23 @@ import { readAt, writeAll } from "../base/io.ts";
 import type { Emulator } from "./emulator.ts";
 import { instancePath } from "./channels.ts";
 
-/** A log longer than the first is cut to the second. */
-const [MOST_BYTES, KEPT_BYTES] = [64 * 2 ** 20, 16 * 2 ** 20];
+/** A log that is longer is cut to the next number. */
+const MOST_BYTES = 64 * 2 ** 20;
+/** See {@linkcode MOST_BYTES}. */
+export const KEPT_BYTES = 16 * 2 ** 20;
 
 /**
- * Cuts the console log of a guest that has run for long. QEMU appends to the file, and so continues at its new end; output of
- * this very moment can be lost.
+ * Cuts the console log of a guest that has printed much. Nothing in QEMU limits the file: so each command that looks at an
+ * instance calls this, and those that last call it again and again. QEMU appends to the file, and so continues at its new end;
+ * output of this very moment can be lost. Does nothing if this program may not write to the file.
  */
 export async function trimSerialLog(emulator: Emulator): Promise<void> {
-  using file = await Deno.open(instancePath(emulator, "serial"), { read: true, write: true }).catch(() => undefined);
-  if (!file) return; // somebody removed it
+  const path = instancePath(emulator, "serial");
+  const there = await Deno.lstat(path).catch(() => undefined);
+  if (!there?.isFile || there.size <= MOST_BYTES) return;
+  using file = await Deno.open(path, { read: true, write: true }).catch(() => undefined);
+  if (!file) return;
   const { size } = await file.stat();
-  if (size <= MOST_BYTES) return;
   const end = new Uint8Array(KEPT_BYTES);
   const got = await readAt(file, size - KEPT_BYTES, end);
   await file.truncate();

@@ -184,6 +184,11 @@ export interface Share {
   mount: string[];
   /** False lets the guest change, create and remove files; true by default. */
   readOnly?: boolean;
+  /**
+   * The part of `path` that the guest gets: no field of a profile's file, but what hotboot finds if the user's home is a file
+   * system of its own below `path`. The guest has it at the same place below its mount.
+   */
+  part?: string;
 }
 
 /** A systemd unit whose processes freeze before the capture, so that a resume wakes them only when all is ready. */

@@ -7,6 +7,12 @@ import { formatBytes } from "../base/format.ts";
 /** Space to leave free for others. */
 const SPARE = 16 * 1024 * 1024;
 
+/** How many bytes this user may still write to the disk of a directory. */
+export async function freeSpace(directory: string): Promise<number> {
+  const { bavail, bsize } = await statfs(directory);
+  return bavail * bsize;
+}
+
 /**
  * @param directory Any directory on the disk.
  * @param bytes How many more are needed there.
@@ -14,8 +20,7 @@ const SPARE = 16 * 1024 * 1024;
  * @throws {HotbootError} if there is not enough space.
  */
 export async function requireFreeSpace(directory: string, bytes: number, what: string): Promise<void> {
-  const { bavail, bsize } = await statfs(directory);
-  const free = bavail * bsize;
+  const free = await freeSpace(directory);
   if (bytes + SPARE <= free) return;
   throw new HotbootError(
     `${what} needs ${formatBytes(bytes)} of disk, and ${

@@ -51,17 +51,39 @@ export class GuestAgentError extends HotbootError {
   }
 }
 
-interface ExecStatus {
-  exited: boolean;
-  exitcode?: number;
-  signal?: number;
-  "out-data"?: string;
-  "err-data"?: string;
-}
-
 const DEFAULT_TIMEOUT_MS = 10_000;
 /** How much goes over the channel in one message; the agent clears and fills as much memory each time. */
 const CHUNK_BYTES = 256 * 1024;
+
+/** An answer's fields, by name. A guest can send anything in its agent's place. */
+type Fields = Record<string, unknown>;
+
+function wrongAnswer(command: string): HotbootError {
+  return new HotbootError(
+    `the guest agent's answer to '${command}' is not of its kind: restart the guest, and use only images that you trust`,
+  );
+}
+
+function fieldsOf(value: unknown, command: string): Fields {
+  if (typeof value !== "object" || value === null) throw wrongAnswer(command);
+  return value as Fields;
+}
+
+function integer(value: unknown, command: string): number {
+  if (!Number.isSafeInteger(value)) throw wrongAnswer(command);
+  return value as number;
+}
+
+/** Bytes from base64; none if there is no such field. */
+function bytesOf(value: unknown, command: string): Uint8Array {
+  if (value === undefined) return new Uint8Array();
+  try {
+    if (typeof value === "string") return decodeBase64(value);
+  } catch {
+    // it is not base64
+  }
+  throw wrongAnswer(command);
+}
 
 /**
  * A synchronised connection to the guest agent.
@@ -131,15 +153,16 @@ export class GuestAgent implements AsyncDisposable {
    * @param options The limit, 10 s by default.
    * @returns The agent's answer, in the form of its reference; nothing checks that it is a `T`.
    * @throws {GuestAgentError} if the agent refuses.
-   * @throws {HotbootError} if it goes away or does not answer in time; the connection is unusable then.
+   * @throws {HotbootError} if it goes away, does not answer in time, or answers what is none; the connection is unusable then.
    */
   async execute<T = unknown>(command: string, args: object = {}, options: WaitOptions = {}): Promise<T> {
     const turn = this.#turns.run(async () => {
       const sent = await this.#lines.write({ execute: command, arguments: args }).then(() => true, () => false);
-      const reply = sent && await this.#lines.read() as { return?: T; error?: { desc: string } } | undefined;
-      if (!reply) throw new HotbootError(`the guest agent went away during '${command}': try again`);
-      if (reply.error) throw new GuestAgentError(command, reply.error.desc);
-      return reply.return as T;
+      const reply = sent ? await this.#lines.read() : undefined;
+      if (reply === undefined) throw new HotbootError(`the guest agent went away during '${command}': try again`);
+      const { return: value, error } = fieldsOf(reply, command);
+      if (error !== undefined) throw new GuestAgentError(command, `${fieldsOf(error, command).desc}`);
+      return value as T;
     });
     const limits = { timeoutMs: DEFAULT_TIMEOUT_MS, ...options };
     return await within(turn, `the guest agent ('${command}')`, limits);
@@ -187,24 +210,25 @@ export class GuestAgent implements AsyncDisposable {
    * @param capture Whether to keep its output for {@linkcode status}.
    */
   async spawn(command: GuestCommand, capture = false, options: WaitOptions = {}): Promise<number> {
-    const { pid } = await this.execute<{ pid: number }>("guest-exec", {
+    const started = await this.execute("guest-exec", {
       path: command.path,
       arg: command.args ?? [],
       ...(command.env && { env: command.env }),
       ...(command.input && { "input-data": encodeBase64(command.input) }),
       "capture-output": capture,
     }, options);
-    return pid;
+    return integer(fieldsOf(started, "guest-exec").pid, "guest-exec");
   }
 
   /** The result of a spawned program, or `undefined` while it runs. It can be read once. */
   async status(pid: number, options: WaitOptions = {}): Promise<GuestResult | undefined> {
-    const status = await this.execute<ExecStatus>("guest-exec-status", { pid }, options);
+    const command = "guest-exec-status";
+    const status = fieldsOf(await this.execute(command, { pid }, options), command);
     if (!status.exited) return undefined;
     return {
-      exitCode: status.signal ? 128 + status.signal : status.exitcode ?? 0,
-      stdout: decodeBase64(status["out-data"] ?? ""),
-      stderr: decodeBase64(status["err-data"] ?? ""),
+      exitCode: status.signal ? 128 + integer(status.signal, command) : integer(status.exitcode ?? 0, command),
+      stdout: bytesOf(status["out-data"], command),
+      stderr: bytesOf(status["err-data"], command),
     };
   }
 
@@ -232,15 +256,14 @@ export class GuestAgent implements AsyncDisposable {
   /** Writes a file in the guest, replacing it, or with `append` extends it. */
   async writeFile(path: string, data: Uint8Array, options: WaitOptions & { append?: boolean } = {}): Promise<void> {
     const mode = options.append ? "a" : "w";
-    const handle = await this.execute<number>("guest-file-open", { path, mode }, options);
+    const handle = await this.#open(path, mode, options);
     try {
       for (let at = 0; at < data.length;) {
         const chunk = data.subarray(at, at + CHUNK_BYTES);
-        const { count } = await this.execute<{ count: number }>(
-          "guest-file-write",
-          { handle, "buf-b64": encodeBase64(chunk) },
-          options,
-        );
+        const command = "guest-file-write";
+        const written = await this.execute(command, { handle, "buf-b64": encodeBase64(chunk) }, options);
+        const count = integer(fieldsOf(written, command).count, command);
+        if (count > chunk.length) throw wrongAnswer(command);
         if (!(count > 0)) {
           throw new HotbootError(
             `the guest agent cannot write ${path}: it wrote nothing; free some space in the guest`,
@@ -255,17 +278,14 @@ export class GuestAgent implements AsyncDisposable {
 
   /** Opens a file in the guest for reading; pass the handle to {@linkcode read} and {@linkcode closeFile}. */
   async openFile(path: string, options: WaitOptions = {}): Promise<number> {
-    return await this.execute<number>("guest-file-open", { path, mode: "r" }, options);
+    return await this.#open(path, "r", options);
   }
 
   /** The next bytes, at most 256 KiB; empty at the file's current end. */
   async read(handle: number, options: WaitOptions = {}): Promise<Uint8Array> {
-    const reply = await this.execute<{ "buf-b64": string }>(
-      "guest-file-read",
-      { handle, count: CHUNK_BYTES },
-      options,
-    );
-    return decodeBase64(reply["buf-b64"]);
+    const command = "guest-file-read";
+    const reply = fieldsOf(await this.execute(command, { handle, count: CHUNK_BYTES }, options), command);
+    return bytesOf(reply["buf-b64"], command);
   }
 
   /** Closes a file that {@linkcode openFile} opened. */
@@ -292,6 +312,10 @@ export class GuestAgent implements AsyncDisposable {
     await this.close();
   }
 
+  async #open(path: string, mode: string, options: WaitOptions): Promise<number> {
+    return integer(await this.execute("guest-file-open", { path, mode }, options), "guest-file-open");
+  }
+
   /**
    * Brings both sides to a known point: an earlier client may have left half a request in the agent's parser, which
    * the delimiter flushes, and answers on the way, which are dropped up to the delimiter that answers ours.
@@ -300,7 +324,7 @@ export class GuestAgent implements AsyncDisposable {
     const id = crypto.getRandomValues(new Uint32Array(1))[0];
     await this.#lines.write({ execute: "guest-sync-delimited", arguments: { id } }, [DELIMITER]);
     while (await this.#lines.skipToDelimiter()) {
-      const reply = await this.#lines.read() as { return?: number } | undefined;
+      const reply = await this.#lines.read() as { return?: number } | null | undefined;
       if (reply?.return === id) return;
     }
     throw new HotbootError("QEMU closed the guest agent's channel: the machine has stopped");

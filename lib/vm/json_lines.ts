@@ -42,14 +42,19 @@ export class JsonLines {
   /**
    * The next value, or `undefined` at the stream's end (a last line without a newline is not a value).
    *
-   * @throws {HotbootError} if it does not end within 64 MiB: anyone in a guest can make its agent send anything.
+   * @throws {HotbootError} if it is not JSON, or does not end within 64 MiB: a guest can send anything in its agent's place.
    */
   async read(): Promise<unknown> {
     while (true) {
       const line = await this.#readThrough(NEWLINE);
       if (line === undefined) return undefined;
       const text = new TextDecoder().decode(line).trim();
-      if (text !== "") return JSON.parse(text);
+      if (text === "") continue;
+      try {
+        return JSON.parse(text);
+      } catch {
+        throw new HotbootError("an answer is not JSON");
+      }
     }
   }
 

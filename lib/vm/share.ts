@@ -29,11 +29,12 @@ const UNPLUG_MS = 20_000;
  * What QEMU needs from its start. It is no device: nothing of it is saved.
  *
  * `none`: files have the owners and modes that they have on the host, as far as QEMU's user may give them; `mapped-xattr`
- * would write into the host's files what the guest means, `passthrough` needs root. `remap`: files of several file systems
- * may have one number.
+ * would write into the host's files what the guest means, `passthrough` needs root. `forbid`: QEMU serves nothing of other
+ * file systems that are mounted below the path, so that a share of `/` has no `/proc`, `/sys` and `/dev` in it. Guest root can
+ * unmount whatever would hide them in the guest.
  */
 export function shareArguments({ path, readOnly }: SharedDirectory): string[] {
-  const values = { id: ID, path, security_model: "none", multidevs: "remap", ...(readOnly && { readonly: "on" }) };
+  const values = { id: ID, path, security_model: "none", multidevs: "forbid", ...(readOnly && { readonly: "on" }) };
   return ["-fsdev", option("local", values)];
 }
 

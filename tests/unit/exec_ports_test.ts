@@ -97,3 +97,10 @@ Deno.test("a program's output is passed on at once, and a stream without an end 
   await assertRejects(() => stream.copy((bytes) => void got.push(new TextDecoder().decode(bytes))), CutOff);
   assertEquals(got, ["one", "two"]);
 });
+
+Deno.test("a program's stream has a bound, and an exit code: a guest can write anything in its place", async () => {
+  const endless = { read: (into: Uint8Array) => Promise.resolve(into.fill(0x61).length) } as unknown as Deno.Conn;
+  await assertRejects(() => new EndedStream(endless, MARK).line(), HotbootError, "a line without an end");
+  const wrong = new EndedStream(arriving([new TextEncoder().encode(`${MARK}-1e`)]), MARK);
+  await assertRejects(() => wrong.copy(), HotbootError, "an exit code that is no number");
+});

@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { HotbootError } from "../../lib/base/error.ts";
 import { GuestAgent } from "../../lib/vm/guest_agent.ts";
 import { type FakePeer, fakePeer } from "./duplex.ts";
@@ -155,3 +155,58 @@ Deno.test("agent: date gets the time with milliseconds, and a missing or failing
   }
   await agent.close();
 });
+
+/** What each of the agent's answers must not be; the first calls of a longer talk are answered well. */
+const WRONG: [what: string, use: (agent: GuestAgent) => Promise<unknown>, answers: Record<string, unknown>][] = [
+  ["no process", (agent) => agent.spawn({ path: "x" }), { "guest-exec": 5 }],
+  ["a process id that is text", (agent) => agent.spawn({ path: "x" }), { "guest-exec": { pid: "1" } }],
+  ["no status", (agent) => agent.status(1), { "guest-exec-status": null }],
+  ["a broken exit code", (agent) => agent.status(1), { "guest-exec-status": { exited: true, exitcode: 1.5 } }],
+  ["a signal that is none", (agent) => agent.status(1), { "guest-exec-status": { exited: true, signal: "KILL" } }],
+  ["output that is a list", (agent) => agent.status(1), { "guest-exec-status": { exited: true, "out-data": [1] } }],
+  ["output that is not base64", (agent) => agent.status(1), { "guest-exec-status": { exited: true, "err-data": "!" } }],
+  ["a handle that is none", (agent) => agent.openFile("/x"), { "guest-file-open": {} }],
+  ["a file that is a number", (agent) => agent.read(1), { "guest-file-read": { "buf-b64": 1 } }],
+  ...[{}, { count: "9" }, { count: 0.5 }, { count: 1e9 }].map((written) =>
+    [
+      `${JSON.stringify(written)} bytes written`,
+      (agent: GuestAgent) => agent.writeFile("/x", new Uint8Array(9)),
+      { "guest-file-open": 1, "guest-file-write": written, "guest-file-close": {} },
+    ] as (typeof WRONG)[number]
+  ),
+];
+
+for (const [what, use, answers] of WRONG) {
+  Deno.test(`agent: ${what} is an error that says so`, async () => {
+    const peer = fakePeer();
+    play(peer, Object.fromEntries(Object.entries(answers).map(([name, value]) => [name, () => ({ return: value })])));
+    const agent = await GuestAgent.open(peer);
+    const error = await assertRejects(() => use(agent), HotbootError);
+    assertMatch(error.message, /^the guest agent's answer to 'guest-[a-z-]+' is not of its kind: /);
+    await agent.close();
+  });
+}
+
+Deno.test("agent: a file that takes no bytes is an error, and no loop", async () => {
+  const peer = fakePeer();
+  play(peer, {
+    "guest-file-open": () => ({ return: 1 }),
+    "guest-file-write": () => ({ return: { count: 0 } }),
+    "guest-file-close": () => ({ return: {} }),
+  });
+  const agent = await GuestAgent.open(peer);
+  await assertRejects(() => agent.writeFile("/x", new Uint8Array(9)), HotbootError, "it wrote nothing");
+  await agent.close();
+});
+
+for (const answer of ["5", "null", '"text"', '{"error": 5}', '{"error": null}', "{", "\x00"]) {
+  Deno.test(`agent: the answer ${JSON.stringify(answer)} is an error that says so`, async () => {
+    const peer = fakePeer();
+    play(peer, {});
+    const agent = await GuestAgent.open(peer);
+    peer.onSent = () => peer.send(answer + "\n");
+    const error = await assertRejects(() => agent.ping(), HotbootError);
+    assertMatch(error.message, /is not of its kind|is not JSON/);
+    await agent.close();
+  });
+}

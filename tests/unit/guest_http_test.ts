@@ -70,6 +70,11 @@ for (
     ["another protocol", ["SSH-2.0-OpenSSH_9.2\r\n"], "the answer is not HTTP"],
     ["a short body", ["HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello"], "ended after 5 of 9 bytes"],
     ["half a chunk", ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhello"], "ended within a chunk"],
+    [
+      "a chunk that would go back",
+      ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\nhello"],
+      "ended within a chunk",
+    ],
     ["no last chunk", ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"], "ended within a chunk"],
   ] as const
 ) {

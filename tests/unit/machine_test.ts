@@ -83,8 +83,8 @@ Deno.test("arguments: the host's share is not a device, and it is read-only unle
   assertEquals(deviceArguments({ ...MACHINE, share }), deviceArguments(MACHINE));
   const given = (readOnly: boolean) =>
     values(qemuArguments({ ...MACHINE, share: { path: "/", readOnly } }, LAUNCH), "-fsdev");
-  assertEquals(given(true), ["local,id=share,path=/,security_model=none,multidevs=remap,readonly=on"]);
-  assertEquals(given(false), ["local,id=share,path=/,security_model=none,multidevs=remap"]);
+  assertEquals(given(true), ["local,id=share,path=/,security_model=none,multidevs=forbid,readonly=on"]);
+  assertEquals(given(false), ["local,id=share,path=/,security_model=none,multidevs=forbid"]);
   assertEquals(values(qemuArguments(MACHINE, LAUNCH), "-fsdev"), []);
 });
 

@@ -88,6 +88,7 @@ const BY_REASON: Record<string, string[]> = {
   "its callers add the advice": [
     "guest/http.ts: ", // the checks' failure, and the project's
     "guest/proof.ts: ${failure}",
+    "guest/proof.ts: its scripts have more than ",
     "image/provisioning.ts: ", // provision.ts names the full output
     "snapshot/migration.ts: QEMU could not migrate: ",
     "vm/ask.ts: ", // probe.ts

@@ -2,7 +2,7 @@
 
 import type { Emulator } from "../../instance/emulator.ts";
 import { readImageRecord } from "../../image/image.ts";
-import { builderOf, channelsOf, makerName } from "../../instance/channels.ts";
+import { builderOf, channelsOf, instancePath, makerName } from "../../instance/channels.ts";
 import { rememberedPorts } from "../../instance/ports.ts";
 import { readRecord } from "../../instance/record.ts";
 import { instanceNames } from "../../instance/users.ts";
@@ -64,6 +64,7 @@ async function addRow(grants: Grants, row: Row, situation: Situation): Promise<v
   const own = async (word: string): Promise<string[]> => {
     if (word === "home") return emulator!.home.places;
     if (word === "cache") return [emulator!.home.cache];
+    if (word === "console") return [instancePath(emulator!, "serial")];
     if (word === "recipe") return recipe(emulator!);
     if (word === "config files") return configFiles(emulator!);
     if (word === "firmware") return await firmware(emulator!);

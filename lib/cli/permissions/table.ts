@@ -10,6 +10,7 @@ type Place =
   | "config files"
   | "firmware"
   | "programs"
+  | "console"
   | "IMAGE"
   | "DIR"
   | "FILE"
@@ -57,7 +58,13 @@ export interface Row {
 const ASK: Row = { run: ["qemu"], env: ["PATH", "HOTBOOT_ACCEL"], sys: ["osUptime"] };
 /** To judge a snapshot. */
 const JUDGE: Row = { read: ["config files"], ...ASK };
-const BOOT: Row = { ...ASK, read: ["config files", "firmware"], write: ["home"], net: ["services", "qemu"] };
+const BOOT: Row = {
+  ...ASK,
+  sys: [...ASK.sys!, "statfs"],
+  read: ["config files", "firmware"],
+  write: ["home"],
+  net: ["services", "qemu"],
+};
 const BUILD: Row = {
   read: ["recipe"],
   write: ["home"],
@@ -81,14 +88,16 @@ const BOOT_OR_GET: Row = { ...BOOT, more: OBTAIN };
 const MAKE_SPARES: Row = {
   ...BOOT_OR_GET,
   net: ["services", "spares", "qemu"],
-  sys: [...BOOT.sys!, "statfs"],
 };
 
 /** Also the file to make a project from. */
 const START: Row = { ...BOOT, read: [...BOOT.read!, "FILE"], more: OBTAIN };
 
+/** To look at a guest that may print without end. */
+const LOOK: Row = { read: ["home"], write: ["console"], sys: ["statfs"] };
+
 /** Its terminal's kind is passed on to the guest's. */
-const EXEC: Row = { read: ["home"], net: ["qemu", "streams"], env: ["TERM"] };
+const EXEC: Row = { ...LOOK, net: ["qemu", "streams"], env: ["TERM"] };
 
 /** By the command's name. */
 export const TABLE: Record<string, Row> = {
@@ -99,16 +108,16 @@ export const TABLE: Record<string, Row> = {
   "start": START,
   "fork": BOOT_OR_GET,
   // Bash runs the program, which is then outside any sandbox.
-  "run": { ...START, net: MAKE_SPARES.net, run: [...START.run!, "bash"], sys: MAKE_SPARES.sys },
+  "run": { ...START, net: MAKE_SPARES.net, run: [...START.run!, "bash"] },
   // Here and below, Bash kills a QEMU that does not answer.
   "spare": { ...MAKE_SPARES, run: [...MAKE_SPARES.run!, "bash"] },
   "stop": { write: ["home"], net: ["qemu"] },
   "restart": BOOT_OR_GET,
-  "wait": { read: ["home"], net: ["services", "qemu"] },
+  "wait": { ...LOOK, net: ["services", "qemu"] },
   "list": { read: ["home"], net: ["qemu"] },
   "reset": { write: ["home"], net: ["qemu"], run: ["bash"], env: ["PATH"] },
-  "status": { read: ["home"], net: ["services", "qemu"], env: ["HOTBOOT_ACCEL"] },
-  "logs": { read: ["home"] },
+  "status": { ...LOOK, net: ["services", "qemu"], env: ["HOTBOOT_ACCEL"] },
+  "logs": { read: ["home"], write: ["console"] },
   "exec": EXEC,
   "shell": EXEC,
   "credentials": { read: ["home"], net: ["qemu"] },

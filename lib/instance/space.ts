@@ -1,0 +1,44 @@
+/** The space that is left for what a guest writes. */
+
+import { formatBytes } from "../base/format.ts";
+import type { Emulator } from "./emulator.ts";
+import { trimSerialLog } from "./serial_log.ts";
+
+/** Less than this is said. */
+const LITTLE = 2 ** 30;
+const LOOK_MS = 60_000;
+/** Where it has been said. */
+const said = new Set<string>();
+
+/**
+ * Warns, once, if the disk of the instances is nearly full: QEMU pauses the guest when it is. Never throws. Loading what knows
+ * the free space takes 20 to 40 ms: call it where this program waits for others.
+ */
+export async function warnOfLittleSpace({ home, report }: Pick<Emulator, "home" | "report">): Promise<void> {
+  try {
+    const { freeSpace } = await import("../release/free_space.ts");
+    const free = await freeSpace(home.instances);
+    if (free >= LITTLE || said.has(home.instances)) return;
+    said.add(home.instances);
+    report.warn(
+      `only ${
+        formatBytes(free)
+      } are free for ${home.instances}, and a guest that writes more is paused: free some space`,
+    );
+  } catch {
+    // this program may not ask, or there is no such directory
+  }
+}
+
+/** Watches what a running guest writes to the host's disk, now and every minute. */
+export function watchDisk(emulator: Emulator): AsyncDisposable {
+  const look = () => Promise.all([trimSerialLog(emulator), warnOfLittleSpace(emulator)]);
+  let looking = look();
+  const timer = setInterval(() => void (looking = looking.then(look)), LOOK_MS);
+  return {
+    async [Symbol.asyncDispose]() {
+      clearInterval(timer);
+      await looking;
+    },
+  };
+}
