@@ -185,23 +185,3 @@ Deno.test("hostile guest: an agent that never ends its line takes bounded memory
   assert(mebibytes > 50 && mebibytes < 800, `${mebibytes} MiB`);
   assertEquals((await micro.status()).state, "running"); // the others go on
 });
-
-Deno.test("hostile guest: an agent that answers what is none is an error that says so", async () => {
-  await using micro = await GuestHome.started();
-  await replaceAgent(
-    micro,
-    `while read -r line <&3; do
-  id=\${line##*\\"id\\":}
-  case $line in
-    *guest-sync-delimited*) printf '\\377{"return": %s}\\n' "\${id%%\\}*}" >&3;;
-    *guest-get-time*) echo '{"return": 5}' >&3;;
-    *) echo '{"return": []}' >&3;;
-  esac
-done`,
-  );
-  const [message] = await refused(micro);
-  assertMatch(
-    message,
-    /: the guest agent's answer to 'guest-exec' is not of its kind: restart the guest, and use only /,
-  );
-});
