@@ -204,7 +204,9 @@ testUnless(
     await Deno.writeTextFile(`${programs}/hotboot`, `#!/bin/sh\ncd '${micro.directory}' && exec ${line} "$@"\n`, {
       mode: 0o755,
     });
-    const places = { HOTBOOT_HOME: micro.home, XDG_CONFIG_HOME: `${micro.directory}/config` };
+    const config = await Deno.makeTempDir({ prefix: "hotboot-test-" }); // not in the project
+    await using _config = { [Symbol.asyncDispose]: () => Deno.remove(config, { recursive: true }) };
+    const places = { HOTBOOT_HOME: micro.home, XDG_CONFIG_HOME: config };
     assertCode(await hotboot(["trust"], { cwd: micro.directory, env: places }), 0);
     const vitest = async (env: Record<string, string>): Promise<Run> => {
       for (const name of names(micro.place)) await Deno.remove(`${micro.place}/${name}`);
