@@ -132,8 +132,8 @@ export async function openEmulator(options: EmulatorOptions = {}): Promise<Emula
 async function requireOpen({ root }: Home): Promise<void> {
   const { state } = await Deno.permissions.query({ name: "read", path: root });
   if (state !== "granted") return;
-  await requireOwnLink(root);
   try {
+    await requireOwnLink(root);
     await Deno.readDir(root)[Symbol.asyncIterator]().next();
   } catch (error) {
     if (!(error instanceof Deno.errors.PermissionDenied)) return; // it need not exist

@@ -23,8 +23,10 @@ const BOOT = [
   "read PATH",
   "read HOTBOOT_ACCEL",
   "ask osUptime",
+  "ask statfs",
 ];
 const JUDGE = ["run qemu", "read PATH", "read HOTBOOT_ACCEL", "ask osUptime"];
+const LOOK = ["read home", "write console", "ask statfs"];
 const PULL = ["write home", "connect github", "connect sockets", "read HOTBOOT_GITHUB_API", "ask statfs"];
 const BUILD = ["read recipe", "write home", "connect sockets", "run bash", "read PATH"];
 
@@ -38,9 +40,9 @@ const MAY: Record<string, string[]> = {
   "pull": [...PULL, ...BOOT],
   "pull --skip-snapshot": PULL,
   "list-releases": ["connect github", "read HOTBOOT_GITHUB_API"],
-  "capture": [...BOOT, "connect spares", "ask statfs"],
-  "capture, no image": [...BOOT, ...BUILD, "connect spares", "ask statfs"],
-  "capture, no image, published": [...BOOT, ...PULL, "connect spares", "ask statfs"],
+  "capture": [...BOOT, "connect spares"],
+  "capture, no image": [...BOOT, ...BUILD, "connect spares"],
+  "capture, no image, published": [...BOOT, ...PULL, "connect spares"],
   "start": BOOT,
   "start, no image": [...BOOT, ...BUILD],
   "start, no image, published": [...BOOT, ...PULL],
@@ -48,24 +50,24 @@ const MAY: Record<string, string[]> = {
   "fork": BOOT,
   "fork, no image": [...BOOT, ...BUILD],
   "fork, no image, published": [...BOOT, ...PULL],
-  "run": [...BOOT, "run bash", "connect spares", "ask statfs"],
-  "run, no image": [...BOOT, ...BUILD, "connect spares", "ask statfs"],
-  "run, no image, published": [...BOOT, ...PULL, "run bash", "connect spares", "ask statfs"],
-  "run --config-file": [...BOOT, "run bash", "read FILE", "connect spares", "ask statfs"],
-  "spare": [...BOOT, "run bash", "connect spares", "ask statfs"],
-  "spare, no image": [...BOOT, ...BUILD, "connect spares", "ask statfs"],
-  "spare, no image, published": [...BOOT, ...PULL, "run bash", "connect spares", "ask statfs"],
+  "run": [...BOOT, "run bash", "connect spares"],
+  "run, no image": [...BOOT, ...BUILD, "connect spares"],
+  "run, no image, published": [...BOOT, ...PULL, "run bash", "connect spares"],
+  "run --config-file": [...BOOT, "run bash", "read FILE", "connect spares"],
+  "spare": [...BOOT, "run bash", "connect spares"],
+  "spare, no image": [...BOOT, ...BUILD, "connect spares"],
+  "spare, no image, published": [...BOOT, ...PULL, "run bash", "connect spares"],
   "stop": ["write home", "connect sockets"],
   "restart": BOOT,
   "restart, no image": [...BOOT, ...BUILD],
   "restart, no image, published": [...BOOT, ...PULL],
-  "wait": ["read home", "connect services", "connect sockets"],
+  "wait": [...LOOK, "connect services", "connect sockets"],
   "list": ["read home", "connect sockets"],
   "reset": ["write home", "connect sockets", "run bash", "read PATH"],
-  "status": ["read home", "connect services", "connect sockets", "read HOTBOOT_ACCEL"],
-  "logs": ["read home"],
-  "exec": ["read home", "connect sockets", "connect streams", "read TERM"],
-  "shell": ["read home", "connect sockets", "connect streams", "read TERM"],
+  "status": [...LOOK, "connect services", "connect sockets", "read HOTBOOT_ACCEL"],
+  "logs": ["read home", "write console"],
+  "exec": [...LOOK, "connect sockets", "connect streams", "read TERM"],
+  "shell": [...LOOK, "connect sockets", "connect streams", "read TERM"],
   "credentials": ["read home", "connect sockets"],
   "snapshot ls": ["read home", "write cache", "connect sockets", ...JUDGE],
   "snapshot save": ["write home", "connect sockets", "ask osUptime"],
@@ -100,7 +102,8 @@ function implied(capability: string): string[] {
     own.push("connect sockets", "connect streams");
   }
   if (verb === "run") own.push(`read ${what}`);
-  return own.flatMap((each) => each.endsWith(" home") ? [each, each.replace("home", "cache")] : [each]);
+  const inHome = (each: string) => ["home", "cache", "console"].map((what) => each.replace("home", what));
+  return own.flatMap((each) => each.endsWith(" home") ? inHome(each) : [each]);
 }
 
 const VARIABLES = [
@@ -142,7 +145,16 @@ class World implements Disposable {
     ) {
       Deno.mkdirSync(made.startsWith("/") ? made : `${directory}/${made}`, { recursive: true });
     }
-    const files = ["home/file", "home/cache/file", "recipe/build.sh", "in/image", "in/file", "out/file", "tree/file"];
+    const files = [
+      "home/file",
+      "home/cache/file",
+      "home/instances/sandboxed/serial.log",
+      "recipe/build.sh",
+      "in/image",
+      "in/file",
+      "out/file",
+      "tree/file",
+    ];
     for (const name of [...files, "outside", "homely", ".ssh/id_ed25519"]) {
       Deno.writeTextFileSync(`${directory}/${name}`, "x");
     }
@@ -192,6 +204,7 @@ class World implements Disposable {
     const places: Record<string, string> = {
       home: `${home}/file`,
       cache: `${home}/cache/file`,
+      console: `${home}/instances/sandboxed/serial.log`,
       recipe: `${directory}/recipe/build.sh`,
       IMAGE: `${directory}/in/image`,
       FILE: `${directory}/in/file`,
