@@ -136,6 +136,7 @@ async function requireOpen({ root }: Home): Promise<void> {
     await requireOwnLink(root);
     await Deno.readDir(root)[Symbol.asyncIterator]().next();
   } catch (error) {
+    if (error instanceof HotbootError) throw error;
     if (!(error instanceof Deno.errors.PermissionDenied)) return; // it need not exist
     throw new HotbootError(
       `the home ${root} is closed to this user, or a directory above it is: name another with --home or HOTBOOT_HOME`,
