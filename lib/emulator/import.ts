@@ -8,7 +8,7 @@ import { sha256File } from "../base/hash.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
 import { StreamReader } from "../base/io.ts";
 import { contentSize, readArchivedManifest, type SealedManifest, unpackFiles } from "../snapshot/archive.ts";
-import { SNAPSHOT_FILES, wrongSize } from "../snapshot/manifest.ts";
+import { nameOfSaved, SNAPSHOT_FILES, wrongSize } from "../snapshot/manifest.ts";
 import { adoptSnapshot, prepareSnapshot, type Snapshot } from "../snapshot/store.ts";
 import { TarReader, unsound } from "../snapshot/tar.ts";
 import { setBackingFile } from "../vm/qcow2.ts";
@@ -113,8 +113,7 @@ async function importFrom(emulator: Emulator, tar: TarReader, options: ImportOpt
   const { why } = await (await judgeOf(emulator))(manifest);
   if (manifest.checkpoint) await requireImage(emulator, manifest);
   if (why !== undefined && !options.force) {
-    const what = manifest.checkpoint ? "checkpoint" : "snapshot";
-    throw new HotbootError(`${what} ${manifest.id} cannot be resumed here: ${why}; --force keeps it anyway`);
+    throw new HotbootError(`${nameOfSaved(manifest)} cannot be resumed here: ${why}; --force keeps it anyway`);
   }
   const kept = why === undefined ? {} : { why };
   if (manifest.checkpoint) return { ...await importCheckpoint(emulator, tar, manifest, options.name), ...kept };

@@ -39,9 +39,14 @@ export async function scriptPath(
   return to + recipePath(emulator, script).slice(from.length);
 }
 
+/** Whether a profile of this URL comes with hotboot. */
+export function isBuiltIn(profileUrl: URL): boolean {
+  return profileUrl.href.startsWith(GUESTS.href);
+}
+
 /** Whether the recipe is inside the compiled program. */
 function isInProgram({ profileUrl }: Emulator): boolean {
-  return Deno.build.standalone && profileUrl.href.startsWith(GUESTS.href);
+  return Deno.build.standalone && isBuiltIn(profileUrl);
 }
 
 /** Whether a file of the recipe is executable. Modes are lost inside the program, but programs begin with "#!". */

@@ -10,7 +10,7 @@ import type { Token } from "../release/token.ts";
 import { type Arch, HOST_ARCH } from "../vm/arch.ts";
 import { Home, requireOwnLink } from "./home.ts";
 import { rememberedPorts, withRemembered } from "./ports.ts";
-import { withPart } from "./shared_part.ts";
+import { isWithin, withPart } from "./shared_part.ts";
 
 /** Receives progress from an operation, each text as one line. It never gets a secret. */
 export interface Reporter {
@@ -186,7 +186,7 @@ const CLOSED = ["/dev", "/proc", "/sys"];
 async function homeDirectory({ home }: Profile, given?: string): Promise<string> {
   const path = await namedHome(home?.directory ?? "~/.hotboot", given);
   const real = await followLinks(path);
-  const isBelow = (directory: string) => [path, real].some((each) => `${each}/`.startsWith(`${directory}/`));
+  const isBelow = (directory: string) => [path, real].some((each) => isWithin(each, directory));
   const closed = CLOSED.find(isBelow);
   if (closed === undefined) return path;
   const also = isBelow("/dev/shm") ? " (and /dev/shm is memory: a restart of the host loses its snapshots)" : "";

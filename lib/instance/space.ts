@@ -15,10 +15,11 @@ const said = new Set<string>();
  * the free space takes 20 to 40 ms: call it where this program waits for others.
  */
 export async function warnOfLittleSpace({ home, report }: Pick<Emulator, "home" | "report">): Promise<void> {
+  if (said.has(home.instances)) return;
   try {
     const { freeSpace } = await import("../release/free_space.ts");
     const free = await freeSpace(home.instances);
-    if (free >= LITTLE || said.has(home.instances)) return;
+    if (free >= LITTLE || said.has(home.instances)) return; // another call may have said it meanwhile
     said.add(home.instances);
     report.warn(
       `only ${

@@ -141,9 +141,18 @@ export class TreeBuilder {
 }
 
 function directory(name: string, parent: DirectoryNode | undefined, date: Date): DirectoryNode {
-  const node = { kind: "directory", name, mode: 0o755, uid: 0, gid: 0, mtime: toSeconds(date), subdirectories: 0 };
-  const made = { ...node, children: [] as Node[] } as unknown as DirectoryNode;
-  made.parent = parent ?? made;
+  const made: DirectoryNode = {
+    kind: "directory",
+    name,
+    parent: parent!,
+    mode: 0o755,
+    uid: 0,
+    gid: 0,
+    mtime: toSeconds(date),
+    children: [],
+    subdirectories: 0,
+  };
+  made.parent ??= made;
   return made;
 }
 

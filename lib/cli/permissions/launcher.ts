@@ -1,7 +1,7 @@
 /** Runs a command with its arguments in its sandbox. */
 
 import { type Arguments, type Command, withVariables } from "../commands/command.ts";
-import { GUESTS } from "../../base/bundle.ts";
+import { isBuiltIn } from "../../image/recipe.ts";
 import { makerName } from "../../instance/channels.ts";
 import { type Emulator, openEmulator, withInstance } from "../../instance/emulator.ts";
 import type { Interrupts } from "../interrupts.ts";
@@ -92,7 +92,7 @@ function typedTrust(name: string, { switches }: Arguments): Trusting["typed"] {
 
 /** Whether the profile is one that the user has not named: a project's. */
 function isFound({ profileUrl }: Emulator, { values: { profile } }: Arguments): boolean {
-  return profile === undefined && !profileUrl.href.startsWith(GUESTS.href);
+  return profile === undefined && !isBuiltIn(profileUrl);
 }
 
 /** Chooses the ports here, so that the command may use those, and no others. Gives whether it has chosen some. */

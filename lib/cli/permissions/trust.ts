@@ -6,14 +6,14 @@
 import { exists } from "@std/fs/exists";
 import { dirname } from "@std/path/dirname";
 import { fromFileUrl } from "@std/path/from-file-url";
-import { GUESTS } from "../../base/bundle.ts";
 import { HotbootError } from "../../base/error.ts";
 import { removeIfThere, writeJson } from "../../base/files.ts";
 import { sha256 } from "../../base/hash.ts";
 import { within } from "../../base/wait.ts";
-import { describeFiles, digestOfLines } from "../../image/recipe.ts";
+import { describeFiles, digestOfLines, isBuiltIn } from "../../image/recipe.ts";
 import { type Emulator, followLinks } from "../../instance/emulator.ts";
 import { privateDirectory } from "../../instance/home.ts";
+import { isWithin } from "../../instance/shared_part.ts";
 import type { Arguments } from "../commands/command.ts";
 import { printError } from "../ui/console.ts";
 import { configFiles, recipe } from "./grants.ts";
@@ -49,7 +49,7 @@ interface Trusted {
  */
 export async function requireTrust(emulator: Emulator, trusting: Trusting): Promise<void> {
   const { profileUrl } = emulator;
-  if (profileUrl.protocol !== "file:" || profileUrl.href.startsWith(GUESTS.href)) {
+  if (profileUrl.protocol !== "file:" || isBuiltIn(profileUrl)) {
     throw new HotbootError(
       "there is no hotboot.json here or above, and a built-in profile needs no trust: change to a project's directory",
     );
@@ -183,5 +183,5 @@ async function requireInside(emulator: Emulator, path: string): Promise<void> {
 
 /** Whether a path leads to `directory` or below it, or is there itself. */
 async function isInside(path: string, directory: string): Promise<boolean> {
-  return `${await followLinks(path)}/`.startsWith(`${directory === "/" ? "" : directory}/`);
+  return isWithin(await followLinks(path), directory);
 }
