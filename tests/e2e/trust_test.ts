@@ -1,7 +1,7 @@
 /** A repository's `hotboot.json`: it does nothing before its user has trusted it, and some things never. */
 // needs: micro
 
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { ensureDir } from "@std/fs/ensure-dir";
 import { walk } from "@std/fs/walk";
 import { allCommands } from "../../lib/cli/commands/verbs.ts";
@@ -93,14 +93,18 @@ Deno.test("trust: without it, no command that would do something does anything, 
     "snapshot save": ["name"],
     "snapshot export": ["file"],
     "snapshot import": ["file"],
+    "snapshot rename": ["old", "new"],
+    "snapshot rm": ["id"],
   };
   const commands = (await allCommands()).filter(({ name, command }) => !command.standalone && name !== "trust");
-  const bound = commands.filter(({ command }) => !command.needsNoTrust).map(({ name }) => name);
-  for (const name of ["start", "run", "build", "pull", "capture", "exec"]) assert(bound.includes(name), name);
+  const bound = commands.filter(({ command }) => command.trust !== "looks").map(({ name }) => name);
+  for (const name of ["start", "run", "build", "pull", "capture", "exec", "stop", "reset"]) {
+    assert(bound.includes(name), name);
+  }
   for (const { name, command } of commands) {
     const before = await repository.paths();
     const { code, stderr, stdout } = await repository.run([...name.split(" "), ...operands[name] ?? []]);
-    if (command.needsNoTrust) assert(!stderr.includes("trust"), `${name}: ${stderr}`);
+    if (command.trust === "looks") assert(!stderr.includes("trust"), `${name}: ${stderr}`);
     else {
       assertEquals([code, stdout], [1, ""], name);
       assertMatch(stderr, UNTRUSTED, name);
@@ -288,4 +292,23 @@ Deno.test("trust: a project's guest starts with --trust, and then without", asyn
   assertCode(await run("trust", "--remove"), 0);
   assertMatch((await run("exec", "--", "true")).stderr, UNTRUSTED);
   assertCode(await run("stop", "--discard"), 0);
+});
+
+Deno.test("trust: a project that has taken another's name cannot make its user drop the other's instance", async () => {
+  await using repository = await Repository.clone();
+  await repository.write({ name: "mine" });
+  assertCode(await repository.run(["trust"]), 0);
+  const instance = `${repository.user}/.hotboot/instances/theirs`;
+  await ensureDir(instance);
+  assertCode(await repository.run(["reset"]), 0);
+  await repository.write({ name: "theirs" });
+  for (const command of [["reset"], ["stop", "--discard"], ["snapshot", "prune"]]) {
+    const { code, stderr } = await repository.run(command);
+    assertEquals(code, 1, stderr);
+    assertMatch(stderr, CHANGED);
+  }
+  assert((await Deno.stat(instance)).isDirectory);
+  assertCode(await repository.run(["trust"]), 0);
+  assertCode(await repository.run(["reset"]), 0);
+  await assertRejects(() => Deno.stat(instance), Deno.errors.NotFound);
 });

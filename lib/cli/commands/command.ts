@@ -46,8 +46,11 @@ export interface Command {
   stopsEarly?: boolean;
   /** It does not work on an emulator, so it lacks the options that name one. */
   standalone?: boolean;
-  /** It only looks at what is there, ends it or removes it: a profile that it finds need not be trusted. */
-  needsNoTrust?: boolean;
+  /**
+   * What makes do without trust in a profile that was found as it is now: the command only `looks` at what is there, or it
+   * `ends` or removes it; then the profile must have been trusted once, under the same name.
+   */
+  trust?: "looks" | "ends";
   /** The arguments with the instance that they imply: a new one. */
   implied?(args: Arguments): Arguments;
   /** It uses the services' ports: those of the instance are chosen before it begins. */

@@ -5,7 +5,7 @@ import type { Command } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 
 export const command: Command = {
-  needsNoTrust: true,
+  trust: "looks",
   about: "Print the instance's own secrets. A new start may replace them. Dropping the instance removes them.",
   flags: [{ name: "env", summary: "print them as NAME=value lines" }],
   async run(context) {

@@ -7,7 +7,7 @@ import { emulatorOf } from "./context.ts";
 import { HOW } from "./status.ts";
 
 export const command: Command = {
-  needsNoTrust: true,
+  trust: "looks",
   about:
     "List all instances of the home, of every profile: their state, how long ago they were started or ended, what they take\n" +
     "on the disk, and where the services of those that run are.",

@@ -4,7 +4,7 @@ import { type Command, wholeNumber } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 
 export const command: Command = {
-  needsNoTrust: true,
+  trust: "looks",
   about:
     "Print the guest's serial console since the last start. On a terminal, only its text and colours: a guest may write what\n" +
     "makes a terminal do things.",

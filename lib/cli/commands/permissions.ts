@@ -13,7 +13,7 @@ const TITLES = {
 
 export const command: Command = {
   operands: "[COMMAND]",
-  needsNoTrust: true,
+  trust: "looks",
   about:
     "Show what each command, or COMMAND, may access here: files, hosts, sockets, programs and variables. It can access\n" +
     "nothing else. Paths from the command line appear as in the command's help, such as IMAGE or FILE.",

@@ -3,7 +3,7 @@ import type { Command } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 
 export const command: Command = {
-  needsNoTrust: true,
+  trust: "ends",
   about:
     "End the instance and remove its files: its disk, saved memory, secrets and console log. Images and snapshots stay.\n" +
     "No other command acts on a damaged instance, or on a QEMU that does not answer. 'reset' kills such a QEMU.",

@@ -11,7 +11,7 @@ export const command: CommandGroup = {
   about: "List, save, rename, remove, verify, export and import snapshots and checkpoints.",
   commands: {
     ls: {
-      needsNoTrust: true,
+      trust: "looks",
       about:
         "List the emulator's snapshots, newest first. 'start' resumes the newest that fits this machine and the profile.\n" +
         "The list shows each snapshot's space on disk and full size, the instances that use it, and why it cannot be resumed.",
@@ -27,7 +27,7 @@ export const command: CommandGroup = {
       run: save,
     },
     rename: {
-      needsNoTrust: true,
+      trust: "ends",
       operands: "OLD NEW",
       about:
         "Give a checkpoint another name. OLD is its name or the beginning of its ID. A checkpoint that was made for a fork, and\n" +
@@ -36,7 +36,7 @@ export const command: CommandGroup = {
       run: rename,
     },
     rm: {
-      needsNoTrust: true,
+      trust: "ends",
       operands: "ID…",
       about:
         "Remove snapshots by the beginning of their IDs, and checkpoints also by their names. What an instance or a checkpoint\n" +
@@ -45,7 +45,7 @@ export const command: CommandGroup = {
       run: remove,
     },
     prune: {
-      needsNoTrust: true,
+      trust: "ends",
       about:
         "Remove what is no longer needed. That is each snapshot that cannot be resumed here or is older than the newest that\n" +
         "can, each checkpoint whose manifest is damaged, and leftovers of killed commands, which may be as large as a guest's\n" +
@@ -87,7 +87,7 @@ export const command: CommandGroup = {
       run: importOne,
     },
     verify: {
-      needsNoTrust: true,
+      trust: "looks",
       operands: "[ID]",
       about: "Read a whole snapshot and compare it with what was captured. The default is the newest.",
       flags: [],

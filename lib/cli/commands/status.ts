@@ -8,7 +8,7 @@ import type { Origin } from "../../instance/record.ts";
 import { FAILURE, OK } from "./outcome.ts";
 
 export const command: Command = {
-  needsNoTrust: true,
+  trust: "looks",
   about:
     "Show the instance, the health of its services, the image and the snapshot. The exit code is 0 only if the instance\n" +
     "runs and all of it is healthy, otherwise 1.",

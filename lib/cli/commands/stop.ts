@@ -6,7 +6,7 @@ import { emulatorOf } from "./context.ts";
 import { FAILURE, OK } from "./outcome.ts";
 
 export const command: Command = {
-  needsNoTrust: true,
+  trust: "ends",
   about: "Suspend the instance: save its memory and disk. The next start continues exactly there.\n" +
     "With --all, the exit code is 0 only if every running instance of the profile was stopped.",
   flags: [

@@ -3,7 +3,7 @@ import { type Command, wholeNumber } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 
 export const command: Command = {
-  needsNoTrust: true,
+  trust: "looks",
   about:
     "Wait until the instance runs and is healthy, which is when 'hotboot status' exits with 0. 'wait' itself starts and\n" +
     "stops nothing. If the time is over first, the exit code is 1, and the message says what is missing.",

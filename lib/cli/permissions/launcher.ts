@@ -58,7 +58,7 @@ export async function launch(
     const { requireTrust } = await import("./trust.ts");
     await requireTrust(situation.emulator, {
       args,
-      isFree: command.needsNoTrust ?? false,
+      needs: command.trust,
       usesRecipe: await usesRecipe(name, situation),
       typed: typedTrust(name, args),
       signal: interrupts.signal,

@@ -7,14 +7,14 @@ import { exists } from "@std/fs/exists";
 import { dirname } from "@std/path/dirname";
 import { fromFileUrl } from "@std/path/from-file-url";
 import { HotbootError } from "../../base/error.ts";
-import { removeIfThere, writeJson } from "../../base/files.ts";
+import { writeJson } from "../../base/files.ts";
 import { sha256 } from "../../base/hash.ts";
 import { within } from "../../base/wait.ts";
 import { describeFiles, digestOfLines, isBuiltIn } from "../../image/recipe.ts";
 import { type Emulator, followLinks } from "../../instance/emulator.ts";
 import { privateDirectory } from "../../instance/home.ts";
 import { isWithin } from "../../instance/shared_part.ts";
-import type { Arguments } from "../commands/command.ts";
+import type { Arguments, Command } from "../commands/command.ts";
 import { printError } from "../ui/console.ts";
 import { configFiles, recipe } from "./grants.ts";
 import { summaryOf } from "./trust_summary.ts";
@@ -23,8 +23,8 @@ import { summaryOf } from "./trust_summary.ts";
 export interface Trusting {
   /** The command's arguments. */
   args: Arguments;
-  /** The command only looks at what is there, ends it or removes it. */
-  isFree: boolean;
+  /** What the command does at the most; by default all that the profile says. */
+  needs?: Command["trust"];
   /** The command may use the recipe. */
   usesRecipe: boolean;
   /** What the user has typed: the command `trust`, the same with `--remove`, or the option of another command. */
@@ -36,10 +36,12 @@ export interface Trusting {
 /** What was trusted: one file for each profile. */
 interface Trusted {
   path: string;
-  /** Digest of the profile, and of the files for its config disk. */
-  profile: string;
+  /** The profile's name, which its instances have. */
+  name: string;
+  /** Digest of the profile, and of the files for its config disk; absent: no longer trusted. */
+  profile?: string;
   /** Digest of the recipe's files. They count only for who uses them: a project's own sources may be among them. */
-  recipe: string;
+  recipe?: string;
 }
 
 /**
@@ -56,10 +58,13 @@ export async function requireTrust(emulator: Emulator, trusting: Trusting): Prom
   }
   const path = fromFileUrl(profileUrl);
   const isUsualHome = await requireOutside(emulator, path, trusting.args);
-  if (trusting.isFree && isUsualHome) return;
+  if (trusting.needs === "looks" && isUsualHome) return;
   const file = await trustFile(path);
+  // Another project's instances have another name, unless this one has taken it.
+  if (trusting.needs === "ends" && isUsualHome && (await readTrusted(file))?.name === emulator.profile.name) return;
   if (trusting.typed === "remove") {
-    await removeIfThere(file);
+    const trusted = await readTrusted(file);
+    if (trusted) await writeJson(file, { path, name: trusted.name } satisfies Trusted);
     return await say(`${path} is not trusted any more`, trusting);
   }
   await requireInside(emulator, path);
@@ -76,13 +81,14 @@ async function requireAllowed(emulator: Emulator, path: string, file: string, tr
   ]);
   const isSame = trusted?.profile === profile;
   if (isSame && !usesRecipe && !typed) return;
-  const now: Trusted = { path, profile, recipe: await digestOfLines(await describe(emulator, recipe(emulator))) };
+  const { name } = emulator.profile;
+  const now: Trusted = { path, name, profile, recipe: await digestOfLines(await describe(emulator, recipe(emulator))) };
   if (isSame && trusted.recipe === now.recipe) {
     if (typed === "trust") await say(`${path} is trusted already`, trusting);
     return;
   }
   const why = `${path}${
-    trusted ? ", or a file that it names, has changed since you trusted it" : " is not trusted yet"
+    trusted?.profile ? ", or a file that it names, has changed since you trusted it" : " is not trusted yet"
   }`;
   const refuse = () => {
     throw new HotbootError(`${why}, so nothing was done: read it, then type 'hotboot trust', or add --trust`);
