@@ -18,8 +18,7 @@ export const command: CommandGroup = {
       hidden: true,
       needsNoTrust: true,
       operands: "KIND",
-      about:
-        "Print names for the shells' completions, one a line: instances, snapshots, checkpoints or sources.",
+      about: "Print names for the shells' completions, one a line: instances, snapshots, checkpoints or sources.",
       examples: ["hotboot completions list instances"],
       flags: [],
       run: list,
