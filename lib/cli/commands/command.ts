@@ -96,6 +96,8 @@ export interface CommandGroup {
 /** A command, by its full name: `iso create`. */
 export interface NamedCommand {
   name: string;
+  /** What it does, in a few words, for each word of its name. */
+  summaries: string[];
   command: Command;
 }
 
@@ -255,4 +257,9 @@ export function repository(args: Arguments): string | undefined {
   const { repo } = args.values;
   if (repo === undefined || /^[\w.-]+\/[\w.-]+$/.test(repo)) return repo;
   throw new UsageError(`--repo takes OWNER/NAME, not '${repo}'`);
+}
+
+/** The first sentence of a text, without its full stop. */
+export function firstSentence(text: string): string {
+  return text.split(/\.(?=\s|$)/)[0].replaceAll("\n", " ");
 }

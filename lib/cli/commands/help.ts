@@ -3,7 +3,7 @@
 import { columnsOf, paint } from "../ui/display.ts";
 import { print, printError } from "../ui/console.ts";
 import { wrap, wrapPairs } from "../ui/wrap.ts";
-import { allFlags, type Command, type CommandGroup } from "./command.ts";
+import { allFlags, type Command, type CommandGroup, firstSentence } from "./command.ts";
 import { GROUPS, type Verb, VERBS } from "./verbs.ts";
 
 /** Longer lines are hard to read. */
@@ -54,7 +54,7 @@ export async function printGroupHelp(verb: string, { about, commands }: CommandG
       paragraphs(about, columns),
       "",
       title("Commands"),
-      ...wrapPairs(shown.map(([name, command]) => [name, command.about.split(/\.(?=\s|$)/)[0]]), columns),
+      ...wrapPairs(shown.map(([name, command]) => [name, firstSentence(command.about)]), columns),
       ...examples(shown.flatMap(([, command]) => command.examples.slice(0, 1)), title),
       "",
       wrap(`'hotboot ${verb} COMMAND --help' shows a command's options.`, columns),

@@ -1,7 +1,7 @@
 /** The verbs. A verb's module is loaded when it is used, and its dependencies when it runs. */
 
 import { didYouMean } from "../../base/closest.ts";
-import { type Command, type CommandGroup, type NamedCommand, UsageError } from "./command.ts";
+import { type Command, type CommandGroup, firstSentence, type NamedCommand, UsageError } from "./command.ts";
 
 /** What people want to do, in the order of the help, with the help's headings. */
 export const GROUPS = {
@@ -104,8 +104,13 @@ export async function allCommands(): Promise<NamedCommand[]> {
   const each = await Promise.all(
     Object.keys(VERBS).map(async (verb): Promise<NamedCommand[]> => {
       const loaded = await loadVerb(verb);
-      if ("run" in loaded) return [{ name: verb, command: loaded }];
-      return Object.entries(loaded.commands).map(([second, command]) => ({ name: `${verb} ${second}`, command }));
+      const { summary } = VERBS[verb];
+      if ("run" in loaded) return [{ name: verb, summaries: [summary], command: loaded }];
+      return Object.entries(loaded.commands).map(([second, command]) => ({
+        name: `${verb} ${second}`,
+        summaries: [summary, firstSentence(command.about)],
+        command,
+      }));
     }),
   );
   return each.flat();

@@ -2,7 +2,6 @@
 
 import { allFlags, type Command, type Completion, type Flag, type NamedCommand } from "../commands/command.ts";
 import { BUILT_IN_PROFILES } from "../../profile/load.ts";
-import { VERBS } from "../commands/verbs.ts";
 
 /** The names that `hotboot completions list` prints. */
 export const NAMED = ["instances", "snapshots", "checkpoints", "sources"] as const;
@@ -59,12 +58,12 @@ export interface Offer {
 /** Collects it. */
 export function offerAll(all: NamedCommand[]): Offer {
   const shown = all.filter(({ command }) => !command.hidden);
+  const verbs = new Map<string, string>();
   const subcommands = new Map<string, OfferedName[]>();
-  for (const { name, command } of shown) {
+  for (const { name, summaries: [ofVerb, summary] } of shown) {
     const [verb, second] = name.split(" ");
-    if (second === undefined) continue;
-    const summary = command.about.split(/\.(?=\s|$)/)[0].replaceAll("\n", " ");
-    subcommands.set(verb, [...subcommands.get(verb) ?? [], { name: second, summary }]);
+    verbs.set(verb, ofVerb);
+    if (second !== undefined) subcommands.set(verb, [...subcommands.get(verb) ?? [], { name: second, summary }]);
   }
   const commands = shown.map(({ name, command }) => offerOne(name, command, shown));
   const flags = new Map<string, OfferedFlag>();
@@ -77,7 +76,7 @@ export function offerAll(all: NamedCommand[]): Offer {
     }
   }
   return {
-    verbs: Object.entries(VERBS).map(([name, { summary }]) => ({ name, summary })),
+    verbs: Array.from(verbs, ([name, summary]) => ({ name, summary })),
     subcommands,
     commands,
     flags: [...flags.values()],
