@@ -135,7 +135,7 @@ async function assertOffered(offers: (line: string) => Promise<string>): Promise
 
 Deno.test("completions: Bash", async () => {
   using user = new User();
-  await using bash = await TypingShell.open(user, "bash", "", "\x1b*");
+  await using bash = await TypingShell.open(user, "bash", ". /usr/share/bash-completion/bash_completion", "\x1b*");
   await assertOffered((line) => bash.offers(line));
 });
 

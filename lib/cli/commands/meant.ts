@@ -15,7 +15,7 @@ export async function meantInstance(command: Command, context: CommandContext): 
     ]);
     const names = await instanceNames(await emulatorOf(context));
     const guess = names.includes(instance) ? "" : didYouMean(instance, names);
-    return guess && `there is no instance '${instance}'${guess}: 'hotboot list' lists them`;
+    return guess && `there is no instance '${instance}'${guess}`;
   } catch {
     return ""; // what went wrong is said already
   }

@@ -28,7 +28,7 @@ export function wrapPairs(pairs: [string, string][], columns: number, indent = "
   return pairs.map(([term, text]) =>
     hasRoom
       ? (indent + term).padEnd(width) + wrap(text, columns - width).replaceAll("\n", `\n${under}`)
-      : `${indent}${term}\n${under}${wrap(text, columns - under.length).replaceAll("\n", `\n${under}`)}`
+      : `${indent}${term.trimStart()}\n${under}${wrap(text, columns - under.length).replaceAll("\n", `\n${under}`)}`
   );
 }
 
