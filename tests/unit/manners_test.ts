@@ -52,11 +52,13 @@ Deno.test("manners: each command has examples, which call that command with argu
   });
 });
 
-Deno.test("manners: each verb is in a group of the help, and in the README", async () => {
-  const readme = await Deno.readTextFile(`${ROOT}README.md`);
+Deno.test("manners: each verb is in a group of the help, and in a table of the documentation", async () => {
+  const pages = ["README.md", ...Array.from(Deno.readDirSync(`${ROOT}docs`), ({ name }) => `docs/${name}`)]
+    .filter((path) => path.endsWith(".md") && !path.endsWith("/json.md"));
+  const texts = await Promise.all(pages.map((path) => Deno.readTextFile(ROOT + path)));
   for (const [name, { group, summary }] of Object.entries(VERBS)) {
     assert(Object.hasOwn(GROUPS, group), name);
-    assert(readme.includes(`| \`${name}\``), `README.md does not list ${name}`);
+    assert(texts.some((text) => text.includes(`\n| \`${name}\``)), `no page lists ${name}`);
     assert(wrapPairs([[name, summary]], 100)[0].split("\n").length === 1, `${name}: its summary is too long`);
   }
 });
