@@ -8,6 +8,7 @@ import { fromFileUrl } from "@std/path/from-file-url";
 import { toText } from "@std/streams/to-text";
 import { allCommands } from "../../lib/cli/commands/verbs.ts";
 import { ARCH, CACHE, type GuestHome, hotboot, PROFILES, type Run, textReader } from "./harness.ts";
+import { until } from "./pace.ts";
 import { disk, MIB, PullHome } from "./pull_home.ts";
 import { withDirectory } from "../unit/temporary.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
@@ -28,7 +29,13 @@ const faults: string[] = [];
 async function check(name: string, { code, stdout, stderr }: Run, expectedCode = 0): Promise<any> {
   checked.add(name);
   if (code !== expectedCode) faults.push(`${name}: exit code ${code}\n${stdout}${stderr}`);
-  const value = JSON.parse(stdout);
+  let value: unknown;
+  try {
+    value = JSON.parse(stdout);
+  } catch (error) {
+    faults.push(`${name}: ${error}\n${stdout}${stderr}`);
+    return undefined;
+  }
   const validator = new Validator(await read(name), "2020-12", false);
   validator.addSchema(common);
   const { valid, errors } = validator.validate(value);
@@ -51,14 +58,18 @@ async function ofInstances(micro: GuestHome): Promise<void> {
   await run("list");
   await run("credentials");
   await run("exec", "--", "sh", "-c", "echo out; echo err >&2");
-  const lines = (await micro.succeed("logs", ["--json"])).trimEnd().split("\n");
+  await micro.exec("sh", "-c", "echo one >/dev/ttyS0; echo two >/dev/ttyS0");
+  let lines: string[] = [];
+  await until(async () => {
+    lines = (await micro.succeed("logs", ["--json"])).trimEnd().split("\n");
+    return lines.length >= 2;
+  }, "two lines on the console");
   for (const line of lines) await check("logs", { code: 0, stdout: line, stderr: "" });
-  assertEquals(lines.length > 0, true);
   await run("spare");
   await run("permissions");
   await run("snapshot save", "moment");
   await run("fork", "moment", "second");
-  assertEquals((await run("completions list", "instances")).toSorted(), ["micro", "second"]);
+  assertEquals((await run("completions list", "instances"))?.toSorted(), ["micro", "second"]);
   assertEquals(await run("completions list", "checkpoints"), ["moment"]);
   await run("snapshot rename", "moment", "later");
   await run("snapshot ls");
@@ -81,13 +92,13 @@ async function ofInstances(micro: GuestHome): Promise<void> {
 async function ofFresh(micro: GuestHome): Promise<void> {
   const child = micro.spawnWith({ openStdin: true }, "run", "--fresh", "--json");
   const reader = textReader(child.stdout);
+  const errors = toText(child.stderr);
   let stdout = "";
-  while (!stdout.includes("\n")) stdout += (await reader.read()).value ?? assert(false, await toText(child.stderr));
+  while (!stdout.includes("\n")) stdout += (await reader.read()).value ?? assert(false, await errors);
   await child.stdin.close();
-  await child.stderr.cancel();
   const { code } = await child.status;
   await reader.cancel();
-  await check("run", { code, stdout, stderr: "" });
+  await check("run", { code, stdout, stderr: await errors });
 }
 
 async function ofFiles(directory: string): Promise<void> {
@@ -132,23 +143,17 @@ async function ofErrors(micro: GuestHome): Promise<void> {
   for (const name of WITHOUT) await error(await micro.run(name, ["--json"]), 2);
 }
 
-Deno.test("json: commands on files, projects and shells", async () => {
-  await withDirectory(ofFiles);
-  assertNoFaults();
-});
+Deno.test("json: commands on files, projects and shells", () => withoutFaults(() => withDirectory(ofFiles)));
 
-Deno.test("json: commands on images", async () => {
-  await ofImages();
-  assertNoFaults();
-});
+Deno.test("json: commands on images", () => withoutFaults(ofImages));
 
-Deno.test("json: commands on instances and snapshots, and errors", async () => {
-  await using micro = await secretMicro(ROTATE, () => {}, { captured: true });
-  await ofErrors(micro);
-  await ofInstances(micro);
-  await ofFresh(micro);
-  assertNoFaults();
-});
+Deno.test("json: commands on instances and snapshots, and errors", () =>
+  withoutFaults(async () => {
+    await using micro = await secretMicro(ROTATE, () => {}, { captured: true });
+    await ofErrors(micro);
+    await ofInstances(micro);
+    await ofFresh(micro);
+  }));
 
 Deno.test("json: the tests above have compared each command with its schema, and there are no others", async () => {
   const names = (await allCommands()).map(({ name }) => name).filter((name) => !WITHOUT.includes(name));
@@ -157,6 +162,7 @@ Deno.test("json: the tests above have compared each command with its schema, and
   assertEquals(files.sort(), ["common", "error", ...names.map((name) => name.replace(" ", "-"))].sort());
 });
 
-function assertNoFaults(): void {
+async function withoutFaults(work: () => Promise<void>): Promise<void> {
+  await work().catch((error) => faults.push(error.stack));
   assertEquals(faults.splice(0), []);
 }
