@@ -117,7 +117,8 @@ const OFFERED: [line: string, words: string[]][] = [
   ["iso ls se", ["seed.iso"]],
   ["start --home im", ["images"]],
   ["permissions snapshot exp", ["export"]],
-  ["run -- tou", ["touch"]],
+  ["run --fresh -- tou", ["touch"]],
+  ["run --instance x -- tou", ["touch"]],
   ["stop --profile nonsense --instance ", []],
 ];
 

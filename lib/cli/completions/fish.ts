@@ -52,6 +52,14 @@ function __hotboot_names
     hotboot completions list $argv[1] $emulator 2>/dev/null </dev/null
 end
 
+# What fish offers for a program's own line, behind a --.
+function __hotboot_program
+    set -l words (commandline -opc)
+    set -l at (contains -i -- -- $words); or return
+    set -e words[1..$at]
+    complete -C (string join ' ' -- (string escape -- $words) (commandline -ct))
+end
+
 complete -c hotboot -f
 ${lines.join("\n")}
 `;
@@ -68,7 +76,7 @@ function action(offer: Completion[]): string {
   const words = offer.flatMap((one) => {
     if (typeof one !== "string") return one;
     if (one === "directories") return "(__fish_complete_directories)";
-    if (one === "programs") return "(__fish_complete_subcommand --fcs-skip=3)";
+    if (one === "programs") return "(__hotboot_program)";
     return one === "files" ? [] : `(__hotboot_names ${one})`;
   });
   const files = offer.some(isFile) ? " -F" : " -f";

@@ -95,8 +95,3 @@ function offerOne(name: string, command: Command, all: NamedCommand[]): OfferedC
     operands: offerOf({ completes: whole, words: operands }),
   };
 }
-
-/** A text as a word of a shell. */
-export function word(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`;
-}

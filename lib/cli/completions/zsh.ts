@@ -1,7 +1,8 @@
 /** Completions for zsh. */
 
+import { shellCommand } from "../../base/shell.ts";
 import type { Completion } from "../commands/command.ts";
-import { type Offer, type OfferedCommand, type OfferedName, word } from "./offer.ts";
+import { type Offer, type OfferedCommand, type OfferedName } from "./offer.ts";
 
 /** The script that zsh is to read: from a directory of `fpath` as `_hotboot`, or by `source`. */
 export function zshScript({ verbs, subcommands, commands }: Offer): string {
@@ -101,4 +102,8 @@ function action(offer: Completion[]): string {
 
 function escaped(text: string): string {
   return text.replaceAll(/[\\[\]:]/g, "\\$&");
+}
+
+function word(text: string): string {
+  return shellCommand([text]);
 }
