@@ -49,7 +49,7 @@ export async function printGroupHelp(verb: string, { about, commands }: CommandG
   await show(where, (title, columns) => {
     const shown = Object.entries(commands).filter(([, { hidden }]) => !hidden);
     return [
-      `Usage: hotboot ${verb} COMMAND [OPTION…]`,
+      wrap(`Usage: hotboot ${verb} COMMAND [OPTION…]`, columns, "  "),
       "",
       paragraphs(about, columns),
       "",
