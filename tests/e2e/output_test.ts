@@ -61,3 +61,23 @@ Deno.test("output: a terminal gets colours, a pipe none, and the user can say ot
     true,
   ]);
 });
+
+Deno.test("output: a mistyped instance or profile gets a suggestion", async () => {
+  const home = await Deno.makeTempDir({ prefix: "hotboot-typo-" });
+  try {
+    await Deno.mkdir(`${home}/instances/second`, { recursive: true });
+    const on = (...args: string[]) => hotboot([...args, "--home", home, "--profile", "demo"]);
+    const meant = /there is no instance 'secnod' \(did you mean 'second'\?\)\n$/;
+    for (const verb of ["status", "credentials", "logs"]) {
+      const { code, stderr } = await on(verb, "--instance", "secnod");
+      assertEquals(code, 1);
+      assertMatch(stderr, meant, verb);
+    }
+    const fine = await on("status", "--instance", "second");
+    assertEquals([fine.code, fine.stderr], [1, ""]);
+    const profile = await hotboot(["status", "--profile", "dmo"]);
+    assertMatch(profile.stderr, /^hotboot: no profile 'dmo' \(did you mean 'demo'\?\): use demo, stack/);
+  } finally {
+    await Deno.remove(home, { recursive: true });
+  }
+});

@@ -2,6 +2,8 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { closest, didYouMean } from "../../lib/base/closest.ts";
+import { HotbootError } from "../../lib/base/error.ts";
+import { findId } from "../../lib/emulator/snapshots.ts";
 import { assignments } from "../../lib/base/shell.ts";
 import { readArguments, UsageError } from "../../lib/cli/commands/command.ts";
 import { allCommands, findCommand, GROUPS, VERBS } from "../../lib/cli/commands/verbs.ts";
@@ -89,6 +91,17 @@ Deno.test("manners: a wrong command line names what was meant", async () => {
   for (const [args, why] of wrong) assertThrows(() => readArguments("start", start, args), UsageError, why);
   const unknown = await findCommand("snapshot lst").catch((error) => error.message);
   assertEquals(unknown, "there is no command 'snapshot lst' (did you mean 'ls'?): see 'hotboot snapshot --help'");
+});
+
+Deno.test("manners: a mistyped checkpoint or snapshot gets a suggestion", () => {
+  const find = (text: string) => () => findId(["20260101T000000Z-aaaa"], text, "demo", ["before-migration"]);
+  assertThrows(
+    find("befor-migration"),
+    HotbootError,
+    "no snapshot 'befor-migration' (did you mean 'before-migration'?):",
+  );
+  assertThrows(find("20260101T000000Z-aaba"), HotbootError, "(did you mean '20260101T000000Z-aaaa'?):");
+  assertThrows(find("other"), HotbootError, "no snapshot 'other': 'hotboot snapshot ls' lists them");
 });
 
 Deno.test("manners: texts are wrapped at words, and a longer word stays whole", () => {
