@@ -138,6 +138,7 @@ async function ofErrors(micro: GuestHome): Promise<void> {
   });
   await error(await hotboot(["strat", "--json"]), 2);
   await error(await hotboot(["list", "--profile", "dmo", "--json"]), 1);
+  await error(await hotboot(["status", "--profile", "dmo", "-o", "json"]), 1);
   const stopped = await error(await micro.run("exec", ["--json", "--instance", "secnd", "--", "true"]), 1);
   assert(stopped.error.includes("does not run"), stopped.error);
   for (const name of WITHOUT) await error(await micro.run(name, ["--json"]), 2);

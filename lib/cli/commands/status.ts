@@ -32,13 +32,16 @@ export const command: Command = {
     completes: FORMATS,
     summary: "text, json (the same as --json), or env: lines NAME=value for a shell, without secrets",
   }],
+  implied(args) {
+    const isJson = oneOf("output", args.values.output, FORMATS) === "json";
+    return isJson ? { ...args, switches: new Set([...args.switches, "json"]) } : args;
+  },
   async run(context) {
     const { switches, values } = context.args;
-    const format = switches.has("json") ? "json" : oneOf("output", values.output, FORMATS) ?? "text";
     const { isUp, status } = await import("../../emulator/status.ts");
     const result = await status(await emulatorOf(context));
-    if (format === "json") await printJson(result);
-    else if (format === "env") await print(assignments(variablesOf(result)));
+    if (switches.has("json")) await printJson(result);
+    else if (values.output === "env") await print(assignments(variablesOf(result)));
     else await printPairs(describe(result));
     return isUp(result) ? OK : FAILURE;
   },

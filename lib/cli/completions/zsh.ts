@@ -2,7 +2,7 @@
 
 import { shellCommand } from "../../base/shell.ts";
 import type { Completion } from "../commands/command.ts";
-import { type Offer, type OfferedCommand, type OfferedName } from "./offer.ts";
+import type { Offer, OfferedCommand, OfferedName } from "./offer.ts";
 
 /** The script that zsh is to read: from a directory of `fpath` as `_hotboot`, or by `source`. */
 export function zshScript({ verbs, subcommands, commands }: Offer): string {
