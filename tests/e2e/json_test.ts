@@ -53,7 +53,12 @@ async function ofInstances(micro: GuestHome): Promise<void> {
   await run("start"); // it runs already
   const program = await micro.run("run", ["--json", "--", "sh", "-c", "echo mine; exit 3"]);
   assertEquals([program.code, program.stdout], [3, "mine\n"]);
-  await run("status");
+  const { running } = await run("status");
+  assertEquals(
+    await micro.succeed("status", ["-o", "env"]),
+    ["PROFILE=micro", "INSTANCE=micro", "STATE=running", `URL_WEB=${running?.urls.web}`, `PORT_WEB=${micro.port}`]
+      .map((line) => `HOTBOOT_${line}\n`).join(""),
+  );
   await run("wait");
   await run("list");
   await run("credentials");

@@ -65,7 +65,7 @@ export interface Command {
   standalone?: boolean;
   /** It only looks at what is there, ends it or removes it: a profile that it finds need not be trusted. */
   needsNoTrust?: boolean;
-  /** The arguments with the instance that they imply: a new one. */
+  /** The arguments with what they imply: the name of a new instance, or another option. */
   implied?(args: Arguments): Arguments;
   /** It uses the services' ports: those of the instance are chosen before it begins. */
   usesPorts?: boolean;
