@@ -6,31 +6,20 @@
  */
 
 import { COMMIT } from "./lib/base/bundle.ts";
-import { type Command, commandHelp, groupHelp, readArguments } from "./lib/cli/commands/command.ts";
+import { type Command, readArguments } from "./lib/cli/commands/command.ts";
 import { OK, reportFailure, USAGE } from "./lib/cli/commands/outcome.ts";
-import { findCommand, loadVerb, VERBS } from "./lib/cli/commands/verbs.ts";
+import { findCommand, loadVerb } from "./lib/cli/commands/verbs.ts";
 import { INTERRUPTS, Interrupts } from "./lib/cli/interrupts.ts";
 import { SANDBOX_NAME, serveSandbox, threadName } from "./lib/cli/permissions/sandbox.ts";
-import { adviseFor, print, printError } from "./lib/cli/ui/console.ts";
+import { adviseFor, print } from "./lib/cli/ui/console.ts";
+import { displayOf, useDisplay } from "./lib/cli/ui/display.ts";
 import config from "./deno.json" with { type: "json" };
-
-function help(): string {
-  const rows = Object.entries(VERBS).map(([verb, { summary }]) => `  ${verb.padEnd(14)} ${summary}`);
-  return [
-    "hotboot runs a service stack in one virtual machine. It boots the machine once, captures a snapshot, and resumes that.",
-    "",
-    "Usage: hotboot COMMAND [OPTION…]",
-    "",
-    ...rows,
-    "",
-    "'hotboot COMMAND --help' shows a command's options; 'hotboot --version' the version.",
-  ].join("\n");
-}
 
 /** What is known of the command when it fails. */
 interface Progress {
   name?: string;
   isVerbose: boolean;
+  isJson: boolean;
 }
 
 async function run(args: string[], interrupts: Interrupts, progress: Progress): Promise<number> {
@@ -39,20 +28,21 @@ async function run(args: string[], interrupts: Interrupts, progress: Progress): 
     await print(`hotboot ${config.version}${COMMIT && ` (${COMMIT})`}`);
     return OK;
   }
-  if (verb === "--help" || verb === "-h" || verb === "help") {
-    await print(help());
-    return OK;
+  if (verb === "help" && rest.length > 0 && !rest[0].startsWith("-")) {
+    return await run([...rest, "--help"], interrupts, progress);
   }
-  if (verb === undefined) {
-    await printError(help());
-    return USAGE;
+  if (verb === undefined || verb === "--help" || verb === "-h" || verb === "help") {
+    const { printProgramHelp } = await import("./lib/cli/commands/help.ts");
+    await printProgramHelp(verb === undefined ? "error" : "result");
+    return verb === undefined ? USAGE : OK;
   }
   const loaded = await loadVerb(verb);
   if ("run" in loaded) return await runCommand(verb, loaded, rest, interrupts, progress);
 
   const [second, ...others] = rest;
   if (second === undefined || second === "--help" || second === "-h") {
-    await (second === undefined ? printError : print)(groupHelp(verb, loaded));
+    const { printGroupHelp } = await import("./lib/cli/commands/help.ts");
+    await printGroupHelp(verb, loaded, second === undefined ? "error" : "result");
     return second === undefined ? USAGE : OK;
   }
   return await runCommand(`${verb} ${second}`, await findCommand(`${verb} ${second}`), others, interrupts, progress);
@@ -67,11 +57,13 @@ async function runCommand(
 ): Promise<number> {
   const parsed = readArguments(name, command, args);
   if (parsed.switches.has("help")) {
-    await print(commandHelp(name, command));
+    const { printCommandHelp } = await import("./lib/cli/commands/help.ts");
+    await printCommandHelp(name, command);
     return OK;
   }
   adviseFor(parsed);
-  Object.assign(progress, { name, isVerbose: parsed.switches.has("verbose") });
+  const { switches } = parsed;
+  Object.assign(progress, { name, isVerbose: switches.has("verbose"), isJson: switches.has("json") });
   const { launch } = await import("./lib/cli/permissions/launcher.ts");
   return await launch(new URL(import.meta.url), name, command, parsed, interrupts);
 }
@@ -80,8 +72,10 @@ async function runCommand(
 async function main(args: string[]): Promise<number> {
   const interrupts = new Interrupts();
   for (const name of INTERRUPTS) Deno.addSignalListener(name, () => interrupts.raise(name));
-  const progress: Progress = { isVerbose: false };
+  const options = args.includes("--") ? args.slice(0, args.indexOf("--")) : args; // not read yet
+  const progress: Progress = { isVerbose: false, isJson: options.includes("--json") };
   try {
+    useDisplay(displayOf(options.join(" ").match(/(?:^| )--color[ =](\w+)/)?.[1]));
     return await run(args, interrupts, progress);
   } catch (error) {
     return await reportFailure(error, progress.name, { signal: interrupts.signal, ...progress });

@@ -31,7 +31,7 @@ const RECIPES: Needed[] = [
 /** For the demo. */
 export const DEMO: Needed[] = [...QEMU, ...RECIPES];
 
-/** For the tests: other programs that read what hotboot writes, and servers and proxies as companies have them. */
+/** For the tests: other programs that read what hotboot writes, shells, and servers and proxies as companies have them. */
 export const TESTS: Needed[] = [
   ...DEMO,
   { what: "genisoimage", apt: "genisoimage" },
@@ -41,6 +41,10 @@ export const TESTS: Needed[] = [
   { what: "nginx", apt: "nginx-light" },
   { what: "tinyproxy", apt: "tinyproxy" },
   { what: "openssl", apt: "openssl" },
+  { what: "bash", apt: "bash" },
+  { what: "/usr/share/bash-completion/bash_completion", apt: "bash-completion" },
+  { what: "zsh", apt: "zsh" },
+  { what: "fish", apt: "fish" },
   ...ARM64,
 ];
 

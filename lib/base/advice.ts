@@ -1,6 +1,6 @@
 /** The commands that messages tell people to type. */
 
-import { shellCommand } from "./shell.ts";
+import { shellWord } from "./shell.ts";
 
 /** The options that say which emulator is meant. */
 const EMULATOR_OPTIONS = ["profile", "home", "instance", "arch"];
@@ -17,13 +17,8 @@ export function withOptions(text: string, options: Record<string, string>): stri
     if (STANDALONE.test(command)) return command;
     const [, before, after] = command.match(/^(.*?)( -- .*|')$/)!;
     const missing = EMULATOR_OPTIONS.filter((name) => options[name] !== undefined && !before.includes(` --${name} `));
-    return `${before}${missing.map((name) => ` --${name} ${word(options[name])}`).join("")}${after}`;
+    return `${before}${missing.map((name) => ` --${name} ${shellWord(options[name])}`).join("")}${after}`;
   });
-}
-
-/** As a shell's word. */
-function word(value: string): string {
-  return /^[\w@%+=:,./~-]+$/.test(value) ? value : shellCommand([value]);
 }
 
 /** Does something with an instance that the user did not name: its name is added to the commands in the errors. */

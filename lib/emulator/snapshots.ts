@@ -5,6 +5,7 @@
  */
 
 import { walk } from "@std/fs/walk";
+import { didYouMean } from "../base/closest.ts";
 import { entriesIn } from "../base/entries.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
 import {
@@ -187,9 +188,10 @@ export async function sizeOnDisk(path: string): Promise<{ bytes: number; apparen
  *
  * @param ids All ids, oldest first.
  * @param prefix The beginning of its id; the newest by default.
+ * @param names What else the user can have meant.
  * @throws {HotbootError} if none begins like that, or several do.
  */
-export function findId(ids: string[], prefix: string | undefined, profile: string): string {
+export function findId(ids: string[], prefix: string | undefined, profile: string, names: string[] = []): string {
   if (prefix === "") throw new HotbootError("the snapshot id is empty: type the beginning of an id");
   const found = prefix === undefined ? ids.slice(-1) : ids.filter((id) => id.startsWith(prefix));
   if (found.length === 1) return found[0];
@@ -199,7 +201,8 @@ export function findId(ids: string[], prefix: string | undefined, profile: strin
     );
   }
   if (ids.length > 0) {
-    throw new HotbootError(`'${profile}' has no snapshot '${prefix}': 'hotboot snapshot ls' lists them`);
+    const guess = didYouMean(prefix ?? "", [...names, ...ids]);
+    throw new HotbootError(`'${profile}' has no snapshot '${prefix}'${guess}: 'hotboot snapshot ls' lists them`);
   }
   throw new HotbootError(`'${profile}' has no snapshot: 'hotboot start' or 'hotboot capture' makes one`);
 }
@@ -299,7 +302,8 @@ async function removeUnused(
 /** The id of what is meant: a checkpoint by its name, or what has an id that begins so. */
 function meant(ids: string[], checkpoints: Saved[], text: string | undefined, profile: string): string {
   const named = text === undefined ? undefined : checkpoints.find(({ name }) => name === text);
-  return named?.id ?? findId([...ids, ...checkpoints.map(({ id }) => id)], text, profile);
+  const names = checkpoints.flatMap(({ name }) => name ?? []);
+  return named?.id ?? findId([...ids, ...checkpoints.map(({ id }) => id)], text, profile, names);
 }
 
 function nameOf(checkpoints: Saved[], id: string): string {

@@ -52,6 +52,8 @@ export interface Status {
     secrets?: "rotated" | "placeholders";
     /** Where its services are. */
     urls: Record<string, string>;
+    /** The host's ports, by the names of the profile's. */
+    ports: Record<string, number>;
     /** Whether each health check passes; empty if the instance runs another profile than the emulator's. */
     health: Record<string, boolean>;
     /** Why its own secrets are no longer in effect, if a service has taken its placeholders back. */
@@ -171,6 +173,7 @@ async function describeRunning(
     ...{ origin, started, pid, snapshot },
     ...(secrets && { secrets }),
     urls: urlsOf(emulator, record),
+    ports: record.ports,
     health: Object.fromEntries(health),
     ...(lost && { lostSecrets: lost }),
   };

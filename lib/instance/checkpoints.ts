@@ -1,6 +1,7 @@
 /** The checkpoints that there are: moments of instances, by their users' names. */
 
 import { exists } from "@std/fs/exists";
+import { didYouMean } from "../base/closest.ts";
 import { HotbootError } from "../base/error.ts";
 import type { Secrets } from "../profile/secrets.ts";
 import { CARGO_FILES } from "../snapshot/cargo.ts";
@@ -91,7 +92,7 @@ export async function findCheckpoint(emulator: Emulator, name: string): Promise<
   throw new HotbootError(
     found.length > 1
       ? `there are several checkpoints whose id begins with '${name}': say more of it`
-      : `there is no checkpoint '${name}' of '${emulator.profile.name}': ${
+      : `there is no checkpoint '${name}' of '${emulator.profile.name}'${didYouMean(name, names)}: ${
         names.length > 0 ? `there are ${names.join(", ")}` : "'hotboot snapshot save NAME' makes one"
       }`,
   );

@@ -3,6 +3,7 @@
 import { resolve } from "@std/path/resolve";
 import { toFileUrl } from "@std/path/to-file-url";
 import { GUESTS } from "../base/bundle.ts";
+import { didYouMean } from "../base/closest.ts";
 import { HotbootError } from "../base/error.ts";
 import { otherThanFile } from "../base/files.ts";
 import type { LoadedProfile, Profile } from "./profile.ts";
@@ -11,6 +12,9 @@ const BUILT_IN: Record<string, () => Promise<{ default: unknown }>> = {
   demo: () => import("../../qemu/demo/profile.json", { with: { type: "json" } }),
   stack: () => import("../../qemu/stack/profile.json", { with: { type: "json" } }),
 };
+
+/** The names of the profiles that are built in. */
+export const BUILT_IN_PROFILES: string[] = Object.keys(BUILT_IN);
 
 /**
  * Finds a profile by a built-in name or by the path of its file, and fills in the environment's variables.
@@ -26,9 +30,11 @@ export async function loadProfile(nameOrPath: string): Promise<LoadedProfile> {
     return { profile, url: new URL(`${nameOrPath}/profile.json`, GUESTS) };
   }
   if (!nameOrPath.includes("/") && !nameOrPath.endsWith(".json")) {
-    const known = Object.keys(BUILT_IN).join(", ");
+    const guess = didYouMean(nameOrPath, BUILT_IN_PROFILES);
     throw new HotbootError(
-      `no profile '${nameOrPath}': use ${known}, which are built in, or a file, whose name ends in .json`,
+      `no profile '${nameOrPath}'${guess}: use ${
+        BUILT_IN_PROFILES.join(", ")
+      }, which are built in, or a file, whose name ends in .json`,
     );
   }
   let text: string;

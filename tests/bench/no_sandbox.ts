@@ -12,5 +12,8 @@ const { profile, home } = args.values;
 const emulator = await openEmulator({ profile, home });
 const found = { profile: emulator.profile, url: emulator.profileUrl.href, home: emulator.home.root };
 Deno.exit(
-  await work({ command: name, args, emulator: found }, { interrupts: new Interrupts(), symlink: Deno.symlink }),
+  await work({ command: name, args, display: { color: "auto" }, emulator: found }, {
+    interrupts: new Interrupts(),
+    symlink: Deno.symlink,
+  }),
 );

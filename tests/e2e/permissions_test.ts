@@ -80,6 +80,10 @@ const MAY: Record<string, string[]> = {
   "iso create": ["read PATH…", "replace IMAGE", "read SOURCE_DATE_EPOCH"],
   "iso ls": ["read IMAGE"],
   "iso extract": ["read IMAGE", "write DIR"],
+  "completions bash": [],
+  "completions zsh": [],
+  "completions fish": [],
+  "completions list": ["read home"],
   "trust": [],
   "permissions": [
     "read home",
@@ -313,6 +317,7 @@ async function prepare(world: World, scenario: string): Promise<{ name: string; 
     "run": ["--", "true"],
     "exec": ["--", "true"],
     "fork": ["other"],
+    "completions list": ["instances"],
     "snapshot export": [`${directory}/in/file`],
     "snapshot import": [`${directory}/in/file`],
     "iso create": ["-o", `${directory}/in/image`, `${directory}/tree`],

@@ -148,7 +148,7 @@ Deno.test("list-releases: shows tag, status, date and size from all pages, also 
   assertCode(run, 0);
   const lines = run.stdout.trimEnd().split("\n");
   assertEquals(lines.length, 1 + 206);
-  assertMatch(lines[0], /^TAG +STATUS +DATE +SIZE$/);
+  assertMatch(lines[0], /^tag +status +date +size$/);
   assertMatch(lines[1], /^emulator-v0-latest +release +2026-05-06 +1\.5 KB$/);
   assertMatch(lines.at(-1)!, /^emulator-next-latest +pre-release +2026-05-06 +no image$/);
   const json = JSON.parse((await pull.run("list-releases", "--json")).stdout);

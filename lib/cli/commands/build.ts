@@ -4,6 +4,11 @@ import { emulatorOf } from "./context.ts";
 
 export const command: Command = {
   about: "Build the profile's image, unless it was already built with the same recipe.",
+  activity: "building the image",
+  examples: [
+    "hotboot build",
+    "hotboot build --force --profile ./hotboot.json",
+  ],
   flags: [{ name: "force", short: "f", summary: "build even if the image is up to date" }],
   async run(context) {
     const { build } = await import("../../image/build.ts");

@@ -7,6 +7,11 @@ import { NO_FALLBACK_FLAG } from "./starting.ts";
 export const command: Command = {
   about: "Boot the emulator once, wait until it is healthy, and save a snapshot, which 'start' resumes.\n" +
     "The new snapshot replaces earlier ones, except the last two with other settings and those that an instance uses.",
+  activity: "capturing",
+  examples: [
+    "hotboot capture",
+    "hotboot capture --force --engine mapped-ram",
+  ],
   flags: [
     {
       name: "force",

@@ -1,8 +1,10 @@
-/** What a command is, and how to read its arguments. */
+/** What a command is, and how to read its arguments. `help.ts` writes its help. */
 
 import { parseArgs } from "@std/cli/parse-args";
+import { didYouMean } from "../../base/closest.ts";
 import { HotbootError, messageOf } from "../../base/error.ts";
 import type { Interrupt } from "../interrupts.ts";
+import { COLORS } from "../ui/display.ts";
 import type { LoadedProfile } from "../../profile/profile.ts";
 import type { Network } from "../../release/network.ts";
 import type { Token } from "../../release/token.ts";
@@ -25,8 +27,23 @@ export interface Flag {
   variable?: string;
   /** Throws if the variable's value is wrong. */
   check?: (value: string) => unknown;
+  /** What its value can be, for the shells; by default what its word in the help says, such as `FILE`. */
+  completes?: Completion;
   summary: string;
 }
+
+/** What a shell offers for a word: fixed words, or what it asks hotboot or the system for. */
+export type Completion =
+  | readonly string[]
+  | "commands"
+  | "files"
+  | "directories"
+  | "programs"
+  | "profiles"
+  | "instances"
+  | "snapshots"
+  | "checkpoints"
+  | "sources";
 
 /** Arguments, read according to a command's flags. */
 export interface Arguments {
@@ -51,15 +68,23 @@ export interface Command {
    * `ends` or removes it; then the profile must have been trusted once, under the same name.
    */
   trust?: "looks" | "ends";
-  /** The arguments with the instance that they imply: a new one. */
+  /** The arguments with what they imply: the name of a new instance, or another option. */
   implied?(args: Arguments): Arguments;
   /** It uses the services' ports: those of the instance are chosen before it begins. */
   usesPorts?: boolean;
   /** How many spares it is to see to, of so many wanted ones: the ports to make them with are chosen before it begins. */
   spares?(args: Arguments, wanted: number): number;
-  /** What it does, in sentences. */
+  /** What it does, in sentences. An empty line begins a paragraph; other line ends are those of the source. */
   about: string;
+  /** Command lines as a user types them. Two spaces and `#` begin an explanation. */
+  examples: string[];
   flags: Flag[];
+  /** What its operands can be, for the shells; by default what their words in the help say. */
+  completes?: Completion;
+  /** What it is doing if it takes a while, until it says more; absent if it gives the terminal to others. */
+  activity?: string;
+  /** Not for people: the help does not list it. */
+  hidden?: boolean;
   /** Does it, and returns the exit code; 0 if undefined. */
   run(context: CommandContext): Promise<number | void>;
 }
@@ -74,6 +99,8 @@ export interface CommandGroup {
 /** A command, by its full name: `iso create`. */
 export interface NamedCommand {
   name: string;
+  /** What it does, in a few words, for each word of its name. */
+  summaries: string[];
   command: Command;
 }
 
@@ -101,6 +128,7 @@ const EMULATOR_FLAGS: Flag[] = [
   {
     name: "profile",
     value: "NAME|FILE",
+    completes: "profiles",
     summary: "the emulator: a built-in profile or a JSON file (default: the nearest hotboot.json, else stack)",
   },
   {
@@ -108,11 +136,12 @@ const EMULATOR_FLAGS: Flag[] = [
     value: "DIR",
     summary: "hotboot's directory (default: $HOTBOOT_HOME, else the profile's, else ~/.hotboot)",
   },
-  { name: "instance", value: "NAME", summary: "the instance (default: the profile's own)" },
+  { name: "instance", value: "NAME", completes: "instances", summary: "the instance (default: the profile's own)" },
   { name: "trust", summary: "trust the project's hotboot.json as it is now, as 'hotboot trust' does" },
   {
     name: "arch",
     value: "ARCH",
+    completes: ["amd64", "arm64"],
     variable: "EMULATOR_ARCH",
     check: resolveArch,
     summary: "the guest's architecture: amd64 or arm64 (default: $EMULATOR_ARCH, else the host's)",
@@ -124,10 +153,17 @@ const COMMON_FLAGS: Flag[] = [
   { name: "json", summary: "print the result as JSON" },
   { name: "quiet", short: "q", summary: "print nothing but results and errors" },
   { name: "verbose", short: "v", summary: "print details on standard error" },
+  {
+    name: "color",
+    value: "WHEN",
+    completes: COLORS,
+    summary: "use colours: auto (on a terminal, unless NO_COLOR is set), always or never",
+  },
   { name: "help", short: "h", summary: "show this help" },
 ];
 
-function allFlags(command: Command): Flag[] {
+/** All options that a command takes. */
+export function allFlags(command: Command): Flag[] {
   return [...command.flags, ...(command.standalone ? [] : EMULATOR_FLAGS), ...COMMON_FLAGS];
 }
 
@@ -145,7 +181,9 @@ export function readArguments(verb: string, command: Command, raw: string[]): Ar
     "--": true,
     unknown: (arg: string) => {
       if (arg.startsWith("-") && arg !== "-") {
-        throw new UsageError(`${verb} has no option ${arg.split("=")[0]}: ${hint}`);
+        const name = arg.split("=")[0];
+        const guess = didYouMean(name, flags.map((flag) => `--${flag.name}`));
+        throw new UsageError(`${verb} has no option ${name}${guess}: ${hint}`);
       }
     },
   }) as Record<string, unknown> & { _: string[]; "--": string[] };
@@ -171,6 +209,7 @@ export function readArguments(verb: string, command: Command, raw: string[]): Ar
   if (!command.operands && operands.length > 0) {
     throw new UsageError(`${verb} does not take '${operands[0]}': ${hint}`);
   }
+  oneOf("color", values.color, COLORS);
   const args = { values, switches, operands };
   return switches.has("help") ? args : command.implied?.(args) ?? args;
 }
@@ -207,6 +246,15 @@ export function wholeNumber(args: Arguments, name: string): number | undefined {
   return Number(text);
 }
 
+/** An option's value that is one of a few words. @throws {UsageError} if it is another. */
+export function oneOf<T extends string>(name: string, value: string | undefined, words: readonly T[]): T | undefined {
+  if (value === undefined || words.includes(value as T)) return value as T | undefined;
+  const [last, ...others] = words.toReversed();
+  throw new UsageError(
+    `--${name} takes ${others.reverse().join(", ")} or ${last}, not '${value}'${didYouMean(value, words)}`,
+  );
+}
+
 /** The value of `--repo`. @throws {UsageError} if it is not a repository's name. */
 export function repository(args: Arguments): string | undefined {
   const { repo } = args.values;
@@ -214,30 +262,7 @@ export function repository(args: Arguments): string | undefined {
   throw new UsageError(`--repo takes OWNER/NAME, not '${repo}'`);
 }
 
-/** The text of `hotboot VERB --help` for a verb with subcommands. */
-export function groupHelp(verb: string, { about, commands }: CommandGroup): string {
-  const rows = Object.entries(commands).map(([name, command]) =>
-    `  ${name.padEnd(10)} ${command.about.split(/[.\n]/)[0]}`
-  );
-  return [
-    `Usage: hotboot ${verb} COMMAND [OPTION…]`,
-    "",
-    about,
-    "",
-    ...rows,
-    "",
-    `'hotboot ${verb} COMMAND --help' shows a command's options.`,
-    "",
-  ].join("\n");
-}
-
-/** The text of `hotboot VERB --help`. */
-export function commandHelp(verb: string, command: Command): string {
-  const usage = ["Usage: hotboot", verb, "[OPTION…]", command.operands].filter(Boolean).join(" ");
-  const rows = allFlags(command).map((flag) => {
-    const name = `--${flag.name}${flag.value ? ` ${flag.value}` : ""}`;
-    const also = flag.variable && !flag.value ? `; also ${flag.variable}=1` : "";
-    return `  ${flag.short ? `-${flag.short}, ` : "    "}${name.padEnd(24)} ${flag.summary}${also}`;
-  });
-  return [usage, "", command.about, "", "Options:", ...rows, ""].join("\n");
+/** The first sentence of a text, without its full stop. */
+export function firstSentence(text: string): string {
+  return text.split(/\.(?=\s|$)/)[0].replaceAll("\n", " ");
 }

@@ -3,7 +3,7 @@
 import type { Emulator } from "../../instance/emulator.ts";
 import { resolveArch } from "../../vm/arch.ts";
 import type { Engine } from "../../snapshot/manifest.ts";
-import { type Arguments, type CommandContext, type Flag, UsageError } from "./command.ts";
+import { type Arguments, type CommandContext, type Flag, oneOf } from "./command.ts";
 import { reporterOf } from "./reporter.ts";
 
 /** The emulator that the common options name. */
@@ -21,15 +21,17 @@ export async function emulatorOf(context: CommandContext): Promise<Emulator> {
   });
 }
 
+const ENGINES: readonly Engine[] = ["instant", "mapped-ram"];
+
 /** For commands that may capture. */
 export const ENGINE_FLAG: Flag = {
   name: "engine",
   value: "NAME",
+  completes: ENGINES,
   summary: "how to save RAM: instant or mapped-ram (default: the profile's, else instant)",
 };
 
 /** Its value. @throws {UsageError} if it is not an engine. */
 export function engineOption({ values: { engine } }: Arguments): Engine | undefined {
-  if (engine === undefined || engine === "instant" || engine === "mapped-ram") return engine;
-  throw new UsageError(`--engine is instant or mapped-ram, not '${engine}'`);
+  return oneOf("engine", engine, ENGINES);
 }

@@ -15,18 +15,25 @@ export const RUN_FLAGS: Flag[] = [
     separator: SEPARATOR,
     summary: "set a variable for it; can be repeated",
   },
-  { name: "workdir", short: "w", value: "DIR", summary: "the directory in the guest to run it in" },
+  { name: "workdir", short: "w", value: "DIR", completes: [], summary: "the directory in the guest to run it in" },
   { name: "user", short: "u", value: "USER", summary: "the user in the guest to run it as (default: root)" },
 ];
 
 export const command: Command = {
   operands: "-- CMD [ARG…]",
   stopsEarly: true,
+  completes: [],
   about:
     "Run a program in the guest, as root. Its output appears as it is written, and hotboot exits with its exit code: 128 + n\n" +
     "if signal n ended it, 127 if there is no such program. It reads nothing unless -i is given: pipe into\n" +
     "'hotboot exec -i -- CMD', and type 'hotboot exec -it -- CMD' for a program that you talk to. The options are those of\n" +
     "docker exec. --json prints output and exit code at the end, as one object.",
+  examples: [
+    "hotboot exec -- psql --version",
+    "hotboot exec -it -- bash",
+    "hotboot exec -i -- psql < dump.sql",
+    "hotboot exec -u postgres -w /tmp -e LANG=C -- psql -c 'select 1'",
+  ],
   flags: [
     { name: "interactive", short: "i", summary: "pass standard input on" },
     { name: "tty", short: "t", summary: "give it a terminal" },

@@ -13,6 +13,12 @@ export const command: Command = {
     "is an instance that runs or is suspended, or a checkpoint. By default it is the profile's own instance or, if that\n" +
     "neither runs nor is suspended, the newest snapshot. A running source stands still for a moment and runs on.\n" +
     "--json also gives the variables of the profile's environment.",
+  activity: "forking",
+  examples: [
+    "hotboot fork review-42",
+    "hotboot fork with-data review-42  # from the checkpoint, or the instance, with-data",
+    "hotboot fork review-42 --port backend=9001 --json",
+  ],
   flags: [PORT_FLAG, KEEP_SECRETS_FLAG, NO_FALLBACK_FLAG],
   usesPorts: true,
   implied({ values, switches, operands }) {

@@ -1,12 +1,15 @@
 import { quoted } from "../../base/printable.ts";
 import type { IsoNode, IsoViewName } from "../../iso/read.ts";
 import { print, printJson } from "../ui/console.ts";
-import { type CommandContext, type CommandGroup, type Flag, UsageError } from "./command.ts";
+import { type CommandContext, type CommandGroup, type Flag, oneOf, UsageError } from "./command.ts";
 import { reporterOf } from "./reporter.ts";
+
+const VIEWS: readonly IsoViewName[] = ["rock-ridge", "joliet", "iso9660"];
 
 const VIEW: Flag = {
   name: "view",
   value: "VIEW",
+  completes: VIEWS,
   summary: "rock-ridge, joliet or iso9660 (default: the richest in the image)",
 };
 
@@ -19,6 +22,11 @@ export const command: CommandGroup = {
       about:
         "Make an image with Joliet and Rock Ridge. Files, and the contents of directories, go to its root. An earlier\n" +
         "IMAGE in one of the directories is left out. Extended attributes are not kept.",
+      activity: "writing the image",
+      examples: [
+        "hotboot iso create -o seed.iso --label CIDATA user-data meta-data",
+        "hotboot iso create -o tree.iso --no-joliet tree",
+      ],
       flags: [
         { name: "output", short: "o", value: "IMAGE", summary: "the path of the image" },
         {
@@ -40,6 +48,10 @@ export const command: CommandGroup = {
       operands: "IMAGE",
       standalone: true,
       about: "List the contents of an image.",
+      examples: [
+        "hotboot iso ls seed.iso",
+        "hotboot iso ls seed.iso --view joliet --json",
+      ],
       flags: [VIEW],
       run: list,
     },
@@ -47,6 +59,10 @@ export const command: CommandGroup = {
       operands: "IMAGE DIR",
       standalone: true,
       about: "Unpack an image into a directory. Nothing is written outside it.",
+      activity: "unpacking",
+      examples: [
+        "hotboot iso extract seed.iso seed",
+      ],
       flags: [VIEW],
       run: extract,
     },
@@ -102,7 +118,7 @@ async function list(context: CommandContext): Promise<void> {
   if (path === undefined || more.length > 0) {
     throw new UsageError("iso ls takes one IMAGE: see 'hotboot iso ls --help'");
   }
-  const view = viewOf(args.values.view);
+  const view = oneOf("view", args.values.view, VIEWS);
   const { readIso } = await import("../../iso/read.ts");
   using image = await readIso(path, { onWarning: reporterOf(context).warn });
   const nodes = image.entries(view);
@@ -125,16 +141,11 @@ async function extract(context: CommandContext): Promise<void> {
     import("../../iso/extract.ts"),
   ]);
   const report = reporterOf(context);
-  const view = viewOf(args.values.view);
+  const view = oneOf("view", args.values.view, VIEWS);
   using image = await readIso(path, { onWarning: report.warn });
   const count = await extractIso(image, directory, { view, signal, symlink, onWarning: report.warn });
   if (args.switches.has("json")) await printJson({ directory, entries: count });
   else report.step(`${count} entries written to ${directory}`);
-}
-
-function viewOf(name: string | undefined): IsoViewName | undefined {
-  if (name === undefined || name === "rock-ridge" || name === "joliet" || name === "iso9660") return name;
-  throw new UsageError(`--view takes rock-ridge, joliet or iso9660, not '${name}'`);
 }
 
 const LETTERS = { file: "-", directory: "d", symlink: "l", other: "?" };

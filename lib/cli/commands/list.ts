@@ -1,29 +1,34 @@
 import type { InstanceInfo } from "../../emulator/list.ts";
 import { formatBytes } from "../../base/format.ts";
-import { print, printError, printJson } from "../ui/console.ts";
-import { age, renderTable } from "../ui/table.ts";
+import { printError, printJson } from "../ui/console.ts";
+import { age, type Cell, printTable } from "../ui/table.ts";
 import type { Command } from "./command.ts";
 import { emulatorOf } from "./context.ts";
-import { HOW } from "./status.ts";
+import { HOW, paintedState } from "./status.ts";
 
 export const command: Command = {
   trust: "looks",
   about:
     "List all instances of the home, of every profile: their state, how long ago they were started or ended, what they take\n" +
     "on the disk, and where the services of those that run are.",
+  activity: "looking at the instances",
+  examples: [
+    "hotboot list",
+    "hotboot list --json",
+  ],
   flags: [],
   async run(context) {
     const { listInstances } = await import("../../emulator/list.ts");
     const instances = await listInstances(await emulatorOf(context));
     if (context.args.switches.has("json")) return await printJson(instances);
     if (instances.length === 0) return await printError("hotboot: there are no instances: 'hotboot start' makes one");
-    await print(renderTable(["instance", "profile", "state", "since", "on disk", "services"], instances.map(row)));
+    await printTable(["instance", "profile", "state", "since", "on disk", "services"], instances.map(row));
   },
 };
 
-function row({ instance, profile, arch, state, why, running, ended, bytes }: InstanceInfo): string[] {
+function row({ instance, profile, arch, state, why, running, ended, bytes }: InstanceInfo): Cell[] {
   const since = running ? `${HOW[running.origin]} ${age(running.started)} ago` : ended ? `${age(ended)} ago` : "-";
   const services = Object.entries(running?.urls ?? {}).map(([name, url]) => `${name} ${url}`);
   const last = [...services, ...why === undefined ? [] : [why]].join(", ") || "-";
-  return [instance, profile ? `${profile} ${arch}` : "-", state, since, formatBytes(bytes), last];
+  return [instance, profile ? `${profile} ${arch}` : "-", paintedState(state), since, formatBytes(bytes), last];
 }

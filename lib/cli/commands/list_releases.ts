@@ -1,13 +1,18 @@
 import { HotbootError } from "../../base/error.ts";
 import type { Release } from "../../release/github.ts";
 import { formatBytes } from "../../base/format.ts";
-import { print, printJson } from "../ui/console.ts";
-import { renderTable } from "../ui/table.ts";
+import { printJson } from "../ui/console.ts";
+import { printTable } from "../ui/table.ts";
 import { type Command, repository } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 
 export const command: Command = {
   about: "List the releases that 'pull' can get the image from, newest first.",
+  activity: "asking for the releases",
+  examples: [
+    "hotboot list-releases",
+    "hotboot list-releases --repo acme/shop",
+  ],
   flags: [{ name: "repo", value: "OWNER/NAME", summary: "the GitHub repository (default: the profile's)" }],
   async run(context) {
     const { openGitHub } = await import("../../image/pull.ts");
@@ -27,10 +32,10 @@ export const command: Command = {
     if (context.args.switches.has("json")) return await printJson(rows);
     if (rows.length === 0) return emulator.report.step(`${from} has no releases`);
     const size = (bytes?: number) => bytes === undefined ? "no image" : formatBytes(bytes);
-    await print(renderTable(
-      ["TAG", "STATUS", "DATE", "SIZE"],
+    await printTable(
+      ["tag", "status", "date", "size"],
       rows.map(({ tag, status, date, bytes }) => [tag, status, date.slice(0, 10), size(bytes)]),
-    ));
+    );
   },
 };
 

@@ -1,27 +1,33 @@
 /** How a command ends: the error message and the exit code. */
 
 import { messageOf } from "../../base/error.ts";
-import { printError } from "../ui/console.ts";
+import { printError, printFailure } from "../ui/console.ts";
 import { UsageError } from "./command.ts";
 
 /** The exit codes that scripts can rely on. */
 export const [OK, FAILURE, USAGE, INTERRUPTED] = [0, 1, 2, 130];
 
+/** What is known of a command that failed. */
+export interface Failed {
+  signal: AbortSignal;
+  isVerbose: boolean;
+  /** With `--json`, also standard output says why, unless something is there already. */
+  isJson: boolean;
+}
+
 /** Prints why the command `name` failed, in one line, and returns the exit code. */
-export async function reportFailure(
-  error: unknown,
-  name: string | undefined,
-  { signal, isVerbose }: { signal: AbortSignal; isVerbose: boolean },
-): Promise<number> {
-  if (signal.aborted) {
-    await printError("hotboot: interrupted");
-    return INTERRUPTED;
-  }
-  if (error instanceof Deno.errors.BrokenPipe) return OK; // the reader has seen enough: hotboot logs | head
-  const text = error instanceof Deno.errors.NotCapable ? refused(error, name) : messageOf(error);
-  await printError(`hotboot: ${text}`);
-  if (isVerbose) await printError(String((error as Error)?.stack));
-  return error instanceof UsageError ? USAGE : FAILURE;
+export async function reportFailure(error: unknown, name: string | undefined, failed: Failed): Promise<number> {
+  const { signal, isVerbose, isJson } = failed;
+  if (!signal.aborted && error instanceof Deno.errors.BrokenPipe) return OK; // the reader has seen enough: hotboot logs | head
+  const exitCode = signal.aborted ? INTERRUPTED : error instanceof UsageError ? USAGE : FAILURE;
+  const text = signal.aborted
+    ? "interrupted"
+    : error instanceof Deno.errors.NotCapable
+    ? refused(error, name)
+    : messageOf(error);
+  await printFailure(text, { exitCode, isJson });
+  if (isVerbose && !signal.aborted) await printError(String((error as Error)?.stack));
+  return exitCode;
 }
 
 /** Deno says: Requires read access to "/etc/shadow", run again with the --allow-read flag. */

@@ -5,6 +5,12 @@ import { emulatorOf } from "./context.ts";
 export const command: Command = {
   about: "Download the profile's image, unless it is up to date, and capture a snapshot of it.\n" +
     "A download that broke off continues where it stopped.",
+  activity: "downloading the image",
+  examples: [
+    "hotboot pull",
+    "hotboot pull --tag v1.2.3 --skip-snapshot",
+    "hotboot pull --pr 42",
+  ],
   flags: [
     { name: "repo", value: "OWNER/NAME", summary: "the GitHub repository (default: the profile's)" },
     { name: "branch", value: "NAME", summary: "pull the release of this branch (default: the profile's)" },

@@ -7,6 +7,11 @@ export const command: Command = {
   about:
     "End the instance and remove its files: its disk, saved memory, secrets and console log. Images and snapshots stay.\n" +
     "No other command acts on a damaged instance, or on a QEMU that does not answer. 'reset' kills such a QEMU.",
+  activity: "dropping the instance",
+  examples: [
+    "hotboot reset",
+    "hotboot reset --instance review-42",
+  ],
   flags: [],
   async run(context) {
     const { reset } = await import("../../emulator/stop.ts");

@@ -10,6 +10,11 @@ export const command: Command = {
     "'restart' prints the addresses of the services; --json also gives the variables of the profile's environment.\n" +
     "With --discard the instance's disk and memory are dropped, and it begins where it began: at the checkpoint that it was\n" +
     "started from or forked with, else at the newest snapshot. It keeps its ports.",
+  activity: "restarting",
+  examples: [
+    "hotboot restart",
+    "hotboot restart --discard  # begin again where the instance began",
+  ],
   flags: [
     { name: "discard", summary: "drop the disk and the memory, and begin where the instance began" },
     ...START_FLAGS,

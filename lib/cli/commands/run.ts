@@ -1,6 +1,7 @@
 import { HotbootError } from "../../base/error.ts";
 import type { Emulator } from "../../instance/emulator.ts";
 import type { Interrupt } from "../interrupts.ts";
+import { leaveOutput } from "../ui/console.ts";
 import { type Command, type CommandContext, UsageError } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 import { printForProgram } from "./start.ts";
@@ -19,6 +20,12 @@ export const command: Command = {
     "With --fresh the program gets a new instance with ports of its own, which is dropped afterwards. Several can run at once.\n" +
     "Without a program, 'run --fresh' prints where the instance is, as 'start' does, and drops it when standard input ends:\n" +
     "also when the program at its other end dies. --json prints one line, with the variables of the profile's environment.",
+  activity: "starting",
+  examples: [
+    "hotboot run -- npm test",
+    'hotboot run "npm run dev"',
+    "hotboot run --fresh -- npm test  # on a new instance, dropped afterwards",
+  ],
   flags: [
     { name: "fresh", summary: "use a new instance, and drop it afterwards" },
     ...START_FLAGS,
@@ -45,11 +52,13 @@ export const command: Command = {
       command: operands,
       fresh: switches.has("fresh"),
       configFile: values["config-file"],
-      onSpawn: (child) =>
+      onSpawn: (child) => {
+        leaveOutput();
         context.takeInterrupts((name) => {
           isInterrupted = true;
           pass(name, child);
-        }),
+        });
+      },
     });
     if (switches.has("fresh") && !isInterrupted) await refill(context, emulator);
     return code;

@@ -13,6 +13,10 @@ export const command: Command = {
   about:
     "Open a login shell in the guest, on a terminal, as root: 'hotboot exec -it' with the user's own shell. It ends with\n" +
     "'exit' or Ctrl-D, and hotboot exits with its exit code.",
+  examples: [
+    "hotboot shell",
+    "hotboot shell -u postgres",
+  ],
   flags: RUN_FLAGS,
   async run(context) {
     const { switches, values } = context.args;

@@ -2,8 +2,8 @@ import type { Emulator } from "../../instance/emulator.ts";
 import type { SnapshotUser } from "../../instance/users.ts";
 import type { SnapshotInfo } from "../../emulator/snapshots.ts";
 import { formatBytes, formatDuration } from "../../base/format.ts";
-import { print, printError, printJson } from "../ui/console.ts";
-import { age, renderTable } from "../ui/table.ts";
+import { leaveOutput, print, printError, printJson } from "../ui/console.ts";
+import { age, type Cell, printTable } from "../ui/table.ts";
 import { type CommandContext, type CommandGroup, UsageError } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 
@@ -15,6 +15,11 @@ export const command: CommandGroup = {
       about:
         "List the emulator's snapshots, newest first. 'start' resumes the newest that fits this machine and the profile.\n" +
         "The list shows each snapshot's space on disk and full size, the instances that use it, and why it cannot be resumed.",
+      activity: "looking at the snapshots",
+      examples: [
+        "hotboot snapshot ls",
+        "hotboot snapshot ls --all --json",
+      ],
       flags: [{ name: "all", short: "a", summary: "list those of all profiles and architectures" }],
       run: list,
     },
@@ -23,6 +28,10 @@ export const command: CommandGroup = {
       about:
         "Save the instance as it is now as a checkpoint: memory, devices, disk and secrets. A running instance stands still\n" +
         "for a moment and runs on; a suspended one stays so. 'hotboot start --from NAME' starts an instance from it.",
+      activity: "saving",
+      examples: [
+        "hotboot snapshot save with-data",
+      ],
       flags: [],
       run: save,
     },
@@ -32,6 +41,9 @@ export const command: CommandGroup = {
       about:
         "Give a checkpoint another name. OLD is its name or the beginning of its ID. A checkpoint that was made for a fork, and\n" +
         "has no name, goes with the last instance that uses it; with a name it stays.",
+      examples: [
+        "hotboot snapshot rename with-data before-migration",
+      ],
       flags: [],
       run: rename,
     },
@@ -41,6 +53,11 @@ export const command: CommandGroup = {
       about:
         "Remove snapshots by the beginning of their IDs, and checkpoints also by their names. What an instance or a checkpoint\n" +
         "uses is not removed.",
+      activity: "removing",
+      examples: [
+        "hotboot snapshot rm with-data",
+        "hotboot snapshot rm --all",
+      ],
       flags: [{ name: "all", short: "a", summary: "remove all of the emulator's" }],
       run: remove,
     },
@@ -50,6 +67,11 @@ export const command: CommandGroup = {
         "Remove what is no longer needed. That is each snapshot that cannot be resumed here or is older than the newest that\n" +
         "can, each checkpoint whose manifest is damaged, and leftovers of killed commands, which may be as large as a guest's\n" +
         "memory. What an instance uses stays.",
+      activity: "looking for what is not needed",
+      examples: [
+        "hotboot snapshot prune --dry-run",
+        "hotboot snapshot prune",
+      ],
       flags: [{ name: "dry-run", short: "n", summary: "only print what would be removed" }],
       run: prune,
     },
@@ -59,11 +81,18 @@ export const command: CommandGroup = {
         "Write a snapshot or a checkpoint to one compact file. The default is the newest snapshot. ID is a checkpoint's name, or\n" +
         "the beginning of an ID. The file is a tar archive, compressed with zstd; - is standard output. It contains everything\n" +
         "that was in the guest's memory. A checkpoint's file has its disks, too, down to the image.",
+      activity: "exporting",
+      examples: [
+        "hotboot snapshot export shop.hotboot",
+        "hotboot snapshot export with-data -o with-data.hotboot --with-secrets",
+        "hotboot snapshot export - | ssh ci hotboot snapshot import -",
+      ],
       flags: [
         { name: "output", short: "o", value: "PATH", summary: "the file, in place of FILE" },
         {
           name: "since",
           value: "ID",
+          completes: "snapshots",
           summary: "leave out what is also in this snapshot or checkpoint: the receiver must have it",
         },
         { name: "with-secrets", summary: "include the secrets of the checkpoint's session, to keep them" },
@@ -80,6 +109,11 @@ export const command: CommandGroup = {
       about:
         "Add what 'export' wrote: a snapshot as the newest one, a checkpoint by its name. FILE may be - for standard input.\n" +
         "The next start runs the machine of whoever exported it: import only from people you trust.",
+      activity: "importing",
+      examples: [
+        "hotboot snapshot import shop.hotboot",
+        "hotboot snapshot import with-data.hotboot --name theirs",
+      ],
       flags: [
         { name: "force", short: "f", summary: "import it even if it cannot be resumed here" },
         { name: "name", value: "NAME", summary: "what to call a checkpoint (default: as it was called)" },
@@ -90,6 +124,11 @@ export const command: CommandGroup = {
       trust: "looks",
       operands: "[ID]",
       about: "Read a whole snapshot and compare it with what was captured. The default is the newest.",
+      activity: "reading the snapshot",
+      examples: [
+        "hotboot snapshot verify",
+        "hotboot snapshot verify 20261124",
+      ],
       flags: [],
       run: verify,
     },
@@ -103,12 +142,12 @@ async function list(context: CommandContext): Promise<void> {
   if (switches.has("json")) return await printJson(snapshots);
   if (snapshots.length === 0) return await printError("hotboot: there are no snapshots: 'hotboot capture' makes one");
   const titles = ["id", "profile", "engine", "age", "on disk", "size", "used by", "resumes here"];
-  await print(renderTable(titles, snapshots.map(row)));
+  await printTable(titles, snapshots.map(row));
 }
 
 function row(
   { id, kind, name, profile, arch, engine, created, bytes, apparentBytes, usedBy, spares, state, why }: SnapshotInfo,
-): string[] {
+): Cell[] {
   const names = usedBy.map((user: SnapshotUser) =>
     "checkpoint" in user ? user.checkpoint : `${user.instance} (${user.state})`
   );
@@ -123,7 +162,7 @@ function row(
     age(created),
     ...sizes,
     users,
-    usable,
+    { text: usable, style: state === "usable" ? "green" : state === "unknown" ? "yellow" : "red" },
   ];
 }
 
@@ -204,6 +243,7 @@ async function exportOne(context: CommandContext): Promise<void> {
   }
   const emulator = await emulatorOf(context);
   if (id === undefined) await requireNoName(emulator, file);
+  if (isStream) leaveOutput();
   const target = isStream ? Deno.stdout.writable : file;
   const withSecrets = switches.has("with-secrets");
   const result = await exportSnapshot(emulator, target, id, { ...(since !== undefined && { since }), withSecrets });

@@ -10,6 +10,12 @@ export const command: Command = {
     "and has proven them ahead of time. The next new instance uses one, once, and so starts as fast as it would without new\n" +
     "secrets. 'capture' and 'run --fresh -- CMD' make those that are missing when they end. 0 removes all. Without N: print how\n" +
     "many there are.",
+  activity: "making spares",
+  examples: [
+    "hotboot spare 2",
+    "hotboot spare  # how many there are",
+    "hotboot spare 0",
+  ],
   flags: [],
   spares: (args) => countOf(args) ?? 0,
   async run(context) {

@@ -13,6 +13,12 @@ export const command: Command = {
     "there is none. The first start also gets the image and captures a snapshot. Each resume and each boot makes new\n" +
     "secrets, which 'hotboot credentials' prints.\n" +
     "'start' prints the addresses of the services. With --config-file it prints only the project's id and keys, as JSON.",
+  activity: "starting",
+  examples: [
+    "hotboot start --profile demo",
+    "hotboot start --instance other --port backend=9001",
+    "hotboot start --from with-data",
+  ],
   flags: [...START_FLAGS, ...FROM_FLAGS, CONFIG_FILE_FLAG],
   usesPorts: true,
   async run(context) {

@@ -28,7 +28,7 @@ export const KEEP_SECRETS_FLAG: Flag = {
 
 /** For all commands that may start from a checkpoint. */
 export const FROM_FLAGS: Flag[] = [
-  { name: "from", value: "NAME", summary: "start from this checkpoint" },
+  { name: "from", value: "NAME", completes: "checkpoints", summary: "start from this checkpoint" },
   KEEP_SECRETS_FLAG,
 ];
 

@@ -2,22 +2,47 @@ import type { ImageOrigin } from "../../image/image.ts";
 import type { Status } from "../../emulator/status.ts";
 import { describePassedOver } from "../../vm/accelerator.ts";
 import { print, printJson } from "../ui/console.ts";
-import type { Command } from "./command.ts";
+import { type Cell, printPairs } from "../ui/table.ts";
+import { type Command, oneOf } from "./command.ts";
 import { emulatorOf } from "./context.ts";
+import { assignments } from "../../base/shell.ts";
+import type { StateName } from "../../instance/state.ts";
 import type { Origin } from "../../instance/record.ts";
 import { FAILURE, OK } from "./outcome.ts";
+
+const FORMATS = ["text", "json", "env"] as const;
 
 export const command: Command = {
   trust: "looks",
   about:
     "Show the instance, the health of its services, the image and the snapshot. The exit code is 0 only if the instance\n" +
-    "runs and all of it is healthy, otherwise 1.",
-  flags: [],
+    "runs and all of it is healthy, otherwise 1.\n\n" +
+    "With -o env the addresses and ports of the services are variables, such as HOTBOOT_URL_BACKEND and\n" +
+    "HOTBOOT_PORT_BACKEND. Secrets are not among them: 'hotboot credentials --env' prints those.",
+  activity: "asking the services",
+  examples: [
+    "hotboot status",
+    "hotboot status --json",
+    'eval "$(hotboot status -o env)"; curl "$HOTBOOT_URL_BACKEND"',
+  ],
+  flags: [{
+    name: "output",
+    short: "o",
+    value: "FORMAT",
+    completes: FORMATS,
+    summary: "text, json (the same as --json), or env: lines NAME=value for a shell, without secrets",
+  }],
+  implied(args) {
+    const isJson = oneOf("output", args.values.output, FORMATS) === "json";
+    return isJson ? { ...args, switches: new Set([...args.switches, "json"]) } : args;
+  },
   async run(context) {
+    const { switches, values } = context.args;
     const { isUp, status } = await import("../../emulator/status.ts");
     const result = await status(await emulatorOf(context));
-    if (context.args.switches.has("json")) await printJson(result);
-    else await print(describe(result).map(([name, text]) => `${name.padEnd(10)} ${text}`).join("\n"));
+    if (switches.has("json")) await printJson(result);
+    else if (values.output === "env") await print(assignments(variablesOf(result)));
+    else await printPairs(describe(result));
     return isUp(result) ? OK : FAILURE;
   },
 };
@@ -30,9 +55,32 @@ export const HOW: Record<Origin, string> = {
   "continue": "continued from where it was suspended",
 };
 
-function describe(status: Status): [string, string][] {
+/** An instance's state: green if all is well, red if something is wrong. */
+export function paintedState(state: StateName, text: string = state): Cell {
+  if (state === "running") return { text, style: "green" };
+  if (state === "paused") return { text, style: "yellow" };
+  return ["crashed", "abandoned", "unresponsive", "damaged"].includes(state) ? { text, style: "red" } : text;
+}
+
+/** What programs want to know, by names for a shell. */
+function variablesOf({ profile, instance, state, running }: Status): Record<string, string> {
+  const named = (kind: string, values: Record<string, unknown> = {}) =>
+    Object.entries(values).map(([name, value]) => [
+      `HOTBOOT_${kind}_${name.toUpperCase().replaceAll(/[^A-Z0-9]/g, "_")}`,
+      String(value),
+    ]);
+  return Object.fromEntries([
+    ["HOTBOOT_PROFILE", profile],
+    ["HOTBOOT_INSTANCE", instance],
+    ["HOTBOOT_STATE", state],
+    ...named("URL", running?.urls),
+    ...named("PORT", running?.ports),
+  ]);
+}
+
+function describe(status: Status): [string, Cell][] {
   const { profile, instance, of, state, why, running, acceleration, image, snapshot, spares } = status;
-  const rows: [string, string][] = [["profile", profile], ["instance", `${instance}, ${state}`]];
+  const rows: [string, Cell][] = [["profile", profile], ["instance", paintedState(state, `${instance}, ${state}`)]];
   if (of) rows.push(["", `belongs to profile '${of}'`]);
   if (why) rows.push(["", why]);
   if (running) {
@@ -50,7 +98,8 @@ function describe(status: Status): [string, string][] {
       ]);
     }
     const health = Object.entries(running.health).map(([name, green]) => `${name} ${green ? "ok" : "not healthy"}`);
-    if (health.length > 0) rows.push(["health", health.join(", ")]);
+    const style = Object.values(running.health).every(Boolean) ? "green" : "red";
+    if (health.length > 0) rows.push(["health", { text: health.join(", "), style }]);
   }
   if (acceleration) {
     const { accelerator, passedOver } = acceleration;

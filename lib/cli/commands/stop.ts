@@ -9,6 +9,12 @@ export const command: Command = {
   trust: "ends",
   about: "Suspend the instance: save its memory and disk. The next start continues exactly there.\n" +
     "With --all, the exit code is 0 only if every running instance of the profile was stopped.",
+  activity: "stopping",
+  examples: [
+    "hotboot stop",
+    "hotboot stop --discard  # the next start begins from the snapshot",
+    "hotboot stop --all",
+  ],
   flags: [
     { name: "shutdown", summary: "shut the guest down and save only its disk; the next start boots it" },
     { name: "discard", summary: "switch it off and drop its disk; the next start begins from the snapshot" },

@@ -7,6 +7,11 @@ export const command: Command = {
   about:
     "Wait until the instance runs and is healthy, which is when 'hotboot status' exits with 0. 'wait' itself starts and\n" +
     "stops nothing. If the time is over first, the exit code is 1, and the message says what is missing.",
+  activity: "waiting",
+  examples: [
+    "hotboot wait --timeout 60",
+    "hotboot wait --stopped",
+  ],
   flags: [
     { name: "stopped", summary: "wait until the instance no longer runs" },
     { name: "timeout", value: "SECONDS", summary: "how long to wait at the most (default: without a limit)" },

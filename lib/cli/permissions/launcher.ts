@@ -11,6 +11,7 @@ import { portsNow } from "../../instance/ports.ts";
 import { wantedSpares } from "../../instance/spares.ts";
 import { resolveArch } from "../../vm/arch.ts";
 import { portsOption } from "../commands/starting.ts";
+import { displayOf } from "../ui/display.ts";
 import { type Grants, grantsOf, type Situation, usesRecipe } from "./grants.ts";
 import { runInSandbox } from "./sandbox.ts";
 import type { Trusting } from "./trust.ts";
@@ -74,6 +75,7 @@ export async function launch(
   const work = {
     command: name,
     args,
+    display: displayOf(args.values.color),
     ...(emulator && {
       emulator: { profile: emulator.profile, url: emulator.profileUrl.href, home: emulator.home.root },
     }),

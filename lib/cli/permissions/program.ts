@@ -16,6 +16,7 @@ export const PROGRAM_PERMISSIONS = {
   // A profile's variables: any with these prefixes, and those of the stack profile. Proxies, and certificates.
   env: [
     ...["PATH", "HOME", "XDG_CONFIG_HOME", "TERM", "HOTBOOT_*", "EMULATOR_*"],
+    ...["COLUMNS", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"],
     ...["GITHUB_TOKEN", "GH_TOKEN", "GITHUB_ENTERPRISE_TOKEN", "GH_ENTERPRISE_TOKEN"],
     ...["STACK_*", "PORT_PREFIX", "NEXT_PUBLIC_STACK_PORT_PREFIX", "SOURCE_DATE_EPOCH"],
     ...PROXY_VARIABLES,

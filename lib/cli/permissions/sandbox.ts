@@ -11,6 +11,7 @@ import { HotbootError, messageOf } from "../../base/error.ts";
 import { type Interrupt, Interrupts } from "../interrupts.ts";
 import type { Network } from "../../release/network.ts";
 import type { Token } from "../../release/token.ts";
+import type { Display } from "../ui/display.ts";
 import type { Grants } from "./grants.ts";
 import { isAtLeast } from "./program.ts";
 
@@ -23,6 +24,8 @@ export interface Work {
   command: string;
   /** Its arguments. */
   args: Arguments;
+  /** How to write to the terminal. */
+  display: Display;
   /** The emulator as the launcher found it: its profile, the profile's URL, and the home. */
   emulator?: { profile: unknown; url: string; home: string };
   /** A token for GitHub; `null` if there is none. */

@@ -137,6 +137,10 @@ export const TABLE: Record<string, Row> = {
   "iso create": { read: ["PATH…"], replace: ["IMAGE"], env: ["SOURCE_DATE_EPOCH"] },
   "iso ls": { read: ["IMAGE"] },
   "iso extract": { read: ["IMAGE"], write: ["DIR"] },
+  "completions bash": {},
+  "completions zsh": {},
+  "completions fish": {},
+  "completions list": { read: ["home"] },
   "trust": {}, // the launcher does it
   "permissions": {
     read: ["home", "programs"],

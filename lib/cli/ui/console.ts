@@ -3,12 +3,14 @@
 import { withOptions } from "../../base/advice.ts";
 import { HotbootError, messageOf } from "../../base/error.ts";
 import type { Reporter } from "../../instance/emulator.ts";
+import { columnsOf, paint } from "./display.ts";
 import { ProgressLine } from "./progress.ts";
 import { writeAll } from "../../base/io.ts";
 import { escapedJson, printable, printableLines } from "../../base/printable.ts";
 
 /** Prints bytes as they are, or a text and a newline, on standard output. */
 export async function print(what: string | Uint8Array): Promise<void> {
+  leaveOutput();
   try {
     await write(Deno.stdout, what);
   } catch (error) {
@@ -17,6 +19,15 @@ export async function print(what: string | Uint8Array): Promise<void> {
       `standard output cannot be written (${messageOf(error)}): free some space, or send it elsewhere`,
     );
   }
+}
+
+/** Whether standard output has something on it, or belongs to a program. */
+let isOutputTaken = false;
+
+/** From now on a program, or something that has no end in sight, has the terminal: nothing is shown there meanwhile. */
+export function leaveOutput(): void {
+  isOutputTaken = true;
+  progress?.rest();
 }
 
 /** The line that shows progress, if one is open. */
@@ -37,6 +48,17 @@ export async function printError(what: string | Uint8Array): Promise<void> {
   await write(Deno.stderr, typeof what === "string" ? withOptions(what, typed) : what);
 }
 
+/** Prints why a command failed: on standard error and, with `isJson`, also as the result that there is none of. */
+export async function printFailure(
+  text: string,
+  { exitCode, isJson }: { exitCode: number; isJson: boolean },
+): Promise<void> {
+  const error = withOptions(text, typed);
+  progress?.rest();
+  await printError(new TextEncoder().encode(`${paint("hotboot:", "red", Deno.stderr)} ${printableLines(error)}\n`));
+  if (isJson && !isOutputTaken) await printJson({ error, exitCode }).catch(() => {}); // the reader may have gone
+}
+
 /** Prints a value as JSON on standard output, indented or, for a program that reads line by line, in one line. */
 export async function printJson(value: unknown, { oneLine = false } = {}): Promise<void> {
   const json = escapedJson(JSON.stringify(value, null, oneLine ? undefined : 2));
@@ -45,29 +67,44 @@ export async function printJson(value: unknown, { oneLine = false } = {}): Promi
 
 /** Reports on standard error what an operation does. Warnings appear even when quiet. */
 export function consoleReporter(level: "quiet" | "normal" | "verbose"): Reporter {
-  const writeNow = (text: string) => {
-    const bytes = new TextEncoder().encode(text);
-    for (let at = 0; at < bytes.length;) at += Deno.stderr.writeSync(bytes.subarray(at));
-  };
-  const line = progress = new ProgressLine(Deno.stderr.isTerminal(), writeNow, terminalColumns);
-  const say = (text: string) => {
+  const line = progressLine();
+  const say = (text: string, begin = "") => {
     line.close();
-    writeNow(`hotboot: ${printableLines(withOptions(text, typed))}\n`);
+    writeNow(`hotboot: ${begin}${printableLines(withOptions(text, typed))}\n`);
+  };
+  const step = (text: string) => {
+    say(text);
+    if (isWorkShown) line.work(printable(text));
   };
   return {
-    step: level === "quiet" ? () => {} : say,
-    detail: level === "verbose" ? say : () => {},
-    warn: (text) => say(`warning: ${text}`),
+    step: level === "quiet" ? () => {} : step,
+    detail: level === "verbose" ? (text) => say(text) : () => {},
+    warn: (text) => say(text, `${paint("warning:", "yellow", Deno.stderr)} `),
     progress: level === "quiet" ? () => {} : (what, done, total) => line.show(printable(what), done, total),
   };
 }
 
-function terminalColumns(): number {
-  try {
-    return Deno.consoleSize().columns || Infinity; // 0: the terminal's size was never set
-  } catch {
-    return Infinity;
-  }
+/** Whether the terminal is the command's own, to show on it that it is at work. */
+let isWorkShown = false;
+
+/** While the command prints nothing, a terminal shows that it is at work on `what`, or on its last step, and for how long. */
+export function showWork(what: string): void {
+  isWorkShown = true;
+  progressLine().work(what);
+}
+
+/** Clears what only a terminal shows. */
+export function endWork(): void {
+  progress?.rest();
+}
+
+function progressLine(): ProgressLine {
+  return progress ??= new ProgressLine(Deno.stderr.isTerminal(), writeNow, () => columnsOf(Deno.stderr));
+}
+
+function writeNow(text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  for (let at = 0; at < bytes.length;) at += Deno.stderr.writeSync(bytes.subarray(at));
 }
 
 async function write(to: { write(bytes: Uint8Array): Promise<number> }, what: string | Uint8Array): Promise<void> {
