@@ -1,6 +1,6 @@
 /** How a command ends: the error message and the exit code. */
 
-import { messageOf } from "../../base/error.ts";
+import { HostError, messageOf } from "../../base/error.ts";
 import { printError } from "../ui/console.ts";
 import { UsageError } from "./command.ts";
 
@@ -19,7 +19,8 @@ export async function reportFailure(
   }
   if (error instanceof Deno.errors.BrokenPipe) return OK; // the reader has seen enough: hotboot logs | head
   const text = error instanceof Deno.errors.NotCapable ? refused(error, name) : messageOf(error);
-  await printError(`hotboot: ${text}`);
+  const isExplained = error instanceof HostError && name !== "doctor";
+  await printError(`hotboot: ${text}${isExplained ? "; run 'hotboot doctor'" : ""}`);
   if (isVerbose) await printError(String((error as Error)?.stack));
   return error instanceof UsageError ? USAGE : FAILURE;
 }
