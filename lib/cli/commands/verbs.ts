@@ -19,6 +19,7 @@ export const VERBS: Record<string, Verb> = {
   spare: { summary: "keep guests with proven secrets ready for new instances", load: () => import("./spare.ts") },
   stop: { summary: "suspend the instance, or shut it down", load: () => import("./stop.ts") },
   restart: { summary: "shut the guest down and boot its disk again", load: () => import("./restart.ts") },
+  doctor: { summary: "look at all that a start needs, and say what to do", load: () => import("./doctor.ts") },
   wait: { summary: "wait until the instance is healthy, or no longer runs", load: () => import("./wait.ts") },
   list: { summary: "list the instances of all profiles", load: () => import("./list.ts") },
   reset: { summary: "end the instance and remove its files", load: () => import("./reset.ts") },

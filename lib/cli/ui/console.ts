@@ -31,10 +31,15 @@ export function adviseFor({ values, switches }: { values: Record<string, string>
   typed = instance === undefined || switches.has("fresh") ? others : values;
 }
 
+/** The text with those options in each command in it. */
+export function advised(text: string): string {
+  return withOptions(text, typed);
+}
+
 /** Prints bytes as they are, or a message and a newline, on standard error. */
 export async function printError(what: string | Uint8Array): Promise<void> {
   progress?.close();
-  await write(Deno.stderr, typeof what === "string" ? withOptions(what, typed) : what);
+  await write(Deno.stderr, typeof what === "string" ? advised(what) : what);
 }
 
 /** Prints a value as JSON on standard output, indented or, for a program that reads line by line, in one line. */
@@ -52,7 +57,7 @@ export function consoleReporter(level: "quiet" | "normal" | "verbose"): Reporter
   const line = progress = new ProgressLine(Deno.stderr.isTerminal(), writeNow, terminalColumns);
   const say = (text: string) => {
     line.close();
-    writeNow(`hotboot: ${printableLines(withOptions(text, typed))}\n`);
+    writeNow(`hotboot: ${printableLines(advised(text))}\n`);
   };
   return {
     step: level === "quiet" ? () => {} : say,

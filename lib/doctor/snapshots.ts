@@ -1,0 +1,55 @@
+/** The snapshots and checkpoints of the emulator: which one a start resumes, and why not the others. */
+
+import { formatBytes } from "../base/format.ts";
+import { listSnapshots, type SnapshotInfo } from "../emulator/snapshots.ts";
+import type { Emulator } from "../instance/emulator.ts";
+import type { Finding } from "./finding.ts";
+
+/** Judges them as a start does. */
+export async function examineSnapshots(emulator: Emulator): Promise<{ findings: Finding[]; isUsable: boolean }> {
+  const all = await listSnapshots(emulator);
+  return { findings: judgeSnapshots(all), isUsable: all.some(isResumable) };
+}
+
+function isResumable({ kind, state }: SnapshotInfo): boolean {
+  return kind === "snapshot" && state === "usable";
+}
+
+/** @param all Newest first. */
+export function judgeSnapshots(all: SnapshotInfo[]): Finding[] {
+  if (!all.some(({ kind }) => kind === "snapshot")) {
+    const reason = "none: the first start boots the guest, and captures one";
+    return [{ id: "snapshot", mark: "info", title: "snapshot", reason }, ...all.map((each) => judge(each))];
+  }
+  const first = all.find(isResumable);
+  return all.map((each) => judge(each, first));
+}
+
+/** @param first The one that a start resumes. */
+function judge(info: SnapshotInfo, first?: SnapshotInfo): Finding {
+  const { id, kind, name, state, why, bytes } = info;
+  const here = { id: `${kind}.${id}`, title: `${kind} ${name ?? id}` };
+  const size = formatBytes(bytes);
+  if (state === "damaged") {
+    return {
+      ...here,
+      mark: "warn",
+      reason: `damaged: ${why} (${size})`,
+      fix: `'hotboot snapshot rm ${id}' removes it`,
+    };
+  }
+  if (state === "unknown") return { ...here, mark: "info", reason: `cannot be judged: ${why} (${size})` };
+  if (kind === "checkpoint") {
+    return state === "usable"
+      ? { ...here, mark: "ok", reason: `fits (${size})` }
+      : { ...here, mark: "warn", reason: `does not fit here: ${why} (${size})` };
+  }
+  if (info === first) return { ...here, mark: "ok", reason: `fits: the next fresh start resumes it (${size})` };
+  const prune = "'hotboot snapshot prune' removes it";
+  if (state === "usable") return { ...here, mark: "info", reason: `older than ${first!.id} (${size})`, fix: prune };
+  const reason = `does not fit here: ${why} (${size})`;
+  const isReplaced = first !== undefined && first.id > id;
+  return isReplaced
+    ? { ...here, mark: "info", reason, fix: prune }
+    : { ...here, mark: "warn", reason, fix: "'hotboot capture' makes another, as the next start does" };
+}
