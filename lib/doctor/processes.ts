@@ -63,7 +63,7 @@ export function machinesIn(lines: string[], instances: string): HomeProcess[] {
   return lines.flatMap((line) => {
     const [, pid] = line.match(/^ *(\d+) /) ?? [];
     const [, uuid] = line.match(/ -uuid ([0-9a-f-]{36}) /) ?? [];
-    const [, instance] = line.split(begin)[1]?.match(/^([^/ ]+)\/serial\.log,/) ?? [];
+    const [, instance] = line.split(begin)[1]?.match(/^(\.?[a-z0-9][\w.-]*)\/serial\.log,/) ?? [];
     return pid && uuid && instance ? [{ pid: Number(pid), instance, uuid }] : [];
   });
 }

@@ -1,5 +1,6 @@
 /** What killed programs have left: QEMUs that belong to no instance, and files that no command uses. */
 
+import { exists } from "@std/fs/exists";
 import { formatBytes } from "../base/format.ts";
 import { pruneLeftovers } from "../emulator/prune.ts";
 import type { Emulator } from "../instance/emulator.ts";
@@ -37,6 +38,7 @@ async function placeOf(
   { instance, uuid }: HomeProcess,
 ): Promise<"its own" | "unreachable" | "none"> {
   const one = { ...emulator, instance };
+  if (!await exists(emulator.home.instance(instance))) return "none";
   const record = await readRecord(one);
   await using state = await stateOf(one);
   const isRecorded = record !== undefined && "uuid" in record && record.uuid === uuid;
