@@ -16,7 +16,7 @@ import type { Finding } from "./finding.ts";
 const NEXT: Record<StateName, string> = {
   "stopped": "the next start begins anew",
   "starting": "another hotboot starts it",
-  "running": "it answers",
+  "running": "its QEMU answers",
   "paused": "the next start continues it",
   "stopping": "another hotboot stops it",
   "suspended": "the next start continues it",
@@ -42,16 +42,16 @@ export async function examineInstances(emulator: Emulator, instances: InstanceIn
 
 /** Judges one by its state. @param own The profile's name, if the instance is the emulator's own. */
 export function judgeInstance({ instance, state, profile, why }: InstanceInfo, own?: string): Finding {
-  const here = { id: `instance.${instance}`, title: `instance ${instance}` };
+  const here = { id: `instance.${instance}`, title: "instance" };
   if (own !== undefined && profile !== undefined && profile !== own) {
-    const reason = `${state}, and belongs to profile '${profile}'`;
+    const reason = `${instance} is ${state}, and belongs to profile '${profile}'`;
     return { ...here, mark: "fail", reason, fix: `type --profile ${profile}, or name another --instance` };
   }
   if (state === "damaged" || state === "unresponsive") {
-    return { ...here, mark: own === undefined ? "warn" : "fail", reason: why ?? NEXT[state] };
+    return { ...here, mark: own === undefined ? "warn" : "fail", reason: why ?? `${instance}: ${NEXT[state]}` };
   }
   const isQuiet = state !== "paused" && state !== "abandoned";
-  return { ...here, mark: isQuiet ? "ok" : "warn", reason: `${state}: ${why ?? NEXT[state]}` };
+  return { ...here, mark: isQuiet ? "ok" : "warn", reason: `${instance} is ${state}: ${why ?? NEXT[state]}` };
 }
 
 /** What keeps an instance of the emulator's profile that is at rest from starting. */
@@ -70,7 +70,7 @@ async function faultOf(
     if (!fault) return undefined;
     const cold = withOptions("'hotboot start --cold'", { instance });
     return {
-      reason: `suspended, and cannot continue: ${fault.why}`,
+      reason: `${instance} is suspended, and cannot continue: ${fault.why}`,
       fix: `${fault.mend}, or lose what was only in memory (${cold})`,
     };
   } catch (error) {

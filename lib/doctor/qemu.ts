@@ -48,26 +48,30 @@ export async function judgeQemu({ program, version }: QemuFacts): Promise<Findin
 /** How guests' CPUs run. */
 export function judgeAccelerators(facts: QemuFacts, arch: Arch): Finding[] {
   const { accelerator, passedOver, slowdown, speed } = facts;
-  const [id, title] = [`accelerator.${accelerator}`, `accelerator ${accelerator}`];
-  if (accelerator !== "tcg") {
-    if (slowdown !== undefined) {
-      const reason = `named by HOTBOOT_ACCEL, and ${times(slowdown)} times slower than emulation here`;
-      return [{ id, mark: "warn", title, reason, fix: "unset HOTBOOT_ACCEL" }];
-    }
-    const reason = speed === undefined ? "works" : `works, ${times(speed)} times as fast as emulation`;
-    return [{ id, mark: "ok", title, reason }];
+  const about = (name: string) => ({ id: `accelerator.${name}`, title: "accelerator" });
+  const here = about(accelerator);
+  if (slowdown !== undefined) {
+    const reason = `${accelerator}, which HOTBOOT_ACCEL names, is ${times(slowdown)} times slower than emulation here`;
+    return [{ ...here, mark: "warn", reason, fix: "unset HOTBOOT_ACCEL" }];
   }
-  const emulation: Finding = { id, mark: "ok", title, reason: "works: it emulates the guest's CPUs" };
-  if (passedOver) {
-    const { accelerator: hardware, why, remedy } = passedOver;
-    const hardwareId = { id: `accelerator.${hardware}`, title: `accelerator ${hardware}` };
-    return [{ ...hardwareId, mark: "warn", reason: `not used: ${why}`, fix: remedy }, emulation];
+  if (accelerator !== "tcg") {
+    const how = speed === undefined ? "" : `, ${times(speed)} times as fast as emulation`;
+    return [{ ...here, mark: "ok", reason: `${accelerator} works${how}` }];
   }
   if (arch !== HOST_ARCH) {
-    const reason = `it emulates the ${arch} guest's CPUs on this ${HOST_ARCH} host, which is many times slower`;
-    return [{ ...emulation, mark: "warn", reason, fix: `use --arch ${HOST_ARCH} if there is such an image` }];
+    const reason =
+      `${accelerator} emulates the ${arch} guest's CPUs on this ${HOST_ARCH} host, which is many times slower`;
+    return [{ ...here, mark: "warn", reason, fix: `use --arch ${HOST_ARCH} if there is such an image` }];
   }
-  return isAcceleratorNamed() ? [{ ...emulation, reason: `${emulation.reason}, as HOTBOOT_ACCEL says` }] : [emulation];
+  const why = isAcceleratorNamed() ? ", as HOTBOOT_ACCEL says" : "";
+  const emulation: Finding = {
+    ...here,
+    mark: "ok",
+    reason: `${accelerator} works: it emulates the guest's CPUs${why}`,
+  };
+  if (!passedOver) return [emulation];
+  const { accelerator: hardware, why: whyNot, remedy } = passedOver;
+  return [{ ...about(hardware), mark: "warn", reason: `${hardware} is not used: ${whyNot}`, fix: remedy }, emulation];
 }
 
 function times(factor: number): string {

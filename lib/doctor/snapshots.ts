@@ -28,28 +28,23 @@ export function judgeSnapshots(all: SnapshotInfo[]): Finding[] {
 /** @param first The one that a start resumes. */
 function judge(info: SnapshotInfo, first?: SnapshotInfo): Finding {
   const { id, kind, name, state, why, bytes } = info;
-  const here = { id: `${kind}.${id}`, title: `${kind} ${name ?? id}` };
-  const size = formatBytes(bytes);
+  const here = { id: `${kind}.${id}`, title: kind };
+  const says = (what: string) => `${name ?? id} ${what} (${formatBytes(bytes)})`;
   if (state === "damaged") {
-    return {
-      ...here,
-      mark: "warn",
-      reason: `damaged: ${why} (${size})`,
-      fix: `'hotboot snapshot rm ${id}' removes it`,
-    };
+    return { ...here, mark: "warn", reason: says(`is damaged: ${why}`), fix: `'hotboot snapshot rm ${id}' removes it` };
   }
-  if (state === "unknown") return { ...here, mark: "info", reason: `cannot be judged: ${why} (${size})` };
+  if (state === "unknown") return { ...here, mark: "info", reason: says(`cannot be judged: ${why}`) };
+  const misfit = says(`does not fit here: ${why}`);
   if (kind === "checkpoint") {
     return state === "usable"
-      ? { ...here, mark: "ok", reason: `fits (${size})` }
-      : { ...here, mark: "warn", reason: `does not fit here: ${why} (${size})` };
+      ? { ...here, mark: "ok", reason: says("fits") }
+      : { ...here, mark: "warn", reason: misfit };
   }
-  if (info === first) return { ...here, mark: "ok", reason: `fits: the next fresh start resumes it (${size})` };
+  if (info === first) return { ...here, mark: "ok", reason: says("fits: the next fresh start resumes it") };
   const prune = "'hotboot snapshot prune' removes it";
-  if (state === "usable") return { ...here, mark: "info", reason: `older than ${first!.id} (${size})`, fix: prune };
-  const reason = `does not fit here: ${why} (${size})`;
+  if (state === "usable") return { ...here, mark: "info", reason: says(`is older than ${first!.id}`), fix: prune };
   const isReplaced = first !== undefined && first.id > id;
   return isReplaced
-    ? { ...here, mark: "info", reason, fix: prune }
-    : { ...here, mark: "warn", reason, fix: "'hotboot capture' makes another, as the next start does" };
+    ? { ...here, mark: "info", reason: misfit, fix: prune }
+    : { ...here, mark: "warn", reason: misfit, fix: "'hotboot capture' makes another, as the next start does" };
 }

@@ -28,8 +28,7 @@ export const command: Command = {
 
 const MARKS: Record<Finding["mark"], string> = { ok: "ok", info: "info", warn: "WARN", fail: "FAIL" };
 const MARK_WIDTH = 4;
-/** Longer titles are rare, and move only their own line. */
-const TITLE_WIDTH = 16;
+const TITLE_WIDTH = "GitHub token".length;
 
 /** One finding in a line, what to do about it in the next, and the result at the end. */
 function describe({ starts, findings }: Diagnosis, isQuiet: boolean): string {
