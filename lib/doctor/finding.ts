@@ -1,6 +1,6 @@
 /** What `hotboot doctor` finds. */
 
-import { HostError, HotbootError, messageOf } from "../base/error.ts";
+import { HostError, messageOf } from "../base/error.ts";
 
 /**
  * How a finding counts. `fail`: a start would fail. `warn`: a start works, but something is worse than it could be, or will fail
@@ -24,9 +24,9 @@ export interface Finding {
   fixed?: true;
 }
 
-/** The finding of work that fails where a start would fail too. @throws Whatever is no HotbootError. */
+/** The finding of work that fails where a start would fail too. @throws The error itself, if it is a defect of hotboot's. */
 export function failed(id: string, title: string, error: unknown): Finding {
-  if (!(error instanceof HotbootError)) throw error;
+  if (error instanceof Deno.errors.NotCapable || error instanceof TypeError) throw error;
   return error instanceof HostError
     ? { id, mark: "fail", title, reason: error.what, fix: error.todo }
     : { id, mark: "fail", title, reason: messageOf(error) };

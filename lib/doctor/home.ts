@@ -1,10 +1,10 @@
 /** hotboot's directory: whose it is, whether it can be written, and what its file system can do. */
 
-import { HotbootError, messageOf } from "../base/error.ts";
+import { HostError, HotbootError, messageOf } from "../base/error.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { type Home, privateDirectory } from "../instance/home.ts";
 import { requireLocks } from "../instance/locks.ts";
-import { failed, type Finding } from "./finding.ts";
+import type { Finding } from "./finding.ts";
 
 /** A file that is written to see what becomes of it. */
 const TRIAL_BYTES = 1024 * 1024;
@@ -24,24 +24,15 @@ export interface HomeFacts {
   keepsHoles: boolean;
 }
 
-/** Looks at it, and writes a small file in its cache. Only a home that can be used is a `usable` one. */
-export async function examineHome({ home, signal }: Emulator): Promise<{ findings: Finding[]; isUsable: boolean }> {
+/** Looks at it, and writes a small file in its cache. @throws {HotbootError} if it cannot be used. */
+export async function examineHome({ home }: Emulator): Promise<{ findings: Finding[]; isUsable: boolean }> {
   try {
     await privateDirectory(home.cache);
-    const findings = judgeHome({ ...await factsOf(home), ...await tryFile(home) });
-    return { findings, isUsable: true };
+    return { findings: judgeHome({ ...await factsOf(home), ...await tryFile(home) }), isUsable: true };
   } catch (error) {
-    signal.throwIfAborted();
-    return { findings: [failed("home", "home", asExpected(home, error))], isUsable: false };
+    if (error instanceof HotbootError || error instanceof Deno.errors.NotCapable) throw error;
+    throw new HostError(`${home.root} cannot be used (${messageOf(error)})`, "free some space, or use another --home");
   }
-}
-
-/** A full disk, or one that nobody may write. */
-function asExpected({ root }: Home, error: unknown): unknown {
-  if (error instanceof HotbootError || error instanceof Deno.errors.NotCapable || !(error instanceof Error)) {
-    return error;
-  }
-  return new HotbootError(`${root} cannot be written: ${messageOf(error)}; free some space, or use another --home`);
 }
 
 async function factsOf(home: Home): Promise<Pick<HomeFacts, "root" | "real" | "owner" | "open">> {

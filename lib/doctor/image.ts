@@ -6,35 +6,31 @@ import { downloadPath, hasUnknownImage, readImage } from "../image/image.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { firmwareFor } from "../instance/machine.ts";
 import type { QemuFacts } from "../vm/probe.ts";
-import { failed, type Finding } from "./finding.ts";
+import type { Finding } from "./finding.ts";
 
-/** Looks at it, without reading all of it. */
+/** Looks at it, without reading all of it. @throws {HotbootError} if it is damaged, or lacks its firmware. */
 export async function examineImage(
   emulator: Emulator,
   qemu: QemuFacts | undefined,
 ): Promise<{ findings: Finding[]; isThere: boolean }> {
   const here = { id: "image", title: "image" };
-  const findings: Finding[] = [];
-  let isThere = true; // a damaged one is not replaced by a start
-  try {
-    const image = await readImage(emulator, { look: "only" });
-    isThere = image !== undefined || await hasUnknownImage(emulator);
-    if (image) {
-      findings.push({ ...here, mark: "ok", reason: `${image.paths.disk}, ${image.record.created}` });
-      if (qemu) await firmwareFor(emulator.arch, image.paths, qemu);
-    } else if (isThere) {
-      findings.push({ ...here, mark: "info", reason: "not put there by hotboot: the next start adopts it" });
-    } else findings.push({ ...here, mark: "info", ...howGot(emulator) });
-  } catch (error) {
-    emulator.signal.throwIfAborted();
-    findings.push(failed("image", "image", error));
+  const image = await readImage(emulator, { look: "only" });
+  if (image) {
+    if (qemu) await firmwareFor(emulator.arch, image.paths, qemu);
+    const reason = `${image.paths.disk}, ${image.record.created}`;
+    return { findings: [{ ...here, mark: "ok", reason }], isThere: true };
   }
-  const begun = isThere ? undefined : await sizeOnDisk(downloadPath(emulator));
+  if (await hasUnknownImage(emulator)) {
+    const reason = "not put there by hotboot: the next start adopts it";
+    return { findings: [{ ...here, mark: "info", reason }], isThere: true };
+  }
+  const findings: Finding[] = [{ ...here, mark: "info", ...howGot(emulator) }];
+  const begun = await sizeOnDisk(downloadPath(emulator));
   if (begun) {
     const reason = `a download broke off, of which ${formatBytes(begun.bytes)} are here: the next start continues it`;
     findings.push({ id: "download", mark: "info", title: "image", reason });
   }
-  return { findings, isThere };
+  return { findings, isThere: false };
 }
 
 function howGot({ profile: { image } }: Emulator): { reason: string; fix?: string } {

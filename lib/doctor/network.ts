@@ -1,6 +1,6 @@
 /** The way to servers: a token for GitHub, proxies, certificates, and, if the user wants that, the release itself. */
 
-import { HotbootError } from "../base/error.ts";
+import { formatBytes } from "../base/format.ts";
 import { publishedBytes } from "../image/pull.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { findNetwork, type Network, peerOf, proxiesOf } from "../release/network.ts";
@@ -45,19 +45,21 @@ export function judgeNetwork({ variables, faults, caCerts }: Network): Finding[]
 export async function examineRelease(
   emulator: Emulator,
   isNeeded: boolean,
-): Promise<{ finding: Finding; bytes: number }> {
+): Promise<{ findings: Finding[]; bytes: number }> {
   const { release } = emulator.profile.image;
   const [id, title] = ["release", "release"];
   if (!release) {
     const reason = "the profile names none, so nothing was asked";
-    return { finding: { id, mark: "info", title, reason }, bytes: 0 };
+    return { findings: [{ id, mark: "info", title, reason }], bytes: 0 };
   }
   try {
     const bytes = await publishedBytes(emulator, release);
-    return { finding: { id, mark: "ok", title, reason: `${release.repository} has it` }, bytes };
+    return {
+      findings: [{ id, mark: "ok", title, reason: `${release.repository} has it (${formatBytes(bytes)})` }],
+      bytes,
+    };
   } catch (error) {
     emulator.signal.throwIfAborted();
-    if (!(error instanceof HotbootError)) throw error;
-    return { finding: { ...failed(id, title, error), mark: isNeeded ? "fail" : "warn" }, bytes: 0 };
+    return { findings: [{ ...failed(id, title, error), mark: isNeeded ? "fail" : "warn" }], bytes: 0 };
   }
 }

@@ -5,7 +5,11 @@
  */
 
 import { onPath } from "../base/on_path.ts";
+import { within } from "../base/wait.ts";
 import type { Home } from "../instance/home.ts";
+
+/** The system may make whoever looks at a process wait. */
+const LIMIT_MS = 20_000;
 
 /** A QEMU that this home's hotboot has started. */
 export interface HomeProcess {
@@ -81,11 +85,17 @@ export async function listenersOn(ports: number[]): Promise<Map<number, Listener
 async function linesOf(script: string, args: string[] = []): Promise<string[] | undefined> {
   const bash = await onPath("bash");
   if (!bash) return undefined;
-  const { stdout } = await new Deno.Command(bash, {
+  const child = new Deno.Command(bash, {
     args: ["-p", "-c", script, "hotboot", ...args],
     stdin: "null",
     stdout: "piped",
     stderr: "null",
-  }).output();
-  return new TextDecoder().decode(stdout).split("\n").filter((line) => line !== "");
+  }).spawn();
+  try {
+    const { stdout } = await within(child.output(), "bash", { timeoutMs: LIMIT_MS });
+    return new TextDecoder().decode(stdout).split("\n").filter((line) => line !== "");
+  } catch (error) {
+    child.kill("SIGKILL");
+    throw error;
+  }
 }

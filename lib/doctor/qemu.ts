@@ -7,30 +7,28 @@ import { engineOf } from "../snapshot/engines.ts";
 import type { Engine } from "../snapshot/manifest.ts";
 import { type Arch, HOST_ARCH } from "../vm/arch.ts";
 import { findQemu, type QemuFacts } from "../vm/probe.ts";
-import { failed, type Finding } from "./finding.ts";
+import type { Finding } from "./finding.ts";
 
 const ENGINES: Engine[] = ["instant", "mapped-ram"];
 /** A trial that is over so much sooner than emulation's shows no more than that. */
 const MOST = 100;
 
-/** Asks QEMU as a start that boots does. @param isHomeUsable Otherwise the answer could not be remembered, so QEMU is only looked for. */
+/**
+ * Asks QEMU as a start that boots does.
+ *
+ * @param isHomeUsable Otherwise the answer could not be remembered, so QEMU is only looked for.
+ * @throws {HostError} if there is none that works.
+ */
 export async function examineQemu(
   emulator: Emulator,
   isHomeUsable: boolean,
 ): Promise<{ findings: Finding[]; facts?: QemuFacts }> {
-  try {
-    const program = await findQemu(emulator.arch);
-    if (!isHomeUsable) {
-      return {
-        findings: [{ id: "qemu", mark: "info", title: "QEMU", reason: `${program}, not asked what it can do` }],
-      };
-    }
-    const facts = await qemuFacts(emulator, {}, { again: true });
-    return { facts, findings: [await judgeQemu(facts), ...judgeAccelerators(facts, emulator.arch)] };
-  } catch (error) {
-    emulator.signal.throwIfAborted();
-    return { findings: [failed("qemu", "QEMU", error)] };
+  const program = await findQemu(emulator.arch);
+  if (!isHomeUsable) {
+    return { findings: [{ id: "qemu", mark: "info", title: "QEMU", reason: `${program}, not asked what it can do` }] };
   }
+  const facts = await qemuFacts(emulator, {}, { again: true });
+  return { facts, findings: [await judgeQemu(facts), ...judgeAccelerators(facts, emulator.arch)] };
 }
 
 /** Its version, and the engines that it can be used with. */

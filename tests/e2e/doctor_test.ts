@@ -35,7 +35,7 @@ Deno.test("doctor says whether a start would work, and what to do if not, as sta
     assertMatch(about(findings, "snapshot.").reason, /^\S+ fits: the next fresh start resumes it/);
     assertStringIncludes(about(findings, "ports").reason, `${micro.port} (web)`);
     const text = await micro.succeed("doctor");
-    assertMatch(text, /^ok {4}QEMU {10}\d+\.\d+/);
+    assertMatch(text, /^ok {4}profile {7}micro, .*\nok {4}QEMU {10}\d+\.\d+/);
     assertMatch(text, /\n\nA start would work\.\n$/);
     assert(text.split("\n").every((line) => /^(?:ok|info|WARN|FAIL| {20}->| *$|A start)/.test(line)), text);
   });

@@ -1,3 +1,4 @@
+import { printable } from "../../base/printable.ts";
 import type { Diagnosis } from "../../doctor/doctor.ts";
 import type { Finding } from "../../doctor/finding.ts";
 import { advised, print, printJson } from "../ui/console.ts";
@@ -21,7 +22,10 @@ export const command: Command = {
     const emulator = await emulatorOf(context);
     const diagnosis = await examine(emulator, { fix: switches.has("fix"), online: switches.has("online") });
     if (switches.has("json")) await printJson(diagnosis);
-    else await print(advised(describe(diagnosis, switches.has("quiet"))));
+    else {
+      const lines = describe(diagnosis, switches.has("quiet"));
+      if (lines.length > 0) await print(advised(lines.join("\n")));
+    }
     return diagnosis.starts ? OK : FAILURE;
   },
 };
@@ -31,15 +35,15 @@ const MARK_WIDTH = 4;
 const TITLE_WIDTH = "GitHub token".length;
 
 /** One finding in a line, what to do about it in the next, and the result at the end. */
-function describe({ starts, findings }: Diagnosis, isQuiet: boolean): string {
+function describe({ starts, findings }: Diagnosis, isQuiet: boolean): string[] {
   const shown = findings.filter(({ mark }) => !isQuiet || mark === "warn" || mark === "fail");
   const lines = shown.flatMap(({ mark, title, reason, fix }) => [
-    `${MARKS[mark].padEnd(MARK_WIDTH)}  ${title.padEnd(TITLE_WIDTH)}  ${reason}`,
-    ...fix === undefined ? [] : [`${" ".repeat(MARK_WIDTH + TITLE_WIDTH + 4)}-> ${fix}`],
+    `${MARKS[mark].padEnd(MARK_WIDTH)}  ${title.padEnd(TITLE_WIDTH)}  ${printable(reason)}`,
+    ...fix === undefined ? [] : [`${" ".repeat(MARK_WIDTH + TITLE_WIDTH + 4)}-> ${printable(fix)}`],
   ]);
   const failures = findings.filter(({ mark }) => mark === "fail").length;
   const result = starts
     ? "A start would work."
     : `A start would fail: see ${failures === 1 ? "the line" : `the ${failures} lines`} with FAIL.`;
-  return [...lines, ...isQuiet ? [] : ["", result]].join("\n");
+  return [...lines, ...isQuiet ? [] : ["", result]];
 }
