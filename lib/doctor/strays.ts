@@ -2,6 +2,7 @@
 
 import { exists } from "@std/fs/exists";
 import { formatBytes } from "../base/format.ts";
+import { sleep } from "../base/wait.ts";
 import { pruneLeftovers } from "../emulator/prune.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { killQemu } from "../instance/kill.ts";
@@ -11,6 +12,9 @@ import { isAtRest, stateOf } from "../instance/state.ts";
 import type { Finding } from "./finding.ts";
 import { type HomeProcess, homeProcesses } from "./processes.ts";
 
+/** From the end of QEMU's monitor to the end of the process. */
+const ENDING_MS = 1000;
+
 /** Finds it. @param fix Ends and removes it. */
 export async function examineStrays(emulator: Emulator, fix: boolean): Promise<Finding[]> {
   const findings = [...await examineProcesses(emulator, fix), ...await examineLeftovers(emulator, fix)];
@@ -18,25 +22,40 @@ export async function examineStrays(emulator: Emulator, fix: boolean): Promise<F
 }
 
 async function examineProcesses(emulator: Emulator, fix: boolean): Promise<Finding[]> {
-  const findings: Finding[] = [];
-  const processes = await homeProcesses(emulator.home);
-  if (!processes) {
+  let suspects = await suspectsOf(emulator);
+  if (!suspects) {
     const reason = "there is no bash on PATH to look for processes with";
     return [{ id: "strays", mark: "info", title: "strays", reason, fix: "install bash" }];
   }
-  for (const each of processes) {
-    const place = await placeOf(emulator, each);
-    if (place === "its own") continue;
+  if (suspects.length > 0) { // one may have been ending
+    await sleep(ENDING_MS, emulator.signal);
+    suspects = await suspectsOf(emulator) ?? [];
+  }
+  const findings: Finding[] = [];
+  for (const { place, ...each } of suspects) {
     findings.push(place === "unreachable" ? unreachable(emulator, each) : await stray(emulator, each, fix));
   }
   return findings;
+}
+
+type Suspect = HomeProcess & { place: "unreachable" | "none" };
+
+/** The QEMUs that no command can speak with. */
+async function suspectsOf(emulator: Emulator): Promise<Suspect[] | undefined> {
+  const suspects: Suspect[] = [];
+  const processes = await homeProcesses(emulator.home);
+  for (const each of processes ?? []) {
+    const place = await placeOf(emulator, each);
+    if (place !== "its own") suspects.push({ ...each, place });
+  }
+  return processes && suspects;
 }
 
 /** Whether the process is the machine of its instance. A record is written before QEMU starts, and removed after it has ended. */
 async function placeOf(
   emulator: Emulator,
   { instance, uuid }: HomeProcess,
-): Promise<"its own" | "unreachable" | "none"> {
+): Promise<"its own" | Suspect["place"]> {
   const one = { ...emulator, instance };
   if (!await exists(emulator.home.instance(instance))) return "none";
   const record = await readRecord(one);
