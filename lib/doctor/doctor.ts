@@ -80,7 +80,7 @@ export async function examine(emulator: Emulator, { fix = false, online = false 
     const where = isBuiltIn(profileUrl) ? "built in" : decodeURIComponent(profileUrl.pathname);
     return [{ id: "profile", mark: "ok", title: "profile", reason: `${profile.name}, ${where}` }];
   });
-  found.memory = [examineMemory(profile.machine.memory, runs)];
+  await look("memory", "memory", () => examineMemory(profile.machine.memory, runs));
   const findings = ORDER.flatMap((what) => found[what] ?? []);
   return { starts: findings.every(({ mark }) => mark !== "fail"), findings };
 }

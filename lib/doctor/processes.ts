@@ -1,7 +1,8 @@
 /**
- * Other processes. Bash looks at them, because Deno shows them only to programs with all permissions.
+ * Other processes, and the system's settings for them. Bash looks at these, because Deno shows them only to programs with all
+ * permissions.
  *
- * Source: proc(5): cmdline, net/tcp.
+ * Source: proc(5): cmdline, net/tcp, sys/vm/overcommit_memory.
  */
 
 import { onPath } from "../base/on_path.ts";
@@ -80,6 +81,13 @@ export async function listenersOn(ports: number[]): Promise<Map<number, Listener
     if (port) found.set(Number(port), { pid: Number(pid), program });
   }
   return found;
+}
+
+/** Whether the system gives no program more memory than there is. macOS gives it, and so does Linux if it is set to 1. */
+export async function limitsMemory(): Promise<boolean> {
+  if (Deno.build.os !== "linux") return false;
+  const [setting] = await linesOf("cat /proc/sys/vm/overcommit_memory") ?? [];
+  return setting !== "1";
 }
 
 async function linesOf(script: string, args: string[] = []): Promise<string[] | undefined> {

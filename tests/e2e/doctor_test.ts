@@ -68,6 +68,25 @@ Deno.test("doctor says whether a start would work, and what to do if not, as sta
     assertStringIncludes(start.stderr, fix!);
   });
 
+  await t.step("more memory than this machine has, where the system is strict: a start fails too", async () => {
+    const { total, swapTotal } = Deno.systemMemoryInfo();
+    await micro.writeProfile({ memory: Math.ceil((total + swapTotal) / 2 ** 20) * 2 });
+    const found = await doctor(micro);
+    const { mark, reason } = about(found.findings, "memory");
+    assertMatch(reason, /^only .* free of .*, and the guest gets /);
+    if (mark === "fail") {
+      assertEquals(failures(found), ["memory"]);
+      const start = await micro.run("start", ["--cold"]);
+      assertMatch(
+        start.stderr,
+        /QEMU ended at its start: .*annot allocate memory: free some, .*; run 'hotboot doctor'\n$/,
+      );
+    } else {
+      assertEquals([mark, await Deno.readTextFile("/proc/sys/vm/overcommit_memory")], ["warn", "1\n"]);
+    }
+    await micro.writeProfile();
+  });
+
   await t.step("QEMU is not on PATH: what to install", async () => {
     const PATH = `${micro.directory}/no-programs`;
     const found = await doctor(micro, [], { env: { PATH } });
