@@ -3,8 +3,10 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { Diagnosis } from "../../lib/doctor/doctor.ts";
 import type { Finding } from "../../lib/doctor/finding.ts";
-import { assertCode, freePort, GuestHome, hotboot, type RunOptions } from "./harness.ts";
+import { ARCH, assertCode, freePort, GuestHome, hotboot, type RunOptions } from "./harness.ts";
+import { REPOSITORY, TOKEN } from "./github_server.ts";
 import { lackOfSmallDisks, smallDisk, testUnless } from "./needs.ts";
+import { disk, MIB, PullHome } from "./pull_home.ts";
 
 /** What it finds; its exit code must agree. */
 async function doctor(home: GuestHome, args: string[] = [], options: RunOptions = {}): Promise<Diagnosis> {
@@ -159,6 +161,29 @@ Deno.test("doctor finds QEMUs that no command can reach, ends those of instances
     assertEquals(await micro.qemuProcesses(), []);
     assertEquals(about((await doctor(micro)).findings, "strays").reason, "none");
   });
+});
+
+Deno.test("doctor asks no server without --online, judges the release with it, and never says the token", async () => {
+  await using pull = await PullHome.make();
+  pull.env.GITHUB_ENTERPRISE_TOKEN = TOKEN;
+  const examine = async (...args: string[]) => {
+    const { stdout, stderr } = await pull.run("doctor", "--json", ...args);
+    assertEquals([stdout.includes(TOKEN), stderr], [false, ""]);
+    return JSON.parse(stdout) as Diagnosis;
+  };
+  const offline = await examine();
+  assertEquals(pull.github.seen, []);
+  assertEquals(about(offline.findings, "token").reason, "from GITHUB_ENTERPRISE_TOKEN");
+  assertStringIncludes(about(offline.findings, "image").fix!, "'hotboot doctor --online'");
+
+  const missing = await examine("--online");
+  assertEquals(about(missing.findings, "release").mark, "fail");
+  assertMatch(about(missing.findings, "release").reason, /there is no release 'emulator-dev-latest'/);
+
+  pull.github.release("emulator-dev-latest", [{ name: `emulator-${ARCH}.qcow2`, bytes: disk(MIB, 1) }]);
+  const { findings } = await examine("--online");
+  assertEquals(about(findings, "release").reason, `${REPOSITORY} has it (1.0 MB)`);
+  assertMatch(about(findings, "disk.").reason, /and the image \(at most 1\.0 MB\)$/);
 });
 
 testUnless(
