@@ -29,6 +29,20 @@ export class HotbootError extends Error {
   override name = "HotbootError";
 }
 
+/** What a start needs and does not find on this machine. `hotboot doctor` looks at all of that, so the console names it. */
+export class HostError extends HotbootError {
+  /** What is wrong, without what to do about it. */
+  readonly what: string;
+  /** What to do about it. */
+  readonly todo: string;
+
+  constructor(what: string, todo: string) {
+    super(`${what}: ${todo}`);
+    this.what = what;
+    this.todo = todo;
+  }
+}
+
 /** The one-line text of whatever was thrown. */
 export function messageOf(error: unknown): string {
   return printable((error instanceof Error ? error.message : String(error)).trim().replaceAll(/\s*\n\s*/g, "; "));

@@ -91,7 +91,7 @@ export async function becomeHealthyFirst(
 }
 
 /** @throws {HotbootError} if an instance's disk cannot be used, because the image below it is gone. */
-function requireSameImage({ instance }: Emulator, before: InstanceRecord, { image }: Setup): void {
+export function requireSameImage({ instance }: Emulator, before: InstanceRecord, { image }: Setup): void {
   const only = (identity: Identity) => ({ identity: { [IMAGE_DISK]: identity[IMAGE_DISK] } });
   const different = difference(only(before.identity), { [IMAGE_DISK]: image.record.files.disk.sha256 });
   if (different) {

@@ -115,23 +115,29 @@ export interface Verdict {
   why?: string;
 }
 
+/** What every kind of start needs to know, as far as it is here: creates nothing that is missing. `undefined`: there is no image. */
+export async function presentSetup(emulator: Emulator): Promise<Setup | undefined> {
+  const config = await makeConfigDisk(emulator);
+  const qemu = await qemuFacts(emulator);
+  const image = await readImage(emulator, { look: "only" });
+  return image && { qemu, image, ...(config && { config }) };
+}
+
 /**
  * Looks at this machine once, and then judges each manifest. Creates nothing that is missing.
  */
 export async function judgeOf(emulator: Emulator): Promise<(manifest: Manifest) => Promise<Verdict>> {
-  let setup: Setup;
+  let setup: Setup | undefined;
   try {
-    const config = await makeConfigDisk(emulator);
-    const qemu = await qemuFacts(emulator);
-    const image = await readImage(emulator, { look: "only" });
-    if (!image) return (manifest) => Promise.resolve({ state: "unknown", why: lacksImage(emulator, manifest) });
-    setup = { qemu, image, ...(config && { config }) };
+    setup = await presentSetup(emulator);
   } catch (error) {
     emulator.signal.throwIfAborted();
     return () => Promise.resolve({ state: "unknown", why: messageOf(error) });
   }
+  if (!setup) return (manifest) => Promise.resolve({ state: "unknown", why: lacksImage(emulator, manifest) });
+  const present = setup;
   return async (manifest) => {
-    const why = await manifestFault(emulator, setup, manifest);
+    const why = await manifestFault(emulator, present, manifest);
     return why === undefined ? { state: "usable" } : { state: "unusable", why };
   };
 }

@@ -40,10 +40,8 @@ export async function continueSuspended(
       `instance '${emulator.instance}' cannot continue, and stays suspended: ${why}; ${mend}, or boot its disk and lose what was only in memory ('hotboot start --cold')`,
     );
   setup = await asCaptured(emulator, setup, before, { emulated: true });
-  const other = difference(before, machineIdentity(emulator, setup));
-  if (other) throw cannot(other, "change that back and start again");
-  const wrong = await wrongMemory(emulator, before.memory!);
-  if (wrong) throw cannot(wrong, "put the file back and start again");
+  const fault = await sessionFault(emulator, setup, before);
+  if (fault) throw cannot(fault.why, fault.mend);
   report.step("continue where it was suspended");
   const launched = await timeline.phase("process", () =>
     launch(emulator, setup, {
@@ -89,6 +87,22 @@ export async function continueSuspended(
   await restoreShare(emulator, timeline);
   await writeJson(instancePath(emulator, "timeline"), timeline.phases);
   return describeStart(emulator, record, timeline);
+}
+
+/**
+ * Why a suspended instance cannot continue, and what to do; `undefined` if nothing keeps it from that.
+ *
+ * @param setup As it was when the instance was suspended: see `asCaptured`.
+ */
+export async function sessionFault(
+  emulator: Emulator,
+  setup: Setup,
+  before: InstanceRecord,
+): Promise<{ why: string; mend: string } | undefined> {
+  const other = difference(before, machineIdentity(emulator, setup));
+  if (other) return { why: other, mend: "change that back and start again" };
+  const wrong = await wrongMemory(emulator, before.memory!);
+  if (wrong) return { why: wrong, mend: "put the file back and start again" };
 }
 
 /** Corrects the clock, also of a guest whose clock could not be read when it was suspended. */

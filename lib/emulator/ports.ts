@@ -1,6 +1,6 @@
 /** The host ports that a start needs: which they are, and that they are free. */
 
-import { HotbootError, messageOf } from "../base/error.ts";
+import { HostError, HotbootError, messageOf } from "../base/error.ts";
 import { makerName } from "../instance/channels.ts";
 import { type Emulator, ownInstance } from "../instance/emulator.ts";
 import { lock } from "../instance/locks.ts";
@@ -63,28 +63,49 @@ export function requireSamePorts({ instance }: Emulator, ports: Record<string, n
   }
 }
 
-/** @throws {HotbootError} naming the first of the instance's ports that cannot be listened on, and who has it. */
+/** A port that an instance cannot have. */
+export interface LackingPort {
+  /** Its name in the profile. */
+  name: string;
+  /** Its number on the host. */
+  port: number;
+  /** Why. */
+  what: string;
+  /** What to do about it. */
+  todo: string;
+}
+
+/** @throws {HostError} naming the first of the instance's ports that cannot be listened on, and who has it. */
 export async function requireFreePorts(emulator: Emulator, remembered: RememberedPorts = {}): Promise<void> {
+  for (const { what, todo } of await lackingPorts(emulator, remembered)) throw new HostError(what, todo);
+}
+
+/** The instance's ports that cannot be listened on. */
+export async function lackingPorts(emulator: Emulator, remembered: RememberedPorts): Promise<LackingPort[]> {
   const { instance, ports } = emulator;
   const names = new Map<number, string>();
+  const lacking: LackingPort[] = [];
   for (const [name, { host, variable }] of Object.entries(ports)) {
     const other = names.get(host);
-    if (other !== undefined) {
-      throw new HotbootError(`port ${host} would be both '${other}' and '${name}': name another with --port`);
-    }
     names.set(host, name);
+    if (other !== undefined) {
+      const what = `port ${host} would be both '${other}' and '${name}'`;
+      lacking.push({ name, port: host, what, todo: "name another with --port" });
+      continue;
+    }
     const failure = whyNotFree(host);
     if (failure === undefined) continue;
-    const why = failure instanceof Deno.errors.AddrInUse
+    const [why, mend] = failure instanceof Deno.errors.AddrInUse
       ? await whoHas(emulator, host)
-      : `cannot be listened on (${messageOf(failure)}): make that possible`;
+      : [`cannot be listened on (${messageOf(failure)})`, "make that possible"];
     const change = remembered[name]
       ? `name another ('hotboot start --instance ${instance} --port ${name}=N')`
       : variable
       ? `set ${variable} to another`
       : `change ports.${name}.host in the profile`;
-    throw new HotbootError(`port ${host} ('${name}') ${why}, or ${change}`);
+    lacking.push({ name, port: host, what: `port ${host} ('${name}') ${why}`, todo: `${mend}, or ${change}` });
   }
+  return lacking;
 }
 
 /** Programs that connect to `localhost` may try IPv6 first, where QEMU does not listen and others may. */
@@ -179,13 +200,15 @@ function whyNotFree(port: number, hostname = "127.0.0.1"): unknown {
   }
 }
 
-async function whoHas({ home, ...emulator }: Emulator, port: number): Promise<string> {
+/** Who has a port, and what to do about it. */
+async function whoHas({ home, ...emulator }: Emulator, port: number): Promise<[string, string]> {
   for (const instance of await instanceNames({ home })) {
     if (instance === emulator.instance) continue;
     const record = await readRecord({ home, instance });
     if (!record || "damaged" in record || record.phase === "stopped") continue;
     if (!Object.values(record.ports).includes(port)) continue;
-    return `belongs to instance '${instance}': stop it ('hotboot stop --profile ${record.profile} --instance ${instance}')`;
+    const stop = `'hotboot stop --profile ${record.profile} --instance ${instance}'`;
+    return [`belongs to instance '${instance}'`, `stop it (${stop})`];
   }
-  return "is taken by another program: end that program";
+  return ["is taken by another program", "end that program"];
 }

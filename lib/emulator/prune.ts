@@ -10,11 +10,20 @@ import { replacedName } from "../base/files.ts";
 import { TEMPORARY_PREFIX } from "../snapshot/store.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { makerName } from "../instance/channels.ts";
-import { checkpointsLock, imageLock, isLocked, snapshotsLock, tryLock, tryLockSpares } from "../instance/locks.ts";
+import {
+  areSparesLocked,
+  checkpointsLock,
+  imageLock,
+  isLocked,
+  snapshotsLock,
+  tryLock,
+  tryLockSpares,
+} from "../instance/locks.ts";
+import { deadOwners } from "../instance/owners.ts";
 import { checkpointsOf } from "../instance/checkpoints.ts";
 import { dropUnnamed } from "../instance/forks.ts";
 import { orphanedSpares, removeOrphanedSpares } from "../instance/spares.ts";
-import { nameOfUser } from "../instance/users.ts";
+import { instanceNames, nameOfUser } from "../instance/users.ts";
 import { dropOrphan, orphans } from "./reap.ts";
 import { clearMaker } from "./spares.ts";
 import { listSnapshots, removeSnapshots, sizeOnDisk, snapshotKeys } from "./snapshots.ts";
@@ -62,7 +71,17 @@ export interface PruneResult {
 export async function pruneSnapshots(emulator: Emulator, options: { dryRun?: boolean } = {}): Promise<PruneResult> {
   const { dryRun = false } = options;
   const removed = await pruneOrphans(emulator, dryRun); // first: they use snapshots
-  removed.push(...await pruneStale(emulator, dryRun));
+  removed.push(...await pruneStale(emulator, dryRun), ...await pruneUnfinished(emulator, dryRun));
+  return { removed, bytes: removed.reduce((sum, { bytes }) => sum + bytes, 0) };
+}
+
+/** The same without the stale snapshots: only what killed programs have left, which no command uses. */
+export async function pruneLeftovers(emulator: Emulator, dryRun: boolean): Promise<Pruned[]> {
+  return [...await pruneOrphans(emulator, dryRun), ...await pruneUnfinished(emulator, dryRun)];
+}
+
+async function pruneUnfinished(emulator: Emulator, dryRun: boolean): Promise<Pruned[]> {
+  const removed: Pruned[] = [];
   for (const key of await snapshotKeys(emulator)) {
     const places = [[emulator.home.snapshots(key), snapshotsLock(key)], [
       emulator.home.checkpoints(key),
@@ -92,7 +111,9 @@ export async function pruneSnapshots(emulator: Emulator, options: { dryRun?: boo
     removed.push(...await pruneFiles(emulator, dryRun, imageLock(key), emulator.home.images, leftovers));
   }
   removed.push(...await removeAll(dryRun, emulator.home.cache, await cacheLeftovers(emulator)));
-  return { removed, bytes: removed.reduce((sum, { bytes }) => sum + bytes, 0) };
+  const locks = `${emulator.home.root}/locks`;
+  removed.push(...await removeAll(dryRun, locks, await deadOwners(emulator.home, await instanceNames(emulator))));
+  return removed;
 }
 
 async function pruneOrphans(emulator: Emulator, dryRun: boolean): Promise<Pruned[]> {
@@ -120,7 +141,7 @@ async function pruneMaker(emulator: Emulator, dryRun: boolean): Promise<Pruned[]
   const path = emulator.home.instance(makerName(emulator));
   const size = await sizeOnDisk(path);
   if (!size) return [];
-  using lock = await tryLockSpares(emulator);
+  using lock = dryRun ? await areSparesLocked(emulator) ? undefined : NO_LOCK : await tryLockSpares(emulator);
   if (!lock) return [];
   try {
     if (!dryRun) await clearMaker(emulator);

@@ -63,6 +63,11 @@ export function imageRecordPath(emulator: Emulator): string {
   return `${emulator.home.images}/${imageKey(emulator)}.json`;
 }
 
+/** The directory of a download of it that is under way, or broke off. */
+export function downloadPath(emulator: Emulator): string {
+  return `${emulator.home.images}/.pull-${imageKey(emulator)}`;
+}
+
 /** How closely to look at an image. */
 export interface ReadImageOptions {
   /** `only`: change nothing and hash nothing; this may miss changed content of the same size. */

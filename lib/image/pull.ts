@@ -9,11 +9,11 @@ import { findNetwork } from "../release/network.ts";
 import { findToken } from "../release/token.ts";
 import { unzipOne } from "../release/zip.ts";
 import { type Download, WrongContent } from "../release/options.ts";
-import { type Emulator, imageKey } from "../instance/emulator.ts";
+import type { Emulator } from "../instance/emulator.ts";
 import { ownDirectory } from "../instance/home.ts";
 import type { ImagePart } from "../instance/machine.ts";
 import { requireUnused } from "../instance/users.ts";
-import { type Image, type ImageOrigin, readImage, requireOwnDisk } from "./image.ts";
+import { downloadPath, type Image, type ImageOrigin, readImage, requireOwnDisk } from "./image.ts";
 import { type NewFiles, openStore, putInPlace, requireKnown, temporaryPath } from "./store.ts";
 
 /** What to pull, if not what the profile says. Name at most one of branch, tag, pull request and run. */
@@ -73,7 +73,7 @@ interface Plan {
  * ```
  */
 export async function pull(emulator: Emulator, options: PullOptions = {}): Promise<PullResult> {
-  const { home, profile, report, signal } = emulator;
+  const { profile, report, signal } = emulator;
   const { release } = profile.image;
   if (!release) {
     throw new HotbootError(`profile '${profile.name}' names no release to pull: 'hotboot build' makes its image`);
@@ -87,7 +87,7 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
   if (!options.force) await requireKnown(emulator, existing);
   await requireUnused(emulator, existing?.record.files.disk.sha256);
 
-  const directory = `${home.images}/.pull-${imageKey(emulator)}`;
+  const directory = downloadPath(emulator);
   await ownDirectory(directory);
   const fetchOne = async (what: Download) => {
     report.step(`pull ${what.name} from ${plan.origin.repository}`);
@@ -119,6 +119,12 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
     if (error instanceof WrongContent) await removeAll(); // the next attempt must not find it
     throw error;
   }
+}
+
+/** How much there is to download of what the profile's release has, in bytes. @throws {HotbootError} as for {@linkcode pull}. */
+export async function publishedBytes(emulator: Emulator, release: ReleaseSource): Promise<number> {
+  const { files = [] } = await makePlan(emulator, release, {});
+  return files.reduce((sum, [, { size = 0 }]) => sum + size, 0);
 }
 
 async function requirePublishedDisk(path: string): Promise<void> {

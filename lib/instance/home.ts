@@ -1,7 +1,7 @@
 /** hotboot's directory on the user's machine: the paths in it, and who may access them. */
 
 import { entriesIn } from "../base/entries.ts";
-import { HotbootError, messageOf } from "../base/error.ts";
+import { HostError, HotbootError, messageOf } from "../base/error.ts";
 import { sha256 } from "../base/hash.ts";
 
 /** The longest path of a unix socket, in bytes, without the final NUL: unix(7); macOS allows less. */
@@ -125,7 +125,7 @@ export async function privateDirectory(path: string): Promise<void> {
     const { mode } = await Deno.stat(path);
     if ((mode ?? 0) & 0o077) await Deno.chmod(path, 0o700);
   } catch (error) {
-    throw new HotbootError(`${path} cannot be made or used (${messageOf(error)}): name another directory with --home`);
+    throw new HostError(`${path} cannot be made or used (${messageOf(error)})`, "name another directory with --home");
   }
 }
 

@@ -29,20 +29,22 @@ export async function killUnresponsive(
   if (pid === undefined || !uuid) {
     throw new HotbootError(`QEMU of instance '${instance}' does not answer, and its process is not known: ${byHand}`);
   }
-  const bash = await onPath("bash");
-  if (!bash) {
-    throw new HotbootError(
-      `QEMU of instance '${instance}' does not answer, and there is no bash on PATH to kill it: ${byHand}`,
-    );
+  const { success, why } = await killQemu(pid, uuid);
+  if (!success) {
+    throw new HotbootError(`QEMU of instance '${instance}' does not answer, and ${why}: ${byHand}`);
   }
+  report.step(`QEMU of instance '${instance}' did not answer and was killed`);
+}
+
+/** Kills the QEMU with that uuid, if it is the process. `why` continues a sentence. */
+export async function killQemu(pid: number, uuid: string): Promise<{ success: boolean; why?: string }> {
+  const bash = await onPath("bash");
+  if (!bash) return { success: false, why: "there is no bash on PATH to kill it" };
   const { success } = await new Deno.Command(bash, {
     args: ["-p", "-c", KILL, "hotboot", String(pid), uuid],
     stdin: "null",
     stdout: "null",
     stderr: "null",
   }).output();
-  if (!success) {
-    throw new HotbootError(`QEMU of instance '${instance}' does not answer, and could not be killed: ${byHand}`);
-  }
-  report.step(`QEMU of instance '${instance}' did not answer and was killed`);
+  return { success, ...(!success && { why: "could not be killed" }) };
 }

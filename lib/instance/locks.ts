@@ -1,9 +1,9 @@
 /** Locks between commands. They are file locks, so they end with the process that holds them, however it ends. */
 
-import { HotbootError } from "../base/error.ts";
+import { HostError, HotbootError } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
 import { makerName } from "./channels.ts";
-import { type Emulator, imageKey } from "./emulator.ts";
+import { type Emulator, imageKey, type InstancePlace } from "./emulator.ts";
 import { type Home, privateDirectory, requireNoLinks } from "./home.ts";
 
 /** The longest time to take a free lock, where the runtime can only wait for it. */
@@ -20,6 +20,11 @@ export function lockInstance(emulator: Emulator): Promise<Disposable> {
 /** Whether another operation works on this instance. */
 export function isInstanceLocked({ home, instance }: Emulator): Promise<boolean> {
   return isLocked(home, instanceLock(instance));
+}
+
+/** Locks out other operations on this instance without waiting; `undefined` if one works on it. */
+export function tryLockInstance({ home, instance }: InstancePlace): Promise<Disposable | undefined> {
+  return tryLock(home, instanceLock(instance));
 }
 
 /** Keeps others from making a snapshot of this emulator until disposed of. */
@@ -39,6 +44,11 @@ export function lockSpares(emulator: Emulator): Promise<Disposable> {
 /** The same without waiting; `undefined` if another hotboot makes some. */
 export function tryLockSpares(emulator: Emulator): Promise<Disposable | undefined> {
   return tryLock(emulator.home, instanceLock(makerName(emulator)));
+}
+
+/** Whether another hotboot makes spares of this emulator. */
+export function areSparesLocked(emulator: Emulator): Promise<boolean> {
+  return isLocked(emulator.home, instanceLock(makerName(emulator)));
 }
 
 /** Keeps others from adding, renaming or removing shared disks until disposed of. It is held for moments only. */
@@ -182,6 +192,11 @@ function lockPath(home: Home, name: string): string {
   return `${home.root}/locks/${name}`;
 }
 
+/** @throws {HostError} if the file system of this file of the caller's own has no locks. */
+export async function requireLocks(path: string): Promise<void> {
+  using _held = await holdNow(await Deno.open(path, { write: true }), true);
+}
+
 /** The file with its lock held. If another program holds the lock, closes the file and returns `undefined`. */
 async function holdNow(file: Deno.FsFile, isExclusive: boolean): Promise<Deno.FsFile | undefined> {
   try {
@@ -192,8 +207,9 @@ async function holdNow(file: Deno.FsFile, isExclusive: boolean): Promise<Deno.Fs
     }
   } catch (error) {
     file.close();
-    throw new HotbootError(
-      `the file system of hotboot's home does not support file locks (${error}): name another directory with --home`,
+    throw new HostError(
+      `the file system of hotboot's home does not support file locks (${error})`,
+      "name another directory with --home",
     );
   }
   let isWanted = true; // Deno 2.6 can only wait

@@ -5,6 +5,7 @@
  * whose lock nobody holds was left by a program that died. An instance that names none belongs to the user.
  */
 
+import { entriesIn } from "../base/entries.ts";
 import { removeIfThere, writeJson } from "../base/files.ts";
 import { instancePath } from "./channels.ts";
 import type { InstancePlace } from "./emulator.ts";
@@ -67,9 +68,22 @@ export async function takeOrphan(place: InstancePlace): Promise<Disposable | und
   return undefined;
 }
 
+/** The names of the locks of owners that have died, and have left none of these instances. */
+export async function deadOwners(home: Home, instances: string[]): Promise<string[]> {
+  const dead: string[] = [];
+  const named = await Promise.all(instances.map((instance) => ownerOf({ home, instance })));
+  for (const { name } of await entriesIn(`${home.root}/locks`)) {
+    if (OWNER.test(name) && !ours.has(name) && !named.includes(name) && !await isLocked(home, name)) dead.push(name);
+  }
+  return dead;
+}
+
+/** The name of an owner's lock. */
+const OWNER = /^owner-[0-9a-f-]{36}$/;
+
 async function ownerOf(place: InstancePlace): Promise<string | undefined> {
   const { owner } = Object(
     await Deno.readTextFile(instancePath(place, "owner")).then(JSON.parse).catch(() => undefined),
   );
-  return typeof owner === "string" && /^owner-[0-9a-f-]{36}$/.test(owner) ? owner : undefined;
+  return typeof owner === "string" && OWNER.test(owner) ? owner : undefined;
 }

@@ -4,8 +4,8 @@ import { formatBytes } from "../base/format.ts";
 import type { Emulator } from "./emulator.ts";
 import { trimSerialLog } from "./serial_log.ts";
 
-/** Less than this is said. */
-const LITTLE = 2 ** 30;
+/** Less than this is said, in bytes. */
+export const LITTLE = 2 ** 30;
 const LOOK_MS = 60_000;
 /** Where it has been said. */
 const said = new Set<string>();

@@ -1,6 +1,6 @@
 /** Watches a machine during work with it: whether QEMU lives, and whether its guest makes progress. */
 
-import { HotbootError } from "../base/error.ts";
+import { HostError, HotbootError } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
 import type { QemuProcess } from "../vm/process.ts";
 import type { QemuFacts } from "../vm/probe.ts";
@@ -37,10 +37,9 @@ export async function whileAlive(
     ({ event, data }) => event === "BLOCK_IO_ERROR" && data.action !== "ignore",
     "the guest's disk",
   ).then(({ data }) => {
-    throw new HotbootError(
-      `the guest's disk cannot be ${
-        data.operation === "read" ? "read" : "written"
-      } (${data.reason}): free some space, or check the host's disk`,
+    throw new HostError(
+      `the guest's disk cannot be ${data.operation === "read" ? "read" : "written"} (${data.reason})`,
+      "free some space, or check the host's disk",
     );
   }, () => new Promise<never>(() => {})); // the monitor closed: the end of the process says why
   failing.catch(() => {});

@@ -164,13 +164,13 @@ const REFUSALS: { said: RegExp; why: string; remedy: string }[] = [
     said: /kvm.*No such file or directory/is,
     why: "there is no /dev/kvm",
     remedy:
-      "turn on virtualization in the firmware, or nested virtualization if this is a virtual machine; a container needs '--device /dev/kvm'",
+      "turn on virtualization in the firmware, or nested virtualization if this is a virtual machine (in WSL: 'nestedVirtualization=true' in .wslconfig); a container needs '--device /dev/kvm'",
   },
   {
     said: /kvm.*Permission denied/is,
     why: "you may not open /dev/kvm",
     remedy:
-      `run 'sudo usermod -aG kvm "$USER"' and log in again, or, on a CI runner, 'echo 'KERNEL=="kvm", MODE="0666"' | sudo tee /etc/udev/rules.d/99-kvm.rules && sudo udevadm control --reload && sudo udevadm trigger --name-match=kvm'`,
+      `run 'sudo usermod -aG kvm "$USER"' and log in again, or, on a CI runner, 'echo 'KERNEL=="kvm", GROUP="kvm", MODE="0666"' | sudo tee /etc/udev/rules.d/99-kvm.rules && sudo udevadm control --reload && sudo udevadm trigger --name-match=kvm'`,
   },
   {
     said: /kvm.*(Device or resource busy)/is,

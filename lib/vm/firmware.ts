@@ -6,7 +6,7 @@
  * at each boot, so the firmware starts what UEFI calls the default boot path, `\EFI\BOOT\BOOTAA64.EFI`.
  */
 
-import { HotbootError } from "../base/error.ts";
+import { HostError } from "../base/error.ts";
 
 /** What it is called in the directory that QEMU's own data lies in. */
 const OF_QEMU = "edk2-aarch64-code.fd";
@@ -36,16 +36,16 @@ export function firmwarePlaces(qemu: string): string[] {
  *
  * @param qemu The absolute path of the QEMU that is to load it, which may have it beside itself.
  * @param isFile Whether a file is there.
- * @throws {HotbootError} if there is none, with the package to install.
+ * @throws {HostError} if there is none, with the package to install.
  */
 export async function findFirmware(
   qemu: string,
   isFile: (path: string) => Promise<boolean> = hasFile,
 ): Promise<string> {
   for (const path of firmwarePlaces(qemu)) if (await isFile(path)) return path;
-  throw new HotbootError(
-    "an arm64 guest needs UEFI firmware to boot this image, and there is none here: " +
-      "install it ('apt install qemu-efi-aarch64', 'dnf install edk2-aarch64', or 'brew install qemu' on macOS)",
+  throw new HostError(
+    "an arm64 guest needs UEFI firmware to boot this image, and there is none here",
+    "install it ('apt install qemu-efi-aarch64', 'dnf install edk2-aarch64', or 'brew install qemu' on macOS)",
   );
 }
 

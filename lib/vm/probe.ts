@@ -1,7 +1,7 @@
 /** Finds QEMU and what it can do here, by asking the program itself. */
 
 import { bootTime, isSameBoot } from "../base/boot_time.ts";
-import { HotbootError, messageOf } from "../base/error.ts";
+import { HostError, messageOf } from "../base/error.ts";
 import { writeJson, writeWhole } from "../base/files.ts";
 import { onPath } from "../base/on_path.ts";
 import type { WaitOptions } from "../base/wait.ts";
@@ -43,6 +43,8 @@ export interface QemuFacts {
   passedOver?: PassedOver;
   /** How many times slower than emulation the accelerator is that the user named, if it is. */
   slowdown?: number;
+  /** How many times as fast as emulation the hardware did the trial's work, if it is used. */
+  speed?: number;
 }
 
 /** What to use instead of the best choice here. */
@@ -68,6 +70,8 @@ const PROGRAMS: Record<Arch, { program: string; machine: string; apt: string }> 
  */
 const EMULATED_CPU: Record<Arch, string> = { amd64: "max,erms=off,fsrm=off", arm64: "max,pauth-impdef=on" };
 
+/** The oldest QEMU that guests are tested with. */
+const OLDEST = [7, 2] as const;
 const ASK_MS = 20_000;
 /** What was asked by the same command is not asked again. */
 const JUST_NOW_MS = 5000;
@@ -86,14 +90,15 @@ export function qemuProgram(arch: Arch): string {
 /**
  * The absolute path of QEMU for a guest architecture, from `PATH`.
  *
- * @throws {HotbootError} if there is none, with the package to install.
+ * @throws {HostError} if there is none, with the package to install.
  */
 export async function findQemu(arch: Arch): Promise<string> {
   const { program, apt } = PROGRAMS[arch];
   const path = await onPath(program);
   if (path) return path;
-  throw new HotbootError(
-    `${program} is not on PATH: install QEMU ('apt install ${apt}', or 'brew install qemu' on macOS)`,
+  throw new HostError(
+    `${program} is not on PATH`,
+    `install QEMU ('apt install ${apt}', or 'brew install qemu' on macOS)`,
   );
 }
 
@@ -121,7 +126,7 @@ export interface ProbeOptions extends WaitOptions {
  *
  * @param cache The path of the cache, and of a file for the guest that tries accelerators. Neither need
  * exist.
- * @throws {HotbootError} if QEMU does not start.
+ * @throws {HostError} if QEMU does not start, or is too old.
  */
 export async function probeQemu(
   program: string,
@@ -135,6 +140,12 @@ export async function probeQemu(
   if (known?.key === key && isSameBoot(known.booted) && !isStale(known, options.again)) return known.facts;
   const { hardware = hardwareFor(arch), signal } = options;
   const facts = await askQemu(program, arch, cache.guest, hardware, choice, { timeoutMs: ASK_MS, signal });
+  if (!isAtLeast(facts.version, OLDEST)) {
+    throw new HostError(
+      `${program} is QEMU ${facts.version}, and hotboot needs ${OLDEST.join(".")} or later`,
+      "install a newer one",
+    );
+  }
   await remember(cache.facts, key, facts);
   return facts;
 }
@@ -188,6 +199,11 @@ async function readMemory(path: string): Promise<Memory | undefined> {
   }
 }
 
+function isAtLeast(version: string, [wantedMajor, wantedMinor]: readonly [number, number]): boolean {
+  const [major, minor] = version.split(".").map(Number);
+  return major > wantedMajor || (major === wantedMajor && minor >= wantedMinor);
+}
+
 /** The hardware accelerator that QEMU may have for a guest of this architecture. */
 function hardwareFor(arch: Arch): Hardware | undefined {
   if (arch !== HOST_ARCH) return undefined;
@@ -213,14 +229,17 @@ async function askQemu(
       const answer = await ask(candidate, options);
       const factor = await compare(candidate, emulation, guestPath, options.signal);
       const facts = { program, accelerator, cpuModel: candidate.cpuModel, ...answer };
-      if (factor <= 1) return facts;
+      if (factor === undefined) return facts;
+      if (factor <= 1) return { ...facts, speed: 1 / factor };
       if (named) return { ...facts, slowdown: factor };
       passedOver = slow(accelerator as Hardware, factor);
     } catch (error) {
       options.signal?.throwIfAborted();
       if (error instanceof Deno.errors.NotCapable) throw error; // that says nothing about the accelerator
       passedOver = refused(accelerator as Hardware, error);
-      if (named) throw new HotbootError(`HOTBOOT_ACCEL=${named}: ${passedOver.why}; unset it, or ${passedOver.remedy}`);
+      if (named) {
+        throw new HostError(`HOTBOOT_ACCEL=${named}: ${passedOver.why}`, `unset it, or ${passedOver.remedy}`);
+      }
     }
   }
   return { ...await askEmulation(program, arch, choice, options), ...(passedOver && { passedOver }) };
@@ -239,18 +258,18 @@ async function askEmulation(program: string, arch: Arch, choice: Choice, options
   } catch (error) {
     options.signal?.throwIfAborted();
     if (error instanceof Deno.errors.NotCapable) throw error;
-    throw new HotbootError(`${program} does not start here (${messageOf(error)}): reinstall QEMU`);
+    throw new HostError(`${program} does not start here (${messageOf(error)})`, "reinstall QEMU");
   }
 }
 
-/** How many times slower than emulation the candidate works. Where emulation does not do the work, the guest is at fault. */
+/** How many times slower than emulation the candidate works; unknown where emulation does not do the work: the guest is at fault. */
 async function compare(
   candidate: Candidate,
   emulation: Candidate,
   path: string,
   signal?: AbortSignal,
-): Promise<number> {
+): Promise<number | undefined> {
   await writeWhole(path, accelerationGuest(candidate.arch));
   const standard: Standard | undefined = await measureEmulation(emulation, path, signal);
-  return standard ? await slowdown(candidate, path, standard, signal) : 1;
+  return standard && await slowdown(candidate, path, standard, signal);
 }

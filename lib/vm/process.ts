@@ -1,6 +1,6 @@
 /** QEMU as a process: started in a session of its own, and identified by its uuid afterwards. */
 
-import { HotbootError } from "../base/error.ts";
+import { HostError, HotbootError } from "../base/error.ts";
 import { APART } from "./apart.ts";
 import { QmpClient } from "./qmp.ts";
 import { sleep, type WaitOptions, within } from "../base/wait.ts";
@@ -53,7 +53,11 @@ export class QemuProcess implements AsyncDisposable {
     let ended = false;
     const failure = child.status.then(async ({ signal }) => {
       ended = true;
-      throw new HotbootError(`QEMU ended at its start: ${await stderr.reason(signal)}`);
+      const why = await stderr.reason(signal);
+      if (/cannot allocate memory/i.test(why)) {
+        throw new HostError(`QEMU ended at its start: ${why}`, "free some, or change machine.memory in the profile");
+      }
+      throw new HotbootError(`QEMU ended at its start: ${why}`);
     });
     try {
       const connect = async () => {

@@ -109,7 +109,9 @@ Deno.test("instances: three run from one snapshot, each with its own ports, heal
     using _other = Deno.listen({ hostname: "127.0.0.1", port });
     assertRefused(
       await micro.run("start", ["--instance", "c"]),
-      new RegExp(`^hotboot: port ${port} \\('web'\\) is taken by another program: .*--instance c --port web=N'\\)$`),
+      new RegExp(
+        `^hotboot: port ${port} \\('web'\\) is taken by another program: .*--instance c --port web=N'\\); run 'hotboot doctor --instance c'$`,
+      ),
     );
     assertEquals((await micro.status("--instance", "c")).state, "suspended");
     await micro.succeed("stop", ["--discard", "--instance", "c"]);

@@ -51,6 +51,7 @@ async function ofInstances(micro: GuestHome): Promise<void> {
   await run("capture");
   await run("start", "--no-fallback");
   await run("start"); // it runs already
+  await run("doctor");
   const program = await micro.run("run", ["--json", "--", "sh", "-c", "echo mine; exit 3"]);
   assertEquals([program.code, program.stdout], [3, "mine\n"]);
   const { running } = await run("status");

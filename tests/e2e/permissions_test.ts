@@ -29,6 +29,10 @@ const JUDGE = ["run qemu", "read PATH", "read HOTBOOT_ACCEL", "ask osUptime"];
 const LOOK = ["read home", "write console", "ask statfs"];
 const PULL = ["write home", "connect github", "connect sockets", "read HOTBOOT_GITHUB_API", "ask statfs"];
 const BUILD = ["read recipe", "write home", "connect sockets", "run bash", "read PATH"];
+const DOCTOR = [
+  ...["read home", "write cache", "connect services", "connect sockets", ...JUDGE, "run bash"],
+  ...["read HOTBOOT_GITHUB_API", "ask statfs", "ask systemMemoryInfo"],
+];
 
 /** What each command may do, stated again and independently of the table. A condition follows the name. */
 const MAY: Record<string, string[]> = {
@@ -61,6 +65,9 @@ const MAY: Record<string, string[]> = {
   "restart": BOOT,
   "restart, no image": [...BOOT, ...BUILD],
   "restart, no image, published": [...BOOT, ...PULL],
+  "doctor": DOCTOR,
+  "doctor --fix": [...DOCTOR, "write home"],
+  "doctor --online": [...DOCTOR, "connect github"],
   "wait": [...LOOK, "connect services", "connect sockets"],
   "list": ["read home", "connect sockets"],
   "reset": ["write home", "connect sockets", "run bash", "read PATH"],
@@ -229,6 +236,7 @@ class World implements Disposable {
       "run bash": [{ kind: "run", program: this.bash }],
       "ask statfs": [{ kind: "ask", descriptor: { name: "sys", kind: "statfs" } }],
       "ask osUptime": [{ kind: "system", name: "osUptime" }],
+      "ask systemMemoryInfo": [{ kind: "ask", descriptor: { name: "sys", kind: "systemMemoryInfo" } }],
     };
     for (const [name, path] of Object.entries(places)) {
       all[`read ${name}`] = [{ kind: "read", path }];
@@ -331,6 +339,7 @@ async function prepare(world: World, scenario: string): Promise<{ name: string; 
   const line = [
     ...(command.standalone ? [] : emulator),
     ...(scenario.includes("--skip-snapshot") ? ["--skip-snapshot"] : []),
+    ...(scenario.match(/ --(?:fix|online)/)?.map((option) => option.trim()) ?? []),
     ...(scenario.includes("--config-file") ? ["--config-file", `${directory}/in/file`] : []),
     ...operands[name] ?? [],
   ];
@@ -404,7 +413,7 @@ Deno.test("any additional word in a row is noticed", async (t) => {
     ...(["services", "spares", "qemu", "github"] as const).map((peer) => ({ net: [peer] })),
     ...(["qemu", "bash"] as const).map((program) => ({ run: [program] })),
     ...[...VARIABLES, "HOME"].map((variable) => ({ env: [variable] })),
-    ...(["statfs", "osUptime"] as const).map((what) => ({ sys: [what] })),
+    ...(["statfs", "osUptime", "systemMemoryInfo"] as const).map((what) => ({ sys: [what] })),
   ];
   for (const [scenario, may] of Object.entries(MAY)) {
     await t.step(scenario, async () => {

@@ -134,7 +134,7 @@ Deno.test("a project's hotboot.json can have variables, its own home and a file 
         assertCode(taken, 1);
         assertMatch(
           taken.stderr,
-          /is taken by another program: end that program, or set EMULATOR_TEST_PORT to another\n$/,
+          /is taken by another program: end that program, or set EMULATOR_TEST_PORT to another; run 'hotboot doctor'\n$/,
         );
       },
     );

@@ -16,7 +16,7 @@ const STOREYS = [
   ["guest"],
   ["image"],
   ["emulator"],
-  ["testing"],
+  ["testing", "doctor"],
   ["cli"],
 ];
 const LEVEL = new Map(STOREYS.flatMap((rooms, level) => rooms.map((room) => [room, level])));

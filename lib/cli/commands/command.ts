@@ -74,6 +74,8 @@ export interface Command {
   usesPorts?: boolean;
   /** How many spares it is to see to, of so many wanted ones: the ports to make them with are chosen before it begins. */
   spares?(args: Arguments, wanted: number): number;
+  /** It shows the way to servers: that is found out for it even if it may connect to none. */
+  showsNetwork?: boolean;
   /** What it does, in sentences. An empty line begins a paragraph; other line ends are those of the source. */
   about: string;
   /** Command lines as a user types them. Two spaces and `#` begin an explanation. */

@@ -1,6 +1,6 @@
 /** How a command ends: the error message and the exit code. */
 
-import { messageOf } from "../../base/error.ts";
+import { HostError, messageOf } from "../../base/error.ts";
 import { printError, printFailure } from "../ui/console.ts";
 import { UsageError } from "./command.ts";
 
@@ -25,7 +25,8 @@ export async function reportFailure(error: unknown, name: string | undefined, fa
     : error instanceof Deno.errors.NotCapable
     ? refused(error, name)
     : messageOf(error);
-  await printFailure(text, { exitCode, isJson });
+  const isExplained = error instanceof HostError && name !== "doctor" && !signal.aborted;
+  await printFailure(`${text}${isExplained ? "; run 'hotboot doctor'" : ""}`, { exitCode, isJson });
   if (isVerbose && !signal.aborted) await printError(String((error as Error)?.stack));
   return exitCode;
 }

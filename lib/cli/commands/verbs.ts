@@ -66,6 +66,11 @@ export const VERBS: Record<string, Verb> = {
     load: () => import("./snapshot.ts"),
   },
   iso: { group: "share", summary: "make, list and unpack ISO 9660 images", load: () => import("./iso.ts") },
+  doctor: {
+    group: "tool",
+    summary: "look at all that a start needs, and say what to do",
+    load: () => import("./doctor.ts"),
+  },
   trust: { group: "tool", summary: "trust the project's hotboot.json", load: () => import("./trust.ts") },
   permissions: {
     group: "tool",

@@ -100,6 +100,8 @@ async function addRow(grants: Grants, row: Row, situation: Situation): Promise<v
 
 async function holds(condition: Condition, { emulator, switches }: Situation): Promise<boolean> {
   if (condition === "unless --skip-snapshot") return !switches.has("skip-snapshot");
+  if (condition === "with --fix") return switches.has("fix");
+  if (condition === "with --online") return switches.has("online");
   const { script, cloudInit } = recipeOf(emulator!);
   if (condition === "with a script") return script !== undefined;
   if (condition === "with cloud-init") return cloudInit !== undefined;

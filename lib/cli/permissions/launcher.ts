@@ -70,7 +70,7 @@ export async function launch(
   }
   const grants: Grants = await grantsOf(name, situation);
   const { emulator } = situation;
-  const network = await networkFor(grants);
+  const network = grants.downloads || command.showsNetwork ? await networkHere() : undefined;
   const token = await tokenFor(grants, interrupts.signal);
   const work = {
     command: name,
@@ -116,8 +116,7 @@ async function tokenFor({ env }: Grants, signal: AbortSignal): Promise<Token | n
 }
 
 /** The way to servers, found here, so that commands that download need not read those variables and files. */
-async function networkFor({ downloads }: Grants): Promise<Network | undefined> {
-  if (!downloads) return undefined;
+async function networkHere(): Promise<Network> {
   trustSystem();
   return await findNetwork();
 }

@@ -22,8 +22,8 @@ export const PROGRAM_PERMISSIONS = {
     ...PROXY_VARIABLES,
     ...CA_VARIABLES,
   ],
-  // How much free space a disk has, and how long the host has been up.
-  sys: ["statfs", "osUptime"],
+  // How much free space a disk has, how long the host has been up, and how much memory it has.
+  sys: ["statfs", "osUptime", "systemMemoryInfo"],
 };
 
 /** The same as Deno's flags. Disables prompts and foreign libraries. */

@@ -28,6 +28,8 @@ export type Program = "qemu" | "bash";
 /** When a row's addition applies. */
 export type Condition =
   | "unless --skip-snapshot"
+  | "with --fix"
+  | "with --online"
   | "if it pulls the image"
   | "if it builds the image"
   | "with a script"
@@ -48,8 +50,8 @@ export interface Row {
   run?: Program[];
   /** The environment variables that it reads. */
   env?: string[];
-  /** What it asks the system for: how much free space a disk has, and how long the host has been up. */
-  sys?: ("statfs" | "osUptime")[];
+  /** What it asks the system for: how much free space a disk has, how long the host has been up, and how much memory it has. */
+  sys?: ("statfs" | "osUptime" | "systemMemoryInfo")[];
   /** Additions under some conditions. */
   more?: Partial<Record<Condition, Row>>;
 }
@@ -113,6 +115,17 @@ export const TABLE: Record<string, Row> = {
   "spare": { ...MAKE_SPARES, run: [...MAKE_SPARES.run!, "bash"] },
   "stop": { write: ["home"], net: ["qemu"] },
   "restart": BOOT_OR_GET,
+  // Bash looks at other processes.
+  "doctor": {
+    ...JUDGE,
+    read: ["home", "firmware", ...JUDGE.read!],
+    write: ["cache"],
+    net: ["services", "qemu"],
+    run: [...JUDGE.run!, "bash"],
+    env: [...JUDGE.env!, "HOTBOOT_GITHUB_API"],
+    sys: [...JUDGE.sys!, "statfs", "systemMemoryInfo"],
+    more: { "with --fix": { write: ["home"] }, "with --online": { net: ["github"] } },
+  },
   "wait": { ...LOOK, net: ["services", "qemu"] },
   "list": { read: ["home"], net: ["qemu"] },
   "reset": { write: ["home"], net: ["qemu"], run: ["bash"], env: ["PATH"] },

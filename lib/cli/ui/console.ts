@@ -42,10 +42,15 @@ export function adviseFor({ values, switches }: { values: Record<string, string>
   typed = instance === undefined || switches.has("fresh") ? others : values;
 }
 
+/** The text with those options in each command in it. */
+export function advised(text: string): string {
+  return withOptions(text, typed);
+}
+
 /** Prints bytes as they are, or a message and a newline, on standard error. */
 export async function printError(what: string | Uint8Array): Promise<void> {
   progress?.close();
-  await write(Deno.stderr, typeof what === "string" ? withOptions(what, typed) : what);
+  await write(Deno.stderr, typeof what === "string" ? advised(what) : what);
 }
 
 /** Prints why a command failed: on standard error and, with `isJson`, also as the result that there is none of. */
@@ -53,7 +58,7 @@ export async function printFailure(
   text: string,
   { exitCode, isJson }: { exitCode: number; isJson: boolean },
 ): Promise<void> {
-  const error = withOptions(text, typed);
+  const error = advised(text);
   progress?.rest();
   await printError(new TextEncoder().encode(`${paint("hotboot:", "red", Deno.stderr)} ${printableLines(error)}\n`));
   if (isJson && !isOutputTaken) await printJson({ error, exitCode }).catch(() => {}); // the reader may have gone
@@ -70,7 +75,7 @@ export function consoleReporter(level: "quiet" | "normal" | "verbose"): Reporter
   const line = progressLine();
   const say = (text: string, begin = "") => {
     line.close();
-    writeNow(`hotboot: ${begin}${printableLines(withOptions(text, typed))}\n`);
+    writeNow(`hotboot: ${begin}${printableLines(advised(text))}\n`);
   };
   const step = (text: string) => {
     say(text);
