@@ -2,6 +2,8 @@
 
 import { assertEquals } from "@std/assert";
 import { type Schema, Validator } from "@cfworker/json-schema";
+import type { Diagnosis } from "../../lib/doctor/doctor.ts";
+import type { Finding } from "../../lib/doctor/finding.ts";
 import { ROOT } from "../../dev/deno.ts";
 import type { CaptureResult } from "../../lib/emulator/capture.ts";
 import type { CheckpointResult } from "../../lib/emulator/checkpoint.ts";
@@ -119,6 +121,11 @@ const IMPORT: Whole<ImportResult> = { snapshot: ID, exported: ID, name: "later",
 const PRUNE: Whole<PruneResult> = { removed: [{ path: "/p", why: "stale", bytes: 1 }], bytes: 1 };
 const RENAME: Whole<RenameResult> = { id: ID, name: "later", was: "before" };
 const VERIFY: Whole<VerifyResult> = { snapshot: ID, files: { ram: { size: 1, sha256: SHA256 } }, recorded: false };
+const FINDING: Whole<Finding> = { id: "qemu", mark: "ok", title: "QEMU", reason: "r", fix: "f", fixed: true };
+const DIAGNOSIS: Whole<Diagnosis> = {
+  starts: true,
+  findings: [FINDING, { ...FINDING, fix: undefined, fixed: undefined }],
+};
 const SPARES: Whole<Spares> = { wanted: 1, spares: 1, bytes: 1 };
 
 /** By the schema's name: what is valid. */
@@ -147,6 +154,7 @@ const VALID: Record<string, unknown[]> = {
   "snapshot-prune": [PRUNE],
   "snapshot-rename": [RENAME, { id: ID, name: "later" }],
   "snapshot-verify": [VERIFY],
+  "doctor": [DIAGNOSIS],
   "error": [{ error: "it failed: try again", exitCode: 1 }],
 };
 
