@@ -23,6 +23,7 @@ export const VERBS: Record<string, Verb> = {
   list: { summary: "list the instances of all profiles", load: () => import("./list.ts") },
   reset: { summary: "end the instance and remove its files", load: () => import("./reset.ts") },
   status: { summary: "show the instance, its health, the image and the snapshot", load: () => import("./status.ts") },
+  timeline: { summary: "show where the time of the last commands went", load: () => import("./timeline.ts") },
   logs: { summary: "print the guest's console", load: () => import("./logs.ts") },
   exec: { summary: "run a program in the guest", load: () => import("./exec.ts") },
   shell: { summary: "open a shell in the guest", load: () => import("./shell.ts") },
