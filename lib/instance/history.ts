@@ -151,8 +151,9 @@ function asPhase(value: unknown, ms: number): Phase | undefined {
   };
 }
 
+/** Whether it is a number of milliseconds, up to some days. */
 function isTime(value: unknown): value is number {
-  return typeof value === "number" && Number.isFinite(value) && value >= 0;
+  return typeof value === "number" && value >= 0 && value <= 1e9;
 }
 
 /** Where a run that did not succeed ended: in this step, or after it; `undefined`: before the first. */

@@ -29,7 +29,7 @@ export function fateOf(run: RecordedRun): string | undefined {
   return `${run.outcome}${where}${run.why === undefined ? "" : `: ${run.why}`}`;
 }
 
-/** As text; the bars of all share a scale. */
+/** As text, each on its own scale. */
 export function renderRuns(runs: Numbered[], look: Look): string {
   return runs.map((run) => {
     const fate = fateOf(run);
@@ -83,12 +83,13 @@ export interface PageComparison {
 }
 
 /**
- * A page of its own: it has no script, and its policy lets it load nothing. All charts share a scale.
+ * A page of its own, which is XML, too: it has no script, and its policy lets it load nothing. The charts of runs that are
+ * compared share a scale.
  *
  * Source of the policy: W3C, "Content Security Policy Level 3".
  */
 export async function renderPage(instance: string, runs: Numbered[], comparison?: PageComparison): Promise<string> {
-  const end = Math.max(...runs.map(({ ms }) => ms));
+  const end = comparison && Math.max(...runs.map(({ ms }) => ms));
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(PAGE_STYLE));
   const policy = `default-src 'none'; style-src 'sha256-${encodeBase64(digest)}'; base-uri 'none'; form-action 'none'`;
   const title = `hotboot timeline of instance '${instance}'`;
@@ -96,10 +97,10 @@ export async function renderPage(instance: string, runs: Numbered[], comparison?
     "<!DOCTYPE html>",
     '<html lang="en">',
     "<head>",
-    '<meta charset="utf-8">',
-    `<meta http-equiv="Content-Security-Policy" content="${escapeXml(policy)}">`,
-    '<meta name="viewport" content="width=device-width, initial-scale=1">',
-    '<meta name="color-scheme" content="light dark">',
+    '<meta charset="utf-8"/>',
+    `<meta http-equiv="Content-Security-Policy" content="${escapeXml(policy)}"/>`,
+    '<meta name="viewport" content="width=device-width, initial-scale=1"/>',
+    '<meta name="color-scheme" content="light dark"/>',
     `<title>${escapeXml(title)}</title>`,
     `<style>${PAGE_STYLE}</style>`,
     "</head>",
@@ -107,7 +108,7 @@ export async function renderPage(instance: string, runs: Numbered[], comparison?
     "<main>",
     `<h1>${escapeXml(title)}</h1>`,
     ...comparison ? [comparisonSection(runs, comparison)] : [],
-    ...runs.map((run) => section(run, instance, end)),
+    ...runs.toReversed().map((run) => section(run, instance, end)),
     "</main>",
     "</body>",
     "</html>",
@@ -115,7 +116,7 @@ export async function renderPage(instance: string, runs: Numbered[], comparison?
   ].join("\n");
 }
 
-function section(run: Numbered, instance: string, end: number): string {
+function section(run: Numbered, instance: string, end?: number): string {
   const fate = fateOf(run);
   const rows = run.timeline.map(({ name, startMs, endMs }) => [
     name,

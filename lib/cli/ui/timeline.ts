@@ -1,5 +1,6 @@
 /** Timelines as text. */
 
+import { formatDuration } from "../../base/format.ts";
 import type { Phase } from "../../base/timeline.ts";
 import { terminalSize } from "./terminal.ts";
 
@@ -30,9 +31,10 @@ export function lookOf(stream: { isTerminal(): boolean }): Look {
   return { columns: Math.min(WIDEST, Math.max(NARROWEST, terminalSize().columns)), isAscii: false };
 }
 
-/** A duration for people: `9 ms`, `0.63 s`, `26.3 s`. */
+/** A duration for people: `9 ms`, `0.63 s`, `26.3 s`, `16m40s`. */
 export function milliseconds(ms: number): string {
   if (Math.round(ms) < 100) return `${Math.round(ms)} ms`;
+  if (ms >= 999_950) return formatDuration(ms / 1000);
   return `${(ms / 1000).toFixed(ms < 9_995 ? 2 : 1)} s`;
 }
 
