@@ -1,6 +1,8 @@
 /** Timelines as text, as SVG and as a page, also of hostile names. */
 
 import { assert, assertAlmostEquals, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { walk } from "@std/fs/walk";
+import { ROOT } from "../../dev/deno.ts";
 import { compareSteps, compareTotals, renderComparison } from "../../lib/cli/ui/comparison.ts";
 import { chartOf, fateOf, type Numbered, renderPage, renderRuns } from "../../lib/cli/ui/runs.ts";
 import { renderChart, roundSteps } from "../../lib/cli/ui/svg.ts";
@@ -179,6 +181,18 @@ Deno.test("timeline: the picture's bars have the steps' times as their places", 
   }
   assertEquals(textsOf(document, "title"), ["start (resume): 1.00 s"]);
   assertMatch(textsOf(document, "desc")[0]!, /'demo' went: process from 0 ms to 0\.10 s, incoming from/);
+});
+
+Deno.test("timeline: the pictures in the documentation are well-formed, and nothing in them runs or loads", async () => {
+  let pictures = 0;
+  for await (const { path } of walk(`${ROOT}docs`, { includeDirs: false })) {
+    if (!path.endsWith(".svg")) continue;
+    const document = parse(await Deno.readTextFile(path));
+    assertInert(document);
+    assert(textsOf(document, "desc")[0]!.length > 20, path);
+    pictures++;
+  }
+  assert(pictures > 0);
 });
 
 Deno.test("timeline: an axis has few and round numbers, whatever its end", () => {
