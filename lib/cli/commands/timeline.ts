@@ -19,8 +19,8 @@ export const command: Command = {
     { name: "all", short: "a", summary: "show all" },
     { name: "run", value: "NUMBER", repeats: true, summary: "show this one (repeatable)" },
     { name: "compare", summary: "compare two" },
-    { name: "html", value: "FILE", summary: "write a page; - is standard output" },
-    { name: "svg", value: "FILE", summary: "write a picture; - is standard output" },
+    { name: "html", value: "FILE", summary: "write a page" },
+    { name: "svg", value: "FILE", summary: "write a picture" },
   ],
   implied({ values, switches, operands }) {
     const [name, ...more] = operands;
@@ -55,12 +55,7 @@ export const command: Command = {
       await write(svg, renderChart(chartOf(runs[0], instance)));
     }
     if (html !== undefined) await write(html, await renderPage(instance, runs, compared));
-    if (switches.has("json")) {
-      if ([html, svg].includes("-")) {
-        throw new UsageError("--json and a FILE of - are both standard output: choose one");
-      }
-      return await printJson(compared ? { older, newer, ...compared } : runs);
-    }
+    if (switches.has("json")) return await printJson(compared ? { older, newer, ...compared } : runs);
     if (html !== undefined || svg !== undefined) return;
     const { lookOf } = await import("../ui/timeline.ts");
     const look = lookOf(Deno.stdout);
@@ -116,11 +111,9 @@ function pairOf(all: Numbered[], wanted: Choice, instance: string): [Numbered, N
   );
 }
 
-/** Writes a file of the user's, or to standard output. */
+/** Writes a file of the user's. */
 async function write(path: string, text: string): Promise<void> {
-  const bytes = new TextEncoder().encode(text);
-  if (path === "-") return await print(bytes);
   const { replaceFile } = await import("../../base/files.ts");
   const { writeAll } = await import("../../base/io.ts");
-  await replaceFile(path, (file) => writeAll(file, bytes), { mode: 0o666 });
+  await replaceFile(path, (file) => writeAll(file, new TextEncoder().encode(text)), { mode: 0o666 });
 }
