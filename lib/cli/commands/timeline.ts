@@ -10,9 +10,9 @@ export const command: Command = {
   needsNoTrust: true,
   about:
     "Show where the time of the last command went that started, stopped, saved or captured the instance, or tried to. NAME is\n" +
-    "the instance. hotboot keeps the last 20, numbered from the newest, which is 1, until the instance is reset.\n" +
-    "--compare shows two side by side, and what the newer took for each time that the older took 1: by default the last one\n" +
-    "and the one before it of the same command. --html writes one page without scripts, and --svg one picture of one run.\n" +
+    "the instance. hotboot keeps the last 20 until the instance is reset. They are numbered: 1 is the newest.\n" +
+    "--compare shows two side by side, with the newer time divided by the older. By default these are the last one and the\n" +
+    "one before it of the same command. --html writes a page without scripts, and --svg a picture of one run.\n" +
     "Examples: hotboot timeline --last 3; hotboot timeline --run 1 --run 4 --compare",
   flags: [
     { name: "last", short: "n", value: "N", summary: "show the last N (default: 1)" },
