@@ -75,7 +75,7 @@ export function chartOf(name: string, about: string, figures: Figure[]): Chart |
     title: `${name}: ${about}`,
     description: `Measured figures against their targets. ${sentences.join(". ")}.`,
     bars: judged.map((figure) => ({
-      label: figure.name,
+      label: figure.name.replaceAll("`", ""),
       value: `${formatFigure(figure)} (${formatTarget(figure)})`,
       from: 0,
       to: Math.min(SCALE_END, marginOf(figure)),

@@ -74,8 +74,15 @@ export function renderChart({ title, description, bars, ticks, end }: Chart, id?
   const bottom = TITLE_HEIGHT + bars.length * (ROW_HEIGHT + above);
   const height = bottom + AXIS_HEIGHT;
 
+  // Where labels are above their bars, a tick is interrupted there.
+  const spans = above === 0
+    ? [[TITLE_HEIGHT, bottom]]
+    : bars.map((_, index) => TITLE_HEIGHT + index * (ROW_HEIGHT + above) + above)
+      .map((top) => [top, top + ROW_HEIGHT]);
   const grid = ticks.map(({ at, label, isTarget }) =>
-    `<line class="${isTarget ? "target" : "tick"}" x1="${x(at)}" x2="${x(at)}" y1="${TITLE_HEIGHT}" y2="${bottom}"/>` +
+    spans.map(([top, end]) =>
+      `<line class="${isTarget ? "target" : "tick"}" x1="${x(at)}" x2="${x(at)}" y1="${top}" y2="${end}"/>`
+    ).join("") +
     `<text class="soft" x="${x(at)}" y="${bottom + 17}" text-anchor="middle">${escapeXml(label)}</text>`
   );
   const rows = bars.map(({ label, value, from, to, isBad }, index) => {
