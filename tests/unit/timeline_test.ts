@@ -75,6 +75,8 @@ Deno.test("timeline: a run that did not succeed says where it ended, and marks t
     text,
     /^#1 start, 2026-11-27 18:02:33Z: 1\.00 s\n {2}process .*\n! healthy .*\n {2}failed in 'healthy': no answer$/,
   );
+  const { bars } = chartOf(failed, "demo");
+  assertEquals(bars.map(({ label, isBad }) => [label, isBad]), [["process", undefined], ["healthy (failed)", true]]);
   assertEquals(fateOf(run([["process", 0, 500]], { outcome: "cancelled" })), "cancelled after 'process'");
   assertEquals(fateOf(run([], { outcome: "failed", why: "w" })), "failed before the first step: w");
   assertEquals(fateOf(RESUME), undefined);

@@ -1,6 +1,7 @@
 /** Recorded runs for people: in a terminal, as a chart, and as one page of HTML. */
 
 import { encodeBase64 } from "@std/encoding/base64";
+import type { Phase } from "../../base/timeline.ts";
 import { endedAt, type RecordedRun } from "../../instance/history.ts";
 import { type ComparedStep, formatRatio } from "./comparison.ts";
 import { type Chart, CHART_STYLE, escapeXml, renderChart, roundSteps } from "./svg.ts";
@@ -38,23 +39,28 @@ export function renderRuns(runs: Numbered[], look: Look): string {
   }).join("\n\n");
 }
 
+/** Says also in words what has another colour. */
+function labelOf({ name, failed }: Phase): string {
+  return failed ? `${name} (failed)` : name;
+}
+
 /** As a chart on a scale that ends at `end` milliseconds. */
 export function chartOf(run: Numbered, instance: string, end = run.ms): Chart {
   const fate = fateOf(run);
-  const steps = run.timeline.map(({ name, startMs, endMs }) =>
-    `${name} from ${milliseconds(startMs)} to ${milliseconds(endMs)}`
+  const steps = run.timeline.map((step) =>
+    `${labelOf(step)} from ${milliseconds(step.startMs)} to ${milliseconds(step.endMs)}`
   );
   return {
     title: `${nameOf(run)}: ${milliseconds(run.ms)}`,
     description: `Where the time of '${nameOf(run)}' of instance '${instance}' went: ${
       steps.join(", ") || "it had no steps"
     }.${fate === undefined ? "" : ` It ${fate}`}`,
-    bars: run.timeline.map(({ name, startMs, endMs, failed }) => ({
-      label: name,
-      value: milliseconds(endMs - startMs),
-      from: startMs,
-      to: endMs,
-      isBad: failed,
+    bars: run.timeline.map((step) => ({
+      label: labelOf(step),
+      value: milliseconds(step.endMs - step.startMs),
+      from: step.startMs,
+      to: step.endMs,
+      isBad: step.failed,
     })),
     ticks: roundSteps(end).map((at) => ({ at, label: at === 0 ? "0" : milliseconds(at) })),
     end,
@@ -118,11 +124,11 @@ export async function renderPage(instance: string, runs: Numbered[], comparison?
 
 function section(run: Numbered, instance: string, end?: number): string {
   const fate = fateOf(run);
-  const rows = run.timeline.map(({ name, startMs, endMs }) => [
-    name,
-    milliseconds(startMs),
-    milliseconds(endMs),
-    milliseconds(endMs - startMs),
+  const rows = run.timeline.map((step) => [
+    labelOf(step),
+    milliseconds(step.startMs),
+    milliseconds(step.endMs),
+    milliseconds(step.endMs - step.startMs),
   ]);
   return [
     "<section>",
