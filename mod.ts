@@ -94,6 +94,7 @@ export type { Image, ImageFile, ImageOrigin, ImageRecord } from "./lib/image/ima
 export type { ImagePart, ImagePaths } from "./lib/instance/machine.ts";
 export type { Ending, Origin } from "./lib/instance/record.ts";
 export type { StateName } from "./lib/instance/state.ts";
+export { history, type RecordedRun } from "./lib/instance/history.ts";
 export type { Phase } from "./lib/base/timeline.ts";
 export { envPort } from "./lib/profile/env.ts";
 export type {

@@ -3,7 +3,7 @@
 import { capture, openEmulator, start, stop } from "@hotboot/hotboot";
 import { build } from "../lib/image/build.ts";
 import { consoleReporter } from "../lib/cli/ui/console.ts";
-import { renderTimelines } from "../lib/cli/ui/timeline.ts";
+import { lookOf, renderTimelines } from "../lib/cli/ui/timeline.ts";
 import { DEMO, install } from "./packages.ts";
 
 await install(DEMO);
@@ -22,7 +22,7 @@ try {
   console.log(renderTimelines([
     { title: "cold boot and capture", phases: timeline },
     { title: "resume", phases: resumed },
-  ]));
+  ], lookOf(Deno.stdout)));
   console.log();
   for (const [name, url] of Object.entries(urls)) console.log(`${name.padEnd(10)} ${url}`);
   const [ending, resuming] = ["stop", "start"].map((verb) => `'deno task hotboot ${verb} --profile demo'`);

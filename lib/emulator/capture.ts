@@ -1,13 +1,14 @@
 /** Boots an emulator once and captures it warm. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
-import { type Phase, Timeline } from "../base/timeline.ts";
+import type { Phase, Timeline } from "../base/timeline.ts";
 import { quiesce } from "../guest/quiesce.ts";
 import { checkProof } from "../guest/rotate.ts";
 import { bootWithin } from "../instance/acceleration.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { dropInstance } from "../instance/files.ts";
 import { backingPath, privateDirectory } from "../instance/home.ts";
+import { recorded } from "../instance/history.ts";
 import { identityOf } from "../instance/identity.ts";
 import { lockInstance, lockSnapshots } from "../instance/locks.ts";
 import type { Setup } from "../instance/machine.ts";
@@ -89,11 +90,23 @@ export async function capture(emulator: Emulator, options: CaptureOptions = {}):
     }
     await dropInstance(emulator); // leftovers of a killed start
   }
-  const setup = await makeSetup(emulator, { again: true });
-  const timeline = new Timeline();
+  return await recorded(
+    emulator,
+    "capture",
+    (timeline) => captureLocked(emulator, options, timeline),
+    ({ snapshot, captured }) => captured ? snapshot : undefined,
+  );
+}
+
+async function captureLocked(
+  emulator: Emulator,
+  options: CaptureOptions,
+  timeline: Timeline,
+): Promise<CaptureResult> {
+  const setup = await makeSetup(emulator, { again: true, timeline });
   if (!options.force) {
     const existing = await findFitting(emulator, setup, options.engine).catch(() => undefined);
-    if (existing) return { snapshot: existing.manifest.id, captured: false, timeline: timeline.phases };
+    if (existing) return { snapshot: existing.manifest.id, captured: false, timeline: [] };
   }
   const taking = await takePorts(emulator, { isFresh: true });
   const { snapshot, captured } = await captureStopped(taking, setup, timeline, options);

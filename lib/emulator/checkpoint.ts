@@ -13,6 +13,7 @@ import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { readSecrets } from "../instance/files.ts";
 import { backingPath } from "../instance/home.ts";
 import { layerDisk, pushLayer, settleDisk } from "../instance/layers.ts";
+import { recorded } from "../instance/history.ts";
 import { lockCheckpoints, lockInstance } from "../instance/locks.ts";
 import { type InstanceRecord, writeRecord } from "../instance/record.ts";
 import { refusal, type Settled, settledState, type Up } from "../instance/state.ts";
@@ -60,8 +61,10 @@ export interface CheckpointResult {
  */
 export async function saveCheckpoint(emulator: Emulator, name: string): Promise<CheckpointResult> {
   using _lock = await lockInstance(emulator);
-  const { stoodStillMs, result: id } = await saveLocked(emulator, { name }, (id) => Promise.resolve(id));
-  return { id, name, stoodStillMs };
+  return await recorded(emulator, "save", async (timeline) => {
+    const { stoodStillMs, result: id } = await saveLocked(emulator, { name }, (id) => Promise.resolve(id), timeline);
+    return { id, name, stoodStillMs };
+  }, () => name);
 }
 
 /** The same without a name, for a fork: after a crash of the host only its disk is trusted. */
@@ -70,7 +73,13 @@ export async function saveForFork<T>(
   meanwhile: (id: string) => Promise<T>,
 ): Promise<{ stoodStillMs: number; result: T }> {
   using _lock = await lockInstance(emulator);
-  return await saveLocked(emulator, { isForFork: true }, meanwhile);
+  return await recorded(
+    emulator,
+    "save",
+    (timeline) =>
+      saveLocked(emulator, { isForFork: true }, (id) => timeline.phase("fork", () => meanwhile(id)), timeline),
+    () => "for a fork",
+  );
 }
 
 /** How to save. */
@@ -92,11 +101,18 @@ export async function saveLocked<T>(
   emulator: Emulator,
   options: SaveOptions,
   meanwhile: (id: string) => Promise<T>,
+  timeline: Timeline = new Timeline(),
 ): Promise<{ stoodStillMs: number; result: T }> {
   await using state = await settledState(emulator);
   if (state.kind !== "running" && state.kind !== "paused" && state.kind !== "suspended") throw refusal(emulator, state);
   await using running = new AsyncDisposableStack();
-  const { id, stoodStillMs } = await saveAs({ ...emulator, arch: state.record.arch }, state, running, options);
+  const { id, stoodStillMs } = await saveAs(
+    { ...emulator, arch: state.record.arch },
+    state,
+    running,
+    options,
+    timeline,
+  );
   return { stoodStillMs, result: await meanwhile(id) };
 }
 
@@ -105,6 +121,7 @@ async function saveAs(
   state: Exclude<Settled, { kind: "stopped" }>,
   running: AsyncDisposableStack,
   { place = (key) => emulator.home.checkpoints(key), isForFork, isLast, ...marks }: SaveOptions,
+  timeline: Timeline,
 ): Promise<{ id: string; stoodStillMs: number }> {
   const { record } = state;
   using _names = await lockCheckpoints(emulator);
@@ -116,7 +133,7 @@ async function saveAs(
   try {
     const { layer, guest, stoodStillMs } = state.kind === "suspended"
       ? await copySuspended(emulator, record, prepared)
-      : await saveRunning(emulator, state as Up, prepared, isLast ? undefined : running);
+      : await saveRunning(emulator, state as Up, prepared, timeline, isLast ? undefined : running);
     const disk = `${prepared}/${SNAPSHOT_FILES.disk}`;
     const below = layerDisk(emulator.home, layer);
     const { virtualSize } = await readQcow2Header(below);
@@ -136,8 +153,8 @@ async function saveAs(
         ...(record.secrets && { secrets: record.secrets }),
       },
     });
-    const synced = isForFork ? syncFile(`${snapshot.directory}/${SNAPSHOT_FILES.disk}`) : syncSnapshot(snapshot);
-    await synced.catch(async (error) => {
+    const sync = () => isForFork ? syncFile(`${snapshot.directory}/${SNAPSHOT_FILES.disk}`) : syncSnapshot(snapshot);
+    await timeline.phase("on disk", sync).catch(async (error) => {
       await removeSnapshot(snapshot.directory);
       throw error;
     });
@@ -178,6 +195,7 @@ async function saveRunning(
   emulator: Emulator,
   up: Up,
   prepared: string,
+  timeline: Timeline,
   running?: AsyncDisposableStack,
 ): Promise<Saved> {
   const { signal, report } = emulator;
@@ -188,11 +206,11 @@ async function saveRunning(
   let [stopped, going]: [number, number] = [0, 0];
   let layer = "";
   const prepare = async () => {
-    guest = { ...await quiesce(emulator), stoppedAt: Date.now() };
+    guest = { ...await timeline.phase("quiesce", () => quiesce(emulator)), stoppedAt: Date.now() };
     if (guest.frozen.length > 0) await writeRecord(emulator, { ...record, frozen: guest.frozen });
   };
   const stop = async () => {
-    stopped = performance.now();
+    stopped = timeline.elapsed();
     guest!.stoppedAt = await stopMachine(qmp);
     const pushed = await pushLayer(emulator);
     layer = pushed.layer;
@@ -208,18 +226,18 @@ async function saveRunning(
     report.step("save the memory");
     const { migration } = await channelsOf(emulator);
     const bytes = await usedMemory(emulator, record);
-    await saveLive(qmp, prepared, { socket: migration, onProgress: report.progress }, { bytes, prepare, stop }, {
-      signal,
-    });
+    const context = { socket: migration, onProgress: report.progress };
+    await timeline.phase("memory", () => saveLive(qmp, prepared, context, { bytes, prepare, stop }, { signal }));
   } finally {
-    going = performance.now();
+    going = timeline.elapsed();
     if (running) {
       await qmp.execute("cont").catch((error) =>
         report.warn(`the guest stands still: ${messageOf(error)}; 'hotboot start' continues it`)
       );
-      going = performance.now();
+      going = timeline.elapsed();
+      if (stopped > 0) timeline.record("stands still", stopped, going);
       report.detail(`instance '${emulator.instance}' runs on`);
-      const gone = goOn({ ...emulator, signal: new AbortController().signal }, up, guest);
+      const gone = goOn({ ...emulator, signal: new AbortController().signal }, up, timeline, guest);
       gone.catch(() => {}); // whoever waits for it gets the error
       running.defer(() => gone);
     }
@@ -243,11 +261,16 @@ async function usedMemory(emulator: Emulator, { snapshot, identity }: InstanceRe
 }
 
 /** Whatever the user wants by now: the guest's units run, its clock is right, and it has the host's files. */
-async function goOn(emulator: Emulator, { qmp, record }: Up, guest?: GuestState): Promise<void> {
+async function goOn(
+  emulator: Emulator,
+  { qmp, record }: Up,
+  timeline: Timeline,
+  guest?: GuestState,
+): Promise<void> {
   const { report, profile } = emulator;
   if (guest) {
     const sleeper = { guest, resumedAt: Date.now(), hooks: profile.hooks?.afterResume };
-    await wake(emulator, sleeper, new Timeline()).catch(async (error) => {
+    await wake(emulator, sleeper, timeline).catch(async (error) => {
       report.warn(messageOf(error));
       await thaw(emulator, guest.frozen).catch((error) => report.warn(messageOf(error)));
     });

@@ -1,6 +1,5 @@
 /** Continues a suspended instance. */
 
-import { writeJson } from "../base/files.ts";
 import { HotbootError, messageOf } from "../base/error.ts";
 import type { Timeline } from "../base/timeline.ts";
 import { rightClock } from "../guest/clock.ts";
@@ -85,7 +84,6 @@ export async function continueSuspended(
     );
   }
   await restoreShare(emulator, timeline);
-  await writeJson(instancePath(emulator, "timeline"), timeline.phases);
   return describeStart(emulator, record, timeline);
 }
 

@@ -9,7 +9,7 @@ import { removeUnusedLayers } from "../instance/layers.ts";
 import { stateOf } from "../instance/state.ts";
 import { instanceNames } from "../instance/users.ts";
 import { saveForFork } from "./checkpoint.ts";
-import { start } from "./start.ts";
+import { startAs } from "./start.ts";
 import type { StartOptions, StartResult } from "./start_result.ts";
 
 /** How to fork. */
@@ -51,10 +51,12 @@ export async function fork(emulator: Emulator, options: ForkOptions = {}): Promi
   const { source, ...starting } = options;
   await requireStopped(emulator);
   const instance = await instanceToFork(emulator, source);
-  if (instance === undefined) return { ...await start(emulator, { ...starting, from: source }), stoodStillMs: 0 };
+  if (instance === undefined) {
+    return { ...await startAs("fork", emulator, { ...starting, from: source }), stoodStillMs: 0 };
+  }
   const startIt = async (id: string) => {
     try {
-      return await adviseOn(emulator.instance, () => start(emulator, { ...starting, from: id }));
+      return await adviseOn(emulator.instance, () => startAs("fork", emulator, { ...starting, from: id }));
     } catch (error) {
       const own = { ...emulator, signal: new AbortController().signal };
       await dropUnnamed(own, id); // the start has undone itself

@@ -2,6 +2,7 @@
 
 import { HotbootError } from "../base/error.ts";
 import { writeWhole } from "../base/files.ts";
+import type { Timeline } from "../base/timeline.ts";
 import { obtainImage } from "../image/obtain.ts";
 import { type Image, readImageRecord } from "../image/image.ts";
 import { forgetQemu, qemuFacts } from "../instance/acceleration.ts";
@@ -47,13 +48,16 @@ async function setAside(emulator: Emulator): Promise<void> {
 /**
  * Finds out what every kind of start needs to know; makes the image if there is none.
  *
- * @param options As for {@linkcode qemuFacts}.
+ * @param options `again`: as for {@linkcode qemuFacts}.
  */
-export async function makeSetup(emulator: Emulator, options: { again?: boolean } = {}): Promise<Setup> {
+export async function makeSetup(
+  emulator: Emulator,
+  { timeline, ...options }: { again?: boolean; timeline?: Timeline } = {},
+): Promise<Setup> {
   // One after the other: when one fails, no other is still running.
   const config = await makeConfigDisk(emulator);
   const qemu = await qemuFacts(emulator, {}, options);
-  const image = await obtainImage(emulator);
+  const image = await obtainImage(emulator, timeline);
   const { arch, report } = emulator;
   const firmware = await firmwareFor(arch, image.paths, qemu);
   if (arch !== HOST_ARCH) {

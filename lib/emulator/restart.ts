@@ -1,6 +1,8 @@
 /** Booting an instance anew, or beginning where it began. */
 
+import type { Timeline } from "../base/timeline.ts";
 import type { Emulator } from "../instance/emulator.ts";
+import { recorded } from "../instance/history.ts";
 import { lockInstance } from "../instance/locks.ts";
 import { type InstanceRecord, readRecord } from "../instance/record.ts";
 import { rewindLocked } from "./rewind.ts";
@@ -42,13 +44,23 @@ export async function restart(emulator: Emulator, options: RestartOptions = {}):
   using _lock = await lockInstance(emulator);
   const before = await readRecord(emulator);
   const record = before && "profile" in before ? before : undefined;
-  const result = discard ? await rewindLocked(emulator, starting) : await reboot(emulator, starting, record);
+  const result = await recorded(
+    emulator,
+    "restart",
+    (timeline) => discard ? rewindLocked(emulator, starting, timeline) : reboot(emulator, starting, timeline, record),
+    ({ origin }) => origin,
+  );
   if (record?.phase === "running" && record.isForRun) await markForRun(emulator, true); // which still uses it
   return result;
 }
 
-async function reboot(emulator: Emulator, starting: StartOptions, record?: InstanceRecord): Promise<StartResult> {
-  if (record?.memory) await startLocked(emulator, { noFallback: starting.noFallback });
-  await stopLocked(emulator, { how: "shutdown" });
-  return await startLocked(emulator, starting);
+async function reboot(
+  emulator: Emulator,
+  starting: StartOptions,
+  timeline: Timeline,
+  record?: InstanceRecord,
+): Promise<StartResult> {
+  if (record?.memory) await startLocked(emulator, { noFallback: starting.noFallback }, timeline);
+  await stopLocked(emulator, { how: "shutdown" }, timeline);
+  return await startLocked(emulator, starting, timeline);
 }

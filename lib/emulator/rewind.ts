@@ -1,6 +1,7 @@
 /** Putting an instance back to where it was started from. */
 
 import { HotbootError } from "../base/error.ts";
+import type { Timeline } from "../base/timeline.ts";
 import { allCheckpoints } from "../instance/checkpoints.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { dropContent } from "../instance/files.ts";
@@ -19,7 +20,11 @@ import type { StartOptions, StartResult } from "./start_result.ts";
  *
  * @throws {HotbootError} if the checkpoint is damaged or a boot is asked for, before anything is dropped; or as a start does.
  */
-export async function rewindLocked(emulator: Emulator, options: StartOptions): Promise<StartResult> {
+export async function rewindLocked(
+  emulator: Emulator,
+  options: StartOptions,
+  timeline: Timeline,
+): Promise<StartResult> {
   const found = await readRecord(emulator);
   const record = found && "phase" in found ? found : undefined;
   const own = { ...emulator, arch: record?.arch ?? emulator.arch };
@@ -32,9 +37,9 @@ export async function rewindLocked(emulator: Emulator, options: StartOptions): P
     );
   }
   if (isCheckpoint && options.cold) throw notBoth(source!);
-  const begun = await dropToSource(own) ?? record;
+  const begun = await timeline.phase("drop", () => dropToSource(own)) ?? record;
   try {
-    return await startLocked(own, { ...options, ...(isCheckpoint && { from: source }) });
+    return await startLocked(own, { ...options, ...(isCheckpoint && { from: source }) }, timeline);
   } catch (error) {
     const undoing = { ...own, signal: new AbortController().signal };
     if (isCheckpoint && begun) await writeRecord(undoing, begun);

@@ -12,7 +12,7 @@ import { withFresh } from "./fresh.ts";
 import { openProject, requireConfigFile } from "./project.ts";
 import { start, startForRun } from "./start.ts";
 import type { StartOptions } from "./start_result.ts";
-import { stopLocked } from "./stop.ts";
+import { recordedStop } from "./stop.ts";
 
 /** What to run, and how to start the emulator. */
 export interface RunOptions extends StartOptions {
@@ -145,7 +145,7 @@ async function suspendAfterRun(emulator: Emulator, wentWell: boolean): Promise<v
     if (!last) return;
     using _lock = await lockInstance(own);
     const record = await readRecord(own);
-    if (record && !("damaged" in record) && record.isForRun && record.phase === "running") await stopLocked(own, {});
+    if (record && !("damaged" in record) && record.isForRun && record.phase === "running") await recordedStop(own, {});
   } catch (error) {
     if (wentWell) throw error;
     emulator.report.warn(messageOf(error));

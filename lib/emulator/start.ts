@@ -1,11 +1,12 @@
 /** Brings an emulator up, the fastest way that is right. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
-import { Timeline } from "../base/timeline.ts";
+import type { Timeline } from "../base/timeline.ts";
 import { crashOf, endCrashed } from "../guest/crash.ts";
 import { GuestFault } from "../guest/health.ts";
 import { warnOfShare } from "../guest/share.ts";
 import type { Emulator } from "../instance/emulator.ts";
+import { recorded } from "../instance/history.ts";
 import { lockInstance } from "../instance/locks.ts";
 import type { Setup } from "../instance/machine.ts";
 import { adoptOrphan } from "../instance/owners.ts";
@@ -54,8 +55,17 @@ export type { StartOptions, StartResult };
  * ```
  */
 export async function start(emulator: Emulator, options: StartOptions = {}): Promise<StartResult> {
+  return await startAs("start", emulator, options);
+}
+
+/** The same, recorded as the command that is meant. */
+export async function startAs(
+  command: "start" | "fork",
+  emulator: Emulator,
+  options: StartOptions,
+): Promise<StartResult> {
   using _lock = await lockInstance(emulator);
-  const result = await startLocked(emulator, options);
+  const result = await recordedStart(command, emulator, options);
   if (!result.origin) await markForRun(emulator, false);
   return result;
 }
@@ -63,7 +73,7 @@ export async function start(emulator: Emulator, options: StartOptions = {}): Pro
 /** The same for `run`: what it starts is needed until the last such command ends. */
 export async function startForRun(emulator: Emulator, options: StartOptions): Promise<StartResult> {
   using _lock = await lockInstance(emulator);
-  const result = await startLocked(emulator, options);
+  const result = await recordedStart("start", emulator, options);
   if (result.origin) await markForRun(emulator, true);
   return result;
 }
@@ -75,9 +85,25 @@ export async function markForRun(emulator: Emulator, isForRun: boolean): Promise
   await writeRecord(emulator, { ...record, isForRun });
 }
 
+async function recordedStart(
+  command: "start" | "fork",
+  emulator: Emulator,
+  options: StartOptions,
+): Promise<StartResult> {
+  return await recorded(
+    emulator,
+    command,
+    (timeline) => startLocked(emulator, options, timeline),
+    ({ origin }) => origin,
+  );
+}
+
 /** The same for whoever holds the instance's lock. */
-export async function startLocked(emulator: Emulator, options: StartOptions): Promise<StartResult> {
-  const timeline = new Timeline();
+export async function startLocked(
+  emulator: Emulator,
+  options: StartOptions,
+  timeline: Timeline,
+): Promise<StartResult> {
   const { report, profile } = emulator;
   const { ports: asked = {} } = options;
   if (options.from !== undefined && options.cold) throw notBoth(options.from);
@@ -94,11 +120,12 @@ export async function startLocked(emulator: Emulator, options: StartOptions): Pr
     case "paused": {
       const crash = await crashOf(emulator, state);
       if (crash === undefined) {
-        return await beUp({ ...emulator, ports: portsNow(profile.ports, state.record.ports) }, state, asked);
+        const own = { ...emulator, ports: portsNow(profile.ports, state.record.ports) };
+        return await beUp(own, state, asked, timeline);
       }
       report.warn(`the guest crashed (${crash}): booting its disk, as after a power cut`);
       await endCrashed(emulator, state);
-      return await startLocked(emulator, options);
+      return await startLocked(emulator, options, timeline);
     }
     case "stopped":
       return await startFresh(await takePorts(emulator, { asked, isFresh: true }), timeline, options);
@@ -108,7 +135,7 @@ export async function startLocked(emulator: Emulator, options: StartOptions): Pr
       );
   }
   emulator = await takePorts(emulator, { asked, isFresh: false });
-  const setup = await makeSetup(emulator);
+  const setup = await makeSetup(emulator, { timeline });
   const { record } = state;
   if (state.kind === "suspended" && !options.cold) {
     const { continueSuspended } = await import("./continue.ts");
@@ -127,7 +154,7 @@ export function notBoth(source: string): HotbootError {
 async function startFresh(emulator: Emulator, timeline: Timeline, options: StartOptions): Promise<StartResult> {
   const { report, signal } = emulator;
   warnOfShare(emulator);
-  const setup = await makeSetup(emulator);
+  const setup = await makeSetup(emulator, { timeline });
   if (options.from !== undefined) {
     const { startFrom } = await import("./from.ts");
     return await startFrom(emulator, setup, timeline, options.from, options);

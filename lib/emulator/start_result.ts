@@ -1,7 +1,6 @@
 /** A start's options, its last step, and its result. */
 
 import type { Phase, Timeline } from "../base/timeline.ts";
-import { writeJson } from "../base/files.ts";
 import { keepSecrets } from "../guest/rotate.ts";
 import { instancePath } from "../instance/channels.ts";
 import type { Emulator } from "../instance/emulator.ts";
@@ -62,7 +61,6 @@ export async function finish(
   timeline: Timeline,
   secrets: Secrets | undefined,
 ): Promise<StartResult> {
-  await writeJson(instancePath(emulator, "timeline"), timeline.phases);
   await keepSecrets(emulator, launched.record, secrets);
   await handOver(emulator, launched);
   return describeStart(emulator, launched.record, timeline);

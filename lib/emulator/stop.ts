@@ -6,6 +6,7 @@
 
 import { messageOf } from "../base/error.ts";
 import { removeIfThere } from "../base/files.ts";
+import type { Timeline } from "../base/timeline.ts";
 import { within } from "../base/wait.ts";
 import { connectAgent } from "../guest/agent.ts";
 import { crashOf, endCrashed } from "../guest/crash.ts";
@@ -13,6 +14,7 @@ import { trimSerialLog } from "../instance/serial_log.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { clearRun, dropMemory } from "../instance/files.ts";
 import { dropWithSource } from "../instance/forks.ts";
+import { recorded } from "../instance/history.ts";
 import { killUnresponsive } from "../instance/kill.ts";
 import { lockInstance } from "../instance/locks.ts";
 import { adoptOrphan } from "../instance/owners.ts";
@@ -63,11 +65,25 @@ export async function stop(emulator: Emulator, options: StopOptions = {}): Promi
   using _lock = await lockInstance(emulator);
   if (options.how !== "discard") await adoptOrphan(emulator);
   await trimSerialLog(emulator);
-  return await stopLocked(emulator, options);
+  return await recordedStop(emulator, options);
 }
 
 /** The same for a caller that holds the instance's lock. */
-export async function stopLocked(emulator: Emulator, { how = "suspend" }: StopOptions): Promise<StopResult> {
+export async function recordedStop(emulator: Emulator, options: StopOptions): Promise<StopResult> {
+  return await recorded(
+    emulator,
+    "stop",
+    (timeline) => stopLocked(emulator, options, timeline),
+    ({ stopped, kept }) => stopped ? kept ?? "discarded" : undefined,
+  );
+}
+
+/** The same as a part of another command. */
+export async function stopLocked(
+  emulator: Emulator,
+  { how = "suspend" }: StopOptions,
+  timeline: Timeline,
+): Promise<StopResult> {
   await using state = await settledState(emulator);
   switch (state.kind) {
     case "stopped": {
@@ -84,8 +100,8 @@ export async function stopLocked(emulator: Emulator, { how = "suspend" }: StopOp
   const own = { ...emulator, arch: state.record.arch }; // the guest's, whatever --arch says
   if (how === "discard") {
     await writeRecord(own, { ...state.record, phase: "stopping" });
-    await quit(state.qmp, emulator.signal);
-    await dropWithSource(own, state.record.snapshot);
+    await timeline.phase("quit", () => quit(state.qmp, emulator.signal));
+    await timeline.phase("drop", () => dropWithSource(own, state.record.snapshot));
     return { stopped: true };
   }
   const crash = await crashOf(own, state);
@@ -94,10 +110,10 @@ export async function stopLocked(emulator: Emulator, { how = "suspend" }: StopOp
     await endCrashed(own, state);
     return { stopped: true, kept: "crashed" };
   }
-  if (how === "shutdown") await shutDown(own, state);
+  if (how === "shutdown") await timeline.phase("shutdown", () => shutDown(own, state));
   else {
     const { suspend } = await import("./suspend.ts");
-    await suspend(own, state);
+    await suspend(own, state, timeline);
   }
   await clearRun(emulator);
   return { stopped: true, kept: how === "shutdown" ? "shut down" : "suspended" };

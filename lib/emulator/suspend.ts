@@ -1,6 +1,7 @@
 /** Suspends a guest: saves its memory to a file and ends QEMU. If that fails, the guest runs on. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
+import type { Timeline } from "../base/timeline.ts";
 import { cutOffExecs } from "../guest/exec_ports.ts";
 import { quiesce, thaw } from "../guest/quiesce.ts";
 import { detachShare, giveShare } from "../guest/share.ts";
@@ -23,7 +24,7 @@ const ALL_SAVED = "postmigrate";
  *
  * @throws {HotbootError} if that fails, or the signal's reason if it aborts. The guest runs on then.
  */
-export async function suspend(emulator: Emulator, up: Up): Promise<void> {
+export async function suspend(emulator: Emulator, up: Up, timeline: Timeline): Promise<void> {
   const { signal, report } = emulator;
   const { qmp } = up;
   const { frozen = [], ...record } = up.record;
@@ -32,11 +33,12 @@ export async function suspend(emulator: Emulator, up: Up): Promise<void> {
   await writeRecord(emulator, { ...record, phase: "stopping" });
   try {
     await cutOffExecs(emulator, qmp);
-    await detachShare(emulator, qmp);
-    const guest = await stopGuest(emulator, up);
+    if (emulator.profile.share) await timeline.phase("unmount", () => detachShare(emulator, qmp));
+    const guest = await timeline.phase("quiesce", () => stopGuest(emulator, up));
     report.step("save the memory");
-    await saveMemory(emulator, qmp);
-    await writeEnding(emulator, record, "suspended", { guest, ...await sealMemory(emulator) });
+    await timeline.phase("memory", () => saveMemory(emulator, qmp));
+    const memory = await timeline.phase("on disk", () => sealMemory(emulator));
+    await writeEnding(emulator, record, "suspended", { guest, ...memory });
   } catch (error) {
     const why = explained(error) + await movedHome(emulator, qmp);
     await runOn(emulator, up);
@@ -45,7 +47,7 @@ export async function suspend(emulator: Emulator, up: Up): Promise<void> {
       `not suspended, the guest still runs: ${why}; 'hotboot stop --shutdown' saves only its disk`,
     );
   }
-  await quit(qmp); // it is suspended now: an abort comes too late
+  await timeline.phase("quit", () => quit(qmp)); // it is suspended now: an abort comes too late
 }
 
 /** Saves it so that continuing need not read all RAM; as one stream if hotboot does not understand this QEMU's format. */

@@ -1,5 +1,6 @@
 /** Starting an instance that runs already: brings it to the state that a start would give. */
 
+import type { Timeline } from "../base/timeline.ts";
 import { sleep } from "../base/wait.ts";
 import { rightClock } from "../guest/clock.ts";
 import { thaw } from "../guest/quiesce.ts";
@@ -26,7 +27,12 @@ const GOES_ON_MS = 500;
  * @param asked The ports that it is to have.
  * @throws {HotbootError} if it has others than those, is not healthy, or cannot continue.
  */
-export async function beUp(emulator: Emulator, state: Up, asked: Record<string, number>): Promise<StartResult> {
+export async function beUp(
+  emulator: Emulator,
+  state: Up,
+  asked: Record<string, number>,
+  timeline: Timeline,
+): Promise<StartResult> {
   const { profile, report } = emulator;
   const { record } = state;
   {
@@ -45,7 +51,7 @@ export async function beUp(emulator: Emulator, state: Up, asked: Record<string, 
   }
   await Promise.all([trimSerialLog(emulator), warnOfLittleSpace(emulator)]);
   await rightClock(emulator);
-  await becomeHealthy(emulator, record.ports, profile.timeouts.resume);
+  await becomeHealthy(emulator, record.ports, profile.timeouts.resume, timeline);
   const lost = await lostSecrets(emulator, record, profile.timeouts.resume);
   if (lost) {
     report.warn(`its own secrets were no longer in effect, putting them in again: ${lost}`);

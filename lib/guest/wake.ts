@@ -30,7 +30,7 @@ interface Step {
 
 /** The script's output: the guest's uptime after each step, or the exit code of the step that failed. */
 const PRELUDE = `mark() { read -r up _ </proc/uptime; echo "mark $up $1"; }
-fail() { code=$?; echo "failed $code $1"; exit 1; }
+fail() { code=$?; mark "$1"; echo "failed $code $1"; exit 1; }
 read -r entropy
 mark begin`;
 const LONGEST_SHOWN = 500;
@@ -68,7 +68,7 @@ export async function wake(emulator: Emulator, sleeper: Sleeper, timeline: Timel
       { timeoutMs: seconds * 1000, signal, what: secrets ? "the rotation" : "waking the guest" },
     );
     const lines = new TextDecoder().decode(result.stdout).trim().split("\n");
-    record(timeline, begin, lines);
+    record(timeline, begin, lines, steps.length);
     if (result.exitCode === 0) return;
     const said = redact(new TextDecoder().decode(result.stderr), secrets ?? {}).trim().slice(-LONGEST_SHOWN);
     throw new HotbootError(
@@ -120,16 +120,24 @@ function portLines({ ports }: Emulator): string[] {
   );
 }
 
-/** Records the guest's own times as phases that end when its answer came; a unit's thaw is too short for a phase. */
-function record(timeline: Timeline, begin: number, lines: string[]): void {
-  const marks = lines.map((line) => line.match(/^mark (\S+) (.+)$/)).filter((match) => match !== null)
-    .map(([, uptime, name]) => ({ at: Number(uptime) * 1000, name }));
+/**
+ * Records the guest's own times as phases that end when its answer came; a unit's thaw is too short for a phase. The guest may
+ * answer anything: it gets no more phases than the script has steps, each within the time that all of them took.
+ */
+function record(timeline: Timeline, begin: number, lines: string[], steps: number): void {
+  const [, broken] = lines.at(-1)!.match(/^failed \d+ (.+)$/) ?? [];
+  const marks = lines.map((line) => line.match(/^mark (\d{1,12}(?:\.\d+)?) (.+)$/)).filter((match) => match !== null)
+    .map(([, uptime, name]) => ({ at: Number(uptime) * 1000, name })).slice(0, steps + 1);
   const end = timeline.elapsed();
   const last = marks.at(-1)?.at ?? 0;
-  const onHost = (at: number) => Math.max(begin, end - (last - at));
+  const onHost = (at: number) => Math.min(end, Math.max(begin, end - (last - at)));
   for (const [index, { at, name }] of marks.entries()) {
+    const failed = name === broken ? true : undefined;
     if (index === 0) timeline.record("agent", begin, onHost(at));
-    else if (!name.startsWith("thaw ")) timeline.record(name, onHost(marks[index - 1].at), onHost(at));
+    else if (failed || !name.startsWith("thaw ")) {
+      const from = onHost(marks[index - 1].at);
+      timeline.record(name, from, Math.max(from, onHost(at)), failed);
+    }
   }
 }
 

@@ -10,7 +10,7 @@ const FILES = {
   disk: "disk.qcow2",
   config: "config.iso",
   serial: "serial.log",
-  timeline: "timeline.json",
+  timeline: "timeline.jsonl",
   credentials: "credentials.json",
   secretFiles: "secret_files.json",
   memory: "memory.state",

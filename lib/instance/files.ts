@@ -14,8 +14,7 @@ import { hasRecord, removeRecord, type SavedMemory } from "./record.ts";
 export async function clearRun(emulator: Emulator): Promise<void> {
   const { directory, monitor, agent, migration } = await channelsOf(emulator);
   const sockets = [monitor, agent, migration, ...portSockets(directory)];
-  const ofTheRun = [...sockets, instancePath(emulator, "config"), instancePath(emulator, "timeline")];
-  for (const path of ofTheRun) await Deno.remove(path).catch(() => {});
+  for (const path of [...sockets, instancePath(emulator, "config")]) await Deno.remove(path).catch(() => {});
   if (directory !== emulator.home.instance(emulator.instance)) await Deno.remove(directory).catch(() => {});
   await settleDisk(emulator);
 }

@@ -62,20 +62,33 @@ export function isMet({ value, target = {} }: Figure): boolean {
   return value >= (target.atLeast ?? -Infinity) && value <= (target.atMost ?? Infinity);
 }
 
+/** Its value. */
+export function formatFigure({ value, unit }: Figure): string {
+  return value.toFixed(3) + (unit === "ratio" ? "" : ` ${unit}`);
+}
+
+/** Its limit; empty if it has none. */
+export function formatTarget({ target: { atLeast, atMost } = {} }: Figure): string {
+  return atLeast !== undefined ? `≥ ${atLeast}` : atMost !== undefined ? `≤ ${atMost}` : "";
+}
+
+/** The medians behind it, and of how many runs each is. */
+export function formatMedians({ samples, unit }: Figure): string {
+  return Object.entries(samples)
+    .map(([what, values]) => `${what} ${median(values).toFixed(3)} ${unit === "MiB" ? unit : "s"} (${values.length})`)
+    .join(", ");
+}
+
 /** The figures as lines of a table, each with its medians. */
 export function table(figures: Figure[]): string {
   const rows = figures.map((figure) => {
-    const { atLeast, atMost } = figure.target ?? {};
-    const unit = figure.unit === "MiB" ? "MiB" : "s";
-    const target = atLeast !== undefined ? `≥ ${atLeast}` : atMost !== undefined ? `≤ ${atMost}` : "";
-    const medians = Object.entries(figure.samples)
-      .map(([what, values]) => `${what} ${median(values).toFixed(3)} ${unit} (${values.length})`);
+    const target = formatTarget(figure);
     return [
-      figure.value.toFixed(3) + (figure.unit === "ratio" ? "" : ` ${unit}`),
+      formatFigure(figure),
       target,
       target && (isMet(figure) ? "met" : "MISSED"),
       figure.name,
-      medians.join(", "),
+      formatMedians(figure),
     ];
   });
   const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column].length))) ?? [];

@@ -52,6 +52,8 @@ async function ofInstances(micro: GuestHome): Promise<void> {
   await run("start", "--no-fallback");
   await run("start"); // it runs already
   await run("doctor");
+  await run("timeline", "--all");
+  await run("timeline", "--run", "1", "--run", "2", "--compare");
   const program = await micro.run("run", ["--json", "--", "sh", "-c", "echo mine; exit 3"]);
   assertEquals([program.code, program.stdout], [3, "mine\n"]);
   const { running } = await run("status");

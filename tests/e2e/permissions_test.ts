@@ -72,6 +72,8 @@ const MAY: Record<string, string[]> = {
   "list": ["read home", "connect sockets"],
   "reset": ["write home", "connect sockets", "run bash", "read PATH"],
   "status": [...LOOK, "connect services", "connect sockets", "read HOTBOOT_ACCEL"],
+  "timeline": ["read home"],
+  "timeline --html": ["read home", "replace FILE"],
   "logs": ["read home", "write console"],
   "exec": [...LOOK, "connect sockets", "connect streams", "read TERM"],
   "shell": [...LOOK, "connect sockets", "connect streams", "read TERM"],
@@ -341,6 +343,7 @@ async function prepare(world: World, scenario: string): Promise<{ name: string; 
     ...(scenario.includes("--skip-snapshot") ? ["--skip-snapshot"] : []),
     ...(scenario.match(/ --(?:fix|online)/)?.map((option) => option.trim()) ?? []),
     ...(scenario.includes("--config-file") ? ["--config-file", `${directory}/in/file`] : []),
+    ...(scenario.includes("--html") ? ["--html", `${directory}/in/file`] : []),
     ...operands[name] ?? [],
   ];
   const situation = await situationOf(command, readArguments(name, command, line));

@@ -13,7 +13,7 @@ import { killLater, moments, rounds, until } from "./pace.ts";
 const files = (home: GuestHome) =>
   Array.fromAsync(Deno.readDir(home.instance), ({ name }) => name).then((names) => names.sort());
 const stateOf = async (home: GuestHome) => (await home.status()).state;
-const SUSPENDED = ["disk.qcow2", "instance.json", "memory.ram", "memory.state", "serial.log"];
+const SUSPENDED = ["disk.qcow2", "instance.json", "memory.ram", "memory.state", "serial.log", "timeline.jsonl"];
 
 Deno.test("a suspended instance continues exactly where it was, any number of times", async (t) => {
   await using micro = await GuestHome.started();
@@ -51,7 +51,7 @@ Deno.test("stop --shutdown keeps the disk; --discard and reset keep nothing", as
     assertCode(run, 0);
     assertEquals(run.stderr, "hotboot: shut down; the next start boots its disk\n");
     assertEquals(await stateOf(micro), "shut down");
-    assertEquals(await files(micro), ["disk.qcow2", "instance.json", "serial.log"]);
+    assertEquals(await files(micro), ["disk.qcow2", "instance.json", "serial.log", "timeline.jsonl"]);
   });
   await t.step("the next start boots it, also after a crash on the way", async () => {
     const killed = micro.spawn("start");

@@ -3,6 +3,8 @@
 import { assertEquals } from "@std/assert";
 import { type Schema, Validator } from "@cfworker/json-schema";
 import type { Diagnosis } from "../../lib/doctor/doctor.ts";
+import type { ComparedStep } from "../../lib/cli/ui/comparison.ts";
+import type { RecordedRun } from "../../lib/instance/history.ts";
 import type { Finding } from "../../lib/doctor/finding.ts";
 import { ROOT } from "../../dev/deno.ts";
 import type { CaptureResult } from "../../lib/emulator/capture.ts";
@@ -39,7 +41,7 @@ const START: Whole<StartResult> = {
   credentials: "/home/credentials.json",
   urls: URLS,
   ports: PORTS,
-  timeline: [{ name: "healthy", startMs: 0.1, endMs: 12.5 }],
+  timeline: [{ name: "healthy", startMs: 0.1, endMs: 12.5, failed: true }],
 };
 const FORK: Whole<ForkResult> = { ...START, origin: "continue", stoodStillMs: 1.5 };
 const RUNNING: Whole<NonNullable<Status["running"]>> = {
@@ -122,10 +124,18 @@ const PRUNE: Whole<PruneResult> = { removed: [{ path: "/p", why: "stale", bytes:
 const RENAME: Whole<RenameResult> = { id: ID, name: "later", was: "before" };
 const VERIFY: Whole<VerifyResult> = { snapshot: ID, files: { ram: { size: 1, sha256: SHA256 } }, recorded: false };
 const FINDING: Whole<Finding> = { id: "qemu", mark: "ok", title: "QEMU", reason: "r", fix: "f", fixed: true };
-const DIAGNOSIS: Whole<Diagnosis> = {
-  starts: true,
-  findings: [FINDING, { ...FINDING, fix: undefined, fixed: undefined }],
+const { fix: _fix, fixed: _fixed, ...OK } = FINDING;
+const DIAGNOSIS: Diagnosis = { starts: true, findings: [FINDING, OK] };
+const RUN: Whole<RecordedRun> = {
+  command: "start",
+  how: "resume",
+  began: AT,
+  ms: 12.5,
+  outcome: "failed",
+  why: "it failed",
+  timeline: START.timeline,
 };
+const STEP: Whole<ComparedStep> = { name: "healthy", olderMs: 1.5, newerMs: 3, ratio: 2 };
 const SPARES: Whole<Spares> = { wanted: 1, spares: 1, bytes: 1 };
 
 /** By the schema's name: what is valid. */
@@ -155,6 +165,10 @@ const VALID: Record<string, unknown[]> = {
   "snapshot-rename": [RENAME, { id: ID, name: "later" }],
   "snapshot-verify": [VERIFY],
   "doctor": [DIAGNOSIS],
+  "timeline": [
+    [{ number: 1, ...RUN }],
+    { older: { number: 2, ...RUN }, newer: { number: 1, ...RUN }, steps: [STEP], total: { name: "total" } },
+  ],
   "error": [{ error: "it failed: try again", exitCode: 1 }],
 };
 

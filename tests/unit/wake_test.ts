@@ -91,12 +91,29 @@ Deno.test("wake: a failing step is named, with the guest's output and no secret;
       /^the rotation command failed in the guest \(exit code 7\): no room for <TOKEN>; 'hotboot logs' shows the guest's console$/,
     );
 
-    ends(1, "mark 1 begin\nfailed 3 hook restore\n");
-    const other = await assertRejects(() => wake(emulator, sleeper, new Timeline()), HotbootError);
+    ends(1, "mark 1 begin\nmark 2 hook restore\nfailed 3 hook restore\n");
+    const timeline = new Timeline();
+    const other = await assertRejects(() => wake(emulator, sleeper, timeline), HotbootError);
+    assertEquals(timeline.phases.map(({ name, failed }) => [name, failed]), [["agent", undefined], [
+      "hook restore",
+      true,
+    ]]);
     assertMatch(
       other.message,
       /^'hook restore' failed in the guest \(exit code 3\): it said nothing; 'hotboot logs' shows the guest's console$/,
     );
+  }));
+
+Deno.test("wake: a guest that answers anything gets no more phases than there are steps, within the time that they took", () =>
+  withGuest(async ({ emulator, ends }) => {
+    const marks = ["1", "NaN", "-5", "1e999", "99999999999", "3", "Infinity", "2", "0.5"].map((at) => `mark ${at} x`);
+    ends(0, `mark 1 begin\n${`${marks.join("\n")}\n`.repeat(100)}`);
+    const timeline = new Timeline();
+    const secrets = { TOKEN: "very secret" };
+    await wake(emulator, { guest: GUEST, resumedAt: 1_060_000, secrets }, timeline);
+    const now = timeline.elapsed();
+    assert(timeline.phases.length <= 1 + 4, `${timeline.phases.length}`); // entropy and clock, thaw, rotation, thaw
+    for (const { startMs, endMs } of timeline.phases) assert(0 <= startMs && startMs <= endMs && endMs <= now);
   }));
 
 Deno.test("wake: the agent sets the clock if nothing else can; a missing agent gives only a warning", () =>

@@ -1,5 +1,5 @@
 import { print, printError, printJson } from "../ui/console.ts";
-import { renderTimelines } from "../ui/timeline.ts";
+import { lookOf, renderTimelines } from "../ui/timeline.ts";
 import type { Command } from "./command.ts";
 import { emulatorOf, ENGINE_FLAG, engineOption } from "./context.ts";
 import { NO_FALLBACK_FLAG } from "./starting.ts";
@@ -36,7 +36,7 @@ export const command: Command = {
     if (switches.has("json")) await printJson({ snapshot, captured, timeline });
     else {
       if (captured && !switches.has("quiet")) {
-        await printError(renderTimelines([{ title: "captured in", phases: timeline }]));
+        await printError(renderTimelines([{ title: "captured in", phases: timeline }], lookOf(Deno.stderr)));
       }
       await print(captured ? snapshot : `${snapshot} (up to date)`);
     }

@@ -1,7 +1,7 @@
 import type { StartResult } from "../../emulator/start_result.ts";
 import type { Emulator } from "../../instance/emulator.ts";
 import { print, printError, printJson } from "../ui/console.ts";
-import { renderTimelines } from "../ui/timeline.ts";
+import { lookOf, renderTimelines } from "../ui/timeline.ts";
 import type { Command, CommandContext } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 import { CONFIG_FILE_FLAG, FROM_FLAGS, START_FLAGS, startOptions } from "./starting.ts";
@@ -56,7 +56,7 @@ async function printTimeline(context: CommandContext, { instance }: Emulator, re
   if (context.args.switches.has("quiet")) return;
   await printError(
     result.origin
-      ? renderTimelines([{ title: result.origin, phases: result.timeline }])
+      ? renderTimelines([{ title: result.origin, phases: result.timeline }], lookOf(Deno.stderr))
       : `hotboot: instance '${instance}' is already running`,
   );
 }

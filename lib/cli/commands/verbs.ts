@@ -52,6 +52,11 @@ export const VERBS: Record<string, Verb> = {
   exec: { group: "inside", summary: "run a program in the guest", load: () => import("./exec.ts") },
   shell: { group: "inside", summary: "open a shell in the guest", load: () => import("./shell.ts") },
   logs: { group: "inside", summary: "print the guest's console", load: () => import("./logs.ts") },
+  timeline: {
+    group: "inside",
+    summary: "show where the time of the last commands went",
+    load: () => import("./timeline.ts"),
+  },
   credentials: { group: "inside", summary: "print the instance's secrets", load: () => import("./credentials.ts") },
   list: { group: "many", summary: "list the instances of all profiles", load: () => import("./list.ts") },
   fork: { group: "many", summary: "start one more instance where another one is", load: () => import("./fork.ts") },

@@ -34,11 +34,11 @@ async function emulatorFor(args: Arguments): Promise<Emulator> {
 
 /** What the command line names by a word of the command's help; `-` is a stream, which needs no permission. */
 function named({ operands = "", flags }: Command, args: Arguments, word: string): string[] {
-  const flag = flags.find(({ value }) => value === word);
+  const named = flags.filter(({ value }) => value === word);
   const words = operands.split(" "); // optional ones come first: "[ID] FILE"
-  if (!flag && !words.includes(word)) return [];
-  const given = flag
-    ? [args.values[flag.name]]
+  if (named.length === 0 && !words.includes(word)) return [];
+  const given = named.length > 0
+    ? named.map(({ name }) => args.values[name])
     : word.endsWith("…")
     ? args.operands
     : [args.operands.at(words.indexOf(word) - words.length)];

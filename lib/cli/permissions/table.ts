@@ -130,6 +130,7 @@ export const TABLE: Record<string, Row> = {
   "list": { read: ["home"], net: ["qemu"] },
   "reset": { write: ["home"], net: ["qemu"], run: ["bash"], env: ["PATH"] },
   "status": { ...LOOK, net: ["services", "qemu"], env: ["HOTBOOT_ACCEL"] },
+  "timeline": { read: ["home"], replace: ["FILE"] },
   "logs": { read: ["home"], write: ["console"] },
   "exec": EXEC,
   "shell": EXEC,
