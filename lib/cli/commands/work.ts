@@ -8,7 +8,7 @@ import { allCommands, findCommand } from "./verbs.ts";
 
 /** Runs it, and returns the exit code. */
 export async function work(
-  { command: name, args, emulator, token, network }: Work,
+  { command: name, args, emulator, prepared, token, network }: Work,
   services: SandboxServices,
 ): Promise<number> {
   const { interrupts, symlink } = services;
@@ -22,6 +22,7 @@ export async function work(
       allCommands,
       takeInterrupts: (handler) => interrupts.takeOver(handler),
       symlink,
+      ...(prepared !== undefined && { prepared }),
       ...(token !== undefined && { token }),
       ...(network && { network }),
       ...(emulator && {

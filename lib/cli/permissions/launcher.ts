@@ -71,12 +71,14 @@ export async function launch(
   const { emulator } = situation;
   const network = await networkFor(grants);
   const token = await tokenFor(grants, interrupts.signal);
+  const prepared = await command.prepare?.(args);
   const work = {
     command: name,
     args,
     ...(emulator && {
       emulator: { profile: emulator.profile, url: emulator.profileUrl.href, home: emulator.home.root },
     }),
+    ...(prepared !== undefined && { prepared }),
     ...(token !== undefined && { token }),
     ...(network && { network }),
   };

@@ -101,6 +101,9 @@ const EXEC: Row = { ...LOOK, net: ["qemu", "streams"], env: ["TERM"] };
 
 /** By the command's name. */
 export const TABLE: Record<string, Row> = {
+  // The launcher has read the profile.
+  "profile show": {},
+  "profile validate": {},
   "build": BUILD,
   "pull": { ...PULL, more: { "unless --skip-snapshot": BOOT } },
   "list-releases": { net: ["github"], env: PULL.env },
