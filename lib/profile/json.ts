@@ -1,6 +1,13 @@
 /** Reads JSON that a person writes: with comments and trailing commas. Says where something is, and what is wrong with it. */
 
-import { findNodeAtLocation, getNodeValue, type Node, type ParseError, parseTree, printParseErrorCode } from "jsonc-parser";
+import {
+  findNodeAtLocation,
+  getNodeValue,
+  type Node,
+  type ParseError,
+  parseTree,
+  printParseErrorCode,
+} from "jsonc-parser";
 import { HotbootError } from "../base/error.ts";
 
 /** A place in a text, as editors count: from 1. */
@@ -62,7 +69,11 @@ export function readJson(text: string): JsonText {
   const twice = (root ? repeated(root) : []).map(({ value, offset }) => {
     const place = placeAt(offset);
     const where = `line ${place.line}, column ${place.column}`;
-    return { offset, ...place, why: `has the field '${value}' twice in one object, again at ${where}: remove one of them` };
+    return {
+      offset,
+      ...place,
+      why: `has the field '${value}' twice in one object, again at ${where}: remove one of them`,
+    };
   });
   return {
     value: root && getNodeValue(root),

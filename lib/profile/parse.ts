@@ -100,7 +100,10 @@ function* misfits(profile: Profile, filled: Map<string, Filled>): Generator<Mist
   if (build) {
     yield* unlessOne(build, ["script", "cloudInit"], "#/image/build");
     if ("cloudInit" in build) {
-      yield* unlessOne(build.cloudInit.base, ["url", "file", "script"], "#/image/build/cloudInit/base");
+      const { base } = build.cloudInit;
+      const at = "#/image/build/cloudInit/base";
+      yield* unlessOne(base, ["url", "file", "script"], at);
+      if ("url" in base) yield* unlessOne(base, ["sha256", "sha512"], at);
     }
   }
   const noPort = (name: string) => `there is no port '${name}': name one of ports`;

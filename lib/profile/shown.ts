@@ -16,7 +16,11 @@ const SECRET = /SECRET|PASSW|KEY|CREDENTIAL|AUTH|PRIVATE/i;
  * @param directory The base of its relative paths.
  * @param variables The variables that it was made with; in place of a value that may be secret, there is `<NAME>`.
  */
-export function shownProfile({ profile }: LoadedProfile, directory: string, variables: Secrets): Record<string, unknown> {
+export function shownProfile(
+  { profile }: LoadedProfile,
+  directory: string,
+  variables: Secrets,
+): Record<string, unknown> {
   const shown = withDefaults(structuredClone(profile), schema as FieldSchema) as Record<string, unknown>;
   for (const [at, file] of filesOf(profile)) replace(shown, at, resolve(directory, file));
   const hidden = Object.fromEntries(Object.entries(variables).filter(([name, value]) => value && SECRET.test(name)));

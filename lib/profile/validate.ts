@@ -75,7 +75,8 @@ const FIRST_OUTGOING = 32_768;
 /** What is allowed, and better avoided. */
 function* unwise(profile: Profile): Generator<Mistake> {
   const { image: { build, release }, ports, secrets = [], rotation, share, freeze = [], machine } = profile;
-  const recipe = build && ("script" in build ? build : "script" in build.cloudInit.base ? build.cloudInit.base : undefined);
+  const recipe = build &&
+    ("script" in build ? build : "script" in build.cloudInit.base ? build.cloudInit.base : undefined);
   if (recipe && !recipe.inputs.some((input) => isAt(recipe.script, input))) {
     const at = build && "script" in build ? "#/image/build/inputs" : "#/image/build/cloudInit/base/inputs";
     yield mistake(at, `the script ${recipe.script} is not among them, so a change of it builds no image: add it`);
@@ -96,7 +97,10 @@ function* unwise(profile: Profile): Generator<Mistake> {
   for (const [index, { name, placeholder }] of secrets.entries()) {
     const at = `#/secrets/${index}`;
     if (placeholder.length < SHORTEST_PLACEHOLDER) {
-      yield mistake(`${at}/placeholder`, `so short a text may stand elsewhere in the guest: use ${SHORTEST_PLACEHOLDER} characters or more`);
+      yield mistake(
+        `${at}/placeholder`,
+        `so short a text may stand elsewhere in the guest: use ${SHORTEST_PLACEHOLDER} characters or more`,
+      );
     }
     const texts = rotation!.proof.flatMap(textsOf);
     for (const kind of ["secret", "placeholder"]) {
@@ -112,7 +116,10 @@ function* unwise(profile: Profile): Generator<Mistake> {
     );
   }
   if (share?.readOnly === false) {
-    yield mistake("#/share/readOnly", `root in the guest can change everything below ${share.path}: leave it out if the guest only reads`);
+    yield mistake(
+      "#/share/readOnly",
+      `root in the guest can change everything below ${share.path}: leave it out if the guest only reads`,
+    );
   }
 }
 

@@ -66,7 +66,9 @@ const validate: Command = {
     "and unwise, as FILE:LINE:COLUMN: TEXT. The exit code is 1 if something is wrong; with --strict, also after a warning.",
   flags: [{ name: "strict", summary: "treat warnings as mistakes" }],
   async prepare({ operands: [given, more] }): Promise<Validation> {
-    if (more !== undefined) throw new UsageError("profile validate takes one FILE: see 'hotboot profile validate --help'");
+    if (more !== undefined) {
+      throw new UsageError("profile validate takes one FILE: see 'hotboot profile validate --help'");
+    }
     const { findProfile } = await import("../../profile/find.ts");
     const { readProfile } = await import("../../profile/load.ts");
     const { validateProfile } = await import("../../profile/validate.ts");
@@ -87,7 +89,9 @@ const validate: Command = {
       for (const { line, column, isWarning, text } of findings) {
         await print(`${file}:${line}:${column}: ${isWarning ? "warning: " : ""}${text}`);
       }
-      if (isFine && !switches.has("quiet")) await print(`${file}: ${findings.length > 0 ? "valid, with warnings" : "valid"}`);
+      if (isFine && !switches.has("quiet")) {
+        await print(`${file}: ${findings.length > 0 ? "valid, with warnings" : "valid"}`);
+      }
     }
     return isFine ? 0 : 1;
   },

@@ -9,6 +9,7 @@ interface Verb {
 
 /** By name, in the order of the help. */
 export const VERBS: Record<string, Verb> = {
+  init: { summary: "write a hotboot.json for this project", load: () => import("./init.ts") },
   profile: { summary: "show or check a profile", load: () => import("./profile.ts") },
   build: { summary: "build the image from the profile's recipe", load: () => import("./build.ts") },
   pull: { summary: "download the image and capture a snapshot", load: () => import("./pull.ts") },

@@ -190,7 +190,8 @@ mv "$aside/out" "$root/hotboot"
 `;
 }
 
-const API = `"""The service. Replace it with yours: hotboot asks only for /health and, to prove the password, for /login."""
+const API =
+  `"""The service. Replace it with yours: hotboot asks only for /health and, to prove the password, for /login."""
 
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

@@ -21,8 +21,7 @@ export interface Draft {
 }
 
 /** The profile's schema, for editors: that of this version. */
-export const SCHEMA =
-  `https://raw.githubusercontent.com/hotboot/hotboot/v${config.version}/lib/profile/schema.json`;
+export const SCHEMA = `https://raw.githubusercontent.com/hotboot/hotboot/v${config.version}/lib/profile/schema.json`;
 
 /** The lines that each profile begins with. */
 export function head(name: string): string {

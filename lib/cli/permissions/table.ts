@@ -11,6 +11,8 @@ type Place =
   | "firmware"
   | "programs"
   | "console"
+  | "compose files"
+  | "project files"
   | "IMAGE"
   | "DIR"
   | "FILE"
@@ -101,6 +103,7 @@ const EXEC: Row = { ...LOOK, net: ["qemu", "streams"], env: ["TERM"] };
 
 /** By the command's name. */
 export const TABLE: Record<string, Row> = {
+  "init": { read: ["compose files"], write: ["project files"] },
   // The launcher has read the profile.
   "profile show": {},
   "profile validate": {},
