@@ -13,6 +13,7 @@ export function postgres({ name }: Wishes): Promise<Draft> {
     "hotboot/guest/opt/app/schema.sql": TABLES,
     "hotboot/guest/usr/local/sbin/rotate": ROTATE,
     "hotboot/guest/etc/systemd/system/api.service": UNIT,
+    "hotboot/guest/etc/systemd/system/emulated-cpu.service": EMULATED,
     "hotboot/guest/etc/systemd/network/80-guest.network": NETWORK,
     "hotboot/guest/etc/initramfs-tools/conf.d/guest": INITRD,
     "hotboot/guest/usr/share/initramfs-tools/modules.d/guest": MODULES,
@@ -148,7 +149,7 @@ echo ${name} >"$root/etc/hostname"
 echo "127.0.0.1 localhost ${name}" >"$root/etc/hosts"
 echo "nameserver 10.0.2.3" >"$root/etc/resolv.conf" # QEMU's
 : >"$root/etc/machine-id"                           # each machine makes its own
-in_guest systemctl -q enable systemd-networkd.service api.service
+in_guest systemctl -q enable systemd-networkd.service emulated-cpu.service api.service
 # What would only slow the boot down.
 in_guest systemctl -q mask apt-daily.timer apt-daily-upgrade.timer e2scrub_reap.service fstrim.timer \\
   systemd-networkd-wait-online.service serial-getty@ttyS0.service serial-getty@ttyAMA0.service getty@tty1.service
@@ -288,6 +289,23 @@ Restart=always
 
 [Install]
 WantedBy=multi-user.target
+`;
+
+const EMULATED =
+  `# Without hardware acceleration, QEMU translates code once for each address. With the same addresses in every process,
+# programs start two to three times as fast.
+[Unit]
+Description=The same addresses in every process, where the CPU is emulated
+ConditionVirtualization=qemu
+DefaultDependencies=no
+Before=sysinit.target
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c "echo 0 >/proc/sys/kernel/randomize_va_space"
+
+[Install]
+WantedBy=sysinit.target
 `;
 
 const NETWORK = `# QEMU's network always gives this address.
