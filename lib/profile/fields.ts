@@ -143,6 +143,15 @@ export function knownFields(root: FieldSchema, at: string): string[] {
   return Object.keys(resolved(root, found).properties ?? {});
 }
 
+/** The value of a keyword of the schema, by a JSON pointer that leads through references. */
+export function keywordAt(root: FieldSchema, at: string): unknown {
+  const steps = at.split("/").slice(1);
+  return steps.reduce<unknown>(
+    (found, step) => step === "$ref" ? resolved(root, found as FieldSchema) : (found as Record<string, unknown>)[step],
+    root,
+  );
+}
+
 /** The pointer to a field of the object at `at`. */
 export function pointer(at: string, name: string): string {
   return `${at}/${name.replaceAll("~", "~0").replaceAll("/", "~1")}`;

@@ -9,6 +9,7 @@ import {
   type Filled,
   fillFields,
   isNumeric,
+  keywordAt,
   knownFields,
   type Mistake,
   mistake,
@@ -159,25 +160,27 @@ function innermost(errors: OutputUnit[]): OutputUnit {
   );
 }
 
-/** The errors that do not only say that something inside is wrong. */
+/** The errors that say more than that something inside is wrong. */
 function leaves(errors: OutputUnit[]): OutputUnit[] {
-  return errors.filter(({ keyword, instanceLocation: at }) =>
-    !OUTER.has(keyword) || !errors.some((other) => other.instanceLocation.startsWith(`${at}/`))
-  );
+  return errors.filter(({ keyword }) => !OUTER.has(keyword));
 }
 
-/** The keywords that speak of what is inside. */
+/** The keywords of the others. */
 const OUTER = new Set(["properties", "additionalProperties", "items", "propertyNames", "$ref"]);
 
 /** An error as `machine.memory: …`. */
-function explain({ instanceLocation: at, error }: OutputUnit, filled: Map<string, Filled>): Mistake {
+function explain(error: OutputUnit, filled: Map<string, Filled>): Mistake {
+  const { instanceLocation: at } = error;
   const field = filled.get(at);
-  if (field) return { at, text: complaint(field, at, isNumeric(field.schema) ? undefined : error) };
-  return mistake(at, inWords(error, at));
+  if (field) return { at, text: complaint(field, at, isNumeric(field.schema) ? undefined : inWords(error)) };
+  return mistake(at, inWords(error));
 }
 
 /** The validator's most frequent messages, for a person. */
-function inWords(error: string, at: string): string {
+function inWords({ error, keyword, keywordLocation, instanceLocation: at }: OutputUnit): string {
+  if (keyword === "pattern") {
+    return `it does not match ${keywordAt(schema as FieldSchema, keywordLocation)}: correct it`;
+  }
   const [, missing] = error.match(/^Instance does not have required property "(.*)"\.$/) ?? [];
   if (missing !== undefined) return `the field "${missing}" is missing: add it`;
   return error === "False boolean schema." ? unknownField(at) : `${error.replace(/\.$/, "")}: correct it`;

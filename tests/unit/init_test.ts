@@ -36,7 +36,10 @@ Deno.test("init: each template's profile has comments and can be used", () => {
 
 Deno.test("init: what is commented out in a profile is right when it is not", () => {
   for (const title of ["compose, with a file", "release"] as const) {
-    const text = DRAFTS[title].files["hotboot.json"].replaceAll(/^ {2}\/\/ (?="(?:secrets|rotation)":| {2}|\})/gm, "  ");
+    const text = DRAFTS[title].files["hotboot.json"].replaceAll(
+      /^ {2}\/\/ (?="(?:secrets|rotation)":| {2}|\})/gm,
+      "  ",
+    );
     const { secrets, rotation } = parseProfile(text, title);
     assertEquals([secrets!.map(({ name }) => name), rotation!.proof.length], [["API_KEY"], 2], title);
   }

@@ -45,14 +45,14 @@ Deno.test("validate: all mistakes are found at once, each with its line and colu
 }`;
   const all = await validate(text, { WEB: "http" });
   assertEquals(all.map((each) => each.split(": ").slice(0, 2).join(": ")), [
-    "2:3 name: String does not match pattern",
+    "2:3 name: it does not match ^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$",
     "4:16 machine.memory: '1G' is not a number",
     "4:32 machine.cpu: there is no such field; there are memory, cpus, append, network",
     "4:42 machine.cpus: the variable CPUS is not set",
-    "5:14 ports.web/1: String does not match pattern",
+    "5:14 ports.web/1: it does not match ^[a-z0-9][a-z0-9-]*$",
     "5:38 WEB is 'http', which is not a port: use an integer from 1 to 65535",
     '5:62 ports.api: the field "host" is missing',
-    "7:35 health[1].path: String does not match pattern",
+    "7:35 health[1].path: it does not match ^/",
     "8:20 environment.A: the variable MISSING is not set",
   ]);
 });
@@ -69,6 +69,11 @@ Deno.test("validate: what the fields say together is looked at when each is righ
     "7:20 environment.PATH: with it a program runs other code: remove it",
     "7:33 environment.KEY: ${secret.KEY} is not defined: correct that name",
     "8:31 health[0].port: there is no port 'web': name one of ports",
+  ]);
+  const base = '{ "url": "https://x", "sha256": { "amd64": "zz" } }';
+  const built = `"build": { "cloudInit": { "base": ${base}, "disk": 9, "userData": "build.sh" } }`;
+  assertEquals(await validate(GOOD.replace(/"build": .*? \}/, built)), [
+    "4:82 image.build.cloudInit.base.sha256.amd64: it does not match ^[0-9a-f]{64}$: correct it",
   ]);
   assertEquals(await validate(GOOD.replace('"inputs": ["build.sh"]', '"inputs": ["build.sh", "guest"]')), [
     "4:70 image.build.inputs[1]: there is no file 'guest': make it, or correct the path",
