@@ -164,7 +164,7 @@ Deno.test("init: the template postgres builds, captures and starts, and each ins
   const password = async (...args: string[]): Promise<string> =>
     JSON.parse(await project.succeed("credentials", "--json", ...args)).POSTGRES_PASSWORD;
   const [first, other] = [await start(), await start("--instance", "other")];
-  assertEquals([first.origin, other.origin], ["resumed", "resumed"]);
+  assertEquals([first.origin, other.origin], ["resume", "resume"]);
   const [own, others] = [await password(), await password("--instance", "other")];
   const [, placeholder] = (await project.read("hotboot.json")).match(/"placeholder": "(.*)"/)!;
   assertNotEquals(own, others);
@@ -214,7 +214,7 @@ Deno.test("init: the template release pulls, captures and starts an image", asyn
     GH_ENTERPRISE_TOKEN: "",
   });
   const { origin, urls } = JSON.parse(await project.succeed("start", "--trust", "--json"));
-  assertEquals(origin, "resumed");
+  assertEquals(origin, "resume");
   const response = await fetch(`${urls.web}/cgi-bin/health`);
   assertEquals(response.status, 200);
   await response.body?.cancel();

@@ -10,7 +10,7 @@ import { recipePath } from "../../image/recipe.ts";
 import { HotbootError } from "../../base/error.ts";
 import { onPath } from "../../base/on_path.ts";
 import type { CloudInit, ScriptRecipe } from "../../profile/profile.ts";
-import { replacedPaths } from "../../base/files.ts";
+import { growingPath, replacedPaths } from "../../base/files.ts";
 import { peerOf, proxiesOf, proxyVariables } from "../../release/network.ts";
 import { firmwarePlaces } from "../../vm/firmware.ts";
 import { portSockets } from "../../vm/ports.ts";
@@ -70,7 +70,7 @@ async function addRow(grants: Grants, row: Row, situation: Situation): Promise<v
     if (word === "config files") return configFiles(emulator!);
     if (word === "firmware") return await firmware(emulator!);
     if (word === "compose files") return COMPOSE_FILES.map(here);
-    if (word === "project files") return (await Promise.all(WRITTEN.map((name) => replacedPaths(here(name))))).flat();
+    if (word === "project files") return WRITTEN.map(here).flatMap((path) => [path, growingPath(path)]);
     if (word === "programs") return await programs(["qemu", "bash"]);
     return named(word);
   };
