@@ -100,6 +100,34 @@ Deno.test("init: it writes a valid profile from options, and replaces nothing un
   }
 });
 
+Deno.test("profile validate: it exits with 1 after a mistake, and with --strict after a warning", async () => {
+  await using project = await Project.make();
+  const none = await project.run("profile", "validate");
+  assertCode(none, 1);
+  assertMatch(none.stderr, /there is no hotboot\.json here or above: 'hotboot init' writes one/);
+  await project.succeed("init", "--template", "release", "--repo", "acme/shop");
+  await project.edit([['"network": "restricted"', '"network": "open"']]);
+  assertMatch(
+    await project.succeed("profile", "validate"),
+    /hotboot\.json:\d+:\d+: warning: machine: [^]*: valid, with warnings\n$/,
+  );
+  assertCode(await project.run("profile", "validate", "--strict"), 1);
+  await project.edit([['"cpus": 2', '"cpus": "many"'], ['"name": "web", "port"', '"name": "\\u001b[31m", "prt"']]);
+  const bad = await project.run("profile", "validate", "hotboot.json");
+  assertCode(bad, 1);
+  assertEquals(bad.stdout.replaceAll(/:\d+:\d+: /g, ":L:C: ").trimEnd().split("\n").map((line) => line.slice(0, 60)), [
+    "hotboot.json:L:C: machine.cpus: 'many' is not a number: use ",
+    'hotboot.json:L:C: health[0]: the field "port" is missing: ad',
+    "hotboot.json:L:C: health[0].prt: there is no such field; the",
+  ]);
+  const { isValid, findings } = JSON.parse((await project.run("profile", "validate", "--json")).stdout);
+  assertEquals([isValid, findings.length, findings[0].isWarning], [false, 3, false]);
+  assertEquals((await project.read("hotboot.json")).split("\n")[findings[0].line - 1].trim().slice(0, 6), '"cpus"');
+  const start = await project.run("start", "--trust");
+  assertCode(start, 1);
+  assertMatch(start.stderr, /^hotboot: profile \S+.*hotboot\.json: machine\.cpus: 'many' is not a number/);
+});
+
 Deno.test("init: it refuses what it cannot use, and writes through no link", async () => {
   await using project = await Project.make();
   const refused: [string[], number, RegExp][] = [
