@@ -1,14 +1,8 @@
 /** Reads JSON that a person writes: with comments and trailing commas. Says where something is, and what is wrong with it. */
 
-import {
-  findNodeAtLocation,
-  getNodeValue,
-  type Node,
-  type ParseError,
-  parseTree,
-  printParseErrorCode,
-} from "jsonc-parser";
-import { HotbootError } from "../base/error.ts";
+import { evaluate, parse, type ValueNode } from "@humanwhocodes/momoa";
+import { HotbootError, messageOf } from "../base/error.ts";
+import { quoted } from "../base/printable.ts";
 
 /** A place in a text, as editors count: from 1. */
 export interface Place {
@@ -22,65 +16,28 @@ export interface JsonFault extends Place {
   why: string;
 }
 
-/** A JSON text that was read as far as possible. */
+/** A JSON text that was read. */
 export interface JsonText {
-  /** Its value; what is wrong may be missing in it. */
-  value: unknown;
+  /** Its value; `undefined` if it is not JSON. */
+  value?: unknown;
   /** What is wrong, in the text's order. */
   faults: JsonFault[];
-  /** Where the value at a JSON pointer such as `#/health/0/path` begins; if there is none, the innermost one around it. */
+  /** Where the field or item at a JSON pointer such as `#/health/0/path` is; if there is none, the innermost one around it. */
   placeOf(pointer: string): Place;
 }
 
-/** What the parser's errors mean. */
-const WHY: Record<string, string> = {
-  InvalidSymbol: "this is no JSON value: put texts in double quotes",
-  InvalidNumberFormat: "this is no number: correct it",
-  PropertyNameExpected: "a field's name must be here: write it in double quotes",
-  ValueExpected: "a value must be here: add it",
-  ColonExpected: "a colon must be here: add it",
-  CommaExpected: "a comma must be here: add it",
-  CloseBraceExpected: "a '}' must be here: add it",
-  CloseBracketExpected: "a ']' must be here: add it",
-  EndOfFileExpected: "the value has already ended: remove the rest",
-  UnexpectedEndOfComment: "a comment does not end: add '*/'",
-  UnexpectedEndOfString: "a text does not end: add a double quote",
-  UnexpectedEndOfNumber: "a number does not end: complete it",
-  InvalidUnicode: "this is no character: write \\u and four hexadecimal digits",
-  InvalidEscapeCharacter: "this is no escape sequence: write \\\\ for a backslash",
-  InvalidCharacter: "this character must be escaped: use \\t, \\n or \\u",
-};
-
 /** Reads a JSON text, which may begin with a byte-order mark. */
 export function readJson(text: string): JsonText {
-  const errors: ParseError[] = [];
-  const marked = text.startsWith("\ufeff");
-  const body = marked ? text.slice(1) : text;
-  const root = parseTree(body, errors, { allowTrailingComma: true });
-  const placeAt = (offset: number): Place => {
-    const before = body.slice(0, offset).split("\n");
-    return { line: before.length, column: before.at(-1)!.length + 1 };
-  };
-  const wrong = errors.map(({ error, offset }) => {
-    const place = placeAt(offset);
-    const why = WHY[printParseErrorCode(error)] ?? "this is not allowed: correct it";
-    return { offset, ...place, why: `is not JSON: line ${place.line}, column ${place.column}: ${why}` };
-  });
-  const twice = (root ? repeated(root) : []).map(({ value, offset }) => {
-    const place = placeAt(offset);
-    const where = `line ${place.line}, column ${place.column}`;
-    return {
-      offset,
-      ...place,
-      why: `has the field '${value}' twice in one object, again at ${where}: remove one of them`,
-    };
-  });
-  return {
-    value: root && getNodeValue(root),
-    // One mistake may have led to the next.
-    faults: [...wrong, ...twice].sort((a, b) => a.offset - b.offset).map(({ offset: _, ...fault }) => fault),
-    placeOf: (pointer) => placeAt(root ? nodeAt(root, pointer).offset : 0),
-  };
+  const body = text.replace(/^\ufeff/, "");
+  try {
+    const root = parse(body, { mode: "jsonc", allowTrailingCommas: true }).body;
+    return { value: evaluate(root), faults: Array.from(faultsIn(root, body)), placeOf: (at) => placeIn(root, at) };
+  } catch (error) {
+    const { line, column, offset } = error as Partial<Place & { offset: number }>;
+    if (line === undefined || column === undefined || offset === undefined) throw error;
+    const place = { line, column };
+    return { faults: [notJson(place, stopped(messageOf(error), body.slice(offset)))], placeOf: () => place };
+  }
 }
 
 /**
@@ -94,26 +51,66 @@ export function parseJson(text: string): unknown {
   return value;
 }
 
-/** The names of fields that an object has already, as nodes; the last one would win. */
-function repeated(node: Node): Node[] {
-  const seen = new Set<string>();
-  return (node.children ?? []).flatMap((child) => {
-    if (node.type === "array") return repeated(child);
-    const [name, value] = child.children!; // of a field
-    const isAgain = seen.has(name.value);
-    seen.add(name.value);
-    return [...isAgain ? [name] : [], ...value ? repeated(value) : []];
-  });
+function notJson(place: Place, why: string): JsonFault {
+  return { ...place, why: `is not JSON: line ${place.line}, column ${place.column}: ${why}` };
 }
 
-/** The node at a pointer, or the innermost one around it; of a field, its name. */
-function nodeAt(root: Node, pointer: string): Node {
-  const steps = pointer.split("/").slice(1).map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
-  let found = root;
-  for (const step of steps) {
-    const next = findNodeAtLocation(found, [found.type === "array" ? Number(step) : step]);
-    if (!next) break;
-    found = next;
+/** Why the parser stopped at this place, in front of the rest of the text. */
+function stopped(message: string, rest: string): string {
+  if (message.includes("end of input")) return "the text ends too early: complete it";
+  const [found] = rest.match(/^(?:"(?:[^"\\\n]|\\.)*"|[\w.+-]+|[^])/) ?? [""];
+  const left = rest.slice(found.length).replaceAll(/\/\/.*|\/\*[^]*?(?:\*\/|$)/g, "").trim();
+  if (message.includes("token") && left === "") return "the text is not complete here, or has too much: correct it";
+  const shown = found.length > 40 ? `${found.slice(0, 40)}…` : found;
+  return `${quoted(shown)} cannot be here, or something is missing before it: correct that`;
+}
+
+/** What the parser accepts and is wrong all the same: a field that an object has already, as the last one would win; raw control characters. */
+function* faultsIn(node: ValueNode, text: string): Generator<JsonFault> {
+  if (node.type === "String") {
+    // deno-lint-ignore no-control-regex -- what JSON does not allow in texts
+    if (/[\x00-\x1f]/.test(text.slice(node.loc.start.offset, node.loc.end.offset))) {
+      yield notJson(
+        node.loc.start,
+        "this text has a line's end or another control character in it: write \\n, \\t or \\u0000",
+      );
+    }
+  } else if (node.type === "Array") {
+    for (const { value } of node.elements) yield* faultsIn(value, text);
+  } else if (node.type === "Object") {
+    const seen = new Set<string>();
+    for (const { name, value } of node.members) {
+      const key = nameOf(name);
+      const { line, column } = name.loc.start;
+      if (seen.has(key)) {
+        const why =
+          `has the field '${key}' twice in one object, again at line ${line}, column ${column}: remove one of them`;
+        yield { line, column, why };
+      }
+      seen.add(key);
+      yield* faultsIn(value, text);
+    }
   }
-  return found.parent?.type === "property" ? found.parent : found;
+}
+
+/** The place of the field or item at a pointer, or of the innermost one around it. */
+function placeIn(root: ValueNode, pointer: string): Place {
+  const steps = pointer.split("/").slice(1).map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
+  let node = root;
+  let place: Place = root.loc.start;
+  for (const step of steps) {
+    const found = node.type === "Array"
+      ? node.elements[Number(step)]
+      : node.type === "Object"
+      ? node.members.findLast(({ name }) => nameOf(name) === step)
+      : undefined;
+    if (!found) break;
+    node = found.value;
+    place = found.loc.start;
+  }
+  return { line: place.line, column: place.column };
+}
+
+function nameOf(name: { value: string } | { name: string }): string {
+  return "value" in name ? name.value : name.name;
 }

@@ -26,9 +26,7 @@ export interface Finding extends Place {
  */
 export async function validateProfile(text: string, path: string, read?: ReadVariable): Promise<Finding[]> {
   const json = readJson(text);
-  const lines = new Set<number>();
-  const faults = json.faults.filter(({ line }) => !lines.has(line) && lines.add(line)); // one may have led to the next
-  const wrong = faults.map(({ why, ...place }) => ({ ...place, isWarning: false, text: `the file ${why}` }));
+  const wrong = json.faults.map(({ why, ...place }) => ({ ...place, isWarning: false, text: `the file ${why}` }));
   if (json.value === undefined) return wrong;
   const { mistakes, profile } = examine(json.value, read);
   if (profile) mistakes.push(...await missingFiles(profile, dirname(path)));

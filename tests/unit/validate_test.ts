@@ -80,13 +80,22 @@ Deno.test("validate: what the fields say together is looked at when each is righ
   ]);
 });
 
-Deno.test("validate: of a text that is no JSON, each wrong line is named once", async () => {
-  const all = await validate(GOOD.replace('"name": "shop"', "'name': 'shop'").replace('"cpus": 2', '"cpus" 2'));
-  assertEquals(all.map((each) => each.match(/^\d+:\d+ the file is not JSON/)?.[0]).filter(Boolean), [
-    "3:3 the file is not JSON",
-    "5:38 the file is not JSON",
+Deno.test("validate: of a text that is no JSON, the first wrong place is named", async () => {
+  assertEquals(await validate(GOOD.replace('"name": "shop"', "'name': 'shop'").replace('"cpus": 2', '"cpus" 2')), [
+    "3:3 the file is not JSON: line 3, column 3: ' cannot be here, or something is missing before it: correct that",
   ]);
-  assertEquals(await validate(""), ["1:1 the file is not JSON: line 1, column 1: a value must be here: add it"]);
+  assertEquals(await validate(""), [
+    "1:1 the file is not JSON: line 1, column 1: the text ends too early: complete it",
+  ]);
+});
+
+Deno.test("validate: fields that an object has twice are named with all other mistakes", async () => {
+  const all = await validate(GOOD.replace('"cpus": 2', '"cpus": 0, "cpus": 2, "memory": 1'));
+  assertEquals(all.map((each) => each.split(":").slice(0, 2).join(":").replace(/, .*/, "")), [
+    "5:42 the file has the field 'cpus' twice in one object",
+    "5:53 the file has the field 'memory' twice in one object",
+    "5:53 machine.memory",
+  ]);
 });
 
 Deno.test("validate: warns of what is allowed and unwise", async () => {
