@@ -12,8 +12,10 @@ export interface Place {
 
 /** Something wrong, and where. */
 export interface JsonFault extends Place {
-  /** It begins with a verb: "is not JSON: …". */
-  why: string;
+  /** It begins with a verb: "is not JSON". */
+  what: string;
+  /** Why, or what to do. */
+  more: string;
 }
 
 /** A JSON text that was read. */
@@ -43,16 +45,19 @@ export function readJson(text: string): JsonText {
 /**
  * The value of a JSON text.
  *
- * @throws {HotbootError} if it is no JSON, or has a field twice. The message begins with a verb: "is not JSON: …".
+ * @throws {HotbootError} if it is no JSON, or has a field twice. The message begins with a verb: "is not JSON (line 1, column 2): …".
  */
 export function parseJson(text: string): unknown {
   const { value, faults: [fault] } = readJson(text);
-  if (fault) throw new HotbootError(fault.why);
+  if (fault) {
+    const { what, line, column, more } = fault;
+    throw new HotbootError(`${what} (line ${line}, column ${column}): ${more}`);
+  }
   return value;
 }
 
-function notJson(place: Place, why: string): JsonFault {
-  return { ...place, why: `is not JSON: line ${place.line}, column ${place.column}: ${why}` };
+function notJson({ line, column }: Place, more: string): JsonFault {
+  return { line, column, what: "is not JSON", more };
 }
 
 /** Why the parser stopped at this place, in front of the rest of the text. */
@@ -83,9 +88,7 @@ function* faultsIn(node: ValueNode, text: string): Generator<JsonFault> {
       const key = nameOf(name);
       const { line, column } = name.loc.start;
       if (seen.has(key)) {
-        const why =
-          `has the field '${key}' twice in one object, again at line ${line}, column ${column}: remove one of them`;
-        yield { line, column, why };
+        yield { line, column, what: `has the field '${key}' twice in one object`, more: "remove one of them" };
       }
       seen.add(key);
       yield* faultsIn(value, text);

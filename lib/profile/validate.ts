@@ -26,7 +26,11 @@ export interface Finding extends Place {
  */
 export async function validateProfile(text: string, path: string, read?: ReadVariable): Promise<Finding[]> {
   const json = readJson(text);
-  const wrong = json.faults.map(({ why, ...place }) => ({ ...place, isWarning: false, text: `the file ${why}` }));
+  const wrong = json.faults.map(({ what, more, ...place }) => ({
+    ...place,
+    isWarning: false,
+    text: `the file ${what}: ${more}`,
+  }));
   if (json.value === undefined) return wrong;
   const { mistakes, profile } = examine(json.value, read);
   if (profile) mistakes.push(...await missingFiles(profile, dirname(path)));
