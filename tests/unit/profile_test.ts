@@ -34,7 +34,7 @@ Deno.test("profile: it may have comments and trailing commas", () => {
 
 Deno.test("profile: an error names the path of the bad field", () => {
   const refused: [string, RegExp][] = [
-    ["{", /^profile x is not JSON: /],
+    ["{", /^profile x is not JSON /],
     ["[]", /^profile x: the whole file: /],
     [changed(["name"]), /"name"/],
     [changed(["name"], "Demo"), /: name: /],
