@@ -91,6 +91,7 @@ function* faultsIn(node: ValueNode, text: string): Generator<JsonFault> {
         yield { line, column, what: `has the field '${key}' twice in one object`, more: "remove one of them" };
       }
       seen.add(key);
+      if (name.type === "String") yield* faultsIn(name, text);
       yield* faultsIn(value, text);
     }
   }

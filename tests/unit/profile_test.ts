@@ -81,6 +81,7 @@ Deno.test("profile: an error names the path of the bad field", () => {
       /^profile x is not JSON \(line 1, column 8\): this text has .*control character .*: write \\n/,
     ],
     ['{ "a": 1 }}', /^profile x is not JSON \(line 1, column 11\): the text is not complete here, or has too much: /],
+    ['{ "a\n": 1 }', /^profile x is not JSON \(line 1, column 3\): this text has .*control character /],
     ["// nothing", /^profile x is not JSON \(line 1, column 1\): the text ends too early: complete it$/],
     [
       '{ "a": { "name": 1 }, "b": [{ "name": "name" }], // both are\n"n\\u0061me": 1, "name": 2 }',
