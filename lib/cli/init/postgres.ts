@@ -19,7 +19,7 @@ export function postgres({ name }: Wishes): Promise<Draft> {
     "hotboot/guest/usr/share/initramfs-tools/modules.d/guest": MODULES,
   };
   const notes = [
-    "hotboot/build.sh needs mmdebstrap, mke2fs and qemu-img, as Debian and Ubuntu have them: 'apt install mmdebstrap e2fsprogs qemu-utils debian-archive-keyring'",
+    `hotboot/build.sh needs programs of Debian or Ubuntu: '${INSTALL}'`,
     "the service is hotboot/guest/opt/app/api.py: replace it with your own",
   ];
   return Promise.resolve({ files, notes });
@@ -98,6 +98,9 @@ function profile(name: string, initial: string): string {
 `;
 }
 
+/** Installs what the script needs on this machine. */
+const INSTALL = "apt install mmdebstrap uidmap e2fsprogs qemu-utils debian-archive-keyring";
+
 const BUILD = `#!/usr/bin/env bash
 # Builds the image: a Debian with PostgreSQL and one service. hotboot calls it:
 #
@@ -115,9 +118,11 @@ services=postgresql,python3-psycopg2
 # What hotboot needs: a kernel, systemd, the guest agent, and hwclock (util-linux-extra).
 machine=linux-image-$arch,initramfs-tools,zstd,systemd-sysv,udev,qemu-guest-agent,util-linux-extra
 
-for program in mmdebstrap mke2fs qemu-img; do
+programs=(mmdebstrap mke2fs qemu-img)
+[[ $(id -u) == 0 ]] || programs+=(newuidmap) # the guest's files have owners, also if this user is not root
+for program in "\${programs[@]}"; do
   command -v "$program" >/dev/null || {
-    echo "$program is missing: run 'apt install mmdebstrap e2fsprogs qemu-utils debian-archive-keyring'" >&2
+    echo "$program is missing: run '${INSTALL}'" >&2
     exit 1
   }
 done
