@@ -1,7 +1,7 @@
 /** The template `compose`: docker compose in the guest, which cloud-init sets up. Takes the project's own compose file. */
 
 import { type ComposeFile, readComposeFile } from "./compose_file.ts";
-import { type Draft, firstPort, head, placeholder, type Wishes } from "./template.ts";
+import { type Draft, EMULATED_CPU, firstPort, head, placeholder, type Wishes } from "./template.ts";
 
 /** Debian's image for clouds, of this date: https://cloud.debian.org/images/cloud/trixie/ has newer ones and `SHA512SUMS`. */
 const DEBIAN = {
@@ -27,6 +27,7 @@ export function compose({ name, values, compose: own }: Wishes): Promise<Draft> 
     "hotboot/user-data.yaml": userData(file, path, secret !== undefined),
     "hotboot/guest/machine/usr/local/sbin/rotate": ROTATE,
     "hotboot/guest/machine/etc/systemd/system/compose.service": UNIT,
+    "hotboot/guest/machine/etc/systemd/system/emulated-cpu.service": EMULATED_CPU,
     ...(own ? {} : { "compose.yaml": COMPOSE }),
   };
   const notes = [
@@ -188,6 +189,9 @@ function userData({ usesFiles }: ComposeFile, path: string, hasSecrets: boolean)
   ].map((line) => `  ${hasSecrets ? "" : "# "}- ${line}`).join("\n");
   return `#cloud-config
 # Sets the guest up, once. hotboot shows the lines that begin with "step"; 'hotboot build --verbose' shows everything.
+# As emulated-cpu.service does it at each boot of the image.
+bootcmd:
+  - systemd-detect-virt | grep -qx qemu && echo 0 >/proc/sys/kernel/randomize_va_space || true
 package_update: true
 packages: [qemu-guest-agent, docker.io, docker-cli, docker-compose] # CHANGE: add what else the guest needs
 apt: {preserve_sources_list: true} # the mirror that the base image names
@@ -203,6 +207,7 @@ runcmd:
   }
 ${placeholders}
   - systemctl daemon-reload
+  - systemctl enable emulated-cpu.service
   - systemctl start qemu-guest-agent.service docker.service
   - echo step pull, build and start the containers
   - systemctl enable --now compose.service

@@ -1,6 +1,6 @@
 /** The template `postgres`: PostgreSQL and one service on Debian, in an image that a script builds. */
 
-import { type Draft, firstPort, head, placeholder, type Wishes } from "./template.ts";
+import { type Draft, EMULATED_CPU, firstPort, head, placeholder, type Wishes } from "./template.ts";
 
 /** The files for a project of this name. */
 export function postgres({ name }: Wishes): Promise<Draft> {
@@ -13,7 +13,7 @@ export function postgres({ name }: Wishes): Promise<Draft> {
     "hotboot/guest/opt/app/schema.sql": TABLES,
     "hotboot/guest/usr/local/sbin/rotate": ROTATE,
     "hotboot/guest/etc/systemd/system/api.service": UNIT,
-    "hotboot/guest/etc/systemd/system/emulated-cpu.service": EMULATED,
+    "hotboot/guest/etc/systemd/system/emulated-cpu.service": EMULATED_CPU,
     "hotboot/guest/etc/systemd/network/80-guest.network": NETWORK,
     "hotboot/guest/etc/initramfs-tools/conf.d/guest": INITRD,
     "hotboot/guest/usr/share/initramfs-tools/modules.d/guest": MODULES,
@@ -294,23 +294,6 @@ Restart=always
 
 [Install]
 WantedBy=multi-user.target
-`;
-
-const EMULATED =
-  `# Without hardware acceleration, QEMU translates code once for each address. With the same addresses in every process,
-# programs start two to three times as fast.
-[Unit]
-Description=The same addresses in every process, where the CPU is emulated
-ConditionVirtualization=qemu
-DefaultDependencies=no
-Before=sysinit.target
-
-[Service]
-Type=oneshot
-ExecStart=/bin/sh -c "echo 0 >/proc/sys/kernel/randomize_va_space"
-
-[Install]
-WantedBy=sysinit.target
 `;
 
 const NETWORK = `# QEMU's network always gives this address.
