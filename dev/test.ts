@@ -41,6 +41,7 @@ const FIRST_SECONDS: Record<string, number> = {
   "tests/e2e/accelerator_test.ts": 280,
   "tests/e2e/rotation_test.ts": 150,
   "tests/e2e/faults_test.ts": 350,
+  "tests/e2e/init_test.ts": 260,
   "tests/e2e/suspend_test.ts": 140,
   "tests/e2e/arm64_test.ts": 100,
   "tests/e2e/disturbed_test.ts": 100,

@@ -17,7 +17,7 @@ export interface ReplaceOptions {
 }
 
 /** Where the new content of `target` is written first. */
-function growingPath(target: string): string {
+export function growingPath(target: string): string {
   return `${target}.${Deno.pid}.tmp`;
 }
 

@@ -1,4 +1,4 @@
-/** SHA-256 of data too large for memory. */
+/** Digests of data too large for memory. */
 
 import { encodeHex } from "@std/encoding/hex";
 import { pieces } from "./io.ts";
@@ -13,14 +13,29 @@ export async function sha256File(
   return await sha256Of(pieces(file), signal, onBytes);
 }
 
-/** The same of whatever comes in pieces. */
-export async function sha256Of(
+/** SHA-512 of a file of any size, in hex. */
+export async function sha512File(path: string, signal?: AbortSignal): Promise<string> {
+  using file = await Deno.open(path);
+  return await digestOf("sha512", pieces(file), signal);
+}
+
+/** SHA-256 of whatever comes in pieces, in hex. @param onBytes As above. */
+export function sha256Of(
+  content: AsyncIterable<Uint8Array>,
+  signal?: AbortSignal,
+  onBytes?: (count: number) => void,
+): Promise<string> {
+  return digestOf("sha256", content, signal, onBytes);
+}
+
+async function digestOf(
+  algorithm: "sha256" | "sha512",
   content: AsyncIterable<Uint8Array>,
   signal?: AbortSignal,
   onBytes: (count: number) => void = () => {},
 ): Promise<string> {
   const { createHash } = await import("node:crypto"); // Web Crypto cannot hash a stream; a resume needs neither
-  const hash = createHash("sha256");
+  const hash = createHash(algorithm);
   for await (const piece of content) {
     signal?.throwIfAborted();
     hash.update(piece);

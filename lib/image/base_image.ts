@@ -6,13 +6,14 @@ import { download } from "../release/download.ts";
 import { findNetwork } from "../release/network.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { privateDirectory } from "../instance/home.ts";
-import { sha256File } from "../base/hash.ts";
+import { sha256File, sha512File } from "../base/hash.ts";
+import { removeIfThere } from "../base/files.ts";
 import { recipePath, scriptDigest } from "./recipe.ts";
 import { runScript } from "./script.ts";
 
 /** A base image by its content, and how to get it. */
 export interface Base {
-  /** Identifies it: its SHA-256, or the digest of the script that makes it. */
+  /** Identifies it: its SHA-256 or SHA-512, or the digest of the script that makes it. */
   digest: string;
   /** The path of the disk; gets it if it is missing. Call it under the image's lock. */
   obtain(): Promise<string>;
@@ -30,9 +31,10 @@ export async function findBase(emulator: Emulator, base: BaseImage): Promise<Bas
     return { digest, obtain: () => Promise.resolve(path) };
   }
   if ("url" in base) {
-    const digest = base.sha256[arch];
+    const digests = "sha256" in base ? base.sha256 : base.sha512;
+    const digest = digests[arch];
     if (digest === undefined) {
-      const others = Object.keys(base.sha256).join(" or --arch ");
+      const others = Object.keys(digests).join(" or --arch ");
       throw new HotbootError(
         `profile '${profile.name}' has no base image for ${arch}: type --arch ${others}, or add one to the profile`,
       );
@@ -63,7 +65,7 @@ async function fromCache(emulator: Emulator, digest: string, make: (path: string
   for (const entry of there) {
     // Of this one, keep what a broken download can continue with: see download().
     const isUseful = [".qcow2", ".part", ".part.json"].some((end) => entry.name === name + end);
-    const isOurs = entry.name.startsWith(prefix) && /^[0-9a-f]{64}\./.test(entry.name.slice(prefix.length));
+    const isOurs = entry.name.startsWith(prefix) && /^[0-9a-f]{64,128}\./.test(entry.name.slice(prefix.length));
     if (isOurs && !isUseful) await Deno.remove(`${cache}/${entry.name}`, { recursive: true });
   }
   if (there.some((entry) => entry.name === `${name}.qcow2`)) return path;
@@ -74,15 +76,24 @@ async function fromCache(emulator: Emulator, digest: string, make: (path: string
   return path;
 }
 
-async function fetchBase(emulator: Emulator, pattern: string, sha256: string, path: string): Promise<void> {
+/** Downloads it. Its digest, in hex, is a SHA-256 or, if it is longer, a SHA-512. */
+async function fetchBase(emulator: Emulator, pattern: string, digest: string, path: string): Promise<void> {
   const { arch, report, signal } = emulator;
   const url = pattern.replaceAll("{arch}", arch);
   const name = url.split("/").at(-1)!.replace(/\?.*/, "");
   report.step(`download the base image ${url}`);
   const network = emulator.network ?? await findNetwork();
-  await download(path, { name, sha256, request: { url, network } }, {
+  const isSha256 = digest.length === 64;
+  await download(path, { name, ...(isSha256 && { sha256: digest }), request: { url, network } }, {
     signal,
     onProgress: (done, total) => report.progress(name, done, total),
     onTrouble: report.warn,
   });
+  if (isSha256) return;
+  const found = await sha512File(path, signal);
+  if (found === digest) return;
+  for (const file of [path, `${path}.json`]) await removeIfThere(file);
+  throw new HotbootError(
+    `${name}: its SHA-512 is ${found} instead of ${digest}: try again, or correct sha512 in the profile`,
+  );
 }

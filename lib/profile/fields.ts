@@ -1,6 +1,6 @@
 /** Fills the environment's variables into a profile's fields. */
 
-import { HotbootError, messageOf } from "../base/error.ts";
+import { messageOf } from "../base/error.ts";
 import { fillVariables, type ReadVariable, type Variable } from "./variables.ts";
 
 /** The part of JSON Schema that is used here. */
@@ -14,6 +14,20 @@ export interface FieldSchema {
   properties?: Record<string, FieldSchema>;
   additionalProperties?: FieldSchema | boolean;
   items?: FieldSchema;
+  default?: unknown;
+}
+
+/** Something wrong in a profile. */
+export interface Mistake {
+  /** Where: a JSON pointer such as `#/health/0/path`. */
+  at: string;
+  /** The field, why it is wrong, and what to do. */
+  text: string;
+}
+
+/** What is wrong with the field at a JSON pointer. */
+export function mistake(at: string, why: string): Mistake {
+  return { at, text: `${pathOf(at) || "the whole file"}: ${why}` };
 }
 
 /** A text after variables were filled in. */
@@ -32,55 +46,48 @@ const TEMPLATE = "#/$defs/template";
 /**
  * Fills the variables into all texts below `value`, and converts those in a number's place to numbers.
  *
- * @returns The new value and, by JSON pointer, the texts that contained variables.
- * @throws {HotbootError} without the profile's name, if that fails.
+ * @returns The new value; by JSON pointer, the texts that contained variables; and the fields that could not be filled, which
+ * stay as they are.
  */
 export function fillFields(
   value: unknown,
   root: FieldSchema,
   read?: ReadVariable,
-): { value: unknown; filled: Map<string, Filled> } {
+): { value: unknown; filled: Map<string, Filled>; mistakes: Mistake[] } {
   const filled = new Map<string, Filled>();
+  const mistakes: Mistake[] = [];
   const visit = (value: unknown, at: string, found: FieldSchema = {}): unknown => {
-    const schema = resolve(root, found);
+    const schema = resolved(root, found);
     if (Array.isArray(value)) return value.map((each, index) => visit(each, `${at}/${index}`, schema.items));
     if (typeof value === "object" && value !== null) {
       return Object.fromEntries(
-        Object.entries(value).map(([name, each]) => [name, visit(each, join(at, name), property(schema, name))]),
+        Object.entries(value).map(([name, each]) => [name, visit(each, pointer(at, name), property(schema, name))]),
       );
     }
     if (typeof value !== "string") return value;
-    const result = fillAt(value, at, found.$ref === TEMPLATE, read);
-    if (result.variables.length > 0) filled.set(at, { text: result.filled, variables: result.variables, schema });
-    if (!isNumeric(schema)) return result.filled;
-    // A number must be written as a number, unless it comes from a variable.
-    const text = value.includes("${env.") ? result.filled : undefined;
-    return numberOf(text, at, filled.get(at), schema, value);
+    try {
+      const result = fillVariables(value, found.$ref === TEMPLATE, read);
+      if (result.variables.length > 0) filled.set(at, { text: result.filled, variables: result.variables, schema });
+      if (!isNumeric(schema)) return result.filled;
+      // A number must be written as a number, unless it comes from a variable.
+      const number = value.includes("${env.") ? numberOf(result.filled) : undefined;
+      if (number !== undefined) return number;
+      mistakes.push(noNumber(at, result.filled, schema, filled.get(at)));
+    } catch (error) {
+      mistakes.push(mistake(at, messageOf(error)));
+    }
+    return value;
   };
-  return { value: visit(value, "#", root), filled };
+  return { value: visit(value, "#", root), filled, mistakes };
 }
 
-function fillAt(text: string, at: string, isTemplate: boolean, read?: ReadVariable) {
-  try {
-    return fillVariables(text, isTemplate, read);
-  } catch (error) {
-    throw new HotbootError(`${pathOf(at)}: ${messageOf(error)}`);
-  }
+function numberOf(text: string): number | undefined {
+  return /^(0|[1-9]\d*)(\.\d+)?$/.test(text) ? Number(text) : undefined;
 }
 
-function numberOf(
-  text: string | undefined,
-  at: string,
-  filled: Filled | undefined,
-  schema: FieldSchema,
-  value: string,
-): number {
-  if (text !== undefined && /^(0|[1-9]\d*)(\.\d+)?$/.test(text)) return Number(text);
-  throw new HotbootError(
-    filled
-      ? complaint(filled, at)
-      : `${pathOf(at)}: '${text ?? value}' is not a ${schema.title ?? "number"}: ${useAnother(schema)}`,
-  );
+function noNumber(at: string, text: string, schema: FieldSchema, filled?: Filled): Mistake {
+  if (filled) return { at, text: complaint(filled, at) };
+  return mistake(at, `'${text}' is not a ${schema.title ?? "number"}: ${useAnother(schema)}`);
 }
 
 /**
@@ -115,7 +122,8 @@ export function isNumeric({ type }: FieldSchema): boolean {
   return [type].flat().some((name) => name === "integer" || name === "number");
 }
 
-function resolve(root: FieldSchema, { $ref, ...own }: FieldSchema): FieldSchema {
+/** The schema that a reference leads to. */
+export function resolved(root: FieldSchema, { $ref, ...own }: FieldSchema): FieldSchema {
   const [, name] = $ref?.match(/^#\/\$defs\/(.+)$/) ?? [];
   return name === undefined ? own : { ...root.$defs![name], ...own };
 }
@@ -129,13 +137,23 @@ function property({ properties = {}, additionalProperties }: FieldSchema, name: 
 export function knownFields(root: FieldSchema, at: string): string[] {
   const steps = at.split("/").slice(1);
   const found = steps.reduce<FieldSchema>((schema, name) => {
-    const inner = resolve(root, schema);
+    const inner = resolved(root, schema);
     return inner.items ?? property(inner, name) ?? {};
   }, root);
-  return Object.keys(resolve(root, found).properties ?? {});
+  return Object.keys(resolved(root, found).properties ?? {});
 }
 
-function join(at: string, name: string): string {
+/** The value of a keyword of the schema, by a JSON pointer that leads through references. */
+export function keywordAt(root: FieldSchema, at: string): unknown {
+  const steps = at.split("/").slice(1);
+  return steps.reduce<unknown>(
+    (found, step) => step === "$ref" ? resolved(root, found as FieldSchema) : (found as Record<string, unknown>)[step],
+    root,
+  );
+}
+
+/** The pointer to a field of the object at `at`. */
+export function pointer(at: string, name: string): string {
   return `${at}/${name.replaceAll("~", "~0").replaceAll("/", "~1")}`;
 }
 

@@ -1,53 +1,120 @@
-/** Reads JSON that a person writes, and says what is wrong with it in their words. */
+/** Reads JSON that a person writes: with comments and trailing commas. Says where something is, and what is wrong with it. */
 
+import { evaluate, parse, type ValueNode } from "@humanwhocodes/momoa";
 import { HotbootError, messageOf } from "../base/error.ts";
+import { quoted } from "../base/printable.ts";
 
-/** What decides about its form: texts, comments, brackets, colons and commas. */
-const TOKENS = /"(?:[^"\\]|\\.)*"|\/\/|\/\*|[{}[\]:,]/g;
+/** A place in a text, as editors count: from 1. */
+export interface Place {
+  line: number;
+  column: number;
+}
+
+/** Something wrong, and where. */
+export interface JsonFault extends Place {
+  /** It begins with a verb: "is not JSON". */
+  what: string;
+  /** Why, or what to do. */
+  more: string;
+}
+
+/** A JSON text that was read. */
+export interface JsonText {
+  /** Its value; `undefined` if it is not JSON. */
+  value?: unknown;
+  /** What is wrong, in the text's order. */
+  faults: JsonFault[];
+  /** Where the field or item at a JSON pointer such as `#/health/0/path` is; if there is none, the innermost one around it. */
+  placeOf(pointer: string): Place;
+}
+
+/** Reads a JSON text, which may begin with a byte-order mark. */
+export function readJson(text: string): JsonText {
+  const body = text.replace(/^\ufeff/, "");
+  try {
+    const root = parse(body, { mode: "jsonc", allowTrailingCommas: true }).body;
+    return { value: evaluate(root), faults: Array.from(faultsIn(root, body)), placeOf: (at) => placeIn(root, at) };
+  } catch (error) {
+    const { line, column, offset } = error as Partial<Place & { offset: number }>;
+    if (line === undefined || column === undefined || offset === undefined) throw error;
+    const place = { line, column };
+    return { faults: [notJson(place, stopped(messageOf(error), body.slice(offset)))], placeOf: () => place };
+  }
+}
 
 /**
- * The value of a JSON text, which may begin with a byte-order mark.
+ * The value of a JSON text.
  *
- * @throws {HotbootError} if it is no JSON, or has a field twice. The message begins with a verb: "is not JSON: …".
+ * @throws {HotbootError} if it is no JSON, or has a field twice. The message begins with a verb: "is not JSON (line 1, column 2): …".
  */
 export function parseJson(text: string): unknown {
-  text = text.replace(/^\ufeff/, "");
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new HotbootError(`is not JSON: ${extension(text) ?? `${messageOf(error)}: correct that`}`);
+  const { value, faults: [fault] } = readJson(text);
+  if (fault) {
+    const { what, line, column, more } = fault;
+    throw new HotbootError(`${what} (line ${line}, column ${column}): ${more}`);
   }
-  const twice = repeatedField(text);
-  if (twice) throw new HotbootError(`has the field '${twice}' twice in one object: remove one of them`);
   return value;
 }
 
-/** The first thing in it that other languages allow, and JSON does not. */
-function extension(text: string): string | undefined {
-  let last = "";
-  for (const { 0: token, index } of text.matchAll(TOKENS)) {
-    const line = `line ${text.slice(0, index).split("\n").length}`;
-    if (token === "//" || token === "/*") return `${line} has a comment: remove it`;
-    if (last === "," && (token === "}" || token === "]")) {
-      return `${line} has '${token}' after a comma: remove the comma`;
+function notJson({ line, column }: Place, more: string): JsonFault {
+  return { line, column, what: "is not JSON", more };
+}
+
+/** Why the parser stopped at this place, in front of the rest of the text. */
+function stopped(message: string, rest: string): string {
+  if (message.includes("end of input")) return "the text ends too early: complete it";
+  const [found] = rest.match(/^(?:"(?:[^"\\\n]|\\.)*"|[\w.+-]+|[^])/) ?? [""];
+  const left = rest.slice(found.length).replaceAll(/\/\/.*|\/\*[^]*?(?:\*\/|$)/g, "").trim();
+  if (message.includes("token") && left === "") return "the text is not complete here, or has too much: correct it";
+  const shown = found.length > 40 ? `${found.slice(0, 40)}…` : found;
+  return `${quoted(shown)} cannot be here, or something is missing before it: correct that`;
+}
+
+/** What the parser accepts and is wrong all the same: a field that an object has already, as the last one would win; raw control characters. */
+function* faultsIn(node: ValueNode, text: string): Generator<JsonFault> {
+  if (node.type === "String") {
+    // deno-lint-ignore no-control-regex -- what JSON does not allow in texts
+    if (/[\x00-\x1f]/.test(text.slice(node.loc.start.offset, node.loc.end.offset))) {
+      yield notJson(
+        node.loc.start,
+        "this text has a line's end or another control character in it: write \\n, \\t or \\u0000",
+      );
     }
-    last = token;
+  } else if (node.type === "Array") {
+    for (const { value } of node.elements) yield* faultsIn(value, text);
+  } else if (node.type === "Object") {
+    const seen = new Set<string>();
+    for (const { name, value } of node.members) {
+      const key = nameOf(name);
+      const { line, column } = name.loc.start;
+      if (seen.has(key)) {
+        yield { line, column, what: `has the field '${key}' twice in one object`, more: "remove one of them" };
+      }
+      seen.add(key);
+      if (name.type === "String") yield* faultsIn(name, text);
+      yield* faultsIn(value, text);
+    }
   }
 }
 
-/** The name of the first field that an object has twice; the last one would win. */
-function repeatedField(json: string): string | undefined {
-  const objects: (Set<string> | undefined)[] = []; // of an array: none
-  let text = "";
-  for (const [token] of json.matchAll(TOKENS)) {
-    if (token === "{") objects.push(new Set());
-    else if (token === "[") objects.push(undefined);
-    else if (token === "}" || token === "]") objects.pop();
-    else if (token === ":") {
-      const [name, names] = [JSON.parse(text) as string, objects.at(-1)!];
-      if (names.has(name)) return name;
-      names.add(name);
-    } else text = token;
+/** The place of the field or item at a pointer, or of the innermost one around it. */
+function placeIn(root: ValueNode, pointer: string): Place {
+  const steps = pointer.split("/").slice(1).map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
+  let node = root;
+  let place: Place = root.loc.start;
+  for (const step of steps) {
+    const found = node.type === "Array"
+      ? node.elements[Number(step)]
+      : node.type === "Object"
+      ? node.members.findLast(({ name }) => nameOf(name) === step)
+      : undefined;
+    if (!found) break;
+    node = found.value;
+    place = found.loc.start;
   }
+  return { line: place.line, column: place.column };
+}
+
+function nameOf(name: { value: string } | { name: string }): string {
+  return "value" in name ? name.value : name.name;
 }

@@ -3,10 +3,20 @@
 import { type OutputUnit, type Schema, Validator } from "@cfworker/json-schema";
 import { HotbootError, messageOf } from "../base/error.ts";
 import { fill } from "../base/fill.ts";
-import { complaint, type FieldSchema, type Filled, fillFields, isNumeric, knownFields, pathOf } from "./fields.ts";
+import {
+  complaint,
+  type FieldSchema,
+  type Filled,
+  fillFields,
+  isNumeric,
+  keywordAt,
+  knownFields,
+  type Mistake,
+  mistake,
+} from "./fields.ts";
 import type { Profile } from "./profile.ts";
 import { parseJson } from "./json.ts";
-import { danglingReference, textsOf } from "./references.ts";
+import { danglingReferences, textsOf } from "./references.ts";
 import { placeholdersOf, secretValue } from "./secrets.ts";
 import type { ReadVariable } from "./variables.ts";
 import schema from "./schema.json" with { type: "json" };
@@ -38,69 +48,96 @@ export function completeProfile(
   origin: string,
   { read, isTested = false }: { read?: ReadVariable; isTested?: boolean } = {},
 ): Profile {
-  const wrong = (why: string) => new HotbootError(`profile ${origin}: ${why}`);
-  const { value, filled } = fillIn(given, wrong, read);
+  const { value, filled, mistakes: [unfilled] } = fillFields(given, schema as FieldSchema, read);
+  const refuse = ({ text }: Mistake) => {
+    throw new HotbootError(`profile ${origin}: ${text}`);
+  };
+  if (unfilled) refuse(unfilled);
   if (!isTested || filled.size > 0) {
-    const { valid, errors } = new Validator(schema as unknown as Schema, "2020-12", false).validate(value);
-    if (!valid) throw wrong(explain(errors, filled));
+    const errors = schemaErrors(value);
+    if (errors.length > 0) refuse(explain(innermost(errors), filled));
   }
-
-  const raw = value as Omit<Profile, "timeouts"> & { timeouts?: Partial<Profile["timeouts"]> };
-  const profile: Profile = { ...raw, timeouts: { boot: 240, resume: 45, ...raw.timeouts } };
-  const { build } = profile.image;
-  if (build) {
-    requireOne(build, ["script", "cloudInit"], `profile ${origin}: image.build`);
-    if ("cloudInit" in build) {
-      requireOne(build.cloudInit.base, ["url", "file", "script"], `profile ${origin}: image.build.cloudInit.base`);
-    }
-  }
-  for (const [index, check] of profile.health.entries()) {
-    if (!Object.hasOwn(profile.ports, check.port)) {
-      throw wrong(`health[${index}].port: there is no port '${check.port}': name one of ports`);
-    }
-  }
-  const { secrets = [], rotation } = profile;
-  const values = placeholdersOf(secrets);
-  if (Object.keys(values).length < secrets.length) throw wrong("secrets: two have the same name: rename one of them");
-  const files = secrets.flatMap(({ file }) => file?.toLowerCase() ?? []); // some file systems ignore case
-  if (new Set(files).size < files.length) throw wrong("secrets: two have the same file: rename one of them");
-  for (const [index, check] of rotation?.proof.entries() ?? []) {
-    const place = `rotation.proof[${index}]`;
-    if (!Object.hasOwn(profile.ports, check.port)) {
-      throw wrong(`${place}: there is no port '${check.port}': name one of ports`);
-    }
-    try {
-      for (const text of textsOf(check)) fill(text, (variable) => secretValue(variable, values, values));
-    } catch (error) {
-      throw wrong(`${place}: ${messageOf(error)}`);
-    }
-  }
-  const dangling = danglingReference(profile);
-  if (dangling) throw new HotbootError(`profile ${origin}: ${dangling}`);
-  const owners = new Map<number, string>();
-  for (const [name, port] of Object.entries(profile.ports)) {
-    const { host } = port;
-    const [, variable] = String((given as Profile).ports[name].host).match(/\$\{env\.(\w+)/) ?? [];
-    if (variable) port.variable = variable;
-    const owner = owners.get(host);
-    if (owner) throw wrong(sharedPort(host, name, owner, filled));
-    owners.set(host, name);
-  }
+  const profile = completed(value, given);
+  const [first] = misfits(profile, filled);
+  if (first) refuse(first);
   return profile;
 }
 
-/** @throws {HotbootError} unless exactly one of the fields exists. */
-function requireOne(value: object, fields: string[], what: string): void {
-  if (fields.filter((field) => field in value).length === 1) return;
-  throw new HotbootError(`${what}: use exactly one of ${fields.map((field) => `"${field}"`).join(", ")}`);
+/**
+ * Everything that is wrong with parsed JSON, at once. What its fields say together is looked at when each is right by itself.
+ *
+ * @returns The mistakes, and the profile if there is none.
+ */
+export function examine(given: unknown, read?: ReadVariable): { mistakes: Mistake[]; profile?: Profile } {
+  const { value, filled, mistakes } = fillFields(given, schema as FieldSchema, read);
+  const found = new Set(mistakes.map(({ at }) => at));
+  for (const error of leaves(schemaErrors(value))) {
+    if (!found.has(error.instanceLocation)) mistakes.push(explain(error, filled));
+    found.add(error.instanceLocation);
+  }
+  if (mistakes.length > 0) return { mistakes };
+  const profile = completed(value, given);
+  const together = Array.from(misfits(profile, filled));
+  return together.length > 0 ? { mistakes: together } : { mistakes, profile };
 }
 
-function fillIn(given: unknown, wrong: (why: string) => HotbootError, read?: ReadVariable) {
-  try {
-    return fillFields(given, schema as FieldSchema, read);
-  } catch (error) {
-    throw wrong(messageOf(error));
+function schemaErrors(value: unknown): OutputUnit[] {
+  return new Validator(schema as unknown as Schema, "2020-12", false).validate(value).errors;
+}
+
+/** With what is understood without saying. */
+function completed(value: unknown, given: unknown): Profile {
+  const raw = value as Omit<Profile, "timeouts"> & { timeouts?: Partial<Profile["timeouts"]> };
+  for (const [name, port] of Object.entries(raw.ports)) {
+    const [, variable] = String((given as Profile).ports[name].host).match(/\$\{env\.(\w+)/) ?? [];
+    if (variable) port.variable = variable;
   }
+  return { ...raw, timeouts: { boot: 240, resume: 45, ...raw.timeouts } };
+}
+
+/** What does not fit together in a profile whose fields are right, each by itself. */
+function* misfits(profile: Profile, filled: Map<string, Filled>): Generator<Mistake> {
+  const { ports, image: { build }, health, secrets = [], rotation } = profile;
+  if (build) {
+    yield* unlessOne(build, ["script", "cloudInit"], "#/image/build");
+    if ("cloudInit" in build) {
+      const { base } = build.cloudInit;
+      const at = "#/image/build/cloudInit/base";
+      yield* unlessOne(base, ["url", "file", "script"], at);
+      if ("url" in base) yield* unlessOne(base, ["sha256", "sha512"], at);
+    }
+  }
+  const noPort = (name: string) => `there is no port '${name}': name one of ports`;
+  for (const [index, { port }] of health.entries()) {
+    if (!Object.hasOwn(ports, port)) yield mistake(`#/health/${index}/port`, noPort(port));
+  }
+  const values = placeholdersOf(secrets);
+  if (Object.keys(values).length < secrets.length) {
+    yield mistake("#/secrets", "two have the same name: rename one of them");
+  }
+  const files = secrets.flatMap(({ file }) => file?.toLowerCase() ?? []); // some file systems ignore case
+  if (new Set(files).size < files.length) yield mistake("#/secrets", "two have the same file: rename one of them");
+  for (const [index, check] of rotation?.proof.entries() ?? []) {
+    const at = `#/rotation/proof/${index}`;
+    if (!Object.hasOwn(ports, check.port)) yield mistake(at, noPort(check.port));
+    try {
+      for (const text of textsOf(check)) fill(text, (variable) => secretValue(variable, values, values));
+    } catch (error) {
+      yield mistake(at, messageOf(error));
+    }
+  }
+  yield* danglingReferences(profile);
+  const owners = new Map<number, string>();
+  for (const [name, { host }] of Object.entries(ports)) {
+    const owner = owners.get(host);
+    if (owner) yield { at: `#/ports/${name}/host`, text: sharedPort(host, name, owner, filled) };
+    owners.set(host, name);
+  }
+}
+
+function* unlessOne(value: object, fields: string[], at: string): Generator<Mistake> {
+  if (fields.filter((field) => field in value).length === 1) return;
+  yield mistake(at, `use exactly one of ${fields.map((field) => `"${field}"`).join(", ")}`);
 }
 
 /** Two ports that are the same on the host; names the variable that made them so. */
@@ -113,22 +150,37 @@ function sharedPort(host: number, name: string, owner: string, filled: Map<strin
   return `ports.${name}.host: ${host} is also the port of '${owner}': choose another`;
 }
 
-/** The innermost error, as `machine.memory: …`; the outer ones only say that something inside is wrong. */
-function explain(errors: OutputUnit[], filled: Map<string, Filled>): string {
-  const { instanceLocation: at, error } = errors.reduce((deepest, error) =>
+/** The innermost error; the outer ones only say that something inside is wrong. */
+function innermost(errors: OutputUnit[]): OutputUnit {
+  return errors.reduce((deepest, error) =>
     depth(error.instanceLocation) > depth(deepest.instanceLocation) ||
       (error.instanceLocation === deepest.instanceLocation && error.keyword !== "properties")
       ? error
       : deepest
   );
+}
+
+/** The errors that say more than that something inside is wrong. */
+function leaves(errors: OutputUnit[]): OutputUnit[] {
+  return errors.filter(({ keyword }) => !OUTER.has(keyword));
+}
+
+/** The keywords of the others. */
+const OUTER = new Set(["properties", "additionalProperties", "items", "propertyNames", "$ref"]);
+
+/** An error as `machine.memory: …`. */
+function explain(error: OutputUnit, filled: Map<string, Filled>): Mistake {
+  const { instanceLocation: at } = error;
   const field = filled.get(at);
-  return field
-    ? complaint(field, at, isNumeric(field.schema) ? undefined : error)
-    : `${pathOf(at) || "the whole file"}: ${inWords(error, at)}`;
+  if (field) return { at, text: complaint(field, at, isNumeric(field.schema) ? undefined : inWords(error)) };
+  return mistake(at, inWords(error));
 }
 
 /** The validator's most frequent messages, for a person. */
-function inWords(error: string, at: string): string {
+function inWords({ error, keyword, keywordLocation, instanceLocation: at }: OutputUnit): string {
+  if (keyword === "pattern") {
+    return `it does not match ${keywordAt(schema as FieldSchema, keywordLocation)}: correct it`;
+  }
   const [, missing] = error.match(/^Instance does not have required property "(.*)"\.$/) ?? [];
   if (missing !== undefined) return `the field "${missing}" is missing: add it`;
   return error === "False boolean schema." ? unknownField(at) : `${error.replace(/\.$/, "")}: correct it`;

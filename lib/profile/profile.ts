@@ -50,8 +50,9 @@ export interface ScriptRecipe {
  * In `url` and `file` `{arch}` stands for the architecture: `amd64`, `arm64`.
  */
 export type BaseImage =
-  /** A published one, with its SHA-256 in hex for each architecture. */
+  /** A published one, with its SHA-256 or SHA-512 in hex for each architecture. */
   | { url: string; sha256: Partial<Record<Arch, string>> }
+  | { url: string; sha512: Partial<Record<Arch, string>> }
   /** A local one, relative to the profile. */
   | { file: string }
   /** One that a script makes, as `disk.qcow2` in its output directory. */

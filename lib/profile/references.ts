@@ -3,6 +3,7 @@
 import { messageOf } from "../base/error.ts";
 import { fill } from "../base/fill.ts";
 import { isNotSet } from "./closed_variables.ts";
+import { type Mistake, mistake, pointer } from "./fields.ts";
 import type { Port, Profile, ProofCheck } from "./profile.ts";
 import { placeholdersOf, secretValue } from "./secrets.ts";
 
@@ -17,52 +18,44 @@ export function textsOf({ headers = {}, contains = [], excludes = [] }: ProofChe
   return [...Object.values(headers), ...contains, ...excludes];
 }
 
-/** The first unknown variable in the project request's own texts and the environment, or one that no profile may set, as `field: why`. */
-export function danglingReference(profile: Profile): string | undefined {
+/** What is wrong in the project request's own texts and the environment: unknown variables, and those that no profile may set. */
+export function* danglingReferences(profile: Profile): Generator<Mistake> {
   const { ports, secrets = [], project, environment = {} } = profile;
   const placeholders = placeholdersOf(secrets);
   const known = (variable: string) =>
     portValue(ports, variable) ??
       (/^placeholder\./.test(variable) ? undefined : secretValue(variable, placeholders, {}));
-  for (
-    const [field, variables = {}] of [["environment", environment], [
-      "project.environment",
-      project?.environment,
-    ]] as const
-  ) {
-    const name = Object.keys(variables).find(isNotSet);
-    if (name !== undefined) return `${field}.${name}: with it a program runs other code: remove it`;
-  }
   const answers = new Set(project?.answer.map((field) => `answer.${field}`));
+  const answer = (variable: string) => answers.has(variable) ? "" : known(variable);
+  const body = (variable: string) => variable === "config.file" ? "" : known(variable);
+  for (const at of ["#/environment", "#/project/environment"]) {
+    const variables = at === "#/environment" ? environment : project?.environment ?? {};
+    for (const name of Object.keys(variables).filter(isNotSet)) {
+      yield mistake(pointer(at, name), "with it a program runs other code: remove it");
+    }
+  }
   if (project && !Object.hasOwn(ports, project.port)) {
-    return `project.port: there is no port '${project.port}': name one of ports`;
+    yield mistake("#/project/port", `there is no port '${project.port}': name one of ports`);
   }
-  for (const [name, text] of Object.entries(project?.headers ?? {})) {
-    const why = whyUnfilled(text, known);
-    if (why) return `project.headers.${name}: ${why}`;
-  }
-  for (const [name, text] of Object.entries(project?.body ?? {})) {
-    const why = whyUnfilled(text, (variable) => variable === "config.file" ? "" : known(variable));
-    if (why) return `project.body.${name}: ${why}`;
-  }
-  for (const [name, text] of Object.entries(project?.environment ?? {})) {
-    const why = whyUnfilled(text, (variable) => answers.has(variable) ? "" : known(variable));
-    if (why) return `project.environment.${name}: ${why}`;
-  }
-  for (const [name, text] of Object.entries(environment)) {
-    const why = whyUnfilled(text, known);
-    if (why) return `environment.${name}: ${why}`;
-  }
+  yield* unfilled("#/project/headers", project?.headers, known);
+  yield* unfilled("#/project/body", project?.body, body);
+  yield* unfilled("#/project/environment", project?.environment, answer);
+  yield* unfilled("#/environment", environment, known);
   for (const [name, { url = "" }] of Object.entries(ports)) {
-    const why = whyUnfilled(url, (variable) => portValue(ports, variable));
-    if (why) return `ports.${name}.url: ${why}`;
+    yield* unfilled(`#/ports/${name}`, { url }, (variable) => portValue(ports, variable));
   }
 }
 
-function whyUnfilled(text: string, value: (variable: string) => string | undefined): string | undefined {
-  try {
-    fill(text, value);
-  } catch (error) {
-    return messageOf(error);
+function* unfilled(
+  at: string,
+  texts: Record<string, string> = {},
+  value: (variable: string) => string | undefined,
+): Generator<Mistake> {
+  for (const [name, text] of Object.entries(texts)) {
+    try {
+      fill(text, value);
+    } catch (error) {
+      yield mistake(pointer(at, name), messageOf(error));
+    }
   }
 }

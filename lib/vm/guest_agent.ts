@@ -242,7 +242,7 @@ export class GuestAgent implements AsyncDisposable {
   async exec(command: GuestCommand, options: WaitOptions & { what?: string } = {}): Promise<GuestResult> {
     const { what = `'${command.path}' in the guest`, signal } = options;
     const run = async () => {
-      const pid = await this.spawn(command, true, { signal });
+      const pid = await this.spawn(command, true, options); // a busy guest may take long to start it
       // The agent has no event for a program's end. Most take a few milliseconds; poll those closely.
       for (let pause = 2;; pause = Math.min(pause * 1.5, 30)) {
         const result = await this.status(pid, { signal });

@@ -128,6 +128,12 @@ async function ofFiles(directory: string): Promise<void> {
   const options = { cwd: project, env: { XDG_CONFIG_HOME: `${directory}/config` } };
   await check("trust", await hotboot(["trust", "--json"], options));
   await check("trust", await hotboot(["trust", "--remove", "--json"], options));
+  await check("profile show", await hotboot(["profile", "show", "--json"], options));
+  await check("profile validate", await hotboot(["profile", "validate", "--json"], options));
+  await Deno.writeTextFile(`${project}/wrong.json`, "{}");
+  await check("profile validate", await hotboot(["profile", "validate", "--json", "wrong.json"], options), 1);
+  const init = ["init", "--json", "--template", "postgres", "--force"];
+  await check("init", await hotboot(init, options));
 }
 
 async function ofImages(): Promise<void> {

@@ -36,6 +36,9 @@ const DOCTOR = [
 
 /** What each command may do, stated again and independently of the table. A condition follows the name. */
 const MAY: Record<string, string[]> = {
+  "init": ["read compose", "write project"],
+  "profile show": [],
+  "profile validate": [],
   "build": BUILD,
   "build, by cloud-init": [
     ...["read recipe", "write home", "connect sockets", "connect base image", "ask statfs"],
@@ -131,6 +134,7 @@ const VARIABLES = [
 
 /** A home with files and a socket, servers that may and may not be reached, and files for command lines. */
 class World implements Disposable {
+  readonly #cwd = Deno.cwd();
   readonly directory = Deno.makeTempDirSync({ prefix: "hotboot-sandbox-" });
   readonly home = `${this.directory}/home`;
   readonly bash = which("bash");
@@ -153,6 +157,7 @@ class World implements Disposable {
         "in",
         "out",
         "tree",
+        "project/hotboot",
         ".ssh",
       ]
     ) {
@@ -167,8 +172,10 @@ class World implements Disposable {
       "in/file",
       "out/file",
       "tree/file",
+      "project/docker-compose.yml",
+      "project/hotboot/file",
     ];
-    for (const name of [...files, "outside", "homely", ".ssh/id_ed25519"]) {
+    for (const name of [...files, "outside", "homely", ".ssh/id_ed25519", "project/other"]) {
       Deno.writeTextFileSync(`${directory}/${name}`, "x");
     }
     Deno.writeTextFileSync(
@@ -187,6 +194,7 @@ class World implements Disposable {
       Deno.listen({ transport: "unix", path: `${directory}/other.sock` }),
     ];
     for (const listener of this.#listeners) void serve(listener);
+    Deno.chdir(`${directory}/project`);
   }
 
   /** The profile for the commands, with a release or a recipe. */
@@ -223,6 +231,8 @@ class World implements Disposable {
       FILE: `${directory}/in/file`,
       DIR: `${directory}/out/file`,
       "PATH…": `${directory}/tree/file`,
+      compose: `${directory}/project/docker-compose.yml`,
+      project: `${directory}/project/hotboot/file`,
     };
     const all: Record<string, Attempt[]> = {
       "connect services": [{ kind: "connect", hostname: "127.0.0.1", port: this.port }],
@@ -244,6 +254,9 @@ class World implements Disposable {
       all[`read ${name}`] = [{ kind: "read", path }];
       all[`write ${name}`] = [{ kind: "write", path }];
     }
+    for (const file of ["hotboot.json", `hotboot.json.${Deno.pid}.tmp`, "compose.yaml"]) {
+      all["write project"].push({ kind: "write", path: `${directory}/project/${file}` });
+    }
     for (const name of ["FILE", "IMAGE"]) {
       all[`replace ${name}`] = [{ kind: "write", path: `${places[name]}.${Deno.pid}.tmp` }];
     }
@@ -259,6 +272,7 @@ class World implements Disposable {
     const alike = ["api.github.com.example.com:443", "githubusercontent.com.example.com:443", "api.github.com:80"];
     return [
       ...["/etc/shadow", "/etc/passwd", user, `${user}/.ssh`, "/proc/self/environ", "/", directory],
+      ...[`${directory}/project`, `${directory}/project/other`],
       ...[`${directory}/.ssh/id_ed25519`, `${directory}/outside`, `${directory}/homely`, `${home}/../outside`],
     ].map((path): Attempt => ({ kind: "read", path })).concat(
       [
@@ -266,6 +280,8 @@ class World implements Disposable {
         `${directory}/homely`,
         `${home}/../new`,
         `${directory}/in/new`,
+        `${directory}/project/other`,
+        `${directory}/project/hotboot.js`,
         "/tmp/hotboot-sandbox-new",
       ]
         .map((path) => ({ kind: "write", path })),
@@ -295,6 +311,7 @@ class World implements Disposable {
   }
 
   [Symbol.dispose]() {
+    Deno.chdir(this.#cwd);
     for (const listener of this.#listeners) listener.close();
     Deno.removeSync(this.directory, { recursive: true });
   }

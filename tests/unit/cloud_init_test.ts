@@ -4,7 +4,8 @@ import { dirname } from "@std/path/dirname";
 import { toFileUrl } from "@std/path/to-file-url";
 import { findBase } from "../../lib/image/base_image.ts";
 import { type Emulator, openEmulator, type Reporter } from "../../lib/instance/emulator.ts";
-import { sha256File } from "../../lib/base/hash.ts";
+import { encodeHex } from "@std/encoding/hex";
+import { sha256File, sha512File } from "../../lib/base/hash.ts";
 import { cloudInitDigest } from "../../lib/image/provision.ts";
 import { LineTail, Provisioning } from "../../lib/image/provisioning.ts";
 import { seedFiles } from "../../lib/image/seed_disk.ts";
@@ -116,6 +117,21 @@ Deno.test("base image: a download is checked against its digest, and happens onc
       HotbootError,
       `instead of ${"0".repeat(64)}`,
     );
+    const long = await sha512File(`${directory}/same`);
+    const digest = await crypto.subtle.digest("SHA-512", new TextEncoder().encode("the base\n"));
+    assertEquals(long, encodeHex(digest));
+    const other = await obtain({ url, sha512: { amd64: long } });
+    assertNotEquals(other, path);
+    assertEquals(await Deno.readTextFile(other), "the base\n");
+    const once = requests;
+    assertEquals([await obtain({ url, sha512: { amd64: long } }), requests], [other, once]);
+    await assertRejects(
+      () => obtain({ url, sha512: { amd64: "0".repeat(128) } }),
+      HotbootError,
+      `its SHA-512 is ${long} instead of ${"0".repeat(128)}: try again`,
+    );
+    const left = await Array.fromAsync(Deno.readDir(emulator.home.cache), ({ name }) => name);
+    assertEquals(left.filter((name) => name.includes(".part")), []);
     await assertRejects(
       () => obtain({ url, sha256: { arm64: amd64 } }),
       HotbootError,

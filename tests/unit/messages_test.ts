@@ -64,7 +64,7 @@ const BY_REASON: Record<string, string[]> = {
     "instance/config_disk.ts: ",
     "instance/emulator.ts: ${withOptions(text",
     "instance/state.ts: instance '${emulator.instance}' is paused: ",
-    "profile/fields.ts: ",
+    "profile/json.ts: ${what} (line ${line}, column ${column}): ",
     "profile/parse.ts: profile ${origin}",
     "release/diagnose.ts: ${message}",
     "testing/fork.ts: hotboot: ${text}",

@@ -23,9 +23,18 @@ Deno.test("profile: limits have defaults", () => {
   assertEquals(parseProfile(changed(["timeouts"], { resume: 5 }), "x").timeouts, { boot: 240, resume: 5 });
 });
 
+Deno.test("profile: it may have comments and trailing commas", () => {
+  const text = JSON.stringify(plain, null, 2).replaceAll(/\n/g, ' // "no": [\n').replaceAll(
+    /([}\]]) \/\//g,
+    "$1 /* , */ //",
+  );
+  const commented = text.replace(/("boot": \d+|"\/cgi-bin\/health") /, "$1, ");
+  assertEquals(parseProfile(commented, "x"), parseProfile(JSON.stringify(plain), "x"));
+});
+
 Deno.test("profile: an error names the path of the bad field", () => {
   const refused: [string, RegExp][] = [
-    ["{", /^profile x is not JSON: /],
+    ["{", /^profile x is not JSON /],
     ["[]", /^profile x: the whole file: /],
     [changed(["name"]), /"name"/],
     [changed(["name"], "Demo"), /: name: /],
@@ -53,15 +62,30 @@ Deno.test("profile: an error names the path of the bad field", () => {
       changed(["health", 0, "pth"], "/"),
       /: health\[0\]\.pth: there is no such field; there are name, port, path, status: /,
     ],
-    ['{ // name\n"name": "x" }', /^profile x is not JSON: line 1 has a comment: remove it$/],
-    ['{\n"url": "http://x", /* ports */\n}', /^profile x is not JSON: line 2 has a comment: remove it$/],
     [
-      '{\n"name": "[x,]",\n"ports": [1,\n],\n}',
-      /^profile x is not JSON: line 4 has '\]' after a comma: remove the comma$/,
+      "{'name': 'x' }",
+      /^profile x is not JSON \(line 1, column 2\): ' cannot be here, or something is missing before it: /,
     ],
     [
-      '{ "a": { "name": 1 }, "b": [{ "name": "name" }], "n\\u0061me": 1, "name": 2 }',
-      /^profile x has the field 'name' twice in one object: /,
+      '{ "a": 1\n  "b": 2 }',
+      /^profile x is not JSON \(line 2, column 3\): "b" cannot be here, or something is missing /,
+    ],
+    ['{\n"a": 1, // one\n"b": /* two */ [2,,] }', /^profile x is not JSON \(line 3, column 19\): , cannot be here/],
+    ['{ "a": 1 /* one', /^profile x is not JSON \(line 1, column 16\): the text ends too early: complete it$/],
+    [
+      '{ "a": { "b": 1 } // one',
+      /^profile x is not JSON \(line 1, column 18\): the text ends too early: complete it$/,
+    ],
+    [
+      '\ufeff{ "a": "x\ty" }',
+      /^profile x is not JSON \(line 1, column 8\): this text has .*control character .*: write \\n/,
+    ],
+    ['{ "a": 1 }}', /^profile x is not JSON \(line 1, column 11\): the text is not complete here, or has too much: /],
+    ['{ "a\n": 1 }', /^profile x is not JSON \(line 1, column 3\): this text has .*control character /],
+    ["// nothing", /^profile x is not JSON \(line 1, column 1\): the text ends too early: complete it$/],
+    [
+      '{ "a": { "name": 1 }, "b": [{ "name": "name" }], // both are\n"n\\u0061me": 1, "name": 2 }',
+      /^profile x has the field 'name' twice in one object \(line 2, column 17\): remove one of them$/,
     ],
     [changed(["health"], []), /: health: /],
     [changed(["health", 0, "path"], "health"), /: health\[0\]\.path: /],
@@ -107,7 +131,10 @@ Deno.test("profile: a cloud-init recipe is checked", () => {
   const parse = (cloudInit: object, more = {}) =>
     parseProfile(changed(["image"], { build: { cloudInit, ...more } }), "x");
   assertEquals(parse(recipe).image.build, { cloudInit: recipe });
-  for (const base of [{ file: "base.qcow2" }, { script: "make.sh", inputs: ["make.sh"] }]) parse({ ...recipe, base });
+  const debian = { url: recipe.base.url, sha512: { amd64: "a".repeat(128) } };
+  for (const base of [debian, { file: "base.qcow2" }, { script: "make.sh", inputs: ["make.sh"] }]) {
+    parse({ ...recipe, base });
+  }
   const refused: [object, RegExp][] = [
     [{ ...recipe, disk: "8G" }, /: image\.build\.cloudInit\.disk: /],
     [{ ...recipe, userData: undefined }, /: image\.build\.cloudInit: .*"userData"/],
@@ -120,6 +147,8 @@ Deno.test("profile: a cloud-init recipe is checked", () => {
       /cloudInit\.base\.sha256\.riscv64: /,
     ],
     [{ ...recipe, base: { ...recipe.base, url: "ftp://example.com" } }, /: image\.build\.cloudInit\.base\.url: /],
+    [{ ...recipe, base: { ...recipe.base, ...debian } }, /cloudInit\.base: use exactly one of "sha256", "sha512"$/],
+    [{ ...recipe, base: { ...debian, sha512: recipe.base.sha256 } }, /cloudInit\.base\.sha512\.amd64: /],
     [{ ...recipe, base: {} }, /cloudInit\.base: use exactly one of "url", "file", "script"$/],
     [{ ...recipe, base: { ...recipe.base, file: "x" } }, /cloudInit\.base: use exactly one of .*$/],
   ];

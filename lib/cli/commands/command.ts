@@ -70,6 +70,11 @@ export interface Command {
   trust?: "looks" | "ends";
   /** The arguments with what they imply: the name of a new instance, or another option. */
   implied?(args: Arguments): Arguments;
+  /**
+   * Finds out, before the sandbox begins, what takes the program's own permissions: which file is meant, and which variables
+   * that names. Its result, which is data, goes to `run`.
+   */
+  prepare?(args: Arguments): Promise<unknown>;
   /** It uses the services' ports: those of the instance are chosen before it begins. */
   usesPorts?: boolean;
   /** How many spares it is to see to, of so many wanted ones: the ports to make them with are chosen before it begins. */
@@ -119,6 +124,8 @@ export interface CommandContext {
   symlink(target: string, path: string): Promise<void>;
   /** The emulator that the common options name. */
   emulator?: { profile: LoadedProfile; home: string };
+  /** What `prepare` has found out. */
+  prepared?: unknown;
   /** A token for GitHub; `null` if there is none. */
   token?: Token | null;
   /** The way to servers. */

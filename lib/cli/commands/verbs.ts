@@ -71,6 +71,8 @@ export const VERBS: Record<string, Verb> = {
     load: () => import("./snapshot.ts"),
   },
   iso: { group: "share", summary: "make, list and unpack ISO 9660 images", load: () => import("./iso.ts") },
+  init: { group: "tool", summary: "write a hotboot.json for this project", load: () => import("./init.ts") },
+  profile: { group: "tool", summary: "show or check a profile", load: () => import("./profile.ts") },
   doctor: {
     group: "tool",
     summary: "look at all that a start needs, and say what to do",

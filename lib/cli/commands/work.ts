@@ -12,7 +12,7 @@ import { allCommands, findCommand } from "./verbs.ts";
 
 /** Runs it, and returns the exit code. */
 export async function work(
-  { command: name, args, display, emulator, token, network }: Work,
+  { command: name, args, display, emulator, prepared, token, network }: Work,
   services: SandboxServices,
 ): Promise<number> {
   const { interrupts, symlink } = services;
@@ -26,6 +26,7 @@ export async function work(
     allCommands,
     takeInterrupts: (handler) => interrupts.takeOver(handler),
     symlink,
+    ...(prepared !== undefined && { prepared }),
     ...(token !== undefined && { token }),
     ...(network && { network }),
     ...(emulator && {

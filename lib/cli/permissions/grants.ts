@@ -10,11 +10,12 @@ import { recipePath } from "../../image/recipe.ts";
 import { HotbootError } from "../../base/error.ts";
 import { onPath } from "../../base/on_path.ts";
 import type { CloudInit, ScriptRecipe } from "../../profile/profile.ts";
-import { replacedPaths } from "../../base/files.ts";
+import { growingPath, replacedPaths } from "../../base/files.ts";
 import { peerOf, proxiesOf, proxyVariables } from "../../release/network.ts";
 import { firmwarePlaces } from "../../vm/firmware.ts";
 import { portSockets } from "../../vm/ports.ts";
 import { qemuProgram } from "../../vm/probe.ts";
+import { COMPOSE_FILES, WRITTEN } from "../init/places.ts";
 import { type Condition, type Program, type Row, TABLE } from "./table.ts";
 
 /** What a command may access, exactly: paths including everything below them, `host:port`, `unix:/path`, programs, variables. */
@@ -68,6 +69,8 @@ async function addRow(grants: Grants, row: Row, situation: Situation): Promise<v
     if (word === "recipe") return recipe(emulator!);
     if (word === "config files") return configFiles(emulator!);
     if (word === "firmware") return await firmware(emulator!);
+    if (word === "compose files") return COMPOSE_FILES.map(here);
+    if (word === "project files") return WRITTEN.map(here).flatMap((path) => [path, growingPath(path)]);
     if (word === "programs") return await programs(["qemu", "bash"]);
     return named(word);
   };
@@ -96,6 +99,11 @@ async function addRow(grants: Grants, row: Row, situation: Situation): Promise<v
   for (const [condition, addition] of Object.entries(row.more ?? {})) {
     if (await holds(condition as Condition, situation)) await addRow(grants, addition, situation);
   }
+}
+
+/** The path of a file in the working directory. */
+function here(name: string): string {
+  return `${Deno.cwd()}/${name}`;
 }
 
 async function holds(condition: Condition, { emulator, switches }: Situation): Promise<boolean> {

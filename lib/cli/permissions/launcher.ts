@@ -72,6 +72,7 @@ export async function launch(
   const { emulator } = situation;
   const network = grants.downloads || command.showsNetwork ? await networkHere() : undefined;
   const token = await tokenFor(grants, interrupts.signal);
+  const prepared = await command.prepare?.(args);
   const work = {
     command: name,
     args,
@@ -79,6 +80,7 @@ export async function launch(
     ...(emulator && {
       emulator: { profile: emulator.profile, url: emulator.profileUrl.href, home: emulator.home.root },
     }),
+    ...(prepared !== undefined && { prepared }),
     ...(token !== undefined && { token }),
     ...(network && { network }),
   };

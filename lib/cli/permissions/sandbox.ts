@@ -28,6 +28,8 @@ export interface Work {
   display: Display;
   /** The emulator as the launcher found it: its profile, the profile's URL, and the home. */
   emulator?: { profile: unknown; url: string; home: string };
+  /** What the command's `prepare` has found out. */
+  prepared?: unknown;
   /** A token for GitHub; `null` if there is none. */
   token?: Token | null;
   /** The way to servers. */

@@ -11,6 +11,8 @@ type Place =
   | "firmware"
   | "programs"
   | "console"
+  | "compose files"
+  | "project files"
   | "IMAGE"
   | "DIR"
   | "FILE"
@@ -103,6 +105,10 @@ const EXEC: Row = { ...LOOK, net: ["qemu", "streams"], env: ["TERM"] };
 
 /** By the command's name. */
 export const TABLE: Record<string, Row> = {
+  "init": { read: ["compose files"], write: ["project files"] },
+  // The launcher has read the profile.
+  "profile show": {},
+  "profile validate": {},
   "build": BUILD,
   "pull": { ...PULL, more: { "unless --skip-snapshot": BOOT } },
   "list-releases": { net: ["github"], env: PULL.env },

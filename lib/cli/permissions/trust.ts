@@ -9,12 +9,12 @@ import { fromFileUrl } from "@std/path/from-file-url";
 import { HotbootError } from "../../base/error.ts";
 import { writeJson } from "../../base/files.ts";
 import { sha256 } from "../../base/hash.ts";
-import { within } from "../../base/wait.ts";
 import { describeFiles, digestOfLines, isBuiltIn } from "../../image/recipe.ts";
 import { type Emulator, followLinks } from "../../instance/emulator.ts";
 import { privateDirectory } from "../../instance/home.ts";
 import { isWithin } from "../../instance/shared_part.ts";
 import type { Arguments, Command } from "../commands/command.ts";
+import { ask, canAsk } from "../ui/ask.ts";
 import { printError } from "../ui/console.ts";
 import { configFiles, recipe } from "./grants.ts";
 import { summaryOf } from "./trust_summary.ts";
@@ -96,9 +96,9 @@ async function requireAllowed(emulator: Emulator, path: string, file: string, tr
   const summary = async () => await summaryOf(emulator, path);
   if (typed) await say(`${path} is trusted from now on.\n${await summary()}`, trusting);
   else {
-    if (!Deno.stdin.isTerminal() || !Deno.stderr.isTerminal()) refuse();
+    if (!canAsk()) refuse();
     await printError(`hotboot: ${why}.\n${await summary()}`);
-    if (!await saysYes("Do you trust it? [y/N] ", signal)) refuse();
+    if (!/^y(es)?$/i.test(await ask("Do you trust it? [y/N] ", signal))) refuse();
   }
   await privateDirectory(dirname(file));
   await writeJson(file, now);
@@ -106,13 +106,6 @@ async function requireAllowed(emulator: Emulator, path: string, file: string, tr
 
 async function say(text: string, { args: { switches } }: Trusting): Promise<void> {
   if (!switches.has("quiet")) await printError(`hotboot: ${text}`);
-}
-
-async function saysYes(question: string, signal: AbortSignal): Promise<boolean> {
-  await printError(new TextEncoder().encode(question));
-  const answer = new Uint8Array(1000); // a terminal gives one line
-  const length = await within(Deno.stdin.read(answer), "the answer", { signal });
-  return /^y(es)?$/i.test(new TextDecoder().decode(answer.subarray(0, length ?? 0)).trim());
 }
 
 /** Where it is recorded that a profile is trusted. @throws {HotbootError} if the project could write that itself. */
