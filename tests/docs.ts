@@ -2,6 +2,7 @@
 
 import { walk } from "@std/fs/walk";
 import { ROOT } from "../dev/deno.ts";
+import { VERBS } from "../lib/cli/commands/verbs.ts";
 
 /** A fenced block of a page. */
 export interface Block {
@@ -52,9 +53,14 @@ function unquoted(word: string): string {
   );
 }
 
-/** The commands in a page's text, outside of its blocks: `hotboot start`. */
+/** The commands of hotboot in a page's text, outside of its blocks: `hotboot start`, or just `start --cold`. */
 export async function inlineCommandsOf(page: string): Promise<string[][]> {
   const source = await Deno.readTextFile(ROOT + page);
   const text = source.replaceAll(/^```[^]*?^```$/gm, "");
-  return Array.from(text.matchAll(/`(hotboot [^`]+)`/g), ([, command]) => commandsIn(command.replaceAll("\n", " "))[0]);
+  const spans = Array.from(text.matchAll(/`([^`]+)`/g), ([, span]) => commandsIn(span.replaceAll("\n", " "))[0] ?? []);
+  return spans.flatMap((words) => {
+    if (words[0] === "hotboot") return words.length > 1 ? [words] : [];
+    const isCommand = Object.hasOwn(VERBS, words[0]) && words.some((word) => word.startsWith("--"));
+    return isCommand ? [["hotboot", ...words]] : [];
+  });
 }

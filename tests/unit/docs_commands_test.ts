@@ -106,7 +106,7 @@ Deno.test("docs: the program takes each command", async () => {
     for (const words of await inlineCommandsOf(page)) await read(page, words);
   }
   assertEquals(wrong, []);
-  assert(count > 100, `there are only ${count} commands`);
+  assert(count > 150, `there are only ${count} commands`);
 });
 
 Deno.test("docs: a command that the program does not take is found, however it is written", async () => {
