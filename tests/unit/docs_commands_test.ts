@@ -106,7 +106,7 @@ Deno.test("docs: the program takes each command", async () => {
     for (const words of await inlineCommandsOf(page)) await read(page, words);
   }
   assertEquals(wrong, []);
-  assert(count > 150, `there are only ${count} commands`);
+  assert(count > 100, `there are only ${count} commands`);
 });
 
 Deno.test("docs: a command that the program does not take is found, however it is written", async () => {
@@ -136,4 +136,37 @@ Deno.test("docs: Bash accepts each script", async () => {
       assertEquals(code, 0, `${block.page}:${block.line}: ${new TextDecoder().decode(stderr)}`);
     }
   }
+});
+
+interface Step {
+  uses?: string;
+  run?: string;
+}
+
+Deno.test("docs: the examples for GitHub are workflows, with the actions of this repository's own", async () => {
+  const own = await Deno.readTextFile(`${ROOT}.github/workflows/test.yml`);
+  const checkout = `actions/checkout@${own.match(/actions\/checkout@\w+ # (v\d+)/)![1]}`;
+  const parsed = (await blocksOf("docs/ci.md")).filter(({ language }) => language === "yaml").map(({ text }) =>
+    parse(text)
+  );
+  const workflows = parsed.filter((each) => Object.hasOwn(each as object, "jobs")) as Record<string, unknown>[];
+  assertEquals([parsed.length, workflows.length], [3, 2]);
+  for (const { jobs, ...rest } of workflows) {
+    assertEquals(Object.keys(rest), ["name", "on", "permissions"]);
+    for (const job of Object.values(jobs as Record<string, { steps: Step[] }>)) {
+      assertEquals(Object.keys(job), ["runs-on", "timeout-minutes", "steps"]);
+      for (const step of job.steps) assertEquals([step.uses, step.run].filter(Boolean).length, 1, JSON.stringify(step));
+      assertEquals(job.steps[0].uses, checkout);
+    }
+  }
+});
+
+Deno.test("docs: the example for GitLab is a job", async () => {
+  const [, job] = (await blocksOf("docs/ci.md")).filter(({ language }) => language === "yaml").map(({ text }) =>
+    parse(text)
+  );
+  const { test, ...others } = job as Record<string, Record<string, unknown>>;
+  assertEquals(others, {});
+  assertEquals(Object.keys(test), ["image", "variables", "cache", "before_script", "script", "artifacts"]);
+  for (const line of [test.before_script, test.script].flat()) assertEquals(typeof line, "string"); // and no mapping
 });
