@@ -33,6 +33,7 @@ function textsOf(node: Node, source: string): string[] {
   if (node.type === "ConditionalExpression") {
     return [node.consequent, node.alternate].flatMap((each) => textsOf(each, source));
   }
+  if (node.type === "LogicalExpression") return [node.left, node.right].flatMap((each) => textsOf(each, source));
   if (node.type === "BinaryExpression" && node.operator === "+") {
     const [before, after] = [node.left, node.right].map((each) => textsOf(each, source));
     return before.flatMap((one) => after.map((other) => one + other));
@@ -73,7 +74,7 @@ function passedOverIn(file: string, source: string): string[] {
   visit(file, source, {
     ObjectExpression({ properties }: Node) {
       const textOf = (name: string) => properties.find(({ key }: Node) => key?.name === name)?.value;
-      const [why, remedy] = ["why", "remedy"].map(textOf).map((value) => value ? textsOf(value, source)[0] : "");
+      const [why, remedy] = ["why", "remedy"].map(textOf).map((value) => value ? textsOf(value, source).at(-1)! : "");
       if (why && remedy) {
         found.push(`${file}: the guest's CPUs are emulated, without \${accelerator}: ${why}; ${remedy}`);
       }
