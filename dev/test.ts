@@ -37,6 +37,7 @@ const FIRST_SECONDS: Record<string, number> = {
   "tests/e2e/share_test.ts": 320,
   "tests/e2e/cloud_init_test.ts": 350,
   "tests/e2e/demo_test.ts": 400,
+  "tests/e2e/docs_test.ts": 200,
   "tests/e2e/stack_test.ts": 800,
   "tests/e2e/accelerator_test.ts": 280,
   "tests/e2e/rotation_test.ts": 150,

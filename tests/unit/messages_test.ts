@@ -1,10 +1,7 @@
 /** Every message of lib/ says what to do: with an imperative, a command or a flag. Exceptions have a reason. */
 
 import { assertEquals } from "@std/assert";
-import { walk } from "@std/fs/walk";
-import { fromFileUrl } from "@std/path/from-file-url";
-
-const LIB = fromFileUrl(new URL("../../lib/", import.meta.url));
+import { allMessages, messagesIn } from "../messages.ts";
 
 /** The verbs that advice begins with, behind a punctuation mark or "or". */
 const VERBS =
@@ -31,19 +28,6 @@ const DOES = new RegExp(
   `[:;,(] (?:then |or )?(?:${VERBS.join("|")})\\b|'hotboot |--[a-z]|\\$\\{(?:dropUser|${ADVICE.join("|")})\\b|` +
     String.raw` takes | needs an? |contradict|hotboot start \$`,
 );
-
-/** Classes whose errors no user meets as they are. */
-const CAUGHT: Record<string, string> = {
-  CutOff: "exec says why",
-  EndedStream: "not an error",
-  Error: "caught, or a defect",
-  NoPorts: "exec takes another way, or adds the advice",
-  ProxyError: "its message has come with the advice",
-  ReadableStream: "not an error",
-  TooLate: "the memory is saved in another way",
-  TransientError: "tried again; the error after the last attempt has the advice",
-  UnknownStream: "the memory is saved in another way",
-};
 
 /** Messages without advice, by the reason why that is right: the file, and how they begin. */
 const BY_REASON: Record<string, string[]> = {
@@ -114,60 +98,6 @@ const BY_REASON: Record<string, string[]> = {
   ],
 };
 const REVIEWED = Object.values(BY_REASON).flat();
-
-const ERROR =
-  /Error$|^(?:UnusableSnapshot|OtherFormat|WrongContent|UnknownStream|TooLate|NoPorts|CrashedQemu|GuestFault|CutOff)$/;
-
-interface Node {
-  type: string;
-  range: [number, number];
-  // deno-lint-ignore no-explicit-any
-  [field: string]: any;
-}
-
-/** The texts that an expression may be: both of a condition, and variables as in the source. */
-function textsOf(node: Node, source: string): string[] {
-  if (node.type === "ConditionalExpression") {
-    return [node.consequent, node.alternate].flatMap((each) => textsOf(each, source));
-  }
-  if (node.type === "BinaryExpression" && node.operator === "+") {
-    const [before, after] = [node.left, node.right].map((each) => textsOf(each, source));
-    return before.flatMap((one) => after.map((other) => one + other));
-  }
-  const text = source.slice(...node.range).replaceAll(/\s+/g, " ");
-  return [/^["`]/.test(text) ? text.slice(1, -1) : `\${${text}}`];
-}
-
-/** What is thrown or warned of in a file. */
-function messagesIn(file: string, source: string): string[] {
-  const found: string[] = [];
-  const take = ({ arguments: [first] }: Node, todo: string[] = [""]) => {
-    if (!first) return;
-    found.push(...textsOf(first, source).flatMap((text) => todo.map((each) => `${file}: ${text}${each}`)));
-  };
-  const create = () => ({
-    NewExpression: (node: Node) => {
-      const { name = "" } = node.callee;
-      if (name === "UnusableSnapshot") take(node, textsOf(node.arguments[1], source).map((todo) => `; ${todo}`));
-      else if (name === "HostError") take(node, textsOf(node.arguments[1], source).map((todo) => `: ${todo}`));
-      else if (ERROR.test(name) && !Object.hasOwn(CAUGHT, name)) take(node);
-    },
-    CallExpression: (node: Node) => {
-      if (node.callee.property?.name === "warn") take(node);
-    },
-  });
-  const plugin = { name: "messages", rules: { all: { create } } };
-  Deno.lint.runPlugin(plugin as unknown as Deno.lint.Plugin, file, source);
-  return found;
-}
-
-async function allMessages(): Promise<string[]> {
-  const found: string[] = [];
-  for await (const { path } of walk(LIB, { includeDirs: false })) {
-    if (path.endsWith(".ts")) found.push(...messagesIn(path.slice(LIB.length), await Deno.readTextFile(path)));
-  }
-  return found;
-}
 
 /** Those without advice. */
 async function silentMessages(): Promise<string[]> {
