@@ -3,6 +3,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { HotbootError, messageOf } from "../../base/error.ts";
 import type { Interrupt } from "../interrupts.ts";
+import type { Asked } from "../../ui/ask.ts";
 import type { LoadedProfile } from "../../profile/profile.ts";
 import type { Network } from "../../release/network.ts";
 import type { Token } from "../../release/token.ts";
@@ -54,6 +55,8 @@ export interface Command {
   usesPorts?: boolean;
   /** How many spares it is to see to, of so many wanted ones: the ports to make them with are chosen before it begins. */
   spares?(args: Arguments, wanted: number): number;
+  /** Commands that it asks for: each runs in a sandbox of its own, with the permissions of its own row. */
+  asksFor?: string[];
   /** What it does, in sentences. */
   about: string;
   flags: Flag[];
@@ -85,6 +88,8 @@ export interface CommandContext {
   allCommands(): Promise<NamedCommand[]>;
   /** Makes a symbolic link; see `runInSandbox`. */
   symlink(target: string, path: string): Promise<void>;
+  /** Runs one of the commands that it asks for, and gives the exit code. */
+  ask(asked: Asked): Promise<number>;
   /** The emulator that the common options name. */
   emulator?: { profile: LoadedProfile; home: string };
   /** A token for GitHub; `null` if there is none. */

@@ -28,6 +28,7 @@ export const VERBS: Record<string, Verb> = {
   shell: { summary: "open a shell in the guest", load: () => import("./shell.ts") },
   credentials: { summary: "print the instance's secrets", load: () => import("./credentials.ts") },
   snapshot: { summary: "list, save, remove, verify, export and import snapshots", load: () => import("./snapshot.ts") },
+  ui: { summary: "serve a page with the instances, and buttons for them", load: () => import("./ui.ts") },
   iso: { summary: "make, list and unpack ISO 9660 images", load: () => import("./iso.ts") },
   trust: { summary: "trust the project's hotboot.json", load: () => import("./trust.ts") },
   permissions: { summary: "show what each command may access", load: () => import("./permissions.ts") },

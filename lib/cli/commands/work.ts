@@ -2,17 +2,18 @@
 
 import type { Profile } from "../../profile/profile.ts";
 import type { SandboxServices, Work } from "../permissions/sandbox.ts";
-import { adviseFor } from "../ui/console.ts";
+import { adviseFor, printTo } from "../ui/console.ts";
 import { OK, reportFailure } from "./outcome.ts";
 import { allCommands, findCommand } from "./verbs.ts";
 
 /** Runs it, and returns the exit code. */
 export async function work(
-  { command: name, args, emulator, token, network }: Work,
+  { command: name, args, emulator, token, network, isAskedFor }: Work,
   services: SandboxServices,
 ): Promise<number> {
-  const { interrupts, symlink } = services;
+  const { interrupts, symlink, ask } = services;
   const { signal } = interrupts;
+  if (isAskedFor) printTo(services.output);
   adviseFor(args);
   try {
     const command = await findCommand(name);
@@ -22,6 +23,7 @@ export async function work(
       allCommands,
       takeInterrupts: (handler) => interrupts.takeOver(handler),
       symlink,
+      ask,
       ...(token !== undefined && { token }),
       ...(network && { network }),
       ...(emulator && {

@@ -17,10 +17,10 @@ type Place =
   | "PATH…";
 
 /**
- * Peers: the guest's services, those of a spare in the making, QEMU's sockets and those of the streams of programs in the guest
+ * Peers: the guest's services, those of all instances, those of a spare in the making, the page of `ui`, QEMU's sockets and those of the streams of programs in the guest
  * on this machine, and hosts elsewhere.
  */
-type Peer = "services" | "spares" | "qemu" | "streams" | "github" | "base image";
+type Peer = "services" | "all services" | "spares" | "page" | "qemu" | "streams" | "github" | "base image";
 
 /** A program on `PATH`. */
 export type Program = "qemu" | "bash";
@@ -30,6 +30,8 @@ export type Condition =
   | "unless --skip-snapshot"
   | "if it pulls the image"
   | "if it builds the image"
+  | "with --details"
+  | "with --open"
   | "with a script"
   | "with cloud-init"
   | "with cloud-init and a published base image";
@@ -114,7 +116,14 @@ export const TABLE: Record<string, Row> = {
   "stop": { write: ["home"], net: ["qemu"] },
   "restart": BOOT_OR_GET,
   "wait": { ...LOOK, net: ["services", "qemu"] },
-  "list": { read: ["home"], net: ["qemu"] },
+  // Bash reads how much memory a QEMU has.
+  "list": {
+    read: ["home"],
+    net: ["qemu"],
+    more: { "with --details": { net: ["all services"], run: ["bash"], env: ["PATH"] } },
+  },
+  // It asks for other commands, which have their own rows.
+  "ui": { net: ["page"], more: { "with --open": { run: ["bash"], env: ["PATH"] } } },
   "reset": { write: ["home"], net: ["qemu"], run: ["bash"], env: ["PATH"] },
   "status": { ...LOOK, net: ["services", "qemu"], env: ["HOTBOOT_ACCEL"] },
   "logs": { read: ["home"], write: ["console"] },

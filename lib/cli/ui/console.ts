@@ -10,13 +10,21 @@ import { escapedJson, printable, printableLines } from "../../base/printable.ts"
 /** Prints bytes as they are, or a text and a newline, on standard output. */
 export async function print(what: string | Uint8Array): Promise<void> {
   try {
-    await write(Deno.stdout, what);
+    await write("stdout", what);
   } catch (error) {
     if (error instanceof Deno.errors.BrokenPipe) throw error;
     throw new HotbootError(
       `standard output cannot be written (${messageOf(error)}): free some space, or send it elsewhere`,
     );
   }
+}
+
+/** Where all output goes, in place of the terminal. */
+let redirected: ((to: "stdout" | "stderr", bytes: Uint8Array) => Promise<void>) | undefined;
+
+/** From now on, all output goes there. */
+export function printTo(output: typeof redirected): void {
+  redirected = output;
 }
 
 /** The line that shows progress, if one is open. */
@@ -34,7 +42,7 @@ export function adviseFor({ values, switches }: { values: Record<string, string>
 /** Prints bytes as they are, or a message and a newline, on standard error. */
 export async function printError(what: string | Uint8Array): Promise<void> {
   progress?.close();
-  await write(Deno.stderr, typeof what === "string" ? withOptions(what, typed) : what);
+  await write("stderr", typeof what === "string" ? withOptions(what, typed) : what);
 }
 
 /** Prints a value as JSON on standard output, indented or, for a program that reads line by line, in one line. */
@@ -47,9 +55,10 @@ export async function printJson(value: unknown, { oneLine = false } = {}): Promi
 export function consoleReporter(level: "quiet" | "normal" | "verbose"): Reporter {
   const writeNow = (text: string) => {
     const bytes = new TextEncoder().encode(text);
+    if (redirected) return void redirected("stderr", bytes);
     for (let at = 0; at < bytes.length;) at += Deno.stderr.writeSync(bytes.subarray(at));
   };
-  const line = progress = new ProgressLine(Deno.stderr.isTerminal(), writeNow, terminalColumns);
+  const line = progress = new ProgressLine(!redirected && Deno.stderr.isTerminal(), writeNow, terminalColumns);
   const say = (text: string) => {
     line.close();
     writeNow(`hotboot: ${printableLines(withOptions(text, typed))}\n`);
@@ -70,7 +79,7 @@ function terminalColumns(): number {
   }
 }
 
-async function write(to: { write(bytes: Uint8Array): Promise<number> }, what: string | Uint8Array): Promise<void> {
+async function write(to: "stdout" | "stderr", what: string | Uint8Array): Promise<void> {
   const bytes = typeof what === "string" ? new TextEncoder().encode(`${printableLines(what)}\n`) : what;
-  await writeAll(to, bytes);
+  await (redirected ? redirected(to, bytes) : writeAll(Deno[to], bytes));
 }
