@@ -41,6 +41,7 @@ export const TESTS: Needed[] = [
   { what: "nginx", apt: "nginx-light" },
   { what: "tinyproxy", apt: "tinyproxy" },
   { what: "openssl", apt: "openssl" },
+  { what: "chromium", apt: "chromium" },
   ...ARM64,
 ];
 

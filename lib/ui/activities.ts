@@ -52,10 +52,14 @@ export class Activities {
   async #run(id: number, { name, args, instance }: Wanted, signal: AbortSignal): Promise<void> {
     try {
       this.#change(id, {});
-      const onLine = (text: string) => text === "" || this.#change(id, { text });
+      const warnings: string[] = [];
+      const onLine = (text: string) => {
+        if (text.startsWith("warning: ")) warnings.push(text);
+        if (text !== "") this.#change(id, { text });
+      };
       const result = await resultOf<Partial<StartResult>>(this.#ask, { name, args, signal }, onLine);
       if (result.timeline?.length) this.#looks.keepTimeline(instance, result.timeline);
-      this.#change(id, { state: "done" });
+      this.#change(id, { state: "done", text: warnings.join(" ") });
     } catch (error) {
       this.#change(
         id,

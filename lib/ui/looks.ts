@@ -31,7 +31,8 @@ export class Looks {
   /** What the page shows. */
   readonly view: Changing<View>;
   #watchers = 0;
-  #wake = new AbortController();
+  #isAgain = false;
+  #wake = () => {};
   #isLooking = false;
   #areSnapshotsOld = true;
   #timelines = new Map<string, Phase[]>();
@@ -59,8 +60,8 @@ export class Looks {
   /** Looks at everything without waiting: something has changed. */
   lookNow(): void {
     this.#areSnapshotsOld = true;
-    this.#wake.abort();
-    this.#wake = new AbortController();
+    this.#isAgain = true;
+    this.#wake();
   }
 
   /** Shows what is being done. */
@@ -76,7 +77,7 @@ export class Looks {
   async #look(): Promise<void> {
     this.#isLooking = true;
     for (let count = 0; this.#watchers > 0 && !this.#signal.aborted; count++) {
-      const wake = this.#wake.signal;
+      this.#isAgain = false;
       try {
         const instances = await this.#list<InstanceInfo>("list", "--details");
         this.#update({ instances: this.#shown(instances), fault: undefined });
@@ -87,9 +88,16 @@ export class Looks {
       } catch (error) {
         if (!this.#signal.aborted) this.#update({ fault: messageOf(error) });
       }
-      await sleep(PAUSE_MS, AbortSignal.any([wake, this.#signal])).catch(() => {});
+      if (!this.#isAgain) await this.#pause();
     }
     this.#isLooking = false;
+  }
+
+  /** Waits a while, until there is something to look at, or until the end. */
+  async #pause(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#wake = resolve;
+    await Promise.race([promise, sleep(PAUSE_MS, this.#signal).catch(() => {})]);
   }
 
   #list<T>(name: string, option: string): Promise<T[]> {

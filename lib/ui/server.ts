@@ -45,7 +45,6 @@ export interface Ui {
 export function serveUi({ port, ask, signal, ...whose }: UiOptions): Ui {
   const looks = new Looks(ask, whose, signal);
   const activities = new Activities(ask, looks, signal);
-  let access: Access;
   const server = listen(port, async (request) => {
     const allowed = access.check(request);
     if (typeof allowed !== "string") return allowed;
@@ -55,7 +54,7 @@ export function serveUi({ port, ask, signal, ...whose }: UiOptions): Ui {
       return json({ error: messageOf(error) }, 400);
     }
   });
-  access = new Access(server.addr.port);
+  const access = new Access(server.addr.port);
 
   function get(path: string, request: Request): Response {
     const part = Object.hasOwn(PARTS, path) ? PARTS[path] : undefined;
