@@ -115,13 +115,13 @@ async function bodyOf(request: Request): Promise<unknown> {
   const bytes = new Uint8Array(MOST_BYTES);
   let length = 0;
   for await (const piece of request.body ?? []) {
-    if (length + piece.length > MOST_BYTES) throw new HotbootError("the page sends too much: load it again");
+    if (length + piece.length > MOST_BYTES) throw new HotbootError("the page sends too much: try again after a reload");
     bytes.set(piece, length);
     length += piece.length;
   }
   try {
     return JSON.parse(new TextDecoder().decode(bytes.subarray(0, length)));
   } catch {
-    throw new HotbootError("the page sends no JSON: load it again");
+    throw new HotbootError("the page sends no JSON: try again after a reload");
   }
 }

@@ -41,7 +41,7 @@ export function commandFor(wish: unknown, instances: InstanceView[]): Wanted {
       return { name: "snapshot save", args: [...on(instance), name], what: `save ${instance} as ${name}`, instance };
     }
     default:
-      throw new HotbootError("the page asks for what hotboot does not know: load it again");
+      throw new HotbootError("the page asks for what hotboot does not know: try again after a reload");
   }
 }
 
@@ -49,7 +49,8 @@ export function commandFor(wish: unknown, instances: InstanceView[]): Wanted {
 export function optionsFor(instance: unknown, instances: InstanceView[]): string[] {
   const known = instances.find((each) => each.instance === instance);
   if (!known) throw new HotbootError("there is no such instance any more: choose another one");
-  if (known.elsewhere) throw new HotbootError(`instance '${known.instance}' is of another profile: ${known.elsewhere}`);
+  const { elsewhere: how } = known;
+  if (how) throw new HotbootError(`instance '${known.instance}' is of another profile: ${how}`);
   return ["--instance", newInstance(known.instance), ...archOption(known)];
 }
 
