@@ -97,8 +97,7 @@ function listen(port: number, handler: (request: Request) => Promise<Response>):
   try {
     return Deno.serve({ hostname: "127.0.0.1", port, onListen() {} }, handler);
   } catch (error) {
-    if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-    throw new HotbootError(`port ${port} is taken by another program: choose another --port, or leave it out`);
+    throw new HotbootError(`port ${port} cannot be used (${messageOf(error)}): choose another --port, or leave it out`);
   }
 }
 

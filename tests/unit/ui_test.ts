@@ -1,6 +1,8 @@
 /** The page of `hotboot ui` without a browser: who is let in, what may be asked for, and what is sent. */
 
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { readArguments, UsageError } from "../../lib/cli/commands/command.ts";
+import { command } from "../../lib/cli/commands/ui.ts";
 import { Access } from "../../lib/ui/access.ts";
 import assets from "../../lib/ui/assets.json" with { type: "json" };
 import { Activities } from "../../lib/ui/activities.ts";
@@ -105,23 +107,23 @@ const INSTANCES: InstanceView[] = [
 ];
 
 Deno.test("ui: a wish is a command, and what comes from a browser is no option", () => {
-  const command = (wish: unknown) => {
+  const commandOf = (wish: unknown) => {
     const { name, args } = commandFor(wish, INSTANCES);
     return [name, ...args].join(" ");
   };
-  assertEquals(command({ verb: "start", instance: "new" }), "start --instance new");
-  assertEquals(command({ verb: "stop", instance: "micro" }), "stop --instance micro --arch arm64");
+  assertEquals(commandOf({ verb: "start", instance: "new" }), "start --instance new");
+  assertEquals(commandOf({ verb: "stop", instance: "micro" }), "stop --instance micro --arch arm64");
   assertEquals(
-    command({ verb: "stop", instance: "micro", how: "shutdown" }),
+    commandOf({ verb: "stop", instance: "micro", how: "shutdown" }),
     "stop --instance micro --arch arm64 --shutdown",
   );
-  assertEquals(command({ verb: "fork", source: "micro", name: "b" }), "fork --arch arm64 micro b");
-  assertEquals(command({ verb: "fork", source: "moment", name: "b" }), "fork moment b");
+  assertEquals(commandOf({ verb: "fork", source: "micro", name: "b" }), "fork --arch arm64 micro b");
+  assertEquals(commandOf({ verb: "fork", source: "moment", name: "b" }), "fork moment b");
   assertEquals(
-    command({ verb: "save", instance: "micro", name: "x.1" }),
+    commandOf({ verb: "save", instance: "micro", name: "x.1" }),
     "snapshot save --instance micro --arch arm64 x.1",
   );
-  assertEquals(command({ verb: "reset", instance: "new", confirmed: "new" }), "reset --instance new");
+  assertEquals(commandOf({ verb: "reset", instance: "new", confirmed: "new" }), "reset --instance new");
 
   const refused: [unknown, RegExp][] = [
     [{ verb: "reset", instance: "micro" }, /type the instance's name, micro/],
@@ -138,9 +140,9 @@ Deno.test("ui: a wish is a command, and what comes from a browser is no option",
     [null, /does not know/],
   ];
   for (const [wish, why] of refused) {
-    assertThrows(() => command(wish), Error, undefined, JSON.stringify(wish));
+    assertThrows(() => commandOf(wish), Error, undefined, JSON.stringify(wish));
     try {
-      command(wish);
+      commandOf(wish);
     } catch (error) {
       assertMatch((error as Error).message, why);
     }
@@ -149,6 +151,13 @@ Deno.test("ui: a wish is a command, and what comes from a browser is no option",
 });
 
 const bytes = (text: string) => new TextEncoder().encode(text);
+
+Deno.test("ui: a port is a number that a port can have", () => {
+  assertEquals(readArguments("ui", command, ["--port", "8080"]).values, { port: "8080" });
+  for (const port of ["0", "65536", "x", "80,81"]) {
+    assertThrows(() => readArguments("ui", command, ["--port", port]), UsageError, "--port takes", port);
+  }
+});
 
 Deno.test("ui: a command's result is its output; when it fails, the error is its last line", async () => {
   const fails: Ask = async ({ output }) => {

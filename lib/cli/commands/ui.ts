@@ -1,4 +1,5 @@
 import { onPath } from "../../base/on_path.ts";
+import { isPort } from "../../instance/ports.ts";
 import { print, printError, printJson } from "../ui/console.ts";
 import { type Command, UsageError, wholeNumber } from "./command.ts";
 
@@ -12,11 +13,15 @@ export const command: Command = {
     { name: "port", value: "PORT", summary: "the page's port (default: any that is free)" },
     { name: "open", summary: "open the page in the browser" },
   ],
+  implied(args) {
+    const port = wholeNumber(args, "port");
+    if (port === undefined || isPort(port)) return args;
+    throw new UsageError(`--port takes a number from 1 to 65535, not ${port}`);
+  },
   async run(context) {
     const { serveUi } = await import("../../ui/server.ts");
     const { args, ask, signal } = context;
     const port = wholeNumber(args, "port") ?? 0;
-    if (port > 65535) throw new UsageError(`--port takes a number up to 65535, not ${port}`);
     const { home, profile: { profile } } = context.emulator!;
     const instance = args.values.instance ?? profile.home?.instance ?? profile.name;
     const ui = serveUi({ port, profile: profile.name, home, instance, ask, signal });

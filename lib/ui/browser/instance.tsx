@@ -146,16 +146,18 @@ export function Instance({ it }: { it: InstanceView }) {
         />
       </div>
       {secrets && (
-        <dl class="secrets" aria-label={`Secrets of ${instance}`}>
-          {Object.entries(secrets).map(([name, value]) => (
-            <>
-              <dt>{name}</dt>
-              <dd>
-                <code>{value}</code>
-              </dd>
-            </>
-          ))}
-        </dl>
+        <section aria-label={`Secrets of ${instance}`}>
+          <dl>
+            {Object.entries(secrets).map(([name, value]) => (
+              <>
+                <dt>{name}</dt>
+                <dd>
+                  <code>{value}</code>
+                </dd>
+              </>
+            ))}
+          </dl>
+        </section>
       )}
       {timeline && <Timeline phases={timeline} of={instance} />}
       {shown && <Console of={instance} {...shown} />}
