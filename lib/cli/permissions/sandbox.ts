@@ -12,6 +12,7 @@ import { HotbootError, messageOf } from "../../base/error.ts";
 import { type Interrupt, Interrupts } from "../interrupts.ts";
 import type { Network } from "../../release/network.ts";
 import type { Token } from "../../release/token.ts";
+import type { AskMessage, RunAsked } from "./asking.ts";
 import type { Grants } from "./grants.ts";
 import { isAtLeast } from "./program.ts";
 
@@ -42,7 +43,7 @@ export interface SandboxOptions {
    */
   linksBelow?: string;
   /** Runs the commands that it asks for, each in a sandbox of its own. The launcher keeps its permissions for that. */
-  runAsked?: (asked: Asked, interrupts: Interrupts) => Promise<number>;
+  runAsked?: RunAsked;
   /** Gets what it prints. */
   output?: Asked["output"];
 }
@@ -56,14 +57,7 @@ type FromSandbox =
   | { kind: "exit"; code: number }
   | { kind: "link"; target: string; path: string }
   | { kind: "output"; to: "stdout" | "stderr"; bytes: Uint8Array }
-  | { kind: "ask"; name: string; args: string[]; port: MessagePort };
-
-/** Between a command and the one that has asked for it. */
-type ToAsker = { kind: "output"; to: "stdout" | "stderr"; bytes: Uint8Array } | { kind: "exit"; code: number } | {
-  kind: "error";
-  message: string;
-};
-type FromAsker = { kind: "taken" } | { kind: "interrupt" };
+  | AskMessage;
 
 /** What the launcher itself gives up once the Worker has what it needs. */
 const ALL = ["read", "write", "net", "run", "env", "sys", "ffi", "import"] as const;
@@ -116,7 +110,7 @@ export async function runInSandbox(
           await output?.(data.to, data.bytes);
           return send({ kind: "taken" });
         }
-        if (data.kind === "ask") return void answer(data, runAsked);
+        if (data.kind === "ask") return void (await import("./asking.ts")).answer(data, runAsked);
         if (interrupts.signal.aborted) return reject(interrupts.signal.reason);
         if (!work.isAskedFor) giveUp(runAsked ? ALL : linksBelow === undefined ? [] : ["read", "write"]);
         interrupts.takeOver((name) => send({ kind: "interrupt", name }));
@@ -143,32 +137,6 @@ function startWorker(module: URL, grants: Grants, command: string): Worker {
 /** Call it only now: until a Worker runs, its modules load with the permissions of the thread that started it. */
 function giveUp(except: readonly string[]): void {
   for (const name of ALL) if (!except.includes(name)) Deno.permissions.revokeSync({ name });
-}
-
-/** Runs a command that another one asks for, and tells that one by its port how it goes. */
-async function answer(
-  { name, args, port }: Extract<FromSandbox, { kind: "ask" }>,
-  runAsked: SandboxOptions["runAsked"],
-): Promise<void> {
-  const tell = (message: ToAsker) => port.postMessage(message);
-  const taken: (() => void)[] = [];
-  const interrupts = new Interrupts();
-  port.onmessage = ({ data }: MessageEvent<FromAsker>) => {
-    if (data.kind === "interrupt") interrupts.raise("SIGINT");
-    else taken.shift()?.();
-  };
-  const output: Asked["output"] = (to, bytes) => {
-    tell({ kind: "output", to, bytes });
-    return new Promise<void>((resolve) => taken.push(resolve));
-  };
-  try {
-    if (!runAsked) throw new HotbootError("this command may not ask for others");
-    tell({ kind: "exit", code: await runAsked({ name, args, output }, interrupts) });
-  } catch (error) {
-    tell({ kind: "error", message: messageOf(error) });
-  } finally {
-    port.close();
-  }
 }
 
 async function makeLink({ target, path }: { target: string; path: string }, below?: string): Promise<void> {
@@ -212,26 +180,8 @@ export function serveSandbox(run: (work: Work, services: SandboxServices) => Pro
     scope.postMessage({ kind: "output", to, bytes: bytes.slice() });
     return new Promise<void>((resolve) => taken.push(resolve));
   };
-  const ask = ({ name, args, signal, output }: Asked) => {
-    const { port1, port2 } = new MessageChannel();
-    const tell = (message: FromAsker) => port1.postMessage(message);
-    const end = () => tell({ kind: "interrupt" });
-    const exit = new Promise<number>((resolve, reject) => {
-      port1.onmessage = async ({ data }: MessageEvent<ToAsker>) => {
-        if (data.kind === "exit") return resolve(data.code);
-        if (data.kind === "error") return reject(new HotbootError(data.message));
-        await output(data.to, data.bytes);
-        tell({ kind: "taken" });
-      };
-    });
-    scope.postMessage({ kind: "ask", name, args, port: port2 }, [port2]);
-    if (signal?.aborted) end();
-    else signal?.addEventListener("abort", end);
-    return exit.finally(() => {
-      signal?.removeEventListener("abort", end);
-      port1.close();
-    });
-  };
+  const ask = async (asked: Asked) =>
+    (await import("./asking.ts")).ask(asked, (message, port) => scope.postMessage(message, [port]));
   scope.onmessage = async ({ data }) => {
     if (data.kind === "interrupt") return interrupts.raise(data.name);
     if (data.kind === "taken") return taken.shift()?.();
