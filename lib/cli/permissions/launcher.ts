@@ -91,16 +91,16 @@ export async function launch(
   });
 }
 
-/** Runs a command that another one asks for: as if the user had typed it, with the profile as the other one has it. */
+/** Runs a command that another one asks for: as if the user had typed it, with the home and the profile of the other one. */
 async function runAsked({ module, command: asker, args: own, loaded }: Launch, asked: Asked, interrupts: Interrupts) {
   const { name, output } = asked;
   if (!asker.asksFor!.includes(name)) throw new HotbootError(`this command may not ask for '${name}'`);
   const { findCommand } = await import("../commands/verbs.ts");
   const command = await findCommand(name);
-  const given = readArguments(name, command, asked.args);
+  const { values: { profile: _, home: __, ...values }, ...given } = readArguments(name, command, asked.args);
   const same = ["profile", "home", "arch"].filter((option) => option in own.values);
-  const values = { ...Object.fromEntries(same.map((option) => [option, own.values[option]])), ...given.values };
-  const args = withVariables(command, { ...given, values });
+  const ofAsker = Object.fromEntries(same.map((option) => [option, own.values[option]]));
+  const args = withVariables(command, { ...given, values: { ...ofAsker, ...values } });
   const situation = await situationOf(command, args, loaded);
   return await run({ module, name, command, args, loaded }, situation, interrupts, { output });
 }
