@@ -78,7 +78,7 @@ Deno.test("ui: a guest is started, forked, saved, suspended and reset on the pag
 
   await t.step("the console goes on, and what a guest prints is text", async () => {
     await press("Console micro");
-    await browser.until("document.querySelector('.console')?.textContent.length > 0");
+    await browser.until("document.querySelector('.console')");
     await micro.exec("sh", "-c", `echo "${HTML}" >/dev/console`);
     await browser.until(`document.querySelector('.console').textContent.includes(${JSON.stringify(HTML)})`);
     assert(await browser.evaluate(`document.body.innerText.includes("onerror")`));

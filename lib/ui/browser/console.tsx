@@ -32,7 +32,7 @@ export class Console extends Component<Props> {
   override render({ of, text, fault }: Props) {
     return (
       <section aria-label={`Console of ${of}`}>
-        {fault && <p class="note">{fault}</p>}
+        {fault ? <p class="note">{fault}</p> : text === "" && <p class="quiet">It has printed nothing yet.</p>}
         <pre
           ref={this.#box}
           class="console"

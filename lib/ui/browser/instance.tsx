@@ -89,7 +89,7 @@ export function Instance({ it }: { it: InstanceView }) {
         )}
         {snapshot && (
           <>
-            <dt>Begins at</dt>
+            <dt>On top of</dt>
             <dd>
               <code>{snapshot}</code>
             </dd>
