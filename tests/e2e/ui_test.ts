@@ -6,15 +6,19 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { toText } from "@std/streams/to-text";
 import axe from "axe-core";
 import { Browser } from "./browser.ts";
-import { type GuestHome, readUntil, textReader } from "./harness.ts";
+import { GuestHome, readUntil, type RunOptions, textReader } from "./harness.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 
 /** What a guest and a home say that a page must not obey. */
 const HTML = "<img src=x onerror=document.title='broken'>";
 
 /** The page while it is served, and its address. */
-async function serve(micro: GuestHome): Promise<AsyncDisposable & { url: string }> {
-  const child = micro.spawn("ui", "--json");
+async function serve(
+  micro: GuestHome,
+  options: RunOptions = {},
+  ...args: string[]
+): Promise<AsyncDisposable & { url: string }> {
+  const child = micro.spawnWith(options, "ui", "--json", ...args);
   const stderr = toText(child.stderr);
   const said = await readUntil(textReader(child.stdout), "}\n");
   return {
@@ -172,4 +176,57 @@ Deno.test("ui: a guest is started, forked, saved, suspended and reset on the pag
     await browser.until(cardHas("micro", "suspended"));
     assert(!(await browser.evaluate<string>("document.body.innerText")).includes("start micro\nat work"));
   });
+});
+
+Deno.test("ui: the server lets in who has the address, and sends its policy with everything", async () => {
+  await using micro = await GuestHome.make();
+  const opened = `${micro.directory}/opened`;
+  await Deno.writeTextFile(
+    `${micro.directory}/xdg-open`,
+    `#!/bin/sh\necho "$1" >${opened}.part; mv ${opened}.part ${opened}\n`,
+  );
+  await Deno.chmod(`${micro.directory}/xdg-open`, 0o755);
+  const env = { PATH: `${micro.directory}:${Deno.env.get("PATH")}` };
+  await using ui = await serve(micro, { env }, "--open");
+  const { origin, host } = new URL(ui.url);
+  const ask = (url: string, init: RequestInit = {}) => fetch(url, { ...init, redirect: "manual" });
+  const entered = await ask(ui.url);
+  const page = new URL(entered.headers.get("location")!, ui.url).href;
+  const cookie = entered.headers.get("set-cookie")!.split(";")[0];
+  const json = { cookie, "content-type": "application/json" };
+  const post = (path: string, headers: Record<string, string>, body = "{}") =>
+    ask(`${page}${path}`, { method: "POST", headers, body });
+  const events = await ask(`${page}events`, { headers: { cookie } });
+  const answers: [number, Response][] = [
+    [303, entered],
+    [401, await ask(page)],
+    [401, await ask(`${page}?token=0`)],
+    [404, await ask(`${origin}/`, { headers: { cookie } })],
+    [200, await ask(page, { headers: { cookie } })],
+    [200, await ask(`${page}page.js`, { headers: { cookie } })],
+    [404, await ask(`${page}constructor`, { headers: { cookie } })],
+    [200, events],
+    [403, await post("secrets", json)],
+    [403, await post("wishes", { ...json, origin: "http://evil.example" })],
+    [400, await post("wishes", { ...json, origin })],
+    [400, await post("wishes", { ...json, origin }, "x".repeat(5000))],
+    [400, await post("secrets", { ...json, origin }, '{"instance":"nobody"}')],
+  ];
+  for (const [status, answer] of answers) {
+    assertEquals(answer.status, status, answer.url);
+    assertMatch(answer.headers.get("content-security-policy")!, /^default-src 'none'; script-src 'self'; /);
+    await answer.body?.cancel();
+  }
+  for (const [named, status] of [[host, 200], ["evil.example", 403]]) {
+    using connection = await Deno.connect({ hostname: "127.0.0.1", port: Number(new URL(origin).port) });
+    const head = `GET ${
+      new URL(page).pathname
+    } HTTP/1.1\r\nHost: ${named}\r\nCookie: ${cookie}\r\nConnection: close\r\n\r\n`;
+    await connection.write(new TextEncoder().encode(head));
+    assertMatch(await toText(connection.readable), new RegExp(`^HTTP/1.1 ${status} `));
+  }
+  while (!await Deno.stat(opened).catch(() => undefined)) await new Promise((resolve) => setTimeout(resolve, 50));
+  const ticket = (await Deno.readTextFile(opened)).trim();
+  const statuses = [await ask(ticket), await ask(ticket)].map(({ status }) => status);
+  assertEquals([ticket === ui.url, ...statuses], [false, 303, 401]);
 });
