@@ -45,6 +45,7 @@ export const TESTS: Needed[] = [
   { what: "/usr/share/bash-completion/bash_completion", apt: "bash-completion" },
   { what: "zsh", apt: "zsh" },
   { what: "fish", apt: "fish" },
+  { what: "chromium", apt: "chromium" },
   ...ARM64,
 ];
 

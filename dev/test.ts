@@ -50,6 +50,7 @@ const FIRST_SECONDS: Record<string, number> = {
   "tests/e2e/iso_oracles_test.ts": 90,
   "tests/e2e/network_test.ts": 80,
   "tests/e2e/testing_test.ts": 130,
+  "tests/e2e/ui_test.ts": 60,
   "tests/e2e/snapshot_archive_test.ts": 80,
   "tests/unit": 60,
 };

@@ -49,6 +49,8 @@ export interface SnapshotInfo {
   bytes: number;
   /** The sum of its files' sizes, in bytes: RAM that was never used takes no space. */
   apparentBytes: number;
+  /** The snapshot or checkpoint that it is on top of. */
+  base?: string;
   /** The instances that use it. */
   usedBy: SnapshotUser[];
   /** How many spares of it there are; absent where there are none. They go with it. */
@@ -98,7 +100,7 @@ export async function listSnapshots(emulator: Emulator, options: { all?: boolean
     const root = emulator.home.snapshots(key);
     const bases = (await sparesOf(emulator, key)).map(({ manifest }) => manifest.checkpoint.base);
     const snapshots = ids.map((id): Saved => ({ id, kind: "snapshot", directory: `${root}/${id}`, needs: [] }));
-    for (const { directory, needs: _, ...one } of [...snapshots, ...checkpoints.toReversed()]) {
+    for (const { directory, needs: [base], ...one } of [...snapshots, ...checkpoints.toReversed()]) {
       const described = await describe(directory, judge);
       const spares = bases.filter((base) => base === one.id).length;
       if (!described) continue;
@@ -107,6 +109,7 @@ export async function listSnapshots(emulator: Emulator, options: { all?: boolean
         profile,
         arch,
         ...described,
+        ...(base !== undefined && { base }),
         usedBy: users.get(one.id) ?? [],
         ...(spares > 0 && { spares }),
       });

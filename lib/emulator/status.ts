@@ -163,10 +163,7 @@ async function describeRunning(
     return undefined;
   };
   const isOwn = record.profile === profile.name;
-  const health = await Promise.all((isOwn ? profile.health : []).map(async (check) => {
-    const failure = isRunning ? await attemptOnce(healthAttempt(check, record.ports), signal) : "paused";
-    return [check.name, failure === undefined] as const;
-  }));
+  const health = await healthOf(emulator, record, isRunning);
   const lost = isRunning && isOwn ? await lostSecrets(emulator, record, PATIENCE_S).catch(unanswered) : undefined;
   const { origin, started, pid, snapshot, secrets } = record;
   return {
@@ -174,9 +171,23 @@ async function describeRunning(
     ...(secrets && { secrets }),
     urls: urlsOf(emulator, record),
     ports: record.ports,
-    health: Object.fromEntries(health),
+    health,
     ...(lost && { lostSecrets: lost }),
   };
+}
+
+/** Whether each health check passes; empty if the instance runs another profile than the emulator's. */
+export async function healthOf(
+  { profile, signal }: Emulator,
+  record: InstanceRecord,
+  isRunning: boolean,
+): Promise<Record<string, boolean>> {
+  const checks = record.profile === profile.name ? profile.health : [];
+  const health = await Promise.all(checks.map(async (check) => {
+    const failure = isRunning ? await attemptOnce(healthAttempt(check, record.ports), signal) : "paused";
+    return [check.name, failure === undefined] as const;
+  }));
+  return Object.fromEntries(health);
 }
 
 async function describeImage(emulator: Emulator): Promise<Status["image"]> {

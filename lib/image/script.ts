@@ -70,7 +70,7 @@ async function forEachLine(
   use: (line: string) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const text = stream.pipeThrough(new TextDecoderStream(), { signal });
+  const text = stream.pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>, { signal });
   const lines: ReadableStream<string> = text.pipeThrough(new TextLineStream());
   for await (const line of lines) use(line);
 }

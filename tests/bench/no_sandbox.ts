@@ -11,9 +11,6 @@ const args = readArguments(name, await findCommand(name), rest);
 const { profile, home } = args.values;
 const emulator = await openEmulator({ profile, home });
 const found = { profile: emulator.profile, url: emulator.profileUrl.href, home: emulator.home.root };
-Deno.exit(
-  await work({ command: name, args, display: { color: "auto" }, emulator: found }, {
-    interrupts: new Interrupts(),
-    symlink: Deno.symlink,
-  }),
-);
+const noAsker = () => Promise.reject(new Error("there is no launcher here"));
+const services = { interrupts: new Interrupts(), symlink: Deno.symlink, ask: noAsker, output: noAsker };
+Deno.exit(await work({ command: name, args, display: { color: "auto" }, emulator: found }, services));

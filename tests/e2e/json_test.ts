@@ -64,6 +64,7 @@ async function ofInstances(micro: GuestHome): Promise<void> {
   );
   await run("wait");
   await run("list");
+  await run("list", "--details");
   await run("credentials");
   await run("exec", "--", "sh", "-c", "echo out; echo err >&2");
   await micro.exec("sh", "-c", "echo one >/dev/ttyS0; echo two >/dev/ttyS0");
@@ -94,6 +95,19 @@ async function ofInstances(micro: GuestHome): Promise<void> {
   await run("snapshot import", archive);
   await run("snapshot prune", "--dry-run");
   await run("snapshot rm", "later");
+}
+
+/** A page that is served until the command is interrupted. */
+async function ofPage(micro: GuestHome): Promise<void> {
+  const child = micro.spawn("ui", "--json");
+  const reader = textReader(child.stdout);
+  let stdout = "";
+  while (!stdout.includes("}")) stdout += (await reader.read()).value ?? assert(false, stdout);
+  child.kill("SIGINT");
+  await reader.cancel();
+  const stderr = await toText(child.stderr);
+  await child.status;
+  await check("ui", { code: 0, stdout, stderr });
 }
 
 /** An instance that lives as long as its standard input. */
@@ -168,6 +182,7 @@ Deno.test("json: commands on instances and snapshots, and errors", () =>
     await ofErrors(micro);
     await ofInstances(micro);
     await ofFresh(micro);
+    await ofPage(micro);
   }));
 
 Deno.test("json: the tests above have compared each command with its schema, and there are no others", async () => {

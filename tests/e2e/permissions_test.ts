@@ -73,6 +73,9 @@ const MAY: Record<string, string[]> = {
   "doctor --online": [...DOCTOR, "connect github"],
   "wait": [...LOOK, "connect services", "connect sockets"],
   "list": ["read home", "connect sockets"],
+  "list --details": ["read home", "connect sockets", "connect services", "run bash", "read PATH"],
+  "ui": ["listen page"],
+  "ui --open": ["listen page", "run bash", "read PATH"],
   "reset": ["write home", "connect sockets", "run bash", "read PATH"],
   "status": [...LOOK, "connect services", "connect sockets", "read HOTBOOT_ACCEL"],
   "timeline": ["read home"],
@@ -237,6 +240,7 @@ class World implements Disposable {
     const all: Record<string, Attempt[]> = {
       "connect services": [{ kind: "connect", hostname: "127.0.0.1", port: this.port }],
       "connect spares": [{ kind: "connect", hostname: "127.0.0.1", port: this.sparePort }],
+      "listen page": [{ kind: "listen", hostname: "127.0.0.1", port: 0 }],
       "connect streams": [{ kind: "socket", path: `${home}/instances/sandboxed/exec9.err` }],
       "connect sockets": [{ kind: "socket", path: `${home}/instances/sandboxed/monitor.sock` }],
       "connect github": ["api.github.com:443", "objects.githubusercontent.com:443", "a.blob.core.windows.net:443"]
@@ -292,7 +296,6 @@ class World implements Disposable {
         { kind: "connect", hostname: "127.0.0.2", port },
         { kind: "connect", hostname: "127.0.0.1", port: this.unlisted },
         { kind: "listen", hostname: "0.0.0.0", port },
-        { kind: "listen", hostname: "127.0.0.1", port: 0 },
         { kind: "run", program: "/bin/sh" },
         { kind: "run", program: "sh" },
         { kind: "run", program: "/usr/bin/env" },
@@ -357,8 +360,7 @@ async function prepare(world: World, scenario: string): Promise<{ name: string; 
   const emulator = ["--home", home, "--profile", world.profile(kind)];
   const line = [
     ...(command.standalone ? [] : emulator),
-    ...(scenario.includes("--skip-snapshot") ? ["--skip-snapshot"] : []),
-    ...(scenario.match(/ --(?:fix|online)/)?.map((option) => option.trim()) ?? []),
+    ...["--skip-snapshot", "--fix", "--online", "--details", "--open"].filter((option) => scenario.includes(option)),
     ...(scenario.includes("--config-file") ? ["--config-file", `${directory}/in/file`] : []),
     ...(scenario.includes("--html") ? ["--html", `${directory}/in/file`] : []),
     ...operands[name] ?? [],
@@ -430,7 +432,7 @@ Deno.test("any additional word in a row is noticed", async (t) => {
   const widenings: Row[] = [
     ...places.flatMap((place) => [{ read: [place] }, { write: [place] }]),
     ...(["FILE", "IMAGE"] as const).map((place) => ({ replace: [place] })),
-    ...(["services", "spares", "qemu", "github"] as const).map((peer) => ({ net: [peer] })),
+    ...(["services", "all services", "spares", "page", "qemu", "github"] as const).map((peer) => ({ net: [peer] })),
     ...(["qemu", "bash"] as const).map((program) => ({ run: [program] })),
     ...[...VARIABLES, "HOME"].map((variable) => ({ env: [variable] })),
     ...(["statfs", "osUptime", "systemMemoryInfo"] as const).map((what) => ({ sys: [what] })),
@@ -441,7 +443,7 @@ Deno.test("any additional word in a row is noticed", async (t) => {
       // If the command line does not name a file, it stands for one that it could name.
       const named = (word: string) => {
         const given = situation.named(word);
-        if (given.length > 0 || !/^[A-Z]/.test(word)) return given;
+        if (given.length > 0 || word === "PORT" || !/^[A-Z]/.test(word)) return given;
         const made: Record<string, string> = { IMAGE: "in/image", FILE: "in/file", DIR: "out", "PATH…": "tree" };
         return [`${world.directory}/${made[word]}`];
       };

@@ -17,6 +17,7 @@ const STOREYS = [
   ["image"],
   ["emulator"],
   ["testing", "doctor"],
+  ["ui"],
   ["cli"],
 ];
 const LEVEL = new Map(STOREYS.flatMap((rooms, level) => rooms.map((room) => [room, level])));
@@ -32,9 +33,9 @@ interface Import {
 async function imports(): Promise<Import[]> {
   const found: Import[] = [];
   for await (const { path } of walk(LIB, { includeDirs: false })) {
-    if (!path.endsWith(".ts")) continue;
+    if (!/\.tsx?$/.test(path)) continue;
     const text = await Deno.readTextFile(path);
-    const pattern = /(?:^|\n)(import|export)( type)?\b[^;]*?from "(\.[^"]+\.ts)"|import\("(\.[^"]+\.ts)"\)/g;
+    const pattern = /(?:^|\n)(import|export)( type)?\b[^;]*?from "(\.[^"]+\.tsx?)"|import\("(\.[^"]+\.tsx?)"\)/g;
     for (const [, , type, specifier, dynamic] of text.matchAll(pattern)) {
       const target = fromFileUrl(new URL(specifier ?? dynamic, `file://${path}`));
       found.push({ from: path.slice(LIB.length), to: target.slice(LIB.length), isType: type !== undefined });

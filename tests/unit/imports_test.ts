@@ -39,7 +39,7 @@ Deno.test("imports: both maps have the same versions, and all that the sources i
   const imported = new Set<string>();
   for (const room of ["lib", "dev", "tests"]) {
     for await (const { path } of walk(ROOT + room, { includeDirs: false })) {
-      if (!path.endsWith(".ts")) continue;
+      if (!/\.tsx?$/.test(path)) continue;
       const code = await Deno.readTextFile(path);
       const found = code.matchAll(/(?:^(?:import|export|\}).* from |^import |\bimport\()"([^"]+)"/gm);
       for (const [, name] of found) imported.add(name);

@@ -35,6 +35,7 @@ const BY_REASON: Record<string, string[]> = {
     "base/attempts.ts: ",
     "cli/commands/command.ts: ${variable}: ",
     "cli/permissions/sandbox.ts: ${data.error}",
+    "cli/permissions/asking.ts: ${data.message}",
     "emulator/capture.ts: ${messageOf(error)}",
     "emulator/checkpoint.ts: instance '${emulator.instance}' is not saved: ",
     "emulator/checkpoint.ts: ${messageOf(error)}",
@@ -92,6 +93,8 @@ const BY_REASON: Record<string, string[]> = {
   "the user did it, or it is only a defect's": [
     "cli/commands/run.ts: interrupted by ",
     "cli/interrupts.ts: interrupted by ",
+    "cli/permissions/launcher.ts: this command may not ask for '${name}'",
+    "cli/permissions/asking.ts: this command may not ask for others",
     "cli/permissions/sandbox.ts: this command may not make symbolic links",
     "cli/permissions/sandbox.ts: ${path} is not below ",
     "guest/rotate.ts: instance '${instance}' has no secrets: its profile defines none",

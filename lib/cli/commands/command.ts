@@ -5,6 +5,7 @@ import { didYouMean } from "../../base/closest.ts";
 import { HotbootError, messageOf } from "../../base/error.ts";
 import type { Interrupt } from "../interrupts.ts";
 import { COLORS } from "../ui/display.ts";
+import type { Asked } from "../../ui/ask.ts";
 import type { LoadedProfile } from "../../profile/profile.ts";
 import type { Network } from "../../release/network.ts";
 import type { Token } from "../../release/token.ts";
@@ -81,6 +82,8 @@ export interface Command {
   spares?(args: Arguments, wanted: number): number;
   /** It shows the way to servers: that is found out for it even if it may connect to none. */
   showsNetwork?: boolean;
+  /** Commands that it asks for: each runs in a sandbox of its own, with the permissions of its own row. */
+  asksFor?: string[];
   /** What it does, in sentences. An empty line begins a paragraph; other line ends are those of the source. */
   about: string;
   /** Command lines as a user types them. Two spaces and `#` begin an explanation. */
@@ -122,6 +125,8 @@ export interface CommandContext {
   allCommands(): Promise<NamedCommand[]>;
   /** Makes a symbolic link; see `runInSandbox`. */
   symlink(target: string, path: string): Promise<void>;
+  /** Runs one of the commands that it asks for, and gives the exit code. */
+  ask(asked: Asked): Promise<number>;
   /** The emulator that the common options name. */
   emulator?: { profile: LoadedProfile; home: string };
   /** What `prepare` has found out. */

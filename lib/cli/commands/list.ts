@@ -16,10 +16,11 @@ export const command: Command = {
     "hotboot list",
     "hotboot list --json",
   ],
-  flags: [],
+  flags: [{ name: "details", summary: "also the health of the profile's instances, and the memory of all that run" }],
   async run(context) {
     const { listInstances } = await import("../../emulator/list.ts");
-    const instances = await listInstances(await emulatorOf(context));
+    const details = context.args.switches.has("details");
+    const instances = await listInstances(await emulatorOf(context), { details });
     if (context.args.switches.has("json")) return await printJson(instances);
     if (instances.length === 0) return await printError("hotboot: there are no instances: 'hotboot start' makes one");
     await printTable(["instance", "profile", "state", "since", "on disk", "services"], instances.map(row));
@@ -29,6 +30,12 @@ export const command: Command = {
 function row({ instance, profile, arch, state, why, running, ended, bytes }: InstanceInfo): Cell[] {
   const since = running ? `${HOW[running.origin]} ${age(running.started)} ago` : ended ? `${age(ended)} ago` : "-";
   const services = Object.entries(running?.urls ?? {}).map(([name, url]) => `${name} ${url}`);
-  const last = [...services, ...why === undefined ? [] : [why]].join(", ") || "-";
+  const last = [...services, ...detailsOf(running), ...why === undefined ? [] : [why]].join(", ") || "-";
   return [instance, profile ? `${profile} ${arch}` : "-", paintedState(state), since, formatBytes(bytes), last];
+}
+
+function detailsOf({ health = {}, memory }: Partial<NonNullable<InstanceInfo["running"]>> = {}): string[] {
+  const checks = Object.entries(health).map(([name, isHealthy]) => `${name} ${isHealthy ? "healthy" : "not healthy"}`);
+  const sizes = memory && `memory ${formatBytes(memory.own)} own, ${formatBytes(memory.shared)} shared`;
+  return [...checks, ...sizes ? [sizes] : []];
 }

@@ -3,7 +3,7 @@
 import { HotbootError } from "../../base/error.ts";
 import type { Profile } from "../../profile/profile.ts";
 import type { SandboxServices, Work } from "../permissions/sandbox.ts";
-import { adviseFor, endWork, printError, showWork } from "../ui/console.ts";
+import { adviseFor, endWork, printError, printTo, showWork } from "../ui/console.ts";
 import { useDisplay } from "../ui/display.ts";
 import type { CommandContext } from "./command.ts";
 import { meantInstance } from "./meant.ts";
@@ -12,20 +12,22 @@ import { allCommands, findCommand } from "./verbs.ts";
 
 /** Runs it, and returns the exit code. */
 export async function work(
-  { command: name, args, display, emulator, prepared, token, network }: Work,
+  { command: name, args, display, emulator, prepared, token, network, isAskedFor }: Work,
   services: SandboxServices,
 ): Promise<number> {
-  const { interrupts, symlink } = services;
+  const { interrupts, symlink, ask } = services;
   const { signal } = interrupts;
   const { switches } = args;
   adviseFor(args);
-  useDisplay(display);
+  useDisplay(isAskedFor ? { color: "never" } : display);
+  if (isAskedFor) printTo(services.output);
   const context: CommandContext = {
     args,
     signal,
     allCommands,
     takeInterrupts: (handler) => interrupts.takeOver(handler),
     symlink,
+    ask,
     ...(prepared !== undefined && { prepared }),
     ...(token !== undefined && { token }),
     ...(network && { network }),
@@ -38,7 +40,7 @@ export async function work(
   };
   const command = await findCommand(name);
   try {
-    if (command.activity !== undefined && !switches.has("quiet")) showWork(command.activity);
+    if (command.activity !== undefined && !switches.has("quiet") && !isAskedFor) showWork(command.activity);
     const code = await command.run(context) ?? OK;
     const hint = code === FAILURE ? await meantInstance(command, context) : "";
     if (hint) await printError(`hotboot: ${hint}`);

@@ -1,6 +1,6 @@
 /** Resolves a row of the table to exact grants, here and now. */
 
-import type { Emulator } from "../../instance/emulator.ts";
+import { type Emulator, withInstance } from "../../instance/emulator.ts";
 import { readImageRecord } from "../../image/image.ts";
 import { builderOf, channelsOf, instancePath, makerName } from "../../instance/channels.ts";
 import { rememberedPorts } from "../../instance/ports.ts";
@@ -78,6 +78,8 @@ async function addRow(grants: Grants, row: Row, situation: Situation): Promise<v
   for (const word of row.write ?? []) grants.write.push(...await own(word));
   for (const path of (row.replace ?? []).flatMap(named)) grants.write.push(...await replacedPaths(path));
   if (row.net?.includes("services")) grants.net.push(...await services(emulator!));
+  if (row.net?.includes("all services")) grants.net.push(...await allServices(emulator!));
+  if (row.net?.includes("page")) grants.net.push(`127.0.0.1:${named("PORT")[0] ?? 0}`); // 0: the system chooses one
   if (row.net?.includes("spares")) grants.net.push(...await makerPorts(emulator!));
   const ofQemu = [
     ...row.net?.includes("qemu") ? await sockets(emulator!) : [],
@@ -110,6 +112,8 @@ async function holds(condition: Condition, { emulator, switches }: Situation): P
   if (condition === "unless --skip-snapshot") return !switches.has("skip-snapshot");
   if (condition === "with --fix") return switches.has("fix");
   if (condition === "with --online") return switches.has("online");
+  if (condition === "with --details") return switches.has("details");
+  if (condition === "with --open") return switches.has("open");
   const { script, cloudInit } = recipeOf(emulator!);
   if (condition === "with a script") return script !== undefined;
   if (condition === "with cloud-init") return cloudInit !== undefined;
@@ -165,6 +169,12 @@ function baseHosts(emulator: Emulator): string[] {
 async function firmware({ arch }: Emulator): Promise<string[]> {
   const qemu = arch === "arm64" ? await onPath(qemuProgram(arch)) : undefined;
   return qemu ? firmwarePlaces(qemu) : [];
+}
+
+/** Those of all instances of the home, likewise. */
+async function allServices(emulator: Emulator): Promise<string[]> {
+  const all = (await instanceNames(emulator)).map(async (name) => services(await withInstance(emulator, name)));
+  return (await Promise.all(all)).flat();
 }
 
 /** The services' ports, as the instance will have them, and as it was started with them. */

@@ -1,6 +1,7 @@
 /** Runs a command with its arguments in its sandbox. */
 
-import { type Arguments, type Command, withVariables } from "../commands/command.ts";
+import { type Arguments, type Command, readArguments, withVariables } from "../commands/command.ts";
+import { HotbootError } from "../../base/error.ts";
 import { isBuiltIn } from "../../image/recipe.ts";
 import { makerName } from "../../instance/channels.ts";
 import { type Emulator, openEmulator, withInstance } from "../../instance/emulator.ts";
@@ -9,26 +10,32 @@ import { findNetwork, type Network } from "../../release/network.ts";
 import type { Token } from "../../release/token.ts";
 import { portsNow } from "../../instance/ports.ts";
 import { wantedSpares } from "../../instance/spares.ts";
+import type { Asked } from "../../ui/ask.ts";
+import type { LoadedProfile } from "../../profile/profile.ts";
 import { resolveArch } from "../../vm/arch.ts";
 import { portsOption } from "../commands/starting.ts";
 import { displayOf } from "../ui/display.ts";
 import { type Grants, grantsOf, type Situation, usesRecipe } from "./grants.ts";
-import { runInSandbox } from "./sandbox.ts";
+import { runInSandbox, type SandboxOptions } from "./sandbox.ts";
 import type { Trusting } from "./trust.ts";
 
-/** What resolves the words of the command's row, for these arguments. */
-export async function situationOf(command: Command, args: Arguments): Promise<Situation & { emulator?: Emulator }> {
+/** What resolves the words of the command's row, for these arguments. `loaded`: the profile, if it was found before. */
+export async function situationOf(
+  command: Command,
+  args: Arguments,
+  loaded?: LoadedProfile,
+): Promise<Situation & { emulator?: Emulator }> {
   return {
-    ...(!command.standalone && { emulator: await emulatorFor(args) }),
+    ...(!command.standalone && { emulator: await emulatorFor(args, loaded) }),
     named: (word) => named(command, args, word),
     switches: args.switches,
   };
 }
 
 /** The emulator, with the ports that the command line names. */
-async function emulatorFor(args: Arguments): Promise<Emulator> {
+async function emulatorFor(args: Arguments, loaded?: LoadedProfile): Promise<Emulator> {
   const { profile, home, instance, arch } = args.values;
-  const emulator = await openEmulator({ profile, home, instance, arch: resolveArch(arch) });
+  const emulator = await openEmulator({ profile: loaded ?? profile, home, instance, arch: resolveArch(arch) });
   return { ...emulator, ports: portsNow(emulator.ports, portsOption(args, emulator.profile)) };
 }
 
@@ -45,6 +52,17 @@ function named({ operands = "", flags }: Command, args: Arguments, word: string)
   return given.filter((path): path is string => path !== undefined && path !== "-");
 }
 
+/** A command that is to run. */
+interface Launch {
+  /** The program's main module. */
+  module: URL;
+  name: string;
+  command: Command;
+  args: Arguments;
+  /** The profile, if it was found before. */
+  loaded: LoadedProfile | undefined;
+}
+
 /** Runs the command in its sandbox and returns the exit code. `module` is the program's main module. */
 export async function launch(
   module: URL,
@@ -54,19 +72,48 @@ export async function launch(
   interrupts: Interrupts,
 ): Promise<number> {
   const args = withVariables(command, given);
-  let situation = await situationOf(command, args);
-  if (situation.emulator && (name === "trust" || isFound(situation.emulator, args))) {
+  const situation = await situationOf(command, args);
+  const { emulator } = situation;
+  if (emulator && (name === "trust" || isFound(emulator, args))) {
     const { requireTrust } = await import("./trust.ts");
-    await requireTrust(situation.emulator, {
+    const uses = await Promise.all([name, ...command.asksFor ?? []].map((each) => usesRecipe(each, situation)));
+    await requireTrust(emulator, {
       args,
       needs: command.trust,
-      usesRecipe: await usesRecipe(name, situation),
+      usesRecipe: uses.some(Boolean),
       typed: typedTrust(name, args),
       signal: interrupts.signal,
     });
   }
+  const loaded = emulator && { profile: emulator.profile, url: emulator.profileUrl };
+  const launched = { module, name, command, args, loaded };
+  return await run(launched, situation, interrupts, {
+    ...(command.asksFor && { runAsked: (asked, interrupts) => runAsked(launched, asked, interrupts) }),
+  });
+}
+
+/** Runs a command that another one asks for: as if the user had typed it, with the home and the profile of the other one. */
+async function runAsked({ module, command: asker, args: own, loaded }: Launch, asked: Asked, interrupts: Interrupts) {
+  const { name, output } = asked;
+  if (!asker.asksFor!.includes(name)) throw new HotbootError(`this command may not ask for '${name}'`);
+  const { findCommand } = await import("../commands/verbs.ts");
+  const command = await findCommand(name);
+  const { values: { profile: _, home: __, ...values }, ...given } = readArguments(name, command, asked.args);
+  const same = ["profile", "home", "arch"].filter((option) => option in own.values);
+  const ofAsker = Object.fromEntries(same.map((option) => [option, own.values[option]]));
+  const args = withVariables(command, { ...given, values: { ...ofAsker, ...values } });
+  const situation = await situationOf(command, args, loaded);
+  return await run({ module, name, command, args, loaded }, situation, interrupts, { output });
+}
+
+async function run(
+  { module, name, command, args, loaded }: Launch,
+  situation: Situation,
+  interrupts: Interrupts,
+  options: SandboxOptions,
+): Promise<number> {
   if (situation.emulator && await preparePorts(situation.emulator, command, args)) {
-    situation = await situationOf(command, args);
+    situation = await situationOf(command, args, loaded);
   }
   const grants: Grants = await grantsOf(name, situation);
   const { emulator } = situation;
@@ -83,9 +130,13 @@ export async function launch(
     ...(prepared !== undefined && { prepared }),
     ...(token !== undefined && { token }),
     ...(network && { network }),
+    ...(options.output && { isAskedFor: true }),
   };
   const linksBelow = name === "iso extract" ? grants.write[0] : undefined;
-  return await runInSandbox(module, grants, work, interrupts, linksBelow);
+  return await runInSandbox(module, grants, work, interrupts, {
+    ...options,
+    ...(linksBelow !== undefined && { linksBelow }),
+  });
 }
 
 /** How the command line speaks of trust. */

@@ -7,11 +7,13 @@
 
 import { CODE } from "../../base/bundle.ts";
 import type { Arguments } from "../commands/command.ts";
+import type { Asked } from "../../ui/ask.ts";
 import { HotbootError, messageOf } from "../../base/error.ts";
 import { type Interrupt, Interrupts } from "../interrupts.ts";
 import type { Network } from "../../release/network.ts";
 import type { Token } from "../../release/token.ts";
 import type { Display } from "../ui/display.ts";
+import type { AskMessage, RunAsked } from "./asking.ts";
 import type { Grants } from "./grants.ts";
 import { isAtLeast } from "./program.ts";
 
@@ -34,13 +36,33 @@ export interface Work {
   token?: Token | null;
   /** The way to servers. */
   network?: Network;
+  /** What it prints goes to the command that has asked for it, and not to the terminal. */
+  isAskedFor?: boolean;
+}
+
+/** How a command runs, other than alone and on the terminal. */
+export interface SandboxOptions {
+  /**
+   * Where it may ask for symbolic links. Deno lets only programs with full read and write permission make them, so the
+   * launcher does it.
+   */
+  linksBelow?: string;
+  /** Runs the commands that it asks for, each in a sandbox of its own. The launcher keeps its permissions for that. */
+  runAsked?: RunAsked;
+  /** Gets what it prints. */
+  output?: Asked["output"];
 }
 
 type ToSandbox = { kind: "work"; work: Work } | { kind: "interrupt"; name: Interrupt } | {
   kind: "linked";
   error?: string;
-};
-type FromSandbox = { kind: "ready" } | { kind: "exit"; code: number } | { kind: "link"; target: string; path: string };
+} | { kind: "taken" };
+type FromSandbox =
+  | { kind: "ready" }
+  | { kind: "exit"; code: number }
+  | { kind: "link"; target: string; path: string }
+  | { kind: "output"; to: "stdout" | "stderr"; bytes: Uint8Array }
+  | AskMessage;
 
 /** What the launcher itself gives up once the Worker has what it needs. */
 const ALL = ["read", "write", "net", "run", "env", "sys", "ffi", "import"] as const;
@@ -67,16 +89,13 @@ export function workerPermissions(grants: Grants, module: URL): Deno.PermissionO
 /**
  * Runs the work in a Worker of `module`, which must call {@linkcode serveSandbox}, and returns the exit code. The command
  * decides about interrupts.
- *
- * @param linksBelow Where it may ask for symbolic links. Deno lets only programs with full read and write permission make
- * them, so the launcher does it.
  */
 export async function runInSandbox(
   module: URL,
   grants: Grants,
   work: Work,
   interrupts: Interrupts,
-  linksBelow?: string,
+  { linksBelow, runAsked, output }: SandboxOptions = {},
 ): Promise<number> {
   const worker = startWorker(module, grants, work.command);
   const send = (message: ToSandbox) => worker.postMessage(message);
@@ -92,8 +111,13 @@ export async function runInSandbox(
           const error = await makeLink(data, linksBelow).then(() => undefined, messageOf);
           return send({ kind: "linked", ...(error !== undefined && { error }) });
         }
+        if (data.kind === "output") {
+          await output?.(data.to, data.bytes);
+          return send({ kind: "taken" });
+        }
+        if (data.kind === "ask") return void (await import("./asking.ts")).answer(data, runAsked);
         if (interrupts.signal.aborted) return reject(interrupts.signal.reason);
-        giveUp(linksBelow === undefined ? [] : ["read", "write"]);
+        if (!work.isAskedFor) giveUp(runAsked ? ALL : linksBelow === undefined ? [] : ["read", "write"]);
         interrupts.takeOver((name) => send({ kind: "interrupt", name }));
         send({ kind: "work", work });
       };
@@ -116,7 +140,7 @@ function startWorker(module: URL, grants: Grants, command: string): Worker {
 }
 
 /** Call it only now: until a Worker runs, its modules load with the permissions of the thread that started it. */
-function giveUp(except: string[]): void {
+function giveUp(except: readonly string[]): void {
   for (const name of ALL) if (!except.includes(name)) Deno.permissions.revokeSync({ name });
 }
 
@@ -133,11 +157,15 @@ export interface SandboxServices {
   interrupts: Interrupts;
   /** Makes a symbolic link. */
   symlink(target: string, path: string): Promise<void>;
+  /** Runs another command in a sandbox of its own, and gives its exit code. @throws {HotbootError} if it cannot begin. */
+  ask(asked: Asked): Promise<number>;
+  /** Prints for the command that has asked for this one. */
+  output(to: "stdout" | "stderr", bytes: Uint8Array): Promise<void>;
 }
 
 interface Scope {
   name?: string;
-  postMessage(message: FromSandbox): void;
+  postMessage(message: FromSandbox, transfer?: Transferable[]): void;
   onmessage: (event: MessageEvent<ToSandbox>) => void;
 }
 
@@ -152,13 +180,21 @@ export function serveSandbox(run: (work: Work, services: SandboxServices) => Pro
     scope.postMessage({ kind: "link", target, path });
     return answer.promise;
   };
+  const taken: (() => void)[] = [];
+  const output = (to: "stdout" | "stderr", bytes: Uint8Array) => {
+    scope.postMessage({ kind: "output", to, bytes: bytes.slice() });
+    return new Promise<void>((resolve) => taken.push(resolve));
+  };
+  const ask = async (asked: Asked) =>
+    (await import("./asking.ts")).ask(asked, (message, port) => scope.postMessage(message, [port]));
   scope.onmessage = async ({ data }) => {
     if (data.kind === "interrupt") return interrupts.raise(data.name);
+    if (data.kind === "taken") return taken.shift()?.();
     if (data.kind === "linked") {
       const answer = links.shift()!;
       return data.error === undefined ? answer.resolve() : answer.reject(new HotbootError(data.error));
     }
-    scope.postMessage({ kind: "exit", code: await run(data.work, { interrupts, symlink }) });
+    scope.postMessage({ kind: "exit", code: await run(data.work, { interrupts, symlink, ask, output }) });
   };
   scope.postMessage({ kind: "ready" });
 }

@@ -19,10 +19,10 @@ type Place =
   | "PATH…";
 
 /**
- * Peers: the guest's services, those of a spare in the making, QEMU's sockets and those of the streams of programs in the guest
+ * Peers: the guest's services, those of all instances, those of a spare in the making, the page of `ui`, QEMU's sockets and those of the streams of programs in the guest
  * on this machine, and hosts elsewhere.
  */
-type Peer = "services" | "spares" | "qemu" | "streams" | "github" | "base image";
+type Peer = "services" | "all services" | "spares" | "page" | "qemu" | "streams" | "github" | "base image";
 
 /** A program on `PATH`. */
 export type Program = "qemu" | "bash";
@@ -34,6 +34,8 @@ export type Condition =
   | "with --online"
   | "if it pulls the image"
   | "if it builds the image"
+  | "with --details"
+  | "with --open"
   | "with a script"
   | "with cloud-init"
   | "with cloud-init and a published base image";
@@ -133,7 +135,14 @@ export const TABLE: Record<string, Row> = {
     more: { "with --fix": { write: ["home"] }, "with --online": { net: ["github"] } },
   },
   "wait": { ...LOOK, net: ["services", "qemu"] },
-  "list": { read: ["home"], net: ["qemu"] },
+  // Bash reads how much memory a QEMU has.
+  "list": {
+    read: ["home"],
+    net: ["qemu"],
+    more: { "with --details": { net: ["all services"], run: ["bash"], env: ["PATH"] } },
+  },
+  // It asks for other commands, which have their own rows.
+  "ui": { net: ["page"], more: { "with --open": { run: ["bash"], env: ["PATH"] } } },
   "reset": { write: ["home"], net: ["qemu"], run: ["bash"], env: ["PATH"] },
   "status": { ...LOOK, net: ["services", "qemu"], env: ["HOTBOOT_ACCEL"] },
   "timeline": { read: ["home"], replace: ["FILE"] },

@@ -12,7 +12,7 @@ import { escapedJson, printable, printableLines } from "../../base/printable.ts"
 export async function print(what: string | Uint8Array): Promise<void> {
   leaveOutput();
   try {
-    await write(Deno.stdout, what);
+    await write("stdout", what);
   } catch (error) {
     if (error instanceof Deno.errors.BrokenPipe) throw error;
     throw new HotbootError(
@@ -28,6 +28,14 @@ let isOutputTaken = false;
 export function leaveOutput(): void {
   isOutputTaken = true;
   progress?.rest();
+}
+
+/** Where all output goes, in place of the terminal. */
+let redirected: ((to: "stdout" | "stderr", bytes: Uint8Array) => Promise<void>) | undefined;
+
+/** From now on, all output goes there. */
+export function printTo(output: typeof redirected): void {
+  redirected = output;
 }
 
 /** The line that shows progress, if one is open. */
@@ -50,7 +58,7 @@ export function advised(text: string): string {
 /** Prints bytes as they are, or a message and a newline, on standard error. */
 export async function printError(what: string | Uint8Array): Promise<void> {
   progress?.close();
-  await write(Deno.stderr, typeof what === "string" ? advised(what) : what);
+  await write("stderr", typeof what === "string" ? advised(what) : what);
 }
 
 /** Prints why a command failed: on standard error and, with `isJson`, also as the result that there is none of. */
@@ -104,15 +112,16 @@ export function endWork(): void {
 }
 
 function progressLine(): ProgressLine {
-  return progress ??= new ProgressLine(Deno.stderr.isTerminal(), writeNow, () => columnsOf(Deno.stderr));
+  return progress ??= new ProgressLine(!redirected && Deno.stderr.isTerminal(), writeNow, () => columnsOf(Deno.stderr));
 }
 
 function writeNow(text: string): void {
   const bytes = new TextEncoder().encode(text);
+  if (redirected) return void redirected("stderr", bytes);
   for (let at = 0; at < bytes.length;) at += Deno.stderr.writeSync(bytes.subarray(at));
 }
 
-async function write(to: { write(bytes: Uint8Array): Promise<number> }, what: string | Uint8Array): Promise<void> {
+async function write(to: "stdout" | "stderr", what: string | Uint8Array): Promise<void> {
   const bytes = typeof what === "string" ? new TextEncoder().encode(`${printableLines(what)}\n`) : what;
-  await writeAll(to, bytes);
+  await (redirected ? redirected(to, bytes) : writeAll(Deno[to], bytes));
 }
