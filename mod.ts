@@ -68,7 +68,7 @@ export { reset, stop, type StopOptions, type StopResult } from "./lib/emulator/s
 export { restart, type RestartOptions } from "./lib/emulator/restart.ts";
 export { stopAll, type StopAllResult } from "./lib/emulator/stop_all.ts";
 export { waitFor, type WaitForOptions, type WaitResult } from "./lib/emulator/wait.ts";
-export { type InstanceInfo, listInstances } from "./lib/emulator/list.ts";
+export { type InstanceInfo, listInstances, type ListOptions } from "./lib/emulator/list.ts";
 export { type Status, status } from "./lib/emulator/status.ts";
 export { openProject, type ProjectAnswer } from "./lib/emulator/project.ts";
 export { environment } from "./lib/emulator/environment.ts";
@@ -95,6 +95,7 @@ export type { ImagePart, ImagePaths } from "./lib/instance/machine.ts";
 export type { Ending, Origin } from "./lib/instance/record.ts";
 export type { StateName } from "./lib/instance/state.ts";
 export { history, type RecordedRun } from "./lib/instance/history.ts";
+export type { Memory } from "./lib/instance/memory.ts";
 export type { Phase } from "./lib/base/timeline.ts";
 export { envPort } from "./lib/profile/env.ts";
 export type {

@@ -34,8 +34,7 @@ const NEWLINE = 0x0a;
  * ```ts
  * import { logs, openEmulator } from "@hotboot/hotboot";
  *
- * const lines = ReadableStream.from(logs(await openEmulator(), { lines: 20 }));
- * for await (const text of lines.pipeThrough(new TextDecoderStream())) console.log(text);
+ * for await (const bytes of logs(await openEmulator(), { lines: 20 })) await Deno.stdout.write(bytes);
  * ```
  */
 export async function* logs(emulator: Emulator, options: LogOptions = {}): AsyncGenerator<Uint8Array> {

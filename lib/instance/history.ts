@@ -11,13 +11,10 @@ import { instancePath } from "./channels.ts";
 import type { Emulator, InstancePlace } from "./emulator.ts";
 import { requireNoLinks } from "./home.ts";
 
-const COMMANDS = ["start", "fork", "stop", "restart", "capture", "save"] as const;
-const OUTCOMES = ["done", "failed", "cancelled"] as const;
-
 /** How a command went. */
 export interface RecordedRun {
   /** The command: `save` is `snapshot save`, or what a fork does to its source. */
-  command: typeof COMMANDS[number];
+  command: "start" | "fork" | "stop" | "restart" | "capture" | "save";
   /** How it was done, if it was: `resume`, `suspended`, the name of what was saved. */
   how?: string;
   /** When it began, ISO 8601. */
@@ -25,13 +22,15 @@ export interface RecordedRun {
   /** What it took, in milliseconds. */
   ms: number;
   /** Whether it did what it was to do, could not, or was interrupted. */
-  outcome: typeof OUTCOMES[number];
+  outcome: "done" | "failed" | "cancelled";
   /** The reason, if it did not. */
   why?: string;
   /** Where the time went, by the begin of each step. */
   timeline: Phase[];
 }
 
+const COMMANDS: RecordedRun["command"][] = ["start", "fork", "stop", "restart", "capture", "save"];
+const OUTCOMES: RecordedRun["outcome"][] = ["done", "failed", "cancelled"];
 const KEPT = 20;
 const MOST_STEPS = 100;
 const LONGEST_NAME = 80;

@@ -38,7 +38,7 @@ const SUBJECTS: Record<string, string[]> = {
   ],
   "Tests": ["testing/"],
   "QEMU": ["vm/"],
-  "The command line": ["cli/"],
+  "The command line": ["cli/", "ui/"],
   "ISO images": ["iso/"],
   "zstd": ["zstd/"],
 };
