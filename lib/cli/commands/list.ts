@@ -14,9 +14,12 @@ export const command: Command = {
   flags: [],
   async run(context) {
     const { listInstances } = await import("../../emulator/list.ts");
-    const instances = await listInstances(await emulatorOf(context));
+    const emulator = await emulatorOf(context);
+    const instances = await listInstances(emulator);
     if (context.args.switches.has("json")) return await printJson(instances);
-    if (instances.length === 0) return await printError("hotboot: there are no instances: 'hotboot start' makes one");
+    if (instances.length === 0) {
+      return await printError(`hotboot: there are no instances in ${emulator.home.root}: 'hotboot start' makes one`);
+    }
     await print(renderTable(["instance", "profile", "state", "since", "on disk", "services"], instances.map(row)));
   },
 };
