@@ -19,8 +19,9 @@ export interface Block {
 
 /** README.md and the pages of docs/, by their paths in the checkout. */
 export async function pages(): Promise<string[]> {
-  const found = await Array.fromAsync(walk(`${ROOT}docs`, { includeDirs: false, exts: ["md"] }));
-  return ["README.md", ...found.map(({ path }) => path.slice(ROOT.length)).sort()];
+  const found = await Array.fromAsync(walk(`${ROOT}docs`, { includeDirs: false }));
+  const paths = found.map(({ path }) => path.slice(ROOT.length)).filter((path) => path.endsWith(".md"));
+  return ["README.md", ...paths.sort()];
 }
 
 /** The fenced blocks of a page. */
