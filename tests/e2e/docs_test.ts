@@ -10,7 +10,7 @@ import { delimiter } from "node:path";
 import { shellCommand } from "../../lib/base/shell.ts";
 import type { Profile } from "../../lib/profile/profile.ts";
 import { blocksOf, pages } from "../docs.ts";
-import { GuestHome, HOTBOOT } from "./harness.ts";
+import { denoDirectory, GuestHome, HOTBOOT, qemuEnv } from "./harness.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 
 /** The micro guest as a project. */
@@ -18,7 +18,7 @@ function project(): Promise<GuestHome> {
   return secretMicro(ROTATE, (profile: Profile) => {
     profile.environment = { API_URL: "http://127.0.0.1:${ports.web.host}", ADMIN_KEY: "${secret.TOKEN}" };
     profile.image = { build: { script: "build.sh", inputs: ["build.sh"] } }; // a project's recipe is in its directory
-  }, { captured: true });
+  }, { captured: true, name: ".hotboot" });
 }
 
 /** Writes what the commands find: hotboot on PATH, a trusted `hotboot.json`, tests that use the stack. */
@@ -43,9 +43,10 @@ exec ${shellCommand(HOTBOOT)} "\${arguments[@]}"
     await Deno.writeTextFile(`${home.directory}/project/hotboot.json`, profile); // the service is called as in the pages
   }
   return {
-    ...Deno.env.toObject(),
-    PATH: [programs, Deno.env.get("PATH")].join(delimiter),
-    HOTBOOT_HOME: home.home,
+    PATH: [programs, (home.qemu.includes("/") ? qemuEnv(home.qemu) : Deno.env.toObject()).PATH].join(delimiter),
+    HOME: home.directory, // where the commands find their home by themselves
+    HOTBOOT_HOME: "",
+    ...await denoDirectory(),
     XDG_CONFIG_HOME: `${home.directory}/config`,
     DEMO: home.profile,
   };
@@ -57,7 +58,9 @@ for (const page of await pages()) {
   Deno.test(`docs: the commands of ${page} work, one after the other`, async () => {
     const script = blocks.map(({ text }) => text).join("\n");
     const isDemo = script.includes("--profile demo");
-    await using home = isDemo ? await GuestHome.make({ guest: "demo", captured: true }) : await project();
+    await using home = isDemo
+      ? await GuestHome.make({ guest: "demo", captured: true, name: ".hotboot" })
+      : await project();
     const env = await furnish(home, isDemo);
     const begin = isDemo ? "" : "hotboot trust\n";
     const { code, stdout, stderr } = await new Deno.Command("bash", {
@@ -68,6 +71,7 @@ for (const page of await pages()) {
     }).output();
     const said = new TextDecoder().decode(stderr);
     assertEquals(code, 0, `${new TextDecoder().decode(stdout)}\n${said}`);
+    assert(!said.includes("there are no instances"), said); // the pages list those that they have started
     const ran = said.match(/^\++ hotboot /gm)?.length ?? 0;
     assert(ran >= blocks.length, said);
   });

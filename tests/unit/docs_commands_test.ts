@@ -5,7 +5,7 @@ import { parse } from "@std/yaml/parse";
 import config from "../../deno.json" with { type: "json" };
 import { ROOT } from "../../dev/deno.ts";
 import { readArguments } from "../../lib/cli/commands/command.ts";
-import { findCommand, loadVerb } from "../../lib/cli/commands/verbs.ts";
+import { findCommand, loadVerb, VERBS } from "../../lib/cli/commands/verbs.ts";
 import { type Block, blocksOf, commandsIn, inlineCommandsOf, pages } from "../docs.ts";
 
 /** The kinds of blocks, and for each whether it has commands. */
@@ -90,6 +90,12 @@ Deno.test("docs: each block is of a known kind, and a mark for one that is only 
     const marks = (await Deno.readTextFile(ROOT + page)).match(/^<!-- only parsed/gm)?.length ?? 0;
     assertEquals((await blocksOf(page)).filter(({ onlyParsed }) => onlyParsed).length, marks, page);
   }
+});
+
+Deno.test("docs: the page of commands has a row for each, and for no other", async () => {
+  const page = await Deno.readTextFile(`${ROOT}docs/commands.md`);
+  const rows = Array.from(page.matchAll(/^\| `([\w-]+)` +\|/gm), ([, verb]) => verb);
+  assertEquals(rows.toSorted(), Object.keys(VERBS).sort());
 });
 
 Deno.test("docs: the program takes each command", async () => {

@@ -35,6 +35,7 @@ const BY_REASON: Record<string, string[]> = {
     "base/attempts.ts: ",
     "cli/commands/command.ts: ${variable}: ",
     "cli/permissions/sandbox.ts: ${data.error}",
+    "ui/ask.ts: ${last}",
     "cli/permissions/asking.ts: ${data.message}",
     "emulator/capture.ts: ${messageOf(error)}",
     "emulator/checkpoint.ts: instance '${emulator.instance}' is not saved: ",

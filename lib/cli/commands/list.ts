@@ -20,9 +20,12 @@ export const command: Command = {
   async run(context) {
     const { listInstances } = await import("../../emulator/list.ts");
     const details = context.args.switches.has("details");
-    const instances = await listInstances(await emulatorOf(context), { details });
+    const emulator = await emulatorOf(context);
+    const instances = await listInstances(emulator, { details });
     if (context.args.switches.has("json")) return await printJson(instances);
-    if (instances.length === 0) return await printError("hotboot: there are no instances: 'hotboot start' makes one");
+    if (instances.length === 0) {
+      return await printError(`hotboot: there are no instances in ${emulator.home.root}: 'hotboot start' makes one`);
+    }
     await printTable(["instance", "profile", "state", "since", "on disk", "services"], instances.map(row));
   },
 };
