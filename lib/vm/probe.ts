@@ -238,7 +238,10 @@ async function askQemu(
       if (error instanceof Deno.errors.NotCapable) throw error; // that says nothing about the accelerator
       passedOver = refused(accelerator as Hardware, error);
       if (named) {
-        throw new HostError(`HOTBOOT_ACCEL=${named}: ${passedOver.why}`, `unset it, or ${passedOver.remedy}`);
+        throw new HostError(
+          `HOTBOOT_ACCEL=${named} cannot be used (${passedOver.why})`,
+          `unset it, or ${passedOver.remedy}`,
+        );
       }
     }
   }

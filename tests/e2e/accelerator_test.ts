@@ -133,7 +133,10 @@ Deno.test("HOTBOOT_ACCEL decides, with a message if its accelerator is slower th
   const none = await hostWith(micro, HOSTS["no device"]);
   const refused = await micro.run("start", ["--cold"], { env: { ...none, HOTBOOT_ACCEL: "kvm" } });
   assertCode(refused, 1);
-  assertMatch(refused.stderr, /^hotboot: HOTBOOT_ACCEL=kvm: there is no \/dev\/kvm; unset it, or [^\n]+\n$/);
+  assertMatch(
+    refused.stderr,
+    /^hotboot: HOTBOOT_ACCEL=kvm cannot be used \(there is no \/dev\/kvm\): unset it, or [^\n]+; run 'hotboot doctor'\n$/,
+  );
   const unknown = await micro.run("start", ["--cold"], { env: { ...none, HOTBOOT_ACCEL: "xen" } });
   assertCode(unknown, 1);
   assertMatch(unknown.stderr, /^hotboot: HOTBOOT_ACCEL is 'xen': set it to kvm, hvf or tcg, or unset it\n$/);
