@@ -17,7 +17,7 @@ import { withDirectory } from "./temporary.ts";
 /** The calls of hotboot in a line, by a shell that runs it: nothing else in it is run. */
 async function callsIn(line: string, cwd: string): Promise<string[][]> {
   const script = `
-    hotboot() { printf '%s\\0' "$@" >>calls; printf '\\n' >>calls; }
+    hotboot() { local IFS=$'\\x1f'; printf '%s\\n' "$*" >>calls; } # in one piece: a pipe has two at once
     ssh() { shift; "$@"; }
     curl() { :; }
     : >calls; mkdir -p "$HOME/.config/fish/completions"
@@ -30,7 +30,7 @@ async function callsIn(line: string, cwd: string): Promise<string[][]> {
   }).output();
   assertEquals([code, new TextDecoder().decode(stderr)], [0, ""], line);
   const text = await Deno.readTextFile(`${cwd}/calls`);
-  return text.split("\n").slice(0, -1).map((call) => call.split("\0").slice(0, -1));
+  return text.split("\n").slice(0, -1).map((call) => call.split("\x1f"));
 }
 
 Deno.test("manners: each command has examples, which call that command with arguments that it takes", async () => {
