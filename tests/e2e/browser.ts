@@ -8,7 +8,7 @@ import { assert } from "@std/assert";
 import { readUntil, textReader } from "./harness.ts";
 
 /** For how long a test waits for something on a page: no machine is too slow. */
-const PATIENCE_MS = Number(Deno.env.get("UI_P") ?? 120_000);
+const PATIENCE_MS = 120_000;
 const LOOK_MS = 50;
 
 type Fields = Record<string, unknown>;

@@ -5,6 +5,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { toText } from "@std/streams/to-text";
 import axe from "axe-core";
+import { Home } from "../../lib/instance/home.ts";
+import { lock } from "../../lib/instance/locks.ts";
 import { Browser } from "./browser.ts";
 import { GuestHome, readUntil, type RunOptions, textReader } from "./harness.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
@@ -115,15 +117,13 @@ Deno.test("ui: a guest is started, forked, saved, suspended and reset on the pag
     );
   });
 
-  await t.step("two things at once on one instance: the second waits for the first", async () => {
-    const wishes = [
-      post("wishes", { verb: "stop", instance: "micro", how: "suspend" }),
-      post("wishes", { verb: "start", instance: "micro" }),
-    ];
-    await browser.evaluate(`Promise.all([${wishes.join()}])`);
-    const done = "document.querySelectorAll('.activities .done').length >= 2 && !document.querySelector('.at-work')";
-    await browser.until(done);
-    await press("Suspend micro");
+  await t.step("two things at once on one instance: the second waits for the first, and says so", async () => {
+    {
+      using _other = await lock(new Home(micro.home), "instance-micro", () => {});
+      await press("Suspend micro");
+      await browser.see("waiting for another hotboot that works on instance 'micro'");
+      assert(await browser.evaluate(cardHas("micro", "running")));
+    }
     await browser.until(cardHas("micro", "suspended"));
     assertEquals(await browser.focused(), "Start micro");
   });
