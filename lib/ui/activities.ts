@@ -1,7 +1,6 @@
 /** What the page has asked for, and how it goes. Several things can go on at once: the instances' locks keep order. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
-import type { StartResult } from "../emulator/start_result.ts";
 import { type Ask, resultOf } from "./ask.ts";
 import type { Looks } from "./looks.ts";
 import type { Activity } from "./view.ts";
@@ -49,7 +48,7 @@ export class Activities {
     await Promise.all([...this.#going.values()].map(({ done }) => done));
   }
 
-  async #run(id: number, { name, args, instance }: Wanted, signal: AbortSignal): Promise<void> {
+  async #run(id: number, { name, args }: Wanted, signal: AbortSignal): Promise<void> {
     try {
       this.#change(id, {});
       const warnings: string[] = [];
@@ -57,8 +56,7 @@ export class Activities {
         if (text.startsWith("warning: ")) warnings.push(text);
         if (text !== "") this.#change(id, { text });
       };
-      const result = await resultOf<Partial<StartResult>>(this.#ask, { name, args, signal }, onLine);
-      if (result.timeline?.length) this.#looks.keepTimeline(instance, result.timeline);
+      await resultOf(this.#ask, { name, args, signal }, onLine);
       this.#change(id, { state: "done", text: warnings.join(" ") });
     } catch (error) {
       this.#change(

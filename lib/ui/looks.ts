@@ -1,10 +1,10 @@
 /** Looks at the home again and again while somebody looks at the page. */
 
 import { messageOf } from "../base/error.ts";
-import type { Phase } from "../base/timeline.ts";
 import { sleep } from "../base/wait.ts";
 import type { InstanceInfo } from "../emulator/list.ts";
 import type { SnapshotInfo } from "../emulator/snapshots.ts";
+import type { RecordedRun } from "../instance/history.ts";
 import { type Ask, resultOf } from "./ask.ts";
 import { Changing } from "./events.ts";
 import type { Activity, InstanceView, View } from "./view.ts";
@@ -35,7 +35,10 @@ export class Looks {
   #wake = () => {};
   #isLooking = false;
   #areSnapshotsOld = true;
-  #timelines = new Map<string, Phase[]>();
+  /** How often something was done. */
+  #done = 0;
+  /** Of each instance, with the state of it that it belongs to. */
+  #lastRuns = new Map<string, { of: string; run: RecordedRun | undefined }>();
 
   constructor(ask: Ask, whose: Whose, signal: AbortSignal) {
     this.#ask = ask;
@@ -59,6 +62,7 @@ export class Looks {
 
   /** Looks at everything without waiting: something has changed. */
   lookNow(): void {
+    this.#done++;
     this.#areSnapshotsOld = true;
     this.#isAgain = true;
     this.#wake();
@@ -69,21 +73,17 @@ export class Looks {
     this.#update({ activities });
   }
 
-  /** Keeps where the time of an instance's last start went. */
-  keepTimeline(instance: string, timeline: Phase[]): void {
-    this.#timelines.set(instance, timeline);
-  }
-
   async #look(): Promise<void> {
     this.#isLooking = true;
     for (let count = 0; this.#watchers > 0 && !this.#signal.aborted; count++) {
       this.#isAgain = false;
       try {
-        const instances = await this.#list<InstanceInfo>("list", "--details");
+        const instances = await this.#list<InstanceInfo>("list", ["--details"]);
+        await this.#lookAtRuns(instances);
         this.#update({ instances: this.#shown(instances), fault: undefined });
         if (this.#areSnapshotsOld || count % SNAPSHOTS_EACH === 0) {
           this.#areSnapshotsOld = false;
-          this.#update({ snapshots: await this.#list<SnapshotInfo>("snapshot ls", "--all") });
+          this.#update({ snapshots: await this.#list<SnapshotInfo>("snapshot ls", ["--all"]) });
         }
       } catch (error) {
         if (!this.#signal.aborted) this.#update({ fault: messageOf(error) });
@@ -100,8 +100,18 @@ export class Looks {
     await Promise.race([promise, sleep(PAUSE_MS, this.#signal).catch(() => {})]);
   }
 
-  #list<T>(name: string, option: string): Promise<T[]> {
-    return resultOf<T[]>(this.#ask, { name, args: [option], signal: this.#signal });
+  /** Asks for the last run of each instance in which something has changed. */
+  async #lookAtRuns(instances: InstanceInfo[]): Promise<void> {
+    for (const { instance, state, running, ended, snapshot } of instances) {
+      const of = JSON.stringify([state, running?.started, ended, snapshot, this.#done]);
+      if (this.#lastRuns.get(instance)?.of === of) continue;
+      const [run] = await this.#list<RecordedRun>("timeline", ["--instance", instance]);
+      this.#lastRuns.set(instance, { of, run });
+    }
+  }
+
+  #list<T>(name: string, args: string[]): Promise<T[]> {
+    return resultOf<T[]>(this.#ask, { name, args, signal: this.#signal });
   }
 
   /** The profile's own instance first, also where there is nothing of it yet. */
@@ -111,11 +121,11 @@ export class Looks {
     const own = found.filter(isOwn);
     if (own.length === 0) own.push({ instance, state: "stopped", bytes: 0 });
     return [...own, ...found.filter((each) => !isOwn(each))].map((each) => {
-      const timeline = this.#timelines.get(each.instance);
+      const lastRun = this.#lastRuns.get(each.instance)?.run;
       const isOther = each.profile !== undefined && each.profile !== profile;
       return {
         ...each,
-        ...(timeline && { timeline }),
+        ...(lastRun && { lastRun }),
         ...(isOther &&
           { elsewhere: `type 'hotboot ui' with --profile and the profile that is called '${each.profile}'` }),
       };

@@ -1,8 +1,8 @@
 /** What the page shows. The server makes it, and the browser draws it. */
 
-import type { Phase } from "../base/timeline.ts";
 import type { InstanceInfo } from "../emulator/list.ts";
 import type { SnapshotInfo } from "../emulator/snapshots.ts";
+import type { RecordedRun } from "../instance/history.ts";
 
 /** All that the page shows, but the console and the secrets. */
 export interface View {
@@ -24,8 +24,8 @@ export interface View {
 export interface InstanceView extends InstanceInfo {
   /** What to type to act on it, if the page cannot, because it is of another profile. */
   elsewhere?: string;
-  /** Where the time of its last start from this page went. */
-  timeline?: Phase[];
+  /** Where the time went of the last command that started, stopped or saved it. */
+  lastRun?: RecordedRun;
 }
 
 /** What the page may ask for. */

@@ -299,7 +299,12 @@ export class GuestAgent implements AsyncDisposable {
     const failed = await this.execute("guest-shutdown", { mode: "powerdown" }, { timeoutMs: 5000, ...options }).catch(
       (error) => error instanceof GuestAgentError,
     );
-    if (failed) await this.spawn({ path: "/bin/sh", args: ["-c", "poweroff"] }, false, options);
+    if (!failed) return;
+    // This may end the agent before it answers, too.
+    await this.spawn({ path: "/bin/sh", args: ["-c", "poweroff"] }, false, options).catch((error) => {
+      options.signal?.throwIfAborted();
+      if (error instanceof GuestAgentError) throw error;
+    });
   }
 
   /** Ends the connection; the agent keeps running. */

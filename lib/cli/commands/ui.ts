@@ -8,7 +8,18 @@ export const command: Command = {
     "Serve a page on this machine, and print its address: instances, snapshots and consoles, with buttons to start, stop,\n" +
     "fork, save and reset. Only who has the address can use it. It ends with Ctrl-C; the guests run on. Each thing that it\n" +
     "does is a command, with the permissions of that one.",
-  asksFor: ["list", "snapshot ls", "start", "stop", "reset", "fork", "snapshot save", "logs", "credentials"],
+  asksFor: [
+    "list",
+    "snapshot ls",
+    "start",
+    "stop",
+    "reset",
+    "fork",
+    "snapshot save",
+    "logs",
+    "credentials",
+    "timeline",
+  ],
   examples: ["hotboot ui", "hotboot ui --open", "hotboot ui --port 8000"],
   flags: [
     { name: "port", value: "PORT", summary: "the page's port (default: any that is free)" },

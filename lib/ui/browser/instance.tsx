@@ -45,7 +45,7 @@ export function ago(time: string | undefined): string {
 
 /** An instance. */
 export function Instance({ it }: { it: InstanceView }) {
-  const { instance, state, why, elsewhere, running, ended, bytes, profile, arch, snapshot, timeline } = it;
+  const { instance, state, why, elsewhere, running, ended, bytes, profile, arch, snapshot, lastRun } = it;
   const isAtWork = page.view!.activities.some((each) => each.instance === instance && each.state === "at work");
   const isUp = UP.includes(state);
   const isSaved = isUp || state === "suspended";
@@ -159,7 +159,7 @@ export function Instance({ it }: { it: InstanceView }) {
           </dl>
         </section>
       )}
-      {timeline && <Timeline phases={timeline} of={instance} />}
+      {lastRun && <Timeline {...lastRun} of={instance} />}
       {shown && <Console of={instance} {...shown} />}
     </article>
   );

@@ -1,8 +1,8 @@
 /** @jsxImportSource preact */
 
-/** Where the time of a start went: a table with a bar in each row. */
+/** Where the time of a command went: a table with a bar in each row. */
 
-import type { Phase } from "../../base/timeline.ts";
+import type { RecordedRun } from "../../instance/history.ts";
 
 /** A duration for people. */
 function milliseconds(ms: number): string {
@@ -10,14 +10,19 @@ function milliseconds(ms: number): string {
 }
 
 /** It. */
-export function Timeline({ phases, of }: { phases: Phase[]; of: string }) {
-  const end = Math.max(1, ...phases.map(({ endMs }) => endMs));
+export function Timeline({ command, how, ms, outcome, why, timeline, of }: RecordedRun & { of: string }) {
+  const end = Math.max(1, ms, ...timeline.map(({ endMs }) => endMs));
+  const title = `${command}${how === undefined ? "" : ` (${how})`}`;
   const percent = (ms: number) => `${(100 * ms) / end}%`;
   return (
     <details class="timeline">
-      <summary>Last start: {milliseconds(end)}</summary>
+      <summary>
+        Last: {title}, {milliseconds(ms)}
+        {outcome !== "done" && `, ${outcome}`}
+      </summary>
+      {why && <p>{why}</p>}
       <table>
-        <caption class="hidden">Where the time of the last start of {of} went</caption>
+        <caption class="hidden">Where the time of {title} of {of} went</caption>
         <thead class="hidden">
           <tr>
             <th scope="col">step</th>
@@ -26,7 +31,7 @@ export function Timeline({ phases, of }: { phases: Phase[]; of: string }) {
           </tr>
         </thead>
         <tbody>
-          {phases.toSorted((one, other) => one.startMs - other.startMs).map(({ name, startMs, endMs }) => (
+          {timeline.toSorted((one, other) => one.startMs - other.startMs).map(({ name, startMs, endMs }) => (
             <tr>
               <th scope="row">{name}</th>
               <td>{milliseconds(endMs - startMs)}</td>
