@@ -105,7 +105,8 @@ export class Looks {
     for (const { instance, state, running, ended, snapshot } of instances) {
       const of = JSON.stringify([state, running?.started, ended, snapshot, this.#done]);
       if (this.#lastRuns.get(instance)?.of === of) continue;
-      const [run] = await this.#list<RecordedRun>("timeline", ["--instance", instance]);
+      // A directory may have a name that is no instance's: it has no runs.
+      const [run] = await this.#list<RecordedRun>("timeline", ["--instance", instance]).catch(() => []);
       this.#lastRuns.set(instance, { of, run });
     }
   }
