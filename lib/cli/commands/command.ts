@@ -4,6 +4,7 @@ import { parseArgs } from "@std/cli/parse-args";
 import { HotbootError, messageOf } from "../../base/error.ts";
 import type { Interrupt } from "../interrupts.ts";
 import type { LoadedProfile } from "../../profile/profile.ts";
+import type { Login } from "../../oci/login.ts";
 import type { Network } from "../../release/network.ts";
 import type { Token } from "../../release/token.ts";
 import { resolveArch } from "../../vm/arch.ts";
@@ -92,6 +93,8 @@ export interface CommandContext {
   emulator?: { profile: LoadedProfile; home: string };
   /** A token for GitHub; `null` if there is none. */
   token?: Token | null;
+  /** A login for the registry; `null` if there is none. */
+  login?: Login | null;
   /** The way to servers. */
   network?: Network;
 }

@@ -11,6 +11,7 @@ interface Verb {
 export const VERBS: Record<string, Verb> = {
   build: { summary: "build the image from the profile's recipe", load: () => import("./build.ts") },
   pull: { summary: "download the image and capture a snapshot", load: () => import("./pull.ts") },
+  push: { summary: "push the image to a registry", load: () => import("./push.ts") },
   "list-releases": { summary: "list the releases that can be pulled", load: () => import("./list_releases.ts") },
   capture: { summary: "boot once and capture a snapshot", load: () => import("./capture.ts") },
   start: { summary: "start the emulator", load: () => import("./start.ts") },

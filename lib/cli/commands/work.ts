@@ -8,7 +8,7 @@ import { allCommands, findCommand } from "./verbs.ts";
 
 /** Runs it, and returns the exit code. */
 export async function work(
-  { command: name, args, emulator, token, network }: Work,
+  { command: name, args, emulator, token, login, network }: Work,
   services: SandboxServices,
 ): Promise<number> {
   const { interrupts, symlink } = services;
@@ -23,6 +23,7 @@ export async function work(
       takeInterrupts: (handler) => interrupts.takeOver(handler),
       symlink,
       ...(token !== undefined && { token }),
+      ...(login !== undefined && { login }),
       ...(network && { network }),
       ...(emulator && {
         emulator: {

@@ -9,9 +9,10 @@ import { instanceNames } from "../../instance/users.ts";
 import { recipePath } from "../../image/recipe.ts";
 import { HotbootError } from "../../base/error.ts";
 import { onPath } from "../../base/on_path.ts";
-import type { CloudInit, ScriptRecipe } from "../../profile/profile.ts";
+import { type CloudInit, isPublished, type ScriptRecipe } from "../../profile/profile.ts";
+import { hostsOf, parseReference, type Reference } from "../../oci/reference.ts";
 import { replacedPaths } from "../../base/files.ts";
-import { peerOf, proxiesOf, proxyVariables } from "../../release/network.ts";
+import { furtherHosts, peerOf, proxiesOf, proxyVariables } from "../../release/network.ts";
 import { firmwarePlaces } from "../../vm/firmware.ts";
 import { portSockets } from "../../vm/ports.ts";
 import { qemuProgram } from "../../vm/probe.ts";
@@ -27,6 +28,8 @@ export interface Grants {
   sys: string[];
   /** It connects to hosts elsewhere. */
   downloads: boolean;
+  /** The repository of images that it uses. */
+  registry?: Reference;
 }
 
 /** What resolves the words of a row. */
@@ -82,8 +85,10 @@ async function addRow(grants: Grants, row: Row, situation: Situation): Promise<v
   ];
   grants.net.push(...ofQemu.map((path) => `unix:${path}`));
   grants.write.push(...ofQemu);
+  if (row.net?.includes("registry")) grants.registry = registryOf(situation);
   const hosts = [
     ...row.net?.includes("github") ? gitHubHosts() : [],
+    ...row.net?.includes("registry") ? registryHosts(grants.registry) : [],
     ...row.net?.includes("base image") ? baseHosts(emulator!) : [],
   ];
   grants.downloads ||= hosts.length > 0;
@@ -100,6 +105,9 @@ async function addRow(grants: Grants, row: Row, situation: Situation): Promise<v
 
 async function holds(condition: Condition, { emulator, switches }: Situation): Promise<boolean> {
   if (condition === "unless --skip-snapshot") return !switches.has("skip-snapshot");
+  const isInRegistry = emulator!.profile.image.oci !== undefined;
+  if (condition === "from a registry") return isInRegistry;
+  if (condition === "from GitHub") return !isInRegistry;
   const { script, cloudInit } = recipeOf(emulator!);
   if (condition === "with a script") return script !== undefined;
   if (condition === "with cloud-init") return cloudInit !== undefined;
@@ -107,8 +115,7 @@ async function holds(condition: Condition, { emulator, switches }: Situation): P
     return cloudInit !== undefined && "url" in cloudInit.base;
   }
   if (await readImageRecord(emulator!).catch(() => true)) return false;
-  const isPublished = emulator!.profile.image.release !== undefined;
-  return condition === "if it pulls the image" ? isPublished : !isPublished;
+  return (condition === "if it pulls the image") === isPublished(emulator!.profile);
 }
 
 /** Whether the command may use the recipe. */
@@ -143,11 +150,21 @@ export function recipeOf({ profile }: Emulator): { script?: ScriptRecipe; cloudI
   return { cloudInit, ...("script" in cloudInit.base && { script: cloudInit.base }) };
 }
 
+/** What the command line or the profile names; the command itself reports if they name none. */
+function registryOf({ emulator, named }: Situation): Reference | undefined {
+  const name = named("[REF]")[0] ?? emulator!.profile.image.oci;
+  return name === undefined ? undefined : parseReference(name);
+}
+
+function registryHosts(reference: Reference | undefined): string[] {
+  return reference ? [...hostsOf(reference), ...furtherHosts()] : [];
+}
+
 /** The base image's host, and the hosts that it may redirect to. */
 function baseHosts(emulator: Emulator): string[] {
   const { base } = recipeOf(emulator).cloudInit!;
   return "url" in base
-    ? [hostAndPort(base.url.replaceAll("{arch}", emulator.arch), "image.build.cloudInit.base.url"), ...moreHosts()]
+    ? [hostAndPort(base.url.replaceAll("{arch}", emulator.arch), "image.build.cloudInit.base.url"), ...furtherHosts()]
     : [];
 }
 
@@ -190,13 +207,7 @@ async function sockets(emulator: Emulator): Promise<string[]> {
 
 function gitHubHosts(): string[] {
   const api = Deno.env.get("HOTBOOT_GITHUB_API");
-  return [...api ? [hostAndPort(api, "HOTBOOT_GITHUB_API")] : GITHUB, ...moreHosts()];
-}
-
-/** The user's own additions to the known hosts. */
-function moreHosts(): string[] {
-  const hosts = (Deno.env.get("HOTBOOT_DOWNLOAD_HOSTS") ?? "").split(",").map((host) => host.trim());
-  return hosts.filter((host) => host !== "");
+  return [...api ? [hostAndPort(api, "HOTBOOT_GITHUB_API")] : GITHUB, ...furtherHosts()];
 }
 
 function hostAndPort(text: string, what: string): string {

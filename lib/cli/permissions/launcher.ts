@@ -5,6 +5,7 @@ import { isBuiltIn } from "../../image/recipe.ts";
 import { makerName } from "../../instance/channels.ts";
 import { type Emulator, openEmulator, withInstance } from "../../instance/emulator.ts";
 import type { Interrupts } from "../interrupts.ts";
+import type { Login } from "../../oci/login.ts";
 import { findNetwork, type Network } from "../../release/network.ts";
 import type { Token } from "../../release/token.ts";
 import { portsNow } from "../../instance/ports.ts";
@@ -71,6 +72,7 @@ export async function launch(
   const { emulator } = situation;
   const network = await networkFor(grants);
   const token = await tokenFor(grants, interrupts.signal);
+  const login = await loginFor(grants, interrupts.signal);
   const work = {
     command: name,
     args,
@@ -78,6 +80,7 @@ export async function launch(
       emulator: { profile: emulator.profile, url: emulator.profileUrl.href, home: emulator.home.root },
     }),
     ...(token !== undefined && { token }),
+    ...(login !== undefined && { login }),
     ...(network && { network }),
   };
   const linksBelow = name === "iso extract" ? grants.write[0] : undefined;
@@ -111,6 +114,13 @@ async function tokenFor({ env }: Grants, signal: AbortSignal): Promise<Token | n
   if (!env.includes("HOTBOOT_GITHUB_API")) return undefined; // it does not talk to GitHub
   const { findToken } = await import("../../release/token.ts");
   return await findToken(Deno.env.get("HOTBOOT_GITHUB_API") || undefined, signal) ?? null;
+}
+
+/** Gets the login here, so that commands that talk to a registry need not read Docker's logins, or run its helpers. */
+async function loginFor({ registry }: Grants, signal: AbortSignal): Promise<Login | null | undefined> {
+  if (!registry) return undefined;
+  const { findLogin } = await import("../../oci/login.ts");
+  return await findLogin(registry, signal) ?? null;
 }
 
 /** The way to servers, found here, so that commands that download need not read those variables and files. */

@@ -9,6 +9,7 @@ import { CODE } from "../../base/bundle.ts";
 import type { Arguments } from "../commands/command.ts";
 import { HotbootError, messageOf } from "../../base/error.ts";
 import { type Interrupt, Interrupts } from "../interrupts.ts";
+import type { Login } from "../../oci/login.ts";
 import type { Network } from "../../release/network.ts";
 import type { Token } from "../../release/token.ts";
 import type { Grants } from "./grants.ts";
@@ -27,6 +28,8 @@ export interface Work {
   emulator?: { profile: unknown; url: string; home: string };
   /** A token for GitHub; `null` if there is none. */
   token?: Token | null;
+  /** A login for the registry; `null` if there is none. */
+  login?: Login | null;
   /** The way to servers. */
   network?: Network;
 }

@@ -20,7 +20,7 @@ type Place =
  * Peers: the guest's services, those of a spare in the making, QEMU's sockets and those of the streams of programs in the guest
  * on this machine, and hosts elsewhere.
  */
-type Peer = "services" | "spares" | "qemu" | "streams" | "github" | "base image";
+type Peer = "services" | "spares" | "qemu" | "streams" | "github" | "registry" | "base image";
 
 /** A program on `PATH`. */
 export type Program = "qemu" | "bash";
@@ -28,6 +28,8 @@ export type Program = "qemu" | "bash";
 /** When a row's addition applies. */
 export type Condition =
   | "unless --skip-snapshot"
+  | "from GitHub"
+  | "from a registry"
   | "if it pulls the image"
   | "if it builds the image"
   | "with a script"
@@ -76,7 +78,13 @@ const BUILD: Row = {
     "with cloud-init and a published base image": { net: ["base image"], sys: ["statfs"] },
   },
 };
-const PULL: Row = { write: ["home"], net: ["github", "qemu"], env: ["HOTBOOT_GITHUB_API"], sys: ["statfs"] };
+const FROM_GITHUB: Row = { net: ["github"], env: ["HOTBOOT_GITHUB_API"] };
+const PULL: Row = {
+  write: ["home"],
+  net: ["qemu"],
+  sys: ["statfs"],
+  more: { "from GitHub": FROM_GITHUB, "from a registry": { net: ["registry"] } },
+};
 /** Without an image, `start`, `run` and `capture` get one as the profile says. */
 const OBTAIN: Row["more"] = {
   "if it pulls the image": PULL,
@@ -102,8 +110,9 @@ const EXEC: Row = { ...LOOK, net: ["qemu", "streams"], env: ["TERM"] };
 /** By the command's name. */
 export const TABLE: Record<string, Row> = {
   "build": BUILD,
-  "pull": { ...PULL, more: { "unless --skip-snapshot": BOOT } },
-  "list-releases": { net: ["github"], env: PULL.env },
+  "pull": { ...PULL, more: { ...PULL.more, "unless --skip-snapshot": BOOT } },
+  "push": { write: ["home"], net: ["registry"], sys: ["statfs"] },
+  "list-releases": FROM_GITHUB,
   "capture": MAKE_SPARES,
   "start": START,
   "fork": BOOT_OR_GET,
