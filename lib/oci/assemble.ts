@@ -13,6 +13,8 @@ import type { ChunkDescription, Description, Descriptor, Part } from "./manifest
 
 /** How many chunks are fetched at once. */
 const AT_ONCE = 6;
+/** The unit in which a file system counts the space that a file takes. */
+const SECTOR = 512;
 
 /** Where the chunks come from, and who gets progress. */
 export interface Assembling {
@@ -48,6 +50,7 @@ export async function assemble(work: Assembling): Promise<{ paths: Map<Part, str
   const { description: { files, chunks }, directory, signal } = work;
   const paths = new Map<Part, string>();
   const open: Deno.FsFile[] = [];
+  let wanted = 0;
   try {
     const places: Place[][] = chunks.map(() => []);
     for (const [part, { size, chunks: indices }] of Object.entries(files)) {
@@ -55,6 +58,7 @@ export async function assemble(work: Assembling): Promise<{ paths: Map<Part, str
       paths.set(part as Part, path);
       const file = await Deno.open(path, { read: true, write: true, create: true, mode: 0o600 });
       open.push(file);
+      wanted += size - SECTOR * ((await file.stat()).blocks ?? 0);
       await file.truncate(size);
       let offset = 0;
       for (const index of indices) {
@@ -62,9 +66,8 @@ export async function assemble(work: Assembling): Promise<{ paths: Map<Part, str
         offset += chunks[index].length;
       }
     }
+    await requireFreeSpace(directory, wanted, "the image");
     const missing = await findMissing(chunks, places, signal);
-    const count = (index: number, places: Place[]) => places.length * chunks[index].length;
-    await requireFreeSpace(directory, missing.entries().reduce((sum, each) => sum + count(...each), 0), "the image");
     await takeFrom(work, missing);
     const moved = await fetchAll(work, missing);
     for (const [part, path] of paths) {
@@ -106,15 +109,15 @@ async function findMissing(
 
 /** Copies the missing chunks that the sources have. */
 async function takeFrom({ description: { chunks }, sources, signal }: Assembling, missing: Map<number, Place[]>) {
-  const wanted = new Map(missing.keys().map((index) => [chunks[index].sha256, index]));
+  const sought = new Map(missing.keys().map((index) => [chunks[index].sha256, index]));
   for (const path of sources) {
-    if (wanted.size === 0) return;
+    if (sought.size === 0) return;
     for await (const { sha256, bytes } of chunksOf(path, signal)) {
-      const index = wanted.get(sha256);
+      const index = sought.get(sha256);
       if (index === undefined) continue;
       write(missing.get(index)!, bytes);
       missing.delete(index);
-      wanted.delete(sha256);
+      sought.delete(sha256);
     }
   }
 }

@@ -17,7 +17,7 @@ export class RegistryServer implements AsyncDisposable {
     const path = `${directory}/config.yml`;
     await Deno.writeTextFile(
       path,
-      `version: 0.1\nlog: {level: fatal, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: ${directory}/data}}\n` +
+      `version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: ${directory}/data}}\n` +
         `http: {addr: "127.0.0.1:${port}", secret: tests}\n${await auth(directory)}`,
     );
     server.#process = new Deno.Command("docker-registry", { args: ["serve", path], stdout: "null", stderr: "null" })
