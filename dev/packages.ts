@@ -41,6 +41,10 @@ export const TESTS: Needed[] = [
   { what: "nginx", apt: "nginx-light" },
   { what: "tinyproxy", apt: "tinyproxy" },
   { what: "openssl", apt: "openssl" },
+  { what: "docker-registry", apt: "docker-registry" },
+  { what: "htpasswd", apt: "apache2-utils" },
+  { what: "skopeo", apt: "skopeo" },
+  { what: "umoci", apt: "umoci" },
   ...ARM64,
 ];
 

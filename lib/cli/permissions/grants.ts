@@ -85,10 +85,12 @@ async function addRow(grants: Grants, row: Row, situation: Situation): Promise<v
   ];
   grants.net.push(...ofQemu.map((path) => `unix:${path}`));
   grants.write.push(...ofQemu);
-  if (row.net?.includes("registry")) grants.registry = registryOf(situation);
   const hosts = [
     ...row.net?.includes("github") ? gitHubHosts() : [],
-    ...row.net?.includes("registry") ? registryHosts(grants.registry) : [],
+    ...row.net?.includes("registry") ? registryHosts(grants, situation) : [],
+    ...row.net?.includes("publisher")
+      ? emulator!.profile.image.oci === undefined ? gitHubHosts() : registryHosts(grants, situation)
+      : [],
     ...row.net?.includes("base image") ? baseHosts(emulator!) : [],
   ];
   grants.downloads ||= hosts.length > 0;
@@ -105,9 +107,6 @@ async function addRow(grants: Grants, row: Row, situation: Situation): Promise<v
 
 async function holds(condition: Condition, { emulator, switches }: Situation): Promise<boolean> {
   if (condition === "unless --skip-snapshot") return !switches.has("skip-snapshot");
-  const isInRegistry = emulator!.profile.image.oci !== undefined;
-  if (condition === "from a registry") return isInRegistry;
-  if (condition === "from GitHub") return !isInRegistry;
   const { script, cloudInit } = recipeOf(emulator!);
   if (condition === "with a script") return script !== undefined;
   if (condition === "with cloud-init") return cloudInit !== undefined;
@@ -150,14 +149,12 @@ export function recipeOf({ profile }: Emulator): { script?: ScriptRecipe; cloudI
   return { cloudInit, ...("script" in cloudInit.base && { script: cloudInit.base }) };
 }
 
-/** What the command line or the profile names; the command itself reports if they name none. */
-function registryOf({ emulator, named }: Situation): Reference | undefined {
+/** Of the registry that the command line or the profile names; the command itself reports if they name none. */
+function registryHosts(grants: Grants, { emulator, named }: Situation): string[] {
   const name = named("[REF]")[0] ?? emulator!.profile.image.oci;
-  return name === undefined ? undefined : parseReference(name);
-}
-
-function registryHosts(reference: Reference | undefined): string[] {
-  return reference ? [...hostsOf(reference), ...furtherHosts()] : [];
+  if (name === undefined) return [];
+  grants.registry = parseReference(name);
+  return [...hostsOf(grants.registry), ...furtherHosts()];
 }
 
 /** The base image's host, and the hosts that it may redirect to. */

@@ -110,8 +110,8 @@ async function preparePorts(emulator: Emulator, command: Command, args: Argument
 }
 
 /** Gets the token here, so that commands that talk to GitHub need not run other programs. */
-async function tokenFor({ env }: Grants, signal: AbortSignal): Promise<Token | null | undefined> {
-  if (!env.includes("HOTBOOT_GITHUB_API")) return undefined; // it does not talk to GitHub
+async function tokenFor({ env, registry }: Grants, signal: AbortSignal): Promise<Token | null | undefined> {
+  if (registry || !env.includes("HOTBOOT_GITHUB_API")) return undefined; // it does not talk to GitHub
   const { findToken } = await import("../../release/token.ts");
   return await findToken(Deno.env.get("HOTBOOT_GITHUB_API") || undefined, signal) ?? null;
 }

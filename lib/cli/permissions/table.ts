@@ -18,9 +18,9 @@ type Place =
 
 /**
  * Peers: the guest's services, those of a spare in the making, QEMU's sockets and those of the streams of programs in the guest
- * on this machine, and hosts elsewhere.
+ * on this machine, and hosts elsewhere: where the image is published (a registry, or GitHub).
  */
-type Peer = "services" | "spares" | "qemu" | "streams" | "github" | "registry" | "base image";
+type Peer = "services" | "spares" | "qemu" | "streams" | "publisher" | "github" | "registry" | "base image";
 
 /** A program on `PATH`. */
 export type Program = "qemu" | "bash";
@@ -28,8 +28,6 @@ export type Program = "qemu" | "bash";
 /** When a row's addition applies. */
 export type Condition =
   | "unless --skip-snapshot"
-  | "from GitHub"
-  | "from a registry"
   | "if it pulls the image"
   | "if it builds the image"
   | "with a script"
@@ -78,13 +76,7 @@ const BUILD: Row = {
     "with cloud-init and a published base image": { net: ["base image"], sys: ["statfs"] },
   },
 };
-const FROM_GITHUB: Row = { net: ["github"], env: ["HOTBOOT_GITHUB_API"] };
-const PULL: Row = {
-  write: ["home"],
-  net: ["qemu"],
-  sys: ["statfs"],
-  more: { "from GitHub": FROM_GITHUB, "from a registry": { net: ["registry"] } },
-};
+const PULL: Row = { write: ["home"], net: ["publisher", "qemu"], env: ["HOTBOOT_GITHUB_API"], sys: ["statfs"] };
 /** Without an image, `start`, `run` and `capture` get one as the profile says. */
 const OBTAIN: Row["more"] = {
   "if it pulls the image": PULL,
@@ -110,9 +102,9 @@ const EXEC: Row = { ...LOOK, net: ["qemu", "streams"], env: ["TERM"] };
 /** By the command's name. */
 export const TABLE: Record<string, Row> = {
   "build": BUILD,
-  "pull": { ...PULL, more: { ...PULL.more, "unless --skip-snapshot": BOOT } },
+  "pull": { ...PULL, more: { "unless --skip-snapshot": BOOT } },
   "push": { write: ["home"], net: ["registry"], sys: ["statfs"] },
-  "list-releases": FROM_GITHUB,
+  "list-releases": { net: ["github"], env: PULL.env },
   "capture": MAKE_SPARES,
   "start": START,
   "fork": BOOT_OR_GET,
