@@ -28,12 +28,12 @@ interface Plan {
  * Downloads the emulator's image, unless it is up to date. A download that broke off continues where it stopped, in this run
  * or the next. The earlier image and its snapshots stay usable until the new one is in place.
  *
- * Needs, for an image in a registry, net permission for that and the hosts that it names, and for its login what
- * `docker login` has left: env permission for `DOCKER_CONFIG` and `HOME`, read permission for Docker's `config.json`, and run
- * permission for the credential helper that this names. Else it needs net permission for GitHub and the hosts that it redirects to; env permission for `HOTBOOT_GITHUB_API`, and for
+ * Needs net permission for GitHub, or the registry, and the hosts that they name; env permission for `HOTBOOT_GITHUB_API`, and for
  * `GITHUB_TOKEN` and `GH_TOKEN` (for another API `GITHUB_ENTERPRISE_TOKEN` and `GH_ENTERPRISE_TOKEN`); run permission for `gh`, to ask it for a token (`gh` and the two token variables are not used if the
  * emulator has a token, and `gh` not without the permission); read and write permission for
  * the home; sys permission for `statfs`; net permission for the sockets of instances.
+ * For the login at a registry it needs env permission for `DOCKER_CONFIG` and `HOME`, read permission for Docker's
+ * `config.json`, and run permission for the credential helper that this names, unless the emulator has a login.
  *
  * @param emulator The emulator, from {@linkcode openEmulator}.
  * @param options What to pull, if not what the profile says.

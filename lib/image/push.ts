@@ -39,7 +39,8 @@ export interface PushResult {
  * Pushes the image that is there to a registry, from which {@linkcode pull} gets it. Sends only what the registry does not
  * have. Images of other architectures under the same tag stay; push them one after the other.
  *
- * Needs what {@linkcode pull} needs for a registry.
+ * Needs net permission for the registry and the hosts that it names; read and write permission for the home; sys permission
+ * for `statfs`; and for the login what {@linkcode pull} needs.
  *
  * @param emulator The emulator, from {@linkcode openEmulator}.
  * @param options Where to push to, if not where the profile has its image.
@@ -64,7 +65,7 @@ export async function push(emulator: Emulator, options: PushOptions = {}): Promi
   using _lock = await openStore(emulator);
   const image = await readImage(emulator, { isOwner: true });
   if (!image) throw new HotbootError(`there is no image of '${profile.name}' to push: 'hotboot build' makes it`);
-  const registry = await openRegistry(emulator, reference);
+  const registry = await openRegistry(emulator, reference, true);
   const named = await findNamed(registry);
   if (!options.force) requireOurs(registry, named);
   const origin = await originOf(emulator, registry, image);

@@ -41,19 +41,19 @@ export interface Asking extends Pick<HttpRequest, "signal" | "network"> {
 /**
  * The `Authorization` header that answers a refusal, or `undefined` if hotboot knows none.
  *
- * @param scope What is to be allowed: `repository:team/shop:pull`.
+ * @param scopes What is to be allowed: `repository:team/shop:pull`.
  * @throws {HotbootError} if the server that gives tokens cannot be asked, refuses, or may not have the login.
  */
 export async function authorizationFor(
   refusal: Response,
   reference: Reference,
   login: Login | undefined,
-  scope: string,
+  scopes: string[],
   asking: Asking,
 ): Promise<string | undefined> {
   const challenges = parseChallenges(refusal.headers.get("www-authenticate") ?? "");
   const bearer = challenges.find(({ scheme }) => scheme === "bearer")?.parameters;
-  if (bearer?.realm) return `Bearer ${await fetchToken(bearer, reference, login, scope, asking)}`;
+  if (bearer?.realm) return `Bearer ${await fetchToken(bearer, reference, login, scopes, asking)}`;
   const isBasic = challenges.some(({ scheme }) => scheme === "basic");
   return isBasic && login ? basic(login) : undefined;
 }
@@ -66,7 +66,7 @@ async function fetchToken(
   { realm, service }: Record<string, string>,
   reference: Reference,
   login: Login | undefined,
-  scope: string,
+  scopes: string[],
   { retry, ...way }: Asking,
 ): Promise<string> {
   const url = URL.parse(realm);
@@ -78,19 +78,20 @@ async function fetchToken(
       `${reference.host} wants its login to be sent to ${url.host}: if you trust that host, add it to HOTBOOT_DOWNLOAD_HOSTS`,
     );
   }
-  const fields = { ...(service && { service }), scope };
+  const named: Record<string, string> = service ? { service } : {};
   let request: HttpRequest;
   if (login?.username === "<token>") {
-    const form = { grant_type: "refresh_token", client_id: "hotboot", refresh_token: login.secret, ...fields };
+    const form = { grant_type: "refresh_token", client_id: "hotboot", refresh_token: login.secret, ...named };
     requireSafe(url);
     request = {
       url: url.href,
       method: "POST",
       headers: { "content-type": "application/x-www-form-urlencoded" },
-      body: new URLSearchParams(form).toString(),
+      body: new URLSearchParams({ ...form, scope: scopes.join(" ") }).toString(),
     };
   } else {
-    for (const [name, value] of Object.entries(fields)) url.searchParams.append(name, value);
+    for (const [name, value] of Object.entries(named)) url.searchParams.append(name, value);
+    for (const scope of scopes) url.searchParams.append("scope", scope);
     request = { url: url.href, ...(login && { authorization: basic(login) }) };
   }
   const response = await getPatiently({ ...request, ...way, most: 2 ** 20 }, retry);

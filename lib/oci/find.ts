@@ -5,8 +5,10 @@ import type { Arch } from "../vm/arch.ts";
 import {
   ARTIFACT,
   type Description,
+  INDEX,
   type Index,
   isArtifact,
+  MANIFEST,
   type Manifest,
   parseDescription,
   parseManifest,
@@ -26,15 +28,17 @@ export interface Found {
   describe(): Promise<Description>;
 }
 
-/** What a tag or digest names, parsed. */
+/** What a tag or digest names. */
 export interface Named extends Fetched {
-  value: Index | Manifest;
+  /** Parsed; `undefined` if it is of a kind that hotboot does not push. */
+  value?: Index | Manifest;
 }
 
 /** What a tag or digest names, of whatever kind; `undefined` if there is nothing. */
 export async function findNamed(registry: Registry, which?: string): Promise<Named | undefined> {
   const fetched = await registry.manifest(which);
-  return fetched && { ...fetched, value: parseManifest(fetched.bytes, fetched.mediaType) };
+  if (!fetched || ![INDEX, MANIFEST].includes(fetched.mediaType)) return fetched;
+  return { ...fetched, value: parseManifest(fetched.bytes, fetched.mediaType) };
 }
 
 /**
@@ -48,7 +52,7 @@ export async function findImage(registry: Registry, arch: Arch): Promise<Found> 
   if (!named) throw noImage(reference);
   const found = await imageIn(registry, named, arch);
   if (found) return found;
-  const others = "manifests" in named.value
+  const others = named.value && "manifests" in named.value
     ? named.value.manifests.filter(({ artifactType }) => artifactType === ARTIFACT)
       .flatMap(({ platform }) => platform?.architecture ?? [])
     : [];
@@ -68,7 +72,7 @@ export async function imageIn(
   arch: Arch,
 ): Promise<Found | undefined> {
   let [manifest, version] = [value, digest];
-  if ("manifests" in value) {
+  if (value && "manifests" in value) {
     const entry = value.manifests.find(({ artifactType, platform }) =>
       artifactType === ARTIFACT && platform?.architecture === arch
     );
@@ -77,7 +81,7 @@ export async function imageIn(
     if (!inner) throw noImage({ ...registry.reference, digest: entry.digest });
     [manifest, version] = [inner.value, entry.digest];
   }
-  if ("manifests" in manifest || !isArtifact(manifest)) return undefined;
+  if (!manifest || "manifests" in manifest || !isArtifact(manifest)) return undefined;
   const own = manifest;
   const described = own.annotations?.["io.github.hotboot.arch"];
   if (described !== undefined && described !== arch) return undefined;

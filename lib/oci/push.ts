@@ -121,9 +121,9 @@ export async function pushImage(image: Pushed, pushing: Pushing): Promise<Pushed
 export function requireOurs(registry: Registry, named: Named | undefined): void {
   if (!named) return;
   const { value } = named;
-  const isOurs = "manifests" in value
+  const isOurs = value && "manifests" in value
     ? value.manifests.some(({ artifactType }) => artifactType === ARTIFACT)
-    : isArtifact(value);
+    : value && isArtifact(value);
   if (isOurs) return;
   throw new HotbootError(
     `${

@@ -27,6 +27,8 @@ export interface RegistryOptions {
   signal?: AbortSignal;
   /** How often to try again, and when. */
   retry?: RetryOptions;
+  /** Whether something will be written, so that the first token is good for that, too. */
+  writes?: boolean;
 }
 
 /** A manifest or an index as it came. */
@@ -54,6 +56,8 @@ export class Registry {
   /** What the authorization is for. */
   #scope = "";
   #renewing?: Promise<void>;
+  /** The repositories from which blobs are taken over, which tokens must allow. */
+  #from = new Set<string>();
 
   constructor(reference: Reference, options: RegistryOptions = {}) {
     this.reference = reference;
@@ -76,7 +80,7 @@ export class Registry {
     which: string = this.reference.digest ?? this.reference.tag!,
   ): Promise<Fetched | undefined> {
     const response = await this.#send(`manifests/${which}`, {
-      headers: { accept: `${INDEX}, ${MANIFEST}` },
+      headers: { accept: `${INDEX}, ${MANIFEST}, */*;q=0.1` },
       most: LONGEST_MANIFEST,
     });
     if (response.status === 404) return undefined;
@@ -123,6 +127,7 @@ export class Registry {
 
   /** Takes a blob over from another repository of the registry, if that allows it. */
   async mount(digest: string, from: string): Promise<boolean> {
+    this.#from.add(from);
     const query = new URLSearchParams({ mount: digest, from });
     const response = await this.#send(`blobs/uploads/?${query}`, { method: "POST" });
     await response.body?.cancel();
@@ -202,14 +207,15 @@ export class Registry {
 
   /** Gets a new authorization, once for all requests that need it. Gives whether there is one. */
   async #renew(refusal: Response, old: string | undefined, method: string): Promise<boolean> {
-    const isRead = method === "GET" || method === "HEAD";
-    const access = isRead && !this.#scope.endsWith("push") ? "pull" : "pull,push";
-    const scope = `repository:${this.reference.repository}:${access}`;
-    if (this.#authorization !== old && this.#scope === scope) return true; // another request has got one
-    const { login, ...asking } = this.#options;
-    this.#renewing ??= authorizationFor(refusal, this.reference, login, scope, asking).then((found) => {
+    const { login, writes, ...asking } = this.#options;
+    const access = writes || (method !== "GET" && method !== "HEAD") ? "pull,push" : "pull";
+    const others = [...this.#from].map((each) => `repository:${each}:pull`);
+    const scopes = [`repository:${this.reference.repository}:${access}`, ...others];
+    const isRenewed = this.#authorization !== old && this.#scope === scopes.join(" ");
+    if (isRenewed) return true; // by another request
+    this.#renewing ??= authorizationFor(refusal, this.reference, login, scopes, asking).then((found) => {
       this.#authorization = found;
-      this.#scope = scope;
+      this.#scope = scopes.join(" ");
     }).finally(() => this.#renewing = undefined);
     await this.#renewing;
     return this.#authorization !== undefined;

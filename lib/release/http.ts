@@ -37,7 +37,7 @@ export interface HttpRequest {
   token?: string;
   /** The whole `Authorization` header in the place of a token, with the same care. */
   authorization?: string;
-  /** The most bytes that an answer may have, where {@linkcode getPatiently} reads it. */
+  /** The most bytes that a successful answer may have, where {@linkcode getPatiently} reads it. */
   most?: number;
   /** Aborts the request, and the reading of its answer. */
   signal?: AbortSignal;
@@ -46,6 +46,8 @@ export interface HttpRequest {
 }
 
 const MOST_REDIRECTS = 8;
+/** The most bytes of an answer that only says why there is no other. */
+const MOST_OF_REFUSAL = 2 ** 20;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 /** Statuses that another attempt may not get: RFC 9110, 15.5.9; RFC 6585, 4; RFC 9110, 15.6. */
 const TRANSIENT = new Set([408, 425, 429, 500, 502, 503, 504]);
@@ -129,7 +131,7 @@ async function getWhole(request: HttpRequest, { answerMs = 30_000 }: RetryOption
   try {
     const response = await get({ ...request, signal });
     const { status, headers } = response;
-    const bytes = await readWhole(response, request);
+    const bytes = await readWhole(response, request.url, response.ok ? request.most : MOST_OF_REFUSAL);
     return new Response(bytes.length > 0 ? bytes : null, { status, headers });
   } catch (error) {
     request.signal?.throwIfAborted();
@@ -139,7 +141,7 @@ async function getWhole(request: HttpRequest, { answerMs = 30_000 }: RetryOption
   }
 }
 
-async function readWhole(response: Response, { url, most = Infinity }: HttpRequest): Promise<Uint8Array<ArrayBuffer>> {
+async function readWhole(response: Response, url: string, most = Infinity): Promise<Uint8Array<ArrayBuffer>> {
   if (!response.body) return new Uint8Array();
   const parts: Uint8Array[] = [];
   let size = 0;

@@ -18,6 +18,7 @@ import { type Bench, type Figure, isMet, Skipped, table } from "./figure.ts";
 import { bench as fork } from "./fork.ts";
 import { bench as iso } from "./iso.ts";
 import { bench as memory } from "./memory.ts";
+import { bench as oci } from "./oci.ts";
 import { bench as release } from "./release.ts";
 import { bench as resume } from "./resume.ts";
 import { bench as testing } from "./testing.ts";
@@ -36,6 +37,7 @@ const SUBJECTS: Record<string, Bench> = {
   iso,
   zstd,
   release,
+  oci,
   demo,
   binary,
   "cold-cache": coldCache,

@@ -8,6 +8,8 @@ export interface Figure {
   value: number;
   /** The limits. */
   target?: { atLeast?: number; atMost?: number };
+  /** What the samples are, if not what the unit says: those of a ratio are seconds by default. */
+  of?: "MiB";
   /** The samples behind it: each run's seconds or MiB, by what was run. */
   samples: Record<string, number[]>;
 }
@@ -66,7 +68,7 @@ export function isMet({ value, target = {} }: Figure): boolean {
 export function table(figures: Figure[]): string {
   const rows = figures.map((figure) => {
     const { atLeast, atMost } = figure.target ?? {};
-    const unit = figure.unit === "MiB" ? "MiB" : "s";
+    const unit = figure.of ?? (figure.unit === "MiB" ? "MiB" : "s");
     const target = atLeast !== undefined ? `≥ ${atLeast}` : atMost !== undefined ? `≤ ${atMost}` : "";
     const medians = Object.entries(figure.samples)
       .map(([what, values]) => `${what} ${median(values).toFixed(3)} ${unit} (${values.length})`);

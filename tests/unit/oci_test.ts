@@ -99,7 +99,7 @@ Deno.test("oci: a login goes to no host that it is not for, and nowhere in the c
     new Response(null, { status: 401, headers: { "www-authenticate": `Bearer realm="${realm}"` } });
   const refuses = async (realm: string, why: string, own = login) => {
     const error = await assertRejects(
-      () => authorizationFor(refusal(realm), reference, own, "scope", {}),
+      () => authorizationFor(refusal(realm), reference, own, ["repository:team/shop:pull"], {}),
       HotbootError,
       why,
     );
