@@ -3,11 +3,11 @@
 import { HotbootError } from "../base/error.ts";
 import type { Arch } from "../vm/arch.ts";
 import {
-  ARTIFACT,
   type Description,
   INDEX,
   type Index,
   isArtifact,
+  isOurs,
   MANIFEST,
   type Manifest,
   parseDescription,
@@ -34,6 +34,12 @@ export interface Named extends Fetched {
   value?: Index | Manifest;
 }
 
+function otherArch({ reference }: Registry, arch: string): HotbootError {
+  return new HotbootError(
+    `${formatReference(reference)} is an image for ${arch}: type --arch ${arch}, or name another`,
+  );
+}
+
 /** What a tag or digest names, of whatever kind; `undefined` if there is nothing. */
 export async function findNamed(registry: Registry, which?: string): Promise<Named | undefined> {
   const fetched = await registry.manifest(which);
@@ -53,7 +59,7 @@ export async function findImage(registry: Registry, arch: Arch): Promise<Found> 
   const found = await imageIn(registry, named, arch);
   if (found) return found;
   const others = named.value && "manifests" in named.value
-    ? named.value.manifests.filter(({ artifactType }) => artifactType === ARTIFACT)
+    ? named.value.manifests.filter(isOurs)
       .flatMap(({ platform }) => platform?.architecture ?? [])
     : [];
   throw new HotbootError(
@@ -73,9 +79,7 @@ export async function imageIn(
 ): Promise<Found | undefined> {
   let [manifest, version] = [value, digest];
   if (value && "manifests" in value) {
-    const entry = value.manifests.find(({ artifactType, platform }) =>
-      artifactType === ARTIFACT && platform?.architecture === arch
-    );
+    const entry = value.manifests.find((each) => isOurs(each) && each.platform?.architecture === arch);
     if (!entry) return undefined;
     const inner = await findNamed(registry, entry.digest);
     if (!inner) throw noImage({ ...registry.reference, digest: entry.digest });
@@ -83,11 +87,11 @@ export async function imageIn(
   }
   if (!manifest || "manifests" in manifest || !isArtifact(manifest)) return undefined;
   const own = manifest;
-  const described = own.annotations?.["io.github.hotboot.arch"];
-  if (described !== undefined && described !== arch) return undefined;
   const describe = async () => {
     requireShort(own.config);
-    return parseDescription(await registry.blob(own.config), own);
+    const description = parseDescription(await registry.blob(own.config), own);
+    if (description.arch !== arch) throw otherArch(registry, description.arch);
+    return description;
   };
   return { digest, version, manifest: own, describe };
 }

@@ -137,6 +137,14 @@ function isDescriptors(value: unknown): value is Descriptor[] {
   return Array.isArray(value) && value.every(isDescriptor);
 }
 
+/** The annotations that say whose image it is: programs that copy an index may leave out what they do not know, but not these. */
+const [OF_PROFILE, OF_ARCH] = ["io.github.hotboot.profile", "io.github.hotboot.arch"];
+
+/** Whether an index's entry is a manifest of hotboot's. */
+export function isOurs({ artifactType, annotations }: Descriptor): boolean {
+  return artifactType === ARTIFACT || annotations?.[OF_PROFILE] !== undefined;
+}
+
 /** Whether a manifest is hotboot's. */
 export function isArtifact({ config }: Manifest): boolean {
   return config.mediaType === DESCRIPTION;
@@ -187,7 +195,7 @@ export function annotationsOf({ profile, arch, created }: Description): Record<s
   return {
     "org.opencontainers.image.created": created,
     "org.opencontainers.image.title": `${profile} for ${arch}`,
-    "io.github.hotboot.profile": profile,
-    "io.github.hotboot.arch": arch,
+    [OF_PROFILE]: profile,
+    [OF_ARCH]: arch,
   };
 }

@@ -20,6 +20,7 @@ import {
   INDEX,
   type Index,
   isArtifact,
+  isOurs,
   type Made,
   MANIFEST,
   type Manifest,
@@ -121,10 +122,7 @@ export async function pushImage(image: Pushed, pushing: Pushing): Promise<Pushed
 export function requireOurs(registry: Registry, named: Named | undefined): void {
   if (!named) return;
   const { value } = named;
-  const isOurs = value && "manifests" in value
-    ? value.manifests.some(({ artifactType }) => artifactType === ARTIFACT)
-    : value && isArtifact(value);
-  if (isOurs) return;
+  if (value && ("manifests" in value ? value.manifests.some(isOurs) : isArtifact(value))) return;
   throw new HotbootError(
     `${
       formatReference(registry.reference)
@@ -228,8 +226,7 @@ function merge(before: Index | Manifest | undefined, entries: Descriptor[], arch
   const others = before && "manifests" in before
     ? before.manifests.filter(({ platform }) => platform?.architecture !== arch)
     : [];
-  const isDisk = ({ artifactType }: Descriptor) => artifactType !== ARTIFACT;
   const all = [...others, ...entries];
-  const manifests = [...all.filter(isDisk), ...all.filter((each) => !isDisk(each))];
+  const manifests = [...all.filter((each) => !isOurs(each)), ...all.filter(isOurs)];
   return { schemaVersion: 2, mediaType: INDEX, manifests };
 }
