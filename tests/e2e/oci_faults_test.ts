@@ -35,7 +35,7 @@ Deno.test("oci: a disturbed pull ends with the right bytes or a clear error, and
       const place = `${directory}/${seed}`;
       await Deno.mkdir(place);
       proxy.disturb = schedule(seed, registry, seen);
-      const first = await pull(proxy.host, place).catch((error) => error);
+      const first = await pull(proxy.host, place, 300).catch((error) => error);
       proxy.disturb = undefined;
       if (first instanceof Error) {
         assert(first instanceof HotbootError, `seed ${seed}: ${first.stack}`);
@@ -75,16 +75,17 @@ async function publish(host: string, directory: string): Promise<{ disk: Uint8Ar
   return { disk: await Deno.readFile(`${directory}/flat`), description };
 }
 
-function open(host: string): Registry {
+/** @param answerMs How long to wait for an answer: only where some never come, and no longer than that takes. */
+function open(host: string, answerMs = 60_000): Registry {
   const login = { username: USER, secret: PASSWORD, hosts: [host] };
   return new Registry(parseReference(`oci://${host}/noise:v1`), {
     login,
-    retry: { attempts: 3, baseMs: 1, answerMs: 300 },
+    retry: { attempts: 3, baseMs: 1, answerMs },
   });
 }
 
-async function pull(host: string, directory: string): Promise<number> {
-  const registry = open(host);
+async function pull(host: string, directory: string, answerMs?: number): Promise<number> {
+  const registry = open(host, answerMs);
   const { manifest: { layers }, describe } = await findImage(registry, "amd64");
   const { moved } = await assemble({
     description: await describe(),
