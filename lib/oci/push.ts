@@ -5,7 +5,7 @@ import { HotbootError } from "../base/error.ts";
 import { Turns } from "../base/turns.ts";
 import type { Arch } from "../vm/arch.ts";
 import { Pool } from "../zstd/pool.ts";
-import { chunksOf } from "./chunks.ts";
+import { chunksOf, LONGEST_CHUNK } from "./chunks.ts";
 import { containerDisk } from "./container_disk.ts";
 import { type Found, imageIn, type Named } from "./find.ts";
 import {
@@ -88,19 +88,13 @@ interface Known {
 export async function pushImage(image: Pushed, pushing: Pushing): Promise<PushedResult> {
   const { registry, named, origin, container, signal } = pushing;
   const { description, local } = await describe(image, signal);
+  requireAcceptable(encode(description), "description");
+  requireAcceptable(encode(manifestOf(description, PLACEHOLDER, local.map(() => PLACEHOLDER))), "manifest");
   const known = await knownChunks(registry, image.arch, named, origin);
   const { layers, moved } = await sendChunks(local, known, pushing);
 
   const config = await sendBytes(registry, DESCRIPTION, encode(description), "description");
-  const annotations = annotationsOf(description);
-  const manifest: Manifest = {
-    schemaVersion: 2,
-    mediaType: MANIFEST,
-    artifactType: ARTIFACT,
-    config,
-    layers,
-    annotations,
-  };
+  const manifest = manifestOf(description, config, layers);
   const platform = { architecture: image.arch, os: "linux" };
   const entries: Descriptor[] = [];
   // First, for programs that take the first that fits a platform.
@@ -109,13 +103,21 @@ export async function pushImage(image: Pushed, pushing: Pushing): Promise<Pushed
     entries.push({ ...await putManifest(registry, disk), platform });
   }
   const entry = await putManifest(registry, manifest);
-  entries.push({ ...entry, artifactType: ARTIFACT, platform, annotations });
+  entries.push({ ...entry, artifactType: ARTIFACT, platform, annotations: manifest.annotations });
   const index = merge(named?.value, entries, image.arch);
   const bytes = encode(index);
   requireAcceptable(bytes, "index");
   const digest = `sha256:${await sha256(bytes)}`;
   await registry.putManifest(registry.reference.tag!, { mediaType: INDEX, digest, bytes });
   return { digest, version: entry.digest, size: layers.reduce((sum, { size }) => sum + size, 0), moved };
+}
+
+/** As long as any descriptor of a chunk: what is too long for registries is refused before anything is sent. */
+const PLACEHOLDER: Descriptor = { mediaType: CHUNK, digest: `sha256:${"0".repeat(64)}`, size: LONGEST_CHUNK };
+
+function manifestOf(description: Description, config: Descriptor, layers: Descriptor[]): Manifest {
+  const annotations = annotationsOf(description);
+  return { schemaVersion: 2, mediaType: MANIFEST, artifactType: ARTIFACT, config, layers, annotations };
 }
 
 /** @throws {HotbootError} if the tag names something else than images of hotboot's. */
