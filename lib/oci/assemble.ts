@@ -1,5 +1,6 @@
 /** Puts an image's files together from chunks: those that are there already, and those that must be fetched. */
 
+import { removeIfThere } from "../base/files.ts";
 import { sha256, sha256File } from "../base/hash.ts";
 import { readAt } from "../base/io.ts";
 import { Turns } from "../base/turns.ts";
@@ -56,6 +57,7 @@ export async function assemble(work: Assembling): Promise<{ paths: Map<Part, str
     for (const [part, { size, chunks: indices }] of Object.entries(files)) {
       const path = `${directory}/${part}`;
       paths.set(part as Part, path);
+      if (await Deno.lstat(path).then(({ isFile }) => !isFile, () => false)) await removeIfThere(path); // no link is followed
       const file = await Deno.open(path, { read: true, write: true, create: true, mode: 0o600 });
       open.push(file);
       wanted += size - SECTOR * ((await file.stat()).blocks ?? 0);

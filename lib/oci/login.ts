@@ -113,31 +113,31 @@ async function askHelper(name: string, server: string, signal?: AbortSignal): Pr
     }
     throw failed(error instanceof Deno.errors.NotFound ? "it is not installed" : messageOf(error));
   }
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(`${server}\n`)).then(() => writer.close()).catch(() => {}); // it may not read it
+  let output: Deno.CommandOutput;
   try {
-    const writer = child.stdin.getWriter();
-    await writer.write(new TextEncoder().encode(`${server}\n`)).then(() => writer.close()).catch(() => {});
     // It may ask a keyring that waits to be unlocked.
-    const { success, stdout } = await within(child.output(), program, { timeoutMs: 30_000, signal });
-    const text = new TextDecoder().decode(stdout);
-    if (!success && NONE.test(text)) return undefined;
-    if (!success) throw failed("it failed");
-    const { Username: username, Secret: secret } = JSON.parse(text);
-    return typeof username === "string" && typeof secret === "string" && secret !== ""
-      ? { username, secret }
-      : undefined;
-  } catch (error) {
+    output = await within(child.output(), program, { timeoutMs: 30_000, signal });
+  } catch {
+    child.kill();
     signal?.throwIfAborted();
-    if (error instanceof HotbootError && error.message.startsWith(program)) {
-      if (!error.message.includes("gives no login")) { // it did not answer in time
-        try {
-          child.kill();
-        } catch {
-          // it has just ended
-        }
-        throw failed("it does not answer");
-      }
-      throw error;
-    }
-    throw failed("what it says is not JSON");
+    throw failed("it does not answer");
+  }
+  const text = new TextDecoder().decode(output.stdout);
+  if (!output.success && NONE.test(text)) return undefined;
+  if (!output.success) throw failed("it failed");
+  const { username, secret } = parseHelper(text) ?? {};
+  if (typeof username !== "string" || typeof secret !== "string") throw failed("what it says makes no sense");
+  return secret === "" ? undefined : { username, secret };
+}
+
+/** The login in what a helper prints. */
+function parseHelper(text: string): { username: unknown; secret: unknown } | undefined {
+  try {
+    const { Username: username, Secret: secret } = JSON.parse(text);
+    return { username, secret };
+  } catch {
+    return undefined; // its error would quote the secret
   }
 }
