@@ -8,7 +8,7 @@
  *   {@linkcode listInstances}, {@linkcode stopAll} and {@linkcode waitFor}; {@linkcode exec}, {@linkcode logs},
  *   {@linkcode credentials}, {@linkcode openProject} and {@linkcode environment} of one that runs; {@linkcode run}
  *   of a program while one does;
- * - {@linkcode pull} or {@linkcode build} its image, and {@linkcode capture} the warm snapshot, all of which
+ * - {@linkcode pull} or {@linkcode build} its image, {@linkcode push} it to a registry, and {@linkcode capture} the warm snapshot, all of which
  *   {@linkcode start} does if needed;
  * - {@linkcode listSnapshots}, {@linkcode verifySnapshot}, {@linkcode removeSnapshots}, {@linkcode pruneSnapshots},
  *   {@linkcode exportSnapshot} and {@linkcode importSnapshot}; {@linkcode saveCheckpoint} and
@@ -61,7 +61,10 @@ export { HotbootError } from "./lib/base/error.ts";
 export { type Emulator, type EmulatorOptions, openEmulator, type Reporter } from "./lib/instance/emulator.ts";
 export { build, type BuildOptions, type BuildResult } from "./lib/image/build.ts";
 export { capture, type CaptureOptions, type CaptureResult } from "./lib/emulator/capture.ts";
-export { pull, type PullOptions, type PullResult } from "./lib/image/pull.ts";
+export { pull } from "./lib/image/pull.ts";
+export type { PullOptions, PullResult } from "./lib/image/pulling.ts";
+export { push, type PushOptions, type PushResult } from "./lib/image/push.ts";
+export type { Login } from "./lib/oci/login.ts";
 export { credentials } from "./lib/guest/rotate.ts";
 export { start, type StartOptions, type StartResult } from "./lib/emulator/start.ts";
 export { reset, stop, type StopOptions, type StopResult } from "./lib/emulator/stop.ts";

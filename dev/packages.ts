@@ -46,6 +46,10 @@ export const TESTS: Needed[] = [
   { what: "zsh", apt: "zsh" },
   { what: "fish", apt: "fish" },
   { what: "chromium", apt: "chromium" },
+  { what: "docker-registry", apt: "docker-registry" },
+  { what: "htpasswd", apt: "apache2-utils" },
+  { what: "skopeo", apt: "skopeo" },
+  { what: "umoci", apt: "umoci" },
   ...ARM64,
 ];
 

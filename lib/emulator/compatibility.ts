@@ -5,6 +5,7 @@ import { makeConfigDisk } from "../instance/config_disk.ts";
 import { qemuFacts } from "../instance/acceleration.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { identityOf, IMAGE_DISK, machineIdentity } from "../instance/identity.ts";
+import { isPublished } from "../profile/profile.ts";
 import type { Setup } from "../instance/machine.ts";
 import { readImage } from "../image/image.ts";
 import { engineOf } from "../snapshot/engines.ts";
@@ -143,7 +144,7 @@ export async function judgeOf(emulator: Emulator): Promise<(manifest: Manifest) 
 }
 
 function lacksImage({ profile, arch }: Emulator, { identity }: Manifest): string {
-  const how = profile.image.release ? "pull" : "build";
+  const how = isPublished(profile) ? "pull" : "build";
   const digest = identity[IMAGE_DISK] ?? "unknown";
   return `its image is not here ('${profile.name}' for ${arch}, SHA-256 ${digest}): 'hotboot ${how}' gets it`;
 }

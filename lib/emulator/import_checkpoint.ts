@@ -12,6 +12,7 @@ import { privateDirectory } from "../instance/home.ts";
 import { IMAGE_DISK } from "../instance/identity.ts";
 import { adoptLayers, disksUnder, layerDisk, layerName, removeUnusedLayers } from "../instance/layers.ts";
 import { lockCheckpoints } from "../instance/locks.ts";
+import { isPublished } from "../profile/profile.ts";
 import { requireFreeSpace } from "../release/free_space.ts";
 import { type Expected, OpenFiles, type SealedManifest, unpackFiles } from "../snapshot/archive.ts";
 import { type Cargo, CARGO_FILES, cargoDisk, type Since } from "../snapshot/cargo.ts";
@@ -106,7 +107,7 @@ export async function requireImage(emulator: Emulator, { identity }: SealedManif
   const here = digest === undefined ? "there is none here" : `the one here has ${digest}`;
   throw new HotbootError(
     `it needs the image of '${profile.name}' for ${arch} with SHA-256 ${identity[IMAGE_DISK]}, and ${here}: ` +
-      `get that image first ('hotboot ${profile.image.release ? "pull" : "build"}')`,
+      `get that image first ('hotboot ${isPublished(profile) ? "pull" : "build"}')`,
   );
 }
 

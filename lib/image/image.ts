@@ -8,6 +8,7 @@ import { writeJson } from "../base/files.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { imageLock, tryLock } from "../instance/locks.ts";
 import type { ImagePart, ImagePaths } from "../instance/machine.ts";
+import { isPublished } from "../profile/profile.ts";
 
 /** The endings of their names. */
 export const IMAGE_PARTS: Record<ImagePart, string> = { disk: ".qcow2", kernel: ".kernel", initrd: ".initrd" };
@@ -30,6 +31,8 @@ export type ImageOrigin =
   | { kind: "build"; recipe: string }
   /** From a release, with its date. */
   | { kind: "release"; repository: string; tag: string; published: string; version: string }
+  /** From a registry: the name that it was pulled by, without a digest; the digests of what that named, and of the image; its date. */
+  | { kind: "oci"; reference: string; digest: string; version: string; published: string }
   /** From a workflow run, with its date. */
   | { kind: "run"; repository: string; run: number; branch?: string; published: string; version: string }
   /** Not put there by hotboot. */
@@ -179,7 +182,8 @@ export async function sizeAndTimes(path: string): Promise<Omit<ImageFile, "sha25
 }
 
 function damaged(emulator: Emulator, why: string): HotbootError {
-  const { name, image } = emulator.profile;
-  const how = image.release ? "pull" : "build";
-  return new HotbootError(`the image of '${name}' is damaged: ${why}; 'hotboot ${how} --force' replaces it`);
+  const how = isPublished(emulator.profile) ? "pull" : "build";
+  return new HotbootError(
+    `the image of '${emulator.profile.name}' is damaged: ${why}; 'hotboot ${how} --force' replaces it`,
+  );
 }

@@ -2,10 +2,11 @@
 
 import { Timeline } from "../base/timeline.ts";
 import type { Emulator } from "../instance/emulator.ts";
+import { isPublished } from "../profile/profile.ts";
 import { type Image, readImage } from "./image.ts";
 import { isBuiltIn } from "./recipe.ts";
 
-/** The image. If there is none, pulls it from its release or, if the profile names no release, builds it. */
+/** The image. If there is none, pulls it from where it is published or, if the profile names no such place, builds it. */
 export async function obtainImage(emulator: Emulator, timeline: Timeline = new Timeline()): Promise<Image> {
   const image = await readImage(emulator);
   if (image) return image;
@@ -16,7 +17,7 @@ export async function obtainImage(emulator: Emulator, timeline: Timeline = new T
     );
   }
   return await timeline.phase("image", async () => {
-    if (profile.image.release) {
+    if (isPublished(profile)) {
       const { pull } = await import("./pull.ts");
       return (await pull(emulator)).image;
     }

@@ -13,32 +13,9 @@ import type { Emulator } from "../instance/emulator.ts";
 import { ownDirectory } from "../instance/home.ts";
 import type { ImagePart } from "../instance/machine.ts";
 import { requireUnused } from "../instance/users.ts";
-import { downloadPath, type Image, type ImageOrigin, readImage, requireOwnDisk } from "./image.ts";
+import { downloadPath, type ImageOrigin, readImage } from "./image.ts";
+import { type PullOptions, type PullResult, requirePublishedDisk } from "./pulling.ts";
 import { type NewFiles, openStore, putInPlace, requireKnown, temporaryPath } from "./store.ts";
-
-/** What to pull, if not what the profile says. Name at most one of branch, tag, pull request and run. */
-export interface PullOptions {
-  /** `owner/name`. */
-  repository?: string;
-  /** The branch whose release to pull. */
-  branch?: string;
-  /** The release's tag. */
-  tag?: string;
-  /** The pull request whose latest successful build to pull. */
-  pullRequest?: number;
-  /** The workflow run that built it. */
-  run?: number;
-  /** Pull it even if it is up to date. */
-  force?: boolean;
-}
-
-/** The result of a pull. */
-export interface PullResult {
-  /** The image. */
-  image: Image;
-  /** False if it was up to date already. */
-  pulled: boolean;
-}
 
 /** What to pull: the origin, and each file's download; for a run, one archive with all files. */
 interface Plan {
@@ -51,10 +28,12 @@ interface Plan {
  * Downloads the emulator's image, unless it is up to date. A download that broke off continues where it stopped, in this run
  * or the next. The earlier image and its snapshots stay usable until the new one is in place.
  *
- * Needs net permission for GitHub and the hosts that it redirects to; env permission for `HOTBOOT_GITHUB_API`, and for
+ * Needs net permission for GitHub, or the registry, and the hosts that they name; env permission for `HOTBOOT_GITHUB_API`, and for
  * `GITHUB_TOKEN` and `GH_TOKEN` (for another API `GITHUB_ENTERPRISE_TOKEN` and `GH_ENTERPRISE_TOKEN`); run permission for `gh`, to ask it for a token (`gh` and the two token variables are not used if the
  * emulator has a token, and `gh` not without the permission); read and write permission for
  * the home; sys permission for `statfs`; net permission for the sockets of instances.
+ * For the login at a registry it needs env permission for `DOCKER_CONFIG` and `HOME`, read permission for Docker's
+ * `config.json`, and run permission for the credential helper that this names, unless the emulator has a login.
  *
  * @param emulator The emulator, from {@linkcode openEmulator}.
  * @param options What to pull, if not what the profile says.
@@ -74,7 +53,8 @@ interface Plan {
  */
 export async function pull(emulator: Emulator, options: PullOptions = {}): Promise<PullResult> {
   const { profile, report, signal } = emulator;
-  const { release } = profile.image;
+  const { release, oci } = profile.image;
+  if (oci !== undefined) return await (await import("./pull_oci.ts")).pullFromRegistry(emulator, oci, options);
   if (!release) {
     throw new HotbootError(`profile '${profile.name}' names no release to pull: 'hotboot build' makes its image`);
   }
@@ -125,12 +105,6 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
 export async function publishedBytes(emulator: Emulator, release: ReleaseSource): Promise<number> {
   const { files = [] } = await makePlan(emulator, release, {});
   return files.reduce((sum, [, { size = 0 }]) => sum + size, 0);
-}
-
-async function requirePublishedDisk(path: string): Promise<void> {
-  await requireOwnDisk(path, "pull another image").catch((error) => {
-    throw error instanceof HotbootError ? new WrongContent(error.message) : error;
-  });
 }
 
 /** GitHub, configured from the environment. */

@@ -5,6 +5,7 @@ import { HotbootError } from "../base/error.ts";
 import { findProfile } from "../profile/find.ts";
 import { loadProfile } from "../profile/load.ts";
 import type { LoadedProfile, Port, Profile } from "../profile/profile.ts";
+import type { Login } from "../oci/login.ts";
 import type { Network } from "../release/network.ts";
 import type { Token } from "../release/token.ts";
 import { type Arch, HOST_ARCH } from "../vm/arch.ts";
@@ -44,6 +45,8 @@ export interface EmulatorOptions {
   report?: Reporter;
   /** A token for GitHub, or `null` for none; by default hotboot looks in the environment and asks `gh`. */
   token?: Token | null;
+  /** A login for the image's registry, or `null` for none; by default hotboot looks where `docker login` leaves it. */
+  login?: Login | null;
   /** The way to servers; by default hotboot looks in the environment. */
   network?: Network;
 }
@@ -68,6 +71,8 @@ export interface Emulator {
   readonly report: Reporter;
   /** A token for GitHub, if already known; `null` if there is none. */
   readonly token?: Token | null;
+  /** A login for the image's registry, if already known; `null` if there is none. */
+  readonly login?: Login | null;
   /** The way to servers, if already known. */
   readonly network?: Network;
 }
@@ -124,6 +129,7 @@ export async function openEmulator(options: EmulatorOptions = {}): Promise<Emula
     signal: options.signal ?? new AbortController().signal,
     report: options.report ?? SILENT,
     ...(options.token !== undefined && { token: options.token }),
+    ...(options.login !== undefined && { login: options.login }),
     ...(options.network && { network: options.network }),
   };
 }

@@ -242,6 +242,11 @@ export interface Profile {
     build?: Build;
     /** Where it is published; takes precedence over a recipe. */
     release?: ReleaseSource;
+    /**
+     * The image in an OCI registry, such as {@linkcode push} puts there: `oci://HOST[:PORT]/REPOSITORY[:TAG][@sha256:…]`. Takes
+     * precedence over a release.
+     */
+    oci?: string;
   };
   /** The virtual machine. */
   machine: {
@@ -297,4 +302,9 @@ export interface LoadedProfile {
   profile: Profile;
   /** Its file's URL; the base of its relative paths. */
   url: URL;
+}
+
+/** Whether its image is to be pulled, and not built. */
+export function isPublished({ image }: Profile): boolean {
+  return image.oci !== undefined || image.release !== undefined;
 }

@@ -4,10 +4,11 @@
  * Source: RFC 9110 (HTTP semantics): 15.4 redirects, 10.2.3 Retry-After, 14.4 Content-Range.
  */
 
+import { concat } from "@std/bytes/concat";
 import { HotbootError, messageOf } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
 import { diagnose } from "./diagnose.ts";
-import { type Network, proxyFor } from "./network.ts";
+import { isLoopback, type Network, proxyFor } from "./network.ts";
 import { ProxyError, TransientError } from "./transient.ts";
 
 /** When and how often to try again. */
@@ -18,27 +19,35 @@ export interface RetryOptions {
   baseMs?: number;
   /** The longest pause, even if the server asks for a longer one; 60 s by default. */
   longestMs?: number;
-  /** The limit for one of the API's answers, to its last byte; 30 s by default. */
+  /** The limit for one whole answer, to its last byte; 30 s by default. */
   answerMs?: number;
 }
 
-/** A GET request. */
+/** A request, by default a GET. */
 export interface HttpRequest {
   /** Its address. */
   url: string;
+  /** GET by default. */
+  method?: "GET" | "HEAD" | "POST" | "PUT" | "PATCH";
+  /** What is sent. */
+  body?: Uint8Array<ArrayBuffer> | string;
   /** Headers besides the token's. */
   headers?: Record<string, string>;
   /** Sent to the URL's own origin only: a redirect elsewhere drops it. */
   token?: string;
+  /** The whole `Authorization` header in the place of a token, with the same care. */
+  authorization?: string;
+  /** The most bytes that a successful answer may have, where {@linkcode getPatiently} reads it. */
+  most?: number;
   /** Aborts the request, and the reading of its answer. */
   signal?: AbortSignal;
   /** The way to the server: more authorities to trust, and better messages. */
   network?: Network;
 }
 
-/** Hosts whose traffic never leaves this machine. */
-const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
 const MOST_REDIRECTS = 8;
+/** The most bytes of an answer that only says why there is no other. */
+const MOST_OF_REFUSAL = 2 ** 20;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 /** Statuses that another attempt may not get: RFC 9110, 15.5.9; RFC 6585, 4; RFC 9110, 15.6. */
 const TRANSIENT = new Set([408, 425, 429, 500, 502, 503, 504]);
@@ -54,17 +63,18 @@ export async function get(request: HttpRequest): Promise<Response> {
   let { url } = request;
   const { origin, protocol, hostname } = requireHttp(url);
   const { variables } = request.network ?? NO_NETWORK;
-  const isOwnHost = LOOPBACK.test(hostname) && !proxyFor(url, variables); // Deno asks a proxy even for this one
-  if (request.token && protocol !== "https:" && !isOwnHost) {
+  const isOwnHost = isLoopback(hostname) && !proxyFor(url, variables); // Deno asks a proxy even for this one
+  const secret = request.authorization ?? (request.token && `Bearer ${request.token}`);
+  if (secret && protocol !== "https:" && !isOwnHost) {
     throw new HotbootError(
-      `the token is not sent to ${
+      `the ${request.token ? "token" : "login"} is not sent to ${
         hostOf(url)
-      }, because http is not encrypted: use an https address, or unset the token`,
+      }, because http is not encrypted: use an https address, or unset the ${request.token ? "token" : "login"}`,
     );
   }
   for (let redirects = 0; redirects <= MOST_REDIRECTS; redirects++) {
     const isHome = new URL(url).origin === origin;
-    const authorization = request.token && isHome ? { authorization: `Bearer ${request.token}` } : undefined;
+    const authorization = secret && isHome ? { authorization: secret } : undefined;
     const response = await attempt({ ...request, url, headers: { ...request.headers, ...authorization } });
     if (!REDIRECTS.has(response.status)) {
       if (!TRANSIENT.has(response.status) || isUsedUp(response)) return response;
@@ -100,12 +110,12 @@ function requireHttp(url: string): URL {
   );
 }
 
-/** Also reads the answer's whole text, which is small, and retries while the failures are transient. */
+/** Also reads the whole answer, which is small, and retries while the failures are transient. */
 export async function getPatiently(request: HttpRequest, options: RetryOptions = {}): Promise<Response> {
   const { attempts = 6 } = options;
   for (let attempt = 1;; attempt++) {
     try {
-      return await getText(request, options);
+      return await getWhole(request, options);
     } catch (error) {
       if (!(error instanceof TransientError) || error instanceof ProxyError) throw error;
       if (attempt === attempts) throw new HotbootError(`${error.message}, ${attempts} times: try again later`);
@@ -115,19 +125,32 @@ export async function getPatiently(request: HttpRequest, options: RetryOptions =
 }
 
 /** One attempt that ends even if the server falls silent. */
-async function getText(request: HttpRequest, { answerMs = 30_000 }: RetryOptions): Promise<Response> {
+async function getWhole(request: HttpRequest, { answerMs = 30_000 }: RetryOptions): Promise<Response> {
   const timeout = AbortSignal.timeout(answerMs);
   const signal = request.signal ? AbortSignal.any([request.signal, timeout]) : timeout;
   try {
     const response = await get({ ...request, signal });
     const { status, headers } = response;
-    return new Response(await response.text() || null, { status, headers });
+    const bytes = await readWhole(response, request.url, response.ok ? request.most : MOST_OF_REFUSAL);
+    return new Response(bytes.length > 0 ? bytes : null, { status, headers });
   } catch (error) {
     request.signal?.throwIfAborted();
     if (error instanceof HotbootError) throw error;
     const why = timeout.aborted ? `did not answer within ${answerMs / 1000} s` : `broke off (${reasonOf(error)})`;
     throw new TransientError(`${hostOf(request.url)} ${why}`);
   }
+}
+
+async function readWhole(response: Response, url: string, most = Infinity): Promise<Uint8Array<ArrayBuffer>> {
+  if (!response.body) return new Uint8Array();
+  const parts: Uint8Array[] = [];
+  let size = 0;
+  for await (const part of response.body) { // leaving the loop cancels the rest
+    size += part.length;
+    if (size > most) throw new TransientError(`${hostOf(url)} sent more than ${most} bytes`);
+    parts.push(part);
+  }
+  return concat(parts);
 }
 
 /** True if the answer forbids more requests until a given time: GitHub says so with 403 or 429. */
@@ -166,11 +189,11 @@ const NO_NETWORK: Network = { variables: {}, caCerts: [], faults: [] };
 /** Clients that trust more authorities than Deno's own. */
 const clients = new WeakMap<Network, Deno.HttpClient>();
 
-async function attempt({ url, headers, signal, network = NO_NETWORK }: HttpRequest): Promise<Response> {
+async function attempt({ url, method, body, headers, signal, network = NO_NETWORK }: HttpRequest): Promise<Response> {
   try {
     // The bytes are counted, so nobody may compress them on the way.
     const all = { "accept-encoding": "identity", ...headers };
-    return await fetch(url, { headers: all, redirect: "manual", signal, client: clientFor(network) });
+    return await fetch(url, { method, body, headers: all, redirect: "manual", signal, client: clientFor(network) });
   } catch (error) {
     signal?.throwIfAborted();
     if (error instanceof Deno.errors.NotCapable) {

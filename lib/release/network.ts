@@ -91,6 +91,17 @@ export function proxyFor(url: string, variables: Record<string, string>): Proxy 
   return proxiesOf(variables).find(({ variable }) => names.includes(variable.toLowerCase()));
 }
 
+/** Whether the traffic of a host never leaves this machine. */
+export function isLoopback(hostname: string): boolean {
+  return /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname);
+}
+
+/** The hosts that the user has added to those that are known, each with or without a port: `HOTBOOT_DOWNLOAD_HOSTS`. */
+export function furtherHosts(): string[] {
+  const hosts = (variable("HOTBOOT_DOWNLOAD_HOSTS") ?? "").split(",").map((host) => host.trim());
+  return hosts.filter((host) => host !== "");
+}
+
 function isIpAddress(hostname: string): boolean {
   return /^[\d.]+$|^\[/.test(hostname);
 }

@@ -25,6 +25,14 @@ export interface TarMember {
   size: number;
 }
 
+/** A member to write, by default a file that only root may read and change. */
+export interface NewTarMember extends TarMember {
+  mode?: number;
+  /** The ids of its user and group. */
+  owner?: number;
+  isDirectory?: boolean;
+}
+
 /** The source of the bytes. */
 export interface TarSource {
   /** Fills part of `into` and returns how much; `null` at the end. */
@@ -32,14 +40,15 @@ export interface TarSource {
 }
 
 /** The blocks before a file's bytes. @param mtime Seconds since 1970. */
-export function tarHeader({ name, size }: TarMember, mtime: number): Uint8Array {
-  if (size <= USTAR_SIZE_LIMIT) return ustarHeader(name, size, mtime, "0");
+export function tarHeader(member: NewTarMember, mtime: number): Uint8Array {
+  const { name, size, isDirectory = false } = member;
+  if (size <= USTAR_SIZE_LIMIT) return ustarHeader(member, mtime, isDirectory ? "5" : "0");
   const record = paxRecord("size", String(size));
-  const head = ustarHeader(`PaxHeaders/${name}`, record.length, mtime, "x");
+  const head = ustarHeader({ name: `PaxHeaders/${name}`, size: record.length }, mtime, "x");
   const blocks = new Uint8Array(head.length + record.length + tarPadding(record.length) + BLOCK);
   blocks.set(head);
   blocks.set(record, BLOCK);
-  blocks.set(ustarHeader(name, 0, mtime, "0"), blocks.length - BLOCK);
+  blocks.set(ustarHeader({ ...member, size: 0 }, mtime, "0"), blocks.length - BLOCK);
   return blocks;
 }
 
@@ -54,14 +63,14 @@ export function tarEnd(written: number): Uint8Array {
   return new Uint8Array(2 * BLOCK + (record - (written + 2 * BLOCK) % record) % record);
 }
 
-function ustarHeader(name: string, size: number, mtime: number, type: string): Uint8Array {
+function ustarHeader({ name, size, mode = 0o600, owner = 0 }: NewTarMember, mtime: number, type: string): Uint8Array {
   const block = new Uint8Array(BLOCK);
   const text = (at: number, value: string) => block.set(new TextEncoder().encode(value), at);
   const octal = (at: number, digits: number, value: number) => text(at, value.toString(8).padStart(digits, "0"));
   text(0, name);
-  octal(100, 7, 0o600);
-  octal(108, 7, 0); // uid
-  octal(116, 7, 0); // gid
+  octal(100, 7, mode);
+  octal(108, 7, owner);
+  octal(116, 7, owner);
   octal(124, 11, size);
   octal(136, 11, mtime);
   text(156, type);

@@ -22,6 +22,7 @@ import { bench as fork } from "./fork.ts";
 import { bench as iso } from "./iso.ts";
 import { thisMachine } from "./machine.ts";
 import { bench as memory } from "./memory.ts";
+import { bench as oci } from "./oci.ts";
 import { bench as release } from "./release.ts";
 import { combine, readResults, type Results, writeReport } from "./report.ts";
 import { bench as resume } from "./resume.ts";
@@ -41,6 +42,7 @@ const SUBJECTS: Record<string, Bench> = {
   iso,
   zstd,
   release,
+  oci,
   demo,
   binary,
   "cold-cache": coldCache,

@@ -8,6 +8,8 @@ export interface Figure {
   value: number;
   /** The limits. */
   target?: { atLeast?: number; atMost?: number };
+  /** What the samples are, if not what the unit says: those of a ratio are seconds by default. */
+  of?: "MiB";
   /** The samples behind it: each run's seconds or MiB, by what was run. */
   samples: Record<string, number[]>;
 }
@@ -73,9 +75,10 @@ export function formatTarget({ target: { atLeast, atMost } = {} }: Figure): stri
 }
 
 /** The medians behind it, and of how many runs each is. */
-export function formatMedians({ samples, unit }: Figure): string {
+export function formatMedians({ samples, unit, of }: Figure): string {
+  const each = of ?? (unit === "MiB" ? unit : "s");
   return Object.entries(samples)
-    .map(([what, values]) => `${what} ${median(values).toFixed(3)} ${unit === "MiB" ? unit : "s"} (${values.length})`)
+    .map(([what, values]) => `${what} ${median(values).toFixed(3)} ${each} (${values.length})`)
     .join(", ");
 }
 

@@ -7,9 +7,10 @@ import { type Schema, Validator } from "@cfworker/json-schema";
 import { fromFileUrl } from "@std/path/from-file-url";
 import { toText } from "@std/streams/to-text";
 import { allCommands } from "../../lib/cli/commands/verbs.ts";
-import { ARCH, CACHE, type GuestHome, hotboot, PROFILES, type Run, textReader } from "./harness.ts";
+import { ARCH, CACHE, GuestHome, hotboot, PROFILES, type Run, textReader } from "./harness.ts";
 import { until } from "./pace.ts";
 import { disk, MIB, PullHome } from "./pull_home.ts";
+import { RegistryServer } from "./registry_server.ts";
 import { withDirectory } from "../unit/temporary.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 
@@ -174,7 +175,18 @@ async function ofErrors(micro: GuestHome): Promise<void> {
 
 Deno.test("json: commands on files, projects and shells", () => withoutFaults(() => withDirectory(ofFiles)));
 
+async function ofRegistries(): Promise<void> {
+  await using registry = await RegistryServer.start();
+  const oci = `oci://${registry.host}/team/micro:main`;
+  await using guest = await GuestHome.make({ change: (profile) => profile.image = { oci } });
+  await check("push", await guest.run("push", ["--json"]));
+  const other = ["--home", `${guest.directory}/other`, "--profile", guest.profile];
+  await check("pull", await hotboot(["pull", "--json", "--skip-snapshot", ...other]));
+}
+
 Deno.test("json: commands on images", () => withoutFaults(ofImages));
+
+Deno.test("json: commands on images in registries", () => withoutFaults(ofRegistries));
 
 Deno.test("json: commands on instances and snapshots, and errors", () =>
   withoutFaults(async () => {

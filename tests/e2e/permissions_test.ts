@@ -27,7 +27,8 @@ const BOOT = [
 ];
 const JUDGE = ["run qemu", "read PATH", "read HOTBOOT_ACCEL", "ask osUptime"];
 const LOOK = ["read home", "write console", "ask statfs"];
-const PULL = ["write home", "connect github", "connect sockets", "read HOTBOOT_GITHUB_API", "ask statfs"];
+const PULL_ANY = ["write home", "connect sockets", "read HOTBOOT_GITHUB_API", "ask statfs"];
+const PULL = [...PULL_ANY, "connect github"];
 const BUILD = ["read recipe", "write home", "connect sockets", "run bash", "read PATH"];
 const DOCTOR = [
   ...["read home", "write cache", "connect services", "connect sockets", ...JUDGE, "run bash"],
@@ -46,6 +47,9 @@ const MAY: Record<string, string[]> = {
   ],
   "pull": [...PULL, ...BOOT],
   "pull --skip-snapshot": PULL,
+  "pull --skip-snapshot, image, in a registry": [...PULL_ANY, "connect registry"],
+  "start, no image, in a registry": [...BOOT, ...PULL_ANY, "connect registry"],
+  "push, image, in a registry": ["write home", "connect registry", "ask statfs"],
   "list-releases": ["connect github", "read HOTBOOT_GITHUB_API"],
   "capture": [...BOOT, "connect spares"],
   "capture, no image": [...BOOT, ...BUILD, "connect spares"],
@@ -201,18 +205,19 @@ class World implements Disposable {
   }
 
   /** The profile for the commands, with a release or a recipe. */
-  profile(kind: "script" | "cloud-init" | "release"): string {
+  profile(kind: "script" | "cloud-init" | "release" | "oci"): string {
     const path = `${this.directory}/recipe/${kind}.json`;
     const base = { url: "https://base.example.com/{arch}.qcow2", sha256: { amd64: "0".repeat(64) } };
     const build = kind === "script"
       ? { script: "build.sh", inputs: ["build.sh"] }
       : { cloudInit: { base, disk: 1024, userData: "build.sh" } };
+    const oci = "oci://registry.example.com:5000/acme/shop:v1";
     const release = { repository: "acme/shop", tag: "v1", assets: { disk: "shop.qcow2" } };
     Deno.writeTextFileSync(
       path,
       JSON.stringify({
         name: "sandboxed",
-        image: kind === "release" ? { release } : { build },
+        image: kind === "oci" ? { oci } : kind === "release" ? { release } : { build },
         machine: { memory: 256, cpus: 1 },
         ports: { web: { guest: 80, host: this.port } },
         health: [{ name: "web", port: "web", path: "/" }],
@@ -245,6 +250,7 @@ class World implements Disposable {
       "connect sockets": [{ kind: "socket", path: `${home}/instances/sandboxed/monitor.sock` }],
       "connect github": ["api.github.com:443", "objects.githubusercontent.com:443", "a.blob.core.windows.net:443"]
         .map((host) => ({ kind: "ask", descriptor: { name: "net", host } })),
+      "connect registry": [{ kind: "ask", descriptor: { name: "net", host: "registry.example.com:5000" } }],
       "connect base image": [{ kind: "ask", descriptor: { name: "net", host: "base.example.com:443" } }],
       "read qemu": [{ kind: "read", path: this.qemu }],
       "read bash": [{ kind: "read", path: this.bash }],
@@ -356,7 +362,13 @@ async function prepare(world: World, scenario: string): Promise<{ name: string; 
   };
   const { command } = (await allCommands()).find((each) => each.name === name)!;
   const isPublished = conditions[1] === "published" || name === "pull";
-  const kind = isPublished ? "release" : conditions[0] === "by cloud-init" ? "cloud-init" : "script";
+  const kind = conditions[1] === "in a registry"
+    ? "oci"
+    : isPublished
+    ? "release"
+    : conditions[0] === "by cloud-init"
+    ? "cloud-init"
+    : "script";
   const emulator = ["--home", home, "--profile", world.profile(kind)];
   const line = [
     ...(command.standalone ? [] : emulator),
@@ -432,7 +444,9 @@ Deno.test("any additional word in a row is noticed", async (t) => {
   const widenings: Row[] = [
     ...places.flatMap((place) => [{ read: [place] }, { write: [place] }]),
     ...(["FILE", "IMAGE"] as const).map((place) => ({ replace: [place] })),
-    ...(["services", "all services", "spares", "page", "qemu", "github"] as const).map((peer) => ({ net: [peer] })),
+    ...(["services", "all services", "spares", "page", "qemu", "github", "registry"] as const).map((peer) => ({
+      net: [peer],
+    })),
     ...(["qemu", "bash"] as const).map((program) => ({ run: [program] })),
     ...[...VARIABLES, "HOME"].map((variable) => ({ env: [variable] })),
     ...(["statfs", "osUptime", "systemMemoryInfo"] as const).map((what) => ({ sys: [what] })),

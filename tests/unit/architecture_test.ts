@@ -11,7 +11,7 @@ const STOREYS = [
   ["base"],
   ["iso", "zstd", "release", "vm"],
   ["snapshot"],
-  ["profile"],
+  ["profile", "oci"],
   ["instance"],
   ["guest"],
   ["image"],

@@ -4,6 +4,7 @@ import { assertEquals } from "@std/assert";
 import { type Schema, Validator } from "@cfworker/json-schema";
 import type { Diagnosis } from "../../lib/doctor/doctor.ts";
 import type { ComparedStep } from "../../lib/cli/ui/comparison.ts";
+import type { PushResult } from "../../lib/image/push.ts";
 import type { RecordedRun } from "../../lib/instance/history.ts";
 import type { Finding } from "../../lib/doctor/finding.ts";
 import { ROOT } from "../../dev/deno.ts";
@@ -58,6 +59,7 @@ const RUNNING: Whole<NonNullable<Status["running"]>> = {
 const ORIGINS: Whole<ImageOrigin>[] = [
   { kind: "build", recipe: "abc" },
   { kind: "release", repository: "acme/shop", tag: "v1", published: AT, version: "1" },
+  { kind: "oci", reference: "oci://example.com/shop:main", digest: "sha256:1", version: "sha256:2", published: AT },
   { kind: "run", repository: "acme/shop", run: 7, branch: "main", published: AT, version: "1" },
   { kind: "adopted" },
 ];
@@ -137,6 +139,8 @@ const RUN: Whole<RecordedRun> = {
   timeline: START.timeline,
 };
 const STEP: Whole<ComparedStep> = { name: "healthy", olderMs: 1.5, newerMs: 3, ratio: 2 };
+const DIGEST = `sha256:${SHA256}`;
+const PUSH: Whole<PushResult> = { reference: "oci://h/r:t", digest: DIGEST, version: DIGEST, size: 2, moved: 1 };
 const SPARES: Whole<Spares> = { wanted: 1, spares: 1, bytes: 1 };
 
 /** By the schema's name: what is valid. */
@@ -156,7 +160,7 @@ const VALID: Record<string, unknown[]> = {
   "list": [[], [INSTANCE, { instance: "x", state: "damaged", bytes: 0 }]],
   "stop": [STOP, { stopped: false }, STOP_ALL],
   "build": [{ built: true, paths: PATHS, ...IMAGE }],
-  "pull": [{ pulled: true, paths: { disk: "/d" }, ...IMAGE, snapshot: ID }],
+  "pull": [{ pulled: true, paths: { disk: "/d" }, ...IMAGE, snapshot: ID, size: 2, moved: 1 }],
   "spare": [SPARES],
   "snapshot-ls": [[], [SNAPSHOT]],
   "snapshot-save": [CHECKPOINT],
@@ -170,6 +174,7 @@ const VALID: Record<string, unknown[]> = {
     [{ number: 1, ...RUN }],
     { older: { number: 2, ...RUN }, newer: { number: 1, ...RUN }, steps: [STEP], total: { name: "total" } },
   ],
+  "push": [PUSH],
   "error": [{ error: "it failed: try again", exitCode: 1 }],
 };
 

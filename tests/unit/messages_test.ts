@@ -6,7 +6,7 @@ import { allMessages, messagesIn } from "../messages.ts";
 /** The verbs that advice begins with, behind a punctuation mark or "or". */
 const VERBS =
   ("use|type|set|unset|name|choose|try|install|give|correct|free|start|stop|wait|drop|export|put|get|leave|" +
-    "write|remove|import|share|add|rename|run|compress|make|say|see|reinstall|check|ask|extract|build|pull|move|restart|save|end|change")
+    "write|remove|import|share|add|rename|run|compress|make|say|see|reinstall|check|ask|extract|build|pull|push|move|restart|save|end|change")
     .split("|");
 /** Variables that contain the advice. */
 const ADVICE = [
@@ -46,7 +46,7 @@ const BY_REASON: Record<string, string[]> = {
     "emulator/run.ts: ${messageOf(error)}",
     "emulator/wait.ts: ${why!}",
     "guest/exec_ports.ts: the connection to the program broke: ",
-    "image/pull.ts: ${error.message}",
+    "image/pulling.ts: ${error.message}",
     "instance/config_disk.ts: ",
     "instance/emulator.ts: ${withOptions(text",
     "instance/state.ts: instance '${emulator.instance}' is paused: ",

@@ -22,7 +22,7 @@ const SUBJECTS: Record<string, string[]> = {
   "Trust and permissions": ["cli/permissions/", "cli/ui/"],
   "Profiles": ["base/fill.ts", "profile/"],
   "Images": ["image/"],
-  "Downloads": ["release/"],
+  "Downloads": ["oci/", "release/"],
   "Snapshots and checkpoints": [
     "emulator/checkpoint.ts",
     "emulator/compatibility.ts",

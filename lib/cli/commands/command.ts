@@ -7,6 +7,7 @@ import type { Interrupt } from "../interrupts.ts";
 import { COLORS } from "../ui/display.ts";
 import type { Asked } from "../../ui/ask.ts";
 import type { LoadedProfile } from "../../profile/profile.ts";
+import type { Login } from "../../oci/login.ts";
 import type { Network } from "../../release/network.ts";
 import type { Token } from "../../release/token.ts";
 import { resolveArch } from "../../vm/arch.ts";
@@ -133,6 +134,8 @@ export interface CommandContext {
   prepared?: unknown;
   /** A token for GitHub; `null` if there is none. */
   token?: Token | null;
+  /** A login for the registry; `null` if there is none. */
+  login?: Login | null;
   /** The way to servers. */
   network?: Network;
 }

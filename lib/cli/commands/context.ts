@@ -9,13 +9,14 @@ import { reporterOf } from "./reporter.ts";
 /** The emulator that the common options name. */
 export async function emulatorOf(context: CommandContext): Promise<Emulator> {
   const { openEmulator } = await import("../../instance/emulator.ts");
-  const { signal, token, network, emulator, args: { values: { instance, arch } } } = context;
+  const { signal, token, login, network, emulator, args: { values: { instance, arch } } } = context;
   return await openEmulator({
     ...emulator,
     instance,
     arch: resolveArch(arch),
     signal,
     token,
+    login,
     network,
     report: reporterOf(context),
   });

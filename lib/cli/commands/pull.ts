@@ -3,8 +3,9 @@ import { type Command, repository, UsageError, wholeNumber } from "./command.ts"
 import { emulatorOf } from "./context.ts";
 
 export const command: Command = {
-  about: "Download the profile's image, unless it is up to date, and capture a snapshot of it.\n" +
-    "A download that broke off continues where it stopped.",
+  about:
+    "Download the profile's image, unless it is up to date, and capture a snapshot of it. From a registry, download\n" +
+    "only what is not on this machine. A download that broke off continues where it stopped.",
   activity: "downloading the image",
   examples: [
     "hotboot pull",
@@ -14,7 +15,7 @@ export const command: Command = {
   flags: [
     { name: "repo", value: "OWNER/NAME", summary: "the GitHub repository (default: the profile's)" },
     { name: "branch", value: "NAME", summary: "pull the release of this branch (default: the profile's)" },
-    { name: "tag", value: "TAG", summary: "pull the release with this tag" },
+    { name: "tag", value: "TAG", summary: "pull the release, or the registry's image, with this tag" },
     { name: "pr", value: "N", summary: "pull the latest successful build of this pull request" },
     { name: "run", value: "ID", summary: "pull what this workflow run built" },
     { name: "skip-snapshot", variable: "EMULATOR_NO_SNAPSHOT", summary: "do not capture; the next start does" },
@@ -34,7 +35,7 @@ export const command: Command = {
     if (which.length > 1) throw new UsageError(`--${which[0]} and --${which[1]} name two images: choose one`);
     const repo = repository(args);
     const emulator = await emulatorOf(context);
-    const { image, pulled } = await pull(emulator, {
+    const { image, pulled, size, moved } = await pull(emulator, {
       repository: repo,
       branch,
       tag,
@@ -48,7 +49,7 @@ export const command: Command = {
         force: args.switches.has("force-capture"),
       });
     if (args.switches.has("json")) {
-      await printJson({ pulled, paths: image.paths, ...image.record, snapshot: captured?.snapshot });
+      await printJson({ pulled, size, moved, paths: image.paths, ...image.record, snapshot: captured?.snapshot });
     } else {
       await print(pulled ? image.paths.disk : `${image.paths.disk} (already up to date)`);
     }

@@ -115,6 +115,7 @@ function describe(status: Status): [string, Cell][] {
 function originOf(origin: ImageOrigin): string {
   if (origin.kind === "adopted") return "not put there by hotboot";
   if (origin.kind === "build") return `built here, recipe ${origin.recipe.slice(0, 12)}`;
+  if (origin.kind === "oci") return `${origin.reference}@${origin.digest}, ${origin.published}`;
   const which = origin.kind === "release"
     ? `release ${origin.tag}`
     : `run ${origin.run}${origin.branch ? ` (branch ${origin.branch})` : ""}`;

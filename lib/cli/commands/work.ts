@@ -12,7 +12,7 @@ import { allCommands, findCommand } from "./verbs.ts";
 
 /** Runs it, and returns the exit code. */
 export async function work(
-  { command: name, args, display, emulator, prepared, token, network, isAskedFor }: Work,
+  { command: name, args, display, emulator, prepared, token, login, network, isAskedFor }: Work,
   services: SandboxServices,
 ): Promise<number> {
   const { interrupts, symlink, ask } = services;
@@ -30,6 +30,7 @@ export async function work(
     ask,
     ...(prepared !== undefined && { prepared }),
     ...(token !== undefined && { token }),
+    ...(login !== undefined && { login }),
     ...(network && { network }),
     ...(emulator && {
       emulator: {

@@ -9,9 +9,10 @@ import { instanceNames } from "../../instance/users.ts";
 import { recipePath } from "../../image/recipe.ts";
 import { HotbootError } from "../../base/error.ts";
 import { onPath } from "../../base/on_path.ts";
-import type { CloudInit, ScriptRecipe } from "../../profile/profile.ts";
 import { growingPath, replacedPaths } from "../../base/files.ts";
-import { peerOf, proxiesOf, proxyVariables } from "../../release/network.ts";
+import { type CloudInit, isPublished, type ScriptRecipe } from "../../profile/profile.ts";
+import { hostsOf, parseReference, type Reference } from "../../oci/reference.ts";
+import { furtherHosts, peerOf, proxiesOf, proxyVariables } from "../../release/network.ts";
 import { firmwarePlaces } from "../../vm/firmware.ts";
 import { portSockets } from "../../vm/ports.ts";
 import { qemuProgram } from "../../vm/probe.ts";
@@ -28,6 +29,8 @@ export interface Grants {
   sys: string[];
   /** It connects to hosts elsewhere. */
   downloads: boolean;
+  /** The repository of images that it uses. */
+  registry?: Reference;
 }
 
 /** What resolves the words of a row. */
@@ -89,6 +92,10 @@ async function addRow(grants: Grants, row: Row, situation: Situation): Promise<v
   grants.write.push(...ofQemu);
   const hosts = [
     ...row.net?.includes("github") ? gitHubHosts() : [],
+    ...row.net?.includes("registry") ? registryHosts(grants, situation) : [],
+    ...row.net?.includes("publisher")
+      ? emulator!.profile.image.oci === undefined ? gitHubHosts() : registryHosts(grants, situation)
+      : [],
     ...row.net?.includes("base image") ? baseHosts(emulator!) : [],
   ];
   grants.downloads ||= hosts.length > 0;
@@ -121,8 +128,7 @@ async function holds(condition: Condition, { emulator, switches }: Situation): P
     return cloudInit !== undefined && "url" in cloudInit.base;
   }
   if (await readImageRecord(emulator!).catch(() => true)) return false;
-  const isPublished = emulator!.profile.image.release !== undefined;
-  return condition === "if it pulls the image" ? isPublished : !isPublished;
+  return (condition === "if it pulls the image") === isPublished(emulator!.profile);
 }
 
 /** Whether the command may use the recipe. */
@@ -157,11 +163,19 @@ export function recipeOf({ profile }: Emulator): { script?: ScriptRecipe; cloudI
   return { cloudInit, ...("script" in cloudInit.base && { script: cloudInit.base }) };
 }
 
+/** Of the registry that the command line or the profile names; the command itself reports if they name none. */
+function registryHosts(grants: Grants, { emulator, named }: Situation): string[] {
+  const name = named("[REF]")[0] ?? emulator!.profile.image.oci;
+  if (name === undefined) return [];
+  grants.registry = parseReference(name);
+  return [...hostsOf(grants.registry), ...furtherHosts()];
+}
+
 /** The base image's host, and the hosts that it may redirect to. */
 function baseHosts(emulator: Emulator): string[] {
   const { base } = recipeOf(emulator).cloudInit!;
   return "url" in base
-    ? [hostAndPort(base.url.replaceAll("{arch}", emulator.arch), "image.build.cloudInit.base.url"), ...moreHosts()]
+    ? [hostAndPort(base.url.replaceAll("{arch}", emulator.arch), "image.build.cloudInit.base.url"), ...furtherHosts()]
     : [];
 }
 
@@ -210,13 +224,7 @@ async function sockets(emulator: Emulator): Promise<string[]> {
 
 function gitHubHosts(): string[] {
   const api = Deno.env.get("HOTBOOT_GITHUB_API");
-  return [...api ? [hostAndPort(api, "HOTBOOT_GITHUB_API")] : GITHUB, ...moreHosts()];
-}
-
-/** The user's own additions to the known hosts. */
-function moreHosts(): string[] {
-  const hosts = (Deno.env.get("HOTBOOT_DOWNLOAD_HOSTS") ?? "").split(",").map((host) => host.trim());
-  return hosts.filter((host) => host !== "");
+  return [...api ? [hostAndPort(api, "HOTBOOT_GITHUB_API")] : GITHUB, ...furtherHosts()];
 }
 
 function hostAndPort(text: string, what: string): string {

@@ -6,6 +6,7 @@ import { isBuiltIn } from "../../image/recipe.ts";
 import { makerName } from "../../instance/channels.ts";
 import { type Emulator, openEmulator, withInstance } from "../../instance/emulator.ts";
 import type { Interrupts } from "../interrupts.ts";
+import type { Login } from "../../oci/login.ts";
 import { findNetwork, type Network } from "../../release/network.ts";
 import type { Token } from "../../release/token.ts";
 import { portsNow } from "../../instance/ports.ts";
@@ -120,6 +121,7 @@ async function run(
   const network = grants.downloads || command.showsNetwork ? await networkHere() : undefined;
   const token = await tokenFor(grants, interrupts.signal);
   const prepared = await command.prepare?.(args);
+  const login = await loginFor(grants, interrupts.signal);
   const work = {
     command: name,
     args,
@@ -129,6 +131,7 @@ async function run(
     }),
     ...(prepared !== undefined && { prepared }),
     ...(token !== undefined && { token }),
+    ...(login !== undefined && { login }),
     ...(network && { network }),
     ...(options.output && { isAskedFor: true }),
   };
@@ -162,10 +165,17 @@ async function preparePorts(emulator: Emulator, command: Command, args: Argument
 }
 
 /** Gets the token here, so that commands that talk to GitHub need not run other programs. */
-async function tokenFor({ env }: Grants, signal: AbortSignal): Promise<Token | null | undefined> {
-  if (!env.includes("HOTBOOT_GITHUB_API")) return undefined; // it does not talk to GitHub
+async function tokenFor({ env, registry }: Grants, signal: AbortSignal): Promise<Token | null | undefined> {
+  if (registry || !env.includes("HOTBOOT_GITHUB_API")) return undefined; // it does not talk to GitHub
   const { findToken } = await import("../../release/token.ts");
   return await findToken(Deno.env.get("HOTBOOT_GITHUB_API") || undefined, signal) ?? null;
+}
+
+/** Gets the login here, so that commands that talk to a registry need not read Docker's logins, or run its helpers. */
+async function loginFor({ registry }: Grants, signal: AbortSignal): Promise<Login | null | undefined> {
+  if (!registry) return undefined;
+  const { findLogin } = await import("../../oci/login.ts");
+  return await findLogin(registry, signal) ?? null;
 }
 
 /** The way to servers, found here, so that commands that download need not read those variables and files. */

@@ -3,6 +3,7 @@
  * command may access, and gives them up when the command begins.
  */
 
+import { CREDENTIAL_HELPERS } from "../../oci/helpers.ts";
 import { CA_VARIABLES, PROXY_VARIABLES } from "../../release/network.ts";
 
 /** Programs by name on `PATH`; environment variables, some by prefix. */
@@ -11,11 +12,11 @@ export const PROGRAM_PERMISSIONS = {
   read: [],
   write: [],
   net: [],
-  // Guests; recipes of images; GitHub's token.
-  run: ["qemu-system-x86_64", "qemu-system-aarch64", "bash", "gh"],
+  // Guests; recipes of images; GitHub's token; registries' logins.
+  run: ["qemu-system-x86_64", "qemu-system-aarch64", "bash", "gh", ...CREDENTIAL_HELPERS],
   // A profile's variables: any with these prefixes, and those of the stack profile. Proxies, and certificates.
   env: [
-    ...["PATH", "HOME", "XDG_CONFIG_HOME", "TERM", "HOTBOOT_*", "EMULATOR_*"],
+    ...["PATH", "HOME", "XDG_CONFIG_HOME", "DOCKER_CONFIG", "TERM", "HOTBOOT_*", "EMULATOR_*"],
     ...["COLUMNS", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"],
     ...["GITHUB_TOKEN", "GH_TOKEN", "GITHUB_ENTERPRISE_TOKEN", "GH_ENTERPRISE_TOKEN"],
     ...["STACK_*", "PORT_PREFIX", "NEXT_PUBLIC_STACK_PORT_PREFIX", "SOURCE_DATE_EPOCH"],

@@ -10,6 +10,7 @@ import type { Arguments } from "../commands/command.ts";
 import type { Asked } from "../../ui/ask.ts";
 import { HotbootError, messageOf } from "../../base/error.ts";
 import { type Interrupt, Interrupts } from "../interrupts.ts";
+import type { Login } from "../../oci/login.ts";
 import type { Network } from "../../release/network.ts";
 import type { Token } from "../../release/token.ts";
 import type { Display } from "../ui/display.ts";
@@ -34,6 +35,8 @@ export interface Work {
   prepared?: unknown;
   /** A token for GitHub; `null` if there is none. */
   token?: Token | null;
+  /** A login for the registry; `null` if there is none. */
+  login?: Login | null;
   /** The way to servers. */
   network?: Network;
   /** What it prints goes to the command that has asked for it, and not to the terminal. */

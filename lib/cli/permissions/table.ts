@@ -20,9 +20,19 @@ type Place =
 
 /**
  * Peers: the guest's services, those of all instances, those of a spare in the making, the page of `ui`, QEMU's sockets and those of the streams of programs in the guest
- * on this machine, and hosts elsewhere.
+ * on this machine, and hosts elsewhere: where the image is published (a registry, or GitHub).
  */
-type Peer = "services" | "all services" | "spares" | "page" | "qemu" | "streams" | "github" | "base image";
+type Peer =
+  | "services"
+  | "all services"
+  | "spares"
+  | "page"
+  | "qemu"
+  | "streams"
+  | "publisher"
+  | "github"
+  | "registry"
+  | "base image";
 
 /** A program on `PATH`. */
 export type Program = "qemu" | "bash";
@@ -82,7 +92,7 @@ const BUILD: Row = {
     "with cloud-init and a published base image": { net: ["base image"], sys: ["statfs"] },
   },
 };
-const PULL: Row = { write: ["home"], net: ["github", "qemu"], env: ["HOTBOOT_GITHUB_API"], sys: ["statfs"] };
+const PULL: Row = { write: ["home"], net: ["publisher", "qemu"], env: ["HOTBOOT_GITHUB_API"], sys: ["statfs"] };
 /** Without an image, `start`, `run` and `capture` get one as the profile says. */
 const OBTAIN: Row["more"] = {
   "if it pulls the image": PULL,
@@ -113,6 +123,7 @@ export const TABLE: Record<string, Row> = {
   "profile validate": {},
   "build": BUILD,
   "pull": { ...PULL, more: { "unless --skip-snapshot": BOOT } },
+  "push": { write: ["home"], net: ["registry"], sys: ["statfs"] },
   "list-releases": { net: ["github"], env: PULL.env },
   "capture": MAKE_SPARES,
   "start": START,

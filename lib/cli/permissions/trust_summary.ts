@@ -8,13 +8,17 @@ import { configFiles, recipe, recipeOf } from "./grants.ts";
 
 /** The lines. Each begins with a verb, and stays short whatever the profile says. */
 export async function summaryOf(emulator: Emulator, path: string): Promise<string> {
-  const { profile: { share, image: { release }, machine, environment, project }, home } = emulator;
+  const { profile: { share, image: { release, oci }, machine, environment, project }, home } = emulator;
   const { script, cloudInit } = recipeOf(emulator);
   const inside = `${dirname(path)}/`;
   const files = [...recipe(emulator), ...configFiles(emulator)]
     .map((file) => file.startsWith(inside) ? file.slice(inside.length) : file);
   const base = cloudInit && "url" in cloudInit.base ? [URL.parse(cloudInit.base.url)?.host ?? cloudInit.base.url] : [];
-  const hosts = [...release ? [`github.com/${release.repository}`] : [], ...base];
+  const hosts = [
+    ...oci ? [oci.replace(/^oci:\/\//, "")] : [],
+    ...release ? [`github.com/${release.repository}`] : [],
+    ...base,
+  ];
   const variables = variablesIn(parseJson(await Deno.readTextFile(path)));
   const set = Object.keys({ ...environment, ...project?.environment });
   const writable = share?.readOnly === false ? "can change" : "can read";

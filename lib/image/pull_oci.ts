@@ -1,0 +1,103 @@
+/** Gets an image from a registry: only what is not on this machine. */
+
+import { HotbootError, messageOf } from "../base/error.ts";
+import { removeIfThere } from "../base/files.ts";
+import { assemble } from "../oci/assemble.ts";
+import { findImage } from "../oci/find.ts";
+import { writeFlatDisk } from "../oci/flat_disk.ts";
+import { formatReference, parseReference, type Reference } from "../oci/reference.ts";
+import { WrongContent } from "../release/options.ts";
+import { type Emulator, imageKey } from "../instance/emulator.ts";
+import { ownDirectory } from "../instance/home.ts";
+import { requireUnused } from "../instance/users.ts";
+import { type Image, readImage } from "./image.ts";
+import { type PullOptions, type PullResult, requirePublishedDisk } from "./pulling.ts";
+import { openRegistry } from "./registry.ts";
+import { type NewFiles, openStore, putInPlace, requireKnown } from "./store.ts";
+
+/**
+ * Downloads the emulator's image from a registry, unless it is up to date; see `pull`.
+ *
+ * @param name The image's name in the profile.
+ */
+export async function pullFromRegistry(emulator: Emulator, name: string, options: PullOptions): Promise<PullResult> {
+  const { home, arch, report, signal } = emulator;
+  const reference = wantedReference(emulator, name, options);
+  using _lock = await openStore(emulator);
+  const registry = await openRegistry(emulator, reference);
+  const found = await findImage(registry, arch);
+  const { version, manifest: { layers, config } } = found;
+  const size = layers.reduce((sum, layer) => sum + layer.size, 0);
+  const existing = await readImage(emulator, { isOwner: true }).catch(() => undefined); // a damaged one is replaced
+  const origin = existing?.record.origin;
+  if (!options.force && existing && origin?.kind === "oci" && origin.version === version) {
+    return { image: existing, pulled: false, size, moved: 0 };
+  }
+  if (!options.force) await requireKnown(emulator, existing);
+  await requireUnused(emulator, existing?.record.files.disk.sha256);
+
+  const directory = `${home.images}/.pull-${imageKey(emulator)}`;
+  await ownDirectory(directory);
+  report.step(`pull ${formatReference(reference)}`);
+  try {
+    const description = await found.describe();
+    const { paths, moved } = await assemble({
+      description,
+      layers,
+      directory,
+      sources: existing ? await sourcesIn(emulator, existing, directory) : [],
+      fetch: (layer) => registry.blob(layer),
+      signal,
+      onProgress: (done, total) => report.progress(reference.repository, done, total),
+    });
+    const files = Object.fromEntries(
+      paths.entries().map(([part, path]) => [part, { path, sha256: description.files[part]!.sha256 }]),
+    ) as NewFiles;
+    await requirePublishedDisk(files.disk.path);
+    const image = await putInPlace(emulator, files, {
+      kind: "oci",
+      reference: formatReference({ ...reference, digest: undefined }),
+      digest: found.digest,
+      version,
+      published: description.created,
+    });
+    await removeIfThere(directory);
+    return { image, pulled: true, size, moved: moved + config.size };
+  } catch (error) {
+    if (error instanceof WrongContent) await removeIfThere(directory); // the next attempt must not find it
+    throw error;
+  }
+}
+
+/** What the profile names, or the tag that was asked for. */
+function wantedReference({ profile }: Emulator, name: string, options: PullOptions): Reference {
+  const other = (["repository", "branch", "pullRequest", "run"] as const).find((each) => options[each] !== undefined);
+  if (other !== undefined) {
+    throw new HotbootError(
+      `profile '${profile.name}' has its image in a registry, where there is no such choice: name a tag with --tag`,
+    );
+  }
+  const reference = parseReference(name);
+  return options.tag === undefined
+    ? reference
+    : parseReference(formatReference({ ...reference, tag: options.tag, digest: undefined }));
+}
+
+/** The files of the image that is there, with its disk in the form that registries have. It only saves downloads. */
+async function sourcesIn({ report, signal }: Emulator, { record, paths }: Image, directory: string): Promise<string[]> {
+  const { disk, ...others } = paths;
+  const rest = Object.values(others);
+  if (record.origin.kind === "oci") return [disk, ...rest];
+  const flat = `${directory}/before`;
+  try {
+    await removeIfThere(flat);
+    report.step("read the image that is there");
+    await writeFlatDisk(disk, flat, { signal });
+    return [flat, ...rest];
+  } catch (error) {
+    signal.throwIfAborted();
+    report.detail(`nothing of the earlier disk is used: ${messageOf(error)}`);
+    await removeIfThere(flat);
+    return rest;
+  }
+}

@@ -1,0 +1,234 @@
+/** Writes an image to a registry: only the chunks that are not there. */
+
+import { sha256 } from "../base/hash.ts";
+import { HotbootError } from "../base/error.ts";
+import { Turns } from "../base/turns.ts";
+import type { Arch } from "../vm/arch.ts";
+import { Pool } from "../zstd/pool.ts";
+import { chunksOf, LONGEST_CHUNK } from "./chunks.ts";
+import { containerDisk } from "./container_disk.ts";
+import { type Found, imageIn, type Named } from "./find.ts";
+import {
+  annotationsOf,
+  ARTIFACT,
+  CHUNK,
+  type ChunkDescription,
+  DESCRIPTION,
+  type Description,
+  type Descriptor,
+  encode,
+  INDEX,
+  type Index,
+  isArtifact,
+  isOurs,
+  type Made,
+  MANIFEST,
+  type Manifest,
+  type Part,
+  requireAcceptable,
+} from "./manifest.ts";
+import { formatReference } from "./reference.ts";
+import type { Registry } from "./registry.ts";
+import { putManifest, sendBytes } from "./send.ts";
+
+/** How many chunks are sent at once. */
+const AT_ONCE = 4;
+/** An image is compressed once and downloaded often. */
+const LEVEL = 3;
+
+/** An image on this machine, as it is pushed. */
+export interface Pushed extends Made {
+  /** The files: the disk in the form of `flat_disk.ts`. */
+  files: { disk: string } & Partial<Record<Part, string>>;
+}
+
+/** What may be there already, and who gets progress. */
+export interface Pushing {
+  registry: Registry;
+  /** What the tag names now. */
+  named?: Named;
+  /** The image that this one comes from, and its repository. */
+  origin?: { found: Found; repository: string };
+  /** The files of a containerDisk to push, too, by part, and where to make its layer. */
+  container?: { files: Partial<Record<Part, string>>; path: string };
+  signal: AbortSignal;
+  /** Told how much of the content is there. */
+  onProgress(done: number, total: number): void;
+}
+
+/** What came of a push. */
+export interface PushedResult {
+  /** The index's digest. */
+  digest: string;
+  /** The digest of this architecture's manifest. */
+  version: string;
+  /** How many bytes the image has in the registry, and how many of them were sent. */
+  size: number;
+  moved: number;
+}
+
+/** A chunk of a file on this machine. */
+interface LocalChunk extends ChunkDescription {
+  path: string;
+  offset: number;
+}
+
+/** A chunk that is in a registry. */
+interface Known {
+  descriptor: Descriptor;
+  /** The repository that has it, if another one. */
+  from?: string;
+}
+
+/**
+ * Sends the image, and lets the tag name it. Images of other architectures stay there.
+ *
+ * @throws {HotbootError} if the registry does not take it.
+ */
+export async function pushImage(image: Pushed, pushing: Pushing): Promise<PushedResult> {
+  const { registry, named, origin, container, signal } = pushing;
+  const { description, local } = await describe(image, signal);
+  requireAcceptable(encode(description), "description");
+  requireAcceptable(encode(manifestOf(description, PLACEHOLDER, local.map(() => PLACEHOLDER))), "manifest");
+  const known = await knownChunks(registry, image.arch, named, origin);
+  const { layers, moved } = await sendChunks(local, known, pushing);
+
+  const config = await sendBytes(registry, DESCRIPTION, encode(description), "description");
+  const manifest = manifestOf(description, config, layers);
+  const platform = { architecture: image.arch, os: "linux" };
+  const entries: Descriptor[] = [];
+  // First, for programs that take the first that fits a platform.
+  if (container) {
+    const disk = await containerDisk(registry, container, image, signal);
+    entries.push({ ...await putManifest(registry, disk), platform });
+  }
+  const entry = await putManifest(registry, manifest);
+  entries.push({ ...entry, artifactType: ARTIFACT, platform, annotations: manifest.annotations });
+  const index = merge(named?.value, entries, image.arch);
+  const bytes = encode(index);
+  requireAcceptable(bytes, "index");
+  const digest = `sha256:${await sha256(bytes)}`;
+  await registry.putManifest(registry.reference.tag!, { mediaType: INDEX, digest, bytes });
+  return { digest, version: entry.digest, size: layers.reduce((sum, { size }) => sum + size, 0), moved };
+}
+
+/** As long as any descriptor of a chunk: what is too long for registries is refused before anything is sent. */
+const PLACEHOLDER: Descriptor = { mediaType: CHUNK, digest: `sha256:${"0".repeat(64)}`, size: LONGEST_CHUNK };
+
+function manifestOf(description: Description, config: Descriptor, layers: Descriptor[]): Manifest {
+  const annotations = annotationsOf(description);
+  return { schemaVersion: 2, mediaType: MANIFEST, artifactType: ARTIFACT, config, layers, annotations };
+}
+
+/** @throws {HotbootError} if the tag names something else than images of hotboot's. */
+export function requireOurs(registry: Registry, named: Named | undefined): void {
+  if (!named) return;
+  const { value } = named;
+  if (value && ("manifests" in value ? value.manifests.some(isOurs) : isArtifact(value))) return;
+  throw new HotbootError(
+    `${
+      formatReference(registry.reference)
+    } is there, and no image of hotboot's: name another tag, or replace it with --force`,
+  );
+}
+
+/** The image's description, and its chunks on this machine in the same order. */
+async function describe(
+  image: Pushed,
+  signal: AbortSignal,
+): Promise<{ description: Description; local: LocalChunk[] }> {
+  const { createHash } = await import("node:crypto"); // Web Crypto cannot hash a stream
+  const local: LocalChunk[] = [];
+  const indices = new Map<string, number>();
+  const files: Partial<Description["files"]> = {};
+  for (const [part, path] of Object.entries(image.files)) {
+    const hash = createHash("sha256");
+    const chunks: number[] = [];
+    let size = 0;
+    for await (const { offset, bytes, sha256 } of chunksOf(path, signal)) {
+      hash.update(bytes);
+      size += bytes.length;
+      if (!indices.has(sha256)) {
+        indices.set(sha256, local.length);
+        local.push({ sha256, length: bytes.length, path, offset });
+      }
+      chunks.push(indices.get(sha256)!);
+    }
+    files[part as Part] = { size, sha256: hash.digest("hex"), chunks };
+  }
+  const { profile, arch, created } = image;
+  const chunks = local.map(({ length, sha256 }) => ({ length, sha256 }));
+  return { description: { profile, arch, created, files: files as Description["files"], chunks }, local };
+}
+
+/** The chunks that the registry has, by their content: compressing and sending them would be in vain. */
+async function knownChunks(
+  registry: Registry,
+  arch: Arch,
+  named: Named | undefined,
+  origin: Pushing["origin"],
+): Promise<Map<string, Known>> {
+  const known = new Map<string, Known>();
+  const add = async ({ manifest, describe }: Found, from?: string) => {
+    const { chunks } = await describe();
+    for (const [index, { sha256 }] of chunks.entries()) {
+      known.set(sha256, { descriptor: manifest.layers[index], ...(from !== undefined && { from }) });
+    }
+  };
+  const { repository } = registry.reference;
+  if (origin) await add(origin.found, origin.repository === repository ? undefined : origin.repository);
+  const current = named && await imageIn(registry, named, arch).catch(() => undefined); // a damaged one is replaced
+  if (current) await add(current).catch(() => {});
+  return known;
+}
+
+/** Sends the chunks that are not there, and gives the descriptors of all. */
+async function sendChunks(
+  local: LocalChunk[],
+  known: Map<string, Known>,
+  { registry, signal, onProgress }: Pushing,
+): Promise<{ layers: Descriptor[]; moved: number }> {
+  const layers: Descriptor[] = [];
+  const total = local.reduce((sum, { length }) => sum + length, 0);
+  const turns = new Turns(AT_ONCE);
+  const end = new AbortController(); // one failure ends the others
+  const either = AbortSignal.any([signal, end.signal]);
+  let [moved, done] = [0, 0];
+  const send = async ({ sha256: content, length, offset }: LocalChunk, pool: Pool): Promise<Descriptor> => {
+    const there = known.get(content);
+    if (there && there.from === undefined) return there.descriptor;
+    if (there && await registry.mount(there.descriptor.digest, there.from!)) return there.descriptor;
+    const frame = (await pool.run({ kind: "compress", offset, length, level: LEVEL }))!;
+    const descriptor = { mediaType: CHUNK, digest: `sha256:${await sha256(frame)}`, size: frame.length };
+    if (await registry.has(descriptor.digest)) return descriptor;
+    either.throwIfAborted();
+    await registry.upload(descriptor, frame);
+    moved += frame.length;
+    return descriptor;
+  };
+  for (const path of new Set(local.map((chunk) => chunk.path))) {
+    const ofFile = local.entries().filter(([, chunk]) => chunk.path === path).toArray();
+    // WebAssembly's result is the same on every version of the runtime, so a chunk keeps its digest.
+    using pool = await Pool.open({ engine: "wasm", from: path }, ofFile.length);
+    const sending = ofFile.map(([index, chunk]) =>
+      turns.run(async () => {
+        either.throwIfAborted();
+        layers[index] = await send(chunk, pool);
+        onProgress(done += chunk.length, total);
+      }, either).catch((error) => end.abort(error))
+    );
+    await Promise.all(sending);
+    either.throwIfAborted();
+  }
+  return { layers, moved };
+}
+
+/** The index with these entries in the place of the earlier ones of their architecture. */
+function merge(before: Index | Manifest | undefined, entries: Descriptor[], arch: Arch): Index {
+  const others = before && "manifests" in before
+    ? before.manifests.filter(({ platform }) => platform?.architecture !== arch)
+    : [];
+  const all = [...others, ...entries];
+  const manifests = [...all.filter((each) => !isOurs(each)), ...all.filter(isOurs)];
+  return { schemaVersion: 2, mediaType: INDEX, manifests };
+}
