@@ -56,7 +56,13 @@ async function printTimeline(context: CommandContext, { instance }: Emulator, re
   if (context.args.switches.has("quiet")) return;
   await printError(
     result.origin
-      ? renderTimelines([{ title: result.origin, phases: result.timeline }], lookOf(Deno.stderr))
+      ? renderTimelines([{ title: titleOf(result), phases: result.timeline }], lookOf(Deno.stderr))
       : `hotboot: instance '${instance}' is already running`,
   );
+}
+
+/** What took the time: `resume`; at the first start also `image` and `capture`. */
+function titleOf({ origin, timeline }: StartResult): string {
+  const before = ["image", "capture"].filter((step) => timeline.some(({ name }) => name === step));
+  return [...before, origin].join(", ");
 }
