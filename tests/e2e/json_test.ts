@@ -54,7 +54,6 @@ async function ofInstances(micro: GuestHome): Promise<void> {
   await run("start"); // it runs already
   await run("doctor");
   await run("timeline", "--all");
-  await run("timeline", "--run", "1", "--run", "2", "--compare");
   const program = await micro.run("run", ["--json", "--", "sh", "-c", "echo mine; exit 3"]);
   assertEquals([program.code, program.stdout], [3, "mine\n"]);
   const { running } = await run("status");
@@ -85,6 +84,7 @@ async function ofInstances(micro: GuestHome): Promise<void> {
   await run("snapshot ls");
   await run("restart", "--discard");
   await run("stop");
+  await run("timeline", "--run", "1", "--run", "2", "--compare");
   await run("stop"); // it does not run
   await run("stop", "--all");
   await check("status", await micro.run("status", ["-o", "json"]), 1);

@@ -21,7 +21,12 @@ class Terminal {
     ].join("; ");
     this.child = new Deno.Command("script", {
       args: ["--quiet", "--return", "--echo", "never", "--command", line, "/dev/null"],
-      env: { ...home.qemu.includes("/") && qemuEnv(home.qemu), TERM: "xterm-256color", SHELL: "/bin/sh" },
+      env: {
+        ...home.qemu.includes("/") && qemuEnv(home.qemu),
+        TERM: "xterm-256color",
+        NO_COLOR: "1",
+        SHELL: "/bin/sh",
+      },
       stdin: "piped",
       stdout: "piped",
     }).spawn();

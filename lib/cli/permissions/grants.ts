@@ -167,6 +167,7 @@ export function recipeOf({ profile }: Emulator): { script?: ScriptRecipe; cloudI
 function registryHosts(grants: Grants, { emulator, named }: Situation): string[] {
   const name = named("[REF]")[0] ?? emulator!.profile.image.oci;
   if (name === undefined) return [];
+  if (name === "[REF]") return ["the registry of REF"]; // only shown
   grants.registry = parseReference(name);
   return [...hostsOf(grants.registry), ...furtherHosts()];
 }
