@@ -126,6 +126,7 @@ export function renderReport(
     "",
     "## Repeat it",
     "",
+    "<!-- only parsed: it measures for a long time -->\n",
     "```sh",
     "npx -y deno@2.9.6 task bench --report                    # all of it, in a checkout",
     "npx -y deno@2.9.6 task bench resume iso > results.json   # some of it",
