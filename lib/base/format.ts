@@ -60,6 +60,13 @@ export function formatDuration(seconds: number): string {
   return minutes < 60 ? `${minutes}m${two(whole % 60)}s` : `${Math.floor(minutes / 60)}h${two(minutes % 60)}m`;
 }
 
+/** Formats how long a step took, in milliseconds: `9 ms`, `0.63 s`, `26.3 s`, `16m40s`. */
+export function formatMilliseconds(ms: number): string {
+  if (Math.round(ms) < 100) return `${Math.round(ms)} ms`;
+  if (ms >= 999_950) return formatDuration(ms / 1000);
+  return `${(ms / 1000).toFixed(ms < 9_995 ? 2 : 1)} s`;
+}
+
 /**
  * One line that shows how far a download is.
  *

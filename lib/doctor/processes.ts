@@ -1,12 +1,10 @@
 /**
- * Other processes, and the system's settings for them. Bash looks at these, because Deno shows them only to programs with all
- * permissions.
+ * Other processes, and the system's settings for them, as Bash sees them.
  *
  * Source: proc(5): cmdline, net/tcp, sys/vm/overcommit_memory.
  */
 
-import { onPath } from "../base/on_path.ts";
-import { within } from "../base/wait.ts";
+import { runBash } from "../base/bash.ts";
 import type { Home } from "../instance/home.ts";
 
 /** The system may make whoever looks at a process wait. */
@@ -91,19 +89,5 @@ export async function limitsMemory(): Promise<boolean> {
 }
 
 async function linesOf(script: string, args: string[] = []): Promise<string[] | undefined> {
-  const bash = await onPath("bash");
-  if (!bash) return undefined;
-  const child = new Deno.Command(bash, {
-    args: ["-p", "-c", script, "hotboot", ...args],
-    stdin: "null",
-    stdout: "piped",
-    stderr: "null",
-  }).spawn();
-  try {
-    const { stdout } = await within(child.output(), "bash", { timeoutMs: LIMIT_MS });
-    return new TextDecoder().decode(stdout).split("\n").filter((line) => line !== "");
-  } catch (error) {
-    child.kill("SIGKILL");
-    throw error;
-  }
+  return (await runBash(script, args, LIMIT_MS))?.lines;
 }

@@ -1,14 +1,11 @@
 /** Kills a QEMU that does not answer. */
 
+import { runBash } from "../base/bash.ts";
 import { HotbootError } from "../base/error.ts";
-import { onPath } from "../base/on_path.ts";
 import type { Emulator } from "./emulator.ts";
 import type { State } from "./state.ts";
 
-/**
- * Kills process $1 if it is the QEMU with the uuid $2, and returns when it is gone. Bash does it, because Deno lets only
- * programs with all run permissions kill processes that they did not start.
- */
+/** Kills process $1 if it is the QEMU with the uuid $2, and returns when it is gone. */
 const KILL =
   `if [ -r "/proc/$1/cmdline" ]; then args=$(tr '\\0' ' ' <"/proc/$1/cmdline"); else args=$(ps -ww -o args= -p "$1"); fi
 case $args in *"-uuid $2"*) ;; *) exit 3;; esac
@@ -38,13 +35,7 @@ export async function killUnresponsive(
 
 /** Kills the QEMU with that uuid, if it is the process. `why` continues a sentence. */
 export async function killQemu(pid: number, uuid: string): Promise<{ success: boolean; why?: string }> {
-  const bash = await onPath("bash");
-  if (!bash) return { success: false, why: "there is no bash on PATH to kill it" };
-  const { success } = await new Deno.Command(bash, {
-    args: ["-p", "-c", KILL, "hotboot", String(pid), uuid],
-    stdin: "null",
-    stdout: "null",
-    stderr: "null",
-  }).output();
-  return { success, ...(!success && { why: "could not be killed" }) };
+  const killed = await runBash(KILL, [String(pid), uuid]);
+  if (!killed) return { success: false, why: "there is no bash on PATH to kill it" };
+  return { success: killed.success, ...(!killed.success && { why: "could not be killed" }) };
 }

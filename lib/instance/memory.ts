@@ -1,6 +1,6 @@
 /** What the host says of the memory of a QEMU. */
 
-import { onPath } from "../base/on_path.ts";
+import { runBash } from "../base/bash.ts";
 
 /** A process's memory, in bytes. */
 export interface Memory {
@@ -11,8 +11,7 @@ export interface Memory {
 }
 
 /**
- * Prints the memory of each QEMU of the pairs of process id and uuid in $@. Bash reads it, because Deno lets only programs with
- * all permissions read below /proc.
+ * Prints the memory of each QEMU of the pairs of process id and uuid in $@.
  *
  * Source: proc_pid_smaps(5), `/proc/pid/smaps_rollup`.
  */
@@ -34,13 +33,7 @@ true`;
  * without `/proc`.
  */
 export async function memoryOf(processes: [pid: number, uuid: string][]): Promise<Map<number, Memory>> {
-  const bash = processes.length > 0 ? await onPath("bash") : undefined;
-  if (!bash) return new Map();
-  const { stdout } = await new Deno.Command(bash, {
-    args: ["-p", "-c", READ, "hotboot", ...processes.flat().map(String)],
-    stdin: "null",
-    stderr: "null",
-  }).output();
-  const lines = new TextDecoder().decode(stdout).trim().split("\n").map((line) => line.split(" ").map(Number));
+  const found = processes.length > 0 ? await runBash(READ, processes.flat().map(String)) : undefined;
+  const lines = (found?.lines ?? []).map((line) => line.split(" ").map(Number));
   return new Map(lines.map(([pid, own, shared]) => [pid, { own: own * 1024, shared: shared * 1024 }]));
 }

@@ -7,7 +7,7 @@ import { Turns } from "../base/turns.ts";
 import { requireFreeSpace } from "../release/free_space.ts";
 import { WrongContent } from "../release/options.ts";
 import type { Engine } from "../zstd/engine.ts";
-import { frameEnd, readHeader } from "../zstd/frame.ts";
+import { frameLength, readHeader } from "../zstd/frame.ts";
 import { openEngine } from "../zstd/open_engine.ts";
 import { chunksOf } from "./chunks.ts";
 import type { ChunkDescription, Description, Descriptor, Part } from "./manifest.ts";
@@ -158,11 +158,7 @@ async function fetchAll(work: Assembling, missing: Map<number, Place[]>): Promis
 /** The content of a chunk: of one whole frame, of exactly this length. */
 function decompress(engine: Engine, frame: Uint8Array, length: number): Uint8Array<ArrayBuffer> {
   const header = readHeader(frame, true);
-  if (header?.contentSize !== length) throw unlike();
-  const walk = frameEnd(header, () => frame);
-  let step = walk.next();
-  for (; !step.done; step = walk.next()) if (step.value > frame.length) throw unlike();
-  if (step.value !== frame.length) throw unlike();
+  if (header?.contentSize !== length || frameLength(header, frame) !== frame.length) throw unlike();
   return engine.decompress(frame, length).slice();
 }
 

@@ -11,7 +11,7 @@ import { readAt } from "../base/io.ts";
 import { readQcow2Header } from "../vm/qcow2.ts";
 import type { Engine } from "../zstd/engine.ts";
 import { openEngine } from "../zstd/open_engine.ts";
-import { frameEnd, readHeader } from "../zstd/frame.ts";
+import { frameLength, readHeader, truncated } from "../zstd/frame.ts";
 
 const [INCOMPATIBLE_DIRTY, INCOMPATIBLE_COMPRESSION] = [1, 1 << 3];
 const OFFSET = (1n << 56n) - (1n << 9n);
@@ -102,10 +102,8 @@ function compressedPlace(entry: bigint, clusterBits: number): { offset: number; 
 /** Decompresses one frame, behind which the rest of a sector may follow. */
 function zstd(engine: Engine): (data: Uint8Array, size: number) => Uint8Array {
   return (data, size) => {
-    const header = readHeader(data, true)!;
-    const walk = frameEnd(header, () => data);
-    let step = walk.next();
-    while (!step.done) step = walk.next();
-    return engine.decompress(data.subarray(0, step.value), size);
+    const length = frameLength(readHeader(data, true)!, data);
+    if (length === undefined) throw truncated();
+    return engine.decompress(data.subarray(0, length), size);
   };
 }

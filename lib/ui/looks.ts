@@ -79,8 +79,9 @@ export class Looks {
       this.#isAgain = false;
       try {
         const instances = await this.#list<InstanceInfo>("list", ["--details"]);
-        await this.#lookAtRuns(instances);
         this.#update({ instances: this.#shown(instances), fault: undefined });
+        await this.#lookAtRuns(instances);
+        this.#update({ instances: this.#shown(instances) });
         if (this.#areSnapshotsOld || count % SNAPSHOTS_EACH === 0) {
           this.#areSnapshotsOld = false;
           this.#update({ snapshots: await this.#list<SnapshotInfo>("snapshot ls", ["--all"]) });

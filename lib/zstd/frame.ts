@@ -154,6 +154,18 @@ export function* frameEnd(header: FrameHeader, bytes: () => Uint8Array): Generat
   return length;
 }
 
+/**
+ * The length of the frame that these bytes begin with, if all of it is there.
+ *
+ * @throws {ZstdError} as {@linkcode frameEnd}.
+ */
+export function frameLength(header: FrameHeader, bytes: Uint8Array): number | undefined {
+  const walk = frameEnd(header, () => bytes);
+  let step = walk.next();
+  for (; !step.done; step = walk.next()) if (step.value > bytes.length) return undefined;
+  return step.value;
+}
+
 /** The error for data that ends before its last frame. */
 export function truncated(): ZstdError {
   return new ZstdError("the zstd data is truncated: it ends in the middle of a frame; get all of it");

@@ -2,7 +2,16 @@
 
 import { compressBound, type Engine, type ZstdEngineName } from "./engine.ts";
 import { openEngine } from "./open_engine.ts";
-import { frameEnd, type FrameHeader, readHeader, tooLarge, truncated, wrongSize, ZstdError } from "./frame.ts";
+import {
+  frameEnd,
+  type FrameHeader,
+  frameLength,
+  readHeader,
+  tooLarge,
+  truncated,
+  wrongSize,
+  ZstdError,
+} from "./frame.ts";
 import { isZero, PAGE, writeSparse } from "./sparse.ts";
 
 /**
@@ -212,10 +221,8 @@ function frameAt(bytes: Uint8Array, start: number): FoundFrame | undefined {
     const rest = bytes.subarray(start);
     const header = rest.length > 0 ? readHeader(rest, false) : undefined;
     if (header?.contentSize === undefined) return undefined;
-    const walk = frameEnd(header, () => rest);
-    let step = walk.next();
-    for (; !step.done; step = walk.next()) if (step.value > rest.length) return undefined;
-    return { header, start, end: start + step.value };
+    const length = frameLength(header, rest);
+    return length === undefined ? undefined : { header, start, end: start + length };
   } catch (error) {
     if (error instanceof ZstdError) return undefined; // whoever begins with it will meet it
     throw error;

@@ -1,12 +1,13 @@
 /** Timelines as text, as SVG and as a page, also of hostile names. */
 
+import { formatMilliseconds } from "../../lib/base/format.ts";
 import { assert, assertAlmostEquals, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { walk } from "@std/fs/walk";
 import { ROOT } from "../../dev/deno.ts";
 import { compareSteps, compareTotals, renderComparison } from "../../lib/cli/ui/comparison.ts";
 import { chartOf, fateOf, type Numbered, renderPage, renderRuns } from "../../lib/cli/ui/runs.ts";
 import { renderChart, roundSteps } from "../../lib/cli/ui/svg.ts";
-import { milliseconds, renderTimelines } from "../../lib/cli/ui/timeline.ts";
+import { renderTimelines } from "../../lib/cli/ui/timeline.ts";
 import { assertInert, elements, parse, textsOf } from "./markup.ts";
 
 const run = (steps: [string, number, number][], changes: Partial<Numbered> = {}): Numbered => ({
@@ -83,7 +84,7 @@ Deno.test("timeline: a run that did not succeed says where it ended, and marks t
 });
 
 Deno.test("timeline: durations are short, also where they round up", () => {
-  const shown = [0, 0.4, 99.4, 99.6, 994, 9994, 9996, 123_456, 1e6, 1e9].map(milliseconds);
+  const shown = [0, 0.4, 99.4, 99.6, 994, 9994, 9996, 123_456, 1e6, 1e9].map(formatMilliseconds);
   assertEquals(shown, [
     "0 ms",
     "0 ms",

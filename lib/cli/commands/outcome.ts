@@ -18,16 +18,16 @@ export interface Failed {
 /** Prints why the command `name` failed, in one line, and returns the exit code. */
 export async function reportFailure(error: unknown, name: string | undefined, failed: Failed): Promise<number> {
   const { signal, isVerbose, isJson } = failed;
-  if (!signal.aborted && error instanceof Deno.errors.BrokenPipe) return OK; // the reader has seen enough: hotboot logs | head
-  const exitCode = signal.aborted ? INTERRUPTED : error instanceof UsageError ? USAGE : FAILURE;
-  const text = signal.aborted
-    ? "interrupted"
-    : error instanceof Deno.errors.NotCapable
-    ? refused(error, name)
-    : messageOf(error);
-  const isExplained = error instanceof HostError && name !== "doctor" && !signal.aborted;
+  if (signal.aborted) {
+    await printFailure("interrupted", { exitCode: INTERRUPTED, isJson });
+    return INTERRUPTED;
+  }
+  if (error instanceof Deno.errors.BrokenPipe) return OK; // the reader has seen enough: hotboot logs | head
+  const exitCode = error instanceof UsageError ? USAGE : FAILURE;
+  const text = error instanceof Deno.errors.NotCapable ? refused(error, name) : messageOf(error);
+  const isExplained = error instanceof HostError && name !== "doctor";
   await printFailure(`${text}${isExplained ? "; run 'hotboot doctor'" : ""}`, { exitCode, isJson });
-  if (isVerbose && !signal.aborted) await printError(String((error as Error)?.stack));
+  if (isVerbose) await printError(String((error as Error)?.stack));
   return exitCode;
 }
 

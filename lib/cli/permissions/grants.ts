@@ -165,9 +165,10 @@ export function recipeOf({ profile }: Emulator): { script?: ScriptRecipe; cloudI
 
 /** Of the registry that the command line or the profile names; the command itself reports if they name none. */
 function registryHosts(grants: Grants, { emulator, named }: Situation): string[] {
-  const name = named("[REF]")[0] ?? emulator!.profile.image.oci;
+  const word = "[REF]";
+  const name = named(word)[0] ?? emulator!.profile.image.oci;
   if (name === undefined) return [];
-  if (name === "[REF]") return ["the registry of REF"]; // only shown
+  if (name === word) return ["the registry of REF"]; // 'hotboot permissions' has no operands of the command
   grants.registry = parseReference(name);
   return [...hostsOf(grants.registry), ...furtherHosts()];
 }

@@ -120,7 +120,8 @@ export async function runInSandbox(
         }
         if (data.kind === "ask") return void (await import("./asking.ts")).answer(data, runAsked);
         if (interrupts.signal.aborted) return reject(interrupts.signal.reason);
-        if (!work.isAskedFor) giveUp(runAsked ? ALL : linksBelow === undefined ? [] : ["read", "write"]);
+        // A launcher that runs other commands needs its permissions for them.
+        if (!work.isAskedFor && !runAsked) giveUp(linksBelow === undefined ? [] : ["read", "write"]);
         interrupts.takeOver((name) => send({ kind: "interrupt", name }));
         send({ kind: "work", work });
       };
@@ -143,7 +144,7 @@ function startWorker(module: URL, grants: Grants, command: string): Worker {
 }
 
 /** Call it only now: until a Worker runs, its modules load with the permissions of the thread that started it. */
-function giveUp(except: readonly string[]): void {
+function giveUp(except: string[]): void {
   for (const name of ALL) if (!except.includes(name)) Deno.permissions.revokeSync({ name });
 }
 

@@ -19,8 +19,9 @@ type Place =
   | "PATH…";
 
 /**
- * Peers: the guest's services, those of all instances, those of a spare in the making, the page of `ui`, QEMU's sockets and those of the streams of programs in the guest
- * on this machine, and hosts elsewhere: where the image is published (a registry, or GitHub).
+ * Peers on this machine: the guest's services, those of all instances, those of a spare in the making, the page of `ui`,
+ * QEMU's sockets, and those of the streams of programs in the guest. Hosts elsewhere: where the image is published (a
+ * registry, or GitHub), and that of a base image.
  */
 type Peer =
   | "services"

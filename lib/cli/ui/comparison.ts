@@ -1,7 +1,8 @@
 /** Two runs side by side, step by step. */
 
+import { formatMilliseconds } from "../../base/format.ts";
 import type { Phase } from "../../base/timeline.ts";
-import { fit, type Look, milliseconds, nameWidth } from "./timeline.ts";
+import { fit, type Look, nameWidth } from "./timeline.ts";
 
 /** What a step took in each of two runs, in milliseconds. */
 export interface ComparedStep {
@@ -79,7 +80,7 @@ export function renderComparison(steps: ComparedStep[], total: ComparedStep, loo
     `  ${fit(name, width, look)}  ${older.padStart(TIME)}  ${newer.padStart(TIME)}  ${ratio.padStart(RATIO)}  ${end}`
       .trimEnd();
   const cells = ({ olderMs, newerMs, ratio }: ComparedStep) => [
-    ...[olderMs, newerMs].map((ms) => ms === undefined ? "-" : milliseconds(ms)),
+    ...[olderMs, newerMs].map((ms) => ms === undefined ? "-" : formatMilliseconds(ms)),
     formatRatio(ratio),
   ];
   const hasBars = bar >= 8;

@@ -1,11 +1,12 @@
 /** Recorded runs for people: in a terminal, as a chart, and as one page of HTML. */
 
+import { formatMilliseconds } from "../../base/format.ts";
 import { encodeBase64 } from "@std/encoding/base64";
 import type { Phase } from "../../base/timeline.ts";
 import { endedAt, type RecordedRun } from "../../instance/history.ts";
 import { type ComparedStep, formatRatio } from "./comparison.ts";
 import { type Chart, CHART_STYLE, escapeXml, renderChart, roundSteps } from "./svg.ts";
-import { type Look, milliseconds, renderTimelines } from "./timeline.ts";
+import { type Look, renderTimelines } from "./timeline.ts";
 
 /** A run, with its number: 1 is the newest. */
 export interface Numbered extends RecordedRun {
@@ -48,21 +49,21 @@ function labelOf({ name, failed }: Phase): string {
 export function chartOf(run: Numbered, instance: string, end = run.ms): Chart {
   const fate = fateOf(run);
   const steps = run.timeline.map((step) =>
-    `${labelOf(step)} from ${milliseconds(step.startMs)} to ${milliseconds(step.endMs)}`
+    `${labelOf(step)} from ${formatMilliseconds(step.startMs)} to ${formatMilliseconds(step.endMs)}`
   );
   return {
-    title: `${nameOf(run)}: ${milliseconds(run.ms)}`,
+    title: `${nameOf(run)}: ${formatMilliseconds(run.ms)}`,
     description: `Where the time of '${nameOf(run)}' of instance '${instance}' went: ${
       steps.join(", ") || "it had no steps"
     }.${fate === undefined ? "" : ` It ${fate}`}`,
     bars: run.timeline.map((step) => ({
       label: labelOf(step),
-      value: milliseconds(step.endMs - step.startMs),
+      value: formatMilliseconds(step.endMs - step.startMs),
       from: step.startMs,
       to: step.endMs,
       isBad: step.failed,
     })),
-    ticks: roundSteps(end).map((at) => ({ at, label: at === 0 ? "0" : milliseconds(at) })),
+    ticks: roundSteps(end).map((at) => ({ at, label: at === 0 ? "0" : formatMilliseconds(at) })),
     end,
   };
 }
@@ -126,13 +127,13 @@ function section(run: Numbered, instance: string, end?: number): string {
   const fate = fateOf(run);
   const rows = run.timeline.map((step) => [
     labelOf(step),
-    milliseconds(step.startMs),
-    milliseconds(step.endMs),
-    milliseconds(step.endMs - step.startMs),
+    formatMilliseconds(step.startMs),
+    formatMilliseconds(step.endMs),
+    formatMilliseconds(step.endMs - step.startMs),
   ]);
   return [
     "<section>",
-    `<h2>${escapeXml(`${titleOf(run)}: ${milliseconds(run.ms)}`)}</h2>`,
+    `<h2>${escapeXml(`${titleOf(run)}: ${formatMilliseconds(run.ms)}`)}</h2>`,
     ...fate === undefined ? [] : [`<p>${escapeXml(fate)}</p>`],
     renderChart(chartOf(run, instance, end), `run-${run.number}`).trimEnd(),
     table("The steps and their times", ["step", "from", "to", "took"], rows),
@@ -144,7 +145,7 @@ function comparisonSection(runs: Numbered[], { steps, total }: PageComparison): 
   const [older, newer] = runs;
   const rows = [...steps, total].map(({ name, olderMs, newerMs, ratio }) => [
     name,
-    ...[olderMs, newerMs].map((ms) => ms === undefined ? "-" : milliseconds(ms)),
+    ...[olderMs, newerMs].map((ms) => ms === undefined ? "-" : formatMilliseconds(ms)),
     formatRatio(ratio),
   ]);
   const heads = ["step", `#${older.number}`, `#${newer.number}`, "ratio"];

@@ -1,6 +1,6 @@
 /** Timelines as text. */
 
-import { formatDuration } from "../../base/format.ts";
+import { formatMilliseconds } from "../../base/format.ts";
 import type { Phase } from "../../base/timeline.ts";
 import { columnsOf } from "./display.ts";
 
@@ -30,13 +30,6 @@ export function lookOf(stream: { isTerminal(): boolean }): Look {
   return { columns: Math.min(WIDEST, Math.max(NARROWEST, columnsOf(stream))), isAscii: !stream.isTerminal() };
 }
 
-/** A duration for people: `9 ms`, `0.63 s`, `26.3 s`, `16m40s`. */
-export function milliseconds(ms: number): string {
-  if (Math.round(ms) < 100) return `${Math.round(ms)} ms`;
-  if (ms >= 999_950) return formatDuration(ms / 1000);
-  return `${(ms / 1000).toFixed(ms < 9_995 ? 2 : 1)} s`;
-}
-
 /** Each phase with its duration, and a bar from its start to its end; all bars of one call share a scale. */
 export function renderTimelines(timelines: Titled[], look: Look): string {
   const all = timelines.flatMap(({ phases }) => phases);
@@ -49,10 +42,10 @@ export function renderTimelines(timelines: Titled[], look: Look): string {
       const length = Math.min(bar, Math.max(1, Math.round(((endMs - startMs) / end) * bar) || 1));
       const from = Math.min(bar - length, Math.floor((startMs / end) * bar) || 0);
       const drawn = bar < LEAST_BAR ? "" : " ".repeat(from) + full.repeat(length);
-      const time = milliseconds(endMs - startMs).padStart(TIME);
+      const time = formatMilliseconds(endMs - startMs).padStart(TIME);
       return `${failed ? cross : " "} ${fit(name, width, look)}  ${time}  ${drawn}`.trimEnd();
     });
-    return [`${titled.title}: ${milliseconds(totalOf(titled))}`, ...rows].join("\n");
+    return [`${titled.title}: ${formatMilliseconds(totalOf(titled))}`, ...rows].join("\n");
   }).join("\n");
 }
 

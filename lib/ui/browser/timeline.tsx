@@ -2,12 +2,8 @@
 
 /** Where the time of a command went: a table with a bar in each row. */
 
+import { formatMilliseconds } from "../../base/format.ts";
 import type { RecordedRun } from "../../instance/history.ts";
-
-/** A duration for people. */
-function milliseconds(ms: number): string {
-  return ms < 100 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
-}
 
 /** It. */
 export function Timeline({ command, how, ms, outcome, why, timeline, of }: RecordedRun & { of: string }) {
@@ -17,7 +13,7 @@ export function Timeline({ command, how, ms, outcome, why, timeline, of }: Recor
   return (
     <details class="timeline">
       <summary>
-        Last: {title}, {milliseconds(ms)}
+        Last: {title}, {formatMilliseconds(ms)}
         {outcome !== "done" && `, ${outcome}`}
       </summary>
       {why && <p>{why}</p>}
@@ -34,9 +30,9 @@ export function Timeline({ command, how, ms, outcome, why, timeline, of }: Recor
           {timeline.toSorted((one, other) => one.startMs - other.startMs).map(({ name, startMs, endMs }) => (
             <tr>
               <th scope="row">{name}</th>
-              <td>{milliseconds(endMs - startMs)}</td>
+              <td>{formatMilliseconds(endMs - startMs)}</td>
               <td>
-                <svg role="img" aria-label={`from ${milliseconds(startMs)} to ${milliseconds(endMs)}`}>
+                <svg role="img" aria-label={`from ${formatMilliseconds(startMs)} to ${formatMilliseconds(endMs)}`}>
                   <rect
                     x={percent(startMs)}
                     width={percent(Math.max(endMs - startMs, end / 200))}
