@@ -3,7 +3,7 @@
 /** The built-in profile `stack`, as its users call it, with a stand-in for their guest: see standin/user-data.yaml. */
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { ARCH, assertCode } from "./harness.ts";
+import { assertCode } from "./harness.ts";
 import { rounds, until } from "./pace.ts";
 import { PLACEHOLDERS, PORT_PREFIX, SECRETS, StackHome, warnings } from "./stack_home.ts";
 
@@ -235,20 +235,6 @@ Deno.test("stack: pulls, captures, resumes with new secrets and the host's files
       assertEquals([pulled.pulled, pulled.origin.kind], [true, "release"]);
     },
   );
-
-  await t.step("a damaged snapshot is not resumed but captured again", async () => {
-    const snapshots = `${stack.home}/snapshots/stack-emulator-${ARCH}`;
-    const [before] = Array.from(Deno.readDirSync(snapshots), ({ name }) => name);
-    await Deno.truncate(`${snapshots}/${before}/ram`, 4096);
-    const run = await stack.run(["start", "--json"]);
-    assertCode(run, 0);
-    assertEquals(warnings(run).length, 1);
-    assertMatch(run.stderr, /warning: not resumed: snapshot \S+ is damaged: /);
-    const { origin, snapshot } = JSON.parse(run.stdout);
-    assertEquals(origin, "resume");
-    assertNotEquals(snapshot, before);
-    await stack.succeed(["stop", "--discard"]);
-  });
 
   await t.step("variables set its limits, and EMULATOR_NO_SNAPSHOT boots it", async () => {
     const late = await stack.run(["start"], { EMULATOR_READY_TIMEOUT: "1", EMULATOR_NO_SNAPSHOT: "1" });
