@@ -6,7 +6,7 @@ import { shellWord } from "./shell.ts";
 const EMULATOR_OPTIONS = ["profile", "home", "instance", "arch"];
 
 /** Commands that do not work on an emulator. */
-const STANDALONE = /^'hotboot (?:init|iso|permissions|profile validate)\b| --help\b/;
+const STANDALONE = /^'hotboot (?:init|iso|profile validate)\b| --help\b/;
 
 /**
  * The text with these options added to each command in it, so that this one acts on the emulator that is meant:

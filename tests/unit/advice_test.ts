@@ -15,7 +15,7 @@ Deno.test("advice: a command gets the options that say which emulator is meant",
         "'hotboot reset --instance a --profile './my profile.json' --home /h' drops it",
       ],
       ["see 'hotboot start --help'", "see 'hotboot start --help'"],
-      ["'hotboot permissions start' shows it", "'hotboot permissions start' shows it"],
+      ["'hotboot permissions start' shows it", `'hotboot permissions start ${typed}' shows it`],
       ["it was not made by hotboot, 'hotboot' said", "it was not made by hotboot, 'hotboot' said"],
     ]
   ) {
