@@ -8,7 +8,8 @@ import { onPath } from "../../lib/base/on_path.ts";
 import { measureEmulation, slowdown } from "../../lib/vm/accelerator.ts";
 import { accelerationGuest } from "../../lib/vm/accelerator_guest.ts";
 import { probeQemu } from "../../lib/vm/probe.ts";
-import { ARCH, GuestHome, newerQemu, QEMU } from "../e2e/harness.ts";
+import { GuestHome } from "../e2e/guest_home.ts";
+import { ARCH, newerQemu, QEMU } from "../e2e/qemu.ts";
 import { type Bench, type Figure, median, ratio, type Scale, seconds } from "./figure.ts";
 import { output } from "./programs.ts";
 

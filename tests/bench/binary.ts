@@ -2,7 +2,7 @@
 
 import { compile, COMPILER } from "../../dev/build.ts";
 import { ROOT } from "../../dev/deno.ts";
-import { GuestHome } from "../e2e/harness.ts";
+import { GuestHome } from "../e2e/guest_home.ts";
 import { type Bench, median, ratio, type Scale, seconds, Skipped } from "./figure.ts";
 import { MIB, output } from "./programs.ts";
 

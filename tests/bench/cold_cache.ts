@@ -12,7 +12,8 @@
  */
 
 import { sleep } from "../../lib/base/wait.ts";
-import { CACHE, GuestHome } from "../e2e/harness.ts";
+import { GuestHome } from "../e2e/guest_home.ts";
+import { CACHE } from "../e2e/qemu.ts";
 import { type Bench, ratio, type Scale, seconds, Skipped } from "./figure.ts";
 import { output } from "./programs.ts";
 

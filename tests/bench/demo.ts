@@ -1,6 +1,6 @@
 /** What a user of the demo saves: the whole command, from power-on until all services have answered. */
 
-import { GuestHome } from "../e2e/harness.ts";
+import { GuestHome } from "../e2e/guest_home.ts";
 import { type Bench, ratio, type Scale, seconds } from "./figure.ts";
 
 const WAYS = {

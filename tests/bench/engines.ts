@@ -1,6 +1,6 @@
 /** The two engines' times for the same guest, on a QEMU that has both. */
 
-import { newerQemu } from "../e2e/harness.ts";
+import { newerQemu } from "../e2e/qemu.ts";
 import { type Bench, ratio, type Scale } from "./figure.ts";
 import { LARGE, measure, nameOf, type Ram } from "./memory.ts";
 

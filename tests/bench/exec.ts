@@ -1,7 +1,7 @@
 /** How long a program in the guest takes to run, and how fast its output arrives. */
 
 import { assertEquals } from "@std/assert";
-import { GuestHome } from "../e2e/harness.ts";
+import { GuestHome } from "../e2e/guest_home.ts";
 import { type Bench, type Figure, median, type Scale, seconds } from "./figure.ts";
 
 const BYTES_PER_SECOND = 100e6;

@@ -2,7 +2,7 @@
 
 import { fork } from "../../lib/emulator/fork.ts";
 import { openEmulator } from "../../lib/instance/emulator.ts";
-import { GuestHome } from "../e2e/harness.ts";
+import { GuestHome } from "../e2e/guest_home.ts";
 import { type Bench, ratio, type Scale, seconds } from "./figure.ts";
 import { fill } from "./memory.ts";
 

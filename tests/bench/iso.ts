@@ -1,7 +1,7 @@
 /** Making ISO images, against the two usual programs. */
 
 import { ensureDir } from "@std/fs/ensure-dir";
-import { assertCode, hotboot } from "../e2e/harness.ts";
+import { assertCode, hotboot } from "../e2e/program.ts";
 import { type Bench, type Figure, median, ratio, type Scale, seconds } from "./figure.ts";
 import { MIB, output, peakOf, writeNoise } from "./programs.ts";
 

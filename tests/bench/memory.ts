@@ -4,7 +4,7 @@ import type { StartResult } from "../../lib/emulator/start.ts";
 import type { Phase } from "../../lib/base/timeline.ts";
 import { GuestAgent } from "../../lib/vm/guest_agent.ts";
 import { sleep } from "../../lib/base/wait.ts";
-import { GuestHome } from "../e2e/harness.ts";
+import { GuestHome } from "../e2e/guest_home.ts";
 import { type Bench, median, ratio, type Scale, seconds } from "./figure.ts";
 import { MIB, output } from "./programs.ts";
 

@@ -2,7 +2,7 @@
 
 import { copy } from "@std/fs/copy";
 import { ROOT } from "../../dev/deno.ts";
-import { hotboot } from "../e2e/harness.ts";
+import { hotboot } from "../e2e/program.ts";
 import { RegistryServer } from "../e2e/registry_server.ts";
 import type { Bench, Figure, Scale } from "./figure.ts";
 import { MIB } from "./programs.ts";

@@ -1,7 +1,7 @@
 /** Downloading from nginx, against curl, which checks nothing. */
 
 import { sleep } from "../../lib/base/wait.ts";
-import { freePort } from "../e2e/harness.ts";
+import { freePort } from "../e2e/shared.ts";
 import { type Bench, median, ratio, type Scale, seconds } from "./figure.ts";
 import { memoryDirectory, MIB, output, peakOf, writeNoise } from "./programs.ts";
 

@@ -1,6 +1,6 @@
 /** What the CLI adds to a resume of the micro guest. */
 
-import { GuestHome } from "../e2e/harness.ts";
+import { GuestHome } from "../e2e/guest_home.ts";
 import { type Bench, ratio, type Scale, seconds } from "./figure.ts";
 import { type Floor, resumeBarely } from "./floor.ts";
 import { output } from "./programs.ts";

@@ -1,6 +1,6 @@
 /** What proven secrets cost a new instance that uses a spare, and what they cost one that does not. */
 
-import { GuestHome } from "../e2e/harness.ts";
+import { GuestHome } from "../e2e/guest_home.ts";
 import { type Bench, ratio, type Scale, seconds } from "./figure.ts";
 
 const [SPARE, RESUME, BARE] = ["start from a spare", "start", "start --no-rotation"];

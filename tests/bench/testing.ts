@@ -1,7 +1,7 @@
 /** What a test's own stack takes, beside a boot. */
 
 import { fork, stackPool } from "../../testing.ts";
-import { GuestHome } from "../e2e/harness.ts";
+import { GuestHome } from "../e2e/guest_home.ts";
 import { type Bench, ratio, type Scale, seconds } from "./figure.ts";
 
 export const bench: Bench<Scale & { guest: "demo" | "micro"; runs: number }> = {

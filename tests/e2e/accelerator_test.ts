@@ -11,7 +11,9 @@ import type { Arch } from "../../lib/vm/arch.ts";
 import { onPath } from "../../lib/base/on_path.ts";
 import { probeQemu } from "../../lib/vm/probe.ts";
 import type { Status } from "../../lib/emulator/status.ts";
-import { assertCode, GuestHome, newerQemu, QEMU } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { assertCode } from "./program.ts";
+import { newerQemu, QEMU } from "./qemu.ts";
 
 const MACHINES: Record<Arch, { machine: string; cpuModel: string }> = {
   amd64: { machine: "q35", cpuModel: "max,erms=off,fsrm=off" },

@@ -1,7 +1,9 @@
 // needs: micro/arm64, efi/arm64, qemu/arm64
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { ARCH, assertCode, GuestHome, newerQemu, qemuEnv } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { assertCode } from "./program.ts";
+import { ARCH, newerQemu, qemuEnv } from "./qemu.ts";
 import { until } from "./pace.ts";
 
 const arch = "arm64";

@@ -5,7 +5,7 @@
  */
 
 import { assert } from "@std/assert";
-import { readUntil, textReader } from "./harness.ts";
+import { readUntil, textReader } from "./program.ts";
 
 /** For how long a test waits for something on a page: no machine is too slow. */
 const PATIENCE_MS = 120_000;

@@ -5,7 +5,8 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { exists } from "@std/fs/exists";
 import { toText } from "@std/streams/to-text";
-import { ARCH, type GuestHome } from "./harness.ts";
+import type { GuestHome } from "./guest_home.ts";
+import { ARCH } from "./qemu.ts";
 import { until } from "./pace.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 import { assertRefused, idOf, json, list, namesIn, tool } from "./snapshots.ts";

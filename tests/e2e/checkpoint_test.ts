@@ -7,7 +7,7 @@ import { disksUnder } from "../../lib/instance/layers.ts";
 import { ramSize, saveLive } from "../../lib/snapshot/flat.ts";
 import { stopMachine } from "../../lib/snapshot/migration.ts";
 import { QmpClient } from "../../lib/vm/qmp.ts";
-import { assertCode } from "./harness.ts";
+import { assertCode } from "./program.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 
 Deno.test("checkpoints: an instance's moment is saved, returned to, protected while in use, and removed", async (t) => {

@@ -5,7 +5,8 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { sleep } from "../../lib/base/wait.ts";
 import { QmpClient } from "../../lib/vm/qmp.ts";
-import { assertCode, GuestHome } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { assertCode } from "./program.ts";
 import { until } from "./pace.ts";
 
 const WAS_SET = /hotboot: the guest's clock was [^\n]+ (behind|ahead); it is set\n/;

@@ -4,7 +4,9 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { exists } from "@std/fs/exists";
 import type { Build, CloudInit, Profile } from "../../lib/profile/profile.ts";
 import { readQcow2Header } from "../../lib/vm/qcow2.ts";
-import { ARCH, assertCode, CACHE, GuestHome, hotboot, PROFILES } from "./harness.ts";
+import { GuestHome, PROFILES } from "./guest_home.ts";
+import { assertCode, hotboot } from "./program.ts";
+import { ARCH, CACHE } from "./qemu.ts";
 import { until } from "./pace.ts";
 
 Deno.test("cloud-init: it makes one compressed disk of the requested size, and does not make it again", async () => {

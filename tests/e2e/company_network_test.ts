@@ -1,7 +1,9 @@
 /** Pulling through companies' proxies, and from servers with certificates of private authorities. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { ARCH, assertCode, freePort } from "./harness.ts";
+import { assertCode } from "./program.ts";
+import { ARCH } from "./qemu.ts";
+import { freePort } from "./shared.ts";
 import { CA_VARIABLES, PROXY_VARIABLES } from "../../lib/release/network.ts";
 import { disk, MIB, PullHome } from "./pull_home.ts";
 import { TlsSite, TunnelProxy } from "./tls_site.ts";

@@ -3,7 +3,7 @@
 import { assertEquals } from "@std/assert";
 import { shellCommand } from "../../lib/base/shell.ts";
 import { HOST_ARCH } from "../../lib/vm/arch.ts";
-import { HOTBOOT, hotboot } from "./harness.ts";
+import { HOTBOOT, hotboot } from "./program.ts";
 import { until } from "./pace.ts";
 
 const SNAPSHOTS = ["20260101T000000Z-aaaa", "20260202T000000Z-bbbb"];

@@ -5,7 +5,7 @@ import { HotbootError } from "../../lib/base/error.ts";
 import { copyCompressed } from "../../lib/vm/compress.ts";
 import { QemuProcess } from "../../lib/vm/process.ts";
 import { createOverlay } from "../../lib/vm/qcow2.ts";
-import { ARCH, newerQemu, QEMU } from "./harness.ts";
+import { ARCH, newerQemu, QEMU } from "./qemu.ts";
 
 async function run(program: string, ...args: string[]): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command(program, { args }).output();

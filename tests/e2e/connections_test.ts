@@ -4,7 +4,8 @@
 
 import { assert, assertEquals } from "@std/assert";
 import type { Profile } from "../../lib/profile/profile.ts";
-import { freePort, GuestHome } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { freePort } from "./shared.ts";
 import { until } from "./pace.ts";
 
 const CYCLES = 20;

@@ -1,7 +1,8 @@
 // needs: demo
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { assertCode, GuestHome } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { assertCode } from "./program.ts";
 import { rounds } from "./pace.ts";
 
 const NAMES = ["PUBLISHABLE_CLIENT_KEY", "SECRET_SERVER_KEY", "SUPER_SECRET_ADMIN_KEY", "CRON_SECRET"];

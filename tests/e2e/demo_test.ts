@@ -2,7 +2,8 @@
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { sleep } from "../../lib/base/wait.ts";
-import { assertCode, GuestHome } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { assertCode } from "./program.ts";
 import { rounds, until } from "./pace.ts";
 
 Deno.test("demo: a database, a backend, a dashboard and a cron worker come back warm", async (t) => {

@@ -6,7 +6,9 @@ import { ensureDir } from "@std/fs/ensure-dir";
 import { exists } from "@std/fs/exists";
 import { toText } from "@std/streams/to-text";
 import { importArguments, ROOT } from "../../dev/deno.ts";
-import { assertCode, freePort, GuestHome, hotboot } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { assertCode, hotboot } from "./program.ts";
+import { freePort } from "./shared.ts";
 import { until } from "./pace.ts";
 import { lackOfSmallDisks, smallDisk, testUnless } from "./needs.ts";
 

@@ -10,7 +10,9 @@ import { delimiter } from "node:path";
 import { shellCommand } from "../../lib/base/shell.ts";
 import type { Profile } from "../../lib/profile/profile.ts";
 import { blocksOf, pages } from "../docs.ts";
-import { denoDirectory, GuestHome, HOTBOOT, qemuEnv } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { denoDirectory, HOTBOOT } from "./program.ts";
+import { qemuEnv } from "./qemu.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 
 /** The micro guest as a project. */

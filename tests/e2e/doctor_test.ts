@@ -3,7 +3,10 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { Diagnosis } from "../../lib/doctor/doctor.ts";
 import type { Finding } from "../../lib/doctor/finding.ts";
-import { ARCH, assertCode, freePort, GuestHome, hotboot, type RunOptions } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { assertCode, hotboot, type RunOptions } from "./program.ts";
+import { ARCH } from "./qemu.ts";
+import { freePort } from "./shared.ts";
 import { REPOSITORY, TOKEN } from "./github_server.ts";
 import { lackOfSmallDisks, smallDisk, testUnless } from "./needs.ts";
 import { disk, MIB, PullHome } from "./pull_home.ts";

@@ -3,7 +3,9 @@
 import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import type { StartResult } from "../../lib/emulator/start.ts";
 import { qemuProgram } from "../../lib/vm/probe.ts";
-import { ARCH, assertCode, GuestHome, newerQemu, QEMU, qemuEnv, type Run } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { assertCode, type Run } from "./program.ts";
+import { ARCH, newerQemu, QEMU, qemuEnv } from "./qemu.ts";
 import { testUnless } from "./needs.ts";
 
 const MAPPED = ["--engine", "mapped-ram"];

@@ -3,7 +3,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { exec } from "../../lib/guest/exec.ts";
 import { openEmulator } from "../../lib/instance/emulator.ts";
-import { assertCode, GuestHome } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { assertCode } from "./program.ts";
 import { until } from "./pace.ts";
 
 Deno.test("exec runs programs in the guest", async (t) => {

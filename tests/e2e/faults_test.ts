@@ -3,7 +3,9 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { copy } from "@std/fs/copy";
 import { toText } from "@std/streams/to-text";
-import { assertCode, GuestHome, hotboot, qemuEnv, type Run } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { assertCode, hotboot, type Run } from "./program.ts";
+import { qemuEnv } from "./qemu.ts";
 import { killLater, moments, rounds, until } from "./pace.ts";
 
 /** One line on standard error, nothing on standard output. */

@@ -3,7 +3,7 @@
 /** Forks: new instances that continue where another one is, beside it. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { assertCode } from "./harness.ts";
+import { assertCode } from "./program.ts";
 import { rounds } from "./pace.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 

@@ -3,7 +3,9 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Share } from "../../lib/profile/profile.ts";
-import { assertCode, denoDirectory, GuestHome, type GuestOptions, newerQemu } from "./harness.ts";
+import { GuestHome, type GuestOptions } from "./guest_home.ts";
+import { assertCode, denoDirectory } from "./program.ts";
+import { newerQemu } from "./qemu.ts";
 import { lackOfSmallDisks, smallDisk, testUnless } from "./needs.ts";
 
 const QEMUS: [title: string, options: () => Promise<GuestOptions> | GuestOptions][] = [

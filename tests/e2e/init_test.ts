@@ -3,19 +3,10 @@
 
 import { assert, assertEquals, assertMatch, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { GitHubServer, REPOSITORY } from "./github_server.ts";
-import {
-  ARCH,
-  assertCode,
-  buildImage,
-  CACHE,
-  denoDirectory,
-  freePort,
-  hotboot,
-  readUntil,
-  type Run,
-  spawnOnTerminal,
-  textReader,
-} from "./harness.ts";
+import { buildImage } from "./guest_home.ts";
+import { assertCode, denoDirectory, hotboot, readUntil, type Run, spawnOnTerminal, textReader } from "./program.ts";
+import { ARCH, CACHE } from "./qemu.ts";
+import { freePort } from "./shared.ts";
 
 const DENO = await denoDirectory();
 

@@ -4,7 +4,8 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import type { InstanceInfo } from "../../lib/emulator/list.ts";
 import type { StartResult } from "../../lib/emulator/start.ts";
-import { assertCode, type GuestHome } from "./harness.ts";
+import type { GuestHome } from "./guest_home.ts";
+import { assertCode } from "./program.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 import { freePort } from "./shared.ts";
 import { assertRefused } from "./snapshots.ts";

@@ -1,7 +1,9 @@
 // needs: micro
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { assertCode, CACHE, GuestHome, hotboot } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { assertCode, hotboot } from "./program.ts";
+import { CACHE } from "./qemu.ts";
 import { until } from "./pace.ts";
 
 Deno.test("the first start captures, and later ones resume without later changes", async (t) => {

@@ -5,7 +5,8 @@ import { createSocket, type Socket } from "node:dgram"; // Deno's own is unstabl
 import { once } from "node:events";
 import type { Profile } from "../../lib/profile/profile.ts";
 import { QmpClient } from "../../lib/vm/qmp.ts";
-import { assertCode, GuestHome } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { assertCode } from "./program.ts";
 import { testUnless } from "./needs.ts";
 
 type Network = Profile["machine"]["network"];

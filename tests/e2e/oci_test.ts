@@ -3,7 +3,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { PullResult } from "../../lib/image/pulling.ts";
 import type { PushResult } from "../../lib/image/push.ts";
-import { ARCH, assertCode, GuestHome, hotboot, type Run, spawnHotboot } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { assertCode, hotboot, type Run, spawnHotboot } from "./program.ts";
+import { ARCH } from "./qemu.ts";
 import { until } from "./pace.ts";
 import { FaultyProxy, RegistryServer } from "./registry_server.ts";
 import { tool } from "./snapshots.ts";

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { shellCommand } from "../../lib/base/shell.ts";
-import { HOTBOOT, hotboot } from "./harness.ts";
+import { HOTBOOT, hotboot } from "./program.ts";
 
 async function shell(redirection: string): Promise<{ code: number; stderr: string }> {
   const line = `${shellCommand([...HOTBOOT, "permissions"])} ${redirection}; exit \${PIPESTATUS[0]}`;

@@ -12,7 +12,7 @@ import { isAtLeast } from "../../lib/cli/permissions/program.ts";
 import { workerPermissions } from "../../lib/cli/permissions/sandbox.ts";
 import { type Row, TABLE } from "../../lib/cli/permissions/table.ts";
 import { HOST_ARCH } from "../../lib/vm/arch.ts";
-import { freePort } from "./harness.ts";
+import { freePort } from "./shared.ts";
 import type { Attempt, Outcome } from "./sandbox_probe.ts";
 
 const BOOT = [

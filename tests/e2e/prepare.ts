@@ -8,7 +8,8 @@
  */
 
 import type { Arch } from "../../lib/vm/arch.ts";
-import { ARCH, buildImage, type Guest, newerQemu } from "./harness.ts";
+import { buildImage, type Guest } from "./guest_home.ts";
+import { ARCH, newerQemu } from "./qemu.ts";
 
 const [name, arch = ARCH] = Deno.args[0].split("/") as [Guest | "qemu", Arch?];
 if (name === "qemu") console.log(await newerQemu(arch));

@@ -3,7 +3,9 @@
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { ensureDir } from "@std/fs/ensure-dir";
-import { assertCode, denoDirectory, freePort, GuestHome, hotboot, type Run } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { assertCode, denoDirectory, hotboot, type Run } from "./program.ts";
+import { freePort } from "./shared.ts";
 import { PLACEHOLDER } from "./secret_micro.ts";
 
 Deno.test("a project's hotboot.json can have variables, its own home and a file for a secret", async (t) => {

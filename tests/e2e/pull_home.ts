@@ -2,7 +2,9 @@
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { GitHubServer, REPOSITORY } from "./github_server.ts";
-import { ARCH, assertCode, freePort, hotboot, type Run } from "./harness.ts";
+import { assertCode, hotboot, type Run } from "./program.ts";
+import { ARCH } from "./qemu.ts";
+import { freePort } from "./shared.ts";
 
 export const MIB = 2 ** 20;
 

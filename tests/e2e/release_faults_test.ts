@@ -2,7 +2,8 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { toText } from "@std/streams/to-text";
-import { ARCH, assertCode, hotboot, spawnHotboot } from "./harness.ts";
+import { assertCode, hotboot, spawnHotboot } from "./program.ts";
+import { ARCH } from "./qemu.ts";
 import { until } from "./pace.ts";
 import { disk, MIB, PullHome } from "./pull_home.ts";
 

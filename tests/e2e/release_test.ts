@@ -7,7 +7,9 @@ import { exists } from "@std/fs/exists";
 import { dirname } from "@std/path/dirname";
 import { toText } from "@std/streams/to-text";
 import { REPOSITORY, TOKEN } from "./github_server.ts";
-import { ARCH, assertCode, CACHE, GuestHome, type Run, spawnHotboot } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { assertCode, type Run, spawnHotboot } from "./program.ts";
+import { ARCH, CACHE } from "./qemu.ts";
 import { until } from "./pace.ts";
 import { disk, MIB, PullHome } from "./pull_home.ts";
 

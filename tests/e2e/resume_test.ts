@@ -5,7 +5,7 @@ import { readManifest } from "../../lib/snapshot/manifest.ts";
 import { toText } from "@std/streams/to-text";
 import { GuestAgent } from "../../lib/vm/guest_agent.ts";
 import { QmpClient } from "../../lib/vm/qmp.ts";
-import { GuestHome } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
 import { until } from "./pace.ts";
 
 Deno.test("a file written between boot and capture is on the resumed disk, even with a cold page cache", async () => {

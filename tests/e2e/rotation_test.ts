@@ -3,7 +3,8 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertNotMatch } from "@std/assert";
 import { exists } from "@std/fs/exists";
 import type { Profile } from "../../lib/profile/profile.ts";
-import { assertCode, type GuestHome } from "./harness.ts";
+import type { GuestHome } from "./guest_home.ts";
+import { assertCode } from "./program.ts";
 import { until } from "./pace.ts";
 import { PLACEHOLDER, ROTATE, secretMicro } from "./secret_micro.ts";
 

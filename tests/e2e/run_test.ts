@@ -4,7 +4,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { exists } from "@std/fs/exists";
 import type { Profile } from "../../lib/profile/profile.ts";
-import { assertCode, type GuestHome, type GuestOptions, readUntil, textReader } from "./harness.ts";
+import type { GuestHome, GuestOptions } from "./guest_home.ts";
+import { assertCode, readUntil, textReader } from "./program.ts";
 import { until } from "./pace.ts";
 import { PLACEHOLDER, ROTATE, secretMicro } from "./secret_micro.ts";
 

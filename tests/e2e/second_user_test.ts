@@ -8,7 +8,9 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { walk } from "@std/fs/walk";
 import { Home, privateDirectory } from "../../lib/instance/home.ts";
 import { HotbootError, openEmulator, start } from "../../mod.ts";
-import { assertCode, GuestHome, type GuestOptions, newerQemu, qemuEnv } from "./harness.ts";
+import { GuestHome, type GuestOptions } from "./guest_home.ts";
+import { assertCode } from "./program.ts";
+import { newerQemu, qemuEnv } from "./qemu.ts";
 import { testUnless } from "./needs.ts";
 
 const OTHER_UID = 65534; // nobody

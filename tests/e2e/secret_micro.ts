@@ -1,7 +1,7 @@
 /** The micro guest with a secret: the key of its project endpoint, which it also serves. */
 
 import type { Profile } from "../../lib/profile/profile.ts";
-import { GuestHome, type GuestOptions } from "./harness.ts";
+import { GuestHome, type GuestOptions } from "./guest_home.ts";
 
 /** Its placeholder in the image. */
 export const PLACEHOLDER = "00000000000000000000000000000000000000000000000000000000000000aa";

@@ -3,7 +3,8 @@
 /** What users of such tools have met in long sessions. */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { assertCode, GuestHome, HOTBOOT, hotboot, PROFILES } from "./harness.ts";
+import { GuestHome, PROFILES } from "./guest_home.ts";
+import { assertCode, HOTBOOT, hotboot } from "./program.ts";
 import { lackOfSmallDisks, smallDisk, testUnless } from "./needs.ts";
 import { until } from "./pace.ts";
 

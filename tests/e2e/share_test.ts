@@ -5,7 +5,9 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { exists } from "@std/fs/exists";
 import type { Profile } from "../../lib/profile/profile.ts";
 import { QmpClient } from "../../lib/vm/qmp.ts";
-import { assertCode, type GuestHome, type GuestOptions, newerQemu } from "./harness.ts";
+import type { GuestHome, GuestOptions } from "./guest_home.ts";
+import { assertCode } from "./program.ts";
+import { newerQemu } from "./qemu.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 
 /** A guest that has the directory `shared`, beside its home, at /host. */

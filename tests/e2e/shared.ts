@@ -5,7 +5,7 @@ import { encodeHex } from "@std/encoding/hex";
 import { Home } from "../../lib/instance/home.ts";
 import { lock, tryLock } from "../../lib/instance/locks.ts";
 import type { Profile } from "../../lib/profile/profile.ts";
-import type { GuestHome } from "./harness.ts";
+import type { GuestHome } from "./guest_home.ts";
 
 /** The run's directory: HOTBOOT_TEST_RUN, or a new one if this process is the whole run. */
 const RUN = Deno.env.get("HOTBOOT_TEST_RUN") || ownDirectory();

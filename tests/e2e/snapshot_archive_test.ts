@@ -4,7 +4,9 @@ import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert"
 import { ensureDir } from "@std/fs/ensure-dir";
 import { toText } from "@std/streams/to-text";
 import { tarEnd, tarHeader } from "../../lib/snapshot/tar.ts";
-import { ARCH, assertCode, GuestHome, type GuestOptions, newerQemu, qemuEnv } from "./harness.ts";
+import { GuestHome, type GuestOptions } from "./guest_home.ts";
+import { assertCode } from "./program.ts";
+import { ARCH, newerQemu, qemuEnv } from "./qemu.ts";
 import { until } from "./pace.ts";
 import { assertRefused, idOf, json, list, namesIn, tool } from "./snapshots.ts";
 

@@ -2,7 +2,8 @@
 
 import { assertEquals, assertMatch } from "@std/assert";
 import type { SnapshotInfo } from "../../lib/emulator/snapshots.ts";
-import { assertCode, type GuestHome, type Run } from "./harness.ts";
+import type { GuestHome } from "./guest_home.ts";
+import { assertCode, type Run } from "./program.ts";
 
 /** The output of `hotboot snapshot VERB --json`. */
 export const json = async (home: GuestHome, verb: string, ...args: string[]) =>

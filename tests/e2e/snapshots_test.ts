@@ -6,7 +6,8 @@ import { exists } from "@std/fs/exists";
 import { openEmulator } from "../../lib/instance/emulator.ts";
 import { tryLock } from "../../lib/instance/locks.ts";
 import type { PruneResult } from "../../lib/emulator/prune.ts";
-import { ARCH, GuestHome } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { ARCH } from "./qemu.ts";
 import { until } from "./pace.ts";
 import { assertRefused, idOf, json, list, namesIn, tool } from "./snapshots.ts";
 

@@ -9,7 +9,8 @@ import { entriesIn } from "../../lib/base/entries.ts";
 import type { Spares } from "../../lib/emulator/spares.ts";
 import type { StartResult } from "../../lib/emulator/start.ts";
 import type { Profile } from "../../lib/profile/profile.ts";
-import { assertCode, type GuestHome, type Run } from "./harness.ts";
+import type { GuestHome } from "./guest_home.ts";
+import { assertCode, type Run } from "./program.ts";
 import { until } from "./pace.ts";
 import { PLACEHOLDER, ROTATE, secretMicro } from "./secret_micro.ts";
 

@@ -3,7 +3,10 @@
 import { assertEquals } from "@std/assert";
 import type { StartResult } from "../../lib/emulator/start.ts";
 import { GitHubServer } from "./github_server.ts";
-import { ARCH, assertCode, freePort, GuestHome, hotboot, type Run, spawnHotboot } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { assertCode, hotboot, type Run, spawnHotboot } from "./program.ts";
+import { ARCH } from "./qemu.ts";
+import { freePort } from "./shared.ts";
 
 const PREFIX = "STACK_SEED_INTERNAL_PROJECT_";
 /** The secrets' names. */

@@ -3,7 +3,7 @@
 /** The built-in profile `stack`, as its users call it, with a stand-in for their guest: see standin/user-data.yaml. */
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { assertCode } from "./harness.ts";
+import { assertCode } from "./program.ts";
 import { rounds, until } from "./pace.ts";
 import { PLACEHOLDERS, PORT_PREFIX, SECRETS, StackHome, warnings } from "./stack_home.ts";
 

@@ -7,7 +7,8 @@ import { basename } from "@std/path/basename";
 import { fingerprint } from "../../lib/snapshot/fingerprint.ts";
 import { QmpClient } from "../../lib/vm/qmp.ts";
 import { sleep } from "../../lib/base/wait.ts";
-import { assertCode, GuestHome } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { assertCode } from "./program.ts";
 import { killLater, moments, rounds, until } from "./pace.ts";
 
 const files = (home: GuestHome) =>

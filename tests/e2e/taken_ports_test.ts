@@ -3,7 +3,8 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { exists } from "@std/fs/exists";
-import { assertCode, type GuestHome } from "./harness.ts";
+import type { GuestHome } from "./guest_home.ts";
+import { assertCode } from "./program.ts";
 import { until } from "./pace.ts";
 import { sleep } from "../../lib/base/wait.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";

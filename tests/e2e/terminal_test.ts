@@ -2,7 +2,9 @@
 
 import { assertEquals, assertMatch, assertNotMatch } from "@std/assert";
 import { shellCommand } from "../../lib/base/shell.ts";
-import { GuestHome, HOTBOOT, qemuEnv } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { HOTBOOT } from "./program.ts";
+import { qemuEnv } from "./qemu.ts";
 import { until } from "./pace.ts";
 
 /** A host's terminal of 31 rows and 91 columns, on which hotboot runs between two looks at the terminal's settings. */

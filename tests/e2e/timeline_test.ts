@@ -3,7 +3,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { RecordedRun } from "../../lib/instance/history.ts";
 import { assertInert, parse, textsOf } from "../unit/markup.ts";
-import { assertCode, GuestHome } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { assertCode } from "./program.ts";
 import { assertRefused } from "./snapshots.ts";
 
 const names = ({ timeline }: RecordedRun) => timeline.map(({ name }) => name);

@@ -5,18 +5,18 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes 
 import { ensureDir } from "@std/fs/ensure-dir";
 import { walk } from "@std/fs/walk";
 import { allCommands } from "../../lib/cli/commands/verbs.ts";
+import { GuestHome } from "./guest_home.ts";
 import {
   assertCode,
   denoDirectory,
-  freePort,
-  GuestHome,
   hotboot,
   readUntil,
   type Run,
   type RunOptions,
   spawnOnTerminal,
   textReader,
-} from "./harness.ts";
+} from "./program.ts";
+import { freePort } from "./shared.ts";
 
 const DENO = await denoDirectory();
 const UNTRUSTED =

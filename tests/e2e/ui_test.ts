@@ -8,7 +8,8 @@ import axe from "axe-core";
 import { Home } from "../../lib/instance/home.ts";
 import { lock } from "../../lib/instance/locks.ts";
 import { Browser } from "./browser.ts";
-import { GuestHome, readUntil, type RunOptions, textReader } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { readUntil, type RunOptions, textReader } from "./program.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 
 /** What a guest and a home say that a page must not obey. */

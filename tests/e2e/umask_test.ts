@@ -1,5 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { ARCH, assertCode, hotboot } from "./harness.ts";
+import { assertCode, hotboot } from "./program.ts";
+import { ARCH } from "./qemu.ts";
 
 const modeOf = async (path: string) => ((await Deno.stat(path)).mode! & 0o777).toString(8);
 

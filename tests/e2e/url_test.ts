@@ -6,7 +6,8 @@ import { bundle } from "../../dev/bundle.ts";
 import { importArguments, ROOT } from "../../dev/deno.ts";
 import { programFlags } from "../../lib/cli/permissions/program.ts";
 import config from "../../deno.json" with { type: "json" };
-import { assertCode, GuestHome, type Run } from "./harness.ts";
+import { GuestHome } from "./guest_home.ts";
+import { assertCode, type Run } from "./program.ts";
 
 /** Serves a checkout as any file server would. */
 function serveCheckout(): Deno.HttpServer<Deno.NetAddr> {

@@ -1,158 +1,20 @@
-/**
- * What the end-to-end tests share: a separate home for each guest, and hotboot as its users run it, in its own
- * process.
- *
- * HOTBOOT_TEST_QEMU names a QEMU to use instead of the system's, for guests of the host's architecture.
- * HOTBOOT_TEST_BINARY names a compiled hotboot to use instead of the source.
- */
+/** A separate home for each guest: its image, its profile with free ports, and what hotboot does with them. */
 
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path/from-file-url";
 import { resolve } from "@std/path/resolve";
-import { toText } from "@std/streams/to-text";
-import { importArguments } from "../../dev/deno.ts";
 import { onPath } from "../../lib/base/on_path.ts";
-import { IMAGE_PARTS } from "../../lib/image/image.ts";
-import type { InstanceRecord } from "../../lib/instance/record.ts";
 import type { StartResult } from "../../lib/emulator/start.ts";
 import type { Status } from "../../lib/emulator/status.ts";
+import { IMAGE_PARTS } from "../../lib/image/image.ts";
+import type { InstanceRecord } from "../../lib/instance/record.ts";
 import type { Build, Profile, ScriptRecipe } from "../../lib/profile/profile.ts";
 import type { Arch } from "../../lib/vm/arch.ts";
-import { qemuProgram } from "../../lib/vm/probe.ts";
-import { shellCommand } from "../../lib/base/shell.ts";
+import { assertCode, hotboot, type Run, type RunOptions, spawnHotboot, spawnOnTerminal } from "./program.ts";
+import { ARCH, CACHE, QEMU, qemuEnv } from "./qemu.ts";
 import { freePort, type Lease, leasePorts, shareCapture } from "./shared.ts";
 
-export { freePort };
-
 const ROOT = fromFileUrl(new URL("../../", import.meta.url));
-export const ARCH: Arch = Deno.build.arch === "aarch64" ? "arm64" : "amd64";
-/** The program and first arguments that run hotboot. */
-const BINARY = Deno.env.get("HOTBOOT_TEST_BINARY");
-export const HOTBOOT = BINARY ? [BINARY] : [
-  Deno.execPath(),
-  ...["run", "-A", "-q", "--no-prompt", "--unstable-worker-options", ...await importArguments(), `${ROOT}cli.ts`],
-];
-const TEST_QEMU = Deno.env.get("HOTBOOT_TEST_QEMU");
-
-/** Keeps images between test runs; `build` makes them again when their recipes change. */
-export const CACHE = `${Deno.env.get("XDG_CACHE_HOME") || `${Deno.env.get("HOME")}/.cache`}/hotboot-tests`;
-
-/** A finished run of hotboot. */
-export interface Run {
-  code: number;
-  stdout: string;
-  stderr: string;
-}
-
-export interface RunOptions {
-  env?: Record<string, string>;
-  cwd?: string;
-  stdin?: Uint8Array;
-  /** Standard input is a pipe that the test keeps open. */
-  openStdin?: boolean;
-}
-
-/** The QEMUs that the tests use: paths, or names to look up. */
-export const QEMU: Record<Arch, string> = {
-  amd64: qemuProgram("amd64"),
-  arm64: qemuProgram("arm64"),
-  ...(TEST_QEMU && { [ARCH]: TEST_QEMU }),
-};
-
-const newer = new Map<Arch, Promise<string>>();
-
-/** A QEMU of 9.0 or later, from the distribution's backports, whatever the other tests use. */
-export function newerQemu(arch = ARCH): Promise<string> {
-  const unpack = async () => {
-    const args = [`${ROOT}dev/newer_qemu.sh`, arch];
-    const { code, stdout } = await new Deno.Command("bash", { args, stderr: "inherit" }).output();
-    assertEquals(code, 0, "there is no newer QEMU");
-    return new TextDecoder().decode(stdout).trim();
-  };
-  if (!newer.has(arch)) newer.set(arch, unpack());
-  return newer.get(arch)!;
-}
-
-/** An environment in which `program` is the QEMU on `PATH`, whatever its name. */
-export function qemuEnv(program: string, arch = ARCH): Record<string, string> {
-  const directory = `${CACHE}/qemu/${encodeURIComponent(program)}`;
-  Deno.mkdirSync(directory, { recursive: true });
-  try {
-    Deno.symlinkSync(program, `${directory}/${qemuProgram(arch)}`);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
-  }
-  return { PATH: `${directory}:${Deno.env.get("PATH")}` };
-}
-
-/** Starts hotboot in its own process group, as a shell does. */
-export function spawnHotboot(args: string[], options: RunOptions = {}): Deno.ChildProcess {
-  return spawn([...HOTBOOT, ...args], options);
-}
-
-/** The same on a terminal: standard input is the keyboard, standard output the screen. */
-export function spawnOnTerminal(args: string[], options: RunOptions = {}): Deno.ChildProcess {
-  const line = shellCommand([...HOTBOOT, ...args]);
-  return spawn(["script", "--quiet", "--return", "--command", `exec ${line}`, "/dev/null"], {
-    ...options,
-    openStdin: true,
-  });
-}
-
-/** Text as it arrives. */
-export function textReader(stream: ReadableStream<Uint8Array>): ReadableStreamDefaultReader<string> {
-  return stream.pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>).getReader();
-}
-
-/** Reads until `text` has arrived. */
-export async function readUntil(reader: ReadableStreamDefaultReader<string>, text: string): Promise<string> {
-  let seen = "";
-  while (!seen.includes(text)) seen += (await reader.read()).value ?? assert(false, `it ended: ${seen}`);
-  return seen;
-}
-
-function spawn([program, ...args]: string[], options: RunOptions): Deno.ChildProcess {
-  return new Deno.Command(program, {
-    args,
-    env: { ...(TEST_QEMU && qemuEnv(TEST_QEMU)), ...options.env },
-    cwd: options.cwd,
-    stdin: options.stdin || options.openStdin ? "piped" : "null",
-    stdout: "piped",
-    stderr: "piped",
-    detached: true,
-  }).spawn();
-}
-
-/**
- * Says that an emulated guest got stuck while it booted and was booted again (see `bootWithin`). That can happen on any machine
- * under load to any boot, so it is printed and no part of a test's output.
- */
-const STUCK = /^hotboot: warning: with tcg, the guest has not printed anything[^\n]*; booting again\n/gm;
-
-function withoutStuck(stderr: string): string {
-  return stderr.replace(STUCK, (line) => {
-    console.error(line.trimEnd());
-    return "";
-  });
-}
-
-/** Runs hotboot to its end. */
-export async function hotboot(args: string[], options: RunOptions = {}): Promise<Run> {
-  const child = spawnHotboot(args, options);
-  const fed = options.stdin && new Response(options.stdin.slice()).body!.pipeTo(child.stdin).catch(() => {});
-  const [{ code }, stdout, stderr] = await Promise.all([
-    child.status,
-    toText(child.stdout),
-    toText(child.stderr),
-    fed,
-  ]);
-  return { code, stdout, stderr: withoutStuck(stderr) };
-}
-
-/** Fails with all of hotboot's output if its exit code is not `code`. */
-export function assertCode(run: Run, code: number): void {
-  assertEquals(run.code, code, `stdout: ${run.stdout}\nstderr: ${run.stderr}`);
-}
 
 const built = new Map<string, Promise<string>>();
 
@@ -424,10 +286,4 @@ export class GuestHome implements AsyncDisposable {
     this.#lease?.[Symbol.dispose]();
     assert(left.length === 0, "a QEMU was left running");
   }
-}
-
-/** Deno's cache directory, also for a user with another one. */
-export async function denoDirectory(): Promise<Record<string, string>> {
-  const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).output();
-  return { DENO_DIR: JSON.parse(new TextDecoder().decode(stdout)).denoDir };
 }
