@@ -93,7 +93,7 @@ export function encode(value: Manifest | Index | Description): Uint8Array<ArrayB
 }
 
 /** @throws {HotbootError} if it is not JSON, or not an object. */
-function parse(bytes: Uint8Array, what: string): Record<string, unknown> {
+export function parse(bytes: Uint8Array, what: string): Record<string, unknown> {
   try {
     const value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
     if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
@@ -103,14 +103,17 @@ function parse(bytes: Uint8Array, what: string): Record<string, unknown> {
   throw unsound(`${what} is not JSON`);
 }
 
-function unsound(why: string): HotbootError {
-  return new HotbootError(`the image in the registry is damaged: ${why}; push it again`);
+/** The error for something published that makes no sense. */
+export function unsound(why: string): HotbootError {
+  return new HotbootError(`the image that was pushed is damaged: ${why}; push it again`);
 }
 
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
-const HEX = /^[0-9a-f]{64}$/;
+/** A SHA-256. */
+export const HEX = /^[0-9a-f]{64}$/;
 
-function isSize(value: unknown, most = Number.MAX_SAFE_INTEGER): value is number {
+/** Whether it is a number of bytes, or an index. */
+export function isSize(value: unknown, most = Number.MAX_SAFE_INTEGER): value is number {
   return Number.isSafeInteger(value) && value as number >= 0 && value as number <= most;
 }
 
@@ -155,8 +158,14 @@ export function isArtifact({ config }: Manifest): boolean {
  *
  * @throws {HotbootError} if the two do not fit each other, or something in them makes no sense.
  */
-export function parseDescription(bytes: Uint8Array, manifest: Manifest): Description {
-  const value = parse(bytes, "its description") as unknown as Description;
+export function parseDescription(bytes: Uint8Array, { layers }: Manifest): Description {
+  if (!layers.every(({ mediaType }) => mediaType === CHUNK)) throw unsound("its layers are not its chunks");
+  return requireSound(parse(bytes, "its description"), layers);
+}
+
+/** @param stored The chunks as they are published. @throws {HotbootError} as above. */
+export function requireSound(described: unknown, stored: { size: number }[]): Description {
+  const value = described as Description;
   const { profile, arch, created, files, chunks } = value;
   const isText = [profile, arch, created].every((text) => typeof text === "string");
   if (!isText || typeof files !== "object" || !files?.disk || !Array.isArray(chunks)) {
@@ -164,10 +173,9 @@ export function parseDescription(bytes: Uint8Array, manifest: Manifest): Descrip
   }
   const areChunks = chunks.every((chunk) => HEX.test(chunk?.sha256) && isSize(chunk.length, LONGEST_CHUNK));
   if (!areChunks || chunks.some(({ length }) => length === 0)) throw unsound("its description has an impossible chunk");
-  const { layers } = manifest;
   // Compressed, even noise becomes only a little longer.
-  const fit = layers.every(({ mediaType, size }) => mediaType === CHUNK && size <= LONGEST_CHUNK + 2 ** 16);
-  if (!fit || layers.length !== chunks.length) throw unsound("its layers are not its chunks");
+  const fit = stored.every(({ size }) => size <= LONGEST_CHUNK + 2 ** 16);
+  if (!fit || stored.length !== chunks.length) throw unsound("its layers are not its chunks");
   for (const [part, file] of Object.entries(files)) {
     const isFile = PARTS.includes(part as Part) && HEX.test(file?.sha256) && Array.isArray(file.chunks) &&
       file.chunks.every((index) => isSize(index, chunks.length - 1)) &&

@@ -4,15 +4,15 @@ import { sha256 } from "../base/hash.ts";
 import { HotbootError } from "../base/error.ts";
 import { Turns } from "../base/turns.ts";
 import type { Arch } from "../vm/arch.ts";
-import { Pool } from "../zstd/pool.ts";
-import { chunksOf, LONGEST_CHUNK } from "./chunks.ts";
+import type { Pool } from "../zstd/pool.ts";
+import { LONGEST_CHUNK } from "./chunks.ts";
 import { containerDisk } from "./container_disk.ts";
+import { compress, describe, type LocalChunk, openCompressor, type Pushed } from "./describe.ts";
 import { type Found, imageIn, type Named } from "./find.ts";
 import {
   annotationsOf,
   ARTIFACT,
   CHUNK,
-  type ChunkDescription,
   DESCRIPTION,
   type Description,
   type Descriptor,
@@ -21,7 +21,6 @@ import {
   type Index,
   isArtifact,
   isOurs,
-  type Made,
   MANIFEST,
   type Manifest,
   type Part,
@@ -33,15 +32,6 @@ import { putManifest, sendBytes } from "./send.ts";
 
 /** How many chunks are sent at once. */
 const AT_ONCE = 4;
-/** An image is compressed once and downloaded often. */
-const LEVEL = 3;
-
-/** An image on this machine, as it is pushed. */
-export interface Pushed extends Made {
-  /** The files: the disk in the form of `flat_disk.ts`. */
-  files: { disk: string } & Partial<Record<Part, string>>;
-}
-
 /** What may be there already, and who gets progress. */
 export interface Pushing {
   registry: Registry;
@@ -65,12 +55,6 @@ export interface PushedResult {
   /** How many bytes the image has in the registry, and how many of them were sent. */
   size: number;
   moved: number;
-}
-
-/** A chunk of a file on this machine. */
-interface LocalChunk extends ChunkDescription {
-  path: string;
-  offset: number;
 }
 
 /** A chunk that is in a registry. */
@@ -132,35 +116,6 @@ export function requireOurs(registry: Registry, named: Named | undefined): void 
   );
 }
 
-/** The image's description, and its chunks on this machine in the same order. */
-async function describe(
-  image: Pushed,
-  signal: AbortSignal,
-): Promise<{ description: Description; local: LocalChunk[] }> {
-  const { createHash } = await import("node:crypto"); // Web Crypto cannot hash a stream
-  const local: LocalChunk[] = [];
-  const indices = new Map<string, number>();
-  const files: Partial<Description["files"]> = {};
-  for (const [part, path] of Object.entries(image.files)) {
-    const hash = createHash("sha256");
-    const chunks: number[] = [];
-    let size = 0;
-    for await (const { offset, bytes, sha256 } of chunksOf(path, signal)) {
-      hash.update(bytes);
-      size += bytes.length;
-      if (!indices.has(sha256)) {
-        indices.set(sha256, local.length);
-        local.push({ sha256, length: bytes.length, path, offset });
-      }
-      chunks.push(indices.get(sha256)!);
-    }
-    files[part as Part] = { size, sha256: hash.digest("hex"), chunks };
-  }
-  const { profile, arch, created } = image;
-  const chunks = local.map(({ length, sha256 }) => ({ length, sha256 }));
-  return { description: { profile, arch, created, files: files as Description["files"], chunks }, local };
-}
-
 /** The chunks that the registry has, by their content: compressing and sending them would be in vain. */
 async function knownChunks(
   registry: Registry,
@@ -194,11 +149,11 @@ async function sendChunks(
   const end = new AbortController(); // one failure ends the others
   const either = AbortSignal.any([signal, end.signal]);
   let [moved, done] = [0, 0];
-  const send = async ({ sha256: content, length, offset }: LocalChunk, pool: Pool): Promise<Descriptor> => {
-    const there = known.get(content);
+  const send = async (chunk: LocalChunk, pool: Pool): Promise<Descriptor> => {
+    const there = known.get(chunk.sha256);
     if (there && there.from === undefined) return there.descriptor;
     if (there && await registry.mount(there.descriptor.digest, there.from!)) return there.descriptor;
-    const frame = (await pool.run({ kind: "compress", offset, length, level: LEVEL }))!;
+    const frame = await compress(pool, chunk);
     const descriptor = { mediaType: CHUNK, digest: `sha256:${await sha256(frame)}`, size: frame.length };
     if (await registry.has(descriptor.digest)) return descriptor;
     either.throwIfAborted();
@@ -208,8 +163,7 @@ async function sendChunks(
   };
   for (const path of new Set(local.map((chunk) => chunk.path))) {
     const ofFile = local.entries().filter(([, chunk]) => chunk.path === path).toArray();
-    // WebAssembly's result is the same on every version of the runtime, so a chunk keeps its digest.
-    using pool = await Pool.open({ engine: "wasm", from: path }, ofFile.length);
+    using pool = await openCompressor(path, ofFile.length);
     const sending = ofFile.map(([index, chunk]) =>
       turns.run(async () => {
         either.throwIfAborted();
