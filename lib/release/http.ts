@@ -162,8 +162,7 @@ async function once<T>(
   }
 }
 
-/** An answer's bytes. @throws {TransientError} if they are more than expected. */
-export async function readWhole(response: Response, url: string, most = Infinity): Promise<Uint8Array<ArrayBuffer>> {
+async function readWhole(response: Response, url: string, most = Infinity): Promise<Uint8Array<ArrayBuffer>> {
   if (!response.body) return new Uint8Array();
   const parts: Uint8Array[] = [];
   let size = 0;

@@ -6,13 +6,16 @@
  */
 
 import { HotbootError } from "../base/error.ts";
-import { hostOf, type HttpRequest, parseContentRange, patiently, readWhole, type RetryOptions } from "./http.ts";
+import { within } from "../base/wait.ts";
+import { hostOf, type HttpRequest, parseContentRange, patiently, type RetryOptions } from "./http.ts";
 import type { Download } from "./options.ts";
 import type { Range } from "./part_file.ts";
 import { TransientError } from "./transient.ts";
 
 /** More time for an answer, for each so many bytes of it: a connection that brings less is not worth waiting for. */
 const BYTES_PER_MS = 32;
+/** How long a server may be silent. */
+const ANSWER_MS = 30_000;
 /** A redirect gives a new address each time, so refusals in a row are not about the address. */
 const MOST_REFUSALS = 3;
 
@@ -53,7 +56,9 @@ export class RangeReader {
     for (let refusals = 1;; refusals++) {
       const located = this.#located ??= this.#locate();
       try {
-        const bytes = await this.#fetch(await located, range, (response) => readExactly(response, range));
+        const { answerMs = ANSWER_MS } = this.#retry;
+        const use = (response: Response) => readExactly(response, range, answerMs);
+        const bytes = await this.#fetch(await located, range, use);
         if (!(bytes instanceof Refusal)) return bytes;
         if (refusals === MOST_REFUSALS) throw this.#refused(bytes);
       } catch (error) {
@@ -83,7 +88,7 @@ export class RangeReader {
   /** Asks for a range. */
   async #fetch<T>(request: HttpRequest, range: Range, use: (response: Response) => Promise<T>): Promise<T | Refusal> {
     const { name, request: { url: home }, explain } = this.#what;
-    const { answerMs = 30_000 } = this.#retry;
+    const { answerMs = ANSWER_MS } = this.#retry;
     const length = range.end - range.start;
     const headers = { ...request.headers, range: `bytes=${range.start}-${range.end - 1}` };
     const retry = { ...this.#retry, answerMs: answerMs + length / BYTES_PER_MS };
@@ -116,8 +121,29 @@ export class RangeReader {
   }
 }
 
-async function readExactly(response: Response, { start, end }: Range): Promise<Uint8Array<ArrayBuffer>> {
-  const bytes = await readWhole(response, response.url, end - start);
-  if (bytes.length === end - start) return bytes;
-  throw new TransientError(`${hostOf(response.url)} sent ${bytes.length} bytes instead of ${end - start}`);
+/** @param silenceMs How long the server may be silent. */
+async function readExactly(
+  response: Response,
+  { start, end }: Range,
+  silenceMs: number,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const host = hostOf(response.url);
+  const bytes = new Uint8Array(end - start);
+  let got = 0;
+  const reader = response.body!.getReader();
+  try {
+    while (true) {
+      const { value } = await within(reader.read(), host, { timeoutMs: silenceMs }).catch((error) => {
+        throw error instanceof HotbootError ? new TransientError(error.message) : error;
+      });
+      if (!value) break;
+      if (got + value.length > bytes.length) throw new TransientError(`${host} sent more than ${bytes.length} bytes`);
+      bytes.set(value, got);
+      got += value.length;
+    }
+  } finally {
+    await reader.cancel().catch(() => {});
+  }
+  if (got === bytes.length) return bytes;
+  throw new TransientError(`${host} sent ${got} bytes instead of ${bytes.length}`);
 }

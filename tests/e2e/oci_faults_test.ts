@@ -5,6 +5,7 @@ import { HotbootError } from "../../lib/base/error.ts";
 import { sha256 } from "../../lib/base/hash.ts";
 import { readAt } from "../../lib/base/io.ts";
 import { assemble } from "../../lib/oci/assemble.ts";
+import { blobsOf } from "../../lib/oci/chunk_sources.ts";
 import { findImage } from "../../lib/oci/find.ts";
 import { writeFlatDisk } from "../../lib/oci/flat_disk.ts";
 import type { Description } from "../../lib/oci/manifest.ts";
@@ -89,10 +90,9 @@ async function pull(host: string, directory: string, answerMs?: number): Promise
   const { manifest: { layers }, describe } = await findImage(registry, "amd64");
   const { moved } = await assemble({
     description: await describe(),
-    layers,
+    from: blobsOf(registry, layers),
     directory,
     sources: [],
-    fetch: (layer) => registry.blob(layer),
     signal: new AbortController().signal,
     onProgress: () => {},
   });
