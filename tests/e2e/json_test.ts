@@ -180,6 +180,13 @@ async function ofRegistries(): Promise<void> {
   const oci = `oci://${registry.host}/team/micro:main`;
   await using guest = await GuestHome.make({ change: (profile) => profile.image = { oci } });
   await check("push", await guest.run("push", ["--json"]));
+  const released = `${guest.directory}/released.json`;
+  const profile = JSON.parse(await Deno.readTextFile(guest.profile));
+  const assets = { disk: "d", kernel: "k", initrd: "i" };
+  profile.image = { release: { repository: "acme/micro", tag: "v1", assets } };
+  await Deno.writeTextFile(released, JSON.stringify(profile));
+  const files = ["--assets", `${guest.directory}/assets`, "--home", guest.home, "--profile", released];
+  await check("push", await hotboot(["push", "--json", ...files]));
   const other = ["--home", `${guest.directory}/other`, "--profile", guest.profile];
   await check("pull", await hotboot(["pull", "--json", "--skip-snapshot", ...other]));
 }
