@@ -62,12 +62,14 @@ export async function pullByIndex(
   await ownDirectory(work.directory);
   try {
     if (what.size > LONGEST_INDEX) {
-      throw new WrongContent(`${what.name} is too long for an index: push the image again`);
+      throw new WrongContent(`${what.name} is too long for an index: ask its publisher to push the image again`);
     }
     const { path } = await work.fetchWhole(what, work.directory);
     const index = parseIndex(await Deno.readFile(path), arch, what.name);
     const fault = staleness(index, release);
-    if (fault !== undefined) throw new WrongContent(`${what.name} is not of this build (${fault}): upload both again`);
+    if (fault !== undefined) {
+      throw new WrongContent(`${what.name} is not of this build (${fault}): ask its publisher to upload all again`);
+    }
     return await assembleFrom(emulator, release, index, work);
   } catch (error) {
     signal.throwIfAborted();

@@ -181,7 +181,7 @@ Deno.test("release index: one that is old, damaged or of no use gives way to the
     [
       "an older index",
       [disk, { name: INDEX, bytes: oldIndex }, { name: PACK, bytes: oldPack }],
-      /is another\): upload both/,
+      /is another\): ask its publisher to upload all/,
     ],
     ["a newer pack", [disk, { name: INDEX, bytes: oldIndex }, pack], new RegExp(`${PACK} is another\\)`)],
     ["no pack", [disk, index], new RegExp(`${PACK} is missing\\)`)],
