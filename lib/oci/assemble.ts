@@ -128,11 +128,14 @@ async function findMissing(
 }
 
 /** Copies the missing chunks that the sources have. */
-async function takeFrom({ description: { chunks }, sources, signal }: Assembling, missing: Map<number, Place[]>) {
+async function takeFrom(
+  { description: { chunks, scale = 1 }, sources, signal }: Assembling,
+  missing: Map<number, Place[]>,
+) {
   const sought = new Map(missing.keys().map((index) => [chunks[index].sha256, index]));
   for (const path of sources) {
     if (sought.size === 0) return;
-    for await (const { sha256, bytes } of chunksOf(path, signal)) {
+    for await (const { sha256, bytes } of chunksOf(path, scale, signal)) {
       const index = sought.get(sha256);
       if (index === undefined) continue;
       write(missing.get(index)!, bytes);

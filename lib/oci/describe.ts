@@ -1,7 +1,7 @@
 /** Describes an image on this machine by its chunks, and compresses them. */
 
 import { Pool } from "../zstd/pool.ts";
-import { chunksOf } from "./chunks.ts";
+import { chunksOf, scaleFor } from "./chunks.ts";
 import type { ChunkDescription, Description, Made, Part } from "./manifest.ts";
 
 /** An image is compressed once and downloaded often. */
@@ -19,20 +19,26 @@ export interface LocalChunk extends ChunkDescription {
   offset: number;
 }
 
+/** The most chunks to aim at: registries accept lists of some 24,000. */
+const MOST_CHUNKS = 20_000;
+
 /** The image's description, and its chunks on this machine in the same order. */
 export async function describe(
   image: Pushed,
   signal: AbortSignal,
+  mostChunks = MOST_CHUNKS,
 ): Promise<{ description: Description; local: LocalChunk[] }> {
   const { createHash } = await import("node:crypto"); // Web Crypto cannot hash a stream
   const local: LocalChunk[] = [];
   const indices = new Map<string, number>();
   const files: Partial<Description["files"]> = {};
+  const sizes = await Promise.all(Object.values(image.files).map(async (path) => (await Deno.stat(path)).size));
+  const scale = scaleFor(sizes.reduce((sum, size) => sum + size, 0), mostChunks);
   for (const [part, path] of Object.entries(image.files)) {
     const hash = createHash("sha256");
     const chunks: number[] = [];
     let size = 0;
-    for await (const { offset, bytes, sha256 } of chunksOf(path, signal)) {
+    for await (const { offset, bytes, sha256 } of chunksOf(path, scale, signal)) {
       hash.update(bytes);
       size += bytes.length;
       if (!indices.has(sha256)) {
@@ -45,7 +51,8 @@ export async function describe(
   }
   const { profile, arch, created } = image;
   const chunks = local.map(({ length, sha256 }) => ({ length, sha256 }));
-  return { description: { profile, arch, created, files: files as Description["files"], chunks }, local };
+  const longer = scale === 1 ? {} : { scale };
+  return { description: { profile, arch, created, ...longer, files: files as Description["files"], chunks }, local };
 }
 
 /** Opens what compresses the chunks of one file. */

@@ -8,7 +8,7 @@
 
 import { HotbootError } from "../base/error.ts";
 import type { Arch } from "../vm/arch.ts";
-import { LONGEST_CHUNK } from "./chunks.ts";
+import { longestChunk, type Scale, SCALES } from "./chunks.ts";
 
 /** Media types: OCI's own, */
 export const INDEX = "application/vnd.oci.image.index.v1+json";
@@ -82,6 +82,8 @@ export interface Made {
 
 /** What makes which file. */
 export interface Description extends Made {
+  /** How much longer than usual its chunks are, if the image is large. */
+  scale?: Scale;
   files: { disk: FileDescription } & Partial<Record<Part, FileDescription>>;
   /** The manifest's layers in the same order, decompressed. */
   chunks: ChunkDescription[];
@@ -166,15 +168,17 @@ export function parseDescription(bytes: Uint8Array, { layers }: Manifest): Descr
 /** @param stored The chunks as they are published. @throws {HotbootError} as above. */
 export function requireSound(described: unknown, stored: { size: number }[]): Description {
   const value = described as Description;
-  const { profile, arch, created, files, chunks } = value;
+  const { profile, arch, created, scale = 1, files, chunks } = value;
   const isText = [profile, arch, created].every((text) => typeof text === "string");
   if (!isText || typeof files !== "object" || !files?.disk || !Array.isArray(chunks)) {
     throw unsound("its description lacks something");
   }
-  const areChunks = chunks.every((chunk) => HEX.test(chunk?.sha256) && isSize(chunk.length, LONGEST_CHUNK));
+  if (!SCALES.includes(scale)) throw unsound("its chunks are cut in a way that this hotboot does not know");
+  const longest = longestChunk(scale);
+  const areChunks = chunks.every((chunk) => HEX.test(chunk?.sha256) && isSize(chunk.length, longest));
   if (!areChunks || chunks.some(({ length }) => length === 0)) throw unsound("its description has an impossible chunk");
   // Compressed, even noise becomes only a little longer.
-  const fit = stored.every(({ size }) => size <= LONGEST_CHUNK + 2 ** 16);
+  const fit = stored.every(({ size }) => size <= longest + 2 ** 16);
   if (!fit || stored.length !== chunks.length) throw unsound("its layers are not its chunks");
   for (const [part, file] of Object.entries(files)) {
     const isFile = PARTS.includes(part as Part) && HEX.test(file?.sha256) && Array.isArray(file.chunks) &&

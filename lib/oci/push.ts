@@ -5,7 +5,7 @@ import { HotbootError } from "../base/error.ts";
 import { Turns } from "../base/turns.ts";
 import type { Arch } from "../vm/arch.ts";
 import type { Pool } from "../zstd/pool.ts";
-import { LONGEST_CHUNK } from "./chunks.ts";
+import { longestChunk } from "./chunks.ts";
 import { containerDisk } from "./container_disk.ts";
 import { compress, describe, type LocalChunk, openCompressor, type Pushed } from "./describe.ts";
 import { type Found, imageIn, type Named } from "./find.ts";
@@ -97,7 +97,7 @@ export async function pushImage(image: Pushed, pushing: Pushing): Promise<Pushed
 }
 
 /** As long as any descriptor of a chunk: what is too long for registries is refused before anything is sent. */
-const PLACEHOLDER: Descriptor = { mediaType: CHUNK, digest: `sha256:${"0".repeat(64)}`, size: LONGEST_CHUNK };
+const PLACEHOLDER: Descriptor = { mediaType: CHUNK, digest: `sha256:${"0".repeat(64)}`, size: longestChunk(8) };
 
 function manifestOf(description: Description, config: Descriptor, layers: Descriptor[]): Manifest {
   const annotations = annotationsOf(description);

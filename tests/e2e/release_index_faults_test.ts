@@ -40,6 +40,8 @@ Deno.test("release index: disturbed reads end with the right bytes or a clear er
     await Deno.writeFile(`${directory}/disk`, content);
     const made = { profile: "noise", arch: "amd64" as const, created: "2026-01-01T00:00:00.000Z" };
     const { description, local } = await describe({ ...made, files: { disk: `${directory}/disk` } }, SIGNAL);
+    const larger = await describe({ ...made, files: { disk: `${directory}/disk` } }, SIGNAL, 8);
+    assertEquals([description.scale, larger.description.scale], [undefined, 4]);
     const longest = 5 * MIB;
     const packing = { directory, disk: "disk", signal: SIGNAL, longest, onProgress: () => {} };
     const { packs, frames } = await writePacks(local, packing);
@@ -91,6 +93,18 @@ Deno.test("release index: disturbed reads end with the right bytes or a clear er
     }
     assertEquals([...seen].sort(), Object.keys(FAULTS).sort(), "a kind of fault was never tried");
     assert(ends.right > 0 && ends.wrong > 0, JSON.stringify(ends));
+
+    // The chunks of a larger image are found in the earlier one, too.
+    await Deno.mkdir(`${directory}/larger`);
+    const { moved } = await assemble({
+      description: larger.description,
+      from: { sizes: larger.local.map(({ length }) => length), fetch: () => Promise.reject(new Error("not needed")) },
+      directory: `${directory}/larger`,
+      sources: [`${directory}/disk`],
+      signal: SIGNAL,
+      onProgress: () => {},
+    });
+    assertEquals([moved, await Deno.readFile(`${directory}/larger/disk`)], [0, content]);
 
     storage.options.fault = () => FAULTS["no ranges"];
     await Deno.mkdir(`${directory}/none`);
