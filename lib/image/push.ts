@@ -38,7 +38,7 @@ export interface PushResult {
 
 /**
  * Pushes the image that is there to a registry, from which {@linkcode pull} gets it. Sends only what the registry does not
- * have. Images of other architectures under the same tag stay; push them one after the other.
+ * have. Images of other architectures under the same tag stay, also those that others push at the same time.
  *
  * Needs net permission for the registry and the hosts that it names; read and write permission for the home; sys permission
  * for `statfs`; and for the login what {@linkcode pull} needs.

@@ -17,8 +17,6 @@ import {
   type Description,
   type Descriptor,
   encode,
-  INDEX,
-  type Index,
   isArtifact,
   isOurs,
   MANIFEST,
@@ -28,6 +26,7 @@ import {
 } from "./manifest.ts";
 import { formatReference } from "./reference.ts";
 import type { Registry } from "./registry.ts";
+import { nameImage } from "./name_image.ts";
 import { putManifest, sendBytes } from "./send.ts";
 
 /** How many chunks are sent at once. */
@@ -88,11 +87,7 @@ export async function pushImage(image: Pushed, pushing: Pushing): Promise<Pushed
   }
   const entry = await putManifest(registry, manifest);
   entries.push({ ...entry, artifactType: ARTIFACT, platform, annotations: manifest.annotations });
-  const index = merge(named?.value, entries, image.arch);
-  const bytes = encode(index);
-  requireAcceptable(bytes, "index");
-  const digest = `sha256:${await sha256(bytes)}`;
-  await registry.putManifest(registry.reference.tag!, { mediaType: INDEX, digest, bytes });
+  const digest = await nameImage(registry, entries, image.arch, signal);
   return { digest, version: entry.digest, size: layers.reduce((sum, { size }) => sum + size, 0), moved };
 }
 
@@ -175,14 +170,4 @@ async function sendChunks(
     either.throwIfAborted();
   }
   return { layers, moved };
-}
-
-/** The index with these entries in the place of the earlier ones of their architecture. */
-function merge(before: Index | Manifest | undefined, entries: Descriptor[], arch: Arch): Index {
-  const others = before && "manifests" in before
-    ? before.manifests.filter(({ platform }) => platform?.architecture !== arch)
-    : [];
-  const all = [...others, ...entries];
-  const manifests = [...all.filter((each) => !isOurs(each)), ...all.filter(isOurs)];
-  return { schemaVersion: 2, mediaType: INDEX, manifests };
 }

@@ -16,8 +16,8 @@ const CHANGES = {
 
 export const bench: Bench<Scale & { guest: keyof typeof CHANGES }> = {
   about: "what moves of an image in a registry or a release after a change of code",
-  full: { seconds: 420, guest: "demo" },
-  smoke: { seconds: 100, guest: "micro" },
+  full: { seconds: 240, guest: "demo" },
+  smoke: { seconds: 45, guest: "micro" },
 
   async measure({ guest }) {
     const directory = await Deno.makeTempDir({ prefix: "hotboot-bench-" });
