@@ -12,6 +12,7 @@ import type { PullResult } from "../../lib/image/pulling.ts";
 import { random } from "../unit/random.ts";
 import { TOKEN } from "./github_server.ts";
 import { ARCH, assertCode, type Run, spawnHotboot } from "./harness.ts";
+import { lackOfSmallDisks, smallDisk, testUnless } from "./needs.ts";
 import { until } from "./pace.ts";
 import { MIB, PullHome } from "./pull_home.ts";
 import { tool } from "./snapshots.ts";
@@ -247,6 +248,27 @@ Deno.test("release index: one that is old, damaged or of no use gives way to the
     assertMatch(stderr, /the whole image is less to download/);
   });
 });
+
+testUnless(
+  await lackOfSmallDisks(),
+  "release index: the whole image is downloaded where there is no space for the disk in the form of chunks",
+  async () => {
+    await using setting = await Setting.make();
+    const { user } = setting;
+    // The same KiB again and again is nothing when it is compressed.
+    const part = (await Deno.readFile(setting.raw)).subarray(0, 1024);
+    const all = new Uint8Array(SIZE);
+    for (let at = 0; at < SIZE; at += part.length) all.set(part, at);
+    await Deno.writeFile(setting.raw, all);
+    await setting.build("one");
+    await setting.upload();
+    await using _disk = await smallDisk(user.home, 36); // 16 MiB of them stay free
+    const { origin, stderr } = await setting.pull();
+    assertEquals(origin.assembled, undefined);
+    assertMatch(stderr, /warning: the whole image is downloaded, because the image needs 2\d MB of disk/);
+    await setting.isRight();
+  },
+);
 
 Deno.test("release index: storage without ranges, and addresses that expire, are survived; a killed pull goes on", async (t) => {
   await using setting = await Setting.make();
