@@ -8,8 +8,8 @@
  *   {@linkcode listInstances}, {@linkcode stopAll} and {@linkcode waitFor}; {@linkcode exec}, {@linkcode logs},
  *   {@linkcode credentials}, {@linkcode openProject} and {@linkcode environment} of one that runs; {@linkcode run}
  *   of a program while one does;
- * - {@linkcode pull} or {@linkcode build} its image, {@linkcode push} it to a registry, and {@linkcode capture} the warm snapshot, all of which
- *   {@linkcode start} does if needed;
+ * - {@linkcode pull} or {@linkcode build} its image, {@linkcode push} it to a registry or {@linkcode writeAssets} for a
+ *   release, and {@linkcode capture} the warm snapshot; {@linkcode start} gets the image and captures if needed;
  * - {@linkcode listSnapshots}, {@linkcode verifySnapshot}, {@linkcode removeSnapshots}, {@linkcode pruneSnapshots},
  *   {@linkcode exportSnapshot} and {@linkcode importSnapshot}; {@linkcode saveCheckpoint} and
  *   {@linkcode renameCheckpoint}.
@@ -63,6 +63,7 @@ export { build, type BuildOptions, type BuildResult } from "./lib/image/build.ts
 export { capture, type CaptureOptions, type CaptureResult } from "./lib/emulator/capture.ts";
 export { pull } from "./lib/image/pull.ts";
 export type { PullOptions, PullResult } from "./lib/image/pulling.ts";
+export { type AssetsResult, writeAssets } from "./lib/image/assets.ts";
 export { push, type PushOptions, type PushResult } from "./lib/image/push.ts";
 export type { Login } from "./lib/oci/login.ts";
 export { credentials } from "./lib/guest/rotate.ts";

@@ -29,8 +29,8 @@ export interface ImageFile {
 export type ImageOrigin =
   /** Built here, by the recipe with this digest. */
   | { kind: "build"; recipe: string }
-  /** From a release, with its date. */
-  | { kind: "release"; repository: string; tag: string; published: string; version: string }
+  /** From a release, with its date; put together from chunks, or its files as they are. */
+  | { kind: "release"; repository: string; tag: string; published: string; version: string; assembled?: boolean }
   /** From a registry: the name that it was pulled by, without a digest; the digests of what that named, and of the image; its date. */
   | { kind: "oci"; reference: string; digest: string; version: string; published: string }
   /** From a workflow run, with its date. */

@@ -3,6 +3,7 @@
 import { sha256File } from "../base/hash.ts";
 import { HotbootError } from "../base/error.ts";
 import type { ReleaseSource } from "../profile/profile.ts";
+import { indexName, packedBytes } from "../oci/asset_index.ts";
 import { type Artifact, GitHub, type ReleaseAsset } from "../release/github.ts";
 import { download } from "../release/download.ts";
 import { findNetwork } from "../release/network.ts";
@@ -14,14 +15,18 @@ import { ownDirectory } from "../instance/home.ts";
 import type { ImagePart } from "../instance/machine.ts";
 import { requireUnused } from "../instance/users.ts";
 import { downloadPath, type ImageOrigin, readImage } from "./image.ts";
+import type { IndexedRelease, Published } from "./pull_index.ts";
 import { type PullOptions, type PullResult, requirePublishedDisk } from "./pulling.ts";
 import { type NewFiles, openStore, putInPlace, requireKnown, temporaryPath } from "./store.ts";
 
-/** What to pull: the origin, and each file's download; for a run, one archive with all files. */
+/** What to pull: the origin, and each file's download, the index of their chunks, or both; for a run, one archive with all files. */
 interface Plan {
   origin: Extract<ImageOrigin, { kind: "release" | "run" }>;
-  files?: [ImagePart, Download][];
+  files?: [ImagePart, Published][];
+  indexed?: IndexedRelease;
   archive?: Download;
+  /** How much there is to download. */
+  bytes: number;
 }
 
 /**
@@ -69,9 +74,9 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
 
   const directory = downloadPath(emulator);
   await ownDirectory(directory);
-  const fetchOne = async (what: Download) => {
+  const fetchOne = async (what: Download, to = directory) => {
     report.step(`pull ${what.name} from ${plan.origin.repository}`);
-    const path = `${directory}/${what.name}`;
+    const path = `${to}/${what.name}`;
     const { sha256 } = await download(path, what, {
       signal,
       onProgress: (done, total) => report.progress(what.name, done, total),
@@ -80,12 +85,27 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
     return { path, sha256 };
   };
   const removeAll = () => Deno.remove(directory, { recursive: true }).catch(() => {});
+  const fetchFiles = async () =>
+    Object.fromEntries(
+      await eachInTurn(plan.files!, async ([part, what]) => [part, await fetchOne(what)]),
+    ) as NewFiles;
   try {
-    const files = plan.archive
-      ? await unpack(emulator, release, await fetchOne(plan.archive))
-      : Object.fromEntries(await eachInTurn(plan.files!, async ([part, what]) => [part, await fetchOne(what)]));
+    const assembled = plan.indexed &&
+      await (await import("./pull_index.ts")).pullByIndex(emulator, plan.indexed, {
+        directory: `${directory}/chunks`,
+        existing,
+        fetchWhole: fetchOne,
+      });
+    if (assembled) {
+      const { files, size, moved } = assembled;
+      await requirePublishedDisk(files.disk.path);
+      const image = await putInPlace(emulator, files, assembledFrom(plan.origin));
+      await removeAll();
+      return { image, pulled: true, size, moved };
+    }
+    const files = plan.archive ? await unpack(emulator, release, await fetchOne(plan.archive)) : await fetchFiles();
     await requirePublishedDisk(files.disk.path);
-    const image = await putInPlace(emulator, files as NewFiles, plan.origin);
+    const image = await putInPlace(emulator, files, plan.origin);
     const all = plan.archive ? [plan.archive] : plan.files!.map(([, what]) => what);
     for (const { name, sha256 } of all) {
       if (sha256 !== undefined) continue;
@@ -103,8 +123,7 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
 
 /** How much there is to download of what the profile's release has, in bytes. @throws {HotbootError} as for {@linkcode pull}. */
 export async function publishedBytes(emulator: Emulator, release: ReleaseSource): Promise<number> {
-  const { files = [] } = await makePlan(emulator, release, {});
-  return files.reduce((sum, [, { size = 0 }]) => sum + size, 0);
+  return (await makePlan(emulator, release, {})).bytes;
 }
 
 /** GitHub, configured from the environment. */
@@ -129,27 +148,54 @@ async function makePlan(emulator: Emulator, release: ReleaseSource, options: Pul
   }
   const tag = options.tag ?? release.tag.replaceAll("{branch}", () => branch); // as a string, $ would have a meaning
   const found = await github.release(repository, tag);
-  const files = Object.entries(release.assets).map(([part, pattern]): [ImagePart, Download] => {
-    const name = pattern.replaceAll("{arch}", emulator.arch);
-    const asset = found.assets.find((each) => each.name === name);
-    if (!asset) {
-      const there = found.assets.map((each) => each.name).join(", ") || "nothing";
-      throw new HotbootError(
-        `release '${tag}' of ${repository} has no ${name}, only ${there}: choose another with --tag`,
-      );
-    }
+  const describe = (asset: ReleaseAsset): Published => {
+    const { name, size, url, updated_at } = asset;
     const sha256 = digestOf(asset, release);
-    return [part as ImagePart, {
+    return {
       name,
-      size: asset.size,
-      version: `${asset.url} ${asset.updated_at}`,
+      size,
+      version: `${url} ${updated_at}`,
       ...(sha256 && { sha256 }),
-      request: github.bytesRequest(asset.url),
+      request: github.bytesRequest(url),
       explain: (response) => github.explain(response, `${name} of release '${tag}' of ${repository}`),
-    }];
-  });
-  const version = files.map(([, { sha256, version }]) => sha256 ?? version).join(" ");
-  return { origin: { kind: "release", repository, tag, published: found.published_at ?? "", version }, files };
+    };
+  };
+  const file = (name: string) => {
+    const asset = found.assets.find((each) => each.name === name);
+    return asset && describe(asset);
+  };
+  const names = Object.entries(release.assets).map((
+    [part, pattern],
+  ): [ImagePart, string] => [part as ImagePart, pattern.replaceAll("{arch}", emulator.arch)]);
+  const missing = names.find(([, name]) => !found.assets.some((each) => each.name === name))?.[1];
+  const disk = release.assets.disk.replaceAll("{arch}", emulator.arch);
+  // Without a digest nothing would show what it is.
+  const index = found.assets.some(({ name, digest }) => name === indexName(disk) && digest)
+    ? file(indexName(disk))
+    : undefined;
+  if (missing !== undefined && !index) {
+    const there = found.assets.map((each) => each.name).join(", ") || "nothing";
+    throw new HotbootError(
+      `release '${tag}' of ${repository} has no ${missing}, only ${there}: choose another with --tag`,
+    );
+  }
+  const files = missing === undefined
+    ? names.map(([part, name]): [ImagePart, Published] => [part, file(name)!])
+    : undefined;
+  const version = files?.map(([, { sha256, version }]) => sha256 ?? version).join(" ") ?? index!.sha256!;
+  return {
+    origin: { kind: "release", repository, tag, published: found.published_at ?? "", version },
+    bytes: files?.reduce((sum, [, { size }]) => sum + size, 0) ?? packedBytes(found.assets, disk),
+    ...(files && { files }),
+    ...(index && {
+      indexed: {
+        index,
+        parts: names.map(([part]) => part),
+        ...(files && { whole: Object.fromEntries(files) }),
+        file,
+      },
+    }),
+  };
 }
 
 async function planRun(
@@ -174,6 +220,7 @@ async function planRun(
   const version = sha256 ?? String(artifact.id);
   return {
     origin: { kind: "run", repository, run: id, ...(branch && { branch }), published: artifact.created_at, version },
+    bytes: artifact.size_in_bytes,
     archive: {
       name: `${name}.zip`,
       version: artifact.archive_download_url,
@@ -205,6 +252,10 @@ async function unpack(emulator: Emulator, release: ReleaseSource, archive: { pat
     return [part, { path, sha256: await sha256File(path, signal) }] as const;
   });
   return Object.fromEntries(files) as NewFiles;
+}
+
+function assembledFrom(origin: Plan["origin"]): ImageOrigin {
+  return origin.kind === "release" ? { ...origin, assembled: true } : origin;
 }
 
 function isSame(origin: ImageOrigin, wanted: Plan["origin"]): boolean {

@@ -1,19 +1,20 @@
 /** Gets an image from a registry: only what is not on this machine. */
 
-import { HotbootError, messageOf } from "../base/error.ts";
+import { HotbootError } from "../base/error.ts";
 import { removeIfThere } from "../base/files.ts";
 import { assemble } from "../oci/assemble.ts";
+import { blobsOf } from "../oci/chunk_sources.ts";
 import { findImage } from "../oci/find.ts";
-import { writeFlatDisk } from "../oci/flat_disk.ts";
 import { formatReference, parseReference, type Reference } from "../oci/reference.ts";
 import { WrongContent } from "../release/options.ts";
-import { type Emulator, imageKey } from "../instance/emulator.ts";
+import type { Emulator } from "../instance/emulator.ts";
 import { ownDirectory } from "../instance/home.ts";
 import { requireUnused } from "../instance/users.ts";
-import { type Image, readImage } from "./image.ts";
+import { downloadPath, readImage } from "./image.ts";
 import { type PullOptions, type PullResult, requirePublishedDisk } from "./pulling.ts";
 import { openRegistry } from "./registry.ts";
-import { type NewFiles, openStore, putInPlace, requireKnown } from "./store.ts";
+import { madeFiles, sourcesIn } from "./chunks.ts";
+import { openStore, putInPlace, requireKnown } from "./store.ts";
 
 /**
  * Downloads the emulator's image from a registry, unless it is up to date; see `pull`.
@@ -21,7 +22,7 @@ import { type NewFiles, openStore, putInPlace, requireKnown } from "./store.ts";
  * @param name The image's name in the profile.
  */
 export async function pullFromRegistry(emulator: Emulator, name: string, options: PullOptions): Promise<PullResult> {
-  const { home, arch, report, signal } = emulator;
+  const { arch, report, signal } = emulator;
   const reference = wantedReference(emulator, name, options);
   using _lock = await openStore(emulator);
   const registry = await openRegistry(emulator, reference);
@@ -36,23 +37,20 @@ export async function pullFromRegistry(emulator: Emulator, name: string, options
   if (!options.force) await requireKnown(emulator, existing);
   await requireUnused(emulator, existing?.record.files.disk.sha256);
 
-  const directory = `${home.images}/.pull-${imageKey(emulator)}`;
+  const directory = downloadPath(emulator);
   await ownDirectory(directory);
   report.step(`pull ${formatReference(reference)}`);
   try {
     const description = await found.describe();
     const { paths, moved } = await assemble({
       description,
-      layers,
+      from: blobsOf(registry, layers),
       directory,
       sources: existing ? await sourcesIn(emulator, existing, directory) : [],
-      fetch: (layer) => registry.blob(layer),
       signal,
       onProgress: (done, total) => report.progress(reference.repository, done, total),
     });
-    const files = Object.fromEntries(
-      paths.entries().map(([part, path]) => [part, { path, sha256: description.files[part]!.sha256 }]),
-    ) as NewFiles;
+    const files = madeFiles(paths, description);
     await requirePublishedDisk(files.disk.path);
     const image = await putInPlace(emulator, files, {
       kind: "oci",
@@ -81,23 +79,4 @@ function wantedReference({ profile }: Emulator, name: string, options: PullOptio
   return options.tag === undefined
     ? reference
     : parseReference(formatReference({ ...reference, tag: options.tag, digest: undefined }));
-}
-
-/** The files of the image that is there, with its disk in the form that registries have. It only saves downloads. */
-async function sourcesIn({ report, signal }: Emulator, { record, paths }: Image, directory: string): Promise<string[]> {
-  const { disk, ...others } = paths;
-  const rest = Object.values(others);
-  if (record.origin.kind === "oci") return [disk, ...rest];
-  const flat = `${directory}/before`;
-  try {
-    await removeIfThere(flat);
-    report.step("read the image that is there");
-    await writeFlatDisk(disk, flat, { signal });
-    return [flat, ...rest];
-  } catch (error) {
-    signal.throwIfAborted();
-    report.detail(`nothing of the earlier disk is used: ${messageOf(error)}`);
-    await removeIfThere(flat);
-    return rest;
-  }
 }

@@ -26,9 +26,9 @@ export interface PullResult {
   image: Image;
   /** False if it was up to date already. */
   pulled: boolean;
-  /** From a registry: how many bytes the image has there. */
+  /** From a registry, or by a release's index: how many bytes the image's chunks have there. */
   size?: number;
-  /** From a registry: how many of them were downloaded; the others were on this machine. */
+  /** From there, too: how many bytes were downloaded; the other chunks were on this machine. */
   moved?: number;
 }
 

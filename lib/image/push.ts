@@ -7,6 +7,7 @@ import { pushImage, type Pushing, requireOurs } from "../oci/push.ts";
 import { formatReference, parseReference, type Reference } from "../oci/reference.ts";
 import type { Registry } from "../oci/registry.ts";
 import type { Emulator } from "../instance/emulator.ts";
+import { isFlat } from "./chunks.ts";
 import { type Image, readImage } from "./image.ts";
 import { openRegistry } from "./registry.ts";
 import { openStore, temporaryPath } from "./store.ts";
@@ -37,7 +38,7 @@ export interface PushResult {
 
 /**
  * Pushes the image that is there to a registry, from which {@linkcode pull} gets it. Sends only what the registry does not
- * have. Images of other architectures under the same tag stay; push them one after the other.
+ * have. Images of other architectures under the same tag stay, also those that others push at the same time.
  *
  * Needs net permission for the registry and the hosts that it names; read and write permission for the home; sys permission
  * for `statfs`; and for the login what {@linkcode pull} needs.
@@ -75,7 +76,7 @@ export async function push(emulator: Emulator, options: PushOptions = {}): Promi
   try {
     let { disk } = image.paths;
     const from = image.record.origin;
-    if (from.kind !== "oci") {
+    if (!isFlat(from)) {
       report.step("read the image");
       disk = `${directory}/disk`;
       await writeFlatDisk(image.paths.disk, disk, {

@@ -4,30 +4,47 @@ import { removeIfThere } from "../base/files.ts";
 import { sha256, sha256File } from "../base/hash.ts";
 import { readAt } from "../base/io.ts";
 import { Turns } from "../base/turns.ts";
+import { HotbootError } from "../base/error.ts";
+import { formatBytes } from "../base/format.ts";
 import { requireFreeSpace } from "../release/free_space.ts";
 import { WrongContent } from "../release/options.ts";
 import type { Engine } from "../zstd/engine.ts";
 import { frameLength, readHeader } from "../zstd/frame.ts";
 import { openEngine } from "../zstd/open_engine.ts";
 import { chunksOf } from "./chunks.ts";
-import type { ChunkDescription, Description, Descriptor, Part } from "./manifest.ts";
+import type { ChunkDescription, Description, Part } from "./manifest.ts";
 
-/** How many chunks are fetched at once. */
+/** How many fetches are under way at once. */
 const AT_ONCE = 6;
+/** How often a chunk that is not what was asked for is fetched again. */
+const MOST_ROUNDS = 3;
 /** The unit in which a file system counts the space that a file takes. */
 const SECTOR = 512;
 
-/** Where the chunks come from, and who gets progress. */
+/** Where chunks are fetched. It names them by their index in the description. */
+export interface ChunkSource {
+  /** How many bytes each chunk has there. */
+  sizes: number[];
+  /** Which chunks are fetched together; each alone by default. */
+  group?(missing: number[]): number[][];
+  /** Fetches the chunks of one group, each as one zstd frame. */
+  fetch(group: number[]): Promise<Uint8Array[]>;
+}
+
+/** More bytes would have to be fetched than is wanted. */
+export class TooMuch extends HotbootError {}
+
+/** What is put together, from where, and who gets progress. */
 export interface Assembling {
   description: Description;
-  /** The chunks as they are in the registry, in the description's order. */
-  layers: Descriptor[];
+  /** Where to fetch what is not on this machine. */
+  from: ChunkSource;
   /** Where the files are made. What an earlier attempt has left there is used, once its content has been checked. */
   directory: string;
   /** Files that may contain some of the chunks. */
   sources: string[];
-  /** Fetches a chunk, which has the descriptor's digest. */
-  fetch(layer: Descriptor): Promise<Uint8Array>;
+  /** The most bytes to fetch. */
+  most?: number;
   signal: AbortSignal;
   /** Told how many of the bytes that must be fetched have come. */
   onProgress(done: number, total: number): void;
@@ -45,6 +62,7 @@ interface Place {
  *
  * @returns The files' paths, and how many bytes were fetched.
  * @throws {WrongContent} if what was fetched is not what the description says.
+ * @throws {TooMuch} if more than the most bytes would have to be fetched.
  * @throws {HotbootError} if there is no space.
  */
 export async function assemble(work: Assembling): Promise<{ paths: Map<Part, string>; moved: number }> {
@@ -110,11 +128,14 @@ async function findMissing(
 }
 
 /** Copies the missing chunks that the sources have. */
-async function takeFrom({ description: { chunks }, sources, signal }: Assembling, missing: Map<number, Place[]>) {
+async function takeFrom(
+  { description: { chunks, scale = 1 }, sources, signal }: Assembling,
+  missing: Map<number, Place[]>,
+) {
   const sought = new Map(missing.keys().map((index) => [chunks[index].sha256, index]));
   for (const path of sources) {
     if (sought.size === 0) return;
-    for await (const { sha256, bytes } of chunksOf(path, signal)) {
+    for await (const { sha256, bytes } of chunksOf(path, scale, signal)) {
       const index = sought.get(sha256);
       if (index === undefined) continue;
       write(missing.get(index)!, bytes);
@@ -126,8 +147,11 @@ async function takeFrom({ description: { chunks }, sources, signal }: Assembling
 
 /** Fetches what is still missing, and gives how many bytes that were. */
 async function fetchAll(work: Assembling, missing: Map<number, Place[]>): Promise<number> {
-  const { description: { chunks }, layers, signal, onProgress } = work;
-  const total = missing.keys().reduce((sum, index) => sum + layers[index].size, 0);
+  const { from, signal, most = Infinity, onProgress } = work;
+  const bytesOf = (chunks: Iterable<number>) =>
+    Iterator.from(chunks).reduce((sum, index) => sum + from.sizes[index], 0);
+  const total = bytesOf(missing.keys());
+  if (total > most) throw new TooMuch(`${formatBytes(total)} would have to be fetched: try again`);
   if (total === 0) return 0;
   const engine = await openEngine();
   const turns = new Turns(AT_ONCE);
@@ -135,24 +159,47 @@ async function fetchAll(work: Assembling, missing: Map<number, Place[]>): Promis
   const either = AbortSignal.any([signal, end.signal]);
   let moved = 0;
   onProgress(0, total);
-  const fetching = missing.entries().map(([index, places]) =>
+  const indices = missing.keys().toArray();
+  const groups = from.group?.(indices) ?? indices.map((index) => [index]);
+  const fetching = groups.map((group) =>
     turns.run(async () => {
       either.throwIfAborted();
-      const content = decompress(engine, await work.fetch(layers[index]), chunks[index].length);
-      if (await sha256(content) !== chunks[index].sha256) throw unlike();
+      const contents = await fetchGroup(work, group, engine);
       either.throwIfAborted();
-      write(places, content);
-      moved += layers[index].size;
+      for (const [at, index] of group.entries()) write(missing.get(index)!, contents[at]);
+      moved += bytesOf(group);
       onProgress(moved, total);
     }, either).catch((error) => {
       end.abort(error);
       throw error;
     })
-  ).toArray();
+  );
   await Promise.allSettled(fetching);
   signal.throwIfAborted();
   end.signal.throwIfAborted();
   return moved;
+}
+
+/** The contents of the chunks of a group. */
+async function fetchGroup(
+  { description: { chunks }, from, signal }: Assembling,
+  group: number[],
+  engine: Engine,
+): Promise<Uint8Array[]> {
+  for (let round = 1;; round++) {
+    signal.throwIfAborted();
+    const frames = await from.fetch(group);
+    try {
+      return await Promise.all(group.map(async (index, at) => {
+        const { length, sha256: wanted } = chunks[index];
+        const content = decompress(engine, frames[at], length);
+        if (await sha256(content) !== wanted) throw unlike();
+        return content;
+      }));
+    } catch (error) {
+      if (round === MOST_ROUNDS) throw error instanceof WrongContent ? error : unlike();
+    }
+  }
 }
 
 /** The content of a chunk: of one whole frame, of exactly this length. */

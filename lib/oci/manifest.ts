@@ -8,7 +8,7 @@
 
 import { HotbootError } from "../base/error.ts";
 import type { Arch } from "../vm/arch.ts";
-import { LONGEST_CHUNK } from "./chunks.ts";
+import { longestChunk, type Scale, SCALES } from "./chunks.ts";
 
 /** Media types: OCI's own, */
 export const INDEX = "application/vnd.oci.image.index.v1+json";
@@ -82,6 +82,8 @@ export interface Made {
 
 /** What makes which file. */
 export interface Description extends Made {
+  /** How much longer than usual its chunks are, if the image is large. */
+  scale?: Scale;
   files: { disk: FileDescription } & Partial<Record<Part, FileDescription>>;
   /** The manifest's layers in the same order, decompressed. */
   chunks: ChunkDescription[];
@@ -93,7 +95,7 @@ export function encode(value: Manifest | Index | Description): Uint8Array<ArrayB
 }
 
 /** @throws {HotbootError} if it is not JSON, or not an object. */
-function parse(bytes: Uint8Array, what: string): Record<string, unknown> {
+export function parse(bytes: Uint8Array, what: string): Record<string, unknown> {
   try {
     const value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
     if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
@@ -103,14 +105,17 @@ function parse(bytes: Uint8Array, what: string): Record<string, unknown> {
   throw unsound(`${what} is not JSON`);
 }
 
-function unsound(why: string): HotbootError {
-  return new HotbootError(`the image in the registry is damaged: ${why}; push it again`);
+/** The error for something published that makes no sense. */
+export function unsound(why: string): HotbootError {
+  return new HotbootError(`the image that was pushed is damaged: ${why}; push it again`);
 }
 
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
-const HEX = /^[0-9a-f]{64}$/;
+/** A SHA-256. */
+export const HEX = /^[0-9a-f]{64}$/;
 
-function isSize(value: unknown, most = Number.MAX_SAFE_INTEGER): value is number {
+/** Whether it is a number of bytes, or an index. */
+export function isSize(value: unknown, most = Number.MAX_SAFE_INTEGER): value is number {
   return Number.isSafeInteger(value) && value as number >= 0 && value as number <= most;
 }
 
@@ -155,19 +160,26 @@ export function isArtifact({ config }: Manifest): boolean {
  *
  * @throws {HotbootError} if the two do not fit each other, or something in them makes no sense.
  */
-export function parseDescription(bytes: Uint8Array, manifest: Manifest): Description {
-  const value = parse(bytes, "its description") as unknown as Description;
-  const { profile, arch, created, files, chunks } = value;
+export function parseDescription(bytes: Uint8Array, { layers }: Manifest): Description {
+  if (!layers.every(({ mediaType }) => mediaType === CHUNK)) throw unsound("its layers are not its chunks");
+  return requireSound(parse(bytes, "its description"), layers);
+}
+
+/** @param stored The chunks as they are published. @throws {HotbootError} as above. */
+export function requireSound(described: unknown, stored: { size: number }[]): Description {
+  const value = described as Description;
+  const { profile, arch, created, scale = 1, files, chunks } = value;
   const isText = [profile, arch, created].every((text) => typeof text === "string");
   if (!isText || typeof files !== "object" || !files?.disk || !Array.isArray(chunks)) {
     throw unsound("its description lacks something");
   }
-  const areChunks = chunks.every((chunk) => HEX.test(chunk?.sha256) && isSize(chunk.length, LONGEST_CHUNK));
+  if (!SCALES.includes(scale)) throw unsound("its chunks are cut in a way that this hotboot does not know");
+  const longest = longestChunk(scale);
+  const areChunks = chunks.every((chunk) => HEX.test(chunk?.sha256) && isSize(chunk.length, longest));
   if (!areChunks || chunks.some(({ length }) => length === 0)) throw unsound("its description has an impossible chunk");
-  const { layers } = manifest;
   // Compressed, even noise becomes only a little longer.
-  const fit = layers.every(({ mediaType, size }) => mediaType === CHUNK && size <= LONGEST_CHUNK + 2 ** 16);
-  if (!fit || layers.length !== chunks.length) throw unsound("its layers are not its chunks");
+  const fit = stored.every(({ size }) => size <= longest + 2 ** 16);
+  if (!fit || stored.length !== chunks.length) throw unsound("its layers are not its chunks");
   for (const [part, file] of Object.entries(files)) {
     const isFile = PARTS.includes(part as Part) && HEX.test(file?.sha256) && Array.isArray(file.chunks) &&
       file.chunks.every((index) => isSize(index, chunks.length - 1)) &&

@@ -4,24 +4,21 @@ import { sha256 } from "../base/hash.ts";
 import { HotbootError } from "../base/error.ts";
 import { Turns } from "../base/turns.ts";
 import type { Arch } from "../vm/arch.ts";
-import { Pool } from "../zstd/pool.ts";
-import { chunksOf, LONGEST_CHUNK } from "./chunks.ts";
+import type { Pool } from "../zstd/pool.ts";
+import { longestChunk } from "./chunks.ts";
 import { containerDisk } from "./container_disk.ts";
+import { compress, describe, type LocalChunk, openCompressor, type Pushed } from "./describe.ts";
 import { type Found, imageIn, type Named } from "./find.ts";
 import {
   annotationsOf,
   ARTIFACT,
   CHUNK,
-  type ChunkDescription,
   DESCRIPTION,
   type Description,
   type Descriptor,
   encode,
-  INDEX,
-  type Index,
   isArtifact,
   isOurs,
-  type Made,
   MANIFEST,
   type Manifest,
   type Part,
@@ -29,19 +26,11 @@ import {
 } from "./manifest.ts";
 import { formatReference } from "./reference.ts";
 import type { Registry } from "./registry.ts";
+import { nameImage } from "./name_image.ts";
 import { putManifest, sendBytes } from "./send.ts";
 
 /** How many chunks are sent at once. */
 const AT_ONCE = 4;
-/** An image is compressed once and downloaded often. */
-const LEVEL = 3;
-
-/** An image on this machine, as it is pushed. */
-export interface Pushed extends Made {
-  /** The files: the disk in the form of `flat_disk.ts`. */
-  files: { disk: string } & Partial<Record<Part, string>>;
-}
-
 /** What may be there already, and who gets progress. */
 export interface Pushing {
   registry: Registry;
@@ -65,12 +54,6 @@ export interface PushedResult {
   /** How many bytes the image has in the registry, and how many of them were sent. */
   size: number;
   moved: number;
-}
-
-/** A chunk of a file on this machine. */
-interface LocalChunk extends ChunkDescription {
-  path: string;
-  offset: number;
 }
 
 /** A chunk that is in a registry. */
@@ -104,16 +87,12 @@ export async function pushImage(image: Pushed, pushing: Pushing): Promise<Pushed
   }
   const entry = await putManifest(registry, manifest);
   entries.push({ ...entry, artifactType: ARTIFACT, platform, annotations: manifest.annotations });
-  const index = merge(named?.value, entries, image.arch);
-  const bytes = encode(index);
-  requireAcceptable(bytes, "index");
-  const digest = `sha256:${await sha256(bytes)}`;
-  await registry.putManifest(registry.reference.tag!, { mediaType: INDEX, digest, bytes });
+  const digest = await nameImage(registry, entries, image.arch, signal);
   return { digest, version: entry.digest, size: layers.reduce((sum, { size }) => sum + size, 0), moved };
 }
 
 /** As long as any descriptor of a chunk: what is too long for registries is refused before anything is sent. */
-const PLACEHOLDER: Descriptor = { mediaType: CHUNK, digest: `sha256:${"0".repeat(64)}`, size: LONGEST_CHUNK };
+const PLACEHOLDER: Descriptor = { mediaType: CHUNK, digest: `sha256:${"0".repeat(64)}`, size: longestChunk(8) };
 
 function manifestOf(description: Description, config: Descriptor, layers: Descriptor[]): Manifest {
   const annotations = annotationsOf(description);
@@ -130,35 +109,6 @@ export function requireOurs(registry: Registry, named: Named | undefined): void 
       formatReference(registry.reference)
     } is there, and no image of hotboot's: name another tag, or replace it with --force`,
   );
-}
-
-/** The image's description, and its chunks on this machine in the same order. */
-async function describe(
-  image: Pushed,
-  signal: AbortSignal,
-): Promise<{ description: Description; local: LocalChunk[] }> {
-  const { createHash } = await import("node:crypto"); // Web Crypto cannot hash a stream
-  const local: LocalChunk[] = [];
-  const indices = new Map<string, number>();
-  const files: Partial<Description["files"]> = {};
-  for (const [part, path] of Object.entries(image.files)) {
-    const hash = createHash("sha256");
-    const chunks: number[] = [];
-    let size = 0;
-    for await (const { offset, bytes, sha256 } of chunksOf(path, signal)) {
-      hash.update(bytes);
-      size += bytes.length;
-      if (!indices.has(sha256)) {
-        indices.set(sha256, local.length);
-        local.push({ sha256, length: bytes.length, path, offset });
-      }
-      chunks.push(indices.get(sha256)!);
-    }
-    files[part as Part] = { size, sha256: hash.digest("hex"), chunks };
-  }
-  const { profile, arch, created } = image;
-  const chunks = local.map(({ length, sha256 }) => ({ length, sha256 }));
-  return { description: { profile, arch, created, files: files as Description["files"], chunks }, local };
 }
 
 /** The chunks that the registry has, by their content: compressing and sending them would be in vain. */
@@ -194,11 +144,11 @@ async function sendChunks(
   const end = new AbortController(); // one failure ends the others
   const either = AbortSignal.any([signal, end.signal]);
   let [moved, done] = [0, 0];
-  const send = async ({ sha256: content, length, offset }: LocalChunk, pool: Pool): Promise<Descriptor> => {
-    const there = known.get(content);
+  const send = async (chunk: LocalChunk, pool: Pool): Promise<Descriptor> => {
+    const there = known.get(chunk.sha256);
     if (there && there.from === undefined) return there.descriptor;
     if (there && await registry.mount(there.descriptor.digest, there.from!)) return there.descriptor;
-    const frame = (await pool.run({ kind: "compress", offset, length, level: LEVEL }))!;
+    const frame = await compress(pool, chunk);
     const descriptor = { mediaType: CHUNK, digest: `sha256:${await sha256(frame)}`, size: frame.length };
     if (await registry.has(descriptor.digest)) return descriptor;
     either.throwIfAborted();
@@ -208,8 +158,7 @@ async function sendChunks(
   };
   for (const path of new Set(local.map((chunk) => chunk.path))) {
     const ofFile = local.entries().filter(([, chunk]) => chunk.path === path).toArray();
-    // WebAssembly's result is the same on every version of the runtime, so a chunk keeps its digest.
-    using pool = await Pool.open({ engine: "wasm", from: path }, ofFile.length);
+    using pool = await openCompressor(path, ofFile.length);
     const sending = ofFile.map(([index, chunk]) =>
       turns.run(async () => {
         either.throwIfAborted();
@@ -221,14 +170,4 @@ async function sendChunks(
     either.throwIfAborted();
   }
   return { layers, moved };
-}
-
-/** The index with these entries in the place of the earlier ones of their architecture. */
-function merge(before: Index | Manifest | undefined, entries: Descriptor[], arch: Arch): Index {
-  const others = before && "manifests" in before
-    ? before.manifests.filter(({ platform }) => platform?.architecture !== arch)
-    : [];
-  const all = [...others, ...entries];
-  const manifests = [...all.filter((each) => !isOurs(each)), ...all.filter(isOurs)];
-  return { schemaVersion: 2, mediaType: INDEX, manifests };
 }

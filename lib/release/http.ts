@@ -111,11 +111,27 @@ function requireHttp(url: string): URL {
 }
 
 /** Also reads the whole answer, which is small, and retries while the failures are transient. */
-export async function getPatiently(request: HttpRequest, options: RetryOptions = {}): Promise<Response> {
+export function getPatiently(request: HttpRequest, options: RetryOptions = {}): Promise<Response> {
+  return patiently(request, options, async (response) => {
+    const { status, headers, ok } = response;
+    const bytes = await readWhole(response, request.url, ok ? request.most : MOST_OF_REFUSAL);
+    return new Response(bytes.length > 0 ? bytes : null, { status, headers });
+  });
+}
+
+/**
+ * What `use` makes of the answer, whose rest is not read. Retries while the failures are transient; an attempt ends even if
+ * the server falls silent.
+ */
+export async function patiently<T>(
+  request: HttpRequest,
+  options: RetryOptions,
+  use: (response: Response) => Promise<T>,
+): Promise<T> {
   const { attempts = 6 } = options;
   for (let attempt = 1;; attempt++) {
     try {
-      return await getWhole(request, options);
+      return await once(request, options, use);
     } catch (error) {
       if (!(error instanceof TransientError) || error instanceof ProxyError) throw error;
       if (attempt === attempts) throw new HotbootError(`${error.message}, ${attempts} times: try again later`);
@@ -124,15 +140,20 @@ export async function getPatiently(request: HttpRequest, options: RetryOptions =
   }
 }
 
-/** One attempt that ends even if the server falls silent. */
-async function getWhole(request: HttpRequest, { answerMs = 30_000 }: RetryOptions): Promise<Response> {
+async function once<T>(
+  request: HttpRequest,
+  { answerMs = 30_000 }: RetryOptions,
+  use: (response: Response) => Promise<T>,
+): Promise<T> {
   const timeout = AbortSignal.timeout(answerMs);
   const signal = request.signal ? AbortSignal.any([request.signal, timeout]) : timeout;
   try {
     const response = await get({ ...request, signal });
-    const { status, headers } = response;
-    const bytes = await readWhole(response, request.url, response.ok ? request.most : MOST_OF_REFUSAL);
-    return new Response(bytes.length > 0 ? bytes : null, { status, headers });
+    try {
+      return await use(response);
+    } finally {
+      if (!response.bodyUsed) await response.body?.cancel().catch(() => {});
+    }
   } catch (error) {
     request.signal?.throwIfAborted();
     if (error instanceof HotbootError) throw error;

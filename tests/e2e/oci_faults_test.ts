@@ -1,16 +1,18 @@
 /** Pulling from a registry that is disturbed: schedules from seeds. HOTBOOT_TEST_SOAK=full runs 200 of them. */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { HotbootError } from "../../lib/base/error.ts";
 import { sha256 } from "../../lib/base/hash.ts";
 import { readAt } from "../../lib/base/io.ts";
 import { assemble } from "../../lib/oci/assemble.ts";
+import { blobsOf } from "../../lib/oci/chunk_sources.ts";
 import { findImage } from "../../lib/oci/find.ts";
 import { writeFlatDisk } from "../../lib/oci/flat_disk.ts";
 import type { Description } from "../../lib/oci/manifest.ts";
 import { pushImage } from "../../lib/oci/push.ts";
 import { parseReference } from "../../lib/oci/reference.ts";
 import { Registry } from "../../lib/oci/registry.ts";
+import type { Arch } from "../../lib/vm/arch.ts";
 import { random } from "../unit/random.ts";
 import { rounds } from "./pace.ts";
 import { type Disturb, FaultyProxy, RegistryServer } from "./registry_server.ts";
@@ -57,6 +59,47 @@ Deno.test("oci: a disturbed pull ends with the right bytes or a clear error, and
   }
 });
 
+Deno.test("oci: two that push to one tag at the same time keep each other's image, or one says that it has lost", async () => {
+  await using registry = await RegistryServer.start();
+  await using proxy = new FaultyProxy(registry.host);
+  const directory = await Deno.makeTempDir({ prefix: "hotboot-oci-" });
+  try {
+    const push = async (arch: Arch, tag: string, mark: number) => {
+      const path = `${directory}/${arch}-${mark}`;
+      await Deno.writeFile(path, new Uint8Array(4096).fill(mark));
+      await pushImage(
+        { profile: "noise", arch, created: "2026-01-01T00:00:00.000Z", files: { disk: path } },
+        { registry: open(proxy.host, { tag }), signal: new AbortController().signal, onProgress: () => {} },
+      );
+    };
+    /** The first replaces what the tag names when the second already has, of which it knows nothing. */
+    const bothAtOnce = async (tag: string, ...pushes: [Arch, number][]) => {
+      const second = Promise.withResolvers<void>();
+      let puts = 0;
+      proxy.disturb = async (request, forward) => {
+        if (request.method !== "PUT" || !request.url.endsWith(`/manifests/${tag}`)) return undefined;
+        const isFirst = ++puts === 1;
+        if (isFirst) await second.promise;
+        const answer = await forward();
+        if (!isFirst) second.resolve();
+        return answer;
+      };
+      const results = await Promise.allSettled(pushes.map(([arch, mark]) => push(arch, tag, mark)));
+      proxy.disturb = undefined;
+      return results.flatMap((result) => result.status === "rejected" ? [String(result.reason.message)] : []);
+    };
+    assertEquals(await bothAtOnce("two", ["amd64", 1], ["arm64", 2]), []);
+    for (const arch of ["amd64", "arm64"] as const) {
+      assertEquals((await (await findImage(open(proxy.host, { tag: "two" }), arch)).describe()).arch, arch);
+    }
+    const [lost, ...others] = await bothAtOnce("one", ["amd64", 3], ["amd64", 4]);
+    assertEquals(others, []);
+    assertMatch(lost, /another push has put an image for amd64 under .*:one at the same time: push again/);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
 /** Pushes a disk of noise; gives its form in the registry. */
 async function publish(host: string, directory: string): Promise<{ disk: Uint8Array; description: Description }> {
   const next = random(7);
@@ -76,23 +119,22 @@ async function publish(host: string, directory: string): Promise<{ disk: Uint8Ar
 }
 
 /** @param answerMs How long to wait for an answer: only where some never come, and no longer than that takes. */
-function open(host: string, answerMs = 60_000): Registry {
+function open(host: string, { answerMs = 60_000, tag = "v1" } = {}): Registry {
   const login = { username: USER, secret: PASSWORD, hosts: [host] };
-  return new Registry(parseReference(`oci://${host}/noise:v1`), {
+  return new Registry(parseReference(`oci://${host}/noise:${tag}`), {
     login,
     retry: { attempts: 3, baseMs: 1, answerMs },
   });
 }
 
 async function pull(host: string, directory: string, answerMs?: number): Promise<number> {
-  const registry = open(host, answerMs);
+  const registry = open(host, { answerMs });
   const { manifest: { layers }, describe } = await findImage(registry, "amd64");
   const { moved } = await assemble({
     description: await describe(),
-    layers,
+    from: blobsOf(registry, layers),
     directory,
     sources: [],
-    fetch: (layer) => registry.blob(layer),
     signal: new AbortController().signal,
     onProgress: () => {},
   });

@@ -50,6 +50,7 @@ const MAY: Record<string, string[]> = {
   "pull --skip-snapshot, image, in a registry": [...PULL_ANY, "connect registry"],
   "start, no image, in a registry": [...BOOT, ...PULL_ANY, "connect registry"],
   "push, image, in a registry": ["write home", "connect registry", "ask statfs"],
+  "push --assets": ["write home", "write DIR", "ask statfs"],
   "list-releases": ["connect github", "read HOTBOOT_GITHUB_API"],
   "capture": [...BOOT, "connect spares"],
   "capture, no image": [...BOOT, ...BUILD, "connect spares"],
@@ -374,6 +375,7 @@ async function prepare(world: World, scenario: string): Promise<{ name: string; 
     ...(command.standalone ? [] : emulator),
     ...["--skip-snapshot", "--fix", "--online", "--details", "--open"].filter((option) => scenario.includes(option)),
     ...(scenario.includes("--config-file") ? ["--config-file", `${directory}/in/file`] : []),
+    ...(scenario.includes("--assets") ? ["--assets", `${directory}/out`] : []),
     ...(scenario.includes("--html") ? ["--html", `${directory}/in/file`] : []),
     ...operands[name] ?? [],
   ];

@@ -90,6 +90,14 @@ export class PullHome implements AsyncDisposable {
     assertEquals(result.stdout, "");
   }
 
+  /** The same, after steps and warnings. */
+  async expectRefusalAtEnd(run: Promise<Run>, why: RegExp): Promise<void> {
+    const result = await run;
+    assertCode(result, 1);
+    assertMatch(result.stderr.trimEnd().split("\n").at(-1)!, why);
+    assertEquals(result.stdout, "");
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.run("stop", "--discard", "-q");
     await this.github[Symbol.asyncDispose]();

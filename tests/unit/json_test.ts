@@ -4,6 +4,7 @@ import { assertEquals } from "@std/assert";
 import { type Schema, Validator } from "@cfworker/json-schema";
 import type { Diagnosis } from "../../lib/doctor/doctor.ts";
 import type { ComparedStep } from "../../lib/cli/ui/comparison.ts";
+import type { AssetsResult } from "../../lib/image/assets.ts";
 import type { PushResult } from "../../lib/image/push.ts";
 import type { RecordedRun } from "../../lib/instance/history.ts";
 import type { Finding } from "../../lib/doctor/finding.ts";
@@ -58,7 +59,7 @@ const RUNNING: Whole<NonNullable<Status["running"]>> = {
 };
 const ORIGINS: Whole<ImageOrigin>[] = [
   { kind: "build", recipe: "abc" },
-  { kind: "release", repository: "acme/shop", tag: "v1", published: AT, version: "1" },
+  { kind: "release", repository: "acme/shop", tag: "v1", published: AT, version: "1", assembled: true },
   { kind: "oci", reference: "oci://example.com/shop:main", digest: "sha256:1", version: "sha256:2", published: AT },
   { kind: "run", repository: "acme/shop", run: 7, branch: "main", published: AT, version: "1" },
   { kind: "adopted" },
@@ -141,6 +142,7 @@ const RUN: Whole<RecordedRun> = {
 const STEP: Whole<ComparedStep> = { name: "healthy", olderMs: 1.5, newerMs: 3, ratio: 2 };
 const DIGEST = `sha256:${SHA256}`;
 const PUSH: Whole<PushResult> = { reference: "oci://h/r:t", digest: DIGEST, version: DIGEST, size: 2, moved: 1 };
+const ASSETS: Whole<AssetsResult> = { directory: "d", files: ["shop.qcow2"], size: 2 };
 const SPARES: Whole<Spares> = { wanted: 1, spares: 1, bytes: 1 };
 
 /** By the schema's name: what is valid. */
@@ -174,7 +176,7 @@ const VALID: Record<string, unknown[]> = {
     [{ number: 1, ...RUN }],
     { older: { number: 2, ...RUN }, newer: { number: 1, ...RUN }, steps: [STEP], total: { name: "total" } },
   ],
-  "push": [PUSH],
+  "push": [PUSH, ASSETS],
   "error": [{ error: "it failed: try again", exitCode: 1 }],
 };
 

@@ -46,6 +46,7 @@ const BY_REASON: Record<string, string[]> = {
     "emulator/run.ts: ${messageOf(error)}",
     "emulator/wait.ts: ${why!}",
     "guest/exec_ports.ts: the connection to the program broke: ",
+    "image/pull_index.ts: ${name}: ${messageOf(error)}",
     "image/pulling.ts: ${error.message}",
     "instance/config_disk.ts: ",
     "instance/emulator.ts: ${withOptions(text",
@@ -69,6 +70,8 @@ const BY_REASON: Record<string, string[]> = {
     "emulator/up.ts: its own secrets were no longer in effect, putting them in again",
     "emulator/start.ts: no snapshot was captured: ",
     "emulator/start.ts: not resumed: ",
+    "image/pull_index.ts: the whole image is downloaded, because ",
+    "image/pull_index.ts: ${message}, so all of it is downloaded",
     "instance/acceleration.ts: ${error.message}; booting again",
   ],
   "its callers add the advice": [

@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { HotbootError } from "../../lib/base/error.ts";
 import { authorizationFor, parseChallenges } from "../../lib/oci/authorization.ts";
-import { chunksOf, LONGEST_CHUNK } from "../../lib/oci/chunks.ts";
+import { chunksOf, longestChunk, type Scale, scaleFor } from "../../lib/oci/chunks.ts";
 import { writeFlatDisk } from "../../lib/oci/flat_disk.ts";
 import {
   CHUNK,
@@ -147,8 +147,9 @@ Deno.test("oci: a manifest or description that makes no sense is refused", () =>
   wrong(({ files }) => Object.assign(files, { "../disk": files.disk }));
   wrong(({ files }) => Object.assign(files, { disk: undefined }));
   wrong(({ chunks }) => chunks[0].length = 0);
-  wrong(({ chunks }) => chunks[0].length = LONGEST_CHUNK + 1);
+  wrong(({ chunks }) => chunks[0].length = longestChunk(1) + 1);
   wrong(({ chunks }) => chunks.pop());
+  wrong((copy) => copy.scale = 3 as Scale);
   const text = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
   const unsound = [{}, [], null, 1, { ...manifest, layers: [{ ...layer, digest: "sha256:x" }] }, {
     ...manifest,
@@ -176,12 +177,12 @@ Deno.test("oci: chunks make up the file, and what is moved by a block stays in t
     after.set(before.subarray(0, 100 * block));
     after.set(noise(3 * block, 2), 100 * block); // three more blocks
     after.set(before.subarray(100 * block), 103 * block);
-    const chunks = async (bytes: Uint8Array) => {
+    const chunks = async (bytes: Uint8Array, scale: Scale = 1) => {
       await Deno.writeFile(`${directory}/file`, bytes);
       let at = 0;
       const found = new Map<string, number>();
-      for await (const { offset, bytes: content, sha256 } of chunksOf(`${directory}/file`)) {
-        assertEquals([offset, content.length <= LONGEST_CHUNK], [at, true]);
+      for await (const { offset, bytes: content, sha256 } of chunksOf(`${directory}/file`, scale)) {
+        assertEquals([offset, content.length <= longestChunk(scale)], [at, true]);
         at += content.length;
         found.set(sha256, content.length);
       }
@@ -192,9 +193,15 @@ Deno.test("oci: chunks make up the file, and what is moved by a block stays in t
     const isNew = [...now].filter(([sha256]) => !old.has(sha256));
     const moved = isNew.reduce((sum, [, length]) => sum + length, 0);
     assert(old.size > 10 && isNew.length <= 3, `${isNew.length} of ${now.size}`);
-    assert(moved <= 2 * LONGEST_CHUNK, String(moved));
+    assert(moved <= 2 * longestChunk(1), String(moved));
     assertEquals(await chunks(new Uint8Array()), new Map());
     assertEquals((await chunks(new Uint8Array(10))).size, 1);
+
+    // Of a large image the chunks are longer, so that registries accept their list.
+    const GIB = 2 ** 30;
+    assertEquals([1, 12, 20, 40, 80, 1000].map((size) => scaleFor(size * GIB, 20_000)), [1, 1, 2, 4, 8, 8]);
+    const longer = await chunks(before, 2);
+    assert(longer.size < 0.75 * old.size, `${longer.size} instead of ${old.size}`);
   });
 });
 

@@ -1,4 +1,5 @@
 import { HotbootError } from "../../base/error.ts";
+import { packedBytes } from "../../oci/asset_index.ts";
 import type { Release } from "../../release/github.ts";
 import { formatBytes } from "../../base/format.ts";
 import { printJson } from "../ui/console.ts";
@@ -53,6 +54,6 @@ function describe({ tag_name, draft, prerelease, published_at, assets }: Release
     tag: tag_name,
     status: draft ? "draft" : prerelease ? "pre-release" : "release",
     date: published_at ?? "",
-    bytes: asset?.size,
+    bytes: asset?.size ?? (disk !== undefined && packedBytes(assets, disk) || undefined),
   };
 }

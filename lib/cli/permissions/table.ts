@@ -124,7 +124,7 @@ export const TABLE: Record<string, Row> = {
   "profile validate": {},
   "build": BUILD,
   "pull": { ...PULL, more: { "unless --skip-snapshot": BOOT } },
-  "push": { write: ["home"], net: ["registry"], sys: ["statfs"] },
+  "push": { write: ["home", "DIR"], net: ["registry"], sys: ["statfs"] },
   "list-releases": { net: ["github"], env: PULL.env },
   "capture": MAKE_SPARES,
   "start": START,
