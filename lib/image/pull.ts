@@ -190,6 +190,7 @@ async function makePlan(emulator: Emulator, release: ReleaseSource, options: Pul
     ...(index && {
       indexed: {
         index,
+        disk,
         parts: names.map(([part]) => part),
         ...(files && { whole: Object.fromEntries(files) }),
         file,

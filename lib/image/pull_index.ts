@@ -9,6 +9,7 @@ import { packsOf } from "../oci/chunk_sources.ts";
 import { type Download, WrongContent } from "../release/options.ts";
 import type { Range } from "../release/part_file.ts";
 import { NoRanges, RangeReader } from "../release/ranges.ts";
+import type { Arch } from "../vm/arch.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { ownDirectory } from "../instance/home.ts";
 import type { ImagePart } from "../instance/machine.ts";
@@ -22,6 +23,8 @@ export type Published = Download & { size: number };
 /** What a release has. */
 export interface IndexedRelease {
   index: Published;
+  /** The name that the disk has there, or would have. */
+  disk: string;
   /** The parts that the profile names. */
   parts: ImagePart[];
   /** The files with these parts as a whole; absent if the release has none. */
@@ -65,7 +68,7 @@ export async function pullByIndex(
       throw new WrongContent(`${what.name} is too long for an index: ask its publisher to push the image again`);
     }
     const { path } = await work.fetchWhole(what, work.directory);
-    const index = parseIndex(await Deno.readFile(path), arch, what.name);
+    const index = parseIndex(await Deno.readFile(path), release, arch);
     const fault = staleness(index, release);
     if (fault !== undefined) {
       throw new WrongContent(`${what.name} is not of this build (${fault}): ask its publisher to upload all again`);
@@ -83,9 +86,9 @@ export async function pullByIndex(
   }
 }
 
-function parseIndex(bytes: Uint8Array, arch: Emulator["arch"], name: string): AssetIndex {
+function parseIndex(bytes: Uint8Array, { disk, index: { name } }: IndexedRelease, arch: Arch): AssetIndex {
   try {
-    return parseAssetIndex(bytes, arch);
+    return parseAssetIndex(bytes, disk, arch);
   } catch (error) {
     throw new WrongContent(`${name}: ${messageOf(error)}`);
   }

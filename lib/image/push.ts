@@ -109,7 +109,8 @@ function wantedReference({ profile }: Emulator, { reference }: PushOptions): Ref
   const name = reference ?? profile.image.oci;
   if (name === undefined) {
     throw new HotbootError(
-      `profile '${profile.name}' names no registry: name one, as in 'hotboot push oci://HOST/REPOSITORY:TAG'`,
+      `profile '${profile.name}' names no registry: name one, as in 'hotboot push oci://HOST/REPOSITORY:TAG', or write the ` +
+        "files of a release with --assets DIR",
     );
   }
   const parsed = parseReference(name);

@@ -61,15 +61,19 @@ export function packedBytes(files: { name: string; size: number }[], disk: strin
 /**
  * Reads an index.
  *
+ * @param disk The name that the disk has in the release, from which those of the packs follow.
  * @throws {HotbootError} if something in it makes no sense, or it is of another architecture, or of a newer form.
  */
-export function parseAssetIndex(bytes: Uint8Array, arch: Arch): AssetIndex {
+export function parseAssetIndex(bytes: Uint8Array, disk: string, arch: Arch): AssetIndex {
   const value = parse(bytes, "its index") as unknown as AssetIndex;
   const { version, whole, packs, frames } = value;
   if (version !== VERSION) throw unsound(`its index is of version ${JSON.stringify(version)} instead of ${VERSION}`);
-  const isPack = ({ name, size, sha256 }: Pack) => typeof name === "string" && isSize(size) && HEX.test(sha256);
-  const arePacks = Array.isArray(packs) && packs.every((pack) => isPack(pack ?? {}));
-  if (!arePacks || !isSize(whole?.size) || !HEX.test(whole.sha256)) throw unsound("its index lacks something");
+  const isPack = ({ name, size, sha256 }: Pack, at: number) =>
+    name === packName(disk, at + 1) && isSize(size) && HEX.test(sha256);
+  const arePacks = Array.isArray(packs) && packs.every((pack, at) => isPack(pack ?? {}, at));
+  if (!arePacks || !isSize(whole?.size) || !HEX.test(whole.sha256)) {
+    throw unsound("its index lacks something, or names a pack that is none");
+  }
   const isFrame = ({ pack, offset, size }: Frame) =>
     isSize(pack, packs.length - 1) && isSize(offset) && isSize(size) && size > 0 && offset + size <= packs[pack].size;
   const areFrames = Array.isArray(frames) && frames.every((frame) => isFrame(frame ?? {}));

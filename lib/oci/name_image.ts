@@ -47,7 +47,7 @@ export async function nameImage(
     const digest = `sha256:${await sha256(bytes)}`;
     if (named?.digest === digest) return digest;
     await registry.putManifest(registry.reference.tag!, { mediaType: INDEX, digest, bytes });
-    await sleep(LOOK_AGAIN_MS, signal);
+    await sleep(LOOK_AGAIN_MS * 2 ** Math.min(round - 1, 3), signal); // some registries show the old one for a while
   }
   throw new HotbootError(
     `others push to ${formatReference(registry.reference)} all the time: push again when they are done`,

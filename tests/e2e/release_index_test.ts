@@ -194,6 +194,11 @@ Deno.test("release index: one that is old, damaged or of no use gives way to the
       [disk, await changed((value) => value.frames[3].offset = 1e9), pack],
       /that no pack has/,
     ],
+    [
+      "a pack elsewhere",
+      [disk, await changed((value) => value.packs[0].name = "../x"), pack],
+      /names a pack that is none/,
+    ],
     ["another kind of disk", [
       disk,
       await changed((value) => value.description.files.kernel = value.description.files.disk),
