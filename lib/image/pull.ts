@@ -10,10 +10,13 @@ import { findToken } from "../release/token.ts";
 import { unzipOne } from "../release/zip.ts";
 import { type Download, WrongContent } from "../release/options.ts";
 import type { Emulator } from "../instance/emulator.ts";
+import { BUNDLE_ENDING, LONGEST_BUNDLES, parseJsonLines } from "../sigstore/bundles.ts";
+import { repositoryOf } from "../sigstore/provenance.ts";
 import { ownDirectory } from "../instance/home.ts";
 import type { ImagePart } from "../instance/machine.ts";
 import { requireUnused } from "../instance/users.ts";
 import { downloadPath, type ImageOrigin, readImage } from "./image.ts";
+import { prove, proveAgain, type RefNames, type Subject } from "./provenance.ts";
 import { type PullOptions, type PullResult, requirePublishedDisk } from "./pulling.ts";
 import { type NewFiles, openStore, putInPlace, requireKnown, temporaryPath } from "./store.ts";
 
@@ -22,6 +25,10 @@ interface Plan {
   origin: Extract<ImageOrigin, { kind: "release" | "run" }>;
   files?: [ImagePart, Download][];
   archive?: Download;
+  /** What the builder's ref may contain. */
+  names: RefNames;
+  /** Looks for the attestations of a file of the image. */
+  attestations(name: string, sha256: string): AsyncIterable<unknown>;
 }
 
 /**
@@ -61,12 +68,23 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
   using _lock = await openStore(emulator);
   const plan = await makePlan(emulator, release, options);
   const existing = await readImage(emulator, { isOwner: true }).catch(() => undefined); // a damaged one is replaced
+  const subjects = (digests: [ImagePart, string][]): Subject[] =>
+    digests.map(([part, sha256]) => {
+      const name = nameOf(release.assets[part] ?? part, emulator);
+      return { name, digests: [`sha256:${sha256}`], bundles: () => plan.attestations(name, sha256) };
+    });
   if (!options.force && existing && isSame(existing.record.origin, plan.origin)) {
+    await proveAgain(emulator, existing, subjects(digestsOf(existing.record.files)), plan.names);
     return { image: existing, pulled: false };
   }
   if (!options.force) await requireKnown(emulator, existing);
   await requireUnused(emulator, existing?.record.files.disk.sha256);
 
+  // Before anything is downloaded, if it is known what that will be.
+  const known = plan.files?.every(([, { sha256 }]) => sha256 !== undefined)
+    ? plan.files.map(([part, { sha256 }]): [ImagePart, string] => [part, sha256!])
+    : undefined;
+  let provenance = known && await prove(emulator, subjects(known), plan.names);
   const directory = downloadPath(emulator);
   await ownDirectory(directory);
   const fetchOne = async (what: Download) => {
@@ -84,8 +102,9 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
     const files = plan.archive
       ? await unpack(emulator, release, await fetchOne(plan.archive))
       : Object.fromEntries(await eachInTurn(plan.files!, async ([part, what]) => [part, await fetchOne(what)]));
+    provenance ??= known ? provenance : await prove(emulator, subjects(digestsOf(files)), plan.names);
     await requirePublishedDisk(files.disk.path);
-    const image = await putInPlace(emulator, files as NewFiles, plan.origin);
+    const image = await putInPlace(emulator, files as NewFiles, plan.origin, provenance);
     const all = plan.archive ? [plan.archive] : plan.files!.map(([, what]) => what);
     for (const { name, sha256 } of all) {
       if (sha256 !== undefined) continue;
@@ -130,7 +149,7 @@ async function makePlan(emulator: Emulator, release: ReleaseSource, options: Pul
   const tag = options.tag ?? release.tag.replaceAll("{branch}", () => branch); // as a string, $ would have a meaning
   const found = await github.release(repository, tag);
   const files = Object.entries(release.assets).map(([part, pattern]): [ImagePart, Download] => {
-    const name = pattern.replaceAll("{arch}", emulator.arch);
+    const name = nameOf(pattern, emulator);
     const asset = found.assets.find((each) => each.name === name);
     if (!asset) {
       const there = found.assets.map((each) => each.name).join(", ") || "nothing";
@@ -149,16 +168,32 @@ async function makePlan(emulator: Emulator, release: ReleaseSource, options: Pul
     }];
   });
   const version = files.map(([, { sha256, version }]) => sha256 ?? version).join(" ");
-  return { origin: { kind: "release", repository, tag, published: found.published_at ?? "", version }, files };
+  return {
+    origin: { kind: "release", repository, tag, published: found.published_at ?? "", version },
+    files,
+    names: { branch, tag },
+    async *attestations(name, sha256) {
+      const beside = found.assets.find((each) => each.name === `${name}${BUNDLE_ENDING}`);
+      if (beside) yield* parseJsonLines(await github.text(beside, LONGEST_BUNDLES), beside.name);
+      yield* await atGitHub(emulator, github, sha256);
+    },
+  };
+}
+
+/** The attestations that GitHub keeps for the repository that an image must be built from. */
+async function atGitHub({ profile }: Emulator, github: GitHub, sha256: string): Promise<unknown[]> {
+  const { workflow, repository = repositoryOf(workflow) } = profile.image.attestation!;
+  return await github.attestations(repository, sha256);
 }
 
 async function planRun(
-  { arch, profile }: Emulator,
+  emulator: Emulator,
   github: GitHub,
   release: ReleaseSource,
   repository: string,
   { pullRequest, run }: PullOptions,
 ): Promise<Plan> {
+  const { arch, profile } = emulator;
   const { workflow } = release;
   const name = release.artifact?.replaceAll("{arch}", arch);
   if (!name || !workflow) {
@@ -182,6 +217,10 @@ async function planRun(
       request: github.bytesRequest(artifact.archive_download_url),
       explain: (response) => github.explain(response, `artifact '${name}' of run ${id} of ${repository}`),
     },
+    names: { branch: release.branch ?? "main" },
+    async *attestations(_, sha256) {
+      yield* await atGitHub(emulator, github, sha256);
+    },
   };
 }
 
@@ -196,15 +235,24 @@ function digestOf({ name, digest }: ReleaseAsset | Artifact, { requireDigest }: 
 
 /** Extracts the image's files from an artifact's archive. */
 async function unpack(emulator: Emulator, release: ReleaseSource, archive: { path: string }): Promise<NewFiles> {
-  const { arch, report, signal } = emulator;
+  const { report, signal } = emulator;
   const files = await eachInTurn(Object.entries(release.assets), async ([part, pattern]) => {
-    const name = pattern.replaceAll("{arch}", arch);
+    const name = nameOf(pattern, emulator);
     report.step(`unpack ${name}`);
     const path = temporaryPath(emulator);
     await unzipOne(archive.path, name, path, signal);
     return [part, { path, sha256: await sha256File(path, signal) }] as const;
   });
   return Object.fromEntries(files) as NewFiles;
+}
+
+/** The name of a file that is published. */
+function nameOf(pattern: string, { arch }: Emulator): string {
+  return pattern.replaceAll("{arch}", arch);
+}
+
+function digestsOf(files: Partial<Record<ImagePart, { sha256: string }>>): [ImagePart, string][] {
+  return Object.entries(files).map(([part, { sha256 }]) => [part as ImagePart, sha256]);
 }
 
 function isSame(origin: ImageOrigin, wanted: Plan["origin"]): boolean {

@@ -1,0 +1,146 @@
+/**
+ * A Sigstore instance of the tests' own, with certificate authority and logs, and what a workflow of GitHub Actions would have
+ * it sign. The signatures, proofs and certificates are of the same form as Sigstore's, and are made by its own developers'
+ * program. It cannot show whom Sigstore's real authority gives a certificate: `tests/unit/sigstore/` has attestations of the
+ * real one.
+ */
+
+import { type Bundle, bundleToJSON, toDSSEBundle } from "@sigstore/bundle";
+import core from "@sigstore/core";
+import mock from "@sigstore/mock";
+import { HashAlgorithm, PublicKeyDetails, TrustedRoot } from "@sigstore/protobuf-specs";
+import { createHash, generateKeyPairSync, sign } from "node:crypto";
+import { Buffer } from "node:buffer";
+
+const GITHUB = "https://github.com/";
+const FULCIO = "1.3.6.1.4.1.57264.1.";
+const IN_TOTO = "application/vnd.in-toto+json";
+const REKOR = "https://rekor.test";
+
+/** What a workflow tells Sigstore about itself, and what it says about a file. */
+export interface Attested {
+  /** `sha256:…`. */
+  digest: string;
+  repository?: string;
+  workflow?: string;
+  ref?: string;
+  issuer?: string;
+  predicateType?: string;
+}
+
+/** An instance. */
+export class Sigstore {
+  private constructor(
+    readonly keys: ReturnType<typeof keyPair>,
+    readonly ca: Awaited<ReturnType<typeof mock.initializeCA>>,
+    readonly ctlog: Awaited<ReturnType<typeof mock.initializeCTLog>>,
+    readonly tlog: Awaited<ReturnType<typeof mock.initializeTLog>>,
+  ) {}
+
+  /** @param certified When it gives certificates, if not at the time of the log's entries, which is now. */
+  static async start(certified?: Date): Promise<Sigstore> {
+    const keys = keyPair();
+    const ctlog = await mock.initializeCTLog(keys, certified);
+    const ca = await mock.initializeCA(keys, ctlog, certified);
+    return new Sigstore(keys, ca, ctlog, await mock.initializeTLog(REKOR, keys));
+  }
+
+  /** What others need to trust it, as `image.attestation.trustedRoot` has it. */
+  get trustedRoot(): unknown {
+    const validFor = { start: new Date(0), end: undefined };
+    const log = (baseUrl: string, key: Buffer, id: Uint8Array) => ({
+      baseUrl,
+      hashAlgorithm: HashAlgorithm.SHA2_256,
+      publicKey: { rawBytes: key, keyDetails: PublicKeyDetails.PKIX_ECDSA_P256_SHA_256, validFor },
+      logId: { keyId: Buffer.from(id) },
+      checkpointKeyId: undefined,
+      operator: "",
+    });
+    const { rootCertificate } = this.ca;
+    return TrustedRoot.toJSON({
+      mediaType: "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+      certificateAuthorities: [{
+        subject: undefined,
+        uri: "https://fulcio.test",
+        certChain: { certificates: [{ rawBytes: Buffer.from(rootCertificate as Uint8Array) }] },
+        validFor,
+        operator: "",
+      }],
+      tlogs: [log(REKOR, this.tlog.publicKey, createHash("sha256").update(this.tlog.publicKey).digest())],
+      ctlogs: [log("https://ct.test", this.ctlog.publicKey, this.ctlog.logID as Uint8Array)],
+      timestampAuthorities: [],
+    });
+  }
+
+  /** A bundle as `actions/attest-build-provenance` would have stored it. */
+  async attest(attested: Attested): Promise<unknown> {
+    const { repository = "acme/emulator", ref = "refs/heads/dev", digest } = attested;
+    const { workflow = `${repository}/.github/workflows/build.yaml@${ref}` } = attested;
+    const [algorithm, hex] = digest.split(":");
+    const statement = {
+      _type: "https://in-toto.io/Statement/v1",
+      subject: [{ name: "emulator", digest: { [algorithm]: hex } }],
+      predicateType: attested.predicateType ?? "https://slsa.dev/provenance/v1",
+      predicate: { runDetails: { builder: { id: GITHUB + workflow } } },
+    };
+    const { publicKey, privateKey } = keyPair();
+    const certificate = await this.ca.issueCertificate({
+      publicKey: publicKey.export({ format: "der", type: "spki" }),
+      subjectAltName: GITHUB + workflow,
+      extensions: Object.entries({
+        8: attested.issuer ?? "https://token.actions.githubusercontent.com",
+        9: GITHUB + workflow,
+        12: GITHUB + repository,
+        13: "0123456789abcdef0123456789abcdef01234567",
+        14: ref,
+        21: `${GITHUB}${repository}/actions/runs/7/attempts/1`,
+      }).map(([number, value]) => ({ oid: FULCIO + number, value })),
+    });
+    const payload = Buffer.from(JSON.stringify(statement));
+    const signature = sign("sha256", core.dsse.preAuthEncoding(IN_TOTO, payload), privateKey);
+    const bundle = toDSSEBundle({
+      artifact: payload,
+      artifactType: IN_TOTO,
+      signature,
+      certificate: Buffer.from(certificate as Uint8Array),
+    });
+    const verifier = core.pem.fromDER(Buffer.from(certificate as Uint8Array));
+    await this.#record(bundle, payload, signature, verifier);
+    return bundleToJSON(bundle);
+  }
+
+  /** Enters it in the log. */
+  async #record(bundle: Bundle, payload: Buffer, signature: Buffer, verifier: string): Promise<void> {
+    const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
+    const body = {
+      apiVersion: "0.0.1",
+      kind: "dsse",
+      spec: {
+        payloadHash: { algorithm: "sha256", value: sha256(payload) },
+        envelopeHash: { algorithm: "sha256", value: sha256(payload) },
+        signatures: [{ signature: signature.toString("base64"), verifier: btoa(verifier) }],
+      },
+    };
+    const [entry] = Object.values(await this.tlog.log(body));
+    const { inclusionProof, signedEntryTimestamp } = entry.verification!;
+    bundle.verificationMaterial.tlogEntries.push({
+      logIndex: String(entry.logIndex),
+      logId: { keyId: Buffer.from(entry.logID, "hex") },
+      kindVersion: { kind: body.kind, version: body.apiVersion },
+      integratedTime: String(entry.integratedTime),
+      inclusionPromise: { signedEntryTimestamp: Buffer.from(signedEntryTimestamp!, "base64") },
+      inclusionProof: {
+        logIndex: String(inclusionProof!.logIndex),
+        treeSize: String(inclusionProof!.treeSize),
+        rootHash: Buffer.from(inclusionProof!.rootHash, "hex"),
+        hashes: [],
+        checkpoint: { envelope: inclusionProof!.checkpoint },
+      },
+      canonicalizedBody: Buffer.from(entry.body as string, "base64"),
+    });
+  }
+}
+
+function keyPair() {
+  return generateKeyPairSync("ec", { namedCurve: "P-256" });
+}
