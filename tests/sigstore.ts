@@ -85,7 +85,7 @@ export class Sigstore {
     };
     const { publicKey, privateKey } = keyPair();
     const certificate = await this.ca.issueCertificate({
-      publicKey: publicKey.export({ format: "der", type: "spki" }),
+      publicKey: Buffer.from(publicKey.export({ format: "der", type: "spki" })),
       subjectAltName: GITHUB + workflow,
       extensions: Object.entries({
         8: attested.issuer ?? "https://token.actions.githubusercontent.com",
@@ -121,24 +121,36 @@ export class Sigstore {
         signatures: [{ signature: signature.toString("base64"), verifier: btoa(verifier) }],
       },
     };
-    const [entry] = Object.values(await this.tlog.log(body));
-    const { inclusionProof, signedEntryTimestamp } = entry.verification!;
+    const [entry] = Object.values<Entry>(await this.tlog.log(body));
+    const { inclusionProof, signedEntryTimestamp } = entry.verification;
     bundle.verificationMaterial.tlogEntries.push({
       logIndex: String(entry.logIndex),
       logId: { keyId: Buffer.from(entry.logID, "hex") },
       kindVersion: { kind: body.kind, version: body.apiVersion },
       integratedTime: String(entry.integratedTime),
-      inclusionPromise: { signedEntryTimestamp: Buffer.from(signedEntryTimestamp!, "base64") },
+      inclusionPromise: { signedEntryTimestamp: Buffer.from(signedEntryTimestamp, "base64") },
       inclusionProof: {
-        logIndex: String(inclusionProof!.logIndex),
-        treeSize: String(inclusionProof!.treeSize),
-        rootHash: Buffer.from(inclusionProof!.rootHash, "hex"),
+        logIndex: String(inclusionProof.logIndex),
+        treeSize: String(inclusionProof.treeSize),
+        rootHash: Buffer.from(inclusionProof.rootHash, "hex"),
         hashes: [],
-        checkpoint: { envelope: inclusionProof!.checkpoint },
+        checkpoint: { envelope: inclusionProof.checkpoint },
       },
-      canonicalizedBody: Buffer.from(entry.body as string, "base64"),
+      canonicalizedBody: Buffer.from(entry.body, "base64"),
     });
   }
+}
+
+/** What the log answers. Source: Rekor's API, `LogEntry`. */
+interface Entry {
+  body: string;
+  integratedTime: number;
+  logID: string;
+  logIndex: number;
+  verification: {
+    signedEntryTimestamp: string;
+    inclusionProof: { logIndex: number; treeSize: number; rootHash: string; checkpoint: string };
+  };
 }
 
 function keyPair() {

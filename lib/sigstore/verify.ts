@@ -6,6 +6,7 @@
  */
 
 import "./crypto.ts";
+import { Buffer } from "node:buffer";
 import core from "@sigstore/core";
 import { type Bundle, bundleFromJSON, isBundleWithDsseEnvelope } from "@sigstore/bundle";
 import { TrustedRoot } from "@sigstore/protobuf-specs";
@@ -25,7 +26,10 @@ const PREDICATE = /^https:\/\/slsa\.dev\/provenance\/v(0\.2|1)$/;
 const FULCIO = "1.3.6.1.4.1.57264.1.";
 const PARTS = { issuer: 8, repository: 12, commit: 13, ref: 14, run: 21 };
 
-/** The roots that a file names, or Sigstore's public instance. @throws {HotbootError} if the file has none. */
+/**
+ * The roots that a file names, or Sigstore's public instance: `trusted_root.json` is as in the seeds of `@sigstore/tuf` 5.0.1.
+ * @throws {HotbootError} if the file has none.
+ */
 export async function readRoots(path?: string): Promise<Roots> {
   if (path === undefined) return [TrustedRoot.fromJSON(publicGood)];
   const text = await Deno.readTextFile(path).catch((error) => {
@@ -129,7 +133,7 @@ function verifySignature(bundle: Bundle, roots: Roots): Signer {
 function signerOf({ identity }: Signer): Provenance {
   const part = (number: number): string => {
     const found = identity?.oids?.find(({ oid }) => oid?.id.join(".") === `${FULCIO}${number}`);
-    return found ? core.ASN1Obj.parseBuffer(new Uint8Array(found.value)).value.toString() : "";
+    return found ? core.ASN1Obj.parseBuffer(Buffer.from(found.value)).value.toString() : "";
   };
   const plain = (address: string) => address.startsWith(GITHUB) ? address.slice(GITHUB.length) : address;
   return {
