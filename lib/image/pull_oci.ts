@@ -32,11 +32,12 @@ export async function pullFromRegistry(emulator: Emulator, name: string, options
   const size = layers.reduce((sum, layer) => sum + layer.size, 0);
   const existing = await readImage(emulator, { isOwner: true }).catch(() => undefined); // a damaged one is replaced
   const origin = existing?.record.origin;
+  const digests = [...new Set([found.digest, version])]; // the index's fixes its images
   const subject: Subject = {
     name: formatReference(reference),
-    digests: [...new Set([found.digest, version])], // the index's fixes its images
+    digests,
     async *bundles() {
-      for (const digest of this.digests) yield* await bundlesOf(registry, digest);
+      for (const digest of digests) yield* await bundlesOf(registry, digest);
     },
   };
   const names = reference.tag === undefined ? {} : { tag: reference.tag };
