@@ -1,12 +1,12 @@
 /** Whether an image was built by the workflow that its profile names. */
 
-import { HotbootError, messageOf } from "../base/error.ts";
+import { HotbootError } from "../base/error.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import type { ImagePart } from "../instance/machine.ts";
 import type { AttestationSource } from "../profile/profile.ts";
 import { WrongContent } from "../release/options.ts";
 import { BUNDLE_ENDING, LONGEST_BUNDLES, parseJsonLines } from "../sigstore/bundles.ts";
-import { difference, type Provenance, repositoryOf, type Wanted } from "../sigstore/provenance.ts";
+import { difference, type Provenance, repositoryOf, Unproven, type Wanted } from "../sigstore/provenance.ts";
 import { type Image, type ImageRecord, writeProvenance } from "./image.ts";
 
 /** What is attested: a file, or an image in a registry. */
@@ -51,7 +51,7 @@ export async function prove(
       try {
         found = provenanceIn(bundle, digests, wanted, roots);
       } catch (error) {
-        if (!(error instanceof HotbootError)) throw error;
+        if (!(error instanceof Unproven)) throw error;
         wrong ??= error.message;
       }
       if (found) break;
@@ -130,14 +130,12 @@ function isProven({ provenance }: ImageRecord, attestation: AttestationSource, n
 /** The attestations in the file beside another. */
 async function* besides(path: string): AsyncIterable<unknown> {
   const beside = `${path}${BUNDLE_ENDING}`;
-  try {
-    const { size } = await Deno.stat(beside);
-    if (size > LONGEST_BUNDLES) throw new HotbootError(`it has more than ${LONGEST_BUNDLES} bytes`);
-    yield* parseJsonLines(await Deno.readTextFile(beside), beside);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return;
-    throw new HotbootError(`${beside} cannot be used: ${messageOf(error)}; correct or remove it`);
+  const size = await Deno.stat(beside).then(({ size }) => size, () => undefined);
+  if (size === undefined) return;
+  if (size > LONGEST_BUNDLES) {
+    throw new HotbootError(`${beside} has ${size} bytes, which no attestations have: correct or remove it`);
   }
+  yield* parseJsonLines(await Deno.readTextFile(beside), beside);
 }
 
 function wantedBy(

@@ -20,5 +20,5 @@ export function parseJsonLines(text: string, what: string): unknown[] {
   if (whole !== undefined) return [whole];
   const lines = text.split("\n").filter((line) => line.trim() !== "").map(parse);
   if (lines.length > 0 && !lines.includes(undefined)) return lines;
-  throw new HotbootError(`${what} is not JSON, nor JSON on each line: get it again`);
+  throw new HotbootError(`${what} is not JSON, nor JSON on each line: get it again, or remove it`);
 }

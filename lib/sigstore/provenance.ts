@@ -1,5 +1,8 @@
 /** Who built a file with GitHub Actions, and who should have. */
 
+/** Why an attestation does not show that a file was built as is wanted. */
+export class Unproven extends Error {}
+
 /** Who built a file. */
 export interface Provenance {
   /** The repository that it was built from: `owner/name`. */

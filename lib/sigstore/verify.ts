@@ -13,7 +13,7 @@ import { TrustedRoot } from "@sigstore/protobuf-specs";
 import { type Signer, toSignedEntity, toTrustMaterial, Verifier } from "@sigstore/verify";
 import { HotbootError, messageOf } from "../base/error.ts";
 import { parseJsonLines } from "./bundles.ts";
-import { difference, type Provenance, type Wanted } from "./provenance.ts";
+import { difference, type Provenance, Unproven, type Wanted } from "./provenance.ts";
 import publicGood from "./trusted_root.json" with { type: "json" };
 
 /** The certificate authorities, logs and clocks of the Sigstore instances that are trusted. */
@@ -53,7 +53,7 @@ export async function readRoots(path?: string): Promise<Roots> {
  * @param bundle The attestation: a parsed Sigstore bundle.
  * @param digests The file's own digests, each as `sha256:…`: one of them must be attested.
  * @returns `undefined` if it attests something else than how the file was built.
- * @throws {HotbootError} with the reason, if it does not show that it was built as is wanted.
+ * @throws {Unproven} with the reason, if it does not show that it was built as is wanted.
  */
 export function provenanceIn(
   bundle: unknown,
@@ -66,10 +66,10 @@ export function provenanceIn(
   if (!statement || !PREDICATE.test(String(statement.predicateType))) return undefined;
   const provenance = signerOf(verifySignature(parsed, roots));
   const why = difference(provenance, wanted);
-  if (why !== undefined) throw new HotbootError(why);
+  if (why !== undefined) throw new Unproven(why);
   const subjects = subjectsOf(statement);
   if (!subjects.some((subject) => digests.includes(subject))) {
-    throw new HotbootError(`it is about ${subjects[0] ?? "nothing"}, and not about ${digests.join(" or ")}`);
+    throw new Unproven(`it is about ${subjects[0] ?? "nothing"}, and not about ${digests.join(" or ")}`);
   }
   return provenance;
 }
@@ -78,7 +78,7 @@ function readBundle(value: unknown): Bundle {
   try {
     return bundleFromJSON(value);
   } catch (error) {
-    throw new HotbootError(`it is no Sigstore bundle (${messageOf(error)})`);
+    throw new Unproven(`it is no Sigstore bundle (${messageOf(error)})`);
   }
 }
 
@@ -96,7 +96,7 @@ function statementIn({ content }: Bundle): Statement | undefined {
     const statement = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(payload));
     return typeof statement === "object" && statement !== null ? statement : undefined;
   } catch {
-    throw new HotbootError("it is not JSON");
+    throw new Unproven("it is not JSON");
   }
 }
 
@@ -106,11 +106,11 @@ function subjectsOf({ subject }: Statement): string[] {
 }
 
 /**
- * @throws {HotbootError} if no root's instance has given the certificate, and has seen the signature while that was valid: in
+ * @throws {Unproven} if no root's instance has given the certificate, and has seen the signature while that was valid: in
  * its log, or by its clock if it has no log.
  */
 function verifySignature(bundle: Bundle, roots: Roots): Signer {
-  if (!isBundleWithDsseEnvelope(bundle)) throw new HotbootError("it is not signed as attestations are");
+  if (!isBundleWithDsseEnvelope(bundle)) throw new Unproven("it is not signed as attestations are");
   let reason = "";
   for (const root of roots) {
     const verifier = new Verifier(toTrustMaterial(root), {
@@ -124,7 +124,7 @@ function verifySignature(bundle: Bundle, roots: Roots): Signer {
       reason ||= messageOf(error);
     }
   }
-  throw new HotbootError(
+  throw new Unproven(
     `its signature does not hold (${reason}), or is of another Sigstore instance than those in image.attestation.trustedRoot`,
   );
 }

@@ -210,7 +210,7 @@ Deno.test("provenance: an image that hotboot did not put there can have its atte
   await Deno.writeTextFile(beside, JSON.stringify(await sigstore.attest({ digest: await digestOf(disk(MIB, 2)) })));
   await startRefuses(home, /its attestation is wrong: it is about sha256:/);
   await Deno.writeTextFile(beside, "{");
-  await startRefuses(home, /pulled-.*\.sigstore\.json cannot be used: .*; correct or remove it/);
+  await startRefuses(home, /pulled-.*\.sigstore\.json is not JSON, nor JSON on each line/);
   await Deno.writeTextFile(beside, JSON.stringify(await sigstore.attest({ digest: await digestOf(bytes) })));
   home.github.seen.length = 0;
   const emulator = await openEmulator({ profile: home.profile, home: home.home });

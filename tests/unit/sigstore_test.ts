@@ -9,7 +9,7 @@ import { snappyCompress } from "hysnappy";
 import { HotbootError } from "../../lib/base/error.ts";
 import { unpackSnappy } from "../../lib/release/snappy.ts";
 import { parseJsonLines } from "../../lib/sigstore/bundles.ts";
-import type { Wanted } from "../../lib/sigstore/provenance.ts";
+import { Unproven, type Wanted } from "../../lib/sigstore/provenance.ts";
 import { provenanceIn, readRoots } from "../../lib/sigstore/verify.ts";
 import { Sigstore } from "../sigstore.ts";
 import { withDirectory } from "./temporary.ts";
@@ -80,8 +80,8 @@ Deno.test("attestations: a real one of another file, workflow, repository, branc
     [wanted({ issuer: `${ISSUER}/acme` }), digests, /confirmed by .*githubusercontent\.com, and not .*\/acme/],
   ];
   for (const [who, which, why] of cases) {
-    assertThrows(() => provenanceIn(bundle, which, who, roots), HotbootError);
-    assertMatch(assertThrows(() => provenanceIn(bundle, which, who, roots), HotbootError).message, why);
+    assertThrows(() => provenanceIn(bundle, which, who, roots), Unproven);
+    assertMatch(assertThrows(() => provenanceIn(bundle, which, who, roots), Unproven).message, why);
   }
 });
 
@@ -128,7 +128,7 @@ Deno.test("attestations: no part of a real one can be changed", async () => {
         assertEquals(found, good);
         accepted.add(at.join("."));
       } catch (error) {
-        assert(error instanceof HotbootError, `${at}: ${error}`);
+        assert(error instanceof Unproven, `${at}: ${error}`);
         refused++;
       }
     }
@@ -152,7 +152,7 @@ Deno.test("attestations: without the signature's own parts, nothing is shown", a
   });
   const unsigned = { ...bundle as object, dsseEnvelope: { ...dsseEnvelope, signatures: [] } };
   for (const other of [without("tlogEntries"), without("x509CertificateChain"), unsigned, {}, [], null, "no", 7]) {
-    assertThrows(() => provenanceIn(other, digests, wanted(), roots), HotbootError);
+    assertThrows(() => provenanceIn(other, digests, wanted(), roots), Unproven);
   }
 });
 
@@ -175,7 +175,7 @@ Deno.test("attestations: of our own instance, only who trusts it is shown anythi
     assertEquals(provenanceIn(bundle, ["sha256:0", digest], who, await root(own))?.repository, "acme/emulator");
     assertEquals(provenanceIn(bundle, [digest], who, await root(other, own))?.commit.length, 40);
     const refuse = (given: unknown, trusted: typeof roots, why: RegExp) =>
-      assertMatch(assertThrows(() => provenanceIn(given, [digest], who, trusted), HotbootError).message, why);
+      assertMatch(assertThrows(() => provenanceIn(given, [digest], who, trusted), Unproven).message, why);
     refuse(bundle, await root(other), /signature does not hold.* or is of another Sigstore instance/);
     refuse(bundle, roots, /signature does not hold/);
     // Its certificate had been over for long when the log got the entry.
