@@ -10,6 +10,8 @@ import type { Registry } from "./registry.ts";
 
 /** The kind of artifact that a bundle is, whatever its version. */
 const BUNDLE = /^application\/vnd\.dev\.sigstore\.bundle[.+]/;
+/** What the list may say instead: cosign 3 enters the kind of its empty config there. */
+const UNKNOWN = ["application/vnd.oci.empty.v1+json", ""];
 /** The most bytes that a bundle may have, and the most of them: an image is attested once or twice for each build. */
 const LONGEST = 2 ** 20;
 const MOST = 100;
@@ -20,9 +22,10 @@ const MOST = 100;
  * @throws {HotbootError} if they cannot be got.
  */
 export async function bundlesOf(registry: Registry, digest: string): Promise<unknown[]> {
-  const entries = await registry.referrers(digest);
+  const mayBe = (kind: string) => BUNDLE.test(kind) || UNKNOWN.includes(kind);
+  const entries = (await registry.referrers(digest)).filter(({ artifactType = "" }) => mayBe(artifactType));
   const bundles: unknown[] = [];
-  for (const entry of entries.filter(({ artifactType }) => BUNDLE.test(artifactType ?? "")).slice(0, MOST)) {
+  for (const entry of entries.slice(0, MOST)) {
     const fetched = await registry.manifest(entry.digest);
     const layer = fetched && layerOf(fetched.bytes);
     if (layer && layer.size <= LONGEST) bundles.push(parse(await registry.blob(layer)));
