@@ -43,7 +43,7 @@ export async function readRoots(path?: string): Promise<Roots> {
     // below
   }
   throw new HotbootError(
-    `image.attestation.trustedRoot: ${path} is no trusted root of Sigstore's: 'gh attestation trusted-root' prints one`,
+    `image.attestation.trustedRoot: ${path} is no trusted root of Sigstore's: write it with 'gh attestation trusted-root'`,
   );
 }
 
