@@ -175,15 +175,15 @@ async function makePlan(emulator: Emulator, release: ReleaseSource, options: Pul
     async *attestations(name, sha256) {
       const beside = found.assets.find((each) => each.name === `${name}${BUNDLE_ENDING}`);
       if (beside) yield* parseJsonLines(await github.text(beside, LONGEST_BUNDLES), beside.name);
-      yield* await atGitHub(emulator, github, sha256);
+      yield* atGitHub(emulator, github, sha256);
     },
   };
 }
 
 /** The attestations that GitHub keeps for the repository that an image must be built from. */
-async function atGitHub({ profile }: Emulator, github: GitHub, sha256: string): Promise<unknown[]> {
+function atGitHub({ profile }: Emulator, github: GitHub, sha256: string): AsyncIterable<unknown> {
   const { workflow, repository = repositoryOf(workflow) } = profile.image.attestation!;
-  return await github.attestations(repository, sha256);
+  return github.attestations(repository, sha256);
 }
 
 async function planRun(
@@ -219,7 +219,7 @@ async function planRun(
     },
     names: { branch: release.branch ?? "main" },
     async *attestations(_, sha256) {
-      yield* await atGitHub(emulator, github, sha256);
+      yield* atGitHub(emulator, github, sha256);
     },
   };
 }

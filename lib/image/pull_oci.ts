@@ -37,7 +37,7 @@ export async function pullFromRegistry(emulator: Emulator, name: string, options
     name: formatReference(reference),
     digests,
     async *bundles() {
-      for (const digest of digests) yield* await bundlesOf(registry, digest);
+      for (const digest of digests) yield* bundlesOf(registry, digest);
     },
   };
   const names = reference.tag === undefined ? {} : { tag: reference.tag };

@@ -21,16 +21,14 @@ const MOST = 100;
  *
  * @throws {HotbootError} if they cannot be got.
  */
-export async function bundlesOf(registry: Registry, digest: string): Promise<unknown[]> {
+export async function* bundlesOf(registry: Registry, digest: string): AsyncIterable<unknown> {
   const mayBe = (kind: string) => BUNDLE.test(kind) || UNKNOWN.includes(kind);
   const entries = (await registry.referrers(digest)).filter(({ artifactType = "" }) => mayBe(artifactType));
-  const bundles: unknown[] = [];
   for (const entry of entries.slice(0, MOST)) {
     const fetched = await registry.manifest(entry.digest);
     const layer = fetched && layerOf(fetched.bytes);
-    if (layer && layer.size <= LONGEST) bundles.push(parse(await registry.blob(layer)));
+    if (layer && layer.size <= LONGEST) yield parse(await registry.blob(layer));
   }
-  return bundles;
 }
 
 /** The bundle's blob, if the manifest has one. */

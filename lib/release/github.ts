@@ -216,13 +216,13 @@ export class GitHub {
   }
 
   /**
-   * What attests who built a file, as Sigstore bundles, which nobody has checked yet.
+   * What attests who built a file, as Sigstore bundles, which nobody has checked yet: none if none may be seen, and of very
+   * many the newest 100.
    *
    * @param digest The file's SHA-256 in hex.
-   * @returns Nothing if there is none, or none that may be seen; of very many the newest 100.
    * @throws {HotbootError} if there is no answer, or one that makes no sense.
    */
-  async attestations(repository: string, digest: string): Promise<unknown[]> {
+  async *attestations(repository: string, digest: string): AsyncIterable<unknown> {
     const query = new URLSearchParams({ per_page: String(PAGE), predicate_type: PROVENANCE });
     const what = `attestations of sha256:${digest} in ${repository}`;
     const found = await this.#json<{ attestations: Attestation[] }>(
@@ -231,11 +231,9 @@ export class GitHub {
       ({ attestations }) => Array.isArray(attestations),
       { attestations: [] },
     );
-    const bundles: unknown[] = [];
     for (const { bundle, bundle_url: url } of found.attestations) {
-      bundles.push(bundle || typeof url !== "string" ? bundle : await this.#bundle(url, what));
+      yield bundle || typeof url !== "string" ? bundle : await this.#bundle(url, what);
     }
-    return bundles;
   }
 
   /** The text of a small file of a release. @throws {HotbootError} if it cannot be got, or has more than `most` bytes. */

@@ -185,6 +185,22 @@ Deno.test("provenance: a release is pulled if the workflow that the profile name
     github.attest(digest, await sigstore.attest({ digest, ref: "refs/tags/v1.2" }));
     assertCode(await home.pull("--tag", "v1.2"), 0);
   });
+  await t.step("in a run's archive, the image's own file is attested", async () => {
+    home.env.GITHUB_ENTERPRISE_TOKEN = TOKEN;
+    await want(home, { ref: undefined, required: true });
+    const bytes = disk(MIB, ++mark);
+    await Deno.writeFile(`${home.directory}/${NAME}`, bytes);
+    await tool(`zip -q -j ${home.directory}/run.zip ${home.directory}/${NAME}`);
+    github.run(7, [{ name: `qemu-emulator-${ARCH}`, bytes: await Deno.readFile(`${home.directory}/run.zip`) }]);
+    const before = await home.image();
+    await requireRefusal(home.pull("--run", "7"), /has no attestation, and the profile requires one/);
+    assertEquals(await home.image(), before);
+    const digest = await digestOf(bytes);
+    github.attest(digest, await sigstore.attest({ digest }));
+    assertCode(await home.pull("--run", "7"), 0);
+    assertEquals(await home.image(), bytes);
+    home.env.GITHUB_ENTERPRISE_TOKEN = "";
+  });
   await t.step("a profile that asks for nothing is told nothing", async () => {
     const profile = JSON.parse(await Deno.readTextFile(home.profile));
     delete profile.image.attestation;

@@ -7,6 +7,10 @@ import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "
 import { decodeBase64, encodeBase64 } from "@std/encoding/base64";
 import { snappyCompress } from "hysnappy";
 import { HotbootError } from "../../lib/base/error.ts";
+import { INDEX, MANIFEST } from "../../lib/oci/manifest.ts";
+import { parseReference } from "../../lib/oci/reference.ts";
+import { bundlesOf } from "../../lib/oci/referrers.ts";
+import { Registry } from "../../lib/oci/registry.ts";
 import { unpackSnappy } from "../../lib/release/snappy.ts";
 import { parseJsonLines } from "../../lib/sigstore/bundles.ts";
 import { Unproven, type Wanted } from "../../lib/sigstore/provenance.ts";
@@ -108,7 +112,7 @@ function* damaged(text: string): Generator<string> {
     // it is not in base64
   }
   const content = bytes ?? new TextEncoder().encode(text);
-  for (const part of [0, 0.2, 0.4, 0.6, 0.8, 1]) {
+  for (const part of [0, 0.3, 0.7, 1]) {
     const changed = content.slice();
     changed[Math.floor(part * (content.length - 1))] ^= 1;
     yield bytes ? encodeBase64(changed) : new TextDecoder().decode(changed);
@@ -140,7 +144,7 @@ Deno.test("attestations: no part of a real one can be changed", async () => {
     "verificationMaterial.tlogEntries.0.inclusionProof.treeSize",
     "verificationMaterial.x509CertificateChain.certificates.0.rawBytes", // the outermost tag, which says that a list begins
   ]);
-  assert(refused > 60, `${refused}`);
+  assert(refused > 40, `${refused}`);
 });
 
 Deno.test("attestations: without the signature's own parts, nothing is shown", async () => {
@@ -194,6 +198,33 @@ Deno.test("attestations: of our own instance, only who trusts it is shown anythi
 
     const sbom = await own.attest({ digest, predicateType: "https://spdx.dev/Document/v2.3" });
     assertEquals(provenanceIn(sbom, [digest], who, await root(own)), undefined);
+  });
+});
+
+/**
+ * What Debian's cosign 3.1.1-2 has left in Debian's registry: `cosign attest --type slsaprovenance1`, with the certificate
+ * authority and the log of the tests' own instance. cosign itself verifies it.
+ */
+Deno.test("attestations: one that cosign has attached to an image is found and checked", async () => {
+  const recorded = JSON.parse(await Deno.readTextFile(new URL("sigstore/cosign-3.1.1.json", import.meta.url)));
+  const { digest, index, manifest, bundle, trustedRoot } = recorded as Record<string, string>;
+  const there = new Map<string, [string, string]>([[`manifests/${digest.replace(":", "-")}`, [INDEX, index]]]);
+  there.set(`manifests/${JSON.parse(index).manifests[0].digest}`, [MANIFEST, manifest]);
+  there.set(`blobs/${JSON.parse(manifest).layers[0].digest}`, ["application/octet-stream", bundle]);
+  await using server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, ({ url }) => {
+    const [type, text] = there.get(new URL(url).pathname.replace("/v2/team/emulator/", "")) ?? [];
+    return type ? new Response(text, { headers: { "content-type": type } }) : new Response(null, { status: 404 });
+  });
+  const registry = new Registry(parseReference(`oci://127.0.0.1:${server.addr.port}/team/emulator:dev`));
+  const [found, ...others] = await Array.fromAsync(bundlesOf(registry, digest));
+  assertEquals(others, []);
+  await withDirectory(async (directory) => {
+    await Deno.writeTextFile(`${directory}/root.json`, JSON.stringify(trustedRoot));
+    const trusted = await readRoots(`${directory}/root.json`);
+    const workflow = "acme/emulator/.github/workflows/build.yaml";
+    const who = { ...wanted({ ref: "refs/heads/dev" }), workflow, repository: "acme/emulator" };
+    assertEquals(provenanceIn(found, [digest], who, trusted)?.workflow, `${workflow}@refs/heads/dev`);
+    assertThrows(() => provenanceIn(found, [digest.replace(/.$/, "x")], who, trusted), Unproven, "it is about sha256:");
   });
 });
 
