@@ -3,14 +3,17 @@
  * tests' own, and come from a server that behaves like GitHub, from Debian's registry, and from files.
  */
 
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { sha256 } from "../../lib/base/hash.ts";
 import { obtainImage } from "../../lib/image/obtain.ts";
 import { openEmulator } from "../../lib/instance/emulator.ts";
 import { encode, INDEX, MANIFEST } from "../../lib/oci/manifest.ts";
 import { parseReference } from "../../lib/oci/reference.ts";
 import { Registry } from "../../lib/oci/registry.ts";
-import { type Attested, Sigstore } from "../sigstore.ts";
+import { Unproven, type Wanted } from "../../lib/sigstore/provenance.ts";
+import { provenanceIn, readRoots, type Roots } from "../../lib/sigstore/verify.ts";
+import { withDirectory } from "../unit/temporary.ts";
+import { type Attested, Sigstore } from "./sigstore.ts";
 import { REPOSITORY, TOKEN } from "./github_server.ts";
 import { ARCH, assertCode, type Run } from "./harness.ts";
 import { disk, MIB, PullHome } from "./pull_home.ts";
@@ -319,5 +322,46 @@ Deno.test("provenance: an image in a registry has its attestation attached to it
     assertCode(run, 0);
     assertEquals(JSON.parse(run.stdout).provenance.ref, "refs/heads/dev");
     proxy.disturb = undefined;
+  });
+});
+
+Deno.test("provenance: an attestation shows something only to who trusts its Sigstore instance", async () => {
+  const [own, other, late] = await Promise.all([sigstore, Sigstore.start(), Sigstore.start(new Date(2020, 1))]);
+  const digest = `sha256:${"ab".repeat(32)}`;
+  const who: Wanted = {
+    repository: REPOSITORY,
+    workflow: WORKFLOW,
+    ref: { pattern: /^refs\/heads\/dev$/, shown: "" },
+    issuer: "https://token.actions.githubusercontent.com",
+  };
+  await withDirectory(async (directory) => {
+    const root = async (...instances: Sigstore[]) => {
+      const path = `${directory}/root.json`;
+      await Deno.writeTextFile(path, instances.map((each) => JSON.stringify(each.trustedRoot)).join("\n"));
+      return await readRoots(path);
+    };
+    const bundle = await own.attest({ digest });
+    assertEquals(provenanceIn(bundle, ["sha256:0", digest], who, await root(own))?.repository, REPOSITORY);
+    assertEquals(provenanceIn(bundle, [digest], who, await root(other, own))?.commit.length, 40);
+    const refuse = (given: unknown, trusted: Roots, why: RegExp) =>
+      assertMatch(assertThrows(() => provenanceIn(given, [digest], who, trusted), Unproven).message, why);
+    refuse(bundle, await root(other), /signature does not hold.* or is of another Sigstore instance/);
+    refuse(bundle, await readRoots(), /signature does not hold/);
+    // Its certificate had been over for long when the log got the entry.
+    refuse(await late.attest({ digest }), await root(late), /signature does not hold/);
+    refuse(await own.attest({ digest, repository: "stranger/emulator" }), await root(own), /it was built by stranger/);
+
+    const shared = "acme/workflows/.github/workflows/image.yml@refs/tags/v1";
+    const reused = await own.attest({ digest, workflow: shared });
+    refuse(reused, await root(own), /built by acme\/workflows/);
+    assertEquals(provenanceIn(reused, [digest], { ...who, workflow: shared }, await root(own))?.workflow, shared);
+    refuse(
+      await own.attest({ digest, workflow: shared.replace("v1", "v2") }),
+      await root(own),
+      /built by acme\/workflows/,
+    );
+
+    const sbom = await own.attest({ digest, predicateType: "https://spdx.dev/Document/v2.3" });
+    assertEquals(provenanceIn(sbom, [digest], who, await root(own)), undefined);
   });
 });

@@ -1,6 +1,6 @@
 /**
- * Attestations: real ones, which GitHub Actions made of packages of npm's, and such as a Sigstore instance of the tests' own
- * makes.
+ * Attestations: real ones, which GitHub Actions made of packages of npm's, and one that cosign made. Others are in
+ * `tests/e2e/provenance_test.ts`: the library that makes them needs a newer Deno than 2.6.
  */
 
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
@@ -15,7 +15,6 @@ import { unpackSnappy } from "../../lib/release/snappy.ts";
 import { parseJsonLines } from "../../lib/sigstore/bundles.ts";
 import { Unproven, type Wanted } from "../../lib/sigstore/provenance.ts";
 import { provenanceIn, readRoots } from "../../lib/sigstore/verify.ts";
-import { Sigstore } from "../sigstore.ts";
 import { withDirectory } from "./temporary.ts";
 
 /**
@@ -160,47 +159,6 @@ Deno.test("attestations: without the signature's own parts, nothing is shown", a
   }
 });
 
-Deno.test("attestations: of our own instance, only who trusts it is shown anything", async () => {
-  const [own, other, late] = await Promise.all([Sigstore.start(), Sigstore.start(), Sigstore.start(new Date(2020, 1))]);
-  const digest = `sha256:${"ab".repeat(32)}`;
-  const who: Wanted = {
-    repository: "acme/emulator",
-    workflow: "acme/emulator/.github/workflows/build.yaml",
-    ref: { pattern: /^refs\/heads\/dev$/, shown: "" },
-    issuer: ISSUER,
-  };
-  await withDirectory(async (directory) => {
-    const root = async (...instances: Sigstore[]) => {
-      const path = `${directory}/root.json`;
-      await Deno.writeTextFile(path, instances.map((each) => JSON.stringify(each.trustedRoot)).join("\n"));
-      return await readRoots(path);
-    };
-    const bundle = await own.attest({ digest });
-    assertEquals(provenanceIn(bundle, ["sha256:0", digest], who, await root(own))?.repository, "acme/emulator");
-    assertEquals(provenanceIn(bundle, [digest], who, await root(other, own))?.commit.length, 40);
-    const refuse = (given: unknown, trusted: typeof roots, why: RegExp) =>
-      assertMatch(assertThrows(() => provenanceIn(given, [digest], who, trusted), Unproven).message, why);
-    refuse(bundle, await root(other), /signature does not hold.* or is of another Sigstore instance/);
-    refuse(bundle, roots, /signature does not hold/);
-    // Its certificate had been over for long when the log got the entry.
-    refuse(await late.attest({ digest }), await root(late), /signature does not hold/);
-    refuse(await own.attest({ digest, repository: "stranger/emulator" }), await root(own), /it was built by stranger/);
-
-    const shared = "acme/workflows/.github/workflows/image.yml@refs/tags/v1";
-    const reused = await own.attest({ digest, workflow: shared });
-    refuse(reused, await root(own), /built by acme\/workflows/);
-    assertEquals(provenanceIn(reused, [digest], { ...who, workflow: shared }, await root(own))?.workflow, shared);
-    refuse(
-      await own.attest({ digest, workflow: shared.replace("v1", "v2") }),
-      await root(own),
-      /built by acme\/workflows/,
-    );
-
-    const sbom = await own.attest({ digest, predicateType: "https://spdx.dev/Document/v2.3" });
-    assertEquals(provenanceIn(sbom, [digest], who, await root(own)), undefined);
-  });
-});
-
 /**
  * What Debian's cosign 3.1.1-2 has left in Debian's registry: `cosign attest --type slsaprovenance1`, with the certificate
  * authority and the log of the tests' own instance. cosign itself verifies it.
@@ -224,6 +182,7 @@ Deno.test("attestations: one that cosign has attached to an image is found and c
     const workflow = "acme/emulator/.github/workflows/build.yaml";
     const who = { ...wanted({ ref: "refs/heads/dev" }), workflow, repository: "acme/emulator" };
     assertEquals(provenanceIn(found, [digest], who, trusted)?.workflow, `${workflow}@refs/heads/dev`);
+    assertThrows(() => provenanceIn(found, [digest], who, roots), Unproven, "or is of another Sigstore instance");
     assertThrows(() => provenanceIn(found, [digest.replace(/.$/, "x")], who, trusted), Unproven, "it is about sha256:");
   });
 });
