@@ -326,7 +326,11 @@ Deno.test("provenance: an image in a registry has its attestation attached to it
 });
 
 Deno.test("provenance: an attestation shows something only to who trusts its Sigstore instance", async () => {
-  const [own, other, late] = await Promise.all([sigstore, Sigstore.start(), Sigstore.start(new Date(2020, 1))]);
+  const [own, other, late] = await Promise.all([
+    sigstore,
+    Sigstore.start(),
+    Sigstore.start({ certified: new Date(2020, 1) }),
+  ]);
   const digest = `sha256:${"ab".repeat(32)}`;
   const who: Wanted = {
     repository: REPOSITORY,
@@ -350,6 +354,17 @@ Deno.test("provenance: an attestation shows something only to who trusts its Sig
     // Its certificate had been over for long when the log got the entry.
     refuse(await late.attest({ digest }), await root(late), /signature does not hold/);
     refuse(await own.attest({ digest, repository: "stranger/emulator" }), await root(own), /it was built by stranger/);
+
+    const closed = await Sigstore.start({ isPrivate: true });
+    const stamped = await closed.attest({ digest });
+    assertEquals(provenanceIn(stamped, [digest], who, await root(own, closed))?.ref, "refs/heads/dev");
+    refuse(stamped, await root(await Sigstore.start({ isPrivate: true })), /signature does not hold/);
+    refuse(stamped, await root(own), /signature does not hold/);
+    const unstamped = structuredClone(stamped) as { verificationMaterial: { timestampVerificationData?: unknown } };
+    delete unstamped.verificationMaterial.timestampVerificationData;
+    refuse(unstamped, await root(closed), /expected 1 timestamps, got 0/);
+    const older = await Sigstore.start({ isPrivate: true, certified: new Date(2020, 1) });
+    refuse(await older.attest({ digest }), await root(older), /signature does not hold/);
 
     const shared = "acme/workflows/.github/workflows/image.yml@refs/tags/v1";
     const reused = await own.attest({ digest, workflow: shared });

@@ -28,21 +28,30 @@ export interface Attested {
   predicateType?: string;
 }
 
+/** What an instance is like. */
+export interface SigstoreOptions {
+  /** When it gives certificates, if not at the time of its logs and its clock, which is now. */
+  certified?: Date;
+  /** It has no logs, and only signs the time, as GitHub's own for private repositories. */
+  isPrivate?: boolean;
+}
+
 /** An instance. */
 export class Sigstore {
   private constructor(
-    readonly keys: ReturnType<typeof keyPair>,
     readonly ca: Awaited<ReturnType<typeof mock.initializeCA>>,
     readonly ctlog: Awaited<ReturnType<typeof mock.initializeCTLog>>,
     readonly tlog: Awaited<ReturnType<typeof mock.initializeTLog>>,
+    readonly tsa: Awaited<ReturnType<typeof mock.initializeTSA>>,
+    readonly isPrivate: boolean,
   ) {}
 
-  /** @param certified When it gives certificates, if not at the time of the log's entries, which is now. */
-  static async start(certified?: Date): Promise<Sigstore> {
+  static async start({ certified, isPrivate = false }: SigstoreOptions = {}): Promise<Sigstore> {
     const keys = keyPair();
     const ctlog = await mock.initializeCTLog(keys, certified);
-    const ca = await mock.initializeCA(keys, ctlog, certified);
-    return new Sigstore(keys, ca, ctlog, await mock.initializeTLog(REKOR, keys));
+    const ca = await mock.initializeCA(keys, isPrivate ? undefined : ctlog, certified);
+    const tlog = await mock.initializeTLog(REKOR, keys);
+    return new Sigstore(ca, ctlog, tlog, await mock.initializeTSA(keyPair()), isPrivate);
   }
 
   /** What others need to trust it, as `image.attestation.trustedRoot` has it. */
@@ -56,19 +65,20 @@ export class Sigstore {
       checkpointKeyId: undefined,
       operator: "",
     });
-    const { rootCertificate } = this.ca;
+    const authority = (uri: string, ...chain: unknown[]) => ({
+      subject: undefined,
+      uri,
+      certChain: { certificates: chain.map((each) => ({ rawBytes: Buffer.from(each as Uint8Array) })) },
+      validFor,
+      operator: "",
+    });
+    const { ca, tlog, ctlog, tsa, isPrivate } = this;
     return TrustedRoot.toJSON({
       mediaType: "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
-      certificateAuthorities: [{
-        subject: undefined,
-        uri: "https://fulcio.test",
-        certChain: { certificates: [{ rawBytes: Buffer.from(rootCertificate as Uint8Array) }] },
-        validFor,
-        operator: "",
-      }],
-      tlogs: [log(REKOR, this.tlog.publicKey, createHash("sha256").update(this.tlog.publicKey).digest())],
-      ctlogs: [log("https://ct.test", this.ctlog.publicKey, this.ctlog.logID as Uint8Array)],
-      timestampAuthorities: [],
+      certificateAuthorities: [authority("https://fulcio.test", ca.rootCertificate)],
+      tlogs: isPrivate ? [] : [log(REKOR, tlog.publicKey, createHash("sha256").update(tlog.publicKey).digest())],
+      ctlogs: isPrivate ? [] : [log("https://ct.test", ctlog.publicKey, ctlog.logID as Uint8Array)],
+      timestampAuthorities: isPrivate ? [authority("https://tsa.test", tsa.intCertificate, tsa.rootCertificate)] : [],
     });
   }
 
@@ -104,9 +114,21 @@ export class Sigstore {
       signature,
       certificate: Buffer.from(certificate as Uint8Array),
     });
-    const verifier = core.pem.fromDER(Buffer.from(certificate as Uint8Array));
-    await this.#record(bundle, payload, signature, verifier);
+    if (this.isPrivate) await this.#stamp(bundle, signature);
+    else await this.#record(bundle, payload, signature, core.pem.fromDER(Buffer.from(certificate as Uint8Array)));
     return bundleToJSON(bundle);
+  }
+
+  /** Has the time signed. */
+  async #stamp(bundle: Bundle, signature: Buffer): Promise<void> {
+    const stamp = await this.tsa.timestamp({
+      artifactHash: createHash("sha256").update(signature).digest(),
+      hashAlgorithmOID: "2.16.840.1.101.3.4.2.1",
+      policyOID: "1.3.6.1.4.1.57264.2",
+      nonce: 1,
+    });
+    const rfc3161Timestamps = [{ signedTimestamp: Buffer.from(stamp as Uint8Array) }];
+    bundle.verificationMaterial.timestampVerificationData = { rfc3161Timestamps };
   }
 
   /** Enters it in the log. */
