@@ -38,7 +38,8 @@ interface Plan {
  * Needs net permission for GitHub, or the registry, and the hosts that they name; env permission for `HOTBOOT_GITHUB_API`, and for
  * `GITHUB_TOKEN` and `GH_TOKEN` (for another API `GITHUB_ENTERPRISE_TOKEN` and `GH_ENTERPRISE_TOKEN`); run permission for `gh`, to ask it for a token (`gh` and the two token variables are not used if the
  * emulator has a token, and `gh` not without the permission); read and write permission for
- * the home; sys permission for `statfs`; net permission for the sockets of instances.
+ * the home; read permission for the trusted root that the profile names; sys permission for `statfs`; net permission for the
+ * sockets of instances.
  * For the login at a registry it needs env permission for `DOCKER_CONFIG` and `HOME`, read permission for Docker's
  * `config.json`, and run permission for the credential helper that this names, unless the emulator has a login.
  *
@@ -46,7 +47,7 @@ interface Plan {
  * @param options What to pull, if not what the profile says.
  * @returns The image, and whether it was downloaded now.
  * @throws {HotbootError} if the profile names no release, an instance uses the current image, or the new one cannot be
- * downloaded or is not what was published.
+ * downloaded, is not what was published, or was not built by the workflow that the profile names.
  * @throws The reason of the emulator's signal, if it aborts. The downloaded part is kept for the next attempt.
  *
  * @example
@@ -102,7 +103,7 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
     const files = plan.archive
       ? await unpack(emulator, release, await fetchOne(plan.archive))
       : Object.fromEntries(await eachInTurn(plan.files!, async ([part, what]) => [part, await fetchOne(what)]));
-    provenance ??= known ? provenance : await prove(emulator, subjects(digestsOf(files)), plan.names);
+    if (!known) provenance = await prove(emulator, subjects(digestsOf(files)), plan.names);
     await requirePublishedDisk(files.disk.path);
     const image = await putInPlace(emulator, files as NewFiles, plan.origin, provenance);
     const all = plan.archive ? [plan.archive] : plan.files!.map(([, what]) => what);
