@@ -27,7 +27,8 @@ const FULCIO = "1.3.6.1.4.1.57264.1.";
 const PARTS = { issuer: 8, repository: 12, commit: 13, ref: 14, run: 21 };
 
 /**
- * The roots that a file names, or Sigstore's public instance: `trusted_root.json` is as in the seeds of `@sigstore/tuf` 5.0.1.
+ * The roots that a file names, or Sigstore's public instance, which `dev/trusted_root.ts` has taken from `@sigstore/tuf` 5.0.1.
+ *
  * @throws {HotbootError} if the file has none.
  */
 export async function readRoots(path?: string): Promise<Roots> {
