@@ -95,6 +95,7 @@ export { type ImportOptions, type ImportResult, importSnapshot } from "./lib/emu
 export type { SnapshotUser } from "./lib/instance/users.ts";
 export type { Home } from "./lib/instance/home.ts";
 export type { Image, ImageFile, ImageOrigin, ImageRecord } from "./lib/image/image.ts";
+export type { Provenance } from "./lib/sigstore/provenance.ts";
 export type { ImagePart, ImagePaths } from "./lib/instance/machine.ts";
 export type { Ending, Origin } from "./lib/instance/record.ts";
 export type { StateName } from "./lib/instance/state.ts";
@@ -103,6 +104,7 @@ export type { Memory } from "./lib/instance/memory.ts";
 export type { Phase } from "./lib/base/timeline.ts";
 export { envPort } from "./lib/profile/env.ts";
 export type {
+  AttestationSource,
   BaseImage,
   Build,
   CloudInit,

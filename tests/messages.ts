@@ -16,6 +16,7 @@ const CAUGHT: Record<string, string> = {
   TooLate: "the memory is saved in another way",
   TransientError: "tried again; the error after the last attempt has the advice",
   UnknownStream: "the memory is saved in another way",
+  Unproven: "the error about the image has its reason, and the advice",
 };
 
 const ERROR =

@@ -67,7 +67,7 @@ export interface Status {
     passedOver?: PassedOver;
   };
   /** The image, if there is one, with when it was put in place (ISO 8601); `error` says what is wrong with it. */
-  image?: { path: string; created: string; bytes: number; origin: ImageRecord["origin"] } | { error: string };
+  image?: ({ path: string; bytes: number } & Omit<ImageRecord, "files">) | { error: string };
   /** The newest snapshot, if there is one, with when it was captured (ISO 8601); `error` says why it cannot be used. */
   snapshot?: { id: string; created: string; engine: SavedBy } | { error: string };
   /** Its spares, unless there are none and none are wanted. */
@@ -201,7 +201,8 @@ async function describeImage(emulator: Emulator): Promise<Status["image"]> {
     if (!image) return undefined;
     const { record, paths } = image;
     const bytes = Object.values(record.files).reduce((sum, { size }) => sum + size, 0);
-    return { path: paths.disk, created: record.created, bytes, origin: record.origin };
+    const { files: _files, ...rest } = record;
+    return { path: paths.disk, bytes, ...rest };
   } catch (error) {
     return { error: messageOf(error) };
   }

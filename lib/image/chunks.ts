@@ -10,7 +10,7 @@ import type { NewFiles } from "./store.ts";
 
 /** Whether an image's disk is in the form that has chunks: see `oci/flat_disk.ts`. */
 export function isFlat(origin: ImageOrigin): boolean {
-  return origin.kind === "oci" || (origin.kind === "release" && origin.assembled === true);
+  return origin.kind === "oci" || (origin.kind === "release" && origin.index !== undefined);
 }
 
 /** The files of the image that is there, with its disk in that form. It only saves downloads. */

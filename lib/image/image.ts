@@ -9,6 +9,7 @@ import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { imageLock, tryLock } from "../instance/locks.ts";
 import type { ImagePart, ImagePaths } from "../instance/machine.ts";
 import { isPublished } from "../profile/profile.ts";
+import type { Provenance } from "../sigstore/provenance.ts";
 
 /** The endings of their names. */
 export const IMAGE_PARTS: Record<ImagePart, string> = { disk: ".qcow2", kernel: ".kernel", initrd: ".initrd" };
@@ -29,8 +30,8 @@ export interface ImageFile {
 export type ImageOrigin =
   /** Built here, by the recipe with this digest. */
   | { kind: "build"; recipe: string }
-  /** From a release, with its date; put together from chunks, or its files as they are. */
-  | { kind: "release"; repository: string; tag: string; published: string; version: string; assembled?: boolean }
+  /** From a release, with its date; if it was put together from chunks, with the digest of their index. */
+  | { kind: "release"; repository: string; tag: string; published: string; version: string; index?: string }
   /** From a registry: the name that it was pulled by, without a digest; the digests of what that named, and of the image; its date. */
   | { kind: "oci"; reference: string; digest: string; version: string; published: string }
   /** From a workflow run, with its date. */
@@ -46,6 +47,8 @@ export interface ImageRecord {
   created: string;
   /** Its files. */
   files: { disk: ImageFile } & Partial<Record<ImagePart, ImageFile>>;
+  /** Who built it, as its attestation shows; `null` if it has none; absent if the profile did not want to know. */
+  provenance?: Provenance | null;
 }
 
 /** An installed image, with its description. */
@@ -120,6 +123,18 @@ async function correctRecord(emulator: Emulator, record: ImageRecord, isOwner: b
   const now = await readImageRecord(emulator).catch(() => undefined);
   const isSame = now === undefined || now.files.disk.sha256 === record.files.disk.sha256;
   if (isSame) await writeJson(imageRecordPath(emulator), record);
+}
+
+/** Records who built an image that is in place. @param isOwner The caller holds the image's lock. */
+export async function writeProvenance(
+  emulator: Emulator,
+  { record }: Image,
+  provenance: Provenance | null,
+  isOwner = false,
+): Promise<void> {
+  if (JSON.stringify(record.provenance) === JSON.stringify(provenance)) return;
+  record.provenance = provenance;
+  await correctRecord(emulator, record, isOwner);
 }
 
 /** Whether there is a disk in the image's place that hotboot did not put there. */

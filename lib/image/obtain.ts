@@ -9,7 +9,12 @@ import { isBuiltIn } from "./recipe.ts";
 /** The image. If there is none, pulls it from where it is published or, if the profile names no such place, builds it. */
 export async function obtainImage(emulator: Emulator, timeline: Timeline = new Timeline()): Promise<Image> {
   const image = await readImage(emulator);
-  if (image) return image;
+  if (image) {
+    if (emulator.profile.image.attestation) {
+      await (await import("./provenance.ts")).requireProven(emulator, image); // most have none: loads nothing then
+    }
+    return image;
+  }
   const { profile, profileUrl, report } = emulator;
   if (isBuiltIn(profileUrl)) {
     report.step(

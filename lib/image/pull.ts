@@ -11,11 +11,14 @@ import { findToken } from "../release/token.ts";
 import { unzipOne } from "../release/zip.ts";
 import { type Download, WrongContent } from "../release/options.ts";
 import type { Emulator } from "../instance/emulator.ts";
+import { BUNDLE_ENDING, LONGEST_BUNDLES, parseJsonLines } from "../sigstore/bundles.ts";
+import { repositoryOf } from "../sigstore/provenance.ts";
 import { ownDirectory } from "../instance/home.ts";
 import type { ImagePart } from "../instance/machine.ts";
 import { requireUnused } from "../instance/users.ts";
-import { downloadPath, type ImageOrigin, readImage } from "./image.ts";
+import { downloadPath, type ImageOrigin, type ImageRecord, readImage } from "./image.ts";
 import type { IndexedRelease, Published } from "./pull_index.ts";
+import { prove, proveAgain, type RefNames, type Subject } from "./provenance.ts";
 import { type PullOptions, type PullResult, requirePublishedDisk } from "./pulling.ts";
 import { type NewFiles, openStore, putInPlace, requireKnown, temporaryPath } from "./store.ts";
 
@@ -27,6 +30,10 @@ interface Plan {
   archive?: Download;
   /** How much there is to download. */
   bytes: number;
+  /** What the builder's ref may contain. */
+  names: RefNames;
+  /** Looks for the attestations of a file of the image. */
+  attestations(name: string, sha256: string): AsyncIterable<unknown>;
 }
 
 /**
@@ -36,7 +43,8 @@ interface Plan {
  * Needs net permission for GitHub, or the registry, and the hosts that they name; env permission for `HOTBOOT_GITHUB_API`, and for
  * `GITHUB_TOKEN` and `GH_TOKEN` (for another API `GITHUB_ENTERPRISE_TOKEN` and `GH_ENTERPRISE_TOKEN`); run permission for `gh`, to ask it for a token (`gh` and the two token variables are not used if the
  * emulator has a token, and `gh` not without the permission); read and write permission for
- * the home; sys permission for `statfs`; net permission for the sockets of instances.
+ * the home; read permission for the trusted root that the profile names; sys permission for `statfs`; net permission for the
+ * sockets of instances.
  * For the login at a registry it needs env permission for `DOCKER_CONFIG` and `HOME`, read permission for Docker's
  * `config.json`, and run permission for the credential helper that this names, unless the emulator has a login.
  *
@@ -44,7 +52,7 @@ interface Plan {
  * @param options What to pull, if not what the profile says.
  * @returns The image, and whether it was downloaded now.
  * @throws {HotbootError} if the profile names no release, an instance uses the current image, or the new one cannot be
- * downloaded or is not what was published.
+ * downloaded, is not what was published, or was not built by the workflow that the profile names.
  * @throws The reason of the emulator's signal, if it aborts. The downloaded part is kept for the next attempt.
  *
  * @example
@@ -66,7 +74,22 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
   using _lock = await openStore(emulator);
   const plan = await makePlan(emulator, release, options);
   const existing = await readImage(emulator, { isOwner: true }).catch(() => undefined); // a damaged one is replaced
+  const subject = (name: string, sha256: string): Subject => ({
+    name,
+    digests: [`sha256:${sha256}`],
+    bundles: () => plan.attestations(name, sha256),
+  });
+  const subjects = (files: Partial<Record<ImagePart, { sha256: string }>>) =>
+    Object.entries(files).map(([part, { sha256 }]) => {
+      return subject(nameOf(release.assets[part as ImagePart] ?? part, emulator), sha256);
+    });
   if (!options.force && existing && isSame(existing.record.origin, plan.origin)) {
+    const { origin, files } = existing.record;
+    const index = origin.kind === "release" ? origin.index : undefined; // it stands for the image that it describes
+    const all = index === undefined
+      ? subjects(files)
+      : [subject(indexName(nameOf(release.assets.disk, emulator)), index)];
+    await proveAgain(emulator, existing, all, plan.names);
     return { image: existing, pulled: false };
   }
   if (!options.force) await requireKnown(emulator, existing);
@@ -94,18 +117,25 @@ export async function pull(emulator: Emulator, options: PullOptions = {}): Promi
       await (await import("./pull_index.ts")).pullByIndex(emulator, plan.indexed, {
         directory: `${directory}/chunks`,
         existing,
+        prove: ({ name, sha256 }) => prove(emulator, [subject(name, sha256!)], plan.names),
         fetchWhole: fetchOne,
       });
     if (assembled) {
-      const { files, size, moved } = assembled;
+      const { files, size, moved, provenance } = assembled;
       await requirePublishedDisk(files.disk.path);
-      const image = await putInPlace(emulator, files, assembledFrom(plan.origin));
+      const image = await putInPlace(emulator, files, assembledFrom(plan), provenance);
       await removeAll();
       return { image, pulled: true, size, moved };
     }
+    // Before anything is downloaded, if it is known what that will be.
+    const known = plan.files?.every(([, { sha256 }]) => sha256 !== undefined) &&
+      plan.files.map(([, { name, sha256 }]) => subject(name, sha256!));
+    let provenance: ImageRecord["provenance"];
+    if (known) provenance = await prove(emulator, known, plan.names);
     const files = plan.archive ? await unpack(emulator, release, await fetchOne(plan.archive)) : await fetchFiles();
+    if (!known) provenance = await prove(emulator, subjects(files), plan.names);
     await requirePublishedDisk(files.disk.path);
-    const image = await putInPlace(emulator, files, plan.origin);
+    const image = await putInPlace(emulator, files, plan.origin, provenance);
     const all = plan.archive ? [plan.archive] : plan.files!.map(([, what]) => what);
     for (const { name, sha256 } of all) {
       if (sha256 !== undefined) continue;
@@ -166,9 +196,9 @@ async function makePlan(emulator: Emulator, release: ReleaseSource, options: Pul
   };
   const names = Object.entries(release.assets).map((
     [part, pattern],
-  ): [ImagePart, string] => [part as ImagePart, pattern.replaceAll("{arch}", emulator.arch)]);
+  ): [ImagePart, string] => [part as ImagePart, nameOf(pattern, emulator)]);
   const missing = names.find(([, name]) => !found.assets.some((each) => each.name === name))?.[1];
-  const disk = release.assets.disk.replaceAll("{arch}", emulator.arch);
+  const disk = nameOf(release.assets.disk, emulator);
   // Without a digest nothing would show what it is.
   const index = found.assets.some(({ name, digest }) => name === indexName(disk) && digest)
     ? file(indexName(disk))
@@ -196,16 +226,29 @@ async function makePlan(emulator: Emulator, release: ReleaseSource, options: Pul
         file,
       },
     }),
+    names: { branch, tag },
+    async *attestations(name, sha256) {
+      const beside = found.assets.find((each) => each.name === `${name}${BUNDLE_ENDING}`);
+      if (beside) yield* parseJsonLines(await github.text(beside, LONGEST_BUNDLES), beside.name);
+      yield* atGitHub(emulator, github, sha256);
+    },
   };
 }
 
+/** The attestations that GitHub keeps for the repository that an image must be built from. */
+function atGitHub({ profile }: Emulator, github: GitHub, sha256: string): AsyncIterable<unknown> {
+  const { workflow, repository = repositoryOf(workflow) } = profile.image.attestation!;
+  return github.attestations(repository, sha256);
+}
+
 async function planRun(
-  { arch, profile }: Emulator,
+  emulator: Emulator,
   github: GitHub,
   release: ReleaseSource,
   repository: string,
   { pullRequest, run }: PullOptions,
 ): Promise<Plan> {
+  const { arch, profile } = emulator;
   const { workflow } = release;
   const name = release.artifact?.replaceAll("{arch}", arch);
   if (!name || !workflow) {
@@ -230,6 +273,10 @@ async function planRun(
       request: github.bytesRequest(artifact.archive_download_url),
       explain: (response) => github.explain(response, `artifact '${name}' of run ${id} of ${repository}`),
     },
+    names: { branch: release.branch ?? "main" },
+    async *attestations(_, sha256) {
+      yield* atGitHub(emulator, github, sha256);
+    },
   };
 }
 
@@ -244,9 +291,9 @@ function digestOf({ name, digest }: ReleaseAsset | Artifact, { requireDigest }: 
 
 /** Extracts the image's files from an artifact's archive. */
 async function unpack(emulator: Emulator, release: ReleaseSource, archive: { path: string }): Promise<NewFiles> {
-  const { arch, report, signal } = emulator;
+  const { report, signal } = emulator;
   const files = await eachInTurn(Object.entries(release.assets), async ([part, pattern]) => {
-    const name = pattern.replaceAll("{arch}", arch);
+    const name = nameOf(pattern, emulator);
     report.step(`unpack ${name}`);
     const path = temporaryPath(emulator);
     await unzipOne(archive.path, name, path, signal);
@@ -255,8 +302,13 @@ async function unpack(emulator: Emulator, release: ReleaseSource, archive: { pat
   return Object.fromEntries(files) as NewFiles;
 }
 
-function assembledFrom(origin: Plan["origin"]): ImageOrigin {
-  return origin.kind === "release" ? { ...origin, assembled: true } : origin;
+/** The name of a file that is published. */
+function nameOf(pattern: string, { arch }: Emulator): string {
+  return pattern.replaceAll("{arch}", arch);
+}
+
+function assembledFrom({ origin, indexed }: Plan): ImageOrigin {
+  return origin.kind === "release" ? { ...origin, index: indexed!.index.sha256! } : origin;
 }
 
 function isSame(origin: ImageOrigin, wanted: Plan["origin"]): boolean {

@@ -14,7 +14,7 @@ import type { Emulator } from "../instance/emulator.ts";
 import { ownDirectory } from "../instance/home.ts";
 import type { ImagePart } from "../instance/machine.ts";
 import { madeFiles, sourcesIn } from "./chunks.ts";
-import type { Image } from "./image.ts";
+import type { Image, ImageRecord } from "./image.ts";
 import type { NewFiles } from "./store.ts";
 
 /** A file of a release, with what GitHub says of it. */
@@ -38,14 +38,17 @@ export interface PullingByIndex {
   /** A directory of its own, in which the next attempt goes on. */
   directory: string;
   existing: Image | undefined;
+  /** Proves who built the image, by a file of the release. */
+  prove(file: Published): Promise<ImageRecord["provenance"]>;
   fetchWhole(what: Download, to: string): Promise<{ path: string }>;
 }
 
-/** The image, how many bytes its chunks have in the release, and how many bytes were downloaded. */
+/** The image, how many bytes its chunks have in the release, how many were downloaded, and who built it. */
 export interface PulledByIndex {
   files: NewFiles;
   size: number;
   moved: number;
+  provenance: ImageRecord["provenance"];
 }
 
 /**
@@ -67,13 +70,14 @@ export async function pullByIndex(
     if (what.size > LONGEST_INDEX) {
       throw new WrongContent(`${what.name} is too long for an index: ask its publisher to push the image again`);
     }
+    const provenance = await work.prove(what); // its digests are those of all chunks
     const { path } = await work.fetchWhole(what, work.directory);
     const index = parseIndex(await Deno.readFile(path), release, arch);
     const fault = staleness(index, release);
     if (fault !== undefined) {
       throw new WrongContent(`${what.name} is not of this build (${fault}): ask its publisher to upload all again`);
     }
-    return await assembleFrom(emulator, release, index, work);
+    return { ...await assembleFrom(emulator, release, index, work), provenance };
   } catch (error) {
     signal.throwIfAborted();
     if (!whole) throw error;
@@ -115,7 +119,7 @@ async function assembleFrom(
   release: IndexedRelease,
   { description, packs, frames }: AssetIndex,
   { directory, existing, fetchWhole }: PullingByIndex,
-): Promise<PulledByIndex> {
+): Promise<Omit<PulledByIndex, "provenance">> {
   const { report, signal } = emulator;
   const readers = packs.map(({ name }) =>
     new PackReader(release.file(name)!, {

@@ -5,6 +5,7 @@ import { removeIfThere } from "../base/files.ts";
 import { assemble } from "../oci/assemble.ts";
 import { blobsOf } from "../oci/chunk_sources.ts";
 import { findImage } from "../oci/find.ts";
+import { bundlesOf } from "../oci/referrers.ts";
 import { formatReference, parseReference, type Reference } from "../oci/reference.ts";
 import { WrongContent } from "../release/options.ts";
 import type { Emulator } from "../instance/emulator.ts";
@@ -12,6 +13,7 @@ import { ownDirectory } from "../instance/home.ts";
 import { requireUnused } from "../instance/users.ts";
 import { downloadPath, readImage } from "./image.ts";
 import { type PullOptions, type PullResult, requirePublishedDisk } from "./pulling.ts";
+import { prove, proveAgain, type Subject } from "./provenance.ts";
 import { openRegistry } from "./registry.ts";
 import { madeFiles, sourcesIn } from "./chunks.ts";
 import { openStore, putInPlace, requireKnown } from "./store.ts";
@@ -31,12 +33,23 @@ export async function pullFromRegistry(emulator: Emulator, name: string, options
   const size = layers.reduce((sum, layer) => sum + layer.size, 0);
   const existing = await readImage(emulator, { isOwner: true }).catch(() => undefined); // a damaged one is replaced
   const origin = existing?.record.origin;
+  const digests = [...new Set([found.digest, version])]; // the index's fixes its images
+  const subject: Subject = {
+    name: formatReference(reference),
+    digests,
+    async *bundles() {
+      for (const digest of digests) yield* bundlesOf(registry, digest);
+    },
+  };
+  const names = reference.tag === undefined ? {} : { tag: reference.tag };
   if (!options.force && existing && origin?.kind === "oci" && origin.version === version) {
+    await proveAgain(emulator, existing, [subject], names);
     return { image: existing, pulled: false, size, moved: 0 };
   }
   if (!options.force) await requireKnown(emulator, existing);
   await requireUnused(emulator, existing?.record.files.disk.sha256);
 
+  const provenance = await prove(emulator, [subject], names);
   const directory = downloadPath(emulator);
   await ownDirectory(directory);
   report.step(`pull ${formatReference(reference)}`);
@@ -58,7 +71,7 @@ export async function pullFromRegistry(emulator: Emulator, name: string, options
       digest: found.digest,
       version,
       published: description.created,
-    });
+    }, provenance);
     await removeIfThere(directory);
     return { image, pulled: true, size, moved: moved + config.size };
   } catch (error) {

@@ -16,6 +16,7 @@ import {
   type ImageFile,
   type ImageOrigin,
   imagePath,
+  type ImageRecord,
   imageRecordPath,
   readImage,
   readImageRecord,
@@ -57,7 +58,12 @@ export async function requireKnown(emulator: Emulator, image: Image | undefined)
  *
  * @throws {HotbootError} if an instance uses the current image, even one started while the new image was made.
  */
-export async function putInPlace(emulator: Emulator, made: NewFiles, origin: ImageOrigin): Promise<Image> {
+export async function putInPlace(
+  emulator: Emulator,
+  made: NewFiles,
+  origin: ImageOrigin,
+  provenance?: ImageRecord["provenance"],
+): Promise<Image> {
   for (const { path } of Object.values(made)) await syncFile(path);
   const before = await readImageRecord(emulator).catch(() => undefined);
   await Deno.remove(imageRecordPath(emulator)).catch(() => {});
@@ -79,7 +85,13 @@ export async function putInPlace(emulator: Emulator, made: NewFiles, origin: Ima
       await Deno.remove(path).catch(() => {});
     }
   }
-  await writeJson(imageRecordPath(emulator), { origin, created: new Date().toISOString(), files });
+  const created = new Date().toISOString();
+  await writeJson(imageRecordPath(emulator), {
+    origin,
+    created,
+    files,
+    ...(provenance !== undefined && { provenance }),
+  });
   return (await readImage(emulator, { isOwner: true }))!;
 }
 

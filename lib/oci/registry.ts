@@ -14,7 +14,7 @@ import { TransientError } from "../release/transient.ts";
 import { sleep } from "../base/wait.ts";
 import { authorizationFor, loginFirst } from "./authorization.ts";
 import type { Login } from "./login.ts";
-import { type Descriptor, INDEX, LONGEST_MANIFEST, MANIFEST } from "./manifest.ts";
+import { type Descriptor, INDEX, LONGEST_MANIFEST, MANIFEST, parseManifest } from "./manifest.ts";
 import { formatReference, type Reference } from "./reference.ts";
 
 /** How to reach a registry. */
@@ -93,6 +93,23 @@ export class Registry {
       );
     }
     return { mediaType: (response.headers.get("content-type") ?? "").replace(/;.*/, ""), digest, bytes };
+  }
+
+  /**
+   * What is attached to a manifest or an index: from the registry's list or, if it keeps none, from the tag in which clients
+   * list it themselves.
+   *
+   * @throws {HotbootError} if the list cannot be got, or is none.
+   */
+  async referrers(digest: string): Promise<Descriptor[]> {
+    const response = await this.#send(`referrers/${digest}`, { headers: { accept: INDEX }, most: LONGEST_MANIFEST });
+    if (response.ok && response.headers.get("content-type")?.startsWith(INDEX)) {
+      return listIn(new Uint8Array(await response.arrayBuffer()));
+    }
+    await response.body?.cancel();
+    if (response.status === 401 || response.status === 403) throw await this.#refused(response, `referrers ${digest}`);
+    const tagged = await this.manifest(digest.replace(":", "-"));
+    return tagged ? listIn(tagged.bytes) : [];
   }
 
   /**
@@ -238,6 +255,12 @@ export class Registry {
     if (status === 404) return new HotbootError(`${why}: push it again, or name another tag`);
     return new HotbootError(`${why}: try again later, or ask who runs it`);
   }
+}
+
+/** The entries of an index. */
+function listIn(bytes: Uint8Array): Descriptor[] {
+  const value = parseManifest(bytes, INDEX);
+  return "manifests" in value ? value.manifests : [];
 }
 
 const OCTETS = { "content-type": "application/octet-stream" };

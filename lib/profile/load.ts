@@ -59,8 +59,9 @@ export async function readProfile(name: string): Promise<{ path: string; text: s
   }
 }
 
-/** Makes the paths of the config disk's files absolute. */
-function resolveFiles({ config }: Profile, absolute: (file: string) => string): void {
+/** Makes the paths of files absolute that are used as they are: the config disk's, and the trusted root. */
+function resolveFiles({ config, image: { attestation } }: Profile, absolute: (file: string) => string): void {
+  if (attestation?.trustedRoot !== undefined) attestation.trustedRoot = absolute(attestation.trustedRoot);
   for (const content of Object.values(config?.files ?? {})) {
     if ("file" in content && content.file !== "") content.file = absolute(content.file);
   }

@@ -14,7 +14,7 @@ import {
   type Mistake,
   mistake,
 } from "./fields.ts";
-import type { Profile } from "./profile.ts";
+import { type AttestationSource, isPublished, type Profile } from "./profile.ts";
 import { parseJson } from "./json.ts";
 import { danglingReferences, textsOf } from "./references.ts";
 import { placeholdersOf, secretValue } from "./secrets.ts";
@@ -97,7 +97,7 @@ function completed(value: unknown, given: unknown): Profile {
 
 /** What does not fit together in a profile whose fields are right, each by itself. */
 function* misfits(profile: Profile, filled: Map<string, Filled>): Generator<Mistake> {
-  const { ports, image: { build }, health, secrets = [], rotation } = profile;
+  const { ports, image: { build, attestation }, health, secrets = [], rotation } = profile;
   if (build) {
     yield* unlessOne(build, ["script", "cloudInit"], "#/image/build");
     if ("cloudInit" in build) {
@@ -107,6 +107,7 @@ function* misfits(profile: Profile, filled: Map<string, Filled>): Generator<Mist
       if ("url" in base) yield* unlessOne(base, ["sha256", "sha512"], at);
     }
   }
+  if (attestation) yield* vainAttestation(profile, attestation);
   const noPort = (name: string) => `there is no port '${name}': name one of ports`;
   for (const [index, { port }] of health.entries()) {
     if (!Object.hasOwn(ports, port)) yield mistake(`#/health/${index}/port`, noPort(port));
@@ -133,6 +134,16 @@ function* misfits(profile: Profile, filled: Map<string, Filled>): Generator<Mist
     if (owner) yield { at: `#/ports/${name}/host`, text: sharedPort(host, name, owner, filled) };
     owners.set(host, name);
   }
+}
+
+/** An attestation that nothing could have. */
+function* vainAttestation(profile: Profile, { workflow, repository }: AttestationSource): Generator<Mistake> {
+  const at = "#/image/attestation";
+  if (!isPublished(profile)) {
+    yield mistake(at, 'it is of an image that is pulled: add "release" or "oci", or remove it');
+  }
+  if (repository === undefined || workflow.includes("@") || workflow.startsWith(`${repository}/`)) return;
+  yield mistake(`${at}/workflow`, `it is none of ${repository}: add its own version, as in .yml@refs/tags/v1`);
 }
 
 function* unlessOne(value: object, fields: string[], at: string): Generator<Mistake> {

@@ -100,6 +100,34 @@ export interface ReleaseSource {
   artifact?: string;
 }
 
+/**
+ * Who must have built an image that is pulled: a workflow of GitHub Actions, which has signed that in an attestation. An
+ * image with an attestation of somebody else is refused.
+ */
+export interface AttestationSource {
+  /**
+   * The workflow: `owner/name/.github/workflows/image.yml`. One of another repository than the image is built from, which
+   * other workflows use, is named with its own version: `….yml@refs/tags/v1`.
+   */
+  workflow: string;
+  /**
+   * The branch or tag that the image is built from, in which `{branch}` stands for the branch whose image is pulled, and
+   * `{tag}` for the tag; `refs/heads/{branch}` if absent.
+   */
+  ref?: string;
+  /** The repository that the image is built from; the workflow's if absent. */
+  repository?: string;
+  /** Who confirms to Sigstore which workflow it is; `https://token.actions.githubusercontent.com` if absent. */
+  issuer?: string;
+  /**
+   * A file with the Sigstore instances to trust, as `gh attestation trusted-root` prints it, relative to the profile; here
+   * it is absolute. By default it is Sigstore's public instance, which GitHub uses for public repositories.
+   */
+  trustedRoot?: string;
+  /** Whether to refuse an image without an attestation; by default hotboot warns of it. */
+  required?: boolean;
+}
+
 /** A small read-only disk with an ISO 9660 file system, with which the host configures the guest. */
 export interface ConfigDisk {
   /** Its volume label, with which the guest finds it; at most 32 ASCII characters. */
@@ -247,6 +275,8 @@ export interface Profile {
      * precedence over a release.
      */
     oci?: string;
+    /** Who must have built it, if it is pulled. */
+    attestation?: AttestationSource;
   };
   /** The virtual machine. */
   machine: {

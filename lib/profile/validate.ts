@@ -39,8 +39,8 @@ export async function validateProfile(text: string, path: string, read?: ReadVar
     .sort((one, other) => one.line - other.line || one.column - other.column);
 }
 
-/** The files that a recipe and the config disk name, by their pointers. */
-export function filesOf({ image: { build }, config }: Profile): [string, string][] {
+/** The files that a recipe, an attestation and the config disk name, by their pointers. */
+export function filesOf({ image: { build, attestation }, config }: Profile): [string, string][] {
   const script = (at: string, { script, inputs }: ScriptRecipe): [string, string][] => [
     [`${at}/script`, script],
     ...inputs.map((input, index): [string, string] => [`${at}/inputs/${index}`, input]),
@@ -54,6 +54,7 @@ export function filesOf({ image: { build }, config }: Profile): [string, string]
     found.push([`${at}/userData`, userData]);
     for (const [index, path] of (bundle?.paths ?? []).entries()) found.push([`${at}/bundle/paths/${index}`, path]);
   }
+  if (attestation?.trustedRoot !== undefined) found.push(["#/image/attestation/trustedRoot", attestation.trustedRoot]);
   for (const [name, content] of Object.entries(config?.files ?? {})) {
     if ("file" in content && content.file !== "") found.push([`#/config/files/${name}/file`, content.file]);
   }

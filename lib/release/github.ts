@@ -6,9 +6,9 @@
  * @module
  */
 
-import { HotbootError } from "../base/error.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
-import { getPatiently, type HttpRequest, isUsedUp, retryAfter, type RetryOptions } from "./http.ts";
+import { getPatiently, hostOf, type HttpRequest, isUsedUp, retryAfter, type RetryOptions } from "./http.ts";
 import type { Network } from "./network.ts";
 import { GITHUB_API, tokenVariables } from "./token.ts";
 
@@ -88,6 +88,16 @@ export interface GitHubOptions {
   network?: Network;
 }
 
+/** What GitHub knows of who built a file: a Sigstore bundle, or the address of one. */
+interface Attestation {
+  bundle?: unknown;
+  bundle_url?: string | null;
+}
+
+/** The most bytes that a bundle may have, packed and unpacked. */
+const LONGEST_BUNDLE = 2 ** 20;
+/** Provenance in the only form that GitHub's own action writes. */
+const PROVENANCE = "https://slsa.dev/provenance/v1";
 /** If the rate limit is lifted sooner than this, wait for it. */
 const SHORT_WAIT_MS = 10_000;
 const PAGE = 100;
@@ -206,6 +216,49 @@ export class GitHub {
   }
 
   /**
+   * What attests who built a file, as Sigstore bundles, which nobody has checked yet: none if none may be seen, and of very
+   * many the newest 100.
+   *
+   * @param digest The file's SHA-256 in hex.
+   * @throws {HotbootError} if there is no answer, or one that makes no sense.
+   */
+  async *attestations(repository: string, digest: string): AsyncIterable<unknown> {
+    const query = new URLSearchParams({ per_page: String(PAGE), predicate_type: PROVENANCE });
+    const what = `attestations of sha256:${digest} in ${repository}`;
+    const found = await this.#json<{ attestations: Attestation[] }>(
+      `/repos/${repository}/attestations/sha256:${digest}?${query}`,
+      what,
+      ({ attestations }) => Array.isArray(attestations),
+      { attestations: [] },
+    );
+    for (const { bundle, bundle_url: url } of found.attestations) {
+      yield bundle || typeof url !== "string" ? bundle : await this.#bundle(url, what);
+    }
+  }
+
+  /** The text of a small file of a release. @throws {HotbootError} if it cannot be got, or has more than `most` bytes. */
+  async text({ url, name }: ReleaseAsset, most: number): Promise<string> {
+    const response = await getPatiently({ ...this.bytesRequest(url), most }, this.#options.retry);
+    if (!response.ok) throw await this.explain(response, name);
+    return await response.text();
+  }
+
+  /** A bundle that is stored elsewhere, packed by snappy. */
+  async #bundle(url: string, what: string): Promise<unknown> {
+    const request = { ...this.bytesRequest(url), most: LONGEST_BUNDLE };
+    const response = await getPatiently(request, this.#options.retry);
+    if (!response.ok) throw await this.explain(response, what);
+    const { unpackSnappy } = await import("./snappy.ts");
+    try {
+      return JSON.parse(
+        new TextDecoder().decode(unpackSnappy(new Uint8Array(await response.arrayBuffer()), LONGEST_BUNDLE)),
+      );
+    } catch (error) {
+      throw new HotbootError(`${hostOf(url)} sent something else than ${what} (${messageOf(error)}): try again later`);
+    }
+  }
+
+  /**
    * A request for the bytes behind an API address: an asset's or an artifact's. Follows redirects to where they are. Sends no
    * token to an address on another origin, which a mirror of the API may give.
    */
@@ -252,8 +305,11 @@ export class GitHub {
     return new HotbootError(`GitHub answered ${status} for ${what}${said && ` (${said})`}: try again later`);
   }
 
-  /** @param isIt Whether an answer, which is not null, has the fields that are read. */
-  async #json<T>(path: string, what: string, isIt: (value: T) => boolean): Promise<T> {
+  /**
+   * @param isIt Whether an answer, which is not null, has the fields that are read.
+   * @param none What it means if there is no such thing, unless that is an error.
+   */
+  async #json<T>(path: string, what: string, isIt: (value: T) => boolean, none?: T): Promise<T> {
     for (let waited = false;; waited = true) {
       const response = await getPatiently(
         this.#request(this.#api + path, "application/vnd.github+json"),
@@ -268,6 +324,7 @@ export class GitHub {
           } for ${what} makes no sense: correct HOTBOOT_GITHUB_API if that is not a GitHub API, or try again later`,
         );
       }
+      if (response.status === 404 && none !== undefined) return none;
       const limit = secondaryLimit(response);
       if (limit === undefined || limit > SHORT_WAIT_MS || waited) throw await this.explain(response, what);
       await response.body?.cancel();

@@ -1,5 +1,6 @@
 /** The parts of GitHub's API that hotboot uses, with storage on a second origin behind signed addresses. */
 
+import { snappyCompress } from "hysnappy";
 import { StorageServer } from "./storage_server.ts";
 
 export const REPOSITORY = "acme/emulator";
@@ -39,6 +40,7 @@ export class GitHubServer implements AsyncDisposable {
       size?: number;
     }
   >();
+  #attestations = new Map<string, { bundle: unknown; bundle_url: string | null }[]>();
   #pulls = new Map<number, { branch: string; repository: string | null }>();
 
   constructor(readonly repository: string = REPOSITORY) {
@@ -76,6 +78,18 @@ export class GitHubServer implements AsyncDisposable {
     this.#pulls.set(number, { branch, repository });
   }
 
+  /** What attests a file. @param options `isStored`: in the storage, packed, and not in the answer itself. */
+  attest(digest: string, bundle: unknown, { isStored = false } = {}): void {
+    const all = this.#attestations.get(digest) ?? [];
+    const path = `/attestations/${digest.slice(7, 15)}-${all.length}.json.sn`;
+    if (isStored) {
+      const bytes = snappyCompress(new TextEncoder().encode(JSON.stringify(bundle)));
+      this.storage.files.set(path, { bytes, etag: `"${path}"` });
+    }
+    all.push(isStored ? { bundle: null, bundle_url: this.storage.sign(path) } : { bundle, bundle_url: null });
+    this.#attestations.set(digest, all);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#server.shutdown();
     await this.storage[Symbol.asyncDispose]();
@@ -103,6 +117,9 @@ export class GitHubServer implements AsyncDisposable {
     }
     const asset = rest.match(/^releases\/assets\/(.+)$/)?.[1];
     if (asset) return this.#redirect(`/releases/${asset}`, request);
+
+    const attestations = this.#attestations.get(rest.match(/^attestations\/(.+)$/)?.[1] ?? "");
+    if (attestations) return Response.json({ attestations });
 
     const number = Number(rest.match(/^pulls\/(\d+)$/)?.[1]);
     const pull = this.#pulls.get(number);

@@ -23,7 +23,7 @@ const DISK = `emulator-${ARCH}.qcow2`;
 const [INDEX, PACK] = [indexName(DISK), packName(DISK, 1)];
 const SIZE = 24 * MIB;
 
-type Pulled = PullResult & { origin: { assembled?: boolean } };
+type Pulled = PullResult & { origin: { index?: string } };
 
 /** Who publishes an image of noise, and who pulls it. */
 class Setting implements AsyncDisposable {
@@ -106,7 +106,7 @@ Deno.test("release index: of the next build only what has changed is fetched, wh
   await t.step("a release without an index is pulled as before", async () => {
     await setting.upload([DISK]);
     const { size, moved, origin, stderr } = await setting.pull();
-    assertEquals([size, moved, origin.assembled], [undefined, undefined, undefined]);
+    assertEquals([size, moved, origin.index], [undefined, undefined, undefined]);
     assert(!/index|warning/.test(stderr), stderr);
     assertEquals(await user.image(), await Deno.readFile(`${setting.published}/${DISK}`));
   });
@@ -120,7 +120,7 @@ Deno.test("release index: of the next build only what has changed is fetched, wh
       await setting.upload();
       github.seen.length = github.storage.seen.length = 0;
       const { pulled, size, moved, origin } = await setting.pull();
-      assert(pulled && origin.assembled === true);
+      assert(pulled && origin.index !== undefined);
       assert(moved! > 0 && moved! <= 0.15 * size!, `${moved} of ${size}`);
       await setting.isRight();
       // The API counts requests: of each file it is asked once where it is.
@@ -220,7 +220,7 @@ Deno.test("release index: one that is old, damaged or of no use gives way to the
       await setting.forget();
       user.github.release(TAG, assets);
       const { origin, stderr } = await setting.pull();
-      assertEquals(origin.assembled, undefined);
+      assertEquals(origin.index, undefined);
       assertMatch(stderr, /warning: the whole image is downloaded, because /);
       assertMatch(stderr, why);
       assertEquals(await user.image(), disk.bytes);
@@ -240,7 +240,7 @@ Deno.test("release index: one that is old, damaged or of no use gives way to the
     user.github.withoutDigests = true;
     user.github.release(TAG, [disk, index, pack]);
     const { origin } = await setting.pull();
-    assertEquals(origin.assembled, undefined);
+    assertEquals(origin.index, undefined);
     user.github.withoutDigests = false;
   });
   await t.step("the chunks are more than the whole", async () => {
@@ -250,7 +250,7 @@ Deno.test("release index: one that is old, damaged or of no use gives way to the
     const digest = await sha256(small.bytes);
     user.github.release(TAG, [small, await changed((value) => value.whole = { size: MIB, sha256: digest }), pack]);
     const { origin, stderr } = await setting.pull("--verbose");
-    assertEquals(origin.assembled, undefined);
+    assertEquals(origin.index, undefined);
     assertMatch(stderr, /the whole image is less to download/);
   });
 });
@@ -270,7 +270,7 @@ testUnless(
     await setting.upload();
     await using _disk = await smallDisk(user.home, 36); // 16 MiB of them stay free
     const { origin, stderr } = await setting.pull();
-    assertEquals(origin.assembled, undefined);
+    assertEquals(origin.index, undefined);
     assertMatch(stderr, /warning: the whole image is downloaded, because the image needs 2\d MB of disk/);
     await setting.isRight();
   },
@@ -294,7 +294,7 @@ Deno.test("release index: storage without ranges, and addresses that expire, are
       storage.options.fault = (seen) => seen.path.includes("pack-1") ? fault(seen) : undefined;
       const pulled = await setting.pull();
       storage.options.fault = undefined;
-      assert(pulled.origin.assembled);
+      assert(pulled.origin.index);
       await setting.isRight();
       test(pulled);
     });

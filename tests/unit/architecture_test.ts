@@ -9,7 +9,7 @@ const LIB = fromFileUrl(new URL("../../lib/", import.meta.url));
 /** Each list is a storey. Rooms of one storey do not import each other, except as {@linkcode NEIGHBOURS} says. */
 const STOREYS = [
   ["base"],
-  ["iso", "zstd", "release", "vm"],
+  ["iso", "zstd", "release", "sigstore", "vm"],
   ["snapshot"],
   ["profile", "oci"],
   ["instance"],

@@ -20,6 +20,7 @@ import type { RenameResult } from "../../lib/emulator/rename.ts";
 import type { SnapshotInfo, VerifyResult } from "../../lib/emulator/snapshots.ts";
 import type { Spares } from "../../lib/emulator/spares.ts";
 import type { StartResult } from "../../lib/emulator/start_result.ts";
+import type { Provenance } from "../../lib/sigstore/provenance.ts";
 import type { Status } from "../../lib/emulator/status.ts";
 import type { StopAllResult } from "../../lib/emulator/stop_all.ts";
 import type { StopResult } from "../../lib/emulator/stop.ts";
@@ -59,7 +60,7 @@ const RUNNING: Whole<NonNullable<Status["running"]>> = {
 };
 const ORIGINS: Whole<ImageOrigin>[] = [
   { kind: "build", recipe: "abc" },
-  { kind: "release", repository: "acme/shop", tag: "v1", published: AT, version: "1", assembled: true },
+  { kind: "release", repository: "acme/shop", tag: "v1", published: AT, version: "1", index: "0".repeat(64) },
   { kind: "oci", reference: "oci://example.com/shop:main", digest: "sha256:1", version: "sha256:2", published: AT },
   { kind: "run", repository: "acme/shop", run: 7, branch: "main", published: AT, version: "1" },
   { kind: "adopted" },
@@ -75,7 +76,7 @@ const STATUS: Whole<Status> = {
     accelerator: "tcg",
     passedOver: { accelerator: "kvm", reason: "slow", why: "slow", remedy: "another host" },
   },
-  image: { path: "/images/micro.qcow2", created: AT, bytes: 1, origin: ORIGINS[0] },
+  image: { path: "/images/micro.qcow2", created: AT, bytes: 1, origin: ORIGINS[0], provenance: null },
   snapshot: { id: ID, created: AT, engine: "instant" },
   spares: { wanted: 1, spares: 0 },
 };
@@ -108,7 +109,15 @@ const SNAPSHOT: Whole<SnapshotInfo> = {
   why: "QEMU differs",
 };
 const FILE = { size: 1, mtime: 1.5, ctime: 1.5, sha256: SHA256 };
-const IMAGE: Whole<ImageRecord> = {
+const PROVENANCE: Whole<Provenance> = {
+  repository: "acme/shop",
+  ref: "refs/heads/main",
+  commit: "0123",
+  workflow: "acme/shop/.github/workflows/image.yml@refs/heads/main",
+  run: "https://github.com/acme/shop/actions/runs/1/attempts/1",
+  issuer: "https://token.actions.githubusercontent.com",
+};
+const IMAGE: Omit<Whole<ImageRecord>, "provenance"> = {
   origin: ORIGINS[0],
   created: AT,
   files: { disk: FILE, kernel: FILE, initrd: FILE },
@@ -162,7 +171,9 @@ const VALID: Record<string, unknown[]> = {
   "list": [[], [INSTANCE, { instance: "x", state: "damaged", bytes: 0 }]],
   "stop": [STOP, { stopped: false }, STOP_ALL],
   "build": [{ built: true, paths: PATHS, ...IMAGE }],
-  "pull": [{ pulled: true, paths: { disk: "/d" }, ...IMAGE, snapshot: ID, size: 2, moved: 1 }],
+  "pull": [PROVENANCE, null].map((provenance) => (
+    { pulled: true, paths: { disk: "/d" }, ...IMAGE, provenance, snapshot: ID, size: 2, moved: 1 }
+  )),
   "spare": [SPARES],
   "snapshot-ls": [[], [SNAPSHOT]],
   "snapshot-save": [CHECKPOINT],

@@ -120,6 +120,40 @@ Deno.test("profile: an error names the path of the bad field", () => {
   }
 });
 
+Deno.test("profile: an attestation is checked", () => {
+  const oci = "oci://registry.example.com/shop:main";
+  const workflow = "acme/shop/.github/workflows/image.yml";
+  const parse = (attestation: object, image: object = { oci }) =>
+    parseProfile(changed(["image"], { ...image, attestation }), "x").image.attestation;
+  assertEquals(parse({ workflow }), { workflow });
+  parse({
+    workflow,
+    repository: "acme/shop",
+    ref: "refs/tags/{tag}",
+    required: true,
+    issuer: "https://issuer.example",
+  });
+  parse({ workflow: `${workflow}@refs/tags/v1`, repository: "acme/other" });
+  const refused: [() => unknown, RegExp][] = [
+    [() => parse({}), /: image\.attestation: .*"workflow"/],
+    [() => parse({ workflow: "image.yml" }), /: image\.attestation\.workflow: it does not match/],
+    [() => parse({ workflow: `${workflow}@` }), /: image\.attestation\.workflow: /],
+    [() => parse({ workflow: workflow.replace(".yml", ".sh") }), /: image\.attestation\.workflow: /],
+    [() => parse({ workflow, ref: "main" }), /: image\.attestation\.ref: /],
+    [() => parse({ workflow, issuer: "http://issuer.example" }), /: image\.attestation\.issuer: /],
+    [() => parse({ workflow, required: "yes" }), /: image\.attestation\.required: /],
+    [
+      () => parse({ workflow, repository: "acme/other" }),
+      /attestation\.workflow: it is none of acme\/other: add its own/,
+    ],
+    [
+      () => parse({ workflow }, plain.image),
+      /: image\.attestation: it is of an image that is pulled: add "release" or/,
+    ],
+  ];
+  for (const [act, why] of refused) assertMatch(assertThrows(act, HotbootError).message, why);
+});
+
 Deno.test("profile: a cloud-init recipe is checked", () => {
   const recipe = {
     base: { url: "https://example.com/{arch}.qcow2", sha256: { amd64: "a".repeat(64) } },

@@ -35,9 +35,10 @@ Deno.test("trust: the summary says what runs, is shared and read, and where it c
     userData: "user-data",
   };
   const release = { repository: "acme/shop", tag: "t", assets: { disk: "d" } };
+  const attestation = { workflow: "acme/shop/.github/workflows/image.yml", trustedRoot: "root.json" };
   assertEquals(
     await summary({
-      image: { build: { cloudInit }, release },
+      image: { build: { cloudInit }, release, attestation },
       machine: { memory: 256, cpus: 1, network: "restricted" },
       share: { tag: "t", path: "/home", mount: ["true"], readOnly: false },
       environment: { API_URL: "EVADE" },
@@ -45,7 +46,7 @@ Deno.test("trust: the summary says what runs, is shared and read, and where it c
     [
       "  runs       nothing but the guest; keeps its files in /the/home",
       "  shares     /home, which the guest can change; sets the variable API_URL for 'hotboot run'",
-      "  reads      the variable EMULATOR_E; the file user-data",
+      "  reads      the variable EMULATOR_E; the files user-data, root.json",
       "  connects   to the hosts github.com/acme/shop, images.example.com; the guest reaches nothing",
     ],
   );

@@ -122,6 +122,11 @@ Deno.test("validate: warns of what is allowed and unwise", async () => {
   );
   const release = '{ "release": { "repository": "a/b", "tag": "t", "assets": { "disk": "d" } } }';
   const pulled = GOOD.replace(/"image": .*,/, `"image": ${release},`);
+  const attestation = '{ "workflow": "a/b/.github/workflows/i.yml", "trustedRoot": "no.json" }';
+  assertMatch(
+    (await validate(pulled.replace(release, release.replace(/ }$/, `, "attestation": ${attestation} }`))))[0],
+    /^4:\d+ image\.attestation\.trustedRoot: there is no file 'no\.json'/,
+  );
   assertMatch((await validate(pulled))[0], /^5:3 warning: machine: .*"network": "restricted"/);
   assertEquals(await validate(pulled.replace('"cpus": 2', '"cpus": 2, "network": "restricted"')), []);
 });

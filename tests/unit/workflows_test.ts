@@ -24,7 +24,7 @@ const DIRECTORY = `${ROOT}.github/workflows`;
 
 /** The jobs with write permissions, and why. */
 const WRITERS: Record<string, string[]> = {
-  "image.yml publish": ["contents"],
+  "image.yml publish": ["contents", "id-token", "attestations"],
   "release.yml release": ["contents", "id-token", "attestations"],
   "release.yml jsr": ["id-token"],
 };

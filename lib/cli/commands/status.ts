@@ -106,7 +106,10 @@ function describe(status: Status): [string, Cell][] {
     rows.push(["QEMU", passedOver ? describePassedOver(passedOver) : `accelerator ${accelerator}`]);
   }
   rows.push(["image", image ? ("error" in image ? image.error : `${image.path}, ${image.created}`) : "none"]);
-  if (image && "origin" in image) rows.push(["", originOf(image.origin)]);
+  if (image && "origin" in image) {
+    rows.push(["", originOf(image.origin)]);
+    if (image.provenance) rows.push(["", `built by ${image.provenance.workflow}, ${image.provenance.run}`]);
+  }
   rows.push(["snapshot", snapshot ? ("error" in snapshot ? snapshot.error : snapshot.id) : "none"]);
   if (spares) rows.push(["spares", `${spares.spares} of ${spares.wanted}`]);
   return rows;

@@ -22,6 +22,8 @@ export function release({ name, values }: Wishes): Promise<Draft> {
       // For 'hotboot pull --pr' and '--run', the workflow that builds images and what it leaves:
       // , "workflow": "image.yml", "artifact": "${name}-{arch}"
     }
+    // To refuse images that your workflow has not built and attested:
+    // , "attestation": { "workflow": "${repo}/.github/workflows/image.yml", "required": true }
   },
 
   "machine": {

@@ -148,10 +148,12 @@ export function recipe(emulator: Emulator): string[] {
   return paths.map((path) => recipePath(emulator, path));
 }
 
-/** The files that are copied to the config disk. */
+/** The files that are copied to the config disk, and the one with the trusted root. */
 export function configFiles({ profile }: Emulator): string[] {
   const contents = Object.values(profile.config?.files ?? {});
-  return contents.flatMap((content) => "file" in content && content.file !== "" ? [content.file] : []);
+  const { trustedRoot } = profile.image.attestation ?? {};
+  return contents.flatMap((content) => "file" in content && content.file !== "" ? [content.file] : [])
+    .concat(trustedRoot ?? []);
 }
 
 /** The recipe's parts by kind: a cloud-init recipe may begin with a script. */

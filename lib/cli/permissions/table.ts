@@ -93,7 +93,13 @@ const BUILD: Row = {
     "with cloud-init and a published base image": { net: ["base image"], sys: ["statfs"] },
   },
 };
-const PULL: Row = { write: ["home"], net: ["publisher", "qemu"], env: ["HOTBOOT_GITHUB_API"], sys: ["statfs"] };
+const PULL: Row = {
+  read: ["config files"],
+  write: ["home"],
+  net: ["publisher", "qemu"],
+  env: ["HOTBOOT_GITHUB_API"],
+  sys: ["statfs"],
+};
 /** Without an image, `start`, `run` and `capture` get one as the profile says. */
 const OBTAIN: Row["more"] = {
   "if it pulls the image": PULL,
