@@ -7,6 +7,7 @@ import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "
 import { sha256 } from "../../lib/base/hash.ts";
 import { obtainImage } from "../../lib/image/obtain.ts";
 import { openEmulator } from "../../lib/instance/emulator.ts";
+import { indexName } from "../../lib/oci/asset_index.ts";
 import { encode, INDEX, MANIFEST } from "../../lib/oci/manifest.ts";
 import { parseReference } from "../../lib/oci/reference.ts";
 import { Registry } from "../../lib/oci/registry.ts";
@@ -216,6 +217,44 @@ Deno.test("provenance: a release is pulled if the workflow that the profile name
     assert(!run.stderr.includes("attest"), run.stderr);
     assert(!github.seen.some(({ path }) => path.includes("attestations")));
   });
+});
+
+Deno.test("provenance: of a release with an index of chunks, the index is attested", async () => {
+  await using home = await makeHome({ required: true });
+  const { github } = home;
+  const [from, published] = [`${home.directory}/from`, `${home.directory}/published`];
+  await Deno.mkdir(`${from}/images`, { recursive: true, mode: 0o700 });
+  await tool(`qemu-img create -q -f qcow2 ${from}/images/pulled-${ARCH}.qcow2 8M`);
+  assertCode(await home.run("push", "--assets", published, "--home", from), 0);
+  const names = await Array.fromAsync(Deno.readDir(published), ({ name }) => name);
+  const assets = await Promise.all(
+    names.map(async (name) => ({ name, bytes: await Deno.readFile(`${published}/${name}`) })),
+  );
+  const attest = async (wanted: string, attested: Partial<Attested> = {}) => {
+    const digest = await digestOf(assets.find(({ name }) => name === wanted)!.bytes);
+    github.attest(digest, await sigstore.attest({ digest, ...attested }));
+  };
+  const index = indexName(NAME);
+
+  github.release(TAG, assets.filter(({ name }) => name !== NAME));
+  await requireRefusal(home.pull(), /hotboot-index\.json is not used, because it has no attestation/);
+  // The image as a whole is attested, and its chunks are not.
+  github.release(TAG, assets);
+  await attest(NAME);
+  const whole = await home.pull("--json");
+  assertCode(whole, 0);
+  assertMatch(whole.stderr, /the whole image is downloaded, because \S+hotboot-index\.json is not used/);
+  assertEquals(JSON.parse(whole.stdout).origin.index, undefined);
+  await attest(index, { repository: "stranger/emulator" });
+  await Deno.remove(home.home, { recursive: true });
+  assertMatch((await home.pull()).stderr, /the whole image is downloaded, because .*its attestation is wrong/);
+  await attest(index);
+  const chunks = JSON.parse((await home.pull("--json", "--force")).stdout);
+  assertEquals(`sha256:${chunks.origin.index}`, await digestOf(assets.find(({ name }) => name === index)!.bytes));
+  assertEquals(chunks.provenance.workflow, `${WORKFLOW}@refs/heads/dev`);
+  // Whoever wants another builder later is told the truth about the index that was used.
+  await want(home, { required: true, ref: "refs/heads/other" });
+  await requireRefusal(home.pull(), /hotboot-index\.json is not used, because its attestation is wrong/);
 });
 
 Deno.test("provenance: an image that hotboot did not put there can have its attestation beside it", async () => {
