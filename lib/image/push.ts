@@ -3,7 +3,8 @@
 import { HotbootError } from "../base/error.ts";
 import { findImage, findNamed } from "../oci/find.ts";
 import { writeFlatDisk } from "../oci/flat_disk.ts";
-import { pushImage, type Pushing, requireOurs } from "../oci/push.ts";
+import { requireOurs } from "../oci/name_image.ts";
+import { pushImage, type Pushing } from "../oci/push.ts";
 import { formatReference, parseReference, type Reference } from "../oci/reference.ts";
 import type { Registry } from "../oci/registry.ts";
 import type { Emulator } from "../instance/emulator.ts";
@@ -94,6 +95,7 @@ export async function push(emulator: Emulator, options: PushOptions = {}): Promi
     }, {
       registry,
       ...(named && { named }),
+      force: options.force ?? false,
       ...(origin && { origin }),
       ...(options.containerDisk && { container: { files: image.paths, path: `${directory}/layer.tar` } }),
       signal,

@@ -54,6 +54,8 @@ export interface Assembling {
 interface Place {
   file: Deno.FsFile;
   offset: number;
+  /** Nothing has been written to the file yet. */
+  isNew: boolean;
 }
 
 /**
@@ -78,11 +80,13 @@ export async function assemble(work: Assembling): Promise<{ paths: Map<Part, str
       if (await Deno.lstat(path).then(({ isFile }) => !isFile, () => false)) await removeIfThere(path); // no link is followed
       const file = await Deno.open(path, { read: true, write: true, create: true, mode: 0o600 });
       open.push(file);
-      wanted += size - SECTOR * ((await file.stat()).blocks ?? 0);
+      const { size: before, blocks } = await file.stat();
+      const isNew = before === 0;
+      wanted += size - SECTOR * (blocks ?? 0);
       await file.truncate(size);
       let offset = 0;
       for (const index of indices) {
-        places[index].push({ file, offset });
+        places[index].push({ file, offset, isNew });
         offset += chunks[index].length;
       }
     }
@@ -116,8 +120,8 @@ async function findMissing(
     const empty: Place[] = [];
     for (const place of places[index]) {
       signal.throwIfAborted();
-      await readAt(place.file, place.offset, bytes);
-      if (await sha256(bytes) === wanted) found = bytes.slice();
+      const isRead = !place.isNew && await readAt(place.file, place.offset, bytes) === length;
+      if (isRead && await sha256(bytes) === wanted) found = bytes.slice();
       else empty.push(place);
     }
     if (empty.length === 0) continue;

@@ -8,8 +8,8 @@
 import type { Arch } from "../vm/arch.ts";
 import { type Description, HEX, isSize, parse, requireSound, unsound } from "./manifest.ts";
 
-/** The longest pack that a release takes, in bytes. */
-export const LONGEST_PACK = 2 ** 31 - 1;
+/** The longest pack, in bytes: somewhat less than a release takes. */
+export const LONGEST_PACK = 2e9;
 /** The longest index that is read, in bytes: each chunk takes some 150. */
 export const LONGEST_INDEX = 64 * 2 ** 20;
 /** The form that this hotboot writes and reads. */

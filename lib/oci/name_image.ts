@@ -8,8 +8,17 @@ import { HotbootError } from "../base/error.ts";
 import { sha256 } from "../base/hash.ts";
 import { sleep } from "../base/wait.ts";
 import type { Arch } from "../vm/arch.ts";
-import { findNamed } from "./find.ts";
-import { type Descriptor, encode, INDEX, type Index, isOurs, type Manifest, requireAcceptable } from "./manifest.ts";
+import { findNamed, type Named } from "./find.ts";
+import {
+  type Descriptor,
+  encode,
+  INDEX,
+  type Index,
+  isArtifact,
+  isOurs,
+  type Manifest,
+  requireAcceptable,
+} from "./manifest.ts";
 import { formatReference } from "./reference.ts";
 import type { Registry } from "./registry.ts";
 
@@ -21,18 +30,19 @@ const MOST_ROUNDS = 8;
  * Puts the entries in the place of the earlier ones of their architecture, and gives the digest of what the tag names then.
  *
  * @param entries The last one is the image's own.
- * @throws {HotbootError} if others push to the tag all the time, or an image of the same architecture.
+ * @throws {HotbootError} if the tag names something else than images of hotboot's, and that may not be replaced; if others push to the tag all the time, or an image of the same architecture.
  */
 export async function nameImage(
   registry: Registry,
   entries: Descriptor[],
   arch: Arch,
-  signal: AbortSignal,
+  { force = false, signal }: { force?: boolean; signal: AbortSignal },
 ): Promise<string> {
   const own = entries.at(-1)!.digest;
   let old: string | undefined;
   for (let round = 1; round <= MOST_ROUNDS; round++) {
     const named = await findNamed(registry);
+    if (!force) requireOurs(registry, named);
     const there = imageFor(named?.value, arch);
     if (round === 1) old = there;
     else if (there !== undefined && there !== own && there !== old) {
@@ -51,6 +61,18 @@ export async function nameImage(
   }
   throw new HotbootError(
     `others push to ${formatReference(registry.reference)} all the time: push again when they are done`,
+  );
+}
+
+/** @throws {HotbootError} if the tag names something else than images of hotboot's. */
+export function requireOurs(registry: Registry, named: Named | undefined): void {
+  if (!named) return;
+  const { value } = named;
+  if (value && ("manifests" in value ? value.manifests.some(isOurs) : isArtifact(value))) return;
+  throw new HotbootError(
+    `${
+      formatReference(registry.reference)
+    } is there, and no image of hotboot's: name another tag, or replace it with --force`,
   );
 }
 

@@ -1,7 +1,6 @@
 /** Writes an image to a registry: only the chunks that are not there. */
 
 import { sha256 } from "../base/hash.ts";
-import { HotbootError } from "../base/error.ts";
 import { Turns } from "../base/turns.ts";
 import type { Arch } from "../vm/arch.ts";
 import type { Pool } from "../zstd/pool.ts";
@@ -17,14 +16,11 @@ import {
   type Description,
   type Descriptor,
   encode,
-  isArtifact,
-  isOurs,
   MANIFEST,
   type Manifest,
   type Part,
   requireAcceptable,
 } from "./manifest.ts";
-import { formatReference } from "./reference.ts";
 import type { Registry } from "./registry.ts";
 import { nameImage } from "./name_image.ts";
 import { putManifest, sendBytes } from "./send.ts";
@@ -40,6 +36,8 @@ export interface Pushing {
   origin?: { found: Found; repository: string };
   /** The files of a containerDisk to push, too, by part, and where to make its layer. */
   container?: { files: Partial<Record<Part, string>>; path: string };
+  /** Replace what the tag names even if that is no image of hotboot's. */
+  force?: boolean;
   signal: AbortSignal;
   /** Told how much of the content is there. */
   onProgress(done: number, total: number): void;
@@ -87,7 +85,7 @@ export async function pushImage(image: Pushed, pushing: Pushing): Promise<Pushed
   }
   const entry = await putManifest(registry, manifest);
   entries.push({ ...entry, artifactType: ARTIFACT, platform, annotations: manifest.annotations });
-  const digest = await nameImage(registry, entries, image.arch, signal);
+  const digest = await nameImage(registry, entries, image.arch, pushing);
   return { digest, version: entry.digest, size: layers.reduce((sum, { size }) => sum + size, 0), moved };
 }
 
@@ -97,18 +95,6 @@ const PLACEHOLDER: Descriptor = { mediaType: CHUNK, digest: `sha256:${"0".repeat
 function manifestOf(description: Description, config: Descriptor, layers: Descriptor[]): Manifest {
   const annotations = annotationsOf(description);
   return { schemaVersion: 2, mediaType: MANIFEST, artifactType: ARTIFACT, config, layers, annotations };
-}
-
-/** @throws {HotbootError} if the tag names something else than images of hotboot's. */
-export function requireOurs(registry: Registry, named: Named | undefined): void {
-  if (!named) return;
-  const { value } = named;
-  if (value && ("manifests" in value ? value.manifests.some(isOurs) : isArtifact(value))) return;
-  throw new HotbootError(
-    `${
-      formatReference(registry.reference)
-    } is there, and no image of hotboot's: name another tag, or replace it with --force`,
-  );
 }
 
 /** The chunks that the registry has, by their content: compressing and sending them would be in vain. */

@@ -1,8 +1,8 @@
 /**
  * Reads parts of a file on a server. GitHub counts requests to its API, so it is asked once where the file is, and again only
- * when that address is refused, because such addresses expire.
+ * when that address is refused, because such addresses expire, GitHub's after five minutes.
  *
- * Source: RFC 9110, 14 (range requests); GitHub's REST API, "Get a release asset".
+ * Source: RFC 9110, 14 (range requests); GitHub's REST API, "Get a release asset", "Rate limits for the REST API".
  */
 
 import { HotbootError } from "../base/error.ts";

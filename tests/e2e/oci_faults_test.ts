@@ -1,6 +1,6 @@
 /** Pulling from a registry that is disturbed: schedules from seeds. HOTBOOT_TEST_SOAK=full runs 200 of them. */
 
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { HotbootError } from "../../lib/base/error.ts";
 import { sha256 } from "../../lib/base/hash.ts";
 import { readAt } from "../../lib/base/io.ts";
@@ -8,7 +8,7 @@ import { assemble } from "../../lib/oci/assemble.ts";
 import { blobsOf } from "../../lib/oci/chunk_sources.ts";
 import { findImage } from "../../lib/oci/find.ts";
 import { writeFlatDisk } from "../../lib/oci/flat_disk.ts";
-import type { Description } from "../../lib/oci/manifest.ts";
+import { type Description, encode, INDEX } from "../../lib/oci/manifest.ts";
 import { pushImage } from "../../lib/oci/push.ts";
 import { parseReference } from "../../lib/oci/reference.ts";
 import { Registry } from "../../lib/oci/registry.ts";
@@ -92,6 +92,10 @@ Deno.test("oci: two that push to one tag at the same time keep each other's imag
     for (const arch of ["amd64", "arm64"] as const) {
       assertEquals((await (await findImage(open(proxy.host, { tag: "two" }), arch)).describe()).arch, arch);
     }
+    // What somebody else has put there while the chunks were sent is not replaced.
+    const other = encode({ schemaVersion: 2, mediaType: INDEX, manifests: [] });
+    await open(proxy.host, { tag: "other" }).putManifest("other", { mediaType: INDEX, digest: "", bytes: other });
+    await assertRejects(() => push("amd64", "other", 5), HotbootError, "is there, and no image of hotboot's");
     const [lost, ...others] = await bothAtOnce("one", ["amd64", 3], ["amd64", 4]);
     assertEquals(others, []);
     assertMatch(lost, /another push has put an image for amd64 under .*:one at the same time: push again/);
