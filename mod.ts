@@ -64,6 +64,7 @@ export { capture, type CaptureOptions, type CaptureResult } from "./lib/emulator
 export { pull } from "./lib/image/pull.ts";
 export type { PullOptions, PullResult } from "./lib/image/pulling.ts";
 export { push, type PushOptions, type PushResult } from "./lib/image/push.ts";
+export { exportKubeVirt, type KubernetesObject, type KubeVirtOptions } from "./lib/emulator/kubevirt.ts";
 export type { Login } from "./lib/oci/login.ts";
 export { credentials } from "./lib/guest/rotate.ts";
 export { start, type StartOptions, type StartResult } from "./lib/emulator/start.ts";

@@ -89,7 +89,6 @@ const BY_REASON: Record<string, string[]> = {
     "vm/json_lines.ts: ",
     "vm/process.ts: QEMU ended at its start: ", // in QEMU's words
     "vm/qmp.ts: ${pending.command}", // a refusal, in QEMU's words
-    "vm/qmp.ts: QEMU closed its monitor during ",
   ],
   "the user did it, or it is only a defect's": [
     "cli/commands/run.ts: interrupted by ",
