@@ -179,7 +179,8 @@ async function ofRegistries(): Promise<void> {
   await using registry = await RegistryServer.start();
   const oci = `oci://${registry.host}/team/micro:main`;
   await using guest = await GuestHome.make({ change: (profile) => profile.image = { oci } });
-  await check("push", await guest.run("push", ["--json"]));
+  const { digest } = await check("push", await guest.run("push", ["--json"]));
+  await check("export kubevirt", await guest.run("export kubevirt", ["--json", "--image", `${oci}@${digest}`]));
   const other = ["--home", `${guest.directory}/other`, "--profile", guest.profile];
   await check("pull", await hotboot(["pull", "--json", "--skip-snapshot", ...other]));
 }

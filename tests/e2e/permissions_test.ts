@@ -50,6 +50,7 @@ const MAY: Record<string, string[]> = {
   "pull --skip-snapshot, image, in a registry": [...PULL_ANY, "connect registry"],
   "start, no image, in a registry": [...BOOT, ...PULL_ANY, "connect registry"],
   "push, image, in a registry": ["write home", "connect registry", "ask statfs"],
+  "export kubevirt, image, in a registry": ["read home"],
   "list-releases": ["connect github", "read HOTBOOT_GITHUB_API"],
   "capture": [...BOOT, "connect spares"],
   "capture, no image": [...BOOT, ...BUILD, "connect spares"],
