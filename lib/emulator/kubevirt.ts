@@ -229,22 +229,21 @@ const CHECK = "for (@ARGV) { my ($port, $status, $path) = split / /, $_, 3; " +
   'exit 1 unless (<$socket> // "") =~ m{^HTTP/\\S+ $status\\b} }';
 
 /**
- * What the guest agent runs as the probe. A healthy guest takes its secrets once for each disk; requests come only afterwards.
- * Two probes may overlap, so the directory is a lock, too.
+ * What the guest agent runs as the probe. A healthy guest takes its secrets once after each boot; requests come only
+ * afterwards. Two probes may overlap, so the directory is a lock, too.
  */
 function takeSecrets(checks: string, ports: string[], rotation: string[]): string {
   return `set -eu
 healthy() { perl -MIO::Socket::INET -e ${shellCommand([CHECK])} ${checks}; }
 healthy
-[ ! -e /var/lib/hotboot/has-secrets ] || exit 0
+[ ! -e /run/hotboot-has-secrets ] || exit 0
 mkdir /run/hotboot-secrets
 trap 'umount /run/hotboot-secrets; rmdir /run/hotboot-secrets' EXIT
 mount -r LABEL=${SECRETS_LABEL} /run/hotboot-secrets
 ${ports.join("\n")}
 for file in /run/hotboot-secrets/*; do printf '%s=%s\\n' "\${file##*/}" "$(cat "$file")"; done |
   ${shellCommand(rotation)} >&2
-mkdir -p /var/lib/hotboot
-: >/var/lib/hotboot/has-secrets
+: >/run/hotboot-has-secrets
 healthy
 `;
 }
