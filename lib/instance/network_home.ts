@@ -31,11 +31,11 @@ export function sharedKind(type: number): string | undefined {
   return KINDS[type >>> 0]; // Linux has it as a signed number on some machines
 }
 
-/** The first of the home's places, but for its images, that other machines can reach, with the file system's name. */
-export async function sharedPlace({ root, instances }: Home): Promise<{ path: string; kind: string } | undefined> {
+/** The first of the home's places that other machines can reach, with the file system's name. */
+export async function sharedPlace({ places }: Home): Promise<{ path: string; kind: string } | undefined> {
   if (Deno.build.os !== "linux") return undefined; // only there the numbers mean this
-  for (const path of [root, instances]) {
-    const found = await statfs(path).catch(() => undefined); // the instances may be to come
+  for (const path of places) {
+    const found = await statfs(path).catch(() => undefined); // it may be to come
     const kind = found && sharedKind(found.type);
     if (kind !== undefined) return { path, kind };
   }
