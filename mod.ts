@@ -173,5 +173,5 @@ export { GuestAgent, GuestAgentError, type GuestCommand, type GuestResult } from
 export type { Duplex } from "./lib/vm/json_lines.ts";
 export type { Hardware, PassedOver } from "./lib/vm/accelerator.ts";
 export { type Arch, resolveArch } from "./lib/vm/arch.ts";
-export { QmpClient, QmpClosed, QmpError, type QmpEvent } from "./lib/vm/qmp.ts";
+export { QmpClient, QmpClosedError, QmpError, type QmpEvent } from "./lib/vm/qmp.ts";
 export type { WaitOptions } from "./lib/base/wait.ts";

@@ -2,7 +2,7 @@
 
 import { HostError, HotbootError } from "../base/error.ts";
 import { APART } from "./apart.ts";
-import { QmpClient, QmpClosed } from "./qmp.ts";
+import { QmpClient, QmpClosedError } from "./qmp.ts";
 import { sleep, type WaitOptions, within } from "../base/wait.ts";
 
 const STDERR_LIMIT = 64 * 1024;
@@ -140,7 +140,7 @@ export class QemuProcess implements AsyncDisposable {
 const GONE = [
   ...(["NotFound", "ConnectionRefused", "ConnectionReset", "BrokenPipe", "UnexpectedEof"] as const)
     .map((name) => Deno.errors[name]),
-  QmpClosed,
+  QmpClosedError,
 ];
 
 /**

@@ -42,9 +42,9 @@ export class QmpError extends HotbootError {
 }
 
 /** QEMU closed its monitor, as it does when it ends. */
-export class QmpClosed extends HotbootError {
+export class QmpClosedError extends HotbootError {
   /** The class's name, for logs. */
-  override name = "QmpClosed";
+  override name = "QmpClosedError";
 
   /**
    * Creates the error.
@@ -153,7 +153,7 @@ export class QmpClient implements AsyncDisposable {
    * @param options The limit, 10 s by default. Reaching it does not undo the command.
    * @returns QEMU's answer, in the form of its reference; nothing checks that it is a `T`.
    * @throws {QmpError} if QEMU refuses.
-   * @throws {QmpClosed} if the monitor closes.
+   * @throws {QmpClosedError} if the monitor closes.
    * @throws {HotbootError} if it does not answer in time.
    */
   async execute<T = unknown>(command: string, args: object = {}, options: WaitOptions = {}): Promise<T> {
@@ -163,7 +163,7 @@ export class QmpClient implements AsyncDisposable {
     promise.catch(() => {}); // the write below may fail before anyone awaits it
     try {
       await this.#lines.write({ execute: command, arguments: args, id }).catch(() => {
-        throw new QmpClosed(command);
+        throw new QmpClosedError(command);
       });
       return await within(promise, `QEMU ('${command}')`, { timeoutMs: DEFAULT_TIMEOUT_MS, ...options }) as T;
     } finally {
@@ -182,7 +182,7 @@ export class QmpClient implements AsyncDisposable {
   waitForEvent(matches: (event: QmpEvent) => boolean, what: string, options: WaitOptions = {}): Promise<QmpEvent> {
     const { promise, resolve, reject } = Promise.withResolvers<QmpEvent>();
     const listener = (event: QmpEvent | undefined) => {
-      if (!event) reject(new QmpClosed(what));
+      if (!event) reject(new QmpClosedError(what));
       else if (matches(event)) resolve(event);
     };
     this.#listeners.add(listener);
@@ -218,7 +218,7 @@ export class QmpClient implements AsyncDisposable {
     } catch {
       // a line that is no JSON, or a broken connection: the same as its end
     }
-    for (const { command, reject } of this.#pending.values()) reject(new QmpClosed(command));
+    for (const { command, reject } of this.#pending.values()) reject(new QmpClosedError(command));
     for (const listener of [...this.#listeners]) listener(undefined);
     await this.#lines.close();
   }

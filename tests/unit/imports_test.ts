@@ -10,8 +10,8 @@ import { withDirectory } from "./temporary.ts";
 /** The parts of `deno.lock` that the tests read. */
 interface Lock {
   specifiers: Record<string, string>;
-  jsr: Record<string, { integrity: string; dependencies?: string[] }>;
-  npm: Record<string, { integrity: string; dependencies?: string[] }>;
+  jsr: Lock["npm"];
+  npm: Record<string, { integrity: string; dependencies?: string[]; optionalDependencies?: string[] }>;
   workspace: { dependencies: string[] };
 }
 
@@ -68,11 +68,17 @@ Deno.test("imports: the lock has a digest for everything that either map can loa
     const version = lock.specifiers[asked[0]];
     assertMatch(version, /^\d+\.\d+\.\d+$/, specifier);
     const key = `${name}@${version}`;
-    const { integrity, dependencies = [] } = lock[kind as "npm" | "jsr"][key];
+    const { integrity, dependencies = [], optionalDependencies = [] } = lock[kind as "npm" | "jsr"][key];
     assertMatch(integrity, kind === "npm" ? /^sha512-[A-Za-z0-9+/]{86}==$/ : /^[0-9a-f]{64}$/, key);
     reached.add(`${kind}:${key}`);
     // Those of npm packages lack "npm:", and our JSR packages have none.
     for (const dependency of dependencies) if (!reached.has(dependency)) reach(dependency);
+    // One for each platform. They are not in the lock's specifiers, and have no dependencies.
+    for (const name of optionalDependencies) {
+      const [each] = Object.keys(lock.npm).filter((key) => key.startsWith(`${name}@`));
+      assertMatch(lock.npm[each].integrity, /^sha512-/, name);
+      reached.add(`npm:${each}`);
+    }
   };
   for (const map of Object.values(MAPS)) packagesOf(map).forEach(reach);
   const all = (["npm", "jsr"] as const).flatMap((kind) => Object.keys(lock[kind]).map((key) => `${kind}:${key}`));
