@@ -81,7 +81,7 @@ export function judgeHome({ root, real, owner, user, open, keepsHoles, shared }:
     const reason =
       `${where}, belongs to user ${owner}, and you are user ${user}: what you start there, that user cannot stop`;
     findings.push({ ...here, mark: "warn", reason, fix: "use hotboot as that user, or another --home" });
-  } else findings.push({ ...here, mark: "ok", reason: where });
+  } else if (!shared) findings.push({ ...here, mark: "ok", reason: where });
   if (shared) {
     const { what: reason, todo: fix } = sharedFault(shared);
     findings.push({ id: "home.shared", mark: "fail", title: "home", reason, fix });

@@ -57,6 +57,7 @@ SlurmctldLogFile=${directory}/log/slurmctld
 SlurmdLogFile=${directory}/log/%n
 SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 MpiDefault=none

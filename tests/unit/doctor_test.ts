@@ -98,7 +98,7 @@ Deno.test("doctor: a home that other machines can reach is refused, and only suc
   const types = [0x6969, 0xff534d42, 0xff534d42 | 0, 0x0bd00bd0, 0xef53, 0x01021994, 0x9123683e];
   assertEquals(types.map(sharedKind), ["NFS", "SMB", "SMB", "Lustre", undefined, undefined, undefined]);
   const facts: HomeFacts = { root: "/h", owner: 1, user: 1, open: [], keepsHoles: true };
-  const [, shared] = judgeHome({ ...facts, shared: { path: "/h/instances", kind: "NFS" } });
+  const [shared] = judgeHome({ ...facts, shared: { path: "/h/instances", kind: "NFS" } });
   assertEquals([shared.id, shared.mark], ["home.shared", "fail"]);
   assertMatch(shared.fix!, /HOTBOOT_HOME/);
 });
