@@ -211,7 +211,8 @@ function machineOf(emulator: Emulator, image: string, { kernel, initrd }: ImageP
 function readiness({ profile: { health, ports, rotation, secrets }, ...emulator }: Emulator): object {
   if (secrets && rotation) {
     const checks = health.map(({ port, status = 200, path }) => `${ports[port].guest} ${status} ${path}`);
-    const command = ["/bin/sh", "-c", takeSecrets(shellCommand(checks), portLines(emulator), rotation.command)];
+    const script = takeSecrets(shellCommand(checks), portLines(emulator), rotation.command);
+    const command = ["/bin/sh", "-c", handedOn(script)];
     return { readinessProbe: { exec: { command }, periodSeconds: 5, timeoutSeconds: rotation.timeout ?? 60 } };
   }
   const [first] = health;
@@ -223,27 +224,45 @@ function readiness({ profile: { health, ports, rotation, secrets }, ...emulator 
 }
 
 /** Perl that requests each `PORT STATUS PATH`, and fails if an answer has another status. */
-const CHECK = "for (@ARGV) { my ($port, $status, $path) = split / /, $_, 3; " +
-  'my $socket = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port", Timeout => 5) or exit 1; ' +
-  'print $socket "GET $path HTTP/1.0\\r\\nHost: 127.0.0.1\\r\\n\\r\\n"; ' +
-  'exit 1 unless (<$socket> // "") =~ m{^HTTP/\\S+ $status\\b} }';
+const CHECK = [
+  "my $end = chr(13) . chr(10)",
+  "for (@ARGV) { my ($port, $status, $path) = split / /, $_, 3",
+  "my $socket = IO::Socket::INET->new(PeerAddr => qq{127.0.0.1:$port}, Timeout => 5) or exit 1",
+  "print $socket qq{GET $path HTTP/1.0${end}Host: 127.0.0.1$end$end}",
+  "exit 1 unless (<$socket> // q{}) =~ m{^HTTP/[^ ]+ ${status}(?![0-9])} }",
+].join("; ");
 
 /**
- * What the guest agent runs as the probe. A healthy guest takes its secrets once after each boot; requests come only
- * afterwards. Two probes may overlap, so the directory is a lock, too.
+ * What the guest agent runs as the probe, in one line. A healthy guest takes its secrets once after each boot; requests come
+ * only afterwards. Two probes may overlap, so the directory is a lock, too.
  */
 function takeSecrets(checks: string, ports: string[], rotation: string[]): string {
-  return `set -eu
-healthy() { perl -MIO::Socket::INET -e ${shellCommand([CHECK])} ${checks}; }
-healthy
-[ ! -e /run/hotboot-has-secrets ] || exit 0
-mkdir /run/hotboot-secrets
-trap 'umount /run/hotboot-secrets; rmdir /run/hotboot-secrets' EXIT
-mount -r LABEL=${SECRETS_LABEL} /run/hotboot-secrets
-${ports.join("\n")}
-for file in /run/hotboot-secrets/*; do printf '%s=%s\\n' "\${file##*/}" "$(cat "$file")"; done |
-  ${shellCommand(rotation)} >&2
-: >/run/hotboot-has-secrets
-healthy
-`;
+  const [taken, directory] = ["/run/hotboot-has-secrets", "/run/hotboot-secrets"];
+  return [
+    "set -eu",
+    `healthy() { perl -MIO::Socket::INET -e ${shellCommand([CHECK])} ${checks}; }`,
+    "healthy",
+    `[ ! -e ${taken} ] || exit 0`,
+    `mkdir ${directory}`,
+    `trap 'umount ${directory}; rmdir ${directory}' EXIT`,
+    `mount -r LABEL=${SECRETS_LABEL} ${directory}`,
+    ...ports,
+    `for file in ${directory}/*; do echo \${file##*/}=$(cat $file); done | ${shellCommand(rotation)} >&2`,
+    `: >${taken}`,
+    "healthy",
+  ].join("; ");
+}
+
+/**
+ * The script as Kubernetes and KubeVirt hand it on unchanged: Kubernetes expands `$(NAME)` and `$$`, and KubeVirt puts it
+ * between quotes of JSON as it is.
+ */
+function handedOn(script: string): string {
+  if (/["\\\p{Cc}]/u.test(script)) {
+    throw new HotbootError(
+      "the profile's rotation.command and the paths in health may have no quotation mark, apostrophe, backslash or line end, " +
+        "with which KubeVirt gives nothing to the guest: put such a command into a program of the guest",
+    );
+  }
+  return script.replaceAll(/\$(?=[$(])/g, "$$$$");
 }

@@ -128,6 +128,21 @@ Deno.test("kubevirt: without secrets, the first health check is the probe", () =
     assertEquals(await probe(401), { tcpSocket: { port: 8102 } });
   }));
 
+Deno.test("kubevirt: Kubernetes changes nothing in the probe's script", () =>
+  withDirectory(async (directory) => {
+    const { rotation } = (await demo(directory, ["disk"])).profile;
+    const command = ["sh", "-c", "echo $$ $(date) $HOME $$$(id)"];
+    const emulator = await demo(directory, ["disk"], { rotation: { ...rotation!, command } });
+    const [, , script] = machineIn(await printed(emulator)).readinessProbe.exec.command;
+    const expanded = script.replaceAll(/\$\$|\$\(\w+\)/g, (found: string) => found === "$$" ? "$" : "");
+    assert(expanded.includes(command[2]), script);
+    assert(expanded.includes("=$(cat $file);"), script);
+    for (const odd of ['say "x"', "it's", "a\\b", "a\nb"]) {
+      const emulator = await demo(directory, ["disk"], { rotation: { ...rotation!, command: ["sh", "-c", odd] } });
+      await assertRejects(() => printed(emulator), HotbootError, "put such a command into a program of the guest");
+    }
+  }));
+
 Deno.test("kubevirt: names of ports that Kubernetes refuses are replaced", () =>
   withDirectory(async (directory) => {
     const ports = {
