@@ -127,11 +127,9 @@ Deno.test("kubevirt: the machine boots, takes its secrets once, and is ready onl
 
   await t.step("it is ready once it has its own secrets, and nobody gets in with the image's", async () => {
     let last: string | undefined;
-    const begun = performance.now();
     await until(async () => (last = await probe()) === "exit code 0", "the probe", 4).catch(async (error) => {
       throw new Error(`${error.message}; the probe: ${last}\n${(await Deno.readTextFile(serial)).slice(-2000)}`);
     });
-    console.log(`ready ${((performance.now() - begun) / 1000).toFixed(1)} s after its start`);
     assertEquals([await answer(placeholders), await answer(keys)], [401, 200]);
   });
 

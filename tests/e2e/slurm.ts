@@ -1,6 +1,7 @@
 /** A Slurm cluster whose nodes are all on this machine: Debian's daemons, with a directory and a key of their own. */
 
 import { assertEquals } from "@std/assert";
+import { sleep } from "../../lib/base/wait.ts";
 import { until } from "./pace.ts";
 import { freePort } from "./shared.ts";
 
@@ -61,6 +62,7 @@ TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 MpiDefault=none
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=0
 KillWait=5
 Epilog=${directory}/epilog
 ${machines.join("\n")}
@@ -115,9 +117,9 @@ PartitionName=all Nodes=ALL Default=YES
     return await Deno.readTextFile(`${this.directory}/${job}`).catch(() => "");
   }
 
-  /** Waits until the job, its epilog included, is over. */
+  /** Waits until the job, its epilog included, is over. `sbatch --wait` looks only every few seconds. */
   async ended(job: string): Promise<Job> {
-    await until(async () => (await this.output("squeue", "-h", "-j", job)).trim() === "", `the end of job ${job}`);
+    while ((await this.output("squeue", "-h", "-j", job)).trim() !== "") await sleep(100);
     const text = await this.output("scontrol", "show", "job", "-o", job);
     const [, state] = text.match(/ JobState=(\w+)/)!;
     const [, exit] = text.match(/ ExitCode=(\S+)/)!;
