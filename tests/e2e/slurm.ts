@@ -119,7 +119,10 @@ PartitionName=all Nodes=ALL Default=YES
 
   /** Waits until the job, its epilog included, is over. `sbatch --wait` looks only every few seconds. */
   async ended(job: string): Promise<Job> {
-    while ((await this.output("squeue", "-h", "-j", job)).trim() !== "") await sleep(100);
+    await until(async () => {
+      await sleep(100);
+      return (await this.output("squeue", "-h", "-j", job)).trim() === "";
+    }, `the end of job ${job}`);
     const text = await this.output("scontrol", "show", "job", "-o", job);
     const [, state] = text.match(/ JobState=(\w+)/)!;
     const [, exit] = text.match(/ ExitCode=(\S+)/)!;
