@@ -65,6 +65,7 @@ export { pull } from "./lib/image/pull.ts";
 export type { PullOptions, PullResult } from "./lib/image/pulling.ts";
 export { type AssetsResult, writeAssets } from "./lib/image/assets.ts";
 export { push, type PushOptions, type PushResult } from "./lib/image/push.ts";
+export { exportKubeVirt, type KubernetesObject, type KubeVirtOptions } from "./lib/emulator/kubevirt.ts";
 export type { Login } from "./lib/oci/login.ts";
 export { credentials } from "./lib/guest/rotate.ts";
 export { start, type StartOptions, type StartResult } from "./lib/emulator/start.ts";
@@ -175,5 +176,5 @@ export { GuestAgent, GuestAgentError, type GuestCommand, type GuestResult } from
 export type { Duplex } from "./lib/vm/json_lines.ts";
 export type { Hardware, PassedOver } from "./lib/vm/accelerator.ts";
 export { type Arch, resolveArch } from "./lib/vm/arch.ts";
-export { QmpClient, QmpError, type QmpEvent } from "./lib/vm/qmp.ts";
+export { QmpClient, QmpClosedError, QmpError, type QmpEvent } from "./lib/vm/qmp.ts";
 export type { WaitOptions } from "./lib/base/wait.ts";

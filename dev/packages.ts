@@ -50,6 +50,10 @@ export const TESTS: Needed[] = [
   { what: "htpasswd", apt: "apache2-utils" },
   { what: "skopeo", apt: "skopeo" },
   { what: "umoci", apt: "umoci" },
+  { what: "slurmctld", apt: "slurmctld" },
+  { what: "slurmd", apt: "slurmd" },
+  { what: "sbatch", apt: "slurm-client" },
+  { what: "munged", apt: "munge" },
   ...ARM64,
 ];
 

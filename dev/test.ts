@@ -46,6 +46,8 @@ const FIRST_SECONDS: Record<string, number> = {
   "tests/e2e/suspend_test.ts": 140,
   "tests/e2e/arm64_test.ts": 100,
   "tests/e2e/disturbed_test.ts": 100,
+  "tests/e2e/slurm_test.ts": 80,
+  "tests/e2e/kubevirt_test.ts": 50,
   "tests/e2e/engine_test.ts": 90,
   "tests/e2e/iso_oracles_test.ts": 90,
   "tests/e2e/network_test.ts": 80,

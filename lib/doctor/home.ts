@@ -4,6 +4,7 @@ import { HostError, HotbootError, messageOf } from "../base/error.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { type Home, privateDirectory } from "../instance/home.ts";
 import { requireLocks } from "../instance/locks.ts";
+import { sharedFault, sharedPlace } from "../instance/network_home.ts";
 import type { Finding } from "./finding.ts";
 
 /** A file that is written to see what becomes of it. */
@@ -20,6 +21,8 @@ export interface HomeFacts {
   user: number | null;
   /** Its places that others can enter. */
   open: string[];
+  /** What other machines can reach, and the name of its file system. */
+  shared?: { path: string; kind: string };
   /** Whether its file system stores no zeros that were never written. */
   keepsHoles: boolean;
 }
@@ -28,7 +31,10 @@ export interface HomeFacts {
 export async function examineHome({ home }: Emulator): Promise<{ findings: Finding[]; isUsable: boolean }> {
   try {
     await privateDirectory(home.cache);
-    return { findings: judgeHome({ ...await factsOf(home), ...await tryFile(home) }), isUsable: true };
+    return {
+      findings: judgeHome({ ...await factsOf(home), ...await tryFile(home), shared: await sharedPlace(home) }),
+      isUsable: true,
+    };
   } catch (error) {
     if (error instanceof HotbootError || error instanceof Deno.errors.NotCapable) throw error;
     throw new HostError(`${home.root} cannot be used (${messageOf(error)})`, "free some space, or use another --home");
@@ -67,7 +73,7 @@ async function tryFile({ cache }: Home): Promise<Pick<HomeFacts, "user" | "keeps
 }
 
 /** What they say. */
-export function judgeHome({ root, real, owner, user, open, keepsHoles }: HomeFacts): Finding[] {
+export function judgeHome({ root, real, owner, user, open, keepsHoles, shared }: HomeFacts): Finding[] {
   const here = { id: "home", title: "home" };
   const findings: Finding[] = [];
   const where = real === undefined ? root : `${root}, which leads to ${real}`;
@@ -75,7 +81,11 @@ export function judgeHome({ root, real, owner, user, open, keepsHoles }: HomeFac
     const reason =
       `${where}, belongs to user ${owner}, and you are user ${user}: what you start there, that user cannot stop`;
     findings.push({ ...here, mark: "warn", reason, fix: "use hotboot as that user, or another --home" });
-  } else findings.push({ ...here, mark: "ok", reason: where });
+  } else if (!shared) findings.push({ ...here, mark: "ok", reason: where });
+  if (shared) {
+    const { what: reason, todo: fix } = sharedFault(shared);
+    findings.push({ id: "home.shared", mark: "fail", title: "home", reason, fix });
+  }
   for (const path of open) {
     const id = `home.open.${path.slice(path.lastIndexOf("/") + 1)}`;
     findings.push({

@@ -14,6 +14,7 @@ import { backingPath, ownDirectory } from "../instance/home.ts";
 import { removeDisks, settleDisk } from "../instance/layers.ts";
 import { machineIdentity } from "../instance/identity.ts";
 import { describeMachine, firmwareFor, type Setup } from "../instance/machine.ts";
+import { requireOwnMachine } from "../instance/network_home.ts";
 import { requireOwnDisks } from "../instance/own_disks.ts";
 import { hasRecord, type InstanceRecord, type Origin, profileDigest, writeRecord } from "../instance/record.ts";
 import { HOST_ARCH } from "../vm/arch.ts";
@@ -54,6 +55,7 @@ export async function makeSetup(
   emulator: Emulator,
   { timeline, ...options }: { again?: boolean; timeline?: Timeline } = {},
 ): Promise<Setup> {
+  await requireOwnMachine(emulator.home);
   // One after the other: when one fails, no other is still running.
   const config = await makeConfigDisk(emulator);
   const qemu = await qemuFacts(emulator, {}, options);

@@ -114,7 +114,7 @@ function stepsOf({ arch, profile }: Emulator, { guest, resumedAt, hooks = [], se
 }
 
 /** The host's ports of this instance, for all that the script runs: in the guest's memory are those of the profile. */
-function portLines({ ports }: Emulator): string[] {
+export function portLines({ ports }: Pick<Emulator, "ports">): string[] {
   return Object.entries(ports).map(([name, { host }]) =>
     `export HOTBOOT_PORT_${name.toUpperCase().replaceAll(/[^A-Z0-9]/g, "_")}=${host}`
   );

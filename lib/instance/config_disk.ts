@@ -15,11 +15,12 @@ const DATE = new Date("2000-01-01T00:00:00Z");
 export async function makeConfigDisk(emulator: Emulator): Promise<{ image: Uint8Array; sha256: string } | undefined> {
   const { config } = emulator.profile;
   if (!config) return undefined;
-  const image = buildIso(config.label, await filesOf(emulator, config), DATE);
+  const image = buildIso(config.label, await configFiles(emulator, config), DATE);
   return { image, sha256: await sha256(image) };
 }
 
-function filesOf(emulator: Emulator, { files }: ConfigDisk): Promise<IsoFile[]> {
+/** Its files. */
+export function configFiles(emulator: Emulator, { files }: ConfigDisk): Promise<IsoFile[]> {
   return Promise.all(
     Object.entries(files).map(async ([name, content]) => {
       try {

@@ -2,7 +2,7 @@
 
 import { HostError, HotbootError } from "../base/error.ts";
 import { APART } from "./apart.ts";
-import { QmpClient } from "./qmp.ts";
+import { QmpClient, QmpClosedError } from "./qmp.ts";
 import { sleep, type WaitOptions, within } from "../base/wait.ts";
 
 const STDERR_LIMIT = 64 * 1024;
@@ -137,8 +137,11 @@ export class QemuProcess implements AsyncDisposable {
 }
 
 /** What connecting to one that has ended ends with, or is ending at this moment. */
-const GONE = (["NotFound", "ConnectionRefused", "ConnectionReset", "BrokenPipe", "UnexpectedEof"] as const)
-  .map((name) => Deno.errors[name]);
+const GONE = [
+  ...(["NotFound", "ConnectionRefused", "ConnectionReset", "BrokenPipe", "UnexpectedEof"] as const)
+    .map((name) => Deno.errors[name]),
+  QmpClosedError,
+];
 
 /**
  * A connection to a QEMU that an earlier command started, or `undefined` if it no longer runs.
@@ -150,21 +153,19 @@ export async function attach(
   who: { uuid: string } | { name: string },
   options: WaitOptions = {},
 ): Promise<QmpClient | undefined> {
-  let qmp: QmpClient;
-  try {
-    qmp = await QmpClient.connect(monitorPath, options);
-  } catch (error) {
-    if (GONE.some((kind) => error instanceof kind)) return undefined;
-    throw error;
-  }
+  let qmp: QmpClient | undefined;
   let isIt = false;
   try {
+    qmp = await QmpClient.connect(monitorPath, options);
     isIt = "uuid" in who
       ? (await qmp.execute<{ UUID: string }>("query-uuid", {}, options)).UUID === who.uuid
       : (await qmp.execute<{ name?: string }>("query-name", {}, options)).name === who.name;
     return isIt ? qmp : undefined;
+  } catch (error) {
+    if (GONE.some((kind) => error instanceof kind)) return undefined;
+    throw error;
   } finally {
-    if (!isIt) await qmp.close(); // it serves one at a time
+    if (!isIt) await qmp?.close(); // it serves one at a time
   }
 }
 

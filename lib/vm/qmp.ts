@@ -41,6 +41,21 @@ export class QmpError extends HotbootError {
   }
 }
 
+/** QEMU closed its monitor, as it does when it ends. */
+export class QmpClosedError extends HotbootError {
+  /** The class's name, for logs. */
+  override name = "QmpClosedError";
+
+  /**
+   * Creates the error.
+   *
+   * @param what What was asked, or awaited.
+   */
+  constructor(what: string) {
+    super(`QEMU closed its monitor during '${what}'`);
+  }
+}
+
 interface Pending {
   command: string;
   resolve(value: unknown): void;
@@ -138,7 +153,8 @@ export class QmpClient implements AsyncDisposable {
    * @param options The limit, 10 s by default. Reaching it does not undo the command.
    * @returns QEMU's answer, in the form of its reference; nothing checks that it is a `T`.
    * @throws {QmpError} if QEMU refuses.
-   * @throws {HotbootError} if the monitor closes or does not answer in time.
+   * @throws {QmpClosedError} if the monitor closes.
+   * @throws {HotbootError} if it does not answer in time.
    */
   async execute<T = unknown>(command: string, args: object = {}, options: WaitOptions = {}): Promise<T> {
     const id = this.#nextId++;
@@ -147,7 +163,7 @@ export class QmpClient implements AsyncDisposable {
     promise.catch(() => {}); // the write below may fail before anyone awaits it
     try {
       await this.#lines.write({ execute: command, arguments: args, id }).catch(() => {
-        throw closedDuring(command);
+        throw new QmpClosedError(command);
       });
       return await within(promise, `QEMU ('${command}')`, { timeoutMs: DEFAULT_TIMEOUT_MS, ...options }) as T;
     } finally {
@@ -166,7 +182,7 @@ export class QmpClient implements AsyncDisposable {
   waitForEvent(matches: (event: QmpEvent) => boolean, what: string, options: WaitOptions = {}): Promise<QmpEvent> {
     const { promise, resolve, reject } = Promise.withResolvers<QmpEvent>();
     const listener = (event: QmpEvent | undefined) => {
-      if (!event) reject(closedDuring(what));
+      if (!event) reject(new QmpClosedError(what));
       else if (matches(event)) resolve(event);
     };
     this.#listeners.add(listener);
@@ -202,7 +218,7 @@ export class QmpClient implements AsyncDisposable {
     } catch {
       // a line that is no JSON, or a broken connection: the same as its end
     }
-    for (const { command, reject } of this.#pending.values()) reject(closedDuring(command));
+    for (const { command, reject } of this.#pending.values()) reject(new QmpClosedError(command));
     for (const listener of [...this.#listeners]) listener(undefined);
     await this.#lines.close();
   }
@@ -214,10 +230,6 @@ export class QmpClient implements AsyncDisposable {
     if (message.error) pending.reject(new QmpError(pending.command, message.error.class, message.error.desc));
     else pending.resolve(message.return);
   }
-}
-
-function closedDuring(what: string): HotbootError {
-  return new HotbootError(`QEMU closed its monitor during '${what}'`);
 }
 
 /** QEMU's version as its greeting has it, as text: `7.2.22`. */

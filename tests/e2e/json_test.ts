@@ -186,7 +186,8 @@ async function ofRegistries(): Promise<void> {
   const { files: { kernel: _kernel, ...rest }, ...fields } = JSON.parse(await Deno.readTextFile(record));
   await Deno.writeTextFile(record, JSON.stringify({ ...fields, files: rest }));
   await Deno.remove(record.replace(/json$/, "kernel"));
-  await check("push", await guest.run("push", ["--json"]));
+  const { digest } = await check("push", await guest.run("push", ["--json"]));
+  await check("export kubevirt", await guest.run("export kubevirt", ["--json", "--image", `${oci}@${digest}`]));
   const released = `${guest.directory}/released.json`;
   const profile = JSON.parse(await Deno.readTextFile(guest.profile));
   const assets = { disk: "d", initrd: "i" };

@@ -51,6 +51,7 @@ const MAY: Record<string, string[]> = {
   "start, no image, in a registry": [...BOOT, ...PULL_ANY, "connect registry"],
   "push, image, in a registry": ["write home", "connect registry", "ask statfs"],
   "push --assets": ["write home", "write DIR", "ask statfs"],
+  "export kubevirt, image, in a registry": ["read home"],
   "list-releases": ["connect github", "read HOTBOOT_GITHUB_API"],
   "capture": [...BOOT, "connect spares"],
   "capture, no image": [...BOOT, ...BUILD, "connect spares"],

@@ -5,6 +5,7 @@ import { judgeDisk } from "../../lib/doctor/disk.ts";
 import { examine } from "../../lib/doctor/doctor.ts";
 import { failed, type Finding } from "../../lib/doctor/finding.ts";
 import { type HomeFacts, judgeHome } from "../../lib/doctor/home.ts";
+import { sharedKind } from "../../lib/instance/network_home.ts";
 import { judgeInstance } from "../../lib/doctor/instances.ts";
 import { judgeMemory } from "../../lib/doctor/memory.ts";
 import { judgeNetwork, judgeToken } from "../../lib/doctor/network.ts";
@@ -91,6 +92,15 @@ Deno.test("doctor: a disk must have room for the image, and should have it for a
   );
   assertEquals(judge(2).reason, "only 2.0 GB free for /h, for a suspended session (at most 4.0 GB)");
   assertEquals(judge(3, [session, image]).mark, "warn");
+});
+
+Deno.test("doctor: a home that other machines can reach is refused, and only such a home", () => {
+  const types = [0x6969, 0xff534d42, 0xff534d42 | 0, 0x0bd00bd0, 0xef53, 0x01021994, 0x9123683e];
+  assertEquals(types.map(sharedKind), ["NFS", "SMB", "SMB", "Lustre", undefined, undefined, undefined]);
+  const facts: HomeFacts = { root: "/h", owner: 1, user: 1, open: [], keepsHoles: true };
+  const [shared] = judgeHome({ ...facts, shared: { path: "/h/instances", kind: "NFS" } });
+  assertEquals([shared.id, shared.mark], ["home.shared", "fail"]);
+  assertMatch(shared.fix!, /HOTBOOT_HOME/);
 });
 
 Deno.test("doctor: a home of another user, one that others may enter, and one without holes are told", () => {

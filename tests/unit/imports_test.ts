@@ -10,8 +10,8 @@ import { withDirectory } from "./temporary.ts";
 /** The parts of `deno.lock` that the tests read. */
 interface Lock {
   specifiers: Record<string, string>;
-  jsr: Record<string, { integrity: string; dependencies?: string[] }>;
-  npm: Record<string, { integrity: string; dependencies?: string[] }>;
+  jsr: Lock["npm"];
+  npm: Record<string, { integrity: string; dependencies?: string[]; optionalDependencies?: string[] }>;
   workspace: { dependencies: string[] };
 }
 
@@ -71,13 +71,14 @@ Deno.test("imports: the lock has a digest for everything that either map can loa
   };
   const take = (kind: "npm" | "jsr", key: string) => {
     if (reached.has(`${kind}:${key}`)) return;
-    const { integrity, dependencies = [] } = lock[kind][key];
+    const { integrity, dependencies = [], optionalDependencies = [] } = lock[kind][key];
     assertMatch(integrity, kind === "npm" ? /^sha512-[A-Za-z0-9+/]{86}==$/ : /^[0-9a-f]{64}$/, key);
     reached.add(`${kind}:${key}`);
     for (const dependency of dependencies) {
       if (kind === "jsr") reach(dependency);
       else take("npm", ofNpm(dependency));
     }
+    for (const each of optionalDependencies) take("npm", ofNpm(each)); // one for each platform
   };
   /** The key of what an npm package depends on, which lacks "npm:", and the version if there is only one. */
   const ofNpm = (dependency: string) => {

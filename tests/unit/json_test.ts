@@ -15,6 +15,7 @@ import type { ExportResult } from "../../lib/emulator/export.ts";
 import type { ForkResult } from "../../lib/emulator/fork.ts";
 import type { ImportResult } from "../../lib/emulator/import.ts";
 import type { InstanceInfo } from "../../lib/emulator/list.ts";
+import type { KubernetesObject } from "../../lib/emulator/kubevirt.ts";
 import type { PruneResult } from "../../lib/emulator/prune.ts";
 import type { RenameResult } from "../../lib/emulator/rename.ts";
 import type { SnapshotInfo, VerifyResult } from "../../lib/emulator/snapshots.ts";
@@ -152,6 +153,14 @@ const STEP: Whole<ComparedStep> = { name: "healthy", olderMs: 1.5, newerMs: 3, r
 const DIGEST = `sha256:${SHA256}`;
 const PUSH: Whole<PushResult> = { reference: "oci://h/r:t", digest: DIGEST, version: DIGEST, size: 2, moved: 1 };
 const ASSETS: Whole<AssetsResult> = { directory: "d", files: ["shop.qcow2"], size: 2 };
+const KUBERNETES: Whole<KubernetesObject> = {
+  apiVersion: "v1",
+  kind: "Secret",
+  metadata: { name: "a", labels: { b: "c" } },
+  spec: {},
+  stringData: { KEY: "x" },
+  data: { file: "eA==" },
+};
 const SPARES: Whole<Spares> = { wanted: 1, spares: 1, bytes: 1 };
 
 /** By the schema's name: what is valid. */
@@ -188,6 +197,7 @@ const VALID: Record<string, unknown[]> = {
     { older: { number: 2, ...RUN }, newer: { number: 1, ...RUN }, steps: [STEP], total: { name: "total" } },
   ],
   "push": [PUSH, ASSETS],
+  "export-kubevirt": [{ apiVersion: "v1", kind: "List", items: [KUBERNETES] }],
   "error": [{ error: "it failed: try again", exitCode: 1 }],
 };
 

@@ -91,8 +91,9 @@ const BY_REASON: Record<string, string[]> = {
     "vm/guest_agent.ts: QEMU closed the guest agent's channel",
     "vm/json_lines.ts: ",
     "vm/process.ts: QEMU ended at its start: ", // in QEMU's words
+    "vm/qmp.ts: ${command}", // QEMU has ended
     "vm/qmp.ts: ${pending.command}", // a refusal, in QEMU's words
-    "vm/qmp.ts: QEMU closed its monitor during ",
+    "vm/qmp.ts: ${what}", // QEMU has ended
   ],
   "the user did it, or it is only a defect's": [
     "cli/commands/run.ts: interrupted by ",

@@ -45,6 +45,20 @@ Deno.test("state: without a QEMU, the record decides", async () => {
   });
 });
 
+Deno.test("state: a QEMU that ends while it is asked has ended", async () => {
+  await withDirectory(async (directory) => {
+    for (const question of ["qmp_capabilities", "query-uuid"]) {
+      const emulator = await testEmulator(directory, { instance: question.replace("_", "-") });
+      const { machine } = await play(emulator);
+      using _machine = machine;
+      machine.onCommand = (command) => {
+        if (command === question) machine[Symbol.dispose]();
+      };
+      assertEquals(await kindOf(emulator), "crashed", question);
+    }
+  });
+});
+
 Deno.test("state: with a QEMU, QEMU decides", async () => {
   await withDirectory(async (directory) => {
     const emulator = await testEmulator(directory);

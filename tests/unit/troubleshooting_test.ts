@@ -21,7 +21,7 @@ const SUBJECTS: Record<string, string[]> = {
   "Programs and projects": ["emulator/project.ts", "emulator/run.ts"],
   "Trust and permissions": ["cli/permissions/", "cli/ui/"],
   "Profiles": ["base/fill.ts", "profile/"],
-  "Images": ["image/", "sigstore/"],
+  "Images": ["emulator/kubevirt.ts", "image/", "sigstore/"],
   "Downloads": ["oci/", "release/"],
   "Snapshots and checkpoints": [
     "emulator/checkpoint.ts",

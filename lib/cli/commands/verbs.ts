@@ -76,6 +76,11 @@ export const VERBS: Record<string, Verb> = {
     load: () => import("./ui.ts"),
   },
   push: { group: "share", summary: "push the image to a registry", load: () => import("./push.ts") },
+  export: {
+    group: "share",
+    summary: "print what runs the image elsewhere: KubeVirt",
+    load: () => import("./export.ts"),
+  },
   iso: { group: "share", summary: "make, list and unpack ISO 9660 images", load: () => import("./iso.ts") },
   init: { group: "tool", summary: "write a hotboot.json for this project", load: () => import("./init.ts") },
   profile: { group: "tool", summary: "show or check a profile", load: () => import("./profile.ts") },

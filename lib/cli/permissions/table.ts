@@ -181,6 +181,7 @@ export const TABLE: Record<string, Row> = {
     read: [...JUDGE.read!, "FILE"],
     sys: [...JUDGE.sys!, "statfs"],
   },
+  "export kubevirt": { read: ["home", "config files"] },
   "iso create": { read: ["PATH…"], replace: ["IMAGE"], env: ["SOURCE_DATE_EPOCH"] },
   "iso ls": { read: ["IMAGE"] },
   "iso extract": { read: ["IMAGE"], write: ["DIR"] },

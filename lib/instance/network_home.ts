@@ -1,0 +1,56 @@
+/**
+ * Homes that several machines share. A lock, a process id and a socket mean something on one machine only: on another, a
+ * guest that runs looks like one that has ended, whose disk may be removed.
+ *
+ * Source: statfs(2), "f_type", and the table of GNU coreutils' `stat`, which has more.
+ */
+
+import { statfs } from "node:fs/promises";
+import { HostError } from "../base/error.ts";
+import type { Home } from "./home.ts";
+
+const KINDS: Record<number, string> = {
+  0x6969: "NFS",
+  0x517b: "SMB",
+  0xff534d42: "SMB",
+  0xfe534d42: "SMB",
+  0x0bd00bd0: "Lustre",
+  0x47504653: "GPFS",
+  0x19830326: "BeeGFS",
+  0xaad7aaea: "PanFS",
+  0x00c36400: "Ceph",
+  0x5346414f: "AFS",
+  0x6b414653: "AFS",
+  0x73757245: "Coda",
+  0x01161970: "GFS2",
+  0x7461636f: "OCFS2",
+};
+
+/** The name of a file system that machines share, by its number in Linux; `undefined` for all others. */
+export function sharedKind(type: number): string | undefined {
+  return KINDS[type >>> 0]; // Linux has it as a signed number on some machines
+}
+
+/** The first of the home's places that other machines can reach, with the file system's name. */
+export async function sharedPlace({ places }: Home): Promise<{ path: string; kind: string } | undefined> {
+  if (Deno.build.os !== "linux") return undefined; // only there the numbers mean this
+  for (const path of places) {
+    const found = await statfs(path).catch(() => undefined); // it may be to come
+    const kind = found && sharedKind(found.type);
+    if (kind !== undefined) return { path, kind };
+  }
+}
+
+/** What is wrong with it, and what to do. */
+export function sharedFault({ path, kind }: { path: string; kind: string }): HostError {
+  return new HostError(
+    `${path} is on ${kind}, where other machines would take its guests for dead`,
+    "name a directory on this machine's own disk with HOTBOOT_HOME or --home, such as /var/tmp/hotboot-$USER",
+  );
+}
+
+/** @throws {HostError} if other machines can reach the home. Needs sys permission for `statfs`. */
+export async function requireOwnMachine(home: Home): Promise<void> {
+  const shared = await sharedPlace(home);
+  if (shared) throw sharedFault(shared);
+}
