@@ -66,7 +66,7 @@ export async function forkHeld(
   { source, noFallback, ...options }: StackOptions,
 ): Promise<{ emulator: Emulator; started: RunResult; end(word?: string): Promise<void> }> {
   const opened = await openEmulator({ report: WARNINGS, ...options });
-  const from = source === undefined ? [] : ["--source", source];
+  const from = source === undefined ? [] : ["--from", source];
   const args = ["run", "--fresh", "--json", ...opened.options, ...from, ...startFlags({ noFallback })];
   const { first, end } = await hold<RunResult>(opened, args);
   return { emulator: { ...opened, instance: first.instance }, started: first, end };
