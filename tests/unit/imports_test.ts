@@ -67,12 +67,24 @@ Deno.test("imports: the lock has a digest for everything that either map can loa
     assertEquals(asked.length, 1, specifier);
     const version = lock.specifiers[asked[0]];
     assertMatch(version, /^\d+\.\d+\.\d+$/, specifier);
-    const key = `${name}@${version}`;
-    const { integrity, dependencies = [] } = lock[kind as "npm" | "jsr"][key];
+    reachKey(kind as "npm" | "jsr", `${name}@${version}`);
+  };
+  const reachKey = (kind: "npm" | "jsr", key: string) => {
+    if (reached.has(`${kind}:${key}`)) return;
+    const { integrity, dependencies = [] } = lock[kind][key];
     assertMatch(integrity, kind === "npm" ? /^sha512-[A-Za-z0-9+/]{86}==$/ : /^[0-9a-f]{64}$/, key);
     reached.add(`${kind}:${key}`);
-    // Those of npm packages lack "npm:", and our JSR packages have none.
-    for (const dependency of dependencies) if (!reached.has(dependency)) reach(dependency);
+    for (const dependency of dependencies) {
+      if (kind === "jsr") reach(dependency);
+      else reachKey(kind, keyOf(dependency)); // which lacks "npm:", and is in no map
+    }
+  };
+  /** The key of what a package of npm's depends on. If there is only one version of that, it is named without. */
+  const keyOf = (dependency: string) => {
+    if (Object.hasOwn(lock.npm, dependency)) return dependency;
+    const keys = Object.keys(lock.npm).filter((key) => key.startsWith(`${dependency}@`));
+    assertEquals(keys.length, 1, dependency);
+    return keys[0];
   };
   for (const map of Object.values(MAPS)) packagesOf(map).forEach(reach);
   const all = (["npm", "jsr"] as const).flatMap((kind) => Object.keys(lock[kind]).map((key) => `${kind}:${key}`));

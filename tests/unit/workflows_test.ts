@@ -27,6 +27,7 @@ const WRITERS: Record<string, string[]> = {
   "image.yml publish": ["contents"],
   "release.yml release": ["contents", "id-token", "attestations"],
   "release.yml jsr": ["id-token"],
+  "release.yml npm": ["id-token"],
 };
 
 Deno.test("workflows: actions are pinned, permissions are minimal, and scripts contain no expressions", async () => {
@@ -65,7 +66,14 @@ Deno.test("workflows: a release contains only what the lock lists", async () => 
     for (const run of later) assertMatch(run, /^deno (task |.* --frozen$)/, name);
     made.push(name);
   }
-  assertEquals(made, ["binary", "bundle", "jsr"]);
+  assertEquals(made, ["binary", "bundle", "packages", "jsr"]);
+});
+
+Deno.test("workflows: a release publishes nothing before all of it is built and tested", async () => {
+  const { jobs } = parse(await Deno.readTextFile(`${DIRECTORY}/release.yml`)) as Workflow;
+  const publishing = Object.keys(jobs).filter((name) => writable(jobs[name].permissions).length > 0);
+  const before = Object.keys(jobs).filter((name) => !publishing.includes(name) && name !== "version");
+  for (const name of publishing) assertEquals([jobs[name].needs].flat().toSorted(), before.toSorted(), name);
 });
 
 Deno.test("workflows: Macs of both architectures boot the guest from the same run, and each benchmark runs once", async () => {
