@@ -154,6 +154,13 @@ export function assertCode(run: Run, code: number): void {
   assertEquals(run.code, code, `stdout: ${run.stdout}\nstderr: ${run.stderr}`);
 }
 
+/** Puts hotboot, as the tests run it, at a path. */
+export async function placeHotboot(path: string): Promise<void> {
+  if (BINARY) await Deno.copyFile(BINARY, path);
+  else await Deno.writeTextFile(path, `#!/bin/sh\nexec ${shellCommand(HOTBOOT)} "$@"\n`);
+  await Deno.chmod(path, 0o755);
+}
+
 const built = new Map<string, Promise<string>>();
 
 /** Builds a guest's image, unless it exists, and returns the build's run. */

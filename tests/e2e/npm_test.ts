@@ -12,13 +12,12 @@ import ts from "typescript";
 import config from "../../deno.json" with { type: "json" };
 import { importArguments, ROOT } from "../../dev/deno.ts";
 import { onPath } from "../../lib/base/on_path.ts";
-import { shellCommand } from "../../lib/base/shell.ts";
 import type { InstanceInfo } from "../../lib/emulator/list.ts";
 import { Home } from "../../lib/instance/home.ts";
 import { lock } from "../../lib/instance/locks.ts";
 import type { Profile } from "../../lib/profile/profile.ts";
 import { PLATFORMS } from "../../npm/binary.ts";
-import { assertCode, CACHE, type GuestHome, HOTBOOT, qemuEnv, type Run } from "./harness.ts";
+import { assertCode, CACHE, type GuestHome, placeHotboot, qemuEnv, type Run } from "./harness.ts";
 import { testUnless } from "./needs.ts";
 import { NpmRegistry } from "./npm_registry.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
@@ -52,9 +51,8 @@ async function pack(directory: string): Promise<void> {
   await Deno.mkdir(binaries);
   for (const [platform, target] of Object.entries(PLATFORMS)) {
     const path = `${binaries}/hotboot-${target}`;
-    if (platform !== OWN) await Deno.writeTextFile(path, `for ${platform}\n`);
-    else if (HOTBOOT.length === 1) await Deno.copyFile(HOTBOOT[0], path);
-    else await Deno.writeTextFile(path, `#!/bin/sh\nexec ${shellCommand(HOTBOOT)} "$@"\n`, { mode: 0o755 });
+    if (platform === OWN) await placeHotboot(path);
+    else await Deno.writeTextFile(path, `for ${platform}\n`);
   }
   const task = ["run", "-A", "-q", "--no-check", ...await importArguments(), `${ROOT}dev/npm.ts`];
   await succeed([Deno.execPath(), ...task, "--from", binaries, "--to", `${directory}/made`]);
