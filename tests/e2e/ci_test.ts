@@ -35,7 +35,9 @@ class Releases implements AsyncDisposable {
   }
 
   async #sums(): Promise<Response> {
-    const digest = encodeHex(new Uint8Array(await crypto.subtle.digest("SHA-256", await Deno.readFile(this.#binary))));
+    const digest: string = encodeHex(
+      new Uint8Array(await crypto.subtle.digest("SHA-256", await Deno.readFile(this.#binary))),
+    );
     const right = this.isDamaged ? digest.replace(/^./, (digit) => digit === "0" ? "1" : "0") : digest;
     return new Response(`${"0".repeat(64)}  hotboot-other\n${right}  hotboot-${TARGET}\n`);
   }
