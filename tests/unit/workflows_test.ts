@@ -55,6 +55,28 @@ Deno.test("workflows: actions are pinned, permissions are minimal, and scripts c
   }
 });
 
+Deno.test("workflows: the action for others keeps the same rules, and runs only its own scripts", async () => {
+  const text = await Deno.readTextFile(`${ROOT}action.yml`);
+  const { runs } = parse(text) as { runs: { using: string; steps: { uses?: string; run?: string; shell?: string }[] } };
+  assertEquals(runs.using, "composite");
+  const scripts: string[] = [];
+  for (const { uses, run, shell } of runs.steps) {
+    if (uses) {
+      assertMatch(text, new RegExp(`${uses.replace(/@[0-9a-f]{40}$/, "@[0-9a-f]{40}")} # v\\d+\\.\\d+\\.\\d+\n`));
+    } else {
+      assertEquals(shell, "bash");
+      scripts.push(run!.match(/^"\$GITHUB_ACTION_PATH\/(ci\/\w+\.sh)"$/)![1]);
+    }
+  }
+  for (const path of scripts) {
+    assert((await Deno.stat(ROOT + path)).mode! & 0o111, `${path} cannot be executed`);
+  }
+  const all = Array.from(Deno.readDirSync(`${ROOT}ci`), ({ name }) => `ci/${name}`).filter((path) =>
+    path.endsWith(".sh")
+  );
+  assertEquals(scripts.toSorted(), all.sort());
+});
+
 Deno.test("workflows: a release contains only what the lock lists", async () => {
   const { env, jobs } = parse(await Deno.readTextFile(`${DIRECTORY}/release.yml`)) as Workflow;
   assertEquals(env?.HOTBOOT_IMPORTS, "jsr"); // the other import map has stand-ins for it
