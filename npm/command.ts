@@ -1,7 +1,6 @@
 /** Running hotboot's commands with `--json`. */
 
 import { type ChildProcessByStdio, spawn } from "node:child_process";
-import { once } from "node:events";
 import process from "node:process";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
@@ -47,10 +46,15 @@ export interface Held<T> {
  */
 export async function hold<T>(caller: Caller, args: string[]): Promise<Held<T>> {
   const { child, ended, read } = begin(caller, args);
-  const lines = createInterface(child.stdout);
-  const printed = once(lines, "line") as Promise<[string]>;
-  const [line] = await Promise.race([printed, ended.then((): [string] => [""])]);
-  const first: T = line === "" ? read((await Promise.race([printed, [""]]))[0]) : read(line);
+  let printed = "";
+  const isThere = new Promise<void>((resolve) => {
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      printed += text;
+      if (/^\{.*\}\n/.test(printed)) resolve(); // one line; why it failed takes several
+    });
+  });
+  await Promise.race([isThere, ended]);
+  const first = read<T>(printed);
   const handles = [child, child.stdin, child.stdout, child.stderr] as unknown as { ref(): void; unref(): void }[];
   for (const handle of handles) handle.unref();
   return {
@@ -58,7 +62,7 @@ export async function hold<T>(caller: Caller, args: string[]): Promise<Held<T>> 
     async end(word = "") {
       for (const handle of handles) handle.ref();
       child.stdin.end(word);
-      if (await ended !== 0) read("");
+      if (await ended !== 0 && !caller.signal?.aborted) read("");
     },
   };
 }

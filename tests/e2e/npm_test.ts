@@ -87,6 +87,7 @@ async function project(registry: NpmRegistry): Promise<GuestHome & { npmrc: stri
     NPM_CONFIG_CACHE: `${micro.directory}/npm-cache`,
     NPM_CONFIG_UPDATE_NOTIFIER: "false",
     HOTBOOT_HOME: micro.home,
+    XDG_CONFIG_HOME: `${micro.directory}/config`, // nothing is trusted there
     NO_COLOR: "1",
   };
   return Object.assign(micro, { npmrc, env });
@@ -143,6 +144,7 @@ testUnless(
     const { directory, env } = micro;
     const modules = `${directory}/node_modules`;
     const inProject = { env, cwd: directory };
+    const trusted = { ...inProject, env: { ...env, XDG_CONFIG_HOME: `${directory}/trusted` } };
     const node = (script: string) => run(["node", "--input-type=module", "--eval", script], inProject);
     await pack(directory);
 
@@ -167,7 +169,7 @@ testUnless(
     });
 
     await t.step("the program gets arguments and streams, and gives exit codes", async () => {
-      const hotboot = (...args: string[]) => run([`${modules}/.bin/hotboot`, ...args], inProject);
+      const hotboot = (...args: string[]) => run([`${modules}/.bin/hotboot`, ...args], trusted);
       const wrong = await hotboot("status", "--bogus");
       assertEquals([wrong.code, wrong.stdout], [2, ""]);
       assertStringIncludes(wrong.stderr, "hotboot: status has no option --bogus");
