@@ -67,6 +67,7 @@ function environmentOf(micro: GuestHome): Record<string, string> {
     ...(micro.qemu.includes("/") && qemuEnv(micro.qemu, micro.arch)),
     HOME: micro.directory,
     HOTBOOT_HOME: micro.home,
+    XDG_CONFIG_HOME: `${micro.directory}/config`,
     NO_COLOR: "1",
   };
 }

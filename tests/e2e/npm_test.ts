@@ -184,7 +184,7 @@ testUnless(
         for (const signal of ["SIGTERM", "SIGKILL"] as const) {
           const child = new Deno.Command(`${modules}/.bin/hotboot`, {
             args: ["run", "--fresh", "--json"],
-            ...inProject,
+            ...trusted,
             stdin: "piped",
             stdout: "piped",
             stderr: "null",

@@ -62,7 +62,8 @@ Deno.test("workflows: the action for others keeps the same rules, and runs only 
   const scripts: string[] = [];
   for (const { uses, run, shell } of runs.steps) {
     if (uses) {
-      assertMatch(text, new RegExp(`${uses.replace(/@[0-9a-f]{40}$/, "@[0-9a-f]{40}")} # v\\d+\\.\\d+\\.\\d+\n`));
+      assertMatch(uses, /^actions\/[\w/-]+@[0-9a-f]{40}$/);
+      assertMatch(text, new RegExp(`${uses} # v\\d+\\.\\d+\\.\\d+\n`));
     } else {
       assertEquals(shell, "bash");
       scripts.push(run!.match(/^"\$GITHUB_ACTION_PATH\/(ci\/\w+\.sh)"$/)![1]);
