@@ -48,7 +48,7 @@ const WARNINGS = { warn: (text: string) => console.warn(`hotboot: ${text}`) };
  * @throws {HotbootError} as `start` does, or if there is no such source. Nothing is left then.
  *
  * @example
- * ```ts
+ * ```ts ignore
  * import { fork } from "hotboot/testing";
  *
  * await using stack = await fork({ profile: "demo" });
