@@ -216,13 +216,13 @@ testUnless(
     });
 
     await t.step("the client's types are right, and find what is wrong", async () => {
-      const path = `${directory}/types.ts`;
-      await Deno.writeTextFile(path, TYPED);
+      const path = `${directory}/types.mts`;
+      await Deno.copyFile(`${ROOT}tests/e2e/npm/types.mts`, path);
       assertEquals(mistakesIn(path), []);
     });
 
     await t.step("the client starts, stops, forks and fails as the library does", async () => {
-      const { code, stdout, stderr } = await node(CLIENT);
+      const { code, stdout, stderr } = await node(await Deno.readTextFile(`${ROOT}tests/e2e/npm/client.js`));
       assertEquals(code, 0, stderr);
       const said = JSON.parse(stdout);
       assertEquals(said.error, [
@@ -275,99 +275,3 @@ testUnless(
     });
   },
 );
-
-/** What a user may write, and what not. */
-const TYPED = `
-import { HotbootError, openEmulator, start, type Status, status, stop } from "hotboot";
-import { fork, stackPool, withStack } from "hotboot/testing";
-
-const emulator = await openEmulator({ profile: "demo", arch: "arm64", signal: AbortSignal.timeout(1000) });
-const { origin, ports, timeline } = await start(emulator, { ports: { web: 1 }, engine: "instant" });
-const first: number | undefined = timeline[0]?.endMs;
-const { running }: Status = await status(emulator);
-const url: string | undefined = running?.urls.web;
-const { kept } = await stop(emulator, { how: "shutdown" });
-await using stack = await fork({ source: "seeded", noFallback: true });
-const token: string = (await stack.env()).TOKEN + (await stack.credentials()).TOKEN + stack.url("web");
-const pool = await stackPool({ size: 2 });
-const code: number = await withStack(pool, async (stack) => (await stack.exec("true")).code);
-console.log(first, url, token, code, ports.web, new HotbootError("x").exitCode, origin === "resume", kept === "crashed");
-
-// @ts-expect-error -- no such engine
-await start(emulator, { engine: "flat" });
-// @ts-expect-error -- its name is made for it
-await fork({ instance: "mine" });
-// @ts-expect-error -- no such origin
-console.log(origin === "resumed");
-`;
-
-/** What a program of Node's does with it. */
-const CLIENT = `
-import { exec, fork as forkAs, HotbootError, openEmulator, restart, saveCheckpoint, start, status, stop } from "hotboot";
-import { fork, stackPool, withStack } from "hotboot/testing";
-import process from "node:process";
-
-const failure = (work) => Promise.resolve().then(work).then(() => undefined, (error) => error);
-const warnings = [];
-console.warn = (text) => warnings.push(text);
-const mark = async (stack) => (await stack.exec("cat", "/run/mark")).stdout;
-const write = (emulator, text) => exec(emulator, { command: ["sh", "-c", "echo $MARK >/run/mark"], env: { MARK: text } });
-
-const third = await openEmulator({ instance: "third" });
-const error = await failure(() => exec(third, { command: ["true"] }));
-const usage = await failure(() => start(third, { engine: "steam" }));
-const states = [(await status(third)).state];
-const { urls } = await start(third, { noFallback: true });
-states.push((await status(third)).state);
-await write(third, "checkpoint");
-await saveCheckpoint(third, "seeded");
-await write(third, "instance");
-
-const marks = [];
-const tokens = [];
-let noPort;
-{
-  const stack = await fork({ source: "seeded", noFallback: true });
-  marks.push(await mark(stack));
-  tokens.push((await stack.credentials()).TOKEN);
-  noPort = (await failure(() => stack.url("api"))).message;
-  await stack[Symbol.asyncDispose]();
-}
-const pool = await stackPool({ source: "third" });
-for (const _ of [1, 2]) {
-  await withStack(pool, async (stack) => {
-    if (marks.length === 1) marks.push(await mark(stack));
-    tokens.push((await stack.env()).WEB_TOKEN);
-  });
-}
-await pool[Symbol.asyncDispose]();
-
-const stack = await fork();
-const before = stack.url("web");
-await stack.exec("touch", "/run/mark");
-await stack.reset();
-marks.push(await mark(stack));
-tokens.push((await stack.env()).WEB_TOKEN);
-const sameUrl = stack.url("web") === before;
-await stack[Symbol.asyncDispose]();
-
-let kept;
-await failure(() => withStack({ keep: "failed" }, async (stack) => {
-  kept = stack.instance;
-  marks.push(await mark(stack));
-  throw new Error("as it was to");
-}));
-
-const end = new AbortController();
-const report = { step: () => end.abort("enough") };
-const aborted = await failure(() => fork({ signal: end.signal, report }));
-const stopped = await stop(third);
-
-console.log(JSON.stringify({
-  error: [error instanceof HotbootError && error.name, error.exitCode, error.message],
-  usage: [usage.exitCode, usage.message],
-  noPort, states, stopped, marks, tokens, sameUrl, kept, aborted,
-  warning: warnings.at(-1),
-}));
-process.exitCode = 0;
-`;
