@@ -216,7 +216,7 @@ Deno.test("ci: shellcheck finds nothing in the scripts", async () => {
   await using _directory = { [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }) };
   const { script, variables } = await gitlab();
   const known = Object.keys(variables).map((name) => `${name}=any`).join("\n");
-  await Deno.writeTextFile(`${directory}/gitlab.sh`, `#!/bin/sh\n${known}\nCI_PROJECT_DIR=.\n${script}`);
+  await Deno.writeTextFile(`${directory}/gitlab.sh`, `#!/bin/sh\nset -eu\n${known}\nCI_PROJECT_DIR=.\n${script}`);
   const args = [...scripts.filter((path) => path.endsWith(".sh")), `${directory}/gitlab.sh`];
   assert(args.length > 5);
   const { code, stdout } = await new Deno.Command("shellcheck", { args }).output();

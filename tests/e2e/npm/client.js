@@ -2,7 +2,6 @@
 
 import { exec, fork as forkAs, HotbootError, openEmulator, restart, saveCheckpoint, start, status, stop } from "hotboot";
 import { fork, stackPool, withStack } from "hotboot/testing";
-import process from "node:process";
 
 const failure = (work) => Promise.resolve().then(work).then(() => undefined, (error) => error);
 const warnings = [];
@@ -66,4 +65,3 @@ console.log(JSON.stringify({
   noPort, states, stopped, marks, tokens, sameUrl, kept, aborted,
   warning: warnings.at(-1),
 }));
-process.exitCode = 0;
