@@ -45,6 +45,7 @@ directory=$RUNNER_TEMP/hotboot-$version
 mkdir -p "$directory"
 chmod +x "$binary"
 mv "$binary" "$directory/hotboot"
+cd "$directory"
 rm -r "$downloads"
 echo "$directory" >>"$GITHUB_PATH"
 echo "version=$version" >>"$GITHUB_OUTPUT"

@@ -6,7 +6,7 @@
 set -euo pipefail
 
 archive=$RUNNER_TEMP/hotboot-snapshot.tar.zst
-worthwhile=30 # seconds; docs/ci.md has the figures
+worthwhile=15 # seconds; docs/ci.md has the figures
 save=false
 
 if [ -n "$PROFILE" ]; then set -- --profile "$PROFILE"; else set -- --trust; fi

@@ -172,7 +172,7 @@ async function gitlab(): Promise<{ variables: Record<string, string>; script: st
 }
 
 Deno.test("ci: GitLab's jobs install, capture and fill the cache; the next one imports", async () => {
-  await using micro = await Guest.make({ name: "work/qemu/micro/.hotboot" });
+  await using micro = await Guest.make();
   const binary = `${micro.directory}/binary`;
   await placeHotboot(binary);
   await using releases = new Releases(binary);
