@@ -4,12 +4,11 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { encodeHex } from "@std/encoding/hex";
-import { copy } from "@std/fs/copy";
 import { parse } from "@std/yaml/parse";
 import config from "../../deno.json" with { type: "json" };
 import { ROOT } from "../../dev/deno.ts";
 import { PLATFORMS } from "../../npm/binary.ts";
-import { type GuestHome, GuestHome as Guest, placeHotboot, qemuEnv } from "./harness.ts";
+import { CACHE, GuestHome, placeHotboot, qemuEnv } from "./harness.ts";
 import { type Job, runAction } from "./runner.ts";
 
 const TARGET = PLATFORMS[`${Deno.build.os}-${Deno.build.arch === "x86_64" ? "x64" : "arm64"}`];
@@ -47,20 +46,24 @@ class Releases implements AsyncDisposable {
   }
 }
 
-/** A checkout of a project whose profile is the micro guest's, with its recipe. */
+/** A checkout of a project whose profile is the micro guest's. Its recipe takes what the guest's own one has made. */
 async function checkout(micro: GuestHome): Promise<string> {
   const workspace = `${micro.directory}/work`;
-  await Deno.mkdir(`${workspace}/qemu`, { recursive: true });
-  await copy(`${ROOT}qemu/micro`, `${workspace}/qemu/micro`);
-  await Deno.copyFile(`${ROOT}qemu/common.sh`, `${workspace}/qemu/common.sh`);
-  const profile = JSON.parse(await Deno.readTextFile(`${workspace}/qemu/micro/profile.json`));
-  profile.ports.web.host = micro.port;
-  profile.timeouts = { boot: 300, resume: 60 }; // no machine is too slow
-  await Deno.writeTextFile(`${workspace}/qemu/micro/hotboot.json`, JSON.stringify(profile));
+  const project = `${workspace}/stack`;
+  await Deno.mkdir(project, { recursive: true });
+  const profile = JSON.parse(await Deno.readTextFile(micro.profile));
+  profile.image = { build: { script: "build.sh", inputs: ["build.sh"] } };
+  await Deno.writeTextFile(`${project}/hotboot.json`, JSON.stringify(profile));
+  const made = `${CACHE}/images/micro-${micro.arch}`;
+  const lines = ["disk.qcow2", "kernel", "initrd"].map((name) =>
+    `cp '${made}.${name.replace(/^disk\./, "")}' "$1/${name}"`
+  );
+  await Deno.writeTextFile(`${project}/build.sh`, ["set -eu", ...lines, ""].join("\n"), { mode: 0o755 });
+  await Deno.remove(micro.home, { recursive: true });
   return workspace;
 }
 
-/** The environment of a job, with an image in the home. */
+/** The environment of a job. */
 function environmentOf(micro: GuestHome): Record<string, string> {
   return {
     PATH: Deno.env.get("PATH")!,
@@ -72,30 +75,18 @@ function environmentOf(micro: GuestHome): Record<string, string> {
   };
 }
 
-/** Puts the image into the home as files, which a cache can have. */
-async function placeImage(micro: GuestHome): Promise<void> {
-  for (const { name, isSymlink } of Array.from(Deno.readDirSync(`${micro.home}/images`))) {
-    const path = `${micro.home}/images/${name}`;
-    if (!isSymlink) continue;
-    const from = await Deno.realPath(path);
-    await Deno.remove(path);
-    await Deno.copyFile(from, path);
-  }
-}
-
 Deno.test("ci: the action installs, captures and fills the cache; the next job finds all of it there", async (t) => {
-  await using micro = await Guest.make();
+  await using micro = await GuestHome.make();
   const binary = `${micro.directory}/binary`;
   await placeHotboot(binary);
   await using releases = new Releases(binary);
-  await placeImage(micro);
   const workspace = await checkout(micro);
   const job = (number: number, inputs: Record<string, string>): Job => ({
     action: ROOT.slice(0, -1),
     workspace,
     cache: `${micro.directory}/cache`,
     temporary: `${micro.directory}/job-${number}`,
-    inputs: { releases: releases.url, attestation: "false", "working-directory": "qemu/micro", ...inputs },
+    inputs: { releases: releases.url, attestation: "false", "working-directory": "stack", ...inputs },
     env: environmentOf(micro),
   });
 
@@ -151,7 +142,7 @@ Deno.test("ci: the action installs, captures and fills the cache; the next job f
       "-c",
       "hotboot start --no-fallback --no-capture --json | jq --raw-output .origin",
     ];
-    const cwd = `${workspace}/qemu/micro`;
+    const cwd = `${workspace}/stack`;
     const { stdout, stderr } = await new Deno.Command("bash", { args, cwd, env }).output();
     assertEquals(new TextDecoder().decode(stdout), "resume\n", new TextDecoder().decode(stderr));
   });
@@ -172,12 +163,11 @@ async function gitlab(): Promise<{ variables: Record<string, string>; script: st
 }
 
 Deno.test("ci: GitLab's jobs install, capture and fill the cache; the next one imports", async () => {
-  await using micro = await Guest.make();
+  await using micro = await GuestHome.make();
   const binary = `${micro.directory}/binary`;
   await placeHotboot(binary);
   await using releases = new Releases(binary);
-  await placeImage(micro);
-  const project = `${await checkout(micro)}/qemu/micro`;
+  const project = `${await checkout(micro)}/stack`;
   const { script } = await gitlab();
   const run = async () => {
     const { success, stdout, stderr } = await new Deno.Command("sh", {
