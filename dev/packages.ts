@@ -31,7 +31,7 @@ const RECIPES: Needed[] = [
 /** For the demo. */
 export const DEMO: Needed[] = [...QEMU, ...RECIPES];
 
-/** For the tests: other programs that read what hotboot writes, shells, and servers and proxies as companies have them. */
+/** For the tests and the benchmarks: other programs that read what hotboot writes, shells, and servers and proxies as companies have them. */
 export const TESTS: Needed[] = [
   ...DEMO,
   { what: "genisoimage", apt: "genisoimage" },
@@ -54,13 +54,10 @@ export const TESTS: Needed[] = [
   { what: "slurmd", apt: "slurmd" },
   { what: "sbatch", apt: "slurm-client" },
   { what: "munged", apt: "munge" },
-  ...ARM64,
-];
-
-/** For the benchmarks. */
-export const BENCHES: Needed[] = [
-  ...TESTS,
+  { what: "shellcheck", apt: "shellcheck" },
   { what: "curl", apt: "curl" },
+  { what: "jq", apt: "jq" },
+  ...ARM64,
 ];
 
 /** Installs what is missing. If that is impossible, says what to do and ends the program. */

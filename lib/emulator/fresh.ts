@@ -3,26 +3,45 @@
 import { HotbootError, messageOf } from "../base/error.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { forgetLocks } from "../instance/locks.ts";
-import { becomeOwner, giveTo, type Owner } from "../instance/owners.ts";
+import { becomeOwner, giveTo, giveToUser, type Owner } from "../instance/owners.ts";
 import { stateOf } from "../instance/state.ts";
+import { fork } from "./fork.ts";
 import { reap } from "./reap.ts";
+import { start } from "./start.ts";
+import type { StartOptions, StartResult } from "./start_result.ts";
 import { reset } from "./stop.ts";
 
-/** Does work with a new instance, which it starts itself, and drops that instance whatever happens. */
-export async function withFresh<T>(emulator: Emulator, work: () => Promise<T>): Promise<T> {
+/**
+ * Does work with a new instance, which it starts itself, and drops that instance whatever happens: unless the work calls
+ * `keep`, which makes it the user's.
+ */
+export async function withFresh<T>(emulator: Emulator, work: (keep: () => Promise<void>) => Promise<T>): Promise<T> {
   using owner = await becomeOwner(emulator.home);
   await ownFresh(emulator, owner);
+  let isKept = false;
+  const keep = async () => {
+    await giveToUser(emulator);
+    isKept = true;
+  };
   try {
-    return await work();
+    return await work(keep);
   } finally {
-    await dropFresh(emulator).catch((error) => {
-      emulator.report.warn(
-        `instance '${emulator.instance}' is left: ${
-          messageOf(error)
-        }; 'hotboot reset --instance ${emulator.instance}' drops it`,
-      );
-    });
+    if (!isKept) {
+      await dropFresh(emulator).catch((error) => {
+        emulator.report.warn(
+          `instance '${emulator.instance}' is left: ${
+            messageOf(error)
+          }; 'hotboot reset --instance ${emulator.instance}' drops it`,
+        );
+      });
+    }
   }
+}
+
+/** Starts it: where `from`, a checkpoint or another instance, is, or from the newest snapshot. */
+export async function startFresh(emulator: Emulator, options: StartOptions): Promise<StartResult> {
+  const { from, ...starting } = options;
+  return from === undefined ? await start(emulator, options) : await fork(emulator, { ...starting, source: from });
 }
 
 /**

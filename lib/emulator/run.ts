@@ -8,9 +8,9 @@ import { lockInstance, shareRun, tryEndRun } from "../instance/locks.ts";
 import { readRecord } from "../instance/record.ts";
 import { watchDisk } from "../instance/space.ts";
 import { environment } from "./environment.ts";
-import { withFresh } from "./fresh.ts";
+import { startFresh, withFresh } from "./fresh.ts";
 import { openProject, requireConfigFile } from "./project.ts";
-import { start, startForRun } from "./start.ts";
+import { startForRun } from "./start.ts";
 import type { StartOptions } from "./start_result.ts";
 import { recordedStop } from "./stop.ts";
 
@@ -75,7 +75,7 @@ export async function run(emulator: Emulator, options: RunOptions): Promise<numb
     return await withFresh(emulator, async () => {
       const program = await findProgram(emulator, options);
       if ("unfit" in program) return program.unfit;
-      await start(emulator, starting);
+      await startFresh(emulator, starting);
       return await runProgram(emulator, program, options);
     });
   }

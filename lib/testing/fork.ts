@@ -1,9 +1,7 @@
 /** Making stacks for tests. */
 
 import { messageOf } from "../base/error.ts";
-import { fork as forkSource } from "../emulator/fork.ts";
-import { dropFresh, ownFresh } from "../emulator/fresh.ts";
-import { start } from "../emulator/start.ts";
+import { dropFresh, ownFresh, startFresh } from "../emulator/fresh.ts";
 import type { StartResult } from "../emulator/start_result.ts";
 import { type Emulator, type EmulatorOptions, openEmulator, type Reporter } from "../instance/emulator.ts";
 import { becomeOwner, type Owner } from "../instance/owners.ts";
@@ -86,10 +84,7 @@ export async function startOwned(
   const emulator = await openStack(options);
   await ownFresh(emulator, owner);
   try {
-    const started = source === undefined
-      ? await start(emulator, { noFallback })
-      : await forkSource(emulator, { source, noFallback });
-    return { emulator, started };
+    return { emulator, started: await startFresh(emulator, { from: source, noFallback }) };
   } catch (error) {
     await dropFresh(emulator).catch((error) => {
       emulator.report.warn(

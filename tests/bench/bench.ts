@@ -10,7 +10,7 @@
  */
 
 import { parseArgs } from "@std/cli/parse-args";
-import { BENCHES, install } from "../../dev/packages.ts";
+import { install, TESTS } from "../../dev/packages.ts";
 import { bench as accelerator } from "./accelerator.ts";
 import { bench as binary } from "./binary.ts";
 import { bench as coldCache } from "./cold_cache.ts";
@@ -75,7 +75,7 @@ if (smoke && (report || from.length > 0)) {
 const wanted = given.length > 0 || from.length > 0 ? given.map(String) : Object.keys(SUBJECTS);
 const saved = await Promise.all(from.map(readResults));
 
-await install(wanted.length > 0 ? BENCHES : []);
+await install(wanted.length > 0 ? TESTS : []);
 const figures: Results["figures"] = [];
 const skipped: Results["skipped"] = [];
 const [failed, missed]: string[][] = [[], []];

@@ -103,6 +103,13 @@ export function assertCode(run: Run, code: number): void {
   assertEquals(run.code, code, `stdout: ${run.stdout}\nstderr: ${run.stderr}`);
 }
 
+/** Puts hotboot, as the tests run it, at a path. */
+export async function placeHotboot(path: string): Promise<void> {
+  if (BINARY) await Deno.copyFile(BINARY, path);
+  else await Deno.writeTextFile(path, `#!/bin/sh\nexec ${shellCommand(HOTBOOT)} "$@"\n`);
+  await Deno.chmod(path, 0o755);
+}
+
 /** Deno's cache directory, also for a user with another one. */
 export async function denoDirectory(): Promise<Record<string, string>> {
   const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).output();

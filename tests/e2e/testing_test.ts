@@ -1,23 +1,17 @@
 // needs: micro
 
-/** Stacks for tests, as a project's test suite uses them: in `testing/` by `deno test`, in `vitest/` from Node. */
+/** Stacks for tests, as a project's test suite uses them: that in `testing/`, by `deno test`. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { exists } from "@std/fs/exists";
 import { TextLineStream } from "@std/streams/text-line-stream";
 import { toText } from "@std/streams/to-text";
 import { importArguments, ROOT } from "../../dev/deno.ts";
-import { onPath } from "../../lib/base/on_path.ts";
 import type { InstanceInfo } from "../../lib/emulator/list.ts";
 import type { StartResult } from "../../lib/emulator/start.ts";
-import { Home } from "../../lib/instance/home.ts";
-import { lock } from "../../lib/instance/locks.ts";
 import type { Profile } from "../../lib/profile/profile.ts";
-import { shellCommand } from "../../lib/base/shell.ts";
 import type { GuestHome } from "./guest_home.ts";
-import { assertCode, HOTBOOT, hotboot, type Run } from "./program.ts";
-import { CACHE, qemuEnv } from "./qemu.ts";
-import { testUnless } from "./needs.ts";
+import { assertCode, type Run } from "./program.ts";
+import { qemuEnv } from "./qemu.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 import type { Said } from "./testing/meeting.ts";
 
@@ -176,69 +170,3 @@ Deno.test("testing: a failed test's stack stays if one asks for that, and nothin
   assertEquals((await micro.start("--instance", instance)).origin, "continue");
   assertEquals(await micro.succeed("exec", ["--instance", instance, "--", "cat", "/data/mark"]), "evidence\n");
 });
-
-/** A directory with vitest, and the suite for it; vitest is installed once and for all runs. */
-async function vitestSuite(): Promise<string> {
-  const source = `${ROOT}tests/e2e/vitest`;
-  const wanted = await Deno.readTextFile(`${source}/package.json`);
-  const [, version] = wanted.match(/"vitest": "([\d.]+)"/)!;
-  const directory = `${CACHE}/vitest-${version}`;
-  await Deno.mkdir(directory, { recursive: true });
-  using _lock = await lock(new Home(CACHE), `vitest-${version}`, () => {});
-  for (const name of names(source)) await Deno.copyFile(`${source}/${name}`, `${directory}/${name}`);
-  if (!await exists(`${directory}/node_modules/.package-lock.json`)) { // npm's last
-    const args = ["install", "--no-audit", "--no-fund", "--no-package-lock", "--silent"];
-    const { code, stderr } = await new Deno.Command("npm", { args, cwd: directory }).output();
-    assertEquals(code, 0, new TextDecoder().decode(stderr));
-  }
-  return directory;
-}
-
-testUnless(
-  await onPath("npm") ? undefined : "npm is not on PATH",
-  "testing: vitest's files have stacks, too",
-  async () => {
-    await using micro = await project();
-    const directory = await vitestSuite();
-    const programs = `${micro.directory}/bin`;
-    await Deno.mkdir(programs);
-    const line = shellCommand(HOTBOOT);
-    await Deno.writeTextFile(`${programs}/hotboot`, `#!/bin/sh\ncd '${micro.directory}' && exec ${line} "$@"\n`, {
-      mode: 0o755,
-    });
-    const config = await Deno.makeTempDir({ prefix: "hotboot-test-" }); // not in the project
-    await using _config = { [Symbol.asyncDispose]: () => Deno.remove(config, { recursive: true }) };
-    const places = { HOTBOOT_HOME: micro.home, XDG_CONFIG_HOME: config };
-    assertCode(await hotboot(["trust"], { cwd: micro.directory, env: places }), 0);
-    const vitest = async (env: Record<string, string>): Promise<Run> => {
-      for (const name of names(micro.place)) await Deno.remove(`${micro.place}/${name}`);
-      return await ended(
-        new Deno.Command(`${directory}/node_modules/.bin/vitest`, {
-          args: ["run", "--maxWorkers=2"],
-          cwd: directory,
-          env: {
-            PATH: `${programs}:${Deno.env.get("PATH")}`,
-            PLACE: micro.place,
-            NO_COLOR: "1",
-            ...places,
-            ...env,
-          },
-          stdin: "null",
-          stdout: "piped",
-          stderr: "piped",
-        }).spawn(),
-      );
-    };
-    const run = await vitest({});
-    assertCode(run, 0);
-    assertMatch(run.stdout, /Tests +4 passed/);
-    const stacks = await Promise.all(["first", "second"].map((name) => said<StartResult & { env: Said }>(micro, name)));
-    const own = stacks.flatMap(({ instance, ports, env }) => [instance, ports.web, ...Object.values(env)]);
-    assertEquals(new Set(own).size, own.length);
-    assertEquals(await instances(micro), {});
-
-    const died = await vitest({ DIES: "first" });
-    assertEquals(died.code, 1, died.stdout);
-    await until(async () => Object.keys(await instances(micro)).length === 0);
-  },
-);

@@ -149,30 +149,43 @@ interface Step {
   run?: string;
 }
 
-Deno.test("docs: the examples for GitHub are workflows, with the actions of this repository's own", async () => {
+Deno.test("docs: the example for GitHub is a workflow, with the actions of this repository's own, and this version", async () => {
   const own = await Deno.readTextFile(`${ROOT}.github/workflows/test.yml`);
   const checkout = `actions/checkout@${own.match(/actions\/checkout@\w+ # (v\d+)/)![1]}`;
-  const parsed = (await blocksOf("docs/ci.md")).filter(({ language }) => language === "yaml").map(({ text }) =>
-    parse(text)
-  );
-  const workflows = parsed.filter((each) => Object.hasOwn(each as object, "jobs")) as Record<string, unknown>[];
-  assertEquals([parsed.length, workflows.length], [3, 2]);
-  for (const { jobs, ...rest } of workflows) {
-    assertEquals(Object.keys(rest), ["name", "on", "permissions"]);
-    for (const job of Object.values(jobs as Record<string, { steps: Step[] }>)) {
-      assertEquals(Object.keys(job), ["runs-on", "timeout-minutes", "steps"]);
-      for (const step of job.steps) assertEquals([step.uses, step.run].filter(Boolean).length, 1, JSON.stringify(step));
-      assertEquals(job.steps[0].uses, checkout);
-    }
+  const [workflow] = await yamlOf("docs/ci.md");
+  const { jobs, ...rest } = workflow as { jobs: Record<string, { steps: Step[] }> };
+  assertEquals(Object.keys(rest), ["name", "on", "permissions"]);
+  for (const job of Object.values(jobs)) {
+    assertEquals(Object.keys(job), ["runs-on", "timeout-minutes", "steps"]);
+    for (const step of job.steps) assertEquals([step.uses, step.run].filter(Boolean).length, 1, JSON.stringify(step));
+    assertEquals(job.steps.slice(0, 2).map(({ uses }) => uses), [checkout, `hotboot/hotboot@v${config.version}`]);
   }
 });
 
-Deno.test("docs: the example for GitLab is a job", async () => {
-  const [, job] = (await blocksOf("docs/ci.md")).filter(({ language }) => language === "yaml").map(({ text }) =>
-    parse(text)
-  );
-  const { test, ...others } = job as Record<string, Record<string, unknown>>;
-  assertEquals(others, {});
-  assertEquals(Object.keys(test), ["image", "variables", "cache", "before_script", "script", "artifacts"]);
-  for (const line of [test.before_script, test.script].flat()) assertEquals(typeof line, "string"); // and no mapping
+Deno.test("docs: the action has the inputs and outputs that the page says", async () => {
+  const page = await Deno.readTextFile(`${ROOT}docs/ci.md`);
+  const { inputs, outputs } = parse(await Deno.readTextFile(`${ROOT}action.yml`)) as Record<string, object>;
+  const rows = Array.from(page.matchAll(/^\| `([\w-]+)` +\|/gm), ([, name]) => name);
+  assertEquals(rows, [...Object.keys(inputs), ...Object.keys(outputs)]);
 });
+
+Deno.test("docs: the examples for GitLab include the file of this version, with inputs that it has", async () => {
+  const [header, job] = (await Deno.readTextFile(`${ROOT}ci/gitlab.yml`)).split("\n---\n").map((text) => parse(text));
+  const { spec: { inputs } } = header as { spec: { inputs: Record<string, { default: unknown }> } };
+  assertEquals(inputs.version.default, config.version);
+  const [, example, further] = (await yamlOf("docs/ci.md")) as {
+    include: { remote: string; inputs?: object }[];
+    test: { extends: string; script: string[] };
+  }[];
+  const remote = `https://github.com/hotboot/hotboot/raw/v${config.version}/ci/gitlab.yml`;
+  assertEquals(example.include, [{ remote }]);
+  assert(Object.hasOwn(job as object, example.test.extends));
+  for (const line of example.test.script) assertEquals(typeof line, "string"); // and no mapping
+  assertEquals(further.include[0].remote, remote);
+  for (const name of Object.keys(further.include[0].inputs!)) assert(Object.hasOwn(inputs, name), name);
+});
+
+/** What a page's YAML says. */
+async function yamlOf(page: string): Promise<unknown[]> {
+  return (await blocksOf(page)).filter(({ language }) => language === "yaml").map(({ text }) => parse(text));
+}

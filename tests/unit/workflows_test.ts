@@ -27,6 +27,7 @@ const WRITERS: Record<string, string[]> = {
   "image.yml publish": ["contents", "id-token", "attestations"],
   "release.yml release": ["contents", "id-token", "attestations"],
   "release.yml jsr": ["id-token"],
+  "release.yml npm": ["id-token"],
 };
 
 Deno.test("workflows: actions are pinned, permissions are minimal, and scripts contain no expressions", async () => {
@@ -54,6 +55,29 @@ Deno.test("workflows: actions are pinned, permissions are minimal, and scripts c
   }
 });
 
+Deno.test("workflows: the action for others keeps the same rules, and runs only its own scripts", async () => {
+  const text = await Deno.readTextFile(`${ROOT}action.yml`);
+  const { runs } = parse(text) as { runs: { using: string; steps: { uses?: string; run?: string; shell?: string }[] } };
+  assertEquals(runs.using, "composite");
+  const scripts: string[] = [];
+  for (const { uses, run, shell } of runs.steps) {
+    if (uses) {
+      assertMatch(uses, /^actions\/[\w/-]+@[0-9a-f]{40}$/);
+      assertMatch(text, new RegExp(`${uses} # v\\d+\\.\\d+\\.\\d+\n`));
+    } else {
+      assertEquals(shell, "bash");
+      scripts.push(run!.match(/^"\$GITHUB_ACTION_PATH\/(ci\/\w+\.sh)"$/)![1]);
+    }
+  }
+  for (const path of scripts) {
+    assert((await Deno.stat(ROOT + path)).mode! & 0o111, `${path} cannot be executed`);
+  }
+  const all = Array.from(Deno.readDirSync(`${ROOT}ci`), ({ name }) => `ci/${name}`).filter((path) =>
+    path.endsWith(".sh")
+  );
+  assertEquals(scripts.toSorted(), all.sort());
+});
+
 Deno.test("workflows: a release contains only what the lock lists", async () => {
   const { env, jobs } = parse(await Deno.readTextFile(`${DIRECTORY}/release.yml`)) as Workflow;
   assertEquals(env?.HOTBOOT_IMPORTS, "jsr"); // the other import map has stand-ins for it
@@ -65,7 +89,14 @@ Deno.test("workflows: a release contains only what the lock lists", async () => 
     for (const run of later) assertMatch(run, /^deno (task |.* --frozen$)/, name);
     made.push(name);
   }
-  assertEquals(made, ["binary", "bundle", "jsr"]);
+  assertEquals(made, ["binary", "bundle", "packages", "jsr"]);
+});
+
+Deno.test("workflows: a release publishes nothing before all of it is built and tested", async () => {
+  const { jobs } = parse(await Deno.readTextFile(`${DIRECTORY}/release.yml`)) as Workflow;
+  const publishing = Object.keys(jobs).filter((name) => writable(jobs[name].permissions).length > 0);
+  const before = Object.keys(jobs).filter((name) => !publishing.includes(name) && name !== "version");
+  for (const name of publishing) assertEquals([jobs[name].needs].flat().toSorted(), before.toSorted(), name);
 });
 
 Deno.test("workflows: Macs of both architectures boot the guest from the same run, and each benchmark runs once", async () => {

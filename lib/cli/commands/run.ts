@@ -5,7 +5,7 @@ import { leaveOutput } from "../ui/console.ts";
 import { type Command, type CommandContext, UsageError } from "./command.ts";
 import { emulatorOf } from "./context.ts";
 import { printForProgram } from "./start.ts";
-import { CONFIG_FILE_FLAG, FROM_FLAGS, START_FLAGS, startOptions } from "./starting.ts";
+import { CONFIG_FILE_FLAG, FROM_FLAG, KEEP_SECRETS_FLAG, START_FLAGS, startOptions } from "./starting.ts";
 
 export const command: Command = {
   operands: '-- CMD [ARG…] | "LINE" | --fresh',
@@ -19,7 +19,8 @@ export const command: Command = {
     'is a line for the shell: hotboot run "npm run dev".\n' +
     "With --fresh the program gets a new instance with ports of its own, which is dropped afterwards. Several can run at once.\n" +
     "Without a program, 'run --fresh' prints where the instance is, as 'start' does, and drops it when standard input ends:\n" +
-    "also when the program at its other end dies. --json prints one line, with the variables of the profile's environment.",
+    "also when the program at its other end dies. If the last line there is 'keep', the instance is suspended and left to you.\n" +
+    "--json prints one line, with the variables of the profile's environment.",
   activity: "starting",
   examples: [
     "hotboot run -- npm test",
@@ -29,7 +30,8 @@ export const command: Command = {
   flags: [
     { name: "fresh", summary: "use a new instance, and drop it afterwards" },
     ...START_FLAGS,
-    ...FROM_FLAGS,
+    { ...FROM_FLAG, completes: "sources", summary: "start from this checkpoint; with --fresh also from an instance" },
+    KEEP_SECRETS_FLAG,
     CONFIG_FILE_FLAG,
   ],
   implied({ values, switches, operands }) {
@@ -67,16 +69,31 @@ export const command: Command = {
 
 /** Has a new instance until standard input ends. */
 async function hold(context: CommandContext): Promise<void> {
-  const { withFresh } = await import("../../emulator/fresh.ts");
-  const { start } = await import("../../emulator/start.ts");
+  const { startFresh, withFresh } = await import("../../emulator/fresh.ts");
   const { args, signal } = context;
   if (args.values["config-file"] !== undefined) throw new UsageError("--config-file needs a program to run");
   const emulator = await emulatorOf(context);
-  await withFresh(emulator, async () => {
-    await printForProgram(context, emulator, await start(emulator, startOptions(args, emulator.profile)));
-    await Deno.stdin.readable.pipeTo(new WritableStream(), { signal });
+  await withFresh(emulator, async (keep) => {
+    await printForProgram(context, emulator, await startFresh(emulator, startOptions(args, emulator.profile)));
+    if (await lastLine(Deno.stdin.readable, signal) !== "keep") return;
+    const { suspendForUser } = await import("../../testing/keep.ts");
+    await keep();
+    await suspendForUser(emulator);
   });
 }
+
+/** Reads to the end, and gives the last line. */
+async function lastLine(stream: ReadableStream<Uint8Array>, signal: AbortSignal): Promise<string> {
+  let text = "";
+  const decoder = new TextDecoder();
+  const write = (bytes: Uint8Array) =>
+    void (text = (text + decoder.decode(bytes, { stream: true })).slice(-LONGEST_LINE));
+  await stream.pipeTo(new WritableStream({ write }), { signal });
+  return text.trimEnd().split("\n").at(-1)!;
+}
+
+/** Of standard input this much is looked at. */
+const LONGEST_LINE = 100;
 
 /** Makes the spares that are missing now. An interrupt, which the program would have got so far, ends only that. */
 async function refill(context: CommandContext, emulator: Emulator): Promise<void> {

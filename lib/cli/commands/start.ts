@@ -4,7 +4,7 @@ import { print, printError, printJson } from "../ui/console.ts";
 import { lookOf, renderTimelines } from "../ui/timeline.ts";
 import type { Command, CommandContext } from "./command.ts";
 import { emulatorOf } from "./context.ts";
-import { CONFIG_FILE_FLAG, FROM_FLAGS, START_FLAGS, startOptions } from "./starting.ts";
+import { CONFIG_FILE_FLAG, FROM_FLAG, KEEP_SECRETS_FLAG, START_FLAGS, startOptions } from "./starting.ts";
 
 export const command: Command = {
   about:
@@ -19,7 +19,7 @@ export const command: Command = {
     "hotboot start --instance other --port backend=9001",
     "hotboot start --from with-data",
   ],
-  flags: [...START_FLAGS, ...FROM_FLAGS, CONFIG_FILE_FLAG],
+  flags: [...START_FLAGS, FROM_FLAG, KEEP_SECRETS_FLAG, CONFIG_FILE_FLAG],
   usesPorts: true,
   async run(context) {
     const { start } = await import("../../emulator/start.ts");

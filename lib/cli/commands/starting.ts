@@ -27,10 +27,12 @@ export const KEEP_SECRETS_FLAG: Flag = {
 };
 
 /** For all commands that may start from a checkpoint. */
-export const FROM_FLAGS: Flag[] = [
-  { name: "from", value: "NAME", completes: "checkpoints", summary: "start from this checkpoint" },
-  KEEP_SECRETS_FLAG,
-];
+export const FROM_FLAG: Flag = {
+  name: "from",
+  value: "NAME",
+  completes: "checkpoints",
+  summary: "start from this checkpoint",
+};
 
 /** The options. */
 export const START_FLAGS: Flag[] = [
