@@ -69,11 +69,10 @@ async function explainProxy(target: URL, reason: string, proxy: Proxy): Promise<
     );
   }
   try {
-    const status = await tunnel(target, proxy, (socket, status) => (socket.destroy(), status));
+    const { status, schemes } = await tunnel(target, proxy, (socket, answer) => (socket.destroy(), answer));
     if (status < 300) return new TransientError(`${target.host} cannot be reached (${reason})`); // now it can
-    const advice = status === 407
-      ? `put the password into ${proxy.variable}, as http://USER:PASSWORD@${proxy.url.host}`
-      : `ask who runs it, or ${around}`;
+    // Squid answers 407; tinyproxy answers a wrong password with 401.
+    const advice = status === 407 || status === 401 ? passwordAdvice(proxy, schemes) : `ask who runs it, or ${around}`;
     const message = `the proxy ${
       describe(proxy)
     } answered ${status} instead of connecting to ${target.host}: ${advice}`;
@@ -85,6 +84,17 @@ async function explainProxy(target: URL, reason: string, proxy: Proxy): Promise<
       }): start it, correct ${proxy.variable}, or ${around}`,
     );
   }
+}
+
+function passwordAdvice({ url, variable }: Proxy, schemes: string[]): string {
+  if (schemes.length > 0 && !schemes.some((scheme) => /^basic$/i.test(scheme))) {
+    return `it wants ${
+      schemes.join(" or ")
+    }, and hotboot can only give a password: start a proxy on this machine that can ` +
+      `do that, such as cntlm or px, and name that one in ${variable}`;
+  }
+  if (url.username) return `correct the user and the password in ${variable}`;
+  return `put the password into ${variable}, as http://USER:PASSWORD@${url.host}`;
 }
 
 function describe({ url, variable }: Proxy): string {
@@ -107,11 +117,23 @@ async function issuerOf(url: URL, proxy?: Proxy): Promise<string | undefined> {
   }
 }
 
+/** A proxy's answer. */
+interface TunnelAnswer {
+  /** 200 if there is a connection. */
+  status: number;
+  /** How it lets itself be convinced of who asks: RFC 9110, 11.7.1. */
+  schemes: string[];
+}
+
 /**
- * Asks an http proxy for a connection to the host of `url`, and gives what `use` makes of the answer's status, which is 200 if
- * there is a connection. `use` is called before anything else can read from it.
+ * Asks an http proxy for a connection to the host of `url`, and gives what `use` makes of the answer. `use` is called before
+ * anything else can read from it.
  */
-async function tunnel<T>(url: URL, { url: proxy }: Proxy, use: (socket: Socket, status: number) => T): Promise<T> {
+async function tunnel<T>(
+  url: URL,
+  { url: proxy }: Proxy,
+  use: (socket: Socket, answer: TunnelAnswer) => T,
+): Promise<T> {
   const target = peerOf(url);
   const user = `${decodeURIComponent(proxy.username)}:${decodeURIComponent(proxy.password)}`;
   const authorization = proxy.username ? `Proxy-Authorization: Basic ${btoa(user)}\r\n` : "";
@@ -121,9 +143,11 @@ async function tunnel<T>(url: URL, { url: proxy }: Proxy, use: (socket: Socket, 
   });
   try {
     return await event(socket, "data", (bytes: Uint8Array) => {
-      const status = new TextDecoder().decode(bytes).match(/^HTTP\/1\.\d (\d{3})/)?.[1];
+      const text = new TextDecoder().decode(bytes);
+      const status = text.match(/^HTTP\/1\.\d (\d{3})/)?.[1];
       if (status === undefined) throw new Error("it does not speak HTTP");
-      return use(socket, Number(status));
+      const schemes = [...text.matchAll(/^proxy-authenticate: *([\w-]+)/gim)].map(([, scheme]) => scheme);
+      return use(socket, { status: Number(status), schemes });
     });
   } catch (error) {
     socket.destroy();

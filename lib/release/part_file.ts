@@ -1,6 +1,7 @@
 /** A partial download and its state, kept from one run to the next. */
 
-import { writeWhole } from "../base/files.ts";
+import { syncFile, writeWhole } from "../base/files.ts";
+import { Turns } from "../base/turns.ts";
 
 /** A range of bytes: from `start` to before `end`. */
 export interface Range {
@@ -20,7 +21,10 @@ interface PartState {
   done: Range[];
 }
 
+/** The state is saved after this time or so many bytes, and a slow disk makes the download wait after so many more. */
 const SAVE_INTERVAL_MS = 1000;
+const SAVE_INTERVAL_BYTES = 64 * 1024 * 1024;
+const MOST_UNSAVED = 4 * SAVE_INTERVAL_BYTES;
 
 /** The bytes of one file at `PATH`, with `PATH.json` beside it. */
 export class PartFile {
@@ -28,7 +32,12 @@ export class PartFile {
   readonly path: string;
   #state: PartState;
   #saved = performance.now();
-  #saving: Promise<void> = Promise.resolve();
+  /** Bytes that have come since the last save began. */
+  #unsaved = 0;
+  #turns = new Turns();
+  /** A save in the background. */
+  #saving?: Promise<void>;
+  #failure?: { error: unknown };
 
   private constructor(path: string, state: PartState) {
     this.path = path;
@@ -87,13 +96,18 @@ export class PartFile {
   /** Forgets everything, and makes an empty file for `size` bytes of this version. */
   async reset(size: number, validator?: string): Promise<void> {
     this.#state = { key: this.#state.key, size, ...(validator && { validator }), done: [] };
+    this.#forget();
     await Deno.remove(`${this.path}.json`).catch(() => {});
     await Deno.remove(this.path).catch(() => {});
     await Deno.writeFile(this.path, new Uint8Array(), { createNew: true, mode: 0o600 });
     await this.save();
   }
 
-  /** Records that the file has these bytes now. */
+  /**
+   * Records that the file has these bytes now; saves the state now and then, while more are written.
+   *
+   * @throws The error of an earlier save.
+   */
   async add(range: Range): Promise<void> {
     const merged: Range[] = [];
     for (const each of [...this.#state.done, range].sort((a, b) => a.start - b.start)) {
@@ -102,7 +116,11 @@ export class PartFile {
       else merged.push({ ...each });
     }
     this.#state.done = merged;
-    if (performance.now() - this.#saved > SAVE_INTERVAL_MS) await this.save();
+    this.#unsaved += range.end - range.start;
+    const isDue = this.#unsaved >= SAVE_INTERVAL_BYTES || performance.now() - this.#saved > SAVE_INTERVAL_MS;
+    if (isDue) this.#saving ??= this.save().catch(() => {}).finally(() => this.#saving = undefined); // the error is kept
+    if (this.#unsaved >= MOST_UNSAVED) await this.#saving;
+    if (this.#failure) throw this.#failure.error;
   }
 
   /** Sets the size of a file whose size was unknown: what has come is all. */
@@ -111,19 +129,38 @@ export class PartFile {
     await this.save();
   }
 
-  /** Writes the state file. */
+  /**
+   * Writes the state file, once the bytes that it tells of are on the disk: it is true even if the power fails. Most of the
+   * file is on the disk before its last bytes come, so whoever needs all of it there waits for little.
+   *
+   * @throws Its error, or that of an earlier one.
+   */
   async save(): Promise<void> {
-    this.#saved = performance.now();
-    const text = JSON.stringify(this.#state);
-    this.#saving = writeWhole(`${this.path}.json`, text);
-    await this.#saving;
+    await this.#turns.run(async () => {
+      if (this.#failure) throw this.#failure.error;
+      const text = JSON.stringify(this.#state);
+      const hasNew = this.#unsaved > 0;
+      [this.#saved, this.#unsaved] = [performance.now(), 0];
+      try {
+        if (hasNew) await syncFile(this.path);
+        await writeWhole(`${this.path}.json`, text);
+      } catch (error) {
+        this.#failure = { error };
+        throw error;
+      }
+    });
   }
 
   /** Removes both files, and forgets everything. */
   async remove(): Promise<void> {
-    await this.#saving.catch(() => {});
+    await this.#saving;
     this.#state = { key: this.#state.key, size: -1, done: [] };
+    this.#forget();
     for (const path of [`${this.path}.json`, this.path]) await Deno.remove(path).catch(() => {});
+  }
+
+  #forget(): void {
+    [this.#unsaved, this.#failure] = [0, undefined];
   }
 }
 

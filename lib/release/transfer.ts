@@ -13,20 +13,14 @@ import { get, hostOf, parseContentRange, pauseBefore, validatorOf } from "./http
 import { ProxyError, TransientError } from "./transient.ts";
 import { type Download, type DownloadOptions, WrongContent } from "./options.ts";
 import type { PartFile, Range } from "./part_file.ts";
+import { cannotWrite, PartWriter } from "./part_writer.ts";
 import { requireFreeSpace } from "./free_space.ts";
-import { writeAll } from "../base/io.ts";
+import { StallWatch } from "./stall.ts";
 
-/** How much to write at once; less once connections break. */
-const BUFFER = 4 * 1024 * 1024;
-const CAREFUL_BUFFER = 64 * 1024;
-/** Data is written after this time at the latest. */
-const FLUSH_MS = 1000;
 /** The least work for a further connection. */
 const SMALLEST_SHARE = 4 * 1024 * 1024;
 /** An attempt that brings less counts as a failure. */
 const NEXT_TO_NOTHING = 64 * 1024;
-/** Bytes per second: a connection that brings less is not worth waiting for. */
-const LOWEST_RATE = 1000;
 /** A redirect gives a new address each time, so refusals in a row are not about the address. */
 const MOST_REFUSALS = 2;
 /** How long to measure a rate before trying a further connection, and the gain that justifies another one. */
@@ -99,11 +93,20 @@ export class Transfer {
     const growing = this.#grow(connect, stop);
     try {
       for (let at = 0; at < connections.length; at++) await connections[at]; // there may be more by then
-    } finally {
-      this.#end.abort();
-      await Promise.allSettled([...connections, growing]);
+    } catch (error) {
+      await this.#settle([...connections, growing]);
       await this.#part.save().catch(() => {}); // on a full disk: the earlier state file is still true
+      throw error;
     }
+    await this.#settle([growing]);
+    await this.#part.save().catch((error) => {
+      throw cannotWrite(this.#what.name, error);
+    });
+  }
+
+  async #settle(parts: Promise<void>[]): Promise<void> {
+    this.#end.abort();
+    await Promise.allSettled(parts);
   }
 
   /** Adds connections while each makes it faster. */
@@ -207,19 +210,8 @@ export class Transfer {
   /** Sends one request, and puts its answer's bytes in their places. */
   async #fetch(segment: Segment, stop: AbortSignal): Promise<void> {
     const { stallMs = 30_000 } = this.#options;
-    const attempt = new AbortController();
-    const least = LOWEST_RATE * stallMs / 1000;
-    let [heard, since, came] = [performance.now(), performance.now(), 0];
-    const watch = setInterval(() => {
-      const now = performance.now();
-      const fail = (what: string) =>
-        attempt.abort(new TransientError(`${hostOf(this.#what.request.url)} ${what} ${stallMs / 1000} s`));
-      if (now - heard > stallMs) fail("was silent for");
-      if (now - since <= stallMs) return;
-      if (came > 0 && came < least) fail(`sent only ${formatBytes(came)} in`);
-      [since, came] = [now, 0];
-    }, Math.min(1000, stallMs / 4));
-    const signal = AbortSignal.any([stop, attempt.signal]);
+    using watch = new StallWatch(hostOf(this.#what.request.url), stallMs);
+    const signal = AbortSignal.any([stop, watch.signal]);
     try {
       const response = await get({
         ...this.#what.request,
@@ -232,14 +224,12 @@ export class Transfer {
         await response.body?.cancel().catch(() => {}); // the explanation may have read it
         throw error;
       }
-      await this.#copy(segment, response, signal, (count) => [heard, came] = [performance.now(), came + count]);
+      await this.#copy(segment, response, signal, (count) => watch.came(count));
     } catch (error) {
       stop.throwIfAborted();
       if (error instanceof HotbootError) throw error; // a failed write is not a stall
-      attempt.signal.throwIfAborted();
+      watch.signal.throwIfAborted();
       throw error;
-    } finally {
-      clearInterval(watch);
     }
   }
 
@@ -337,43 +327,22 @@ export class Transfer {
     const first = segment.at;
     if (!response.body) return await this.#finish(segment, first, segment.at);
     const reader = response.body.getReader({ mode: "byob" });
-    using file = await Deno.open(this.#part.path, { write: true });
-    await file.seek(first, Deno.SeekMode.Start);
-    // While one buffer is hashed and written, more data fills the other, for a large read. What has been
-    // read but not written is lost if the next read fails, so after the first failure each buffer is written at once.
-    const size = this.#isBroken ? CAREFUL_BUFFER : BUFFER;
-    let [buffer, spare] = [new ArrayBuffer(size), new ArrayBuffer(size)];
-    let [used, flushed, written] = [0, performance.now(), Promise.resolve()];
-    const flush = async () => {
-      await written;
-      const bytes = new Uint8Array(buffer, 0, used);
-      const start = segment.at - used;
-      written = writeAll(file, bytes).then(() => this.#part.add({ start, end: start + bytes.length })).catch(
-        (error) => {
-          throw new HotbootError(
-            `${this.#what.name} cannot be written (${
-              messageOf(error)
-            }): free some space, then try again: the download continues`,
-          );
-        },
-      );
-      written.catch(() => {}); // awaited below
-      this.digest.add(start, bytes);
-      [buffer, spare, used, flushed] = [spare, buffer, 0, performance.now()];
-    };
+    const target = { part: this.#part, digest: this.digest, name: this.#what.name };
+    const writer = await PartWriter.open(target, first, this.#isBroken);
     try {
       // If the server did not say how much it sends, it may send more than the file should have.
       const isOpen = !response.headers.has("content-length") && segment.end === this.#part.size;
       while (segment.at < segment.end || (isOpen && segment.end === this.#part.size)) {
-        const { value, done } = await reader.read(new Uint8Array(buffer, used)).catch((error) => {
-          segment.at -= used;
-          this.received -= used;
-          [used, this.#isBroken] = [0, true];
+        const { value, done } = await reader.read(writer.room).catch((error) => {
+          const lost = writer.drop();
+          segment.at -= lost;
+          this.received -= lost;
+          this.#isBroken = true;
           signal.throwIfAborted();
           const host = hostOf(response.url || this.#what.request.url);
           throw new TransientError(`the connection to ${host} broke (${messageOf(error)})`);
         });
-        if (value) buffer = value.buffer;
+        if (value) writer.giveBack(value);
         if (done) break;
         onBytes(value.length);
         if (isOpen && segment.at + value.length > this.#part.size && segment.end === this.#part.size) {
@@ -382,15 +351,13 @@ export class Transfer {
           );
         }
         const counted = Math.min(value.length, segment.end - segment.at); // the rest belongs to another connection
-        used += counted;
         segment.at += counted;
         this.received += counted;
-        if (used === size || this.#isBroken || performance.now() - flushed > FLUSH_MS) await flush();
+        await writer.add(counted, this.#isBroken);
       }
     } finally {
       await reader.cancel().catch(() => {});
-      if (used > 0) await flush();
-      await written;
+      await writer.close();
     }
     await this.#finish(segment, first, segment.at);
   }

@@ -23,6 +23,7 @@ import { bench as iso } from "./iso.ts";
 import { thisMachine } from "./machine.ts";
 import { bench as memory } from "./memory.ts";
 import { bench as oci } from "./oci.ts";
+import { bench as pull } from "./pull.ts";
 import { bench as release } from "./release.ts";
 import { combine, readResults, type Results, writeReport } from "./report.ts";
 import { bench as resume } from "./resume.ts";
@@ -42,6 +43,7 @@ const SUBJECTS: Record<string, Bench> = {
   iso,
   zstd,
   release,
+  pull,
   oci,
   demo,
   binary,

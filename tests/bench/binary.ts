@@ -63,7 +63,7 @@ export const bench: Bench<Scale & { versions: number; resumes: number }> = {
 };
 
 /** @throws {Skipped} if Deno cannot get a runtime to put a program into. A runtime that DENORT_BIN names must work. */
-async function requireRuntime(entry: string, path: string): Promise<void> {
+export async function requireRuntime(entry: string, path: string): Promise<void> {
   if (Deno.env.get("DENORT_BIN")) return;
   await output(COMPILER, "compile", "-q", "--no-check", "--no-config", `--output=${path}`, entry).catch((error) => {
     const why = error.message.match(/^ +\d+: (error sending request .*)$/m)?.[1];

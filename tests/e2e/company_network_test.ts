@@ -28,7 +28,7 @@ async function company(): Promise<{ pull: PullHome; site: TlsSite } & AsyncDispo
   };
 }
 
-Deno.test("a private authority is trusted if the system, SSL_CERT_FILE or NODE_EXTRA_CA_CERTS names it; else the error says so", async (t) => {
+Deno.test("a private authority is trusted if the environment names it; else the error says so", async (t) => {
   await using setting = await company();
   const { pull, site } = setting;
   const { env } = pull;
@@ -51,6 +51,18 @@ Deno.test("a private authority is trusted if the system, SSL_CERT_FILE or NODE_E
   await t.step("SSL_CERT_FILE, in the place of the system's own file", async () => {
     withEnv({ SSL_CERT_FILE: site.ca });
     assertCode(await pull.pull("--force"), 0);
+  });
+  await t.step("SSL_CERT_DIR, as OpenSSL names what is in it", async () => {
+    const authorities = `${site.directory}/authorities`;
+    await Deno.mkdir(authorities);
+    await Deno.copyFile(site.ca, `${authorities}/acme.pem`);
+    withEnv({ SSL_CERT_DIR: authorities });
+    const told =
+      /'Acme Root CA', which is not trusted: .*SSL_CERT_DIR is '\S+', which cannot be used \(.*openssl rehash/;
+    await pull.expectRefusal(pull.run("list-releases"), told);
+    await new Deno.Command("openssl", { args: ["rehash", authorities] }).output();
+    withEnv({ SSL_CERT_DIR: `${authorities}:` });
+    assertCode(await pull.run("list-releases"), 0);
   });
   await t.step("DENO_TLS_CA_STORE decides about the system's, and DENO_CERT works as before", async () => {
     withEnv({ SSL_CERT_FILE: site.ca, DENO_TLS_CA_STORE: "mozilla" });
@@ -117,6 +129,19 @@ Deno.test("a proxy is used as the environment says, and errors name it", async (
     assertCode(await pull.run("list-releases"), 0);
     assertEquals(await proxy.requests(), before);
   });
+  await t.step("NO_PROXY as curl, Go and Node.js read it, and an empty one does not hide no_proxy", async () => {
+    const before = await proxy.requests();
+    for (const hosts of [`localhost:${site.port}`, "LocalHost", "example.com localhost", "*"]) {
+      withEnv({ HTTPS_PROXY: `http://${proxy.host}`, NO_PROXY: hosts });
+      assertCode(await pull.run("list-releases"), 0);
+    }
+    withEnv({ HTTPS_PROXY: `http://${proxy.host}`, NO_PROXY: "", no_proxy: "localhost" });
+    assertCode(await pull.run("list-releases"), 0);
+    assertEquals(await proxy.requests(), before);
+    withEnv({ HTTPS_PROXY: `http://${proxy.host}`, NO_PROXY: "host,127.0.0.0/8" });
+    assertCode(await pull.run("list-releases"), 0);
+    assertEquals((await proxy.requests()).length, before.length + 1);
+  });
   await t.step("the command may connect to it, as 'hotboot permissions' shows", async () => {
     withEnv({ HTTPS_PROXY: `http://somebody:secret@${proxy.host}` });
     const { stdout } = await pull.run("permissions", "list-releases");
@@ -153,8 +178,33 @@ Deno.test("a proxy is used as the environment says, and errors name it", async (
       pull.run("list-releases"),
       new RegExp(`answered 407 .*: put the password into HTTPS_PROXY, as http://USER:PASSWORD@${other.host}`),
     );
+    for (const user of ["me", "me:wrong"]) {
+      withEnv({ HTTPS_PROXY: `http://${user}@${other.host}` });
+      await pull.expectRefusal(
+        pull.run("list-releases"),
+        /answered 40[17] instead .*: correct the user and the password in HTTPS_PROXY/,
+      );
+    }
     withEnv({ HTTPS_PROXY: `http://me:s%65cret@${other.host}` });
     assertCode(await pull.run("list-releases"), 0);
+  });
+  await t.step("a proxy that wants to know the user's Windows login", async () => {
+    // Such proxies need a domain's controller, so this is only what they answer.
+    const listener = Deno.listen({ hostname: "127.0.0.1" });
+    const answering = (async () => {
+      for await (const peer of listener) {
+        await peer.read(new Uint8Array(4096));
+        const headers = "Proxy-Authenticate: Negotiate\r\nProxy-Authenticate: NTLM\r\nContent-Length: 0\r\n";
+        await peer.write(new TextEncoder().encode(`HTTP/1.1 407 Proxy Authentication Required\r\n${headers}\r\n`));
+        peer.close();
+      }
+    })();
+    withEnv({ HTTPS_PROXY: `http://127.0.0.1:${listener.addr.port}` });
+    const told =
+      /answered 407 .*: it wants Negotiate or NTLM, .*: start a proxy on this machine .* name .* HTTPS_PROXY/;
+    await pull.expectRefusal(pull.run("list-releases"), told);
+    listener.close();
+    await answering;
   });
   await t.step("an authority that is not trusted is found through the proxy, too", async () => {
     withEnv({ HTTPS_PROXY: `http://${proxy.host}`, SSL_CERT_FILE: "" });

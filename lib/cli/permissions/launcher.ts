@@ -7,7 +7,7 @@ import { makerName } from "../../instance/channels.ts";
 import { type Emulator, openEmulator, withInstance } from "../../instance/emulator.ts";
 import type { Interrupts } from "../interrupts.ts";
 import type { Login } from "../../oci/login.ts";
-import { findNetwork, type Network } from "../../release/network.ts";
+import { findNetwork, type Network, plainProxies, proxyVariables } from "../../release/network.ts";
 import type { Token } from "../../release/token.ts";
 import { portsNow } from "../../instance/ports.ts";
 import { wantedSpares } from "../../instance/spares.ts";
@@ -181,7 +181,14 @@ async function loginFor({ registry }: Grants, signal: AbortSignal): Promise<Logi
 /** The way to servers, found here, so that commands that download need not read those variables and files. */
 async function networkHere(): Promise<Network> {
   trustSystem();
+  for (const [name, value] of Object.entries(plainProxies(proxyVariables()))) setVariable(name, value);
   return await findNetwork();
+}
+
+/** For this process, unless it may not. Deno reads those about proxies when a thread sends its first request. */
+function setVariable(variable: string, value: string): void {
+  const isAllowed = Deno.permissions.querySync({ name: "env", variable }).state === "granted";
+  if (isAllowed && Deno.env.get(variable) !== value) Deno.env.set(variable, value);
 }
 
 /** From now on, this process also trusts the system's certificate authorities, as curl and git do. */
