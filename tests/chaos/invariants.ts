@@ -3,7 +3,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { sleep } from "../../lib/base/wait.ts";
 import type { Diagnosis } from "../../lib/doctor/doctor.ts";
+import type { Finding } from "../../lib/doctor/finding.ts";
 import type { StartResult } from "../../lib/emulator/start.ts";
+import type { Status } from "../../lib/emulator/status.ts";
 import type { SnapshotInfo } from "../../lib/emulator/snapshots.ts";
 import type { InstanceInfo } from "../../lib/emulator/list.ts";
 import { assertCode, type GuestHome, type Run } from "../e2e/harness.ts";
@@ -63,22 +65,25 @@ async function recordedUuids(home: GuestHome): Promise<string[]> {
 
 /** The instances, by their names. Nobody may be at work: `status` and `list` must say the same of each. */
 export async function agreedStates(home: GuestHome): Promise<Map<string, InstanceInfo>> {
-  const listed: InstanceInfo[] = JSON.parse(await home.succeed("list", ["--json"]));
-  for (const { instance, state } of listed) {
-    assertEquals((await home.status("--instance", instance)).state, state, `'status' and 'list' of ${instance}`);
-  }
-  const missing = !listed.some(({ instance }) => instance === home.guest);
-  if (missing) assertEquals((await home.status()).state, "stopped");
-  return new Map(listed.map((each) => [each.instance, each]));
+  const [listed, own]: [InstanceInfo[], Status] = await Promise.all([
+    home.succeed("list", ["--json"]).then(JSON.parse),
+    home.status(),
+  ]);
+  const states = new Map(listed.map((each) => [each.instance, each]));
+  assertEquals(own.state, states.get(home.guest)?.state ?? "stopped", "'status' and 'list'");
+  await Promise.all(
+    listed.filter(({ instance }) => instance !== home.guest).map(async ({ instance, state }) => {
+      assertEquals((await home.status("--instance", instance)).state, state, `'status' and 'list' of ${instance}`);
+    }),
+  );
+  return states;
 }
 
-/** What `doctor` finds that a user should do something about, by what it is about. */
-export async function complaints(home: GuestHome): Promise<Map<string, string>> {
-  const { stdout } = await home.run("doctor", ["--json"]);
+/** What `doctor --fix` has mended, and what it says that a user should do something about. */
+export async function repaired(home: GuestHome): Promise<Finding[]> {
+  const { stdout } = await home.run("doctor", ["--fix", "--json"]);
   const { findings }: Diagnosis = JSON.parse(stdout);
-  return new Map(
-    findings.filter(({ mark }) => mark === "warn" || mark === "fail").map(({ id, reason }) => [id, reason]),
-  );
+  return findings.filter(({ mark, fixed }) => fixed || mark === "warn" || mark === "fail");
 }
 
 /** Asserts that there is a checkpoint of this name, or none, and that no snapshot or checkpoint is damaged. */
