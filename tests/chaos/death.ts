@@ -299,7 +299,7 @@ async function die({ guest }: Setting, line: string[], victim: Victim, ms: numbe
   let hasEnded = false;
   const ended = child.status.then(() => hasEnded = true);
   await Promise.race([sleep(ms), ended]);
-  if (victim !== "QEMU" && !hasEnded) child.kill("SIGKILL");
+  if (victim !== "QEMU") killNow(child);
   if (victim === "hotboot and QEMU") await killMachines(guest);
   if (victim === "QEMU") {
     for (const end = performance.now() + APPEARS_MS; performance.now() < end && !hasEnded; await sleep(2)) {
@@ -308,6 +308,14 @@ async function die({ guest }: Setting, line: string[], victim: Victim, ms: numbe
   }
   await ended;
   await Promise.all(outputs);
+}
+
+function killNow(child: Deno.ChildProcess): void {
+  try {
+    child.kill("SIGKILL");
+  } catch {
+    // it has ended
+  }
 }
 
 /** One run: which verb, which victim and when follow from the seed. */
