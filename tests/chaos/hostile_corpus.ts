@@ -100,14 +100,14 @@ async function monitor(work: string): Promise<Record<string, Uint8Array[]>> {
   for (const [at, command] of commands.entries()) await say(command, at + 1);
   const said: Uint8Array[] = [];
   let text = "";
-  let ask = 100;
+  let asked = commands.length;
   for await (const piece of child.stdout) {
     said.push(piece);
     text += new TextDecoder().decode(piece);
-    if (text.includes('"status": "completed"')) await say({ execute: "quit" }, 0);
-    else if (text.includes(`"id": ${ask === 100 ? commands.length : ask}`)) {
-      await say({ execute: "query-migrate" }, ++ask);
-    }
+    if (asked === Infinity || !text.includes(`"id": ${asked}}`)) continue;
+    const isDone = text.includes('"status": "completed"');
+    asked = isDone ? Infinity : asked + 1;
+    await say({ execute: isDone ? "quit" : "query-migrate" }, asked);
   }
   await writer.close().catch(() => {});
   await child.status;
@@ -157,7 +157,17 @@ async function registry(work: string): Promise<Record<string, Uint8Array[]>> {
   const found: Uint8Array[] = [];
   const list = await tool(`grep -rlE --include=data '^[{]' ${server.directory}/data/docker/registry/v2/blobs`);
   for (const path of list.trim().split("\n")) found.push(await Deno.readFile(path));
-  return { oci: found };
+  return { oci: found.filter(isJson) };
+}
+
+/** The others are chunks. */
+function isJson(bytes: Uint8Array): boolean {
+  try {
+    JSON.parse(new TextDecoder().decode(bytes));
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 async function profiles(): Promise<Record<string, Uint8Array[]>> {

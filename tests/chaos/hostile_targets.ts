@@ -80,13 +80,24 @@ export const TARGETS: Record<string, Target> = {
     mutate,
     async feed(bytes) {
       const peer = fakePeer();
-      peer.send(bytes);
-      peer.end();
+      const lines = LINES(bytes);
+      /** The greeting, and then what there is up to each answer. */
+      const sayOn = (until: RegExp) => {
+        for (let line; (line = lines.shift()) !== undefined;) {
+          peer.send(latin1(`${line}\n`));
+          if (until.test(line)) return;
+        }
+        peer.end();
+      };
+      peer.onSent = () => sayOn(/"(return|error)"/);
+      sayOn(/QMP/);
       await using qmp = await QmpClient.open(peer, LIMIT);
-      const event = qmp.waitForEvent(({ event }) => event === "STOP", "the stop", LIMIT).catch((error) => error);
+      const event = qmp.waitForEvent(({ event }) => event === "RESUME", "that it runs", LIMIT).catch((error) => error);
       await qmp.execute("query-status", {}, LIMIT);
-      assert(await event);
-      await qmp.closed;
+      await qmp.execute("stop", {}, LIMIT);
+      await qmp.execute("cont", {}, LIMIT);
+      peer.end();
+      if (await event instanceof Error) throw await event;
     },
   },
   agent: {
@@ -100,7 +111,7 @@ export const TARGETS: Record<string, Target> = {
         if (id !== undefined) return peer.send(concat([Uint8Array.of(255), encode(`{"return": ${id}}\n`)]));
         const answer = answers.shift();
         if (answer === undefined) peer.end();
-        else peer.send(Uint8Array.from([...answer, "\n"], (character) => character.charCodeAt(0)));
+        else peer.send(latin1(`${answer}\n`));
       };
       await using agent = await GuestAgent.open(peer, LIMIT);
       await agent.ping(LIMIT);
@@ -123,8 +134,10 @@ export const TARGETS: Record<string, Target> = {
     fault: "a snapshot's manifest that another has written",
     mutate: mutateJson,
     async feed(bytes, directory) {
-      await written(directory, "manifest.json", bytes);
-      await readManifest(directory);
+      const [, id = "none"] = /"id": ?"(\d{8}T\d{6}Z-[0-9a-f]{4})"/.exec(new TextDecoder().decode(bytes)) ?? [];
+      await Deno.mkdir(`${directory}/${id}`); // the name of the directory must be the manifest's
+      await written(`${directory}/${id}`, "manifest.json", bytes);
+      await readManifest(`${directory}/${id}`);
     },
   },
   record: {
@@ -134,7 +147,7 @@ export const TARGETS: Record<string, Target> = {
       await Deno.mkdir(`${directory}/instances/x`, { recursive: true });
       await written(`${directory}/instances/x`, "instance.json", bytes);
       const record = await readRecord({ home: new Home(directory), instance: "x" } as Emulator);
-      assert(record !== undefined);
+      if (record && "damaged" in record) throw new HotbootError(record.damaged);
     },
   },
   archive: {
@@ -206,7 +219,7 @@ export const TARGETS: Record<string, Target> = {
     fault: "an OCI manifest, index or description that another has written",
     mutate: mutateJson,
     async feed(bytes) {
-      const value = JSON.parse(new TextDecoder().decode(bytes).replace(/^\ufeff/, "")) ?? {};
+      const value = attempt(() => JSON.parse(new TextDecoder().decode(bytes)));
       if ("chunks" in Object(value)) {
         const count = Array.isArray(value.chunks) ? value.chunks.length : 1;
         const layer = { mediaType: "application/vnd.hotboot.image.chunk.v1+zstd", digest: "", size: 10 };
@@ -224,7 +237,7 @@ export const TARGETS: Record<string, Target> = {
       const read = (name: string) => name.length > 3 ? undefined : name;
       const found = await validateProfile(text, "/nowhere/profile.json", read);
       const parsed = attempt(() => parseProfile(text, "profile.json", read));
-      const isWrong = found.some(({ isWarning, text }) => !isWarning && !/nowhere|no such file|is missing/.test(text));
+      const isWrong = found.some(({ isWarning, text }) => !isWarning && !/there is no file|is no file/.test(text));
       assert(
         !isWrong || parsed instanceof Error,
         `'validate' finds mistakes and 'start' none: ${JSON.stringify(found)}`,
@@ -243,6 +256,10 @@ export const TARGETS: Record<string, Target> = {
     },
   },
 };
+
+function latin1(text: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(text, (character) => character.charCodeAt(0));
+}
 
 function encode(text: string): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(text);

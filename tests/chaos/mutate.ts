@@ -65,7 +65,7 @@ function once(bytes: Uint8Array<ArrayBuffer>, samples: Uint8Array[], next: Next)
   const write = (width: number, put: (at: number) => void) => {
     if (at + width <= copy.length) put(at);
   };
-  switch (below(10, next)) {
+  switch (below(11, next)) {
     case 0:
       write(1, () => copy[at] ^= 1 << below(8, next));
       return copy;
@@ -90,6 +90,10 @@ function once(bytes: Uint8Array<ArrayBuffer>, samples: Uint8Array[], next: Next)
     case 8:
       copy.fill(pick([0, 255, 32, 48], next), at, at + 1 + below(64, next));
       return copy;
+    case 9: {
+      const deep = new Uint8Array(10 + below(30_000, next)).fill(pick([91, 123, 48], next)); // "[", "{", "0"
+      return next() < 0.2 ? joined(copy.subarray(0, at), deep, copy.subarray(at)) : copy;
+    }
     default: {
       const other = pick(samples, next);
       const from = place(other, next);

@@ -48,6 +48,9 @@ export interface Failure {
   what: string;
 }
 
+/** How much of a failure is printed at once; the results have all of it. */
+const MOST_LINES = 20;
+
 /** Counts the runs of one subject. */
 export class Tally {
   readonly rows: Row[] = [];
@@ -72,7 +75,7 @@ export class Tally {
     } catch (error) {
       const what = error instanceof Error ? error.stack ?? error.message : String(error);
       this.failures.push({ subject: this.subject, fault, seed, what });
-      console.error(`${this.subject}: ${fault}, seed ${seed}: ${what}`);
+      console.error(`${this.subject}: ${fault}, seed ${seed}: ${what.split("\n").slice(0, MOST_LINES).join("\n")}`);
       return false;
     }
   }
