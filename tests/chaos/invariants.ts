@@ -17,6 +17,8 @@ const ENDING_MS = 5000;
 interface Machine {
   pid: number;
   uuid: string;
+  /** `hotboot-INSTANCE`. */
+  name: string;
 }
 
 /** Those that run. */
@@ -25,7 +27,8 @@ export async function machinesOf(home: GuestHome): Promise<Machine[]> {
   for (const pid of await home.qemuProcesses()) {
     const args = await Deno.readTextFile(`/proc/${pid}/cmdline`).catch(() => "");
     const uuid = args.match(/\0-uuid\0([0-9a-f-]{36})\0/)?.[1];
-    if (uuid) found.push({ pid, uuid });
+    const name = args.match(/\0-name\0guest=([^\0,]+)/)?.[1];
+    if (uuid && name) found.push({ pid, uuid, name });
   }
   return found;
 }
@@ -87,7 +90,7 @@ export async function repaired(home: GuestHome): Promise<Finding[]> {
 }
 
 /** Asserts that there is a checkpoint of this name, or none, and that no snapshot or checkpoint is damaged. */
-export async function assertSnapshots(home: GuestHome, ...names: string[]): Promise<SnapshotInfo[]> {
+export async function assertSnapshots(home: Pick<GuestHome, "succeed">, ...names: string[]): Promise<SnapshotInfo[]> {
   const all: SnapshotInfo[] = JSON.parse(await home.succeed("snapshot ls", ["--json"]));
   for (const { id, name, state, why } of all) assert(state === "usable", `${name ?? id} is ${state}: ${why}`);
   for (const name of names) assert(all.some((each) => each.name === name), `checkpoint '${name}' is gone`);
