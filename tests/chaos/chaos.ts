@@ -12,11 +12,12 @@ import { install, TESTS } from "../../dev/packages.ts";
 import { thisMachine } from "../bench/machine.ts";
 import { subject as concurrency } from "./concurrency.ts";
 import { subject as death } from "./death.ts";
+import { subject as disk } from "./disk.ts";
 import { subject as hostile } from "./hostile.ts";
 import { combine, readResults, type Results, table, writeReport } from "./report.ts";
 import { Skipped, type Subject, Tally } from "./subject.ts";
 
-const SUBJECTS: Record<string, Subject> = { death, concurrency, hostile };
+const SUBJECTS: Record<string, Subject> = { death, concurrency, disk, hostile };
 
 const unknown: string[] = [];
 const { ci, report, help, seed, runs, from, _: given } = parseArgs(Deno.args, {

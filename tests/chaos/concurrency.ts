@@ -160,7 +160,7 @@ export const subject: Subject = {
           assertClear(run, verb);
           if (run.code === 0) then?.();
           if (run.code === 0) return "it works";
-          return lastMessage(run.stderr).replaceAll(/ --(profile|home) \S+/g, "") ||
+          return lastMessage(run.stderr).replaceAll(/ --(profile|home) [^\s']+/g, "") ||
             "the exit code says that it does not run";
         });
       }
