@@ -59,8 +59,8 @@ if (wanted.length > 0) {
   saved.push(results);
 }
 if (report) await writeReport(combine(saved), SUBJECTS);
-const survived = results.rows.reduce((sum, row) => sum + row.survived, 0);
-console.error(`\n${survived} survived, ${results.failures.length} failed`);
+const survived = results.rows.filter((row) => row.survived === row.runs).length;
+console.error(`kinds of fault: ${survived} survived, ${results.rows.length - survived} did not`);
 Deno.exit(results.failures.length === 0 ? 0 : 1);
 
 async function run(name: string): Promise<void> {

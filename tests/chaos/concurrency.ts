@@ -125,7 +125,7 @@ async function watch(guest: GuestHome, signal: AbortSignal): Promise<void> {
 export const subject: Subject = {
   about: `${AT_ONCE} commands at once on four instances of two profiles (\`--runs\`: seconds)`,
   full: { runs: 300, seconds: 330 },
-  ci: { runs: 40, seconds: 60 },
+  ci: { runs: 20, seconds: 50 },
   async run({ seed: first, runs, tally }: Order) {
     const { guest: made, profileOf } = await twoProfiles();
     await using guest = made;

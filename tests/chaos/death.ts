@@ -370,7 +370,7 @@ function choose(seed: number): { name: string; victim: Victim; part: number } {
 export const subject: Subject = {
   about: "hotboot, QEMU or both are killed at a random moment of each verb",
   full: { runs: 312, seconds: 1800 },
-  ci: { runs: 24, seconds: 120 },
+  ci: { runs: 24, seconds: 110 },
   async run({ seed: first, runs, tally }: Order) {
     const seeds = Array.from({ length: runs }, (_, at) => first + at).values();
     const lengths = new Map<string, number>();

@@ -39,7 +39,8 @@ class DiskHome implements AsyncDisposable {
   private constructor(readonly guest: GuestHome, readonly mount: string, readonly disk: AsyncDisposable) {}
 
   static async make(): Promise<DiskHome> {
-    const mount = `${await Deno.makeTempDir({ prefix: "hotboot-chaos-" })}/disk`;
+    // Short, so that the sockets are in the instances' own directories.
+    const mount = `${await Deno.makeTempDir({ prefix: "hb-" })}/disk`;
     const disk = await smallDisk(mount, DISK_MIB);
     const guest = await secretMicro(ROTATE, undefined, { captured: true, parent: mount });
     await guest.start("--instance", KEPT);
@@ -210,7 +211,7 @@ async function guestFills(home: DiskHome, mark: string): Promise<string> {
 export const subject: Subject = {
   about: "the home's disk is full, read-only or taken away while a verb is at work",
   full: { runs: 120, seconds: 600 },
-  ci: { runs: 12, seconds: 60 },
+  ci: { runs: 10, seconds: 50 },
   async run({ seed: first, runs, tally }: Order) {
     const lack = await lackOfSmallDisks();
     if (lack) throw new Skipped(lack);
