@@ -62,7 +62,7 @@ export async function putInPlace(emulator: Emulator, made: NewFiles, origin: Ima
   const before = await readImageRecord(emulator).catch(() => undefined);
   await Deno.remove(imageRecordPath(emulator)).catch(() => {});
   await requireUnused(emulator, before?.files.disk.sha256).catch(async (error) => {
-    await writeJson(imageRecordPath(emulator), before);
+    await writeJson(imageRecordPath(emulator), before, { flush: true });
     throw error;
   });
   await removeSpares(emulator).catch((error) =>
@@ -79,7 +79,7 @@ export async function putInPlace(emulator: Emulator, made: NewFiles, origin: Ima
       await Deno.remove(path).catch(() => {});
     }
   }
-  await writeJson(imageRecordPath(emulator), { origin, created: new Date().toISOString(), files });
+  await writeJson(imageRecordPath(emulator), { origin, created: new Date().toISOString(), files }, { sync: true });
   return (await readImage(emulator, { isOwner: true }))!;
 }
 

@@ -73,7 +73,7 @@ export class Tally {
       if (seen) row.seen[seen] = (row.seen[seen] ?? 0) + runs;
       return true;
     } catch (error) {
-      const what = error instanceof Error ? error.stack ?? error.message : String(error);
+      const what = textOf(error);
       this.failures.push({ subject: this.subject, fault, seed, what });
       console.error(`${this.subject}: ${fault}, seed ${seed}: ${what.split("\n").slice(0, MOST_LINES).join("\n")}`);
       return false;
@@ -87,6 +87,11 @@ export class Tally {
     this.rows.push(row);
     return row;
   }
+}
+
+function textOf(error: unknown): string {
+  if (error instanceof SuppressedError) return `${textOf(error.suppressed)}\nand then: ${textOf(error.error)}`;
+  return error instanceof Error ? error.stack ?? error.message : String(error);
 }
 
 /** What a user sees, without what differs from run to run: times, ids, paths, numbers of processes. */
