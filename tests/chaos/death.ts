@@ -292,6 +292,32 @@ class Setting implements AsyncDisposable {
 /** Writes a mark into the guest's memory and on its disk. */
 const MARK = (mark: string) => `echo ${mark} >/run/mark; echo ${mark} >/data/mark; sync`;
 
+/** Runs the verb, and stops it and all QEMUs for a while `ms` after its begin, as a host does that sleeps. */
+async function sleepDuring({ guest }: Setting, line: string[], ms: number, sleepMs: number): Promise<void> {
+  const child = spawnHotboot(line);
+  const outputs = [toText(child.stdout), toText(child.stderr)];
+  let hasEnded = false;
+  const ended = child.status.then(() => hasEnded = true);
+  await Promise.race([sleep(ms), ended]);
+  const all = [...hasEnded ? [] : [child.pid], ...await guest.qemuProcesses()];
+  const tell = (signal: Deno.Signal) => {
+    for (const pid of all) {
+      try {
+        Deno.kill(pid, signal);
+      } catch {
+        // it has ended
+      }
+    }
+  };
+  tell("SIGSTOP");
+  await sleep(sleepMs);
+  tell("SIGCONT");
+  const { code } = await child.status;
+  const [, stderr] = await Promise.all(outputs);
+  const isClear = code === 1 && /^hotboot: \S[^\n]*$/.test(stderr.trimEnd().split("\n").at(-1)!);
+  assert(code === 0 || isClear, `exit code ${code}: ${stderr}`);
+}
+
 /** Runs the verb and kills the victim `ms` after its begin. */
 async function die({ guest }: Setting, line: string[], victim: Victim, ms: number): Promise<void> {
   const child = spawnHotboot(line);
@@ -319,7 +345,7 @@ function killNow(child: Deno.ChildProcess): void {
 }
 
 /** One run: which verb, which victim and when follow from the seed. */
-async function runOne(setting: Setting, seed: number, known: Set<string>): Promise<string> {
+async function runOne(setting: Setting, seed: number, known: Set<string>, sleepMs?: number): Promise<string> {
   const { guest } = setting;
   const { name, victim, part } = choose(seed);
   const verb = VERBS[name];
@@ -327,7 +353,7 @@ async function runOne(setting: Setting, seed: number, known: Set<string>): Promi
   const mark = `seed-${seed}`;
   await setting.prepare(verb, mark);
   const line = verb.line(setting, seed);
-  await die(setting, line, victim, ms);
+  await (sleepMs === undefined ? die(setting, line, victim, ms) : sleepDuring(setting, line, ms, sleepMs));
 
   await assertAllKnown(guest);
   const [states] = await Promise.all([agreedStates(guest), assertSnapshots(guest, SAVED)]);
@@ -369,17 +395,41 @@ function choose(seed: number): { name: string; victim: Victim; part: number } {
 
 export const subject: Subject = {
   about: "hotboot, QEMU or both are killed at a random moment of each verb",
-  full: { runs: 312, seconds: 1800 },
+  full: { runs: 312, seconds: 1500 },
   ci: { runs: 24, seconds: 110 },
-  async run({ seed: first, runs, tally }: Order) {
-    const seeds = Array.from({ length: runs }, (_, at) => first + at).values();
-    const lengths = new Map<string, number>();
-    await Promise.all(Array.from({ length: Math.min(LANES, runs) }, () => lane(seeds, lengths, tally)));
-  },
+  run: (order) =>
+    inLanes(order, (seed) => {
+      const { name, victim } = choose(seed);
+      return { fault: `${name}: ${victim} killed` };
+    }),
 };
 
+/** The longest sleep. Limits of waits go on meanwhile, as they do not while a real host sleeps. */
+const LONGEST_SLEEP_MS = 20_000;
+
+export const sleeping: Subject = {
+  about: "hotboot and all QEMUs stand still for up to 20 s (SIGSTOP) at a random moment of each verb",
+  full: { runs: 48, seconds: 500 },
+  ci: { runs: 6, seconds: 50 },
+  run: (order) =>
+    inLanes(order, (seed) => {
+      const sleepMs = random(seed + 1)() ** 2 * LONGEST_SLEEP_MS;
+      return { fault: `${choose(seed).name}: the host sleeps`, sleepMs };
+    }),
+};
+
+/** Runs all seeds, in some homes at once. */
+async function inLanes({ seed: first, runs, tally }: Order, plan: Plan): Promise<void> {
+  const seeds = Array.from({ length: runs }, (_, at) => first + at).values();
+  const lengths = new Map<string, number>();
+  await Promise.all(Array.from({ length: Math.min(LANES, runs) }, () => lane(seeds, lengths, tally, plan)));
+}
+
+/** What a seed does. */
+type Plan = (seed: number) => { fault: string; sleepMs?: number };
+
 /** Runs in one home, one after another; after a failure in a new one. */
-async function lane(seeds: Iterable<number>, lengths: Map<string, number>, tally: Tally): Promise<void> {
+async function lane(seeds: Iterable<number>, lengths: Map<string, number>, tally: Tally, plan: Plan): Promise<void> {
   await using homes = new AsyncDisposableStack();
   let setting: Setting | undefined;
   let known = new Set<string>();
@@ -389,9 +439,9 @@ async function lane(seeds: Iterable<number>, lengths: Map<string, number>, tally
       setting = homes.use(await Setting.make(lengths));
       known = new Set((await repaired(setting.guest)).map(({ id }) => id));
     }
-    const { name, victim } = choose(seed);
+    const { fault, sleepMs } = plan(seed);
     const now = setting;
-    if (!await tally.run(`${name}: ${victim} killed`, seed, () => runOne(now, seed, known))) setting = undefined;
+    if (!await tally.run(fault, seed, () => runOne(now, seed, known, sleepMs))) setting = undefined;
     last = seed;
   }
   const rest = setting;
