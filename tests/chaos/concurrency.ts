@@ -123,6 +123,8 @@ async function watch(guest: GuestHome, signal: AbortSignal): Promise<void> {
 }
 
 export const subject: Subject = {
+  survived:
+    "Each command works, or ends with one clear line; no instance has two machines; in the end all agree, each instance starts and serves its own secret, and no checkpoint or fork that was made is lost.",
   about: `${AT_ONCE} commands at once on four instances of two profiles (\`--runs\`: seconds)`,
   full: { runs: 300, seconds: 330 },
   ci: { runs: 20, seconds: 50 },

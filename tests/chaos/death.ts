@@ -393,7 +393,14 @@ function choose(seed: number): { name: string; victim: Victim; part: number } {
   return { name, victim, part: random(seed)() };
 }
 
+/** What must hold after each run. */
+const SURVIVED =
+  "No QEMU runs that no instance knows; `status`, `list` and `start` agree; the next `start` works, and the same command " +
+  "again; what the guest has flushed is on its disk; a suspended instance and a checkpoint are there; `doctor` finds nothing " +
+  "but leftovers, and `--fix` removes them.";
+
 export const subject: Subject = {
+  survived: SURVIVED,
   about: "hotboot, QEMU or both are killed at a random moment of each verb",
   full: { runs: 312, seconds: 1500 },
   ci: { runs: 24, seconds: 110 },
@@ -408,6 +415,7 @@ export const subject: Subject = {
 const LONGEST_SLEEP_MS = 20_000;
 
 export const sleeping: Subject = {
+  survived: `The command works, or ends with one clear line. ${SURVIVED}`,
   about: "hotboot and all QEMUs stand still for up to 20 s (SIGSTOP) at a random moment of each verb",
   full: { runs: 48, seconds: 500 },
   ci: { runs: 6, seconds: 50 },

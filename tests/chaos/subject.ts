@@ -20,6 +20,8 @@ export interface Order {
 export interface Subject {
   /** What is broken. */
   about: string;
+  /** What must hold for a run to count as survived; a sentence. */
+  survived: string;
   full: Scale;
   /** A tenth, for CI. */
   ci: Scale;
