@@ -196,6 +196,8 @@ export const subject: Subject = {
       const left = (await repaired(guest)).filter(({ id }) => id.startsWith("instance.") || id.startsWith("process."));
       assertEquals(left, []);
     });
-    await hotboot(["reset", "--home", guest.home, "--profile", profileOf("second")]);
+    for (const { instance, profile } of (await agreedStates(guest)).values()) {
+      await hotboot(["reset", "--home", guest.home, "--profile", profileOf(profile ?? ""), "--instance", instance]);
+    }
   },
 };
