@@ -56,6 +56,7 @@ const FIRST_SECONDS: Record<string, number> = {
   "tests/e2e/ci_test.ts": 60,
   "tests/e2e/ui_test.ts": 60,
   "tests/e2e/snapshot_archive_test.ts": 80,
+  "tests/chaos": 280,
   "tests/unit": 60,
 };
 /** One lane more than there are cores, because tests sometimes wait for limits, timers and answers. */
@@ -157,6 +158,15 @@ function tests(name: string, args: string[], after: string[] = [], options?: Den
   });
 }
 
+/** A tenth of `deno task chaos`. Each kind of fault counts as one test. */
+function chaos(): Task {
+  return task("tests/chaos", ["packages", "binary", "micro"], async () => {
+    const { success, output } = await deno(["run", "-A", ...imports, "tests/chaos/chaos.ts", "--ci"]);
+    const [, survived, others] = output.match(/^kinds of fault: (\d+) survived, (\d+) did not$/m) ?? [];
+    return { passed: Number(survived ?? 0), failed: success ? 0 : Math.max(Number(others ?? 1), 1), ignored: [] };
+  });
+}
+
 /** The documentation's examples, run with only the permissions that their functions state, in a writable directory. */
 function examples(directory: string): Task {
   const allowed = ["--no-prompt", "--allow-read", "--allow-write", "--allow-env=DASHBOARD_PORT"];
@@ -168,7 +178,7 @@ function examples(directory: string): Task {
 /** The end-to-end tests, a task for each file, and their needs, which each file states in a line `// needs: …`. */
 async function endToEnd(): Promise<Task[]> {
   const files: Task[] = [];
-  const needed = new Set<string>();
+  const needed = new Set<string>(["micro"]);
   for await (const { name } of Deno.readDir(`${ROOT}tests/e2e`)) {
     if (!name.endsWith("_test.ts")) continue;
     const path = `tests/e2e/${name}`;
@@ -185,7 +195,7 @@ async function endToEnd(): Promise<Task[]> {
     await install(TESTS);
     return { passed: 0, failed: 0, ignored: [] };
   });
-  const made = [packages, ...[...needed].map(prepare), ...files];
+  const made = [packages, ...[...needed].map(prepare), chaos(), ...files];
   if (!Deno.env.has("DENORT_BIN")) return made; // without it, a binary would need a download, so the sources are tested
   Deno.env.set("HOTBOOT_TEST_BINARY", `${ROOT}dist/hotboot`);
   return [check("binary", ["task", "build"]), ...made];

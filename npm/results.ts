@@ -78,6 +78,10 @@ export type ImageOrigin =
     tag: string;
     published: string;
     version: string;
+    /**
+     * The SHA-256 of the index of chunks that it was put together from: then its disk is in the form of chunks.
+     */
+    index?: string;
   }
   | {
     kind: "run";
@@ -109,6 +113,32 @@ export type ImageOrigin =
   | {
     kind: "adopted";
   };
+/**
+ * Who built the image, as its attestation shows; null if it has none; absent if the profile does not ask.
+ */
+export type ImageProvenance = null | {
+  /**
+   * The GitHub repository that it was built from.
+   */
+  repository: string;
+  /**
+   * The branch or tag of it.
+   */
+  ref: string;
+  commit: string;
+  /**
+   * The workflow, with its own version.
+   */
+  workflow: string;
+  /**
+   * The address of the run.
+   */
+  run: string;
+  /**
+   * Who confirmed this to Sigstore.
+   */
+  issuer: string;
+};
 
 /**
  * Where the services are, by the names of the profile's ports.
@@ -361,6 +391,7 @@ export interface Status {
       created: string;
       bytes: Bytes;
       origin: ImageOrigin;
+      provenance?: ImageProvenance;
     }
     | {
       /**

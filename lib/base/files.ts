@@ -10,6 +10,8 @@ export interface ReplaceOptions {
   mode?: number;
   /** Whether to flush it, and its directory, to disk before returning. */
   sync?: boolean;
+  /** Whether to flush its content before it takes its place: else a power cut can leave an empty file there. */
+  flush?: boolean;
   /** Whether a link at the path stays and its target is replaced; true by default. */
   follow?: boolean;
   /** The class of the error if it cannot be written. */
@@ -87,20 +89,24 @@ const writing = new Map<string, Turns>();
  * Writes a small file of the user's own in one step: readers see the old content or the new one, never a part. Concurrent
  * writers of the same file take turns.
  *
- * @param options `sync`: flush it to disk before returning.
+ * @param options `flush`: also after a power cut. `sync`: and then the new one, once this has returned.
  */
 export async function writeWhole(
   path: string,
   content: string | Uint8Array,
-  { sync = false }: { sync?: boolean } = {},
+  options: Pick<ReplaceOptions, "sync" | "flush"> = {},
 ): Promise<void> {
   const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
   if (!writing.has(path)) writing.set(path, new Turns());
-  await writing.get(path)!.run(() => replaceFile(path, (file) => writeAll(file, bytes), { sync, follow: false }));
+  await writing.get(path)!.run(() => replaceFile(path, (file) => writeAll(file, bytes), { ...options, follow: false }));
 }
 
 /** The same for a value, as JSON. */
-export async function writeJson(path: string, value: unknown, options: { sync?: boolean } = {}): Promise<void> {
+export async function writeJson(
+  path: string,
+  value: unknown,
+  options: Pick<ReplaceOptions, "sync" | "flush"> = {},
+): Promise<void> {
   await writeWhole(path, JSON.stringify(value, null, 2) + "\n", options);
 }
 
@@ -113,7 +119,7 @@ export async function writeJson(path: string, value: unknown, options: { sync?: 
 export async function replaceFile(
   path: string,
   make: (file: Deno.FsFile, temporary: string) => Promise<void>,
-  { mode = 0o600, sync = false, follow = true, failure = HotbootError }: ReplaceOptions = {},
+  { mode = 0o600, sync = false, flush = sync, follow = true, failure = HotbootError }: ReplaceOptions = {},
 ): Promise<void> {
   const there = await (follow ? Deno.stat(path) : Deno.lstat(path)).catch(() => undefined);
   if (there?.isDirectory || (follow && there && !there.isFile)) {
@@ -132,7 +138,7 @@ export async function replaceFile(
         throw new failure(`${path} cannot be written (${messageOf(error)}): name another path`);
       });
       await make(file, temporary);
-      if (sync) await file.sync();
+      if (flush) await file.sync();
     }
     await Deno.rename(temporary, target);
     if (sync) await syncDirectory(target.replace(/[^/]*$/, "") || ".");

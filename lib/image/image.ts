@@ -122,7 +122,7 @@ async function correctRecord(emulator: Emulator, record: ImageRecord, isOwner: b
   if (!lock && !isOwner) return;
   const now = await readImageRecord(emulator).catch(() => undefined);
   const isSame = now === undefined || now.files.disk.sha256 === record.files.disk.sha256;
-  if (isSame) await writeJson(imageRecordPath(emulator), record);
+  if (isSame) await writeJson(imageRecordPath(emulator), record, { flush: true });
 }
 
 /** Records who built an image that is in place. @param isOwner The caller holds the image's lock. */

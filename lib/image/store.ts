@@ -68,7 +68,7 @@ export async function putInPlace(
   const before = await readImageRecord(emulator).catch(() => undefined);
   await Deno.remove(imageRecordPath(emulator)).catch(() => {});
   await requireUnused(emulator, before?.files.disk.sha256).catch(async (error) => {
-    await writeJson(imageRecordPath(emulator), before);
+    await writeJson(imageRecordPath(emulator), before, { flush: true });
     throw error;
   });
   await removeSpares(emulator).catch((error) =>
@@ -86,12 +86,8 @@ export async function putInPlace(
     }
   }
   const created = new Date().toISOString();
-  await writeJson(imageRecordPath(emulator), {
-    origin,
-    created,
-    files,
-    ...(provenance !== undefined && { provenance }),
-  });
+  const record = { origin, created, files, ...(provenance !== undefined && { provenance }) };
+  await writeJson(imageRecordPath(emulator), record, { sync: true });
   return (await readImage(emulator, { isOwner: true }))!;
 }
 

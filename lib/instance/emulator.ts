@@ -111,8 +111,9 @@ export async function openEmulator(options: EmulatorOptions = {}): Promise<Emula
   const { url } = loaded;
   const { share } = loaded.profile;
   const profile = { ...loaded.profile, ...(share && !share.part && { share: await withPart(share) }) };
-  const home = new Home(await homeDirectory(profile, options.home), profile.home);
-  await requireOpen(home);
+  const named = await homeDirectory(profile, options.home);
+  await requireOpen(named);
+  const home = new Home(await followLinks(named), profile.home); // Deno's permissions are for paths without links
   const instance = options.instance ?? await ownInstance(profile, home);
   if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(instance)) {
     throw new HotbootError(
@@ -135,7 +136,7 @@ export async function openEmulator(options: EmulatorOptions = {}): Promise<Emula
 }
 
 /** Reports early, and once, what each command would meet. @throws {HotbootError} if the home is closed to this user. */
-async function requireOpen({ root }: Home): Promise<void> {
+async function requireOpen(root: string): Promise<void> {
   const { state } = await Deno.permissions.query({ name: "read", path: root });
   if (state !== "granted") return;
   try {

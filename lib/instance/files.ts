@@ -69,10 +69,12 @@ export async function dropMemory(emulator: Emulator): Promise<void> {
 export async function writeSecrets(emulator: Emulator, secrets: Secrets, areOwn: boolean): Promise<void> {
   await removeSecrets(emulator); // of the run that this one continues
   const own = (emulator.profile.secrets ?? []).flatMap(({ name, file }) => file ? [{ name, file }] : []);
-  if (own.length > 0) await writeJson(instancePath(emulator, "secretFiles"), own.map(({ file }) => file));
+  if (own.length > 0) {
+    await writeJson(instancePath(emulator, "secretFiles"), own.map(({ file }) => file), { flush: true });
+  }
   const directory = emulator.home.instance(emulator.instance);
-  for (const { name, file } of own) await writeWhole(`${directory}/${file}`, secrets[name]);
-  if (areOwn) await writeJson(instancePath(emulator, "credentials"), secrets);
+  for (const { name, file } of own) await writeWhole(`${directory}/${file}`, secrets[name], { flush: true });
+  if (areOwn) await writeJson(instancePath(emulator, "credentials"), secrets, { flush: true });
 }
 
 /** Removes the files of {@linkcode writeSecrets}. */

@@ -1,6 +1,6 @@
 /** Locks between commands. They are file locks, so they end with the process that holds them, however it ends. */
 
-import { HostError, HotbootError } from "../base/error.ts";
+import { HostError, HotbootError, messageOf } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
 import { makerName } from "./channels.ts";
 import { type Emulator, imageKey, type InstancePlace } from "./emulator.ts";
@@ -184,7 +184,13 @@ export async function tryLock(
 ): Promise<Disposable | undefined> {
   await privateDirectory(`${home.root}/locks`);
   await requireNoLinks(lockPath(home, name));
-  const file = await Deno.open(lockPath(home, name), { create: true, write: true, mode: 0o600 });
+  const file = await Deno.open(lockPath(home, name), { create: true, write: true, mode: 0o600 }).catch((error) => {
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    throw new HostError(
+      `hotboot's home ${home.root} cannot be written (${messageOf(error)})`,
+      "make it writable, or name another directory with --home",
+    );
+  });
   return await holdNow(file, !shared);
 }
 

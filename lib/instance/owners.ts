@@ -38,7 +38,7 @@ export async function becomeOwner(home: Home): Promise<Owner> {
 /** Writes down whose instance this is, before there is anything else of it. */
 export async function giveTo({ name }: Owner, place: InstancePlace): Promise<void> {
   await ownDirectory(place.home.instance(place.instance));
-  await writeJson(instancePath(place, "owner"), { owner: name });
+  await writeJson(instancePath(place, "owner"), { owner: name }, { flush: true });
 }
 
 /** Makes it the user's. */

@@ -26,7 +26,7 @@ export async function rememberedPorts(home: Home, instance: string): Promise<Rem
 /** Writes it down: it stays until the instance is reset. */
 export async function rememberPorts(home: Home, instance: string, ports: RememberedPorts): Promise<void> {
   await ownDirectory(home.instance(instance));
-  await writeJson(pathOf(home, instance), ports);
+  await writeJson(pathOf(home, instance), ports, { flush: true });
 }
 
 /** The profile's ports, with the remembered ones of the host in the place of the profile's. */

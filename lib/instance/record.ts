@@ -94,16 +94,16 @@ function isRecord(value: unknown): value is InstanceRecord {
 }
 
 /**
- * Writes the instance's record.
+ * Writes the instance's record. After a power cut, there is the old one or this one.
  *
- * @param options `sync`: flush it to disk before returning.
+ * @param options `sync`: then there is this one.
  */
 export async function writeRecord(
   emulator: Emulator,
   record: InstanceRecord,
   options: { sync?: boolean } = {},
 ): Promise<void> {
-  await writeJson(instancePath(emulator, "record"), record, options);
+  await writeJson(instancePath(emulator, "record"), record, { flush: true, ...options });
   await Deno.remove(olderPath(emulator)).catch(() => {});
 }
 

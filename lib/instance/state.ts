@@ -112,8 +112,11 @@ async function stateBy(
     if (monitor !== undefined) qmp = await attach(monitor, who, { signal });
   } catch (error) {
     emulator.signal.throwIfAborted();
-    if (!(error instanceof HotbootError)) throw error;
-    return disposable({ kind: "unresponsive", ...(record && { record }), why: messageOf(error) });
+    // One that was made after this command got its permissions, which name the sockets that there were: it is being started.
+    const isNew = error instanceof Deno.errors.NotCapable && !isOwner;
+    if (isNew && record) return disposable({ kind: "starting" as const, record });
+    if (!isNew && !(error instanceof HotbootError)) throw error;
+    if (!isNew) return disposable({ kind: "unresponsive", ...(record && { record }), why: messageOf(error) });
   }
   const damage = found && "damaged" in found ? found.damaged : undefined;
   if (!qmp) return disposable(damage === undefined ? atRest(record) : { kind: "damaged" as const, why: damage });

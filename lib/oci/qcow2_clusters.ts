@@ -54,9 +54,11 @@ export async function* clustersOf(path: string): AsyncGenerator<Cluster> {
   const decompress = incompatible & INCOMPATIBLE_COMPRESSION && head[104] === 1
     ? zstd(await openEngine())
     : (data: Uint8Array) => inflateRawSync(data, { maxOutputLength: size });
+  const { size: fileSize } = await file.stat();
   const table = async (offset: number, entries: number) => {
+    if (offset + entries * 8 > fileSize) throw unreadable("it is truncated"); // before there is memory for it
     const bytes = new Uint8Array(entries * 8);
-    if (await readAt(file, offset, bytes) < bytes.length) throw unreadable("it is truncated");
+    await readAt(file, offset, bytes);
     return new DataView(bytes.buffer);
   };
   const perTable = size / 8;
@@ -72,6 +74,7 @@ export async function* clustersOf(path: string): AsyncGenerator<Cluster> {
       const value = second.getBigUint64(entry * 8);
       if (value & COMPRESSED) {
         const { offset, length } = compressedPlace(value, bits);
+        if (offset >= fileSize) throw unreadable("it is truncated");
         const data = new Uint8Array(length);
         const got = await readAt(file, offset, data); // the last sector may not be there as a whole
         let bytes: Uint8Array;
@@ -84,7 +87,8 @@ export async function* clustersOf(path: string): AsyncGenerator<Cluster> {
         yield { at, bytes };
       } else if ((value & OFFSET) !== 0n && !(value & ZERO)) {
         cluster.fill(0);
-        await readAt(file, Number(value & OFFSET), cluster); // what lies beyond the file's end is zero
+        const offset = Number(value & OFFSET);
+        if (offset < fileSize) await readAt(file, offset, cluster); // what lies beyond the file's end is zero
         yield { at, bytes: cluster };
       }
     }

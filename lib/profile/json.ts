@@ -16,7 +16,12 @@ export interface JsonFault extends Place {
   what: string;
   /** Why, or what to do. */
   more: string;
+  /** There is no value then, because nothing could work with it. */
+  spoils?: true;
 }
+
+/** A profile needs eight levels. Programs that go through a value by recursion end somewhere above a thousand. */
+const DEEPEST = 100;
 
 /** A JSON text that was read. */
 export interface JsonText {
@@ -33,8 +38,14 @@ export function readJson(text: string): JsonText {
   const body = text.replace(/^\ufeff/, "");
   try {
     const root = parse(body, { mode: "jsonc", allowTrailingCommas: true }).body;
-    return { value: evaluate(root), faults: Array.from(faultsIn(root, body)), placeOf: (at) => placeIn(root, at) };
+    const faults = Array.from(faultsIn(root, body));
+    const value = faults.some(({ spoils }) => spoils) ? undefined : evaluate(root);
+    return { value, faults, placeOf: (at) => placeIn(root, at) };
   } catch (error) {
+    if (error instanceof RangeError) { // the parser's stack, or that of what goes through the tree
+      const place = { line: 1, column: 1 };
+      return { faults: [tooDeep(place)], placeOf: () => place };
+    }
     const { line, column, offset } = error as Partial<Place & { offset: number }>;
     if (line === undefined || column === undefined || offset === undefined) throw error;
     const place = { line, column };
@@ -60,6 +71,10 @@ function notJson({ line, column }: Place, more: string): JsonFault {
   return { line, column, what: "is not JSON", more };
 }
 
+function tooDeep(place: Place): JsonFault {
+  return { ...notJson(place, `it is nested more than ${DEEPEST} levels deep: make it flatter`), spoils: true };
+}
+
 /** Why the parser stopped at this place, in front of the rest of the text. */
 function stopped(message: string, rest: string): string {
   if (message.includes("end of input")) return "the text ends too early: complete it";
@@ -71,8 +86,15 @@ function stopped(message: string, rest: string): string {
 }
 
 /** What the parser accepts and is wrong all the same: a field that an object has already, as the last one would win; raw control characters. */
-function* faultsIn(node: ValueNode, text: string): Generator<JsonFault> {
+function* faultsIn(node: ValueNode, text: string, depth = 0): Generator<JsonFault> {
+  if (depth > DEEPEST) return yield tooDeep(node.loc.start);
   if (node.type === "String") {
+    if (!node.value.isWellFormed()) { // RFC 7493, 2.1; no address can be made of it
+      yield {
+        ...notJson(node.loc.start, "this text has half a character in it, such as \\ud800: complete it"),
+        spoils: true,
+      };
+    }
     // deno-lint-ignore no-control-regex -- what JSON does not allow in texts
     if (/[\x00-\x1f]/.test(text.slice(node.loc.start.offset, node.loc.end.offset))) {
       yield notJson(
@@ -81,7 +103,7 @@ function* faultsIn(node: ValueNode, text: string): Generator<JsonFault> {
       );
     }
   } else if (node.type === "Array") {
-    for (const { value } of node.elements) yield* faultsIn(value, text);
+    for (const { value } of node.elements) yield* faultsIn(value, text, depth + 1);
   } else if (node.type === "Object") {
     const seen = new Set<string>();
     for (const { name, value } of node.members) {
@@ -92,7 +114,7 @@ function* faultsIn(node: ValueNode, text: string): Generator<JsonFault> {
       }
       seen.add(key);
       if (name.type === "String") yield* faultsIn(name, text);
-      yield* faultsIn(value, text);
+      yield* faultsIn(value, text, depth + 1);
     }
   }
 }

@@ -26,8 +26,9 @@ export interface Finding extends Place {
  */
 export async function validateProfile(text: string, path: string, read?: ReadVariable): Promise<Finding[]> {
   const json = readJson(text);
-  const wrong = json.faults.map(({ what, more, ...place }) => ({
-    ...place,
+  const wrong = json.faults.map(({ what, more, line, column }) => ({
+    line,
+    column,
     isWarning: false,
     text: `the file ${what}: ${more}`,
   }));

@@ -194,13 +194,17 @@ function isOtherFormat(manifest: Manifest | null): boolean {
   return Number.isInteger(manifest?.format) && manifest!.format !== FORMAT;
 }
 
-/** Writes it in one step, replacing an earlier one. @param options `sync`: flush it to disk before returning. */
+/**
+ * Writes it in one step, replacing an earlier one: after a power cut, there is the old one or this one.
+ *
+ * @param options `sync`: then there is this one.
+ */
 export async function writeManifest(
   directory: string,
   manifest: Manifest,
   options: { sync?: boolean } = {},
 ): Promise<void> {
-  await writeJson(`${directory}/${MANIFEST}`, manifest, options);
+  await writeJson(`${directory}/${MANIFEST}`, manifest, { flush: true, ...options });
 }
 
 /** The version of QEMU, in an identity. Another one is tried: it says itself whether it takes the state. */

@@ -64,7 +64,6 @@ interface Pending {
 
 /** What comes over the monitor; of these members each message has its own few. */
 interface Message {
-  QMP?: { version: { qemu: { major: number; minor: number; micro: number } } };
   id?: number;
   return?: unknown;
   error?: { class: string; desc: string };
@@ -133,10 +132,9 @@ export class QmpClient implements AsyncDisposable {
     const limits = { timeoutMs: DEFAULT_TIMEOUT_MS, ...options };
     const lines = new JsonLines(duplex);
     try {
-      const greeting = await within(lines.read(), "QEMU's monitor", limits) as Message | undefined;
-      const qemu = greeting?.QMP?.version.qemu;
-      if (!qemu) throw new Deno.errors.UnexpectedEof("QEMU closed its monitor before greeting");
-      const client = new QmpClient(lines, versionOf(qemu));
+      const greeting = await within(lines.read(), "QEMU's monitor", limits);
+      if (greeting === undefined) throw new Deno.errors.UnexpectedEof("QEMU closed its monitor before greeting");
+      const client = new QmpClient(lines, versionIn(greeting));
       await client.execute("qmp_capabilities", {}, limits);
       return client;
     } catch (error) {
@@ -205,8 +203,9 @@ export class QmpClient implements AsyncDisposable {
   async #readAll(): Promise<void> {
     try {
       while (true) {
-        const message = await this.#lines.read() as Message | undefined;
-        if (message === undefined) break;
+        const read = await this.#lines.read();
+        if (read === undefined) break;
+        const message: Message = Object(read);
         if (message.event !== undefined) {
           const { event, data = {}, timestamp } = message;
           const time = timestamp ? timestamp.seconds * 1000 + timestamp.microseconds / 1000 : Date.now();
@@ -230,6 +229,13 @@ export class QmpClient implements AsyncDisposable {
     if (message.error) pending.reject(new QmpError(pending.command, message.error.class, message.error.desc));
     else pending.resolve(message.return);
   }
+}
+
+/** The version in a greeting. @throws {HotbootError} if it is none: something else answers. */
+function versionIn(greeting: unknown): string {
+  const { major, minor, micro } = Object(Object(Object(Object(greeting).QMP).version).qemu);
+  if ([major, minor, micro].every(Number.isInteger)) return versionOf({ major, minor, micro });
+  throw new HotbootError("what answers is not QEMU's monitor (its greeting has no version): end what listens there");
 }
 
 /** QEMU's version as its greeting has it, as text: `7.2.22`. */

@@ -171,13 +171,18 @@ Deno.test("directories that are open to others are closed before they get a sock
   }
 });
 
-Deno.test("a home with its snapshots behind a link to another disk captures and resumes", async () => {
+Deno.test("a home behind a link, and its snapshots behind another to another disk, captures and resumes", async () => {
   await using micro = await GuestHome.make();
+  await Deno.rename(micro.home, `${micro.directory}/real`);
+  await Deno.symlink("real", micro.home);
   await ensureDir(`${micro.directory}/elsewhere/deep`);
   await Deno.symlink(`${micro.directory}/elsewhere/deep`, `${micro.home}/snapshots`);
   await micro.succeed("capture");
   assertEquals((await micro.start("--no-fallback")).origin, "resume");
   assertEquals(await micro.exec("ls", "/data"), "lost+found\n");
+  await micro.succeed("stop");
+  assertEquals((await micro.start()).origin, "continue");
+  assertCode(await micro.run("doctor"), 0);
 });
 
 Deno.test("a console log that is a link to another file is not written", async () => {

@@ -215,3 +215,27 @@ Deno.test("oci: a disk that refers to other files, or is none, gets no other for
     await assertRejects(() => writeFlatDisk(from, to), HotbootError, "not a qcow2 disk");
   });
 });
+
+Deno.test("oci: a disk whose tables lead out of its file, or are larger than it, is refused", async () => {
+  await withDirectory(async (directory) => {
+    const [from, to] = [`${directory}/from`, `${directory}/to`];
+    const head = new DataView(new ArrayBuffer(2 * 65536));
+    head.setUint32(0, 0x514649fb);
+    head.setUint32(4, 2);
+    head.setUint32(20, 16);
+    head.setBigUint64(24, 1n << 30n);
+    head.setUint32(36, 2);
+    head.setBigUint64(40, 65536n);
+    const refused = async () => {
+      await Deno.writeFile(from, new Uint8Array(head.buffer));
+      await assertRejects(() => writeFlatDisk(from, to), HotbootError, "it is truncated");
+      await Deno.remove(to).catch(() => {});
+    };
+    head.setBigUint64(65536, (1n << 55n) + 65536n); // the second-level table
+    await refused();
+    head.setBigUint64(65536, 65536n); // itself: its first entry is a compressed cluster far behind the end
+    head.setBigUint64(65536 + 8, 0n);
+    head.setUint32(36, 0xffffffff); // a first-level table of 32 GiB
+    await refused();
+  });
+});

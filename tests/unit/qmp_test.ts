@@ -128,6 +128,18 @@ Deno.test("qmp: every wait has a limit, and an abort ends it with the abort's re
   await qmp.close();
 });
 
+Deno.test("qmp: a greeting that is none is a clear error, and odd messages are passed over", async () => {
+  for (const greeting of ['{"QMP": {}}', "null", "7", '{"QMP": {"version": {"qemu": {"major": "7"}}}}']) {
+    const peer = fakePeer();
+    peer.send(`${greeting}\r\n`);
+    await assertRejects(() => QmpClient.open(peer), HotbootError, "not QEMU's monitor");
+  }
+  const { peer, qmp } = await greeted();
+  peer.onSent = (text) => peer.send(`null\r\n7\r\n[]\r\n{"return": 1, "id": ${JSON.parse(text).id}}\r\n`);
+  assertEquals(await qmp.execute("query-status"), 1);
+  await qmp.close();
+});
+
 Deno.test("qmp: a late reply to an abandoned command is dropped", async () => {
   const { peer, qmp, lastId } = await greeted();
   peer.onSent = () => {};

@@ -95,6 +95,21 @@ Deno.test("state: while another command works on the instance, nothing touches t
   });
 });
 
+Deno.test({
+  name: "state: an instance that was made after the command's permissions were given is starting",
+  permissions: { read: true, write: true, env: true, net: false, sys: true, run: true },
+  async fn() {
+    await withDirectory(async (directory) => {
+      const emulator = await testEmulator(directory);
+      await privateDirectory(emulator.home.instance(emulator.instance));
+      assertEquals(await kindOf(emulator), "stopped"); // its record comes before its machine
+      await writeRecord(emulator, testRecord());
+      assertEquals(await kindOf(emulator), "starting");
+      await assertRejects(() => kindOf(emulator, { isOwner: true }), Deno.errors.NotCapable);
+    });
+  },
+});
+
 Deno.test("state: another command ends or starts the machine while it is looked at", async () => {
   for (
     const [expected, hasEnded, after] of [

@@ -33,6 +33,17 @@ Deno.test("validate: a file with comments and trailing commas has nothing wrong"
   assertEquals(await validate(GOOD), []);
 });
 
+Deno.test("validate: a text that nothing could work with is refused with one line", async () => {
+  assertEquals(await validate(`{ "\\ud800": 1 }`), [
+    "1:3 the file is not JSON: this text has half a character in it, such as \\ud800: complete it",
+  ]);
+  for (const depth of [102, 2000, 100_000]) {
+    const [{ length, [0]: finding }] = [await validate("[".repeat(depth) + "]".repeat(depth))];
+    assertEquals(length, 1);
+    assertMatch(finding, /^1:\d+ the file is not JSON: it is nested more than 100 levels deep: make it flatter$/);
+  }
+});
+
 Deno.test("validate: all mistakes are found at once, each with its line and column", async () => {
   const text = `{
   "name": "Shop",

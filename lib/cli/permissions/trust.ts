@@ -101,7 +101,7 @@ async function requireAllowed(emulator: Emulator, path: string, file: string, tr
     if (!/^y(es)?$/i.test(await ask("Do you trust it? [y/N] ", signal))) refuse();
   }
   await privateDirectory(dirname(file));
-  await writeJson(file, now);
+  await writeJson(file, now, { flush: true });
 }
 
 async function say(text: string, { args: { switches } }: Trusting): Promise<void> {

@@ -1,0 +1,206 @@
+/** Twenty commands at once, again and again: mixed verbs on the same and on different instances and profiles. */
+
+import { assert, assertEquals } from "@std/assert";
+import { sleep } from "../../lib/base/wait.ts";
+import type { GuestHome } from "../e2e/guest_home.ts";
+import { assertCode, hotboot, type Run } from "../e2e/program.ts";
+import { ARCH, CACHE } from "../e2e/qemu.ts";
+import { freePort } from "../e2e/shared.ts";
+import { ROTATE, secretMicro } from "../e2e/secret_micro.ts";
+import { random } from "../unit/random.ts";
+import { agreedStates, assertAllKnown, assertSnapshots, machinesOf, repaired } from "./invariants.ts";
+import { lastMessage, type Order, type Subject } from "./subject.ts";
+
+const AT_ONCE = 20;
+/** No command takes longer, however many wait for each other. */
+const LONGEST_MS = 240_000;
+/** A QEMU that is ending may still be there when the next one of its instance begins; not for longer. */
+const OVERLAP_MS = 3000;
+const LOOK_MS = 200;
+
+/** The instances that the commands fight for; `second` is of the second profile. */
+const INSTANCES = ["micro", "a", "b", "second"];
+
+/** What must be true in the end, as far as the commands that succeeded decide it. */
+interface Expected {
+  /** Checkpoints that were saved and not removed. */
+  saved: Set<string>;
+  /** Forks that were made and not dropped. */
+  forks: Set<string>;
+}
+
+type Command = (the: { instance: string; unique: string; expected: Expected; next: () => number }) => {
+  line: string[];
+  /** What its success changes. */
+  then?: () => void;
+  /** What its begin makes uncertain: another command may come before or after it. */
+  before?: () => void;
+} | undefined;
+
+const on = (verb: string): Command => ({ instance }) => ({ line: [...verb.split(" "), "--instance", instance] });
+const executing: Command = ({ instance }) => ({ line: ["exec", "--instance", instance, "--", "cat", "/proc/uptime"] });
+
+/** Each as often as it is here. */
+const COMMANDS: Command[] = [
+  ...Array<Command>(5).fill(on("start")),
+  ...Array<Command>(3).fill(on("stop")),
+  on("stop --shutdown"),
+  on("stop --discard"),
+  on("restart"),
+  on("reset"),
+  ...Array<Command>(3).fill(on("status")),
+  ...Array<Command>(3).fill(executing),
+  on("logs"),
+  on("credentials"),
+  on("timeline"),
+  () => ({ line: ["list"] }),
+  () => ({ line: ["doctor"] }),
+  () => ({ line: ["snapshot", "ls"] }),
+  () => ({ line: ["snapshot", "prune"] }),
+  () => ({ line: ["capture"] }),
+  ({ instance, unique, expected }) => ({
+    line: ["snapshot", "save", unique, "--instance", instance],
+    then: () => expected.saved.add(`${instance} ${unique}`),
+  }),
+  ({ expected, next }) => {
+    const one = [...expected.saved][Math.floor(next() * expected.saved.size)];
+    if (!one) return undefined;
+    const [instance, name] = one.split(" ");
+    return { line: ["snapshot", "rm", name, "--instance", instance], before: () => expected.saved.delete(one) };
+  },
+  ({ instance, unique, expected }) => ({
+    line: ["fork", instance, `f-${unique}`],
+    then: () => expected.forks.add(`f-${unique}`),
+  }),
+  ({ expected }) => {
+    const [one] = expected.forks;
+    return one === undefined
+      ? undefined
+      : { line: ["reset", "--instance", one], before: () => expected.forks.delete(one) };
+  },
+];
+
+/** A home with two profiles, each with a snapshot. */
+async function twoProfiles(): Promise<{ guest: GuestHome; profileOf: (instance: string) => string }> {
+  const guest = await secretMicro(ROTATE, undefined, { captured: true });
+  const second = `${guest.directory}/second.json`;
+  const script = `${guest.directory}/build.sh`;
+  const from = `${CACHE}/images/micro-${ARCH}`;
+  await Deno.writeTextFile(
+    script,
+    `for part in kernel initrd; do cp "${from}.$part" "$1/$part"; done\nqemu-img convert -c -O qcow2 "${from}.qcow2" "$1/disk.qcow2"\n`,
+  );
+  const profile = JSON.parse(await Deno.readTextFile(guest.profile));
+  profile.ports.web.host = freePort();
+  const image = { build: { script, inputs: [script] } };
+  await Deno.writeTextFile(second, JSON.stringify({ ...profile, name: "second", image }));
+  assertCode(await hotboot(["capture", "--home", guest.home, "--profile", second]), 0);
+  return { guest, profileOf: (instance) => instance === "second" ? second : guest.profile };
+}
+
+/** Ends as it should: with success, or with one clear line. */
+function assertClear({ code, stderr }: Run, verb: string): void {
+  assert(code === 0 || code === 1, `exit code ${code}: ${stderr}`);
+  const [last = ""] = stderr.trimEnd().split("\n").slice(-1);
+  const isClear = /^hotboot: \S/.test(last) &&
+    !/TypeError|ReferenceError|RangeError|os error|\bundefined\b|does not have/.test(stderr);
+  const tellsByCode = verb === "status" || verb === "doctor"; // whether it runs; whether it would start
+  assert(code === 0 || isClear || tellsByCode, `no clear message: ${stderr}`);
+}
+
+/** Looks all the time whether an instance has two machines. */
+async function watch(guest: GuestHome, signal: AbortSignal): Promise<void> {
+  const since = new Map<string, number>();
+  while (!signal.aborted) {
+    const seen = new Map<string, number>();
+    for (const { name } of await machinesOf(guest)) seen.set(name, (seen.get(name) ?? 0) + 1);
+    for (const name of since.keys()) if ((seen.get(name) ?? 0) < 2) since.delete(name);
+    for (const [name, count] of seen) {
+      if (count < 2) continue;
+      const begin = since.get(name) ?? performance.now();
+      since.set(name, begin);
+      assert(performance.now() - begin < OVERLAP_MS, `${name} runs ${count} times`);
+    }
+    await sleep(LOOK_MS);
+  }
+}
+
+export const subject: Subject = {
+  survived:
+    "Each command works, or ends with one clear line; no instance has two machines; in the end all agree, each instance starts and serves its own secret, and no checkpoint or fork that was made is lost.",
+  about: `${AT_ONCE} commands at once on four instances of two profiles (\`--runs\`: seconds)`,
+  full: { runs: 300, seconds: 330 },
+  ci: { runs: 20, seconds: 50 },
+  async run({ seed: first, runs, tally }: Order) {
+    const { guest: made, profileOf } = await twoProfiles();
+    await using guest = made;
+    const expected: Expected = { saved: new Set(), forks: new Set() };
+    const over = new AbortController();
+    const watching = tally.run("two machines for one instance", first, () => watch(guest, over.signal));
+    const end = performance.now() + runs * 1000;
+    let seed = first;
+    const lane = async () => {
+      while (performance.now() < end) {
+        const unique = `n${seed++}`;
+        const next = random(seed);
+        const instance = INSTANCES[Math.floor(next() * INSTANCES.length)];
+        const command = COMMANDS[Math.floor(next() * COMMANDS.length)]({ instance, unique, expected, next });
+        if (!command) continue;
+        const { line, then, before } = command;
+        before?.();
+        const args = [...line];
+        const at = args.indexOf("--");
+        args.splice(
+          at < 0 ? args.length : at,
+          0,
+          "--home",
+          guest.home,
+          "--profile",
+          profileOf(line.includes("second") ? "second" : ""),
+        );
+        const verb = line.slice(0, line[0] === "snapshot" ? 2 : 1).join(" ");
+        await tally.run(verb, seed, async () => {
+          const run = await Promise.race([hotboot(args), sleep(LONGEST_MS).then(() => undefined)]);
+          if (!run) throw new Error(`it does not end: ${line.join(" ")}`);
+          assertClear(run, verb);
+          if (run.code === 0) then?.();
+          if (run.code === 0) return "it works";
+          return lastMessage(run.stderr).replaceAll(/ --(profile|home) [^\s']+/g, "") ||
+            "the exit code says that it does not run";
+        });
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, lane));
+    over.abort();
+    await watching;
+    await tally.run("afterwards", first, async () => {
+      await assertAllKnown(guest);
+      const states = await agreedStates(guest);
+      for (const name of expected.forks) assert(states.has(name), `the fork '${name}' is gone`);
+      for (const [name, profile] of [["", guest.profile], ["second", profileOf("second")]]) {
+        const of = [...expected.saved].filter((one) => one.startsWith("second ") === (name === "second"));
+        const all = await assertSnapshots({
+          succeed: async (verb: string, args: string[] = []) => {
+            const run = await hotboot([...verb.split(" "), ...args, "--home", guest.home, "--profile", profile]);
+            assertCode(run, 0);
+            return run.stdout;
+          },
+        });
+        for (const one of of) assert(all.some(({ name }) => name === one.split(" ")[1]), `checkpoint ${one} is gone`);
+      }
+      for (const instance of INSTANCES) {
+        const common = ["--instance", instance, "--home", guest.home, "--profile", profileOf(instance)];
+        assertCode(await hotboot(["start", ...common]), 0);
+        const { TOKEN } = JSON.parse((await hotboot(["credentials", "--json", ...common])).stdout);
+        const { running } = JSON.parse((await hotboot(["status", "--json", ...common])).stdout);
+        const served = await (await fetch(`${running.urls.web}/token`)).text();
+        assertEquals(served.trim(), TOKEN, `the secret of ${instance}`);
+      }
+      const left = (await repaired(guest)).filter(({ id }) => id.startsWith("instance.") || id.startsWith("process."));
+      assertEquals(left, []);
+    });
+    for (const { instance, profile } of (await agreedStates(guest)).values()) {
+      await hotboot(["reset", "--home", guest.home, "--profile", profileOf(profile ?? ""), "--instance", instance]);
+    }
+  },
+};
