@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { encodeHex } from "@std/encoding/hex";
 import { FileDigest } from "../../lib/release/digest.ts";
 import { PartFile } from "../../lib/release/part_file.ts";
@@ -45,6 +45,22 @@ Deno.test("part file: an impossible state is ignored", async () => {
       await Deno.writeTextFile(`${path}.json`, state);
       assertEquals((await PartFile.open(path, "key")).size, -1, state);
     }
+  });
+});
+
+Deno.test("part file: bytes that do not get to the disk are not in its state, and end the download", async () => {
+  await withPath(async (path) => {
+    const part = await PartFile.open(path, "key");
+    await part.reset(100);
+    const state = await Deno.readTextFile(`${path}.json`);
+    await part.add({ start: 0, end: 10 });
+    await Deno.remove(path); // so it cannot be flushed
+    await assertRejects(() => part.save(), Deno.errors.NotFound);
+    await assertRejects(() => part.add({ start: 10, end: 20 }), Deno.errors.NotFound);
+    await assertRejects(() => part.end(20), Deno.errors.NotFound);
+    assertEquals(await Deno.readTextFile(`${path}.json`), state);
+    await part.reset(100); // forgets the failure, too
+    await part.save();
   });
 });
 
