@@ -6,7 +6,6 @@ export const command: CommandGroup = {
   about: "Print what runs the image elsewhere.",
   commands: {
     kubevirt: {
-      trust: "looks",
       about:
         "Print a KubeVirt VirtualMachine and its Service, as YAML for 'kubectl apply', from the profile and a pushed image.\n" +
         "--image names the image with its digest, as 'hotboot push --container-disk' prints it; by default it is the profile's\n" +
