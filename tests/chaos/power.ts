@@ -100,11 +100,15 @@ async function cut(
     assertEquals((await guest.start("--instance", KEPT)).origin, "continue");
     const kept = await guest.succeed("exec", ["--instance", KEPT, "--", "cat", "/run/mark", "/data/mark"]);
     assertEquals(kept, `${KEPT}\n${KEPT}\n`);
+    let left = "";
     for (const { id, reason, fixed } of await repaired(guest)) {
       const isFork = id === "instance.forked"; // the user's to drop
-      assert(fixed || known.has(id) || isFork, `doctor: ${id}: ${reason}`);
+      // One that was being captured, and is not resumed: the next fresh start captures another.
+      const isUnfinished = id.startsWith("snapshot.") && promised.step === "capture";
+      if (isUnfinished) left = "; `doctor` names the unfinished snapshot";
+      assert(fixed || known.has(id) || isFork || isUnfinished, `doctor: ${id}: ${reason}`);
     }
-    return `the next start: ${result.origin}`;
+    return `the next start: ${result.origin}${left}`;
   } finally {
     await killMachines(guest);
   }
