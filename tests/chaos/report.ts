@@ -34,6 +34,7 @@ export async function readResults(path: string): Promise<Results> {
 export function combine(all: Results[]): Results {
   const rows = new Map<string, Row>();
   for (const { subject, fault, runs, survived, seen } of all.flatMap(({ rows }) => rows)) {
+    if (runs === 0) continue; // interrupted
     const key = `${subject} ${fault}`;
     const sum = rows.get(key) ?? { subject, fault, runs: 0, survived: 0, seen: {} };
     sum.runs += runs;
