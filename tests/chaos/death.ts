@@ -174,7 +174,8 @@ class Setting implements AsyncDisposable {
 
   static async make(lengths: Map<string, number>): Promise<Setting> {
     const guest = await secretMicro(ROTATE, undefined, { captured: true });
-    const setting = new Setting(guest, await RegistryServer.start(), lengths);
+    await using undoing = new AsyncDisposableStack();
+    const setting = undoing.use(new Setting(guest, await RegistryServer.start(), lengths));
     await setting.#writeProfiles();
     const mark = (instance: string, text: string) =>
       guest.succeed("exec", ["--instance", instance, "--", "sh", "-c", MARK(text)]);
@@ -189,6 +190,7 @@ class Setting implements AsyncDisposable {
     await guest.succeed("snapshot rm", ["archived"]);
     assertCode(await hotboot(setting.of("built", "build")), 0);
     assertCode(await hotboot(setting.of("built", "push", setting.#pulled)), 0);
+    undoing.move();
     return setting;
   }
 
