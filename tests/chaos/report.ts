@@ -72,7 +72,7 @@ export async function writeReport(results: Results, subjects: Record<string, Sub
   const { machine, date, program, rows, failures, skipped } = results;
   const facts: Record<string, string | number> = { ...machine, broken: program, date: date.slice(0, 10) };
   const sections = Object.entries(subjects).flatMap(([name, { about, survived }]) => {
-    const own = rows.filter(({ subject }) => subject === name);
+    const own = rows.filter(({ subject }) => subject === name).toSorted((a, b) => a.fault.localeCompare(b.fault));
     if (own.length === 0) return [];
     return [
       `## ${name}`,
