@@ -50,6 +50,7 @@ export const TESTS: Needed[] = [
   { what: "htpasswd", apt: "apache2-utils" },
   { what: "skopeo", apt: "skopeo" },
   { what: "umoci", apt: "umoci" },
+  { what: "qemu-storage-daemon", apt: "qemu-system-common" },
   ...ARM64,
 ];
 

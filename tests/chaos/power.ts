@@ -119,7 +119,7 @@ export const subject: Subject = {
     "After the host has booted again: what was promised before is there (a suspended session, a checkpoint, what the guest has flushed), each with its own content; nothing is damaged; the next `start` works; `doctor` has nothing for a user to mend.",
   about: "the power goes while a verb is at work, and the disk forgets what was not flushed",
   full: { runs: 100, seconds: 700 },
-  ci: { runs: 6, seconds: 60 },
+  ci: { runs: 3, seconds: 60 },
   async run({ seed: first, runs, tally }: Order) {
     const lack = await lackOfLoggedDisks();
     if (lack) throw new Skipped(lack);
