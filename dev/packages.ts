@@ -55,6 +55,7 @@ export const TESTS: Needed[] = [
   { what: "sbatch", apt: "slurm-client" },
   { what: "munged", apt: "munge" },
   { what: "shellcheck", apt: "shellcheck" },
+  { what: "qemu-storage-daemon", apt: "qemu-system-common" },
   { what: "curl", apt: "curl" },
   { what: "jq", apt: "jq" },
   ...ARM64,

@@ -14,8 +14,6 @@ const TRIAL_BYTES = 1024 * 1024;
 export interface HomeFacts {
   /** Its path. */
   root: string;
-  /** Where its path leads, if that is elsewhere. */
-  real?: string;
   /** The user that owns it, and the user that this program is. */
   owner: number | null;
   user: number | null;
@@ -41,18 +39,17 @@ export async function examineHome({ home }: Emulator): Promise<{ findings: Findi
   }
 }
 
-async function factsOf(home: Home): Promise<Pick<HomeFacts, "root" | "real" | "owner" | "open">> {
+async function factsOf(home: Home): Promise<Pick<HomeFacts, "root" | "owner" | "open">> {
   const { root, instances } = home;
   const { uid, mode } = await Deno.stat(root);
   const isOpen = (mode: number | null = 0) => ((mode ?? 0) & 0o077) !== 0;
-  const isLink = (await Deno.lstat(root)).isSymlink;
   const open: string[] = [];
   for (const path of [instances, `${root}/snapshots`, `${root}/checkpoints`, `${root}/spares`]) {
     if (path.startsWith(`${root}/`) && !isOpen(mode)) continue;
     const found = await Deno.stat(path).catch(() => undefined);
     if (isOpen(found?.mode)) open.push(path);
   }
-  return { root, owner: uid, open, ...(isLink && { real: await Deno.realPath(root) }) };
+  return { root, owner: uid, open };
 }
 
 /** What the file system does with a file that is all hole but for its end, and with its lock. @throws {HostError} if there are no locks. */
@@ -73,15 +70,14 @@ async function tryFile({ cache }: Home): Promise<Pick<HomeFacts, "user" | "keeps
 }
 
 /** What they say. */
-export function judgeHome({ root, real, owner, user, open, keepsHoles, shared }: HomeFacts): Finding[] {
+export function judgeHome({ root, owner, user, open, keepsHoles, shared }: HomeFacts): Finding[] {
   const here = { id: "home", title: "home" };
   const findings: Finding[] = [];
-  const where = real === undefined ? root : `${root}, which leads to ${real}`;
   if (owner !== user) {
     const reason =
-      `${where}, belongs to user ${owner}, and you are user ${user}: what you start there, that user cannot stop`;
+      `${root}, belongs to user ${owner}, and you are user ${user}: what you start there, that user cannot stop`;
     findings.push({ ...here, mark: "warn", reason, fix: "use hotboot as that user, or another --home" });
-  } else if (!shared) findings.push({ ...here, mark: "ok", reason: where });
+  } else if (!shared) findings.push({ ...here, mark: "ok", reason: root });
   if (shared) {
     const { what: reason, todo: fix } = sharedFault(shared);
     findings.push({ id: "home.shared", mark: "fail", title: "home", reason, fix });

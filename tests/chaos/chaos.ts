@@ -55,7 +55,21 @@ const results: Results = {
   failures: [],
   skipped: [],
 };
+const tallies: Tally[] = [];
+/** What is known so far. */
+const soFar = (): Results => ({
+  ...results,
+  rows: tallies.flatMap(({ rows }) => rows),
+  failures: tallies.flatMap(({ failures }) => failures),
+});
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  Deno.addSignalListener(signal, () => {
+    console.log(JSON.stringify(soFar(), null, 2)); // a run that was begun is not in it
+    Deno.exit(130);
+  });
+}
 for (const name of wanted) await run(name);
+Object.assign(results, soFar());
 if (wanted.length > 0) {
   console.log(JSON.stringify(results, null, 2));
   saved.push(results);
@@ -69,6 +83,7 @@ async function run(name: string): Promise<void> {
   const { about, [ci ? "ci" : "full"]: scale } = SUBJECTS[name];
   console.error(`${name} (${about}): seed ${firstSeed}`);
   const tally = new Tally(name);
+  tallies.push(tally);
   const begin = performance.now();
   try {
     await SUBJECTS[name].run({ seed: firstSeed, runs: Number(runs ?? scale.runs), tally });
@@ -79,8 +94,6 @@ async function run(name: string): Promise<void> {
     }
     await tally.run("the subject itself", firstSeed, () => Promise.reject(error));
   } finally {
-    results.rows.push(...tally.rows);
-    results.failures.push(...tally.failures);
     console.error(table(tally.rows));
     console.error(`${name}: took ${((performance.now() - begin) / 1000).toFixed()} s\n`);
   }

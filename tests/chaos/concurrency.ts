@@ -130,7 +130,7 @@ export const subject: Subject = {
     "Each command works, or ends with one clear line; no instance has two machines; in the end all agree, each instance starts and serves its own secret, and no checkpoint or fork that was made is lost.",
   about: `${AT_ONCE} commands at once on four instances of two profiles (\`--runs\`: seconds)`,
   full: { runs: 300, seconds: 330 },
-  ci: { runs: 20, seconds: 50 },
+  ci: { runs: 12, seconds: 40 },
   async run({ seed: first, runs, tally }: Order) {
     const { guest: made, profileOf } = await twoProfiles();
     await using guest = made;

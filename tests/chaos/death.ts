@@ -176,7 +176,8 @@ class Setting implements AsyncDisposable {
 
   static async make(lengths: Map<string, number>): Promise<Setting> {
     const guest = await secretMicro(ROTATE, undefined, { captured: true });
-    const setting = new Setting(guest, await RegistryServer.start(), lengths);
+    await using undoing = new AsyncDisposableStack();
+    const setting = undoing.use(new Setting(guest, await RegistryServer.start(), lengths));
     await setting.#writeProfiles();
     const mark = (instance: string, text: string) =>
       guest.succeed("exec", ["--instance", instance, "--", "sh", "-c", MARK(text)]);
@@ -191,6 +192,7 @@ class Setting implements AsyncDisposable {
     await guest.succeed("snapshot rm", ["archived"]);
     assertCode(await hotboot(setting.of("built", "build")), 0);
     assertCode(await hotboot(setting.of("built", "push", setting.#pulled)), 0);
+    undoing.move();
     return setting;
   }
 
@@ -405,7 +407,7 @@ export const subject: Subject = {
   survived: SURVIVED,
   about: "hotboot, QEMU or both are killed at a random moment of each verb",
   full: { runs: 312, seconds: 1500 },
-  ci: { runs: 24, seconds: 110 },
+  ci: { runs: 18, seconds: 80 },
   run: (order) =>
     inLanes(order, (seed) => {
       const { name, victim } = choose(seed);
@@ -420,7 +422,7 @@ export const sleeping: Subject = {
   survived: `The command works, or ends with one clear line. ${SURVIVED}`,
   about: "hotboot and all QEMUs stand still for up to 20 s (SIGSTOP) at a random moment of each verb",
   full: { runs: 48, seconds: 500 },
-  ci: { runs: 6, seconds: 50 },
+  ci: { runs: 2, seconds: 30 },
   run: (order) =>
     inLanes(order, (seed) => {
       const sleepMs = random(seed + 1)() ** 2 * LONGEST_SLEEP_MS;

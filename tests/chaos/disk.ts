@@ -214,7 +214,7 @@ export const subject: Subject = {
     "The command works, or ends with one clear line. When the disk is well again, the next `start` works, what the guest has flushed is on its disk, and a suspended instance and a checkpoint are there.",
   about: "the home's disk is full, read-only or taken away while a verb is at work",
   full: { runs: 120, seconds: 600 },
-  ci: { runs: 10, seconds: 50 },
+  ci: { runs: 8, seconds: 45 },
   async run({ seed: first, runs, tally }: Order) {
     const lack = await lackOfSmallDisks();
     if (lack) throw new Skipped(lack);

@@ -19,7 +19,7 @@ export const subject: Subject = {
     "It is read, or hotboot refuses it with an error of its own: no crash, no hang (30 s), no file elsewhere, less than 2 GiB of memory.",
   about: "files and streams that are damaged, or that an enemy has written (`--runs`: seconds for each kind)",
   full: { runs: 600, seconds: 3900 },
-  ci: { runs: 4, seconds: 45 },
+  ci: { runs: 2, seconds: 25 },
   async run({ seed, runs, tally }: Order) {
     const directory = await Deno.makeTempDir({ dir: await inMemory(), prefix: "hotboot-chaos-" });
     try {

@@ -101,11 +101,15 @@ async function cut(
     assertEquals((await guest.start("--instance", KEPT)).origin, "continue");
     const kept = await guest.succeed("exec", ["--instance", KEPT, "--", "cat", "/run/mark", "/data/mark"]);
     assertEquals(kept, `${KEPT}\n${KEPT}\n`);
+    let left = "";
     for (const { id, reason, fixed } of await repaired(guest)) {
       const isFork = id === "instance.forked"; // the user's to drop
-      assert(fixed || known.has(id) || isFork, `doctor: ${id}: ${reason}`);
+      // One that was being captured, and is not resumed: the next fresh start captures another.
+      const isUnfinished = id.startsWith("snapshot.") && promised.step === "capture";
+      if (isUnfinished) left = "; `doctor` names the unfinished snapshot";
+      assert(fixed || known.has(id) || isFork || isUnfinished, `doctor: ${id}: ${reason}`);
     }
-    return `the next start: ${result.origin}`;
+    return `the next start: ${result.origin}${left}`;
   } finally {
     await killMachines(guest);
   }
@@ -116,7 +120,7 @@ export const subject: Subject = {
     "After the host has booted again: what was promised before is there (a suspended session, a checkpoint, what the guest has flushed), each with its own content; nothing is damaged; the next `start` works; `doctor` has nothing for a user to mend.",
   about: "the power goes while a verb is at work, and the disk forgets what was not flushed",
   full: { runs: 100, seconds: 700 },
-  ci: { runs: 6, seconds: 60 },
+  ci: { runs: 3, seconds: 60 },
   async run({ seed: first, runs, tally }: Order) {
     const lack = await lackOfLoggedDisks();
     if (lack) throw new Skipped(lack);

@@ -34,6 +34,7 @@ export async function readResults(path: string): Promise<Results> {
 export function combine(all: Results[]): Results {
   const rows = new Map<string, Row>();
   for (const { subject, fault, runs, survived, seen } of all.flatMap(({ rows }) => rows)) {
+    if (runs === 0) continue; // interrupted
     const key = `${subject} ${fault}`;
     const sum = rows.get(key) ?? { subject, fault, runs: 0, survived: 0, seen: {} };
     sum.runs += runs;
@@ -71,7 +72,7 @@ export async function writeReport(results: Results, subjects: Record<string, Sub
   const { machine, date, program, rows, failures, skipped } = results;
   const facts: Record<string, string | number> = { ...machine, broken: program, date: date.slice(0, 10) };
   const sections = Object.entries(subjects).flatMap(([name, { about, survived }]) => {
-    const own = rows.filter(({ subject }) => subject === name);
+    const own = rows.filter(({ subject }) => subject === name).toSorted((a, b) => a.fault.localeCompare(b.fault));
     if (own.length === 0) return [];
     return [
       `## ${name}`,

@@ -55,7 +55,7 @@ export const subject: Subject = {
   survived: "There are as many files, sockets and processes as before all rounds, and the home is no larger.",
   about: "the same rounds again and again (`--runs`: rounds of each kind)",
   full: { runs: 125, seconds: 900 },
-  ci: { runs: 6, seconds: 40 },
+  ci: { runs: 2, seconds: 20 },
   async run({ seed, runs, tally }: Order) {
     await using guest = await secretMicro(ROTATE, undefined, { captured: true });
     await guest.start();

@@ -68,13 +68,14 @@ export class Tally {
     runs = 1,
   ): Promise<boolean> {
     const row = this.#row(fault);
-    row.runs += runs;
     try {
       const seen = await work();
+      row.runs += runs;
       row.survived += runs;
       if (seen) row.seen[seen] = (row.seen[seen] ?? 0) + runs;
       return true;
     } catch (error) {
+      row.runs += runs;
       const what = textOf(error);
       this.failures.push({ subject: this.subject, fault, seed, what });
       console.error(`${this.subject}: ${fault}, seed ${seed}: ${what.split("\n").slice(0, MOST_LINES).join("\n")}`);
