@@ -12,7 +12,7 @@ import { channelsOf, instancePath } from "../instance/channels.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { readSecrets } from "../instance/files.ts";
 import { backingPath } from "../instance/home.ts";
-import { layerDisk, pushLayer, settleDisk } from "../instance/layers.ts";
+import { layerAtRest, layerDisk, pushLayer } from "../instance/layers.ts";
 import { recorded } from "../instance/history.ts";
 import { lockCheckpoints, lockInstance } from "../instance/locks.ts";
 import { type InstanceRecord, writeRecord } from "../instance/record.ts";
@@ -180,8 +180,7 @@ async function copySuspended(emulator: Emulator, { memory }: InstanceRecord, pre
   }
   await linkOrCopy(instancePath(emulator, "ram"), `${prepared}/${SNAPSHOT_FILES.ram}`);
   await linkOrCopy(instancePath(emulator, "memory"), `${prepared}/${SNAPSHOT_FILES.state}`);
-  const { layer } = await pushLayer(emulator);
-  await settleDisk(emulator);
+  const layer = await layerAtRest(emulator);
   // Suspending froze nothing: the user's session was to go on as it was.
   const notFrozen = (emulator.profile.freeze ?? []).map(({ unit }) => ({ unit, why: "the instance was suspended" }));
   return { layer, guest: { ...memory.guest, notFrozen }, stoodStillMs: 0 };

@@ -15,7 +15,7 @@ import { entriesIn } from "../base/entries.ts";
 import { linkOrCopy, syncFile } from "../base/files.ts";
 import { sha256 } from "../base/hash.ts";
 import { fingerprint, matches } from "../snapshot/fingerprint.ts";
-import { createOverlay, type Qcow2Header, readQcow2Header, setBackingFile } from "../vm/qcow2.ts";
+import { createOverlay, isEmptyOverlay, type Qcow2Header, readQcow2Header, setBackingFile } from "../vm/qcow2.ts";
 import { instancePath } from "./channels.ts";
 import type { Emulator } from "./emulator.ts";
 import { backingPath, type Home, LAYER_PREFIX, privateDirectory } from "./home.ts";
@@ -55,6 +55,22 @@ export async function pushLayer(emulator: Emulator): Promise<{ layer: string; ov
   await syncFile(made);
   await Deno.rename(made, overlay);
   return { layer, overlay };
+}
+
+/**
+ * The layer with all that an instance without QEMU has written: the one below its disk if it has written nothing since, so that
+ * layers do not pile up; else a new one.
+ */
+export async function layerAtRest(emulator: Emulator): Promise<string> {
+  const isSettled = (await laterDisks(emulator)).length === 0;
+  if (isSettled && await isEmptyOverlay(instancePath(emulator, "disk"))) {
+    const [below] = await disksUnderInstance(emulator);
+    const name = below && layerName(below);
+    if (name) return name;
+  }
+  const { layer } = await pushLayer(emulator);
+  await settleDisk(emulator);
+  return layer;
 }
 
 /** Once QEMU has ended: the last of the disks of its run is the instance's. What is below it is in layers. */

@@ -1,11 +1,12 @@
 /** Disks that instances and checkpoints share: at no moment does one lack what the guest has written. */
 
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertNotEquals } from "@std/assert";
 import { exists } from "@std/fs/exists";
 import { instancePath } from "../../lib/instance/channels.ts";
 import { withInstance } from "../../lib/instance/emulator.ts";
 import {
   disksUnderInstance,
+  layerAtRest,
   layerDisk,
   pushLayer,
   removeDisks,
@@ -54,6 +55,19 @@ Deno.test("layers: the file that QEMU writes to keeps its inode, and the last ov
     assertEquals(names, ["disk.qcow2"]);
     await settleDisk(emulator); // there is nothing to do
     assertEquals((await Deno.stat(disk)).ino, last);
+  }));
+
+Deno.test("layers: saved again without a write between, an instance at rest has the same layer; after a write, another", () =>
+  withDirectory(async (directory) => {
+    const { emulator } = await withDisk(directory);
+    const layer = await layerAtRest(emulator); // a layer of its own, as it is on top of an image
+    assertEquals(await layerAtRest(emulator), layer);
+    const disk = await Deno.open(instancePath(emulator, "disk"), { read: true, write: true });
+    await disk.seek(3 * 65536, Deno.SeekMode.Start); // where the overlay's first-level table is
+    await disk.write(Uint8Array.of(0x80, 0, 0, 0, 0, 4, 0, 0));
+    disk.close();
+    assertNotEquals(await layerAtRest(emulator), layer);
+    assertEquals((await disksUnderInstance(emulator)).filter((path) => path.includes("/.layer-")).length, 2);
   }));
 
 Deno.test("layers: an incomplete layer does not count", () =>
