@@ -1,6 +1,6 @@
 /** How a command ends: the error message and the exit code. */
 
-import { HostError, messageOf } from "../../base/error.ts";
+import { HostError, HotbootError, messageOf } from "../../base/error.ts";
 import { printError, printFailure } from "../ui/console.ts";
 import { UsageError } from "./command.ts";
 
@@ -24,11 +24,20 @@ export async function reportFailure(error: unknown, name: string | undefined, fa
   }
   if (error instanceof Deno.errors.BrokenPipe) return OK; // the reader has seen enough: hotboot logs | head
   const exitCode = error instanceof UsageError ? USAGE : FAILURE;
-  const text = error instanceof Deno.errors.NotCapable ? refused(error, name) : messageOf(error);
+  const text = error instanceof Deno.errors.NotCapable
+    ? refused(error, name)
+    : isFull(error)
+    ? `the disk is full (${messageOf(error)}): free some space, and try again`
+    : messageOf(error);
   const isExplained = error instanceof HostError && name !== "doctor";
   await printFailure(`${text}${isExplained ? "; run 'hotboot doctor'" : ""}`, { exitCode, isJson });
   if (isVerbose) await printError(String((error as Error)?.stack));
   return exitCode;
+}
+
+/** The system's own error, which nothing that knows more has caught. */
+function isFull(error: unknown): boolean {
+  return !(error instanceof HotbootError) && Object(error).code === "ENOSPC";
 }
 
 /** Deno says: Requires read access to "/etc/shadow", run again with the --allow-read flag. */
