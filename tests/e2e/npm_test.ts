@@ -146,7 +146,9 @@ testUnless(
     const { directory, env } = micro;
     const modules = `${directory}/node_modules`;
     const inProject = { env, cwd: directory };
-    const trusted = { ...inProject, env: { ...env, XDG_CONFIG_HOME: `${directory}/trusted` } };
+    const config = await Deno.makeTempDir({ prefix: "hotboot-test-" }); // not in the project
+    await using _config = { [Symbol.asyncDispose]: () => Deno.remove(config, { recursive: true }) };
+    const trusted = { ...inProject, env: { ...env, XDG_CONFIG_HOME: config } };
     const node = (script: string) => run(["node", "--input-type=module", "--eval", script], inProject);
     await pack(directory);
 
