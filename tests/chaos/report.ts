@@ -96,7 +96,7 @@ export async function writeReport(results: Results, subjects: Record<string, Sub
     "`deno task chaos --report` writes this page. Each row is a fault that a run has caused in the real thing, and what came",
     "of it.",
     "",
-    `In all, ${sum("survived")} of ${sum("runs")} runs survived.`,
+    `In all, ${sum("survived")} of ${sum("runs")} runs survived; each input of "hostile" is one.`,
     "",
     "<!-- only parsed: it breaks things for a long time -->",
     "",
