@@ -13,13 +13,14 @@ import { thisMachine } from "../bench/machine.ts";
 import { subject as concurrency } from "./concurrency.ts";
 import { sleeping, subject as death } from "./death.ts";
 import { subject as disk } from "./disk.ts";
+import { subject as guest } from "./guest.ts";
 import { subject as hostile } from "./hostile.ts";
 import { subject as power } from "./power.ts";
 import { combine, readResults, type Results, table, writeReport } from "./report.ts";
 import { subject as soak } from "./soak.ts";
 import { Skipped, type Subject, Tally } from "./subject.ts";
 
-const SUBJECTS: Record<string, Subject> = { death, concurrency, disk, power, hostile, sleep: sleeping, soak };
+const SUBJECTS: Record<string, Subject> = { death, concurrency, disk, power, guest, hostile, sleep: sleeping, soak };
 
 const unknown: string[] = [];
 const { ci, report, help, seed, runs, from, _: given } = parseArgs(Deno.args, {
