@@ -89,14 +89,18 @@ export async function writeReport(results: Results, subjects: Record<string, Sub
       "",
     ];
   });
-  const sum = (key: "runs" | "survived") => rows.reduce((total, row) => total + row[key], 0);
+  const inputs = rows.filter(({ subject }) => subject === "hostile");
+  const others = rows.filter(({ subject }) => subject !== "hostile");
+  const sum = (rows: Row[], key: "runs" | "survived") => rows.reduce((total, row) => total + row[key], 0);
   const text = [
     "# What hotboot survives",
     "",
     "`deno task chaos --report` writes this page. Each row is a fault that a run has caused in the real thing, and what came",
     "of it.",
     "",
-    `In all, ${sum("survived")} of ${sum("runs")} runs survived; each input of "hostile" is one.`,
+    `hotboot survived ${sum(others, "survived")} of ${sum(others, "runs")} faults, and ${sum(inputs, "survived")} of ${
+      sum(inputs, "runs")
+    } hostile inputs.`,
     "",
     "<!-- only parsed: it breaks things for a long time -->",
     "",
