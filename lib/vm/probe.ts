@@ -8,13 +8,11 @@ import type { WaitOptions } from "../base/wait.ts";
 import {
   type Candidate,
   type Hardware,
-  measureEmulation,
   namedAccelerator,
   type PassedOver,
   refused,
   slow,
   slowdown,
-  type Standard,
   stuck,
 } from "./accelerator.ts";
 import { accelerationGuest } from "./accelerator_guest.ts";
@@ -227,7 +225,8 @@ async function askQemu(
     const candidate: Candidate = { ...emulation, accelerator, cpuModel: "host" };
     try {
       const answer = await ask(candidate, options);
-      const factor = await compare(candidate, emulation, guestPath, options.signal);
+      await writeWhole(guestPath, accelerationGuest(arch));
+      const factor = await slowdown(candidate, emulation, guestPath, options.signal);
       const facts = { program, accelerator, cpuModel: candidate.cpuModel, ...answer };
       if (factor === undefined) return facts;
       if (factor <= 1) return { ...facts, speed: 1 / factor };
@@ -263,16 +262,4 @@ async function askEmulation(program: string, arch: Arch, choice: Choice, options
     if (error instanceof Deno.errors.NotCapable) throw error;
     throw new HostError(`${program} does not start here (${messageOf(error)})`, "reinstall QEMU");
   }
-}
-
-/** How many times slower than emulation the candidate works; unknown where emulation does not do the work: the guest is at fault. */
-async function compare(
-  candidate: Candidate,
-  emulation: Candidate,
-  path: string,
-  signal?: AbortSignal,
-): Promise<number | undefined> {
-  await writeWhole(path, accelerationGuest(candidate.arch));
-  const standard: Standard | undefined = await measureEmulation(emulation, path, signal);
-  return standard && await slowdown(candidate, path, standard, signal);
 }

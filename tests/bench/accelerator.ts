@@ -5,7 +5,7 @@
  */
 
 import { onPath } from "../../lib/base/on_path.ts";
-import { measureEmulation, slowdown } from "../../lib/vm/accelerator.ts";
+import { slowdown } from "../../lib/vm/accelerator.ts";
 import { accelerationGuest } from "../../lib/vm/accelerator_guest.ts";
 import { probeQemu } from "../../lib/vm/probe.ts";
 import { GuestHome } from "../e2e/guest_home.ts";
@@ -87,9 +87,8 @@ async function tryEmulation({ qemu, directory }: GuestHome, runs: number): Promi
   for (let run = 0; run < runs; run++) {
     trials.push(
       await seconds(async () => {
-        const standard = await measureEmulation(emulation, guest);
-        if (!standard) throw new Error(`${program} does not run the guest by emulation`);
-        await slowdown(emulation, guest, standard);
+        const factor = await slowdown(emulation, emulation, guest);
+        if (factor === undefined) throw new Error(`${program} does not run the guest by emulation`);
       }),
     );
   }

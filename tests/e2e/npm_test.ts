@@ -35,9 +35,13 @@ interface Options {
   cwd?: string;
 }
 
+/** This process's variables, without those that an npm that has started it has set: they would be settings of the npm below. */
+const OWN_ENV = Object.fromEntries(Object.entries(Deno.env.toObject()).filter(([name]) => !/^npm_/i.test(name)));
+
 async function run(command: string[], { env, cwd }: Options = {}): Promise<Run> {
   const [program, ...args] = command;
-  const { code, stdout, stderr } = await new Deno.Command(program, { args, env, cwd, stdin: "null" }).output();
+  const options = { args, cwd, env: { ...OWN_ENV, ...env }, clearEnv: true, stdin: "null" } as const;
+  const { code, stdout, stderr } = await new Deno.Command(program, options).output();
   return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
 }
 
