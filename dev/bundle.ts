@@ -47,8 +47,17 @@ export async function bundle(options: BundleOptions = {}): Promise<void> {
   await Deno.writeTextFile(`${DIST}imports.json`, JSON.stringify({ imports }));
   const how = ["-q", `--import-map=${DIST}imports.json`, "--platform=deno"];
   await succeed(deno, ["bundle", ...how, `--output=${output}`, entry]);
-  if (minify) await Deno.writeTextFile(output, await minified(await Deno.readTextFile(output)));
+  const code = loadable(await Deno.readTextFile(output));
+  await Deno.writeTextFile(output, minify ? await minified(code) : code);
   for (const name of ["bundle.ts", "imports.json"]) await Deno.remove(`${DIST}${name}`);
+}
+
+/**
+ * CommonJS packages in it `require` what Node.js has. Deno makes that function of the bundle's own address, which
+ * `createRequire` takes only if it is a file's; hotboot also runs from a URL.
+ */
+function loadable(code: string): string {
+  return code.replaceAll("createRequire(import.meta.url)", 'createRequire("file:///")');
 }
 
 /**

@@ -187,7 +187,7 @@ async function shutDown(emulator: Emulator, { qmp, record }: Up): Promise<void> 
       await quit(qmp, signal);
     });
   } catch (error) {
-    await writeRecord(emulator, record); // it runs on
+    await writeRecord(emulator, record).catch(() => {}); // it runs on; without this it looks like a stop that was killed
     throw error;
   }
   await writeEnding(emulator, record, "shut down");

@@ -1,4 +1,4 @@
-/** Suspends a guest: saves its memory to a file and ends QEMU. If that fails, the guest runs on. */
+/** Suspends a guest: saves its memory to a file and ends QEMU. If that fails, the guest runs on, unless QEMU has ended. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import type { Timeline } from "../base/timeline.ts";
@@ -14,7 +14,7 @@ import type { GuestState } from "../snapshot/manifest.ts";
 import { ramSize, saveFlat } from "../snapshot/flat.ts";
 import { BEING_SAVED, cancelMigration, saveState, stopMachine } from "../snapshot/migration.ts";
 import { UnknownStream } from "../snapshot/stream.ts";
-import type { QmpClient } from "../vm/qmp.ts";
+import { type QmpClient, QmpClosedError } from "../vm/qmp.ts";
 
 /** QEMU's run state when everything is saved: QEMU has released the disk, and `cont` takes it back. */
 const ALL_SAVED = "postmigrate";
@@ -40,6 +40,10 @@ export async function suspend(emulator: Emulator, up: Up, timeline: Timeline): P
     const memory = await timeline.phase("on disk", () => sealMemory(emulator));
     await writeEnding(emulator, record, "suspended", { guest, ...memory });
   } catch (error) {
+    if (error instanceof QmpClosedError) {
+      await dropMemory(emulator).catch(() => {});
+      throw new HotbootError(`not suspended: ${error.message}; 'hotboot start' boots its disk, as after a power cut`);
+    }
     const why = explained(error) + await movedHome(emulator, qmp);
     await runOn(emulator, up);
     signal.throwIfAborted();
@@ -69,8 +73,9 @@ async function saveMemory(emulator: Emulator, qmp: QmpClient): Promise<void> {
 
 /** Undoes all of it. */
 async function runOn(emulator: Emulator, { qmp, record }: Up): Promise<void> {
-  await dropMemory(emulator);
-  await writeRecord(emulator, { ...record, phase: "running" });
+  // On a full disk even these can fail. Then it looks like a stop that was killed, which each command understands.
+  await dropMemory(emulator).catch(() => {});
+  await writeRecord(emulator, { ...record, phase: "running" }).catch(() => {});
   await qmp.execute("cont").catch((error) =>
     emulator.report.warn(`the guest could not be continued: ${messageOf(error)}; 'hotboot start' continues it`)
   );

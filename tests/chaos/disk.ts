@@ -13,7 +13,7 @@ import { lastMessage, type Order, Skipped, type Subject } from "./subject.ts";
 
 const MIB = 2 ** 20;
 /** The disk's size: what the home has at its largest, and then some. */
-const DISK_MIB = 900;
+const DISK_MIB = 1800;
 const [KEPT, SAVED] = ["kept", "saved"];
 const MARK = (mark: string) => `echo ${mark} >/run/mark; echo ${mark} >/data/mark; sync`;
 
