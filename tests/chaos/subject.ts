@@ -23,7 +23,7 @@ export interface Subject {
   /** What must hold for a run to count as survived; a sentence. */
   survived: string;
   full: Scale;
-  /** A tenth, for CI. */
+  /** A small part, for CI. */
   ci: Scale;
   /** @throws {Skipped} if it cannot be done here; another error ends it and counts as a failure. */
   run(order: Order): Promise<void>;
