@@ -2,7 +2,9 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { toText } from "@std/streams/to-text";
+import { shellWord } from "../../lib/base/shell.ts";
 import { sleep } from "../../lib/base/wait.ts";
+import { agentScript } from "../e2e/agent_script.ts";
 import type { GuestHome } from "../e2e/guest_home.ts";
 import { ROTATE, secretMicro } from "../e2e/secret_micro.ts";
 import { random } from "../unit/random.ts";
@@ -96,13 +98,13 @@ function choose(seed: number): { verb: string; fault: Fault } {
   const kinds: (() => Fault)[] = [
     () => {
       const [title, script] = pick(Object.entries(AGENTS));
-      return { title: `the agent: ${title}`, script: replacement(script), effectMs: 2500 };
+      return { title: `the agent: ${title}`, script: agentScript(script), effectMs: 2500 };
     },
     () => {
       const [title, script] = pick(Object.entries(SERVICES));
       return {
         title: `the service ${title}`,
-        script: `printf '%s\\n' ${quoted(`#!/bin/sh\n${script}`)} >/www/cgi-bin/health`,
+        script: `printf '%s\\n' ${shellWord(`#!/bin/sh\n${script}`)} >/www/cgi-bin/health`,
         effectMs: 0,
       };
     },
@@ -116,23 +118,6 @@ function choose(seed: number): { verb: string; fault: Fault } {
     },
   ];
   return { fault: kinds[seed % kinds.length](), verb: pick(Object.keys(VERBS)) };
-}
-
-function quoted(text: string): string {
-  return `'${text.replaceAll("'", "'\\''")}'`;
-}
-
-/** Puts a script in the place of the agent, once the command that brings it has ended. */
-function replacement(script: string): string {
-  const lines = [
-    "sleep 1",
-    "sed -i /qemu-ga/d /etc/inittab",
-    "kill -HUP 1",
-    "killall -9 qemu-ga",
-    "exec 3<>/dev/virtio-ports/org.qemu.guest_agent.0",
-    script,
-  ];
-  return `(${lines.join("\n")}) </dev/null >/dev/null 2>&1 &`;
 }
 
 /** Runs a verb; it must end in time, with success or one clear line, and bounded memory. Returns what a user sees. */

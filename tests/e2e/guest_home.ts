@@ -4,6 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path/from-file-url";
 import { resolve } from "@std/path/resolve";
 import { onPath } from "../../lib/base/on_path.ts";
+import type { InstanceInfo } from "../../lib/emulator/list.ts";
 import type { StartResult } from "../../lib/emulator/start.ts";
 import type { Status } from "../../lib/emulator/status.ts";
 import { IMAGE_PARTS } from "../../lib/image/image.ts";
@@ -236,6 +237,13 @@ export class GuestHome implements AsyncDisposable {
   async status(...args: string[]): Promise<Status> {
     const { stdout } = await this.run("status", ["--json", ...args]);
     return JSON.parse(stdout);
+  }
+
+  /** The states of its instances by their names, without what a capture has left in the profile's own. */
+  async states(): Promise<Record<string, string>> {
+    const all: InstanceInfo[] = JSON.parse(await this.succeed("list", ["--json"]));
+    const list = all.filter(({ instance, state }) => instance !== this.guest || state !== "stopped");
+    return Object.fromEntries(list.map(({ instance, state }) => [instance, state]));
   }
 
   /** `instance.json`. */

@@ -3,6 +3,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Share } from "../../lib/profile/profile.ts";
+import { agentScript } from "./agent_script.ts";
 import { GuestHome, type GuestOptions } from "./guest_home.ts";
 import { assertCode, denoDirectory } from "./program.ts";
 import { newerQemu } from "./qemu.ts";
@@ -149,19 +150,6 @@ Deno.test("hostile guest: a console that is printed to without end stays bounded
   });
 });
 
-/** Puts a shell script in the place of the guest's agent; its port is file 3. */
-async function replaceAgent(micro: GuestHome, script: string): Promise<void> {
-  const lines = [
-    "sed -i /qemu-ga/d /etc/inittab",
-    "kill -HUP 1",
-    "killall -9 qemu-ga",
-    "exec 3<>/dev/virtio-ports/org.qemu.guest_agent.0",
-    script,
-  ];
-  await micro.exec("sh", "-c", `(sleep 1; ${lines.join("\n")}) </dev/null >/dev/null 2>&1 &`);
-  await new Promise((resolve) => setTimeout(resolve, 3000));
-}
-
 /** Runs `exec`, and returns its message and the most memory that it had, in MiB. */
 async function refused(micro: GuestHome): Promise<[message: string, mebibytes: number]> {
   const child = micro.spawn("exec", "-n", "--", "true");
@@ -181,7 +169,8 @@ async function refused(micro: GuestHome): Promise<[message: string, mebibytes: n
 
 Deno.test("hostile guest: an agent that never ends its line takes bounded memory and time", async () => {
   await using micro = await GuestHome.started();
-  await replaceAgent(micro, "printf '\\377' >&3; exec cat /dev/zero >&3");
+  await micro.exec("sh", "-c", agentScript("printf '\\377' >&3; exec cat /dev/zero >&3"));
+  await new Promise((resolve) => setTimeout(resolve, 3000));
   const [message, mebibytes] = await refused(micro);
   assertMatch(message, /^hotboot: an answer has no end after 64 MiB\n$|the guest agent did not answer within/);
   assert(mebibytes > 50 && mebibytes < 800, `${mebibytes} MiB`);

@@ -12,7 +12,6 @@ import ts from "typescript";
 import config from "../../deno.json" with { type: "json" };
 import { importArguments, ROOT } from "../../dev/deno.ts";
 import { onPath } from "../../lib/base/on_path.ts";
-import type { InstanceInfo } from "../../lib/emulator/list.ts";
 import { Home } from "../../lib/instance/home.ts";
 import { lock } from "../../lib/instance/locks.ts";
 import type { Profile } from "../../lib/profile/profile.ts";
@@ -22,6 +21,7 @@ import { assertCode, placeHotboot, type Run } from "./program.ts";
 import { CACHE, qemuEnv } from "./qemu.ts";
 import { testUnless } from "./needs.ts";
 import { NpmRegistry } from "./npm_registry.ts";
+import { until } from "./pace.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 
 const { version } = config;
@@ -97,18 +97,6 @@ async function project(registry: NpmRegistry): Promise<GuestHome & { npmrc: stri
     NO_COLOR: "1",
   };
   return Object.assign(micro, { npmrc, env });
-}
-
-/** The states of the instances, without what a capture has left in the profile's own. */
-async function instances(micro: GuestHome): Promise<Record<string, string>> {
-  const all: InstanceInfo[] = JSON.parse(await micro.succeed("list", ["--json"]));
-  const list = all.filter(({ instance, state }) => instance !== micro.guest || state !== "stopped");
-  return Object.fromEntries(list.map(({ instance, state }) => [instance, state]));
-}
-
-/** Waits until something is so. */
-async function until(isSo: () => Promise<boolean>): Promise<void> {
-  while (!await isSo()) await new Promise((resolve) => setTimeout(resolve, 100));
 }
 
 /** Puts vitest beside `hotboot`. It is installed once and for all runs. */
@@ -204,7 +192,7 @@ testUnless(
           const status = await child.status;
           assertEquals([status.code, status.signal], signal === "SIGKILL" ? [137, signal] : [130, null]);
           await Promise.all([reader.cancel(), child.stdin.close().catch(() => {})]);
-          if (signal === "SIGTERM") assertEquals(await instances(micro), {});
+          if (signal === "SIGTERM") assertEquals(await micro.states(), {});
         }
         await micro.succeed("snapshot prune"); // what the killed one has left
       },
@@ -247,7 +235,7 @@ testUnless(
       assertEquals(new Set(said.tokens).size, said.tokens.length);
       assertEquals(said.aborted, "enough");
       assertMatch(said.warning, /^hotboot: instance 'fresh-\w+' is kept, suspended\. To continue it: hotboot start /);
-      assertEquals(await instances(micro), { [said.kept]: "suspended", third: "suspended" });
+      assertEquals(await micro.states(), { [said.kept]: "suspended", third: "suspended" });
       for (const name of [said.kept, "third"]) await micro.succeed("reset", ["--instance", name]);
     });
 
@@ -275,11 +263,11 @@ testUnless(
       assertMatch(all.stdout, /Tests +8 passed/);
       const stacks = FILES.flatMap((name) => JSON.parse(Deno.readTextFileSync(`${place}/${name}`)));
       assertEquals(new Set(stacks).size, 4 * FILES.length); // instance, port, URL and token
-      assertEquals(await instances(micro), {});
+      assertEquals(await micro.states(), {});
 
       const died = await vitest({ DIES: "one" }, "one");
       assertEquals(died.code, 1, died.stdout);
-      await until(async () => Object.keys(await instances(micro)).length === 0);
+      await until(async () => Object.keys(await micro.states()).length === 0, "the end of the stacks");
     });
   },
 );

@@ -6,12 +6,12 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { TextLineStream } from "@std/streams/text-line-stream";
 import { toText } from "@std/streams/to-text";
 import { importArguments, ROOT } from "../../dev/deno.ts";
-import type { InstanceInfo } from "../../lib/emulator/list.ts";
 import type { StartResult } from "../../lib/emulator/start.ts";
 import type { Profile } from "../../lib/profile/profile.ts";
 import type { GuestHome } from "./guest_home.ts";
 import { assertCode, type Run } from "./program.ts";
 import { qemuEnv } from "./qemu.ts";
+import { until } from "./pace.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 import type { Said } from "./testing/meeting.ts";
 
@@ -64,18 +64,6 @@ async function said<T>(micro: { place: string }, name: string): Promise<T> {
   return JSON.parse(await Deno.readTextFile(`${micro.place}/${name}`));
 }
 
-/** The states of all instances, without what a capture has left in the profile's own. */
-async function instances(micro: GuestHome): Promise<Record<string, string>> {
-  const all: InstanceInfo[] = JSON.parse(await micro.succeed("list", ["--json"]));
-  const list = all.filter(({ instance, state }) => instance !== micro.guest || state !== "stopped");
-  return Object.fromEntries(list.map(({ instance, state }) => [instance, state]));
-}
-
-/** Waits until something is so. */
-async function until(isSo: () => Promise<boolean>): Promise<void> {
-  while (!await isSo()) await new Promise((resolve) => setTimeout(resolve, 100));
-}
-
 const names = (directory: string) => Array.from(Deno.readDirSync(directory), ({ name }) => name).sort();
 
 Deno.test("testing: files that run in parallel have stacks with nothing in common, and leave nothing", async () => {
@@ -89,7 +77,7 @@ Deno.test("testing: files that run in parallel have stacks with nothing in commo
   const all = await Promise.all(files.map((name) => said<Said>(micro, name)));
   assertEquals(new Set(all.flatMap((each) => Object.values(each))).size, 4 * files.length);
   for (const { instance } of all) assertMatch(instance, /^test-[0-9a-f]{8}$/);
-  assertEquals(await instances(micro), { micro: "running" });
+  assertEquals(await micro.states(), { micro: "running" });
   assertEquals(names(`${micro.home}/checkpoints/micro-${micro.arch}`), []);
   assertEquals(names(`${micro.home}/locks`).filter((name) => /owner|test-/.test(name)), []);
   assertEquals((await micro.qemuProcesses()).length, 1);
@@ -103,18 +91,18 @@ Deno.test("testing: what a killed run has left goes with the next one, and nothi
     await Deno.remove(`${micro.place}/killed`).catch(() => {});
     const child = await suite(micro, ["killed"]);
     const output = ended(child);
-    await until(() => Deno.stat(`${micro.place}/killed`).then(() => true, () => false));
+    await until(() => Deno.stat(`${micro.place}/killed`).then(() => true, () => false), "its stack");
     child.kill("SIGKILL");
     await output;
     const instance = await said<string>(micro, "killed");
-    assertEquals(await instances(micro), { [instance]: "running", "test-00000000": "running" });
+    assertEquals(await micro.states(), { [instance]: "running", "test-00000000": "running" });
     return instance;
   };
 
   await t.step("a next run drops it", async () => {
     await kill();
     assertCode(await ended(await suite(micro, ["first"])), 0);
-    assertEquals(await instances(micro), { "test-00000000": "running" });
+    assertEquals(await micro.states(), { "test-00000000": "running" });
   });
 
   await t.step("'snapshot prune' drops it", async () => {
@@ -125,7 +113,7 @@ Deno.test("testing: what a killed run has left goes with the next one, and nothi
     assertEquals(would.removed.map(({ path }) => path), [path]);
     assertEquals((await micro.qemuProcesses()).length, 2);
     assertStringIncludes(await micro.succeed("snapshot prune"), path);
-    assertEquals(await instances(micro), { "test-00000000": "running" });
+    assertEquals(await micro.states(), { "test-00000000": "running" });
   });
 
   await t.step("'run --fresh' drops it, and is dropped itself when it is killed", async () => {
@@ -133,11 +121,11 @@ Deno.test("testing: what a killed run has left goes with the next one, and nothi
     const held = micro.spawnWith({ openStdin: true }, "run", "--fresh", "--json");
     const reader = held.stdout.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream()).getReader();
     const { instance } = JSON.parse(String((await reader.read()).value));
-    assertEquals(await instances(micro), { [instance]: "running", "test-00000000": "running" });
+    assertEquals(await micro.states(), { [instance]: "running", "test-00000000": "running" });
     held.kill("SIGKILL");
     await Promise.all([held.status, held.stderr.cancel(), reader.cancel(), held.stdin.close().catch(() => {})]);
     assertEquals(await micro.succeed("run", ["--fresh", "--", "sh", "-c", "echo $WEB_URL"]).then(URL.canParse), true);
-    assertEquals(await instances(micro), { "test-00000000": "running" });
+    assertEquals(await micro.states(), { "test-00000000": "running" });
     assertEquals((await micro.qemuProcesses()).length, 1);
   });
 });
@@ -148,14 +136,14 @@ Deno.test("testing: stacks that begin together where there is no snapshot wait f
   assertEquals(started.map(({ origin }: StartResult) => origin), ["resume", "resume", "resume"]);
   const snapshot = (await micro.snapshot()).replace(/.*\//, "");
   assertEquals(started.map((each: StartResult) => each.snapshot), [snapshot, snapshot, snapshot]);
-  assertEquals(await instances(micro), {});
+  assertEquals(await micro.states(), {});
 });
 
 Deno.test("testing: a failed test's stack stays if one asks for that, and nothing drops it", async () => {
   await using micro = await project();
   const failed = await ended(await suite(micro, ["failing"]));
   assertCode(failed, 1);
-  assertEquals(await instances(micro), {});
+  assertEquals(await micro.states(), {});
 
   const run = await ended(await suite(micro, ["failing"], { HOTBOOT_KEEP: "failed" }));
   assertCode(run, 1);
@@ -164,7 +152,7 @@ Deno.test("testing: a failed test's stack stays if one asks for that, and nothin
     [];
   assert(instance !== undefined, `stdout: ${run.stdout}\nstderr: ${run.stderr}`);
   assertCode(await ended(await suite(micro, ["first"])), 0);
-  assertEquals(await instances(micro), { [instance]: "suspended" });
+  assertEquals(await micro.states(), { [instance]: "suspended" });
   assertEquals(args.split(" ").slice(-2), ["--instance", instance]);
   assertEquals(args.split(" ").slice(0, 4), ["--profile", `${micro.directory}/hotboot.json`, "--home", micro.home]);
   assertEquals((await micro.start("--instance", instance)).origin, "continue");
