@@ -152,7 +152,14 @@ export async function secretsInEffect(
 export async function credentials(emulator: Emulator): Promise<Secrets> {
   const secrets = await secretsKind(emulator);
   const { instance } = emulator;
-  if (secrets === "rotated") return await readSecrets(emulator);
+  if (secrets === "rotated") {
+    try {
+      return await readSecrets(emulator);
+    } catch {
+      await secretsKind(emulator); // it may have been dropped in between: then this says so
+      return await readSecrets(emulator); // or it has others since
+    }
+  }
   throw new HotbootError(
     secrets === "placeholders"
       ? `instance '${instance}' was started without rotation and has the image's placeholders: stop and start it`

@@ -1,6 +1,7 @@
 /** The files of a run, and how they are removed when it has ended. */
 
 import { exists } from "@std/fs/exists";
+import { HotbootError } from "../base/error.ts";
 import { syncFile, writeJson, writeWhole } from "../base/files.ts";
 import type { Secrets } from "../profile/secrets.ts";
 import { type Fingerprint, fingerprint, matches } from "../snapshot/fingerprint.ts";
@@ -86,7 +87,19 @@ export async function removeSecrets(emulator: Emulator): Promise<void> {
   for (const path of [...paths, list, instancePath(emulator, "credentials")]) await Deno.remove(path).catch(() => {});
 }
 
-/** The instance's own secrets. */
+/** The instance's own secrets. @throws {HotbootError} if somebody has removed or changed their file. */
 export async function readSecrets(emulator: Emulator): Promise<Secrets> {
-  return JSON.parse(await Deno.readTextFile(instancePath(emulator, "credentials")));
+  const path = instancePath(emulator, "credentials");
+  const text = await Deno.readTextFile(path).catch((error) => {
+    if (error instanceof Deno.errors.NotFound) return "";
+    throw error;
+  });
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new HotbootError(
+      `the secrets of instance '${emulator.instance}' are lost (${path} is ${text ? "not JSON" : "missing"}): ` +
+        "'hotboot reset' drops it with its disk, and the next start makes new ones",
+    );
+  }
 }

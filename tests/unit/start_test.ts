@@ -88,6 +88,10 @@ Deno.test("credentials: an instance that keeps its disk has them; one that is st
     assertEquals(await credentials(emulator), { KEY: "value" });
     machine[Symbol.dispose]();
     assertEquals(await credentials(emulator), { KEY: "value" });
+    await Deno.writeTextFile(instancePath(emulator, "credentials"), '{"KEY":');
+    await assertRejects(() => credentials(emulator), HotbootError, "credentials.json is not JSON)");
+    await Deno.remove(instancePath(emulator, "credentials"));
+    await assertRejects(() => credentials(emulator), HotbootError, "credentials.json is missing)");
     await writeRecord(emulator, testRecord({ secrets: "placeholders" }));
     await assertRejects(() => credentials(emulator), HotbootError, "was started without rotation");
     await writeRecord(emulator, testRecord());
