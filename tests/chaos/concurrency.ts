@@ -21,63 +21,104 @@ const LOOK_MS = 200;
 /** The instances that the commands fight for; `second` is of the second profile. */
 const INSTANCES = ["micro", "a", "b", "second"];
 
-/** What must be true in the end, as far as the commands that succeeded decide it. */
+/** What must be true in the end, as far as the commands that succeeded decide it. Each name with the instance that it comes from. */
 interface Expected {
   /** Checkpoints that were saved and not removed. */
-  saved: Set<string>;
+  saved: Map<string, string>;
   /** Forks that were made and not dropped. */
-  forks: Set<string>;
+  forks: Map<string, string>;
 }
 
-type Command = (the: { instance: string; unique: string; expected: Expected; next: () => number }) => {
+/** What a command is made of. */
+interface Choice {
+  /** An instance for it. */
+  instance: string;
+  /** A name that nobody else takes. */
+  unique: string;
+  expected: Expected;
+  next: () => number;
+  /** Where it may write. */
+  directory: string;
+}
+
+interface Command {
   line: string[];
+  /** The instance whose profile it has, if that is another. */
+  of?: string;
   /** What its success changes. */
   then?: () => void;
   /** What its begin makes uncertain: another command may come before or after it. */
   before?: () => void;
-} | undefined;
+}
 
-const on = (verb: string): Command => ({ instance }) => ({ line: [...verb.split(" "), "--instance", instance] });
-const executing: Command = ({ instance }) => ({ line: ["exec", "--instance", instance, "--", "cat", "/proc/uptime"] });
+type Making = (choice: Choice) => Command | undefined;
+
+const on = (verb: string, ...rest: string[]): Making => ({ instance }) => ({
+  line: [...verb.split(" "), "--instance", instance, ...rest],
+});
+
+/** One of the names, and where it comes from. */
+type Named = Choice & { name: string; of: string };
+
+function onOne(kind: keyof Expected, make: (named: Named) => Omit<Command, "of">): Making {
+  return (choice) => {
+    const all = [...choice.expected[kind]];
+    const [name, of] = all[Math.floor(choice.next() * all.length)] ?? [];
+    return name === undefined || of === undefined ? undefined : { of, ...make({ ...choice, name, of }) };
+  };
+}
 
 /** Each as often as it is here. */
-const COMMANDS: Command[] = [
-  ...Array<Command>(5).fill(on("start")),
-  ...Array<Command>(3).fill(on("stop")),
+const COMMANDS: Making[] = [
+  ...Array<Making>(5).fill(on("start")),
+  ...Array<Making>(3).fill(on("stop")),
   on("stop --shutdown"),
   on("stop --discard"),
   on("restart"),
   on("reset"),
-  ...Array<Command>(3).fill(on("status")),
-  ...Array<Command>(3).fill(executing),
+  ...Array<Making>(3).fill(on("status")),
+  ...Array<Making>(3).fill(on("exec", "--", "cat", "/proc/uptime")),
   on("logs"),
   on("credentials"),
   on("timeline"),
-  () => ({ line: ["list"] }),
-  () => ({ line: ["doctor"] }),
-  () => ({ line: ["snapshot", "ls"] }),
-  () => ({ line: ["snapshot", "prune"] }),
-  () => ({ line: ["capture"] }),
+  on("wait --timeout 5"),
+  ({ instance }) => ({ line: ["run", "--fresh", "--", "true"], of: instance }),
+  ({ instance }) => ({ line: ["list"], of: instance }),
+  ({ instance }) => ({ line: ["doctor", "--fix"], of: instance }),
+  ({ instance }) => ({ line: ["snapshot", "ls"], of: instance }),
+  ({ instance }) => ({ line: ["snapshot", "prune"], of: instance }),
+  ({ instance }) => ({ line: ["capture"], of: instance }),
+  ({ instance, next }) => ({ line: ["spare", next() < 0.5 ? "0" : "1"], of: instance }),
+  () => ({ line: ["build", "--force"], of: "second" }),
   ({ instance, unique, expected }) => ({
     line: ["snapshot", "save", unique, "--instance", instance],
-    then: () => expected.saved.add(`${instance} ${unique}`),
+    then: () => expected.saved.set(unique, instance),
   }),
-  ({ expected, next }) => {
-    const one = [...expected.saved][Math.floor(next() * expected.saved.size)];
-    if (!one) return undefined;
-    const [instance, name] = one.split(" ");
-    return { line: ["snapshot", "rm", name, "--instance", instance], before: () => expected.saved.delete(one) };
-  },
+  onOne("saved", ({ name, expected }) => ({
+    line: ["snapshot", "rm", name],
+    before: () => expected.saved.delete(name),
+  })),
+  onOne("saved", ({ name, of, unique, expected }) => ({
+    line: ["snapshot", "rename", name, unique],
+    before: () => expected.saved.delete(name),
+    then: () => expected.saved.set(unique, of),
+  })),
+  onOne("saved", ({ name }) => ({ line: ["snapshot", "verify", name] })),
+  onOne("saved", ({ name, unique, directory }) => ({
+    line: ["snapshot", "export", name, `${directory}/${unique}.hotboot`],
+  })),
+  onOne("saved", ({ name, of, unique, expected }) => ({
+    line: ["start", "--from", name, "--instance", `f-${unique}`],
+    then: () => expected.forks.set(`f-${unique}`, of),
+  })),
   ({ instance, unique, expected }) => ({
     line: ["fork", instance, `f-${unique}`],
-    then: () => expected.forks.add(`f-${unique}`),
+    then: () => expected.forks.set(`f-${unique}`, instance),
   }),
-  ({ expected }) => {
-    const [one] = expected.forks;
-    return one === undefined
-      ? undefined
-      : { line: ["reset", "--instance", one], before: () => expected.forks.delete(one) };
-  },
+  ...Array<Making>(2).fill(onOne("forks", ({ name, expected }) => ({
+    line: ["reset", "--instance", name],
+    before: () => expected.forks.delete(name),
+  }))),
 ];
 
 /** A home with two profiles, each with a snapshot. */
@@ -134,7 +175,8 @@ export const subject: Subject = {
   async run({ seed: first, runs, tally }: Order) {
     const { guest: made, profileOf } = await twoProfiles();
     await using guest = made;
-    const expected: Expected = { saved: new Set(), forks: new Set() };
+    const { directory } = guest;
+    const expected: Expected = { saved: new Map(), forks: new Map() };
     const over = new AbortController();
     const watching = tally.run("two machines for one instance", first, () => watch(guest, over.signal));
     const end = performance.now() + runs * 1000;
@@ -144,20 +186,14 @@ export const subject: Subject = {
         const unique = `n${seed++}`;
         const next = random(seed);
         const instance = INSTANCES[Math.floor(next() * INSTANCES.length)];
-        const command = COMMANDS[Math.floor(next() * COMMANDS.length)]({ instance, unique, expected, next });
+        const choice = { instance, unique, expected, next, directory };
+        const command = COMMANDS[Math.floor(next() * COMMANDS.length)](choice);
         if (!command) continue;
-        const { line, then, before } = command;
+        const { line, of = instance, then, before } = command;
         before?.();
-        const args = [...line];
-        const at = args.indexOf("--");
-        args.splice(
-          at < 0 ? args.length : at,
-          0,
-          "--home",
-          guest.home,
-          "--profile",
-          profileOf(line.includes("second") ? "second" : ""),
-        );
+        const place = ["--home", guest.home, "--profile", profileOf(of)];
+        const at = line.indexOf("--");
+        const args = line.toSpliced(at < 0 ? line.length : at, 0, ...place);
         const verb = line.slice(0, line[0] === "snapshot" ? 2 : 1).join(" ");
         await tally.run(verb, seed, async () => {
           const run = await Promise.race([hotboot(args), sleep(LONGEST_MS).then(() => undefined)]);
@@ -176,9 +212,9 @@ export const subject: Subject = {
     await tally.run("afterwards", first, async () => {
       await assertAllKnown(guest);
       const states = await agreedStates(guest);
-      for (const name of expected.forks) assert(states.has(name), `the fork '${name}' is gone`);
+      for (const name of expected.forks.keys()) assert(states.has(name), `the fork '${name}' is gone`);
       for (const [name, profile] of [["", guest.profile], ["second", profileOf("second")]]) {
-        const of = [...expected.saved].filter((one) => one.startsWith("second ") === (name === "second"));
+        const own = [...expected.saved].filter(([, of]) => (of === "second") === (name === "second"));
         const all = await assertSnapshots({
           succeed: async (verb: string, args: string[] = []) => {
             const run = await hotboot([...verb.split(" "), ...args, "--home", guest.home, "--profile", profile]);
@@ -186,7 +222,7 @@ export const subject: Subject = {
             return run.stdout;
           },
         });
-        for (const one of of) assert(all.some(({ name }) => name === one.split(" ")[1]), `checkpoint ${one} is gone`);
+        for (const [saved] of own) assert(all.some(({ name }) => name === saved), `checkpoint ${saved} is gone`);
       }
       for (const instance of INSTANCES) {
         const common = ["--instance", instance, "--home", guest.home, "--profile", profileOf(instance)];
