@@ -36,6 +36,8 @@ function judge(info: SnapshotInfo, first?: SnapshotInfo): Finding {
   if (state === "unknown") return { ...here, mark: "info", reason: says(`cannot be judged: ${why}`) };
   const misfit = says(`does not fit here: ${why}`);
   if (kind === "checkpoint") {
+    // Without a name, it was made for a fork, which uses only its disk from now on.
+    if (state !== "usable" && name === undefined) return { ...here, mark: "info", reason: misfit };
     return state === "usable"
       ? { ...here, mark: "ok", reason: says("fits") }
       : { ...here, mark: "warn", reason: misfit };

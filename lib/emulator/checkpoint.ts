@@ -21,7 +21,7 @@ import { fingerprint } from "../snapshot/fingerprint.ts";
 import { saveLive } from "../snapshot/flat.ts";
 import { type Checkpoint, type GuestState, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
 import { stopMachine } from "../snapshot/migration.ts";
-import { commitSnapshot, prepareSnapshot, removeSnapshot, syncSnapshot } from "../snapshot/store.ts";
+import { type Captured, commitSnapshot, prepareSnapshot } from "../snapshot/store.ts";
 import { createOverlay, readQcow2Header } from "../vm/qcow2.ts";
 
 /** What saving a checkpoint gave. */
@@ -141,7 +141,7 @@ async function saveAs(
     if (record.secrets === "rotated") {
       await writeJson(`${prepared}/${CREDENTIALS}`, await readSecrets(emulator), { sync: true });
     }
-    const snapshot = await commitSnapshot(prepared, {
+    const captured: Captured = {
       engine: "flat",
       identity: record.identity,
       guest,
@@ -152,13 +152,13 @@ async function saveAs(
         ...(record.snapshot !== undefined && { base: record.snapshot }),
         ...(record.secrets && { secrets: record.secrets }),
       },
-    });
-    const sync = () => isForFork ? syncFile(`${snapshot.directory}/${SNAPSHOT_FILES.disk}`) : syncSnapshot(snapshot);
-    await timeline.phase("on disk", sync).catch(async (error) => {
-      await removeSnapshot(snapshot.directory);
-      throw error;
-    });
-    return { id: snapshot.manifest.id, stoodStillMs };
+    };
+    if (isForFork) await syncFile(disk); // the fork's disk is on it; its memory goes with the fork's process
+    const { manifest } = await timeline.phase(
+      "on disk",
+      () => commitSnapshot(prepared, captured, { sync: !isForFork }),
+    );
+    return { id: manifest.id, stoodStillMs };
   } catch (error) {
     await Deno.remove(prepared, { recursive: true }).catch(() => {});
     emulator.signal.throwIfAborted();

@@ -53,24 +53,35 @@ export async function prepareSnapshot(directory: string, ramBytes?: number): Pro
   return path;
 }
 
-/** Puts a prepared directory in place as the newest snapshot. Nothing may write to its files any more. */
+/** What its maker knows of a new snapshot. */
+export type Captured = Pick<Manifest, "engine" | "identity" | "guest" | "cache" | "checkpoint">;
+
+/**
+ * Puts a prepared directory in place as the newest snapshot. Nothing may write to its files any more.
+ *
+ * @param options `sync`: flush it to the disk first. After a power cut, there is all of it, or none.
+ */
 export async function commitSnapshot(
   prepared: string,
-  captured: Pick<Manifest, "engine" | "identity" | "guest" | "cache" | "checkpoint">,
+  captured: Captured,
+  { sync = false }: { sync?: boolean } = {},
 ): Promise<Snapshot> {
   const created = new Date();
-  const id = await nextId(prepared.replace(/[^/]+$/, ""), created);
+  const root = prepared.replace(/[^/]+$/, "");
+  const id = await nextId(root, created);
   const manifest: Manifest = {
     format: FORMAT,
     id,
     created: created.toISOString(),
     ...captured,
     files: await describeFiles(prepared, captured.engine),
-    unsyncedSinceBoot: bootTime(),
+    ...(!sync && { unsyncedSinceBoot: bootTime() }),
   };
-  await writeManifest(prepared, manifest);
-  const directory = prepared.replace(/[^/]+$/, id);
+  if (sync) await syncFiles(prepared, manifest);
+  await writeManifest(prepared, manifest, { sync });
+  const directory = root + id;
   await move(prepared, directory);
+  if (sync) await syncDirectory(root);
   return { directory, manifest };
 }
 

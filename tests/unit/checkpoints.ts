@@ -5,7 +5,13 @@ import { backingPath } from "../../lib/instance/home.ts";
 import { layerDisk } from "../../lib/instance/layers.ts";
 import { fingerprint } from "../../lib/snapshot/fingerprint.ts";
 import { type GuestState, SNAPSHOT_FILES } from "../../lib/snapshot/manifest.ts";
-import { commitSnapshot, prepareSnapshot, type Snapshot, syncSnapshot } from "../../lib/snapshot/store.ts";
+import {
+  type Captured,
+  commitSnapshot,
+  prepareSnapshot,
+  type Snapshot,
+  syncSnapshot,
+} from "../../lib/snapshot/store.ts";
 import { createOverlay } from "../../lib/vm/qcow2.ts";
 
 const SIZE = 1 << 26;
@@ -68,7 +74,7 @@ export async function madeCheckpoint(
     layer: { name: layer, disk: await fingerprint(layerDisk(emulator.home, layer)) },
     ...(base && { base }),
   };
-  const snapshot = await commitSnapshot(prepared, { engine: "flat", identity: {}, guest: GUEST, checkpoint });
-  await syncSnapshot(snapshot);
+  const captured: Captured = { engine: "flat", identity: {}, guest: GUEST, checkpoint };
+  const snapshot = await commitSnapshot(prepared, captured, { sync: true });
   return { ...snapshot, layer };
 }

@@ -150,13 +150,15 @@ Deno.test("doctor: of the snapshots it says which one a start resumes, and what 
     "info snapshot.1: 1 does not fit here: its memory differs (1.0 KB)",
   ]);
   const checkpoint = { kind: "checkpoint", name: "before" } as const;
-  const others = judgeSnapshots([one("2", "damaged"), one("1", "unknown"), one("0", "unusable", checkpoint)]);
+  const forAFork = one("00", "unusable", { kind: "checkpoint" });
+  const others = judgeSnapshots([one("2", "damaged"), one("1", "unknown"), one("0", "unusable", checkpoint), forAFork]);
   assertEquals(
     others.map(({ mark, title, reason, fix = "" }) => `${mark} ${title} ${reason.split(" ")[0]} ${fix}`.trimEnd()),
     [
       "warn snapshot 2 'hotboot snapshot rm 2' removes it",
       "info snapshot 1",
       "warn checkpoint before",
+      "info checkpoint 00",
     ],
   );
 });

@@ -18,11 +18,11 @@ const IDENTITY: Identity = { "QEMU version": "7.2.22", "memory": "512 MiB" };
 const RAM_BYTES = 4 << 20;
 
 /** A snapshot with made-up content. */
-async function captured(directory: string) {
+async function captured(directory: string, options?: { sync: boolean }) {
   const prepared = await prepareSnapshot(directory, RAM_BYTES);
   await Deno.writeTextFile(`${prepared}/${SNAPSHOT_FILES.state}`, "state");
   await Deno.writeTextFile(`${prepared}/${SNAPSHOT_FILES.disk}`, "disk");
-  return await commitSnapshot(prepared, { engine: "instant", identity: IDENTITY, guest: GUEST });
+  return await commitSnapshot(prepared, { engine: "instant", identity: IDENTITY, guest: GUEST }, options);
 }
 
 function manifest(changes: Partial<Manifest> = {}): Manifest {
@@ -124,6 +124,9 @@ Deno.test("snapshot: it is put in place complete, readable by its owner only, an
 
     await syncSnapshot(snapshot);
     assertEquals((await newestSnapshot(directory))?.manifest.unsyncedSinceBoot, undefined);
+    const flushed = await captured(directory, { sync: true });
+    assertEquals((await newestSnapshot(directory))?.manifest, flushed.manifest);
+    assertEquals(flushed.manifest.unsyncedSinceBoot, undefined);
     assertEquals(await wrongSize(snapshot.directory, snapshot.manifest), undefined);
     assertEquals(await wrongContent(snapshot.directory, snapshot.manifest), undefined);
   });
