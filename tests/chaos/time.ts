@@ -161,7 +161,7 @@ async function assertOnTime({ clock }: Setting, url: string): Promise<void> {
 
 /** Asserts that a line of a table tells this age, or one of the next seconds. */
 function assertAge(text: string, name: string, time: string, { clock }: Setting): void {
-  const line = text.split("\n").find((each) => each.includes(name)) ?? "";
+  const line = text.split("\n").find((each) => each.split("  ")[0].split(/[ ()]/).includes(name)) ?? "";
   const seconds = (clock.now() - Date.parse(time)) / 1000;
   const ages = Array.from({ length: 30 }, (_, less) => formatSpan(Math.max(0, seconds - less)));
   assert(
@@ -183,7 +183,7 @@ async function assertWell(setting: Setting): Promise<void> {
     const time = running?.started ?? ended;
     if (time !== undefined) assertAge(list, instance, time, setting);
   }
-  for (const { id, created } of snapshots) assertAge(table, id, created, setting);
+  for (const { id, created } of snapshots) assertAge(table, id, created!, setting);
   const texts = [list, table];
   for (const verb of ["status", "doctor", "timeline"]) {
     const { stdout, stderr } = await guest.run(verb);
@@ -195,7 +195,7 @@ async function assertWell(setting: Setting): Promise<void> {
   for (const { id, created } of snapshots) {
     assertMatch(id, /^\d{8}T\d{6}Z-[0-9a-f]{4}$/);
     assertEquals(seen.get(id) ?? created, created, `two snapshots are called ${id}`);
-    seen.set(id, created);
+    seen.set(id, created!);
   }
   const record = await guest.record();
   assertEquals(seen.get(record.uuid) ?? record.started, record.started, `two machines have uuid ${record.uuid}`);
