@@ -58,6 +58,8 @@ export const TESTS: Needed[] = [
   { what: "qemu-storage-daemon", apt: "qemu-system-common" },
   { what: "curl", apt: "curl" },
   { what: "jq", apt: "jq" },
+  { what: "cc", apt: "gcc" },
+  { what: "/usr/include/dlfcn.h", apt: "libc6-dev" },
   ...ARM64,
 ];
 

@@ -14,8 +14,8 @@ export async function entriesIn(path: string): Promise<Deno.DirEntry[]> {
 /** What nobody has changed for so long was left by a killed command. */
 const ABANDONED_MS = 3_600_000;
 
-/** Whether nobody has changed it for an hour. */
+/** Whether nobody has changed it for an hour. What seems to be of the future was made before the host's clock was set back. */
 export async function isAbandoned(path: string): Promise<boolean> {
   const stat = await Deno.lstat(path).catch(() => undefined);
-  return stat !== undefined && Date.now() - (stat.mtime?.getTime() ?? Date.now()) > ABANDONED_MS;
+  return stat !== undefined && Math.abs(Date.now() - (stat.mtime?.getTime() ?? Date.now())) > ABANDONED_MS;
 }

@@ -60,6 +60,12 @@ export function formatDuration(seconds: number): string {
   return minutes < 60 ? `${minutes}m${two(whole % 60)}s` : `${Math.floor(minutes / 60)}h${two(minutes % 60)}m`;
 }
 
+/** Formats how long ago something was: exactly, and after three days in days. It cannot be in the future, whatever the clock says. */
+export function formatSpan(seconds: number): string {
+  const days = Math.floor(seconds / 86_400);
+  return days >= 3 && Number.isFinite(days) ? `${days}d` : formatDuration(Math.max(0, seconds));
+}
+
 /** Formats how long a step took, in milliseconds: `9 ms`, `0.63 s`, `26.3 s`, `16m40s`. */
 export function formatMilliseconds(ms: number): string {
   if (Math.round(ms) < 100) return `${Math.round(ms)} ms`;

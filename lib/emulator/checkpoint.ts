@@ -6,6 +6,7 @@ import { quiesce, thaw } from "../guest/quiesce.ts";
 import { cutOffExecs, requireNoExecs } from "../guest/exec_ports.ts";
 import { detachShare, giveShare } from "../guest/share.ts";
 import { wake } from "../guest/wake.ts";
+import { steadyNow } from "../base/steady_clock.ts";
 import { Timeline } from "../base/timeline.ts";
 import { CREDENTIALS, requireNewName } from "../instance/checkpoints.ts";
 import { channelsOf, instancePath } from "../instance/channels.ts";
@@ -205,7 +206,7 @@ async function saveRunning(
   let [stopped, going]: [number, number] = [0, 0];
   let layer = "";
   const prepare = async () => {
-    guest = { ...await timeline.phase("quiesce", () => quiesce(emulator)), stoppedAt: Date.now() };
+    guest = { ...await timeline.phase("quiesce", () => quiesce(emulator)), stoppedAt: steadyNow() };
     if (guest.frozen.length > 0) await writeRecord(emulator, { ...record, frozen: guest.frozen });
   };
   const stop = async () => {

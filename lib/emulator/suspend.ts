@@ -1,6 +1,7 @@
 /** Suspends a guest: saves its memory to a file and ends QEMU. If that fails, the guest runs on, unless QEMU has ended. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
+import { steadyNow } from "../base/steady_clock.ts";
 import type { Timeline } from "../base/timeline.ts";
 import { cutOffExecs } from "../guest/exec_ports.ts";
 import { quiesce, thaw } from "../guest/quiesce.ts";
@@ -108,7 +109,7 @@ async function stopGuest(emulator: Emulator, { qmp, kind }: Up): Promise<GuestSt
     const runState = await runStateOf(qmp);
     if (runState === BEING_SAVED) await cancelMigration(qmp); // the hotboot that was saving it died
     else if (runState !== ALL_SAVED) {
-      return { ...clock, stoppedAt: Date.now(), frozen: [], notFrozen: [] }; // somebody paused it
+      return { ...clock, stoppedAt: steadyNow(), frozen: [], notFrozen: [] }; // somebody paused it
     }
     await qmp.execute("cont"); // a stop was killed after everything was saved
   }

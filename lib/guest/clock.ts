@@ -1,7 +1,7 @@
 /** Corrects the guest's clock when it differs from the host's, as after a pause that the guest did not notice. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
-import { formatDuration } from "../base/format.ts";
+import { formatSpan } from "../base/format.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import type { GuestAgent } from "../vm/guest_agent.ts";
 import { connectAgent } from "./agent.ts";
@@ -57,16 +57,16 @@ async function rightClockWith(
   const offsetMs = await clockOffset(agent, signal);
   if (Math.abs(offsetMs) <= TOLERANCE_MS) return;
   if (!await agent.setTimeWithDate(undefined, { signal })) await agent.setTime(undefined, { signal });
-  const off = formatDuration(Math.abs(offsetMs) / 1000);
+  const off = formatSpan(Math.abs(offsetMs) / 1000);
   report.step(`the guest's clock was ${off} ${offsetMs < 0 ? "behind" : "ahead"}; it is set`);
 }
 
-/** How far the guest's clock is ahead of the host's, in milliseconds. */
-export async function clockOffset(agent: GuestAgent, signal: AbortSignal): Promise<number> {
-  const before = Date.now();
+/** How far the guest's clock is ahead of the host's, or of another one, in milliseconds. */
+export async function clockOffset(agent: GuestAgent, signal: AbortSignal, now = Date.now): Promise<number> {
+  const before = now();
   const nanoseconds = await agent.execute<number>("guest-get-time", {}, { signal });
   if (!Number.isFinite(nanoseconds)) {
     throw new HotbootError("the guest agent says no time: restart the guest, and use only images that you trust");
   }
-  return nanoseconds / 1e6 - (before + Date.now()) / 2;
+  return nanoseconds / 1e6 - (before + now()) / 2;
 }

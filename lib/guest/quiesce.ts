@@ -5,6 +5,7 @@ import type { FrozenUnit } from "../profile/profile.ts";
 import type { GuestState } from "../snapshot/manifest.ts";
 import type { GuestAgent } from "../vm/guest_agent.ts";
 import { shellCommand } from "../base/shell.ts";
+import { steadyNow } from "../base/steady_clock.ts";
 import { connectAgent } from "./agent.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { clockOffset } from "./clock.ts";
@@ -77,7 +78,7 @@ export async function quiesce(emulator: Emulator): Promise<Omit<GuestState, "sto
     signal.throwIfAborted();
     const reseeds = await canReseed(emulator, agent);
     const clock = reseeds ? "shift" : await agent.setTimeWithDate(undefined, { signal }) ? "date" : "agent";
-    const clockOffsetMs = await clockOffset(agent, signal);
+    const clockOffsetMs = await clockOffset(agent, signal, steadyNow); // as `stopMachine` tells when it stopped
     const peers = await peersOf(agent, emulator); // last, so that hardly any comes afterwards
     return warned(emulator, { clock, clockOffsetMs, reseeds, frozen, notFrozen, ...(peers.length > 0 && { peers }) });
   } catch (error) {

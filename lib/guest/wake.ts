@@ -4,7 +4,9 @@ import { HotbootError, messageOf } from "../base/error.ts";
 import { redact, secretLines, type Secrets } from "../profile/secrets.ts";
 import type { GuestState } from "../snapshot/manifest.ts";
 import { shellCommand } from "../base/shell.ts";
+import { steppedBy } from "../base/steady_clock.ts";
 import { connectAgent } from "./agent.ts";
+import { rightClockInPassing } from "./clock.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { gapsOf } from "./quiesce.ts";
 import { newEntropy, reseedCommand } from "./reseed.ts";
@@ -34,6 +36,8 @@ fail() { code=$?; mark "$1"; echo "failed $code $1"; exit 1; }
 read -r entropy
 mark begin`;
 const LONGEST_SHOWN = 500;
+/** If the host's clock was stepped by more meanwhile, the guest was given the time of before. */
+const STEP_MS = 500;
 
 /**
  * Wakes the guest, and returns when that is done.
@@ -48,7 +52,7 @@ export async function wake(emulator: Emulator, sleeper: Sleeper, timeline: Timel
   const { guest, secrets } = sleeper;
   const steps = stepsOf(emulator, sleeper);
   if (guest && (guest.frozen.length > 0 || guest.notFrozen.length > 0 || secrets)) gapsOf(guest).forEach(report.warn);
-  const begin = timeline.elapsed();
+  const [begin, stepped] = [timeline.elapsed(), steppedBy()];
   try {
     await using agent = await connectAgent(emulator);
     if (guest?.clock === "agent") await agent.setTime(undefined, { signal });
@@ -69,7 +73,10 @@ export async function wake(emulator: Emulator, sleeper: Sleeper, timeline: Timel
     );
     const lines = new TextDecoder().decode(result.stdout).trim().split("\n");
     record(timeline, begin, lines, steps.length);
-    if (result.exitCode === 0) return;
+    if (result.exitCode === 0) {
+      if (guest && Math.abs(steppedBy() - stepped) > STEP_MS) await rightClockInPassing(emulator, agent);
+      return;
+    }
     const said = redact(new TextDecoder().decode(result.stderr), secrets ?? {}).trim().slice(-LONGEST_SHOWN);
     throw new HotbootError(
       `${explain(lines.at(-1)!, result.exitCode)}: ${

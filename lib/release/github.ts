@@ -8,7 +8,7 @@
 
 import { HotbootError, messageOf } from "../base/error.ts";
 import { sleep } from "../base/wait.ts";
-import { getPatiently, hostOf, type HttpRequest, isUsedUp, retryAfter, type RetryOptions } from "./http.ts";
+import { getPatiently, hostOf, type HttpRequest, isUsedUp, retryAfter, type RetryOptions, serverTime } from "./http.ts";
 import type { Network } from "./network.ts";
 import { GITHUB_API, tokenVariables } from "./token.ts";
 
@@ -274,7 +274,7 @@ export class GitHub {
     const said = await response.json().then(({ message }) => String(message ?? ""), () => "");
     if ((status === 403 || status === 429) && isUsedUp(response)) {
       const reset = Number(headers.get("x-ratelimit-reset")) * 1000;
-      const minutes = Math.max(1, Math.ceil((reset - Date.now()) / 60_000));
+      const minutes = Math.max(1, Math.ceil((reset - serverTime(response)) / 60_000));
       const more = token ? "" : `, or set ${this.#variable}, which has a higher one`;
       const time = new Date(reset).toISOString().slice(11, 16);
       return new HotbootError(`GitHub's rate limit is used up until ${time} UTC: wait ${minutes} min${more}`);
@@ -361,5 +361,5 @@ function secondaryLimit(response: Response): number | undefined {
   if (response.status !== 403 && response.status !== 429) return undefined;
   const after = retryAfter(response);
   if (after !== undefined || !isUsedUp(response)) return after;
-  return Math.max(0, Number(response.headers.get("x-ratelimit-reset")) * 1000 - Date.now());
+  return Math.max(0, Number(response.headers.get("x-ratelimit-reset")) * 1000 - serverTime(response));
 }

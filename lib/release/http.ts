@@ -197,8 +197,14 @@ export function hostOf(url: string): string {
   return new URL(url).host;
 }
 
+/** What the server's clock says, in milliseconds since 1970: that of this host may be wrong. */
+export function serverTime({ headers }: Response): number {
+  const time = Date.parse(headers.get("date") ?? "");
+  return Number.isNaN(time) ? Date.now() : time;
+}
+
 /** What `Retry-After` asks for, in milliseconds from now: seconds, or a date. */
-export function retryAfter(response: Response, now = Date.now()): number | undefined {
+export function retryAfter(response: Response, now = serverTime(response)): number | undefined {
   const value = response.headers.get("retry-after")?.trim();
   if (!value) return undefined;
   if (/^\d+$/.test(value)) return Number(value) * 1000;

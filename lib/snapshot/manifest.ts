@@ -225,7 +225,7 @@ export function difference(
       : `the ${name} was ${was ?? "not recorded"} and is ${is ?? "none"}`;
   }
   if (manifest.unsyncedSinceBoot !== undefined && !isSameBoot(manifest.unsyncedSinceBoot)) {
-    return "the host went down before the snapshot was safely on disk";
+    return "the host went down, or its clock was set, before the snapshot was safely on disk";
   }
 }
 

@@ -45,7 +45,7 @@ export const mappedRam: SnapshotEngine = {
   async finish(directory, { onProgress }, signal) {
     const [raw, savevm] = [SNAPSHOT_FILES.savevmCache, SNAPSHOT_FILES.savevm].map((name) => `${directory}/${name}`);
     await compressFile(raw, savevm, { signal, onProgress: (done, total) => onProgress("compress it", done, total) });
-    await touch(raw); // so that it is not older than its source
+    await touch(raw, savevm);
     return await fingerprint(raw);
   },
   async open(directory, { cache }, { onProgress }, signal) {
@@ -55,7 +55,7 @@ export const mappedRam: SnapshotEngine = {
         signal,
         onProgress: (done, total) => onProgress("decompress the memory", done, total),
       });
-      await touch(raw);
+      await touch(raw, savevm);
     }
     return async (qmp, { threads }, options) => {
       const limits = { timeoutMs: RAM_TIMEOUT_MS, ...options };
@@ -79,9 +79,11 @@ async function isFresh(cache: string, source: string, made: Fingerprint): Promis
   return is !== undefined && is.size === made.size && is.mtime! >= from.mtime! && await matches(cache, made);
 }
 
-async function touch(path: string): Promise<void> {
-  const now = new Date();
-  await Deno.utime(path, now, now);
+/** Makes it no older than its source, even if the host's clock has gone back since that was made. */
+async function touch(path: string, source: string): Promise<void> {
+  const { mtime } = await Deno.stat(source);
+  const time = new Date(Math.max(Date.now(), mtime!.getTime()));
+  await Deno.utime(path, time, time);
 }
 
 async function prepare(qmp: QmpClient, threads: number, limits: WaitOptions): Promise<void> {

@@ -10,6 +10,7 @@ import { HotbootError } from "../base/error.ts";
 import type { QmpClient, QmpEvent } from "../vm/qmp.ts";
 import { sleep, type WaitOptions, within } from "../base/wait.ts";
 import { pieces, type Source, writeAll } from "../base/io.ts";
+import { steadyNow, steppedBy } from "../base/steady_clock.ts";
 
 /**
  * What to move: `devices` leaves out memory in a shared file (the capability `x-ignore-shared`), for the `instant` engine,
@@ -31,12 +32,12 @@ export const UNLIMITED = 2 ** 50;
 /**
  * Stops a machine's CPUs. QEMU also completes and flushes all disk writes.
  *
- * @returns When, in milliseconds since 1970; now, if they stood still already.
+ * @returns When, in milliseconds since 1970, by `steadyNow`; now, if they stood still already.
  */
 export async function stopMachine(qmp: QmpClient): Promise<number> {
   const stopped = qmp.waitForEvent(({ event }) => event === "STOP", "QEMU ('stop')", { timeoutMs: STOP_MS });
   await qmp.execute("stop"); // answered after the event
-  return await Promise.race([stopped.then(({ time }) => time), sleep(STOOD_STILL_MS).then(() => Date.now())]);
+  return await Promise.race([stopped.then(({ time }) => time - steppedBy()), sleep(STOOD_STILL_MS).then(steadyNow)]);
 }
 
 /** How to save. */

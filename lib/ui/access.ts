@@ -53,7 +53,7 @@ export class Access {
 
   /** The same for once, and for a minute: other users can see a browser's arguments. */
   ticketUrl(): string {
-    this.#ticket = { token: random(32), ends: Date.now() + TICKET_MS };
+    this.#ticket = { token: random(32), ends: performance.now() + TICKET_MS };
     return this.#address(this.#ticket.token);
   }
 
@@ -85,7 +85,7 @@ export class Access {
 
   #enter(token: string): Response {
     const ticket = this.#ticket;
-    const isTicket = ticket !== undefined && Date.now() < ticket.ends && isSame(token, ticket.token);
+    const isTicket = ticket !== undefined && performance.now() < ticket.ends && isSame(token, ticket.token);
     if (isTicket) this.#ticket = undefined;
     if (!isTicket && !isSame(token, this.#token)) {
       return answer("open the address that 'hotboot ui' has printed\n", 401);

@@ -184,7 +184,10 @@ export class GuestAgent implements AsyncDisposable {
     try {
       await this.execute("guest-set-time", { time: Math.round(time * 1000) * 1000 }, options);
     } catch (error) {
-      if (!(error instanceof GuestAgentError && /hwclock|hardware clock/i.test(error.message))) throw error;
+      if (!(error instanceof GuestAgentError)) throw error;
+      if (/hwclock|hardware clock/i.test(error.message)) return;
+      // It refuses the years from 2070 on, whatever the guest's kernel can do.
+      if (!await this.#setWithDate(Math.round(time / 1000).toFixed(), options)) throw error;
     }
   }
 
@@ -194,7 +197,11 @@ export class GuestAgent implements AsyncDisposable {
    * @returns False if the guest's `date` does not support fractions of seconds; its clock is unchanged then.
    */
   async setTimeWithDate(time: number = Date.now(), options: WaitOptions = {}): Promise<boolean> {
-    const date = { path: "date", args: ["-u", "-s", `@${(time / 1000).toFixed(3)}`] };
+    return await this.#setWithDate((time / 1000).toFixed(3), options);
+  }
+
+  async #setWithDate(seconds: string, options: WaitOptions): Promise<boolean> {
+    const date = { path: "date", args: ["-u", "-s", `@${seconds}`] };
     try {
       return (await this.exec(date, options)).exitCode === 0;
     } catch (error) {

@@ -176,7 +176,7 @@ export async function passOverStuck(
 function isStale({ time, facts: { passedOver } }: Memory, again = false): boolean {
   if (!passedOver) return false;
   const age = Date.now() - time;
-  return age > (again && passedOver.reason === "refused" ? JUST_NOW_MS : REMEMBERED_MS[passedOver.reason]);
+  return age < 0 || age > (again && passedOver.reason === "refused" ? JUST_NOW_MS : REMEMBERED_MS[passedOver.reason]);
 }
 
 async function keyOf(program: string, arch: Arch, choice: Choice): Promise<string> {

@@ -19,8 +19,19 @@ import { subject as power } from "./power.ts";
 import { combine, readResults, type Results, table, writeReport } from "./report.ts";
 import { subject as soak } from "./soak.ts";
 import { Skipped, type Subject, Tally } from "./subject.ts";
+import { subject as time } from "./time.ts";
 
-const SUBJECTS: Record<string, Subject> = { death, concurrency, disk, power, guest, hostile, sleep: sleeping, soak };
+const SUBJECTS: Record<string, Subject> = {
+  death,
+  concurrency,
+  disk,
+  power,
+  guest,
+  hostile,
+  sleep: sleeping,
+  soak,
+  time,
+};
 
 const unknown: string[] = [];
 const { ci, report, help, seed, runs, from, _: given } = parseArgs(Deno.args, {

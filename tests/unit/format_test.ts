@@ -1,12 +1,12 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { HotbootError } from "../../lib/base/error.ts";
 import { envPort } from "../../lib/profile/env.ts";
-import { formatBytes, formatDuration, renderProgressLine } from "../../lib/base/format.ts";
+import { formatBytes, formatDuration, formatSpan, renderProgressLine } from "../../lib/base/format.ts";
 import { GitHub } from "../../lib/release/github.ts";
 import { get, retryAfter } from "../../lib/release/http.ts";
 import { consoleReporter, printError } from "../../lib/cli/ui/console.ts";
 import { ProgressLine } from "../../lib/cli/ui/progress.ts";
-import { renderTable } from "../../lib/cli/ui/table.ts";
+import { age, renderTable } from "../../lib/cli/ui/table.ts";
 import { HOST_ARCH, resolveArch } from "../../lib/vm/arch.ts";
 
 Deno.test("format: bytes", () => {
@@ -148,6 +148,13 @@ Deno.test("env: a value that is not a port gives an error that names the variabl
   Deno.env.delete(name);
 });
 
+Deno.test("format: an age is exact, then in days, and never of the future", () => {
+  const ages = [0, 59.6, 3600, 3 * 86_400 - 1, 3 * 86_400, 400 * 86_400, -1, -400 * 86_400, NaN];
+  assertEquals(ages.map(formatSpan), ["0s", "1m00s", "1h00m", "71h59m", "3d", "400d", "0s", "0s", "?"]);
+  assertEquals(age(new Date(Date.now() + 86_400_000).toISOString()), "0s");
+  assertEquals([age(undefined), age("soon")], ["?", "?"]);
+});
+
 Deno.test("http: Retry-After is seconds or a date", () => {
   const answer = (value: string) => new Response(null, { headers: { "retry-after": value } });
   const now = Date.parse("2026-01-01T00:00:00Z");
@@ -155,6 +162,9 @@ Deno.test("http: Retry-After is seconds or a date", () => {
   assertEquals(retryAfter(answer("Thu, 01 Jan 2026 00:00:10 GMT"), now), 10_000);
   assertEquals(retryAfter(answer("Thu, 01 Jan 2020 00:00:10 GMT"), now), 0);
   assertEquals(retryAfter(answer("soon"), now), undefined);
+  // This host's clock may be years off: the server's own counts.
+  const headers = { "retry-after": "Thu, 01 Jan 2032 00:00:10 GMT", date: "Thu, 01 Jan 2032 00:00:00 GMT" };
+  assertEquals(retryAfter(new Response(null, { headers })), 10_000);
   assertEquals(retryAfter(new Response(null), now), undefined);
 });
 

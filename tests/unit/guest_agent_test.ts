@@ -123,12 +123,33 @@ Deno.test("agent: a guest without hwclock still gets its clock set; any other re
       times.push(time);
       return { error: { class: "GenericError", desc } };
     },
+    "guest-exec": () => ({ error: { class: "GenericError", desc: "no such program" } }),
   });
   const agent = await GuestAgent.open(peer);
   await agent.setTime(1_700_000_000_123.4);
   assertEquals(times, [1_700_000_000_123_400_000]); // nanoseconds
   desc = "Failed to set time to system: Operation not permitted";
   await assertRejects(() => agent.setTime(), HotbootError, "Operation not permitted");
+  await agent.close();
+});
+
+Deno.test("agent: a year that the guest agent refuses is set with date, in whole seconds", async () => {
+  const peer = fakePeer();
+  const seen: unknown[] = [];
+  let exitcode = 0;
+  play(peer, {
+    "guest-set-time": () => ({ error: { class: "GenericError", desc: "Invalid time" } }),
+    "guest-exec": ({ path, arg }) => {
+      seen.push([path, ...arg as string[]].join(" "));
+      return { return: { pid: 1 } };
+    },
+    "guest-exec-status": () => ({ return: { exited: true, exitcode } }),
+  });
+  const agent = await GuestAgent.open(peer);
+  await agent.setTime(Date.parse("2107-01-01T00:00:00.600Z"));
+  assertEquals(seen, ["date -u -s @4323283201"]);
+  exitcode = 1;
+  await assertRejects(() => agent.setTime(Date.parse("2107-01-01T00:00:00Z")), HotbootError, "Invalid time");
   await agent.close();
 });
 

@@ -25,6 +25,7 @@ Deno.test("prune: removes what killed commands have left, but not what others wr
       await write(`${home.images}/${key}.json.12345.tmp`),
       await write(`${home.images}/.tmp-${key}-${uuid}`),
       await write(`${home.cache}/qemu-x.json.12345.tmp`),
+      await write(`${home.cache}/qemu-z.json.12345.tmp`, new Date(Date.now() + 365 * 86_400_000)), // before the clock was set back
       await write(`${home.root}/locks/owner-${uuid}`),
     ];
     const others = [

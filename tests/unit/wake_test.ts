@@ -116,6 +116,29 @@ Deno.test("wake: a guest that answers anything gets no more phases than there ar
     for (const { startMs, endMs } of timeline.phases) assert(0 <= startMs && startMs <= endMs && endMs <= now);
   }));
 
+Deno.test("wake: a guest that was given the time of before a step of the host's clock gets the right one", () =>
+  withGuest(async ({ emulator, machine }) => {
+    const { now } = Date;
+    using _restored = { [Symbol.dispose]: () => Date.now = now };
+    for (
+      const [stepMs, said] of [[3_600_000, /clock was 1h00m behind; it is set/], [-3_600_000, /1h00m ahead/]] as const
+    ) {
+      const before = machine.scripts.length;
+      machine.answers["guest-exec-status"] = () => {
+        if (Date.now === now) {
+          Date.now = () => now() + stepMs;
+          machine.clockMs = -stepMs;
+        }
+        return { exited: true, exitcode: 0, "out-data": encodeBase64("mark 1 begin\nmark 1 clock\n") };
+      };
+      await wake(emulator, { guest: GUEST, resumedAt: now() }, new Timeline());
+      assertMatch(emulator.told.join("\n"), said);
+      assertMatch(machine.scripts.slice(before)[1], /^date -u -s @/);
+      Date.now = now;
+      machine.clockMs = 0;
+    }
+  }));
+
 Deno.test("wake: the agent sets the clock if nothing else can; a missing agent gives only a warning", () =>
   withGuest(async ({ emulator, machine }) => {
     const guest: GuestState = { ...GUEST, clock: "agent", reseeds: false, frozen: [] };

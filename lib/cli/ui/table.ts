@@ -1,6 +1,6 @@
 /** Tables as text. Where a table is too wide for the terminal, each row becomes a paragraph of its own. */
 
-import { formatDuration } from "../../base/format.ts";
+import { formatSpan } from "../../base/format.ts";
 import { printable } from "../../base/printable.ts";
 import { print } from "./console.ts";
 import { columnsOf, paint, type Style } from "./display.ts";
@@ -77,9 +77,7 @@ function pad(text: string, width: number): string {
   return " ".repeat(Math.max(0, width - text.length));
 }
 
-/** How long ago a time was, ISO 8601: exactly, and after three days in days. */
+/** How long ago a time was, ISO 8601. */
 export function age(time: string | undefined): string {
-  const seconds = (Date.now() - Date.parse(time ?? "")) / 1000;
-  const days = Math.floor(seconds / 86_400);
-  return days < 3 || Number.isNaN(days) ? formatDuration(Math.abs(seconds)) : `${days}d`;
+  return formatSpan((Date.now() - Date.parse(time ?? "")) / 1000);
 }

@@ -2,7 +2,7 @@
 
 /** One instance: what it is, what it has, and the buttons for it. */
 
-import { formatBytes, formatDuration } from "../../base/format.ts";
+import { formatBytes, formatSpan } from "../../base/format.ts";
 import type { InstanceView } from "../view.ts";
 import { Console } from "./console.tsx";
 import { change, page, toggleConsole, toggleSecrets, wish } from "./store.ts";
@@ -39,8 +39,7 @@ export function Button({ label, of, onClick, why, isDanger, isPressed }: {
 
 /** How long ago that was. */
 export function ago(time: string | undefined): string {
-  const seconds = (Date.now() - Date.parse(time ?? "")) / 1000;
-  return seconds < 172_800 ? `${formatDuration(Math.max(0, seconds))} ago` : `${Math.floor(seconds / 86_400)} days ago`;
+  return `${formatSpan((Date.now() - Date.parse(time ?? "")) / 1000)} ago`;
 }
 
 /** An instance. */
