@@ -117,7 +117,9 @@ export class GuestHome implements AsyncDisposable {
     await Deno.copyFile(`${from}.json`, `${to}.json`);
     const { files } = JSON.parse(await Deno.readTextFile(`${from}.json`));
     for (const [part, end] of Object.entries(IMAGE_PARTS)) {
-      if (files[part]) await Deno.symlink(`${from}${end}`, `${to}${end}`);
+      if (!files[part]) continue;
+      const paths = [`${from}${end}`, `${to}${end}`] as const;
+      await Deno.symlink(...paths).catch(() => Deno.copyFile(...paths)); // not every file system has links
     }
     if (options.captured) await shareCapture(made);
     return made;
