@@ -13,6 +13,7 @@ import { thisMachine } from "../bench/machine.ts";
 import { subject as concurrency } from "./concurrency.ts";
 import { sleeping, subject as death } from "./death.ts";
 import { subject as disk } from "./disk.ts";
+import { subject as filesystems } from "./filesystems.ts";
 import { subject as guest } from "./guest.ts";
 import { subject as hostile } from "./hostile.ts";
 import { subject as power } from "./power.ts";
@@ -20,7 +21,17 @@ import { combine, readResults, type Results, table, writeReport } from "./report
 import { subject as soak } from "./soak.ts";
 import { Skipped, type Subject, Tally } from "./subject.ts";
 
-const SUBJECTS: Record<string, Subject> = { death, concurrency, disk, power, guest, hostile, sleep: sleeping, soak };
+const SUBJECTS: Record<string, Subject> = {
+  death,
+  concurrency,
+  disk,
+  power,
+  guest,
+  hostile,
+  sleep: sleeping,
+  soak,
+  filesystems,
+};
 
 const unknown: string[] = [];
 const { ci, report, help, seed, runs, from, _: given } = parseArgs(Deno.args, {

@@ -125,6 +125,11 @@ export class GuestHome implements AsyncDisposable {
     return made;
   }
 
+  /** The same guest in another home beside this one: a copy of it, or where it has been moved. Dispose of this one only. */
+  inHome(name: string): GuestHome {
+    return new GuestHome(this.guest, this.directory, this.original, { ...this.#options, name });
+  }
+
   /** A home whose guest has been captured and resumed, for tests that begin there. */
   static async started(options: GuestOptions = {}): Promise<GuestHome> {
     const made = await GuestHome.make({ ...options, captured: true });
