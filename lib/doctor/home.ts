@@ -1,10 +1,11 @@
 /** hotboot's directory: whose it is, whether it can be written, and what its file system can do. */
 
+import { runBash } from "../base/bash.ts";
 import { HostError, HotbootError, messageOf } from "../base/error.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { type Home, privateDirectory } from "../instance/home.ts";
 import { requireLocks } from "../instance/locks.ts";
-import { sharedFault, sharedPlace } from "../instance/network_home.ts";
+import { sharedFault, sharedMount, sharedPlace } from "../instance/network_home.ts";
 import type { Finding } from "./finding.ts";
 
 /** A file that is written to see what becomes of it. */
@@ -30,12 +31,29 @@ export async function examineHome({ home }: Emulator): Promise<{ findings: Findi
   try {
     await privateDirectory(home.cache);
     return {
-      findings: judgeHome({ ...await factsOf(home), ...await tryFile(home), shared: await sharedPlace(home) }),
+      findings: judgeHome({
+        ...await factsOf(home),
+        ...await tryFile(home),
+        shared: await sharedPlace(home) ?? await sharedByProgram(home),
+      }),
       isUsable: true,
     };
   } catch (error) {
     if (error instanceof HotbootError || error instanceof Deno.errors.NotCapable) throw error;
     throw new HostError(`${home.root} cannot be used (${messageOf(error)})`, "free some space, or use another --home");
+  }
+}
+
+/** Prints the device and the type of each mount. Source: proc_pid_mountinfo(5). */
+const MOUNTS = `while read -r _ _ device rest; do echo "$device \${rest##* - }"; done </proc/self/mountinfo`;
+
+/** The first of the home's places that a program shares with other machines, such as sshfs. */
+async function sharedByProgram({ places }: Home): Promise<{ path: string; kind: string } | undefined> {
+  const { lines } = await runBash(MOUNTS) ?? { lines: [] };
+  for (const path of places) {
+    const { dev } = await Deno.stat(path).catch(() => ({ dev: undefined }));
+    const kind = dev === undefined ? undefined : sharedMount(dev, lines);
+    if (kind !== undefined) return { path, kind };
   }
 }
 

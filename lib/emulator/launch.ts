@@ -14,7 +14,7 @@ import { backingPath, ownDirectory } from "../instance/home.ts";
 import { removeDisks, settleDisk } from "../instance/layers.ts";
 import { machineIdentity } from "../instance/identity.ts";
 import { describeMachine, firmwareFor, type Setup } from "../instance/machine.ts";
-import { requireOwnMachine } from "../instance/network_home.ts";
+import { clearerFault, requireOwnMachine } from "../instance/network_home.ts";
 import { requireOwnDisks } from "../instance/own_disks.ts";
 import { hasRecord, type InstanceRecord, type Origin, profileDigest, writeRecord } from "../instance/record.ts";
 import { HOST_ARCH } from "../vm/arch.ts";
@@ -144,7 +144,7 @@ export async function launch(emulator: Emulator, setup: Setup, run: Run): Promis
     await putBack(emulator, before);
     // The cached facts about QEMU may be stale: an upgrade, a container, a lost /dev/kvm.
     if (!emulator.signal.aborted) await forgetQemu(emulator);
-    throw error;
+    throw clearerFault(emulator.home, error);
   }
 }
 

@@ -9,6 +9,7 @@ import type { Emulator } from "../instance/emulator.ts";
 import { recorded } from "../instance/history.ts";
 import { lockInstance } from "../instance/locks.ts";
 import type { Setup } from "../instance/machine.ts";
+import { NoSockets } from "../instance/network_home.ts";
 import { adoptOrphan } from "../instance/owners.ts";
 import { readRecord, writeRecord } from "../instance/record.ts";
 import { settledState } from "../instance/state.ts";
@@ -162,6 +163,7 @@ async function startFresh(emulator: Emulator, timeline: Timeline, options: Start
   if (options.cold) return await coldBoot(emulator, setup, timeline, options);
   const notResumed = (error: unknown) => {
     signal.throwIfAborted();
+    if (error instanceof NoSockets) throw error;
     if (options.noFallback) {
       throw new HotbootError(`not resumed: ${messageOf(error)}; leave out --no-fallback to boot instead`);
     }
@@ -195,7 +197,7 @@ async function captureAndResume(
   const { captureStopped } = await import("./capture.ts");
   const captured = await captureStopped(emulator, setup, timeline, options).catch((error) => {
     signal.throwIfAborted();
-    if (error instanceof GuestFault || options.noFallback) throw error; // another boot would fail, too
+    if (error instanceof GuestFault || error instanceof NoSockets || options.noFallback) throw error; // another boot would fail, too
     report.warn(`no snapshot was captured: ${messageOf(error)}; booting without`);
   });
   if (!captured) return await coldBoot(emulator, setup, timeline, options);

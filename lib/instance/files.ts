@@ -16,7 +16,9 @@ export async function clearRun(emulator: Emulator): Promise<void> {
   const { directory, monitor, agent, migration } = await channelsOf(emulator);
   const sockets = [monitor, agent, migration, ...portSockets(directory)];
   for (const path of [...sockets, instancePath(emulator, "config")]) await Deno.remove(path).catch(() => {});
-  if (directory !== emulator.home.instance(emulator.instance)) await Deno.remove(directory).catch(() => {});
+  const isShort = directory !== emulator.home.instance(emulator.instance);
+  const short = isShort ? await Deno.lstat(directory).catch(() => undefined) : undefined;
+  if (short?.isDirectory) await Deno.remove(directory).catch(() => {}); // a link serves the next run, too
   await settleDisk(emulator);
 }
 
@@ -24,6 +26,8 @@ export async function clearRun(emulator: Emulator): Promise<void> {
 export async function dropInstance(emulator: Emulator): Promise<void> {
   if (!await hasRecord(emulator)) return;
   await dropContent(emulator);
+  const { directory } = await channelsOf(emulator);
+  if (directory !== emulator.home.instance(emulator.instance)) await Deno.remove(directory).catch(() => {});
   await removeRecord(emulator); // last, so that no unrecorded file is left
 }
 

@@ -1,5 +1,6 @@
 /** hotboot's directory on the user's machine: the paths in it, and who may access them. */
 
+import { dirname } from "@std/path/dirname";
 import { entriesIn } from "../base/entries.ts";
 import { HostError, HotbootError, messageOf } from "../base/error.ts";
 import { sha256 } from "../base/hash.ts";
@@ -68,8 +69,8 @@ export class Home {
   }
 
   /**
-   * The directory of an instance's sockets: the instance's own or, if that path is too long for a socket, one with a short
-   * name, which is derived from the long one. Not in `$XDG_RUNTIME_DIR`: that goes when its user logs out, while a guest runs
+   * The directory of an instance's sockets: the instance's own or, if that path is too long for a socket, a short name for
+   * it, which is derived from the long one. Not in `$XDG_RUNTIME_DIR`: that goes when its user logs out, while a guest runs
    * on, and a command without that variable (from cron, or with sudo) would not find the guest.
    */
   async sockets(name: string): Promise<string> {
@@ -78,17 +79,38 @@ export class Home {
     return `/tmp/hotboot-${(await sha256(directory)).slice(0, 16)}`;
   }
 
-  /** Makes the directory with the short name. @throws {HotbootError} like {@linkcode hasShortDirectory}. */
+  /**
+   * Gives an instance's directory its short name, if it needs one: a link, so that the sockets themselves are in the home and
+   * move with it. Only a program with all read and write permissions may make links, and a command has fewer: the launcher does
+   * it. What is there already stays.
+   */
+  async linkSockets(name: string): Promise<void> {
+    const [short, directory] = [await this.sockets(name), this.instance(name)];
+    if (short === directory) return;
+    const [found, home] = await Promise.all([ifThere(Deno.lstat(short)), ifThere(Deno.stat(this.root))]);
+    if (found) {
+      // The kernel lets not even root follow the owner's link in /tmp, but all follow root's: proc_sys_fs(5), protected_symlinks.
+      const isOwners = found.isSymlink && found.uid === home?.uid;
+      const isBarred = isOwners && await Deno.stat(short).then(() => false, (error) => isPermission(error));
+      if (!isBarred) return;
+      await Deno.remove(short);
+    }
+    await Deno.symlink(directory, short);
+  }
+
+  /** Makes a directory with the short name, unless that is there. @throws {HotbootError} like {@linkcode hasShortDirectory}. */
   async shortDirectory(path: string): Promise<void> {
     await Deno.mkdir(path, { mode: 0o700 }).catch((error) => {
       if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
     });
     await this.hasShortDirectory(path);
-    await privateDirectory(path); // only now: through another user's link it would change the link's target
+    const { isDirectory } = await Deno.lstat(path);
+    if (isDirectory) await privateDirectory(path); // only now: through another user's link it would change the link's target
   }
 
   /**
-   * Whether the directory with the short name exists. It is in a shared directory, so another user may have made it.
+   * Whether there is something with the short name: a link to one of the instances, or a directory. It is in a shared
+   * directory, so another user may have made it.
    *
    * @throws {HotbootError} if it does not belong to the home's owner.
    */
@@ -96,6 +118,8 @@ export class Home {
     const [found, home] = await Promise.all([ifThere(Deno.lstat(path)), ifThere(Deno.stat(this.root))]);
     if (!found || !home) return false;
     if (found.isDirectory && found.uid === home.uid) return true;
+    const isOwnLink = found.isSymlink && (found.uid === home.uid || found.uid === 0);
+    if (isOwnLink && dirname(await Deno.readLink(path)) === this.instances) return true;
     throw new HotbootError(
       `${path}, for sockets, was made by another user: ask for its removal, or use a home with a shorter path`,
     );
@@ -120,13 +144,28 @@ export async function backingPath(home: Home, from: string, to: string): Promise
  */
 export async function privateDirectory(path: string): Promise<void> {
   await requireOwnLink(path);
+  let isClosed: boolean;
   try {
     await Deno.mkdir(path, { recursive: true, mode: 0o700 });
-    const { mode } = await Deno.stat(path);
-    if ((mode ?? 0) & 0o077) await Deno.chmod(path, 0o700);
+    isClosed = await isPrivate(path);
+    if (!isClosed) {
+      await Deno.chmod(path, 0o700);
+      isClosed = await isPrivate(path);
+    }
   } catch (error) {
     throw new HostError(`${path} cannot be made or used (${messageOf(error)})`, "name another directory with --home");
   }
+  if (isClosed) return;
+  throw new HostError(
+    `${path} is open to other users, and its file system ignores that hotboot closes it`,
+    "name a directory on another disk with --home",
+  );
+}
+
+/** Whether only its owner may enter it. */
+async function isPrivate(path: string): Promise<boolean> {
+  const { mode } = await Deno.stat(path);
+  return ((mode ?? 0) & 0o077) === 0;
 }
 
 /** The same for a directory in which all is hotboot's own: neither it nor anything in it may be a link. */
@@ -153,6 +192,10 @@ export async function requireOwnLink(path: string): Promise<void> {
   throw new HotbootError(
     `${path} is a link that another user has made: remove it, or name another directory with --home`,
   );
+}
+
+function isPermission(error: unknown): boolean {
+  return error instanceof Deno.errors.PermissionDenied;
 }
 
 async function ifThere<T>(found: Promise<T>): Promise<T | undefined> {

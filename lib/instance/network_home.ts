@@ -1,12 +1,12 @@
 /**
- * Homes that several machines share. A lock, a process id and a socket mean something on one machine only: on another, a
+ * Homes where hotboot cannot work: above all those that several machines share. A lock, a process id and a socket mean something on one machine only: on another, a
  * guest that runs looks like one that has ended, whose disk may be removed.
  *
  * Source: statfs(2), "f_type", and the table of GNU coreutils' `stat`, which has more.
  */
 
 import { statfs } from "node:fs/promises";
-import { HostError } from "../base/error.ts";
+import { HostError, messageOf } from "../base/error.ts";
 import type { Home } from "./home.ts";
 
 const KINDS: Record<number, string> = {
@@ -24,6 +24,13 @@ const KINDS: Record<number, string> = {
   0x73757245: "Coda",
   0x01161970: "GFS2",
   0x7461636f: "OCFS2",
+  0x20030528: "OrangeFS",
+  0xbeefdead: "StorNext",
+  0x0000564c: "NCP",
+  0x01021997: "9P",
+  0x786f4256: "VirtualBox's shared folders",
+  0xbacbacbc: "VMware's shared folders",
+  0x7c7c6673: "Parallels' shared folders",
 };
 
 /** The name of a file system that machines share, by its number in Linux; `undefined` for all others. */
@@ -41,12 +48,60 @@ export async function sharedPlace({ places }: Home): Promise<{ path: string; kin
   }
 }
 
+/**
+ * The type of the file system with this device number (stat(2), "st_dev"), of a program's own (FUSE) or of a virtual machine's
+ * host, if other machines can reach it. All of them have one number in `statfs`, and only the system's list of mounts names them.
+ *
+ * @param mounts Each mount's device, as major:minor, and its type.
+ */
+export function sharedMount(device: number, mounts: string[]): string | undefined {
+  const major = Math.floor(device / 2 ** 8) & 0xfff;
+  const minor = (device & 0xff) | (Math.floor(device / 2 ** 12) & 0xfff00);
+  const type = mounts.find((line) => line.startsWith(`${major}:${minor} `))?.split(" ")[1];
+  return type !== undefined && SHARED_TYPES.includes(type.replace(/^fuse\./, "")) ? type : undefined;
+}
+
+const SHARED_TYPES = [
+  ...["sshfs", "glusterfs", "ceph-fuse", "juicefs", "rclone", "s3fs", "gcsfuse", "blobfuse", "blobfuse2", "goofys"],
+  ...[
+    "mfs",
+    "moosefs",
+    "lizardfs",
+    "seaweedfs",
+    "curlftpfs",
+    "smbnetfs",
+    "davfs",
+    "virtiofs",
+    "vmhgfs-fuse",
+    "grpcfuse",
+  ],
+];
+
 /** What is wrong with it, and what to do. */
 export function sharedFault({ path, kind }: { path: string; kind: string }): HostError {
   return new HostError(
     `${path} is on ${kind}, where other machines would take its guests for dead`,
     "name a directory on this machine's own disk with HOTBOOT_HOME or --home, such as /var/tmp/hotboot-$USER",
   );
+}
+
+/** The home's file system has no sockets: it is one of another system, or of another machine. No other start would work. */
+export class NoSockets extends HostError {
+  constructor({ instances }: Home, why: string) {
+    super(
+      `the file system of ${instances} has no sockets (${why}), as those of other systems and machines`,
+      "name a directory on this machine's own disk with HOTBOOT_HOME or --home",
+    );
+  }
+}
+
+/** What QEMU says if it cannot make a socket, and why. Source: QEMU's `util/qemu-sockets.c`. */
+const NOT_BOUND = /Failed to bind socket to [^:]*: ([^;]+)/;
+
+/** The same error, or a clearer one if QEMU could make no socket. */
+export function clearerFault(home: Home, error: unknown): unknown {
+  const why = messageOf(error).match(NOT_BOUND)?.[1];
+  return why === undefined ? error : new NoSockets(home, why);
 }
 
 /** @throws {HostError} if other machines can reach the home. Needs sys permission for `statfs`. */

@@ -13,6 +13,7 @@ import { thisMachine } from "../bench/machine.ts";
 import { subject as concurrency } from "./concurrency.ts";
 import { sleeping, subject as death } from "./death.ts";
 import { subject as disk } from "./disk.ts";
+import { subject as filesystems } from "./filesystems.ts";
 import { subject as guest } from "./guest.ts";
 import { subject as hostile } from "./hostile.ts";
 import { subject as power } from "./power.ts";
@@ -31,6 +32,7 @@ const SUBJECTS: Record<string, Subject> = {
   sleep: sleeping,
   soak,
   time,
+  filesystems,
 };
 
 const unknown: string[] = [];

@@ -2,16 +2,13 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { toText } from "@std/streams/to-text";
-import { sha256File } from "../../lib/base/hash.ts";
 import { sleep } from "../../lib/base/wait.ts";
-import type { ImageRecord } from "../../lib/image/image.ts";
 import type { GuestHome } from "../e2e/guest_home.ts";
 import { assertCode, hotboot, spawnHotboot } from "../e2e/program.ts";
-import { ARCH, CACHE } from "../e2e/qemu.ts";
-import { RegistryServer } from "../e2e/registry_server.ts";
 import { ROTATE, secretMicro } from "../e2e/secret_micro.ts";
 import { random } from "../unit/random.ts";
 import { agreedStates, assertAllKnown, assertSnapshots, killMachines, repaired, startNext } from "./invariants.ts";
+import { OtherImages } from "./other_images.ts";
 import { type Order, plain, type Subject, type Tally } from "./subject.ts";
 
 /** A suspended instance and a checkpoint that no run may harm. */
@@ -47,30 +44,31 @@ const VERBS: Record<string, Verb> = {
     from: "any",
     hasQemu: false,
     keepsDisk: true,
-    line: (setting) => setting.of("built", "build", "--force"),
+    line: (setting) => setting.images.of("built", "build", "--force"),
     async again(setting, line) {
-      await setting.assertImage("built");
+      await setting.images.assertImage("built");
       await same(setting, line);
-      await setting.assertImage("built", "is there");
+      await setting.images.assertImage("built", "is there");
     },
   },
   pull: {
     from: "any",
     hasQemu: false,
     keepsDisk: true,
-    prepare: (setting) => setting.removeImage("pulled"),
-    line: (setting) => setting.of("pulled", "pull", "--skip-snapshot"),
+    prepare: (setting) => setting.images.removeImage("pulled"),
+    line: (setting) => setting.images.of("pulled", "pull", "--skip-snapshot"),
     async again(setting, line) {
-      await setting.assertImage("pulled");
+      await setting.images.assertImage("pulled");
       await same(setting, line);
-      await setting.assertImage("pulled", "is there");
+      await setting.images.assertImage("pulled", "is there");
     },
   },
   push: {
     from: "any",
     hasQemu: false,
     keepsDisk: true,
-    line: (setting, seed) => setting.of("built", "push", `oci://${setting.registry.host}/team/run-${seed}:main`),
+    line: (setting, seed) =>
+      setting.images.of("built", "push", `oci://${setting.images.registry.host}/team/run-${seed}:main`),
     again: same,
   },
   capture: {
@@ -162,13 +160,13 @@ const VERBS: Record<string, Verb> = {
 
 const NAMES = Object.keys(VERBS);
 
-/** A home with a guest that runs, a suspended instance, a checkpoint, an archive, two more profiles and a registry. */
+/** A home with a guest that runs, a suspended instance, a checkpoint, an archive, and more profiles. */
 class Setting implements AsyncDisposable {
   readonly archive: string;
 
   private constructor(
     readonly guest: GuestHome,
-    readonly registry: RegistryServer,
+    readonly images: OtherImages,
     readonly lengths: Map<string, number>,
   ) {
     this.archive = `${guest.directory}/archived.hotboot`;
@@ -177,8 +175,7 @@ class Setting implements AsyncDisposable {
   static async make(lengths: Map<string, number>): Promise<Setting> {
     const guest = await secretMicro(ROTATE, undefined, { captured: true });
     await using undoing = new AsyncDisposableStack();
-    const setting = undoing.use(new Setting(guest, await RegistryServer.start(), lengths));
-    await setting.#writeProfiles();
+    const setting = undoing.use(new Setting(guest, await OtherImages.make(guest), lengths));
     const mark = (instance: string, text: string) =>
       guest.succeed("exec", ["--instance", instance, "--", "sh", "-c", MARK(text)]);
     await guest.start("--instance", KEPT);
@@ -190,56 +187,10 @@ class Setting implements AsyncDisposable {
     await guest.succeed("snapshot save", ["archived"]);
     await guest.succeed("snapshot export", ["archived", setting.archive]);
     await guest.succeed("snapshot rm", ["archived"]);
-    assertCode(await hotboot(setting.of("built", "build")), 0);
-    assertCode(await hotboot(setting.of("built", "push", setting.#pulled)), 0);
+    await setting.images.succeed("built", "build");
+    await setting.images.succeed("built", "push", setting.images.published);
     undoing.move();
     return setting;
-  }
-
-  get #pulled(): string {
-    return `oci://${this.registry.host}/team/pulled:main`;
-  }
-
-  /** One profile whose recipe copies the micro guest's image, and one that has it from the registry. */
-  async #writeProfiles(): Promise<void> {
-    const { directory } = this.guest;
-    const script = `${directory}/build.sh`;
-    const from = `${CACHE}/images/micro-${ARCH}`;
-    await Deno.writeTextFile(
-      script,
-      `cp "${from}.kernel" "$1/kernel"\ncp "${from}.initrd" "$1/initrd"\nqemu-img convert -c -O qcow2 "${from}.qcow2" "$1/disk.qcow2"\n`,
-    );
-    const profile = JSON.parse(await Deno.readTextFile(this.guest.profile));
-    for (
-      const [name, image] of Object.entries({
-        built: { build: { script, inputs: [script] } },
-        pulled: { oci: this.#pulled },
-      })
-    ) await Deno.writeTextFile(`${directory}/${name}.json`, JSON.stringify({ ...profile, name, image }));
-  }
-
-  /** The arguments for one of these two. */
-  of(profile: string, verb: string, ...args: string[]): string[] {
-    const { home, directory } = this.guest;
-    return [verb, "--home", home, "--profile", `${directory}/${profile}.json`, ...args];
-  }
-
-  /** A description of an image is there only with all its files, and they are what it says. */
-  async assertImage(profile: string, must?: "is there"): Promise<void> {
-    const base = `${this.guest.home}/images/${profile}-${ARCH}`;
-    const text = await Deno.readTextFile(`${base}.json`).catch(() => undefined);
-    if (text === undefined) return assert(must === undefined, `no image of ${profile}`);
-    const { files }: ImageRecord = JSON.parse(text);
-    for (const [part, end] of Object.entries({ disk: "qcow2", kernel: "kernel", initrd: "initrd" })) {
-      const file = files[part as keyof typeof files];
-      if (file) assertEquals(await sha256File(`${base}.${end}`), file.sha256, `${profile}: ${part}`);
-    }
-  }
-
-  async removeImage(profile: string): Promise<void> {
-    for (const end of ["json", "qcow2", "kernel", "initrd"]) {
-      await Deno.remove(`${this.guest.home}/images/${profile}-${ARCH}.${end}`).catch(() => {});
-    }
   }
 
   async runs(): Promise<boolean> {
@@ -288,7 +239,7 @@ class Setting implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.registry[Symbol.asyncDispose]();
+    await this.images[Symbol.asyncDispose]();
     await this.guest[Symbol.asyncDispose]();
   }
 }

@@ -7,6 +7,7 @@ import type { Run } from "../e2e/program.ts";
 import { ROTATE, secretMicro } from "../e2e/secret_micro.ts";
 import { lackOfSmallDisks, smallDisk } from "../e2e/needs.ts";
 import { until } from "../e2e/pace.ts";
+import { tool } from "./tool.ts";
 import { random } from "../unit/random.ts";
 import { agreedStates, assertAllKnown, assertSnapshots, repaired, startNext } from "./invariants.ts";
 import { lastMessage, type Order, Skipped, type Subject } from "./subject.ts";
@@ -105,12 +106,6 @@ class DiskHome implements AsyncDisposable {
     await this.disk[Symbol.asyncDispose]();
     await Deno.remove(this.mount.replace(/\/disk$/, ""), { recursive: true });
   }
-}
-
-/** Runs a system tool that must succeed. */
-async function tool(program: string, ...args: string[]): Promise<void> {
-  const { code, stderr } = await new Deno.Command(program, { args }).output();
-  assertEquals(code, 0, `${program} ${args.join(" ")}: ${new TextDecoder().decode(stderr)}`);
 }
 
 /** Success, or one clear line. */

@@ -8,6 +8,7 @@
 import { assertEquals } from "@std/assert";
 import { readAt } from "../../lib/base/io.ts";
 import { until } from "../e2e/pace.ts";
+import { tool } from "./tool.ts";
 
 const SECTOR = 512;
 const MAGIC = 0x6a736677736872n;
@@ -21,13 +22,6 @@ interface Entry {
   length: number;
   /** Where its bytes are in the log. */
   at: number;
-}
-
-/** Runs a system tool that must succeed. */
-export async function tool(program: string, ...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await new Deno.Command(program, { args }).output();
-  assertEquals(code, 0, `${program} ${args.join(" ")}: ${new TextDecoder().decode(stderr)}`);
-  return new TextDecoder().decode(stdout).trim();
 }
 
 /** Programs that were killed may still be ending. */

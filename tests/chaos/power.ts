@@ -5,81 +5,110 @@ import type { GuestHome } from "../e2e/guest_home.ts";
 import { HOTBOOT } from "../e2e/program.ts";
 import { ROTATE, secretMicro } from "../e2e/secret_micro.ts";
 import { random } from "../unit/random.ts";
+import { OtherImages } from "./other_images.ts";
 import { agreedStates, killMachines, repaired, startNext } from "./invariants.ts";
 import { lackOfLoggedDisks, LoggedDisk } from "./logged_disk.ts";
 import { type Order, Skipped, type Subject } from "./subject.ts";
 import type { SnapshotInfo } from "../../lib/emulator/snapshots.ts";
 
 const DISK_MIB = 1200;
-const [KEPT, SAVED] = ["kept", "saved"];
+const [KEPT, SAVED, ARCHIVED] = ["kept", "saved", "archived"];
+/** Whose images nobody starts. */
+const PROFILES = ["built", "pulled", "released"];
+/** So much of a kernel: what is written to the disk is replayed in each run. */
+const KERNEL_BYTES = 2 ** 21;
 /** The host has booted again since: its uptime is another. */
 const ANOTHER_BOOT = ["unshare", "--time", "--boottime", "100000", "--"];
 
-/** What was promised when so many writes had been logged. */
+/** What must be there. */
 interface Promised {
-  /** What was being done until then. */
-  step: string;
-  writes: number;
   /** The number that the guest has flushed to its disk. */
   mark: number;
   /** The instance is suspended, so its memory must be there. */
   isSuspended: boolean;
-  /** A checkpoint of this name has been saved. */
-  isSaved: boolean;
+  /** Checkpoints by their names; of `a|b`, one. */
+  saved: string[];
+  /** The images of other profiles. */
+  images: string[];
+}
+
+/** What was promised while a step was at work. */
+interface Step extends Promised {
+  name: string;
+  /** How many writes had been logged at its begin and at its end. */
+  from: number;
+  to: number;
+  /** It is about this profile's image: the same command again must make it. */
+  again?: () => Promise<unknown>;
 }
 
 /** Does everything once, and writes down what was promised when. */
-async function work(guest: GuestHome, disk: LoggedDisk): Promise<Promised[]> {
-  const promised: Promised[] = [];
-  let now: Omit<Promised, "step" | "writes"> = { mark: 0, isSuspended: false, isSaved: false };
-  /** While a step is at work, only what holds before and after it is promised. */
-  const step = async (name: string, change: Partial<typeof now>, ...args: string[]) => {
+async function work(guest: GuestHome, disk: LoggedDisk, images: OtherImages): Promise<Step[]> {
+  const steps: Step[] = [];
+  let now: Promised = { mark: 0, isSuspended: false, saved: [SAVED], images: [] };
+  /** While a step is at work, only what holds before and after it is promised, unless `meanwhile` says more. */
+  const step = async (
+    name: string,
+    change: Partial<Promised>,
+    run: () => Promise<unknown>,
+    rest: Partial<Step> = {},
+  ) => {
     const after = { ...now, ...change };
     const both = {
       mark: now.mark,
       isSuspended: now.isSuspended && after.isSuspended,
-      isSaved: now.isSaved && after.isSaved,
+      saved: now.saved.filter((each) => after.saved.includes(each)),
+      images: now.images,
     };
-    promised.push({ step: name, writes: await disk.count(), ...both });
-    const [verb, ...rest] = args;
-    if (verb) await guest.succeed(verb, rest);
+    const from = await disk.count();
+    await run();
+    steps.push({ name, ...both, from, to: await disk.count(), ...rest });
     now = after;
-    promised.push({ step: `after ${name}`, writes: await disk.count(), ...now });
   };
-  const mark = (number: number) =>
-    step(
-      "write",
-      { mark: number },
-      "exec",
-      "--",
-      "sh",
-      "-c",
-      `echo ${number} >/run/mark; echo ${number} >/data/mark; sync`,
-    );
+  const hotboot = (verb: string, ...args: string[]) => () => guest.succeed(verb, args);
+  const mark = (number: number) => {
+    const write = `echo ${number} >/run/mark; echo ${number} >/data/mark; sync`;
+    return step("write", { mark: number }, hotboot("exec", "--", "sh", "-c", write));
+  };
+  const image = (name: string, profile: string, verb: string, ...args: string[]) => {
+    const again = () => images.succeed(profile, verb, ...args);
+    return step(name, { images: [...new Set([...now.images, profile])] }, again, { again });
+  };
   await mark(1);
-  await step("stop", { isSuspended: true }, "stop");
-  await step("start", { isSuspended: false }, "start");
+  await step("stop", { isSuspended: true }, hotboot("stop"));
+  await step("start", { isSuspended: false }, hotboot("start"));
   await mark(2);
-  await step("save", { isSaved: true }, "snapshot save", "new");
-  await step("fork", {}, "fork", "forked");
-  await step("reset", {}, "reset", "--instance", "forked");
-  await step("export", {}, "snapshot export", SAVED, `${guest.directory}/out.hotboot`);
+  await step("save", { saved: [SAVED, "new"] }, hotboot("snapshot save", "new"));
+  await step("fork", {}, hotboot("fork", "forked"));
+  await step("reset", {}, hotboot("reset", "--instance", "forked"));
+  await step("export", {}, hotboot("snapshot export", SAVED, `${guest.directory}/out.hotboot`));
+  const renamed = { saved: [SAVED, "new|renamed"] };
+  await step("rename", { saved: [SAVED, "renamed"] }, hotboot("snapshot rename", "new", "renamed"), renamed);
   await mark(3);
-  await step("stop", { isSuspended: true }, "stop");
-  await step("capture", {}, "capture", "--force", "--instance", "second");
-  await step("start", { isSuspended: false }, "start");
-  await step("shutdown", {}, "stop", "--shutdown");
-  await step("boot", {}, "start");
+  await step("stop", { isSuspended: true }, hotboot("stop"));
+  await step("capture", {}, hotboot("capture", "--force", "--instance", "second"));
+  await step("start", { isSuspended: false }, hotboot("start"));
+  await step("shutdown", {}, hotboot("stop", "--shutdown"));
+  await step("boot", {}, hotboot("start"));
   await mark(4);
-  await step("remove", { isSaved: false }, "snapshot rm", "new");
-  return promised;
+  await step("remove", { saved: [SAVED] }, hotboot("snapshot rm", "renamed"));
+  const archive = `${guest.directory}/${ARCHIVED}.hotboot`;
+  await step("import", { saved: [SAVED, ARCHIVED] }, hotboot("snapshot import", archive));
+  await step("prune", {}, hotboot("snapshot prune"));
+  await image("build", "built", "build");
+  await step("push", {}, () => images.succeed("built", "push", images.published));
+  await images.release();
+  await image("pull from a registry", "pulled", "pull", "--skip-snapshot");
+  await image("pull of a release", "released", "pull", "--skip-snapshot");
+  return steps;
 }
 
 /** The power goes after so many writes; then the host boots. */
 async function cut(
   guest: GuestHome,
   disk: LoggedDisk,
-  { writes, promised, known, next }: { writes: number; promised: Promised; known: Set<string>; next: () => number },
+  images: OtherImages,
+  { writes, promised, known, next }: { writes: number; promised: Step; known: Set<string>; next: () => number },
 ): Promise<string> {
   await using _mounted = await disk.mountCut(writes, next);
   try {
@@ -89,10 +118,13 @@ async function cut(
     if (promised.isSuspended) assertEquals(state, "suspended", "it had been suspended");
     const all: SnapshotInfo[] = JSON.parse(await guest.succeed("snapshot ls", ["--json"]));
     for (const { id, name, state, why } of all) assert(state !== "damaged", `${name ?? id} is damaged: ${why}`);
-    const saved = [SAVED, ...promised.isSaved ? ["new"] : []];
-    for (const name of saved) {
-      assertEquals(all.find((each) => each.name === name)?.state, "usable", `checkpoint '${name}'`);
-      await guest.succeed("snapshot verify", [name]);
+    for (const names of promised.saved) {
+      const found = all.find(({ name }) => name !== undefined && names.split("|").includes(name));
+      assertEquals(found?.state, "usable", `checkpoint '${names}'`);
+      await guest.succeed("snapshot verify", [found!.name!]);
+    }
+    for (const profile of PROFILES) {
+      await images.assertImage(profile, promised.images.includes(profile) ? "is there" : undefined);
     }
     const { result } = await startNext(guest);
     const marks = (await guest.exec("sh", "-c", "cat /data/mark /run/mark; true")).trim().split("\n").map(Number);
@@ -105,11 +137,13 @@ async function cut(
     for (const { id, reason, fixed } of await repaired(guest)) {
       const isFork = id === "instance.forked"; // the user's to drop
       // One that was being captured, and is not resumed: the next fresh start captures another.
-      const isUnfinished = id.startsWith("snapshot.") && promised.step === "capture";
+      const isUnfinished = id.startsWith("snapshot.") && promised.name === "capture";
       if (isUnfinished) left = "; `doctor` names the unfinished snapshot";
       assert(fixed || known.has(id) || isFork || isUnfinished, `doctor: ${id}: ${reason}`);
     }
-    return `the next start: ${result.origin}${left}`;
+    await promised.again?.();
+    for (const profile of promised.again ? PROFILES : []) await images.assertImage(profile);
+    return `the next start: ${result.origin}${left}${promised.again ? "; the same command again does it" : ""}`;
   } finally {
     await killMachines(guest);
   }
@@ -117,7 +151,7 @@ async function cut(
 
 export const subject: Subject = {
   survived:
-    "After the host has booted again: what was promised before is there (a suspended session, a checkpoint, what the guest has flushed), each with its own content; nothing is damaged; the next `start` works; `doctor` has nothing for a user to mend.",
+    "After the host has booted again: what was promised before is there (a suspended session, a checkpoint, what the guest has flushed), each with its own content; nothing is damaged; each image has the bytes that its description names, and the same command again makes it; the next `start` works; `doctor` has nothing for a user to mend.",
   about: "the power goes while a verb is at work, and the disk forgets what was not flushed",
   full: { runs: 100, seconds: 700 },
   ci: { runs: 3, seconds: 60 },
@@ -126,7 +160,8 @@ export const subject: Subject = {
     if (lack) throw new Skipped(lack);
     await using disk = await LoggedDisk.make(await Deno.makeTempDir({ prefix: "hb-" }), DISK_MIB);
     const guest = await secretMicro(ROTATE, undefined, { captured: true, parent: disk.mount });
-    let promised: Promised[];
+    await using images = await OtherImages.make(guest, KERNEL_BYTES);
+    let steps: Step[];
     let known: Set<string>;
     try {
       await guest.start("--instance", KEPT);
@@ -140,24 +175,25 @@ export const subject: Subject = {
       ]);
       await guest.succeed("stop", ["--instance", KEPT]);
       await guest.start();
-      await guest.succeed("snapshot save", [SAVED]);
+      for (const name of [SAVED, ARCHIVED]) await guest.succeed("snapshot save", [name]);
+      await guest.succeed("snapshot export", [ARCHIVED, `${guest.directory}/${ARCHIVED}.hotboot`]);
+      await guest.succeed("snapshot rm", [ARCHIVED]);
       await guest.exec("sh", "-c", "echo 0 >/run/mark; echo 0 >/data/mark; sync");
       known = new Set((await repaired(guest)).map(({ id }) => id));
       await new Deno.Command("sync").output();
-      promised = await work(guest, disk);
+      steps = await work(guest, disk, images);
     } finally {
       await killMachines(guest);
       await disk.close();
     }
-    const [from, to] = [promised[0].writes, promised.at(-1)!.writes];
     HOTBOOT.unshift(...ANOTHER_BOOT);
     try {
       for (let seed = first; seed < first + runs; seed++) {
         const next = random(seed);
-        const writes = from + Math.floor(next() * (to - from));
-        const at = promised.findLast((each) => each.writes <= writes)!;
-        const order = { writes, promised: at, known, next };
-        await tally.run(`the power goes: ${at.step}`, seed, () => cut(guest, disk, order));
+        const promised = steps[seed % steps.length];
+        const writes = promised.from + Math.floor(next() * (promised.to - promised.from + 1));
+        const order = { writes, promised, known, next };
+        await tally.run(`the power goes: ${promised.name}`, seed, () => cut(guest, disk, images, order));
       }
     } finally {
       HOTBOOT.splice(0, ANOTHER_BOOT.length);

@@ -117,10 +117,17 @@ export class GuestHome implements AsyncDisposable {
     await Deno.copyFile(`${from}.json`, `${to}.json`);
     const { files } = JSON.parse(await Deno.readTextFile(`${from}.json`));
     for (const [part, end] of Object.entries(IMAGE_PARTS)) {
-      if (files[part]) await Deno.symlink(`${from}${end}`, `${to}${end}`);
+      if (!files[part]) continue;
+      const paths = [`${from}${end}`, `${to}${end}`] as const;
+      await Deno.symlink(...paths).catch(() => Deno.copyFile(...paths)); // not every file system has links
     }
     if (options.captured) await shareCapture(made);
     return made;
+  }
+
+  /** The same guest in another home beside this one: a copy of it, or where it has been moved. Dispose of this one only. */
+  inHome(name: string): GuestHome {
+    return new GuestHome(this.guest, this.directory, this.original, { ...this.#options, name });
   }
 
   /** A home whose guest has been captured and resumed, for tests that begin there. */

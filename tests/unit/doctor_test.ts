@@ -5,7 +5,7 @@ import { judgeDisk } from "../../lib/doctor/disk.ts";
 import { examine } from "../../lib/doctor/doctor.ts";
 import { failed, type Finding } from "../../lib/doctor/finding.ts";
 import { type HomeFacts, judgeHome } from "../../lib/doctor/home.ts";
-import { sharedKind } from "../../lib/instance/network_home.ts";
+import { sharedKind, sharedMount } from "../../lib/instance/network_home.ts";
 import { judgeInstance } from "../../lib/doctor/instances.ts";
 import { judgeMemory } from "../../lib/doctor/memory.ts";
 import { judgeNetwork, judgeToken } from "../../lib/doctor/network.ts";
@@ -95,8 +95,18 @@ Deno.test("doctor: a disk must have room for the image, and should have it for a
 });
 
 Deno.test("doctor: a home that other machines can reach is refused, and only such a home", () => {
-  const types = [0x6969, 0xff534d42, 0xff534d42 | 0, 0x0bd00bd0, 0xef53, 0x01021994, 0x9123683e];
-  assertEquals(types.map(sharedKind), ["NFS", "SMB", "SMB", "Lustre", undefined, undefined, undefined]);
+  const types = [0x6969, 0xff534d42, 0xff534d42 | 0, 0x0bd00bd0, 0x01021997, 0xef53, 0x01021994, 0x9123683e];
+  assertEquals(types.map(sharedKind), ["NFS", "SMB", "SMB", "Lustre", "9P", undefined, undefined, undefined]);
+  const mounts = [
+    "8:1 ext4 /dev/sda1 rw",
+    "0:44 fuse.sshfs me@there:/d rw",
+    "0:301 virtiofs d rw",
+    "0:45 fuse.gocryptfs /d rw",
+  ];
+  const devices = [0x801, 44, (301 & 0xff) | (301 & 0xfff00) << 12, 45, 46];
+  assertEquals(devices.map((device) => sharedMount(device, mounts)), [
+    ...[undefined, "fuse.sshfs", "virtiofs", undefined, undefined],
+  ]);
   const facts: HomeFacts = { root: "/h", owner: 1, user: 1, open: [], keepsHoles: true };
   const [shared] = judgeHome({ ...facts, shared: { path: "/h/instances", kind: "NFS" } });
   assertEquals([shared.id, shared.mark], ["home.shared", "fail"]);

@@ -213,7 +213,7 @@ async function makerPorts(emulator: Emulator): Promise<string[]> {
 
 /**
  * The sockets of all of the home's instances: before something is removed, each is asked whether it uses it. If the home's
- * path is too long for sockets, their directories too.
+ * path is too long for sockets, their short names too.
  */
 async function sockets(emulator: Emulator): Promise<string[]> {
   const ofHotboot = [builderOf(emulator).instance, makerName(emulator)];

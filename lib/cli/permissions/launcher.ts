@@ -10,6 +10,7 @@ import type { Login } from "../../oci/login.ts";
 import { findNetwork, type Network, plainProxies, proxyVariables } from "../../release/network.ts";
 import type { Token } from "../../release/token.ts";
 import { portsNow } from "../../instance/ports.ts";
+import { instanceNames } from "../../instance/users.ts";
 import { wantedSpares } from "../../instance/spares.ts";
 import type { Asked } from "../../ui/ask.ts";
 import type { LoadedProfile } from "../../profile/profile.ts";
@@ -18,6 +19,7 @@ import { portsOption } from "../commands/starting.ts";
 import { displayOf } from "../ui/display.ts";
 import { type Grants, grantsOf, type Situation, usesRecipe } from "./grants.ts";
 import { runInSandbox, type SandboxOptions } from "./sandbox.ts";
+import { type Row, TABLE } from "./table.ts";
 import type { Trusting } from "./trust.ts";
 
 /** What resolves the words of the command's row, for these arguments. `loaded`: the profile, if it was found before. */
@@ -118,6 +120,7 @@ async function run(
   }
   const grants: Grants = await grantsOf(name, situation);
   const { emulator } = situation;
+  if (emulator) await linkSockets(emulator, TABLE[name]);
   const network = grants.downloads || command.showsNetwork ? await networkHere() : undefined;
   const token = await tokenFor(grants, interrupts.signal);
   const prepared = await command.prepare?.(args);
@@ -140,6 +143,13 @@ async function run(
     ...options,
     ...(linksBelow !== undefined && { linksBelow }),
   });
+}
+
+/** Gives short names to the instances that run, and to the one that the command may start. */
+async function linkSockets(emulator: Emulator, { net, run }: Row): Promise<void> {
+  if (!net?.includes("qemu")) return;
+  const own = run?.includes("qemu") ? [emulator.instance] : [];
+  for (const name of new Set([...own, ...await instanceNames(emulator)])) await emulator.home.linkSockets(name);
 }
 
 /** How the command line speaks of trust. */
