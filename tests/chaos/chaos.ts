@@ -17,10 +17,21 @@ import { subject as guest } from "./guest.ts";
 import { subject as hostile } from "./hostile.ts";
 import { subject as power } from "./power.ts";
 import { combine, readResults, type Results, table, writeReport } from "./report.ts";
+import { subject as sandbox } from "./sandbox.ts";
 import { subject as soak } from "./soak.ts";
 import { Skipped, type Subject, Tally } from "./subject.ts";
 
-const SUBJECTS: Record<string, Subject> = { death, concurrency, disk, power, guest, hostile, sleep: sleeping, soak };
+const SUBJECTS: Record<string, Subject> = {
+  death,
+  concurrency,
+  disk,
+  power,
+  guest,
+  hostile,
+  sandbox,
+  sleep: sleeping,
+  soak,
+};
 
 const unknown: string[] = [];
 const { ci, report, help, seed, runs, from, _: given } = parseArgs(Deno.args, {
