@@ -164,7 +164,7 @@ async function outcome({ way, what, also }: Attempt): Promise<Outcome> {
     const { name, message, code } = error as Error & { code?: string };
     const isRefused = error instanceof Deno.errors.NotCapable || name === "NotCapable" ||
       code === "ERR_ACCESS_DENIED" ||
-      /Requires [\w-]+ access|scoped grant|Can't escalate/.test(message);
+      /Requires [\w-]+ access|scoped grant|Can't escalate|getaddrinfo EPERM/.test(message);
     return isRefused ? "refused" : String(error);
   } finally {
     clearTimeout(late);

@@ -28,17 +28,14 @@ const ATTEMPTS = `
     report($path, "connect", !$address ? "too long" : connect($s, $address) ? "" : "$!") if length($path) < 108;
   }`;
 
-/** Runs a program as the other user. */
-export async function asOther(
-  command: string[],
-  stdin = "",
-): Promise<{ code: number; stdout: string; stderr: string }> {
+/** Starts a program as the other user. */
+export function spawnAsOther(command: string[]): Deno.ChildProcess {
   const prefix = [
     ...Deno.uid() === 0 ? [] : ["sudo", "-n"],
     ...["setpriv", `--reuid=${OTHER_UID}`, `--regid=${OTHER_UID}`, "--clear-groups", "--"],
   ];
   const [program, ...args] = [...prefix, ...command];
-  const child = new Deno.Command(program, {
+  return new Deno.Command(program, {
     args,
     cwd: "/",
     env: { LC_ALL: "C" },
@@ -46,6 +43,14 @@ export async function asOther(
     stdout: "piped",
     stderr: "piped",
   }).spawn();
+}
+
+/** Runs one to its end. */
+export async function asOther(
+  command: string[],
+  stdin = "",
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  const child = spawnAsOther(command);
   const fed = new Response(stdin).body?.pipeTo(child.stdin) ?? child.stdin.close();
   const [{ code, stdout, stderr }] = await Promise.all([child.output(), fed]);
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
