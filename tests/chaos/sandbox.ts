@@ -5,7 +5,7 @@
 
 import { assertEquals } from "@std/assert";
 import { sleep } from "../../lib/base/wait.ts";
-import { type GuestHome, type GuestOptions } from "../e2e/guest_home.ts";
+import type { GuestHome, GuestOptions } from "../e2e/guest_home.ts";
 import { LACK_OF_OTHER_USER } from "../e2e/other_user.ts";
 import { ROTATE, secretMicro } from "../e2e/secret_micro.ts";
 import { random } from "../unit/random.ts";

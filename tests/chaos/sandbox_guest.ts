@@ -1,7 +1,7 @@
 /** A guest that attacks: what root in it reaches by the network, and what it writes to its user's terminal. */
 
 import { assert, assertEquals } from "@std/assert";
-import { createSocket, type Socket } from "node:dgram";
+import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { readUntil, textReader } from "../e2e/program.ts";
 import { agentScript } from "../e2e/agent_script.ts";
@@ -17,27 +17,29 @@ type Pick = <T>(list: T[]) => T;
 
 /** TCP and UDP services on one port of all of the host's addresses, and who has reached them. */
 export class Services implements AsyncDisposable {
+  /** `TCP`, `UDP`. */
   readonly reached = new Set<string>();
   readonly #open: { close(): unknown }[] = [];
   port = 0;
 
   static async open(): Promise<Services> {
     const services = new Services();
-    for (const [hostname, kind] of [["0.0.0.0", "udp4"], ["::", "udp6"]] as const) {
-      const tcp = Deno.listen({ hostname, port: services.port });
-      services.port ||= tcp.addr.port;
-      const udp = createSocket({ type: kind, ipv6Only: true }).bind(services.port, hostname);
+    const tcp = Deno.listen({ hostname: "::", port: 0 }); // for IPv4, too
+    services.port = tcp.addr.port;
+    services.#open.push(tcp);
+    void services.#accept(tcp);
+    for (const [hostname, type] of [["0.0.0.0", "udp4"], ["::", "udp6"]] as const) {
+      const udp = createSocket({ type, ipv6Only: true }).bind(services.port, hostname);
       await once(udp, "listening");
-      udp.on("message", () => services.reached.add(`UDP on ${hostname}`));
-      services.#open.push(tcp, udp);
-      void services.#accept(hostname, tcp);
+      udp.on("message", () => services.reached.add("UDP"));
+      services.#open.push(udp);
     }
     return services;
   }
 
-  async #accept(hostname: string, tcp: Deno.TcpListener): Promise<void> {
+  async #accept(tcp: Deno.TcpListener): Promise<void> {
     for await (const connection of tcp) {
-      this.reached.add(`TCP on ${hostname}`);
+      this.reached.add("TCP");
       connection.close();
     }
   }
@@ -132,7 +134,7 @@ export async function attackByFrames(
   await tried;
   assert((await guest.health()).uptime > 0);
   if (!restricted) {
-    for (const one of ["TCP on 0.0.0.0", "UDP on 0.0.0.0"]) {
+    for (const one of ["TCP", "UDP"]) {
       assert(services.reached.has(one), `an open network: ${one}`);
     }
     return "it reaches the host's services, as the page says";
@@ -162,13 +164,17 @@ function byItself(ports: number[]): string {
 
 /** The page of `hotboot ui`, for whoever has no token. */
 export async function attackPage(guest: GuestHome, port: number): Promise<string> {
-  const answers: string[] = [];
-  for (const host of [`10.0.2.2:${port}`, `127.0.0.1:${port}`, `localhost:${port}`]) {
-    for (const path of ["/", "/api", "/?token=", `/?token=${"0".repeat(32)}`]) {
-      const request = `GET ${path} HTTP/1.1\\r\\nHost: ${host}\\r\\nConnection: close\\r\\n\\r\\n`;
-      answers.push(await guest.exec("sh", "-c", `printf ${shellWord(request)} | nc -w 5 10.0.2.2 ${port}`));
-    }
-  }
+  const requests = [`10.0.2.2:${port}`, `127.0.0.1:${port}`, `localhost:${port}`].flatMap((host) =>
+    ["/", "/api", "/?token=", `/?token=${"0".repeat(32)}`].map((path) =>
+      `GET ${path} HTTP/1.1\\r\\nHost: ${host}\\r\\nConnection: close\\r\\n\\r\\n`
+    )
+  );
+  const all = requests.map((request, at) =>
+    `{ printf ${shellWord(request)}; sleep 3; } | nc -w 8 10.0.2.2 ${port} >/tmp/answer${at} &`
+  );
+  const show = requests.map((_, at) => `cat /tmp/answer${at}; echo; echo ====`);
+  const answers = (await guest.exec("sh", "-c", [...all, "wait", ...show].join("\n"))).split("====\n").slice(0, -1);
+  assertEquals(answers.length, requests.length);
   for (const answer of answers) {
     const [, code] = answer.match(/^HTTP\/1\.1 (\d+)/) ?? [];
     assert(["401", "403", "404"].includes(code), answer);

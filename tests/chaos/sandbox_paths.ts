@@ -11,8 +11,9 @@ import { lastMessage } from "./subject.ts";
 type Pick = <T>(list: T[]) => T;
 
 /** Files that an instance gets in the course of its life. */
-const LATER = ["memory.state", "disk.qcow2", "serial.log", "timeline.json", "credentials.json", "config.iso"]
-  .concat("instance.json", "monitor.sock", "agent.sock", "migration.sock", "ports.json");
+const LATER = ["memory.state", "disk.qcow2", "serial.log", "timeline.jsonl", "credentials.json", "config.iso"]
+  .concat("instance.json", "monitor.sock", "agent.sock", "migration.sock", "ports.json")
+  .concat("memory.ram", "secret_files.json", "owner.json");
 
 const LINES: [verb: string, ...args: string[]][] = [
   ["start"],

@@ -64,6 +64,12 @@ async function tryAll(guest: GuestHome): Promise<string[]> {
   }
   const isDenied = (found: string) => / (list|enter|read|write|connect): [^:]+$/.test(found);
   const found = (await reachable(paths)).filter((each) => !isDenied(each));
+  // Of a process that has just ended, everybody may read nothing.
+  const still = new Set((await processesWith(guest.directory)).map(String));
+  const isOfEnded = (each: string) => {
+    const [, pid] = each.match(/^\/proc\/(\d+)\//) ?? [];
+    return pid !== undefined && !still.has(pid);
+  };
   const { stdout } = await asOther(["perl", "-e", SIGNAL, ...pids.map(String)]);
   found.push(...stdout.split("\n").filter(Boolean).map((pid) => `process ${pid}: signal`));
   const secrets = await secretsOf(guest);
@@ -71,7 +77,7 @@ async function tryAll(guest: GuestHome): Promise<string[]> {
     const line = await Deno.readTextFile(`/proc/${pid}/cmdline`).catch(() => "");
     if (secrets.some((secret) => line.includes(secret))) found.push(`a secret on a command line: ${line}`);
   }
-  return found;
+  return found.filter((each) => !isOfEnded(each));
 }
 
 /** Commands run, in a home that everybody may list and with a umask that closes nothing, and the other user tries all. */
