@@ -1,6 +1,7 @@
 /** A second user of the machine, while commands run: what of theirs that one reaches, and what that one puts in their way. */
 
 import { assert, assertEquals } from "@std/assert";
+import { HotbootError } from "../../lib/base/error.ts";
 import { Home } from "../../lib/instance/home.ts";
 import { sleep } from "../../lib/base/wait.ts";
 import type { GuestHome } from "../e2e/guest_home.ts";
@@ -115,6 +116,9 @@ export async function tryUser(guest: GuestHome, next: () => number): Promise<str
   return "nothing is reached";
 }
 
+/** How often the two race for the directory, before a command does. */
+const RACES = 1500;
+
 /** Makes what hotboot will make, again and again, as other things, and tries to connect to what is there. */
 const PLANT = `
   use Socket; use Fcntl;
@@ -149,6 +153,14 @@ export async function tryPlanting(guest: GuestHome, next: () => number): Promise
   const seen: string[] = [];
   try {
     await sleep(100);
+    for (let count = 0; count < RACES; count++) {
+      await new Home(guest.home).shortDirectory(where).then(async () => {
+        assertEquals((await Deno.lstat(where)).uid, Deno.uid(), `${where} is used`);
+        await Deno.remove(where);
+      }, (error) => {
+        if (!(error instanceof HotbootError)) throw error;
+      });
+    }
     const lines: [string, ...string[]][] = [
       ["start"],
       pick([["stop"], ["status"], ["restart"], ["stop", "--discard"]]),

@@ -7,7 +7,7 @@ import { reset, stop } from "../../lib/emulator/stop.ts";
 import { start } from "../../lib/emulator/start.ts";
 import { instancePath, makeChannels } from "../../lib/instance/channels.ts";
 import type { Emulator } from "../../lib/instance/emulator.ts";
-import { ownDirectory, privateDirectory, requireNoLinks, requireOwnLink } from "../../lib/instance/home.ts";
+import { Home, ownDirectory, privateDirectory, requireNoLinks, requireOwnLink } from "../../lib/instance/home.ts";
 import { lockInstance } from "../../lib/instance/locks.ts";
 import { becomeOwner, giveTo } from "../../lib/instance/owners.ts";
 import { rememberPorts } from "../../lib/instance/ports.ts";
@@ -118,4 +118,22 @@ Deno.test("links: one's own may lead to a directory on another disk, another use
     assertEquals((await Deno.stat(folder)).mode! & 0o777, 0o700);
     await requireOwnLink(`${directory}/nothing`);
     await assertRejects(() => ownDirectory(link), HotbootError, `${link} is a link`);
+  }));
+
+Deno.test("links: a directory for sockets that another user has removed again is not made where that one may be faster", () =>
+  withDirectory(async (directory) => {
+    const [home, short] = [new Home(directory), `${directory}/short`];
+    const { mkdir } = Deno;
+    Deno.mkdir = () => { // there was one a moment ago
+      Deno.mkdir = mkdir;
+      return Promise.reject(new Deno.errors.AlreadyExists());
+    };
+    try {
+      await assertRejects(() => home.shortDirectory(short), HotbootError, "was removed by another user");
+    } finally {
+      Deno.mkdir = mkdir;
+    }
+    await assertRejects(() => Deno.lstat(short), Deno.errors.NotFound);
+    await home.shortDirectory(short);
+    assertEquals((await Deno.lstat(short)).mode! & 0o777, 0o700);
   }));
