@@ -13,6 +13,7 @@ import { becomeOwner, giveTo } from "../../lib/instance/owners.ts";
 import { rememberPorts } from "../../lib/instance/ports.ts";
 import { writeRecord } from "../../lib/instance/record.ts";
 import { PartFile } from "../../lib/release/part_file.ts";
+import { stateOf } from "../../lib/instance/state.ts";
 import { wrongSize } from "../../lib/snapshot/manifest.ts";
 import { testEmulator, testRecord } from "./emulators.ts";
 import { withDirectory } from "./temporary.ts";
@@ -65,7 +66,7 @@ Deno.test("links: no file of an instance is one; 'reset' removes it, and not wha
 
 Deno.test("links: an instance's directory is none; 'reset' removes it, and not what it leads to", () =>
   withDirectory(async (directory) => {
-    const { folder, assertUntouched } = await outside(directory);
+    const { file, folder, assertUntouched } = await outside(directory);
     const emulator = await testEmulator(directory);
     const link = emulator.home.instance(emulator.instance);
     await privateDirectory(emulator.home.instances);
@@ -74,6 +75,12 @@ Deno.test("links: an instance's directory is none; 'reset' removes it, and not w
     await assertUntouched();
     await reset(emulator);
     await assertRejects(() => Deno.lstat(link), Deno.errors.NotFound);
+    await assertUntouched();
+    await Deno.symlink(file, link); // no directory at all
+    await using state = await stateOf(emulator);
+    assertEquals(state.kind, "stopped");
+    await assertRefused(emulator, link);
+    await reset(emulator);
     await assertUntouched();
   }));
 
