@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { ensureDir } from "@std/fs/ensure-dir";
 import { HotbootError } from "../../lib/base/error.ts";
+import { logs } from "../../lib/emulator/logs.ts";
 import { reset, stop } from "../../lib/emulator/stop.ts";
 import { start } from "../../lib/emulator/start.ts";
 import { instancePath, makeChannels } from "../../lib/instance/channels.ts";
@@ -11,7 +12,7 @@ import { Home, ownDirectory, privateDirectory, requireNoLinks, requireOwnLink } 
 import { lockInstance } from "../../lib/instance/locks.ts";
 import { becomeOwner, giveTo } from "../../lib/instance/owners.ts";
 import { rememberPorts } from "../../lib/instance/ports.ts";
-import { writeRecord } from "../../lib/instance/record.ts";
+import { readRecord, writeRecord } from "../../lib/instance/record.ts";
 import { PartFile } from "../../lib/release/part_file.ts";
 import { stateOf } from "../../lib/instance/state.ts";
 import { wrongSize } from "../../lib/snapshot/manifest.ts";
@@ -79,8 +80,13 @@ Deno.test("links: an instance's directory is none; 'reset' removes it, and not w
     await Deno.symlink(file, link); // no directory at all
     await using state = await stateOf(emulator);
     assertEquals(state.kind, "stopped");
+    await assertRejects(() => Array.fromAsync(logs(emulator)), HotbootError, "no console log");
     await assertRefused(emulator, link);
     await reset(emulator);
+    await privateDirectory(link);
+    const record = instancePath(emulator, "record");
+    await Deno.symlink(folder, record);
+    assertEquals(await readRecord(emulator), { damaged: `${record} is a directory` });
     await assertUntouched();
   }));
 
