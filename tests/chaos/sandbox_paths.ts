@@ -85,7 +85,8 @@ async function placeFor(guest: GuestHome, next: () => number): Promise<string> {
   const files = (await Array.fromAsync(walk(guest.home), ({ path, isFile }) => isFile ? path : ""))
     .filter((path) => path !== "" && !path.startsWith(`${guest.home}/images/`))
     .concat(LATER.map((name) => `${guest.instance}/${name}`), guest.instance);
-  return [...new Set(files)].sort()[Math.floor(next() * files.length)] ?? guest.instance;
+  const all = [...new Set(files)].sort();
+  return all[Math.floor(next() * all.length)];
 }
 
 /** Names that lead elsewhere. */
