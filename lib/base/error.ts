@@ -47,3 +47,8 @@ export class HostError extends HotbootError {
 export function messageOf(error: unknown): string {
   return printable((error instanceof Error ? error.message : String(error)).trim().replaceAll(/\s*\n\s*/g, "; "));
 }
+
+/** Whether there is nothing at a path: no such file, or something that is no directory on the way to it. */
+export function isMissing(error: unknown): boolean {
+  return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
+}

@@ -1,6 +1,6 @@
 /** The guest's serial console, which QEMU writes to a file. */
 
-import { HotbootError } from "../base/error.ts";
+import { HotbootError, isMissing } from "../base/error.ts";
 import { pieces, readAt } from "../base/io.ts";
 import { sleep } from "../base/wait.ts";
 import type { Emulator } from "../instance/emulator.ts";
@@ -67,7 +67,7 @@ async function openLog(path: string): Promise<Deno.FsFile> {
   try {
     return await Deno.open(path);
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    if (!isMissing(error)) throw error;
     throw new HotbootError(`no console log at ${path}: the instance has never been started; 'hotboot start' starts it`);
   }
 }

@@ -3,7 +3,7 @@
  * instance's directory, one a line, until the instance is reset.
  */
 
-import { messageOf } from "../base/error.ts";
+import { isMissing, messageOf } from "../base/error.ts";
 import { writeWhole } from "../base/files.ts";
 import { printable } from "../base/printable.ts";
 import { type Phase, Timeline } from "../base/timeline.ts";
@@ -104,8 +104,7 @@ export async function history(emulator: Pick<Emulator, "home" | "instance">): Pr
     const lines = (await Deno.readTextFile(path)).split("\n");
     return lines.flatMap((line) => asRun(parsed(line)) ?? []).slice(-KEPT);
   } catch (error) {
-    const { NotFound, NotADirectory } = Deno.errors;
-    if ([NotFound, NotADirectory].some((kind) => error instanceof kind)) return [];
+    if (isMissing(error)) return [];
     throw error;
   }
 }

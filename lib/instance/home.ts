@@ -98,12 +98,15 @@ export class Home {
     await Deno.symlink(directory, short);
   }
 
-  /** Makes a directory with the short name, unless that is there. @throws {HotbootError} like {@linkcode hasShortDirectory}. */
+  /** Makes a directory with the short name, unless that is there. @throws {HotbootError} if it is not the home's owner's then. */
   async shortDirectory(path: string): Promise<void> {
     await Deno.mkdir(path, { mode: 0o700 }).catch((error) => {
       if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
     });
-    await this.hasShortDirectory(path);
+    // Only with this answer: whoever had made it may have removed it, to make it again as soon as nobody looks.
+    if (!await this.hasShortDirectory(path)) {
+      throw new HotbootError(`${path}, for sockets, was removed by another user: use a home with a shorter path`);
+    }
     const { isDirectory } = await Deno.lstat(path);
     if (isDirectory) await privateDirectory(path); // only now: through another user's link it would change the link's target
   }

@@ -1,6 +1,7 @@
 /** The record of an instance: one file, replaced in one step. */
 
 import { exists } from "@std/fs/exists";
+import { isMissing } from "../base/error.ts";
 import { writeJson } from "../base/files.ts";
 import { sha256 } from "../base/hash.ts";
 import type { Profile } from "../profile/profile.ts";
@@ -77,8 +78,8 @@ export async function readRecord(emulator: InstancePlace): Promise<InstanceRecor
   try {
     value = JSON.parse(await Deno.readTextFile(path));
   } catch (error) {
-    const { NotFound, NotADirectory } = Deno.errors;
-    if ([NotFound, NotADirectory].some((kind) => error instanceof kind)) return await readOlder(emulator);
+    if (isMissing(error)) return await readOlder(emulator);
+    if (error instanceof Deno.errors.IsADirectory) return { damaged: `${path} is a directory` };
     if (error instanceof SyntaxError) return { damaged: `${path} is not JSON` };
     throw error;
   }

@@ -136,9 +136,9 @@ export class QemuProcess implements AsyncDisposable {
   }
 }
 
-/** What connecting to one that has ended ends with, or is ending at this moment. */
+/** What connecting to one that has ended ends with, or is ending at this moment; also where no socket can be. */
 const GONE = [
-  ...(["NotFound", "ConnectionRefused", "ConnectionReset", "BrokenPipe", "UnexpectedEof"] as const)
+  ...(["NotFound", "NotADirectory", "ConnectionRefused", "ConnectionReset", "BrokenPipe", "UnexpectedEof"] as const)
     .map((name) => Deno.errors[name]),
   QmpClosedError,
 ];

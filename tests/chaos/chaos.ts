@@ -18,6 +18,7 @@ import { subject as guest } from "./guest.ts";
 import { subject as hostile } from "./hostile.ts";
 import { subject as power } from "./power.ts";
 import { combine, readResults, type Results, table, writeReport } from "./report.ts";
+import { subject as sandbox } from "./sandbox.ts";
 import { subject as soak } from "./soak.ts";
 import { Skipped, type Subject, Tally } from "./subject.ts";
 import { subject as time } from "./time.ts";
@@ -29,10 +30,11 @@ const SUBJECTS: Record<string, Subject> = {
   power,
   guest,
   hostile,
+  filesystems,
+  sandbox,
   sleep: sleeping,
   soak,
   time,
-  filesystems,
 };
 
 const unknown: string[] = [];

@@ -140,7 +140,7 @@ async function twoProfiles(): Promise<{ guest: GuestHome; profileOf: (instance: 
 }
 
 /** Ends as it should: with success, or with one clear line. */
-function assertClear({ code, stderr }: Run, verb: string): void {
+export function assertClear({ code, stderr }: Run, verb: string): void {
   assert(code === 0 || code === 1, `exit code ${code}: ${stderr}`);
   const [last = ""] = stderr.trimEnd().split("\n").slice(-1);
   const isClear = /^hotboot: \S/.test(last) &&

@@ -5,95 +5,15 @@
 // needs: micro, qemu
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { walk } from "@std/fs/walk";
 import { Home, privateDirectory } from "../../lib/instance/home.ts";
 import { HotbootError, openEmulator, start } from "../../mod.ts";
 import { GuestHome, type GuestOptions } from "./guest_home.ts";
 import { assertCode } from "./program.ts";
+import { asOther, below, LACK_OF_OTHER_USER, openByMode, reachable } from "./other_user.ts";
 import { newerQemu, qemuEnv } from "./qemu.ts";
 import { testUnless } from "./needs.ts";
 
-const OTHER_UID = 65534; // nobody
 const PLACEHOLDER = "00000000000000000000000000000000000000000000000000000000000000aa";
-
-/**
- * In Perl, which every Debian has: tries each path of its input in every way, and prints path, way and
- * error, which is empty if it succeeded.
- */
-const ATTEMPTS = `
-  use Socket;
-  die "still root\\n" if $< != ${OTHER_UID} || $> != ${OTHER_UID};
-  $/ = "\\0";
-  sub report { printf "%s\\0%s\\0%s\\0", @_ }
-  while (my $path = <STDIN>) {
-    chomp $path;
-    my ($d, $r, $w, $s, $byte);
-    report($path, "list", opendir($d, $path) ? "" : "$!");
-    report($path, "enter", chdir($path) ? "" : "$!");
-    chdir "/";
-    report($path, "read", open($r, "<", $path) && defined(sysread($r, $byte, 1)) ? "" : "$!");
-    my $new = "$path/other-$$";
-    report($path, "write", (-d $path ? mkdir($new) && rmdir($new) : open($w, ">>", $path)) ? "" : "$!");
-    socket($s, PF_UNIX, SOCK_STREAM, 0);
-    my $address = eval { pack_sockaddr_un($path) };
-    report($path, "connect", !$address ? "too long" : connect($s, $address) ? "" : "$!") if length($path) < 108;
-  }`;
-
-/** Runs a program as the other user. */
-async function asOther(command: string[], stdin = ""): Promise<{ code: number; stdout: string; stderr: string }> {
-  const prefix = [
-    ...Deno.uid() === 0 ? [] : ["sudo", "-n"],
-    ...["setpriv", `--reuid=${OTHER_UID}`, `--regid=${OTHER_UID}`, "--clear-groups", "--"],
-  ];
-  const [program, ...args] = [...prefix, ...command];
-  const child = new Deno.Command(program, {
-    args,
-    cwd: "/",
-    env: { LC_ALL: "C" },
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const fed = new Response(stdin).body?.pipeTo(child.stdin) ?? child.stdin.close();
-  const [{ code, stdout, stderr }] = await Promise.all([child.output(), fed]);
-  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-  return { code, stdout: text(stdout), stderr: text(stderr) };
-}
-
-/** What the other user can do with these paths, as `path: way`, and errors that are not about permission. */
-async function reachable(paths: string[]): Promise<string[]> {
-  assert(paths.length > 0);
-  const { code, stdout, stderr } = await asOther(["perl", "-e", ATTEMPTS], paths.map((path) => `${path}\0`).join(""));
-  assertEquals(code, 0, stderr);
-  const fields = stdout.split("\0");
-  const found: string[] = [];
-  for (let at = 0; at + 2 < fields.length; at += 3) {
-    const [path, way, error] = fields.slice(at, at + 3);
-    if (error === "") found.push(`${path}: ${way}`);
-    else if (error !== "Permission denied") found.push(`${path}: ${way}: ${error}`);
-  }
-  assertEquals(new Set(fields.filter((_, at) => at % 3 === 0 && at + 2 < fields.length)).size, paths.length);
-  return found;
-}
-
-/** Everything below a directory, as its owner sees it. */
-async function below(directory: string): Promise<string[]> {
-  const [, ...paths] = await Array.fromAsync(walk(directory), ({ path }) => path);
-  return paths;
-}
-
-/** The paths whose own mode would let others in. */
-async function openByMode(paths: string[]): Promise<string[]> {
-  const found: string[] = [];
-  for (const path of paths) {
-    const { mode, isSymlink } = await Deno.lstat(path);
-    if (!isSymlink && (mode! & 0o077) !== 0) found.push(`${path}: ${(mode! & 0o777).toString(8)}`);
-  }
-  return found;
-}
-
-const isThere = Deno.build.os === "linux" && (await asOther(["perl", "-e", "1"]).catch(() => undefined))?.code === 0;
-const LACK = isThere ? undefined : "a second user needs Linux, setpriv and perl, and root or sudo without a password";
 
 /** A guest with a secret, in a home that everybody can list, so that its contents must be closed themselves. */
 async function openHome(options: GuestOptions = {}): Promise<GuestHome> {
@@ -131,7 +51,7 @@ async function assertClosed(micro: GuestHome, names: string[]): Promise<void> {
 }
 
 testUnless(
-  LACK,
+  LACK_OF_OTHER_USER,
   "a second user reaches nothing of an emulator, in any state",
   async (t) => {
     await withUmask(0o022, async () => {
@@ -191,7 +111,7 @@ testUnless(
 );
 
 testUnless(
-  LACK,
+  LACK_OF_OTHER_USER,
   "a second user reaches no file of the library's, whatever the umask",
   async () => {
     await withUmask(0, async () => {
@@ -206,7 +126,7 @@ testUnless(
   },
 );
 
-testUnless(LACK, "a link that a second user has made is no home, and no part of one", async () => {
+testUnless(LACK_OF_OTHER_USER, "a link that a second user has made is no home, and no part of one", async () => {
   const directory = await Deno.makeTempDir({ prefix: "hotboot-test-" });
   try {
     const [target, open] = [`${directory}/target`, `${directory}/open`];
@@ -229,7 +149,7 @@ testUnless(LACK, "a link that a second user has made is no home, and no part of 
   }
 });
 
-testUnless(LACK, "a second user cannot reach sockets in a short directory", async (t) => {
+testUnless(LACK_OF_OTHER_USER, "a second user cannot reach sockets in a short directory", async (t) => {
   await withUmask(0o022, async () => {
     await using micro = await openHome({ name: "long".repeat(25), captured: true });
     const short = await new Home(micro.home).sockets(micro.guest);

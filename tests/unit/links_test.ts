@@ -3,16 +3,18 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { ensureDir } from "@std/fs/ensure-dir";
 import { HotbootError } from "../../lib/base/error.ts";
+import { logs } from "../../lib/emulator/logs.ts";
 import { reset, stop } from "../../lib/emulator/stop.ts";
 import { start } from "../../lib/emulator/start.ts";
 import { instancePath, makeChannels } from "../../lib/instance/channels.ts";
 import type { Emulator } from "../../lib/instance/emulator.ts";
-import { ownDirectory, privateDirectory, requireNoLinks, requireOwnLink } from "../../lib/instance/home.ts";
+import { Home, ownDirectory, privateDirectory, requireNoLinks, requireOwnLink } from "../../lib/instance/home.ts";
 import { lockInstance } from "../../lib/instance/locks.ts";
 import { becomeOwner, giveTo } from "../../lib/instance/owners.ts";
 import { rememberPorts } from "../../lib/instance/ports.ts";
-import { writeRecord } from "../../lib/instance/record.ts";
+import { readRecord, writeRecord } from "../../lib/instance/record.ts";
 import { PartFile } from "../../lib/release/part_file.ts";
+import { stateOf } from "../../lib/instance/state.ts";
 import { wrongSize } from "../../lib/snapshot/manifest.ts";
 import { testEmulator, testRecord } from "./emulators.ts";
 import { withDirectory } from "./temporary.ts";
@@ -65,7 +67,7 @@ Deno.test("links: no file of an instance is one; 'reset' removes it, and not wha
 
 Deno.test("links: an instance's directory is none; 'reset' removes it, and not what it leads to", () =>
   withDirectory(async (directory) => {
-    const { folder, assertUntouched } = await outside(directory);
+    const { file, folder, assertUntouched } = await outside(directory);
     const emulator = await testEmulator(directory);
     const link = emulator.home.instance(emulator.instance);
     await privateDirectory(emulator.home.instances);
@@ -74,6 +76,17 @@ Deno.test("links: an instance's directory is none; 'reset' removes it, and not w
     await assertUntouched();
     await reset(emulator);
     await assertRejects(() => Deno.lstat(link), Deno.errors.NotFound);
+    await assertUntouched();
+    await Deno.symlink(file, link); // no directory at all
+    await using state = await stateOf(emulator);
+    assertEquals(state.kind, "stopped");
+    await assertRejects(() => Array.fromAsync(logs(emulator)), HotbootError, "no console log");
+    await assertRefused(emulator, link);
+    await reset(emulator);
+    await privateDirectory(link);
+    const record = instancePath(emulator, "record");
+    await Deno.symlink(folder, record);
+    assertEquals(await readRecord(emulator), { damaged: `${record} is a directory` });
     await assertUntouched();
   }));
 
@@ -118,4 +131,22 @@ Deno.test("links: one's own may lead to a directory on another disk, another use
     assertEquals((await Deno.stat(folder)).mode! & 0o777, 0o700);
     await requireOwnLink(`${directory}/nothing`);
     await assertRejects(() => ownDirectory(link), HotbootError, `${link} is a link`);
+  }));
+
+Deno.test("links: a directory for sockets that another user has removed again is not made where that one may be faster", () =>
+  withDirectory(async (directory) => {
+    const [home, short] = [new Home(directory), `${directory}/short`];
+    const { mkdir } = Deno;
+    Deno.mkdir = () => { // there was one a moment ago
+      Deno.mkdir = mkdir;
+      return Promise.reject(new Deno.errors.AlreadyExists());
+    };
+    try {
+      await assertRejects(() => home.shortDirectory(short), HotbootError, "was removed by another user");
+    } finally {
+      Deno.mkdir = mkdir;
+    }
+    await assertRejects(() => Deno.lstat(short), Deno.errors.NotFound);
+    await home.shortDirectory(short);
+    assertEquals((await Deno.lstat(short)).mode! & 0o777, 0o700);
   }));
