@@ -37,7 +37,9 @@ async function merge(emulator: Emulator, qmp: QmpClient, layers: string[]): Prom
   const options = { timeoutMs: MERGE_MS, signal: emulator.signal };
   const nodes = await diskNodes(qmp, "disk", options);
   const below = await disksUnderInstance(emulator);
-  if (nodes.length !== below.length + 1) throw new Error(`QEMU has ${nodes.length} disks open, not ${below.length + 1}`);
+  if (nodes.length !== below.length + 1) {
+    throw new Error(`QEMU has ${nodes.length} disks open, not ${below.length + 1}`);
+  }
   const merged = layers.slice(0, -1);
   const between = { top: nodes[1], base: nodes[layers.length] };
   await commitDisks(qmp, "disk", between, `../${LAYER_PREFIX}${layers.at(-1)}/disk.qcow2`, options);

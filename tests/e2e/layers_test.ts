@@ -93,7 +93,9 @@ for (const [name, qemu] of [["the system's QEMU", undefined], ["a newer QEMU", n
     await t.step("a suspension leaves one, and the instance continues on it", async () => {
       await micro.succeed("stop");
       assertEquals((await layersOf(micro)).length, 1);
-      const files = Array.from(Deno.readDirSync(micro.instance), ({ name }) => name).filter((name) => /qcow2/.test(name));
+      const files = Array.from(Deno.readDirSync(micro.instance), ({ name }) => name).filter((name) =>
+        /qcow2/.test(name)
+      );
       assertEquals(files, ["disk.qcow2"]);
       assertEquals((await micro.start()).origin, "continue");
       assertEquals(await read(micro), soFar());
