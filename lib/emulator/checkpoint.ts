@@ -14,6 +14,7 @@ import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { readSecrets } from "../instance/files.ts";
 import { backingPath } from "../instance/home.ts";
 import { layerAtRest, layerDisk, pushLayer } from "../instance/layers.ts";
+import { mergeLayers } from "../instance/merge.ts";
 import { recorded } from "../instance/history.ts";
 import { lockCheckpoints, lockInstance } from "../instance/locks.ts";
 import { type InstanceRecord, writeRecord } from "../instance/record.ts";
@@ -221,6 +222,7 @@ async function saveRunning(
       mode: "existing",
     });
   };
+  await mergeLayers(emulator, qmp, timeline); // before this adds another
   try {
     await detachShare(emulator, qmp);
     report.step("save the memory");

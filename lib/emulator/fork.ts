@@ -9,6 +9,7 @@ import { removeUnusedLayers } from "../instance/layers.ts";
 import { stateOf } from "../instance/state.ts";
 import { instanceNames } from "../instance/users.ts";
 import { saveForFork } from "./checkpoint.ts";
+import { dropUnfinished } from "./reap.ts";
 import { startAs } from "./start.ts";
 import type { StartOptions, StartResult } from "./start_result.ts";
 
@@ -49,6 +50,7 @@ export interface ForkResult extends StartResult {
  */
 export async function fork(emulator: Emulator, options: ForkOptions = {}): Promise<ForkResult> {
   const { source, ...starting } = options;
+  await dropUnfinished(emulator); // a killed fork's
   await requireStopped(emulator);
   const instance = await instanceToFork(emulator, source);
   if (instance === undefined) {

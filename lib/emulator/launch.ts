@@ -16,7 +16,15 @@ import { machineIdentity } from "../instance/identity.ts";
 import { describeMachine, firmwareFor, type Setup } from "../instance/machine.ts";
 import { clearerFault, requireOwnMachine } from "../instance/network_home.ts";
 import { requireOwnDisks } from "../instance/own_disks.ts";
-import { hasRecord, type InstanceRecord, type Origin, profileDigest, writeRecord } from "../instance/record.ts";
+import {
+  hasRecord,
+  type InstanceRecord,
+  isUnfinished,
+  type Origin,
+  profileDigest,
+  readRecord,
+  writeRecord,
+} from "../instance/record.ts";
 import { HOST_ARCH } from "../vm/arch.ts";
 import { type Memory, qemuArguments } from "../vm/machine.ts";
 import { QemuProcess } from "../vm/process.ts";
@@ -150,6 +158,7 @@ export async function launch(emulator: Emulator, setup: Setup, run: Run): Promis
 
 async function newRecord(emulator: Emulator, setup: Setup, { origin, snapshot, before }: Run): Promise<InstanceRecord> {
   const { profile, ports, arch } = emulator;
+  const found = await readRecord(emulator); // an instance that is put back to its start has one
   return {
     isDiskKept: false,
     ...before,
@@ -159,6 +168,7 @@ async function newRecord(emulator: Emulator, setup: Setup, { origin, snapshot, b
     uuid: crypto.randomUUID(),
     pid: undefined,
     isForRun: undefined,
+    isNew: before === undefined && (found === undefined || isUnfinished(found)) ? true : undefined,
     origin,
     snapshot,
     started: new Date().toISOString(),
@@ -209,6 +219,7 @@ export async function handOver(emulator: Emulator, { qemu, record, channels, bef
   }
   record.phase = "running";
   record.isDiskKept = true;
+  delete record.isNew;
   delete record.ended;
   await writeRecord(emulator, record);
   await qemu.detach();

@@ -8,7 +8,7 @@ import { entriesIn, isAbandoned } from "../base/entries.ts";
 import { messageOf } from "../base/error.ts";
 import { replacedName } from "../base/files.ts";
 import { TEMPORARY_PREFIX } from "../snapshot/store.ts";
-import { type Emulator, imageKey } from "../instance/emulator.ts";
+import { type Emulator, imageKey, withInstance } from "../instance/emulator.ts";
 import { makerName } from "../instance/channels.ts";
 import {
   areSparesLocked,
@@ -24,7 +24,7 @@ import { checkpointsOf } from "../instance/checkpoints.ts";
 import { dropUnnamed } from "../instance/forks.ts";
 import { orphanedSpares, removeOrphanedSpares } from "../instance/spares.ts";
 import { instanceNames, nameOfUser } from "../instance/users.ts";
-import { dropOrphan, orphans } from "./reap.ts";
+import { dropOrphan, dropUnfinished, orphans, unfinished } from "./reap.ts";
 import { clearMaker } from "./spares.ts";
 import { listSnapshots, removeSnapshots, sizeOnDisk, snapshotKeys } from "./snapshots.ts";
 
@@ -118,6 +118,12 @@ async function pruneUnfinished(emulator: Emulator, dryRun: boolean): Promise<Pru
 
 async function pruneOrphans(emulator: Emulator, dryRun: boolean): Promise<Pruned[]> {
   const pruned: Pruned[] = [];
+  for (const instance of await unfinished(emulator)) {
+    const path = emulator.home.instance(instance);
+    const { bytes = 0 } = await sizeOnDisk(path) ?? {};
+    if (!dryRun && !await dropUnfinished(await withInstance(emulator, instance))) continue;
+    pruned.push({ path, why: "an instance that a killed command has not finished making", bytes });
+  }
   for (const instance of await orphans(emulator)) {
     const path = emulator.home.instance(instance);
     const { bytes = 0 } = await sizeOnDisk(path) ?? {};

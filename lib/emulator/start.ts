@@ -6,12 +6,13 @@ import { crashOf, endCrashed } from "../guest/crash.ts";
 import { GuestFault } from "../guest/health.ts";
 import { warnOfShare } from "../guest/share.ts";
 import type { Emulator } from "../instance/emulator.ts";
+import { dropWithSource } from "../instance/forks.ts";
 import { recorded } from "../instance/history.ts";
 import { lockInstance } from "../instance/locks.ts";
 import type { Setup } from "../instance/machine.ts";
 import { NoSockets } from "../instance/network_home.ts";
 import { adoptOrphan } from "../instance/owners.ts";
-import { readRecord, writeRecord } from "../instance/record.ts";
+import { isUnfinished, readRecord, writeRecord } from "../instance/record.ts";
 import { settledState } from "../instance/state.ts";
 import { portsNow } from "../instance/ports.ts";
 import { UnusableSnapshot } from "../snapshot/manifest.ts";
@@ -128,8 +129,11 @@ export async function startLocked(
       await endCrashed(emulator, state);
       return await startLocked(emulator, options, timeline);
     }
-    case "stopped":
+    case "stopped": {
+      const left = await readRecord(emulator);
+      if (isUnfinished(left) && left.snapshot !== options.from) await dropWithSource(emulator, left.snapshot);
       return await startFresh(await takePorts(emulator, { asked, isFresh: true }), timeline, options);
+    }
     case "crashed":
       report.warn(
         `QEMU of instance '${emulator.instance}' ended by itself: booting its disk, as after a power cut`,

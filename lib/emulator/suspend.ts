@@ -9,6 +9,7 @@ import { detachShare, giveShare } from "../guest/share.ts";
 import { channelsOf, instancePath } from "../instance/channels.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { dropMemory, sealMemory } from "../instance/files.ts";
+import { mergeLayers } from "../instance/merge.ts";
 import { writeEnding, writeRecord } from "../instance/record.ts";
 import { quit, type Up } from "../instance/state.ts";
 import type { GuestState } from "../snapshot/manifest.ts";
@@ -29,7 +30,10 @@ export async function suspend(emulator: Emulator, up: Up, timeline: Timeline): P
   const { signal, report } = emulator;
   const { qmp } = up;
   const { frozen = [], ...record } = up.record;
-  if (up.kind === "running") await thaw(emulator, frozen); // a save was killed
+  if (up.kind === "running") {
+    await thaw(emulator, frozen); // a save was killed
+    await mergeLayers(emulator, qmp, timeline);
+  }
   await dropMemory(emulator); // leftovers of an earlier attempt
   await writeRecord(emulator, { ...record, phase: "stopping" });
   try {

@@ -130,8 +130,8 @@ async function adoptLayer(home: Home, path: string, digest: string, below: strin
     ? `..${below.slice(home.instances.length)}`
     : await backingPath(home, home.instances, below).then((path) => path.startsWith("/") ? path : `../${path}`);
   await setBackingFile(path, backing);
-  const [, ...parts] = (await sha256(`${digest} on ${backing}`)).match(/^(.{8})(.{4})(.{4})(.{4})(.{12})/)!;
-  let name = parts.join("-");
+  const [, ...parts] = (await sha256(`${digest} on ${backing}`)).match(/^(.{8})(.{4})(.{3})(.{4})(.{12})/)!;
+  let name = parts.toSpliced(2, 1, `8${parts[2]}`).join("-"); // a UUID of one's own making (RFC 9562, version 8)
   if (await exists(layerDisk(home, name))) {
     const { size } = await Deno.stat(layerDisk(home, name));
     const wanted = await fingerprint(path);
@@ -150,19 +150,66 @@ async function adoptLayer(home: Home, path: string, digest: string, below: strin
 /** Removes the layers that no disk of an instance, a checkpoint or a spare is on top of. */
 export async function removeUnusedLayers(emulator: Emulator): Promise<void> {
   const { home } = emulator;
-  const unused = new Set(await layerNames(home));
-  if (unused.size === 0) return;
+  const all = await layerNames(home);
+  if (all.length === 0) return;
   using _lock = await lockLayers(emulator);
-  const saved = ["checkpoints", "spares"].map((name) => disksBelow(`${home.root}/${name}`, 2));
-  for (const top of [...await disksBelow(home.instances, 1), ...(await Promise.all(saved)).flat()]) {
-    const below = await disksUnder(top);
-    if (!below) return; // nobody knows what it is on top of
-    for (const disk of below) {
-      const name = layerName(disk);
-      if (name) unused.delete(name);
-    }
+  const used = await layersUnder(await disksOnTop(home));
+  if (!used) return;
+  for (const name of all.filter((name) => !used.has(name))) await Deno.remove(home.layer(name), { recursive: true });
+}
+
+/**
+ * The names of the layers right below the instance's disk that nothing else is on top of, the nearest first, as far as another
+ * disk may be written into them: not into one from elsewhere, which its name says the content of.
+ */
+export async function ownLayers(emulator: Emulator): Promise<string[]> {
+  const { home, instance } = emulator;
+  const below = (await disksUnderInstance(emulator)).map(layerName);
+  if (!isOwn(below[0]) || !isOwn(below[1])) return []; // so there is nothing to merge
+  using _lock = await lockLayers(emulator);
+  const others = (await disksOnTop(home)).filter((path) => !path.startsWith(`${home.instance(instance)}/`));
+  const shared = await layersUnder(others);
+  if (!shared) return [];
+  const end = below.findIndex((name) => !isOwn(name) || shared.has(name));
+  return below.slice(0, end === -1 ? undefined : end) as string[];
+}
+
+/** Whether hotboot has made the layer of an instance's disk: its name is random, and no hash. */
+function isOwn(name: string | undefined): name is string {
+  return name !== undefined && /^.{14}4/.test(name);
+}
+
+/**
+ * Once QEMU has written these layers into another that was below them, and that into the header of the instance's disk:
+ * removes them.
+ */
+export async function dropMerged(emulator: Emulator, names: string[]): Promise<void> {
+  const { home, instance } = emulator;
+  const numbers = await laterDisks(emulator);
+  const last = numbers.at(-1);
+  await syncFile(last === undefined ? instancePath(emulator, "disk") : laterPath(emulator, last)); // before they are gone
+  const inodes = await Promise.all(names.map(async (name) => (await Deno.stat(layerDisk(home, name))).ino));
+  for (const path of await disksBelow(home.instance(instance), 0)) { // their other names
+    if (inodes.includes((await Deno.stat(path)).ino)) await Deno.remove(path);
   }
-  for (const name of unused) await Deno.remove(home.layer(name), { recursive: true });
+  await removeUnusedLayers(emulator);
+}
+
+/** All disks that are on top of layers, and are none. */
+async function disksOnTop(home: Home): Promise<string[]> {
+  const saved = ["checkpoints", "spares"].map((name) => disksBelow(`${home.root}/${name}`, 2));
+  return [...await disksBelow(home.instances, 1), ...(await Promise.all(saved)).flat()];
+}
+
+/** The names of all layers below these disks; `undefined` if nobody knows what one of them is on top of. */
+async function layersUnder(disks: string[]): Promise<Set<string> | undefined> {
+  const found = new Set<string>();
+  for (const top of disks) {
+    const below = await disksUnder(top);
+    if (!below) return undefined;
+    for (const name of below.map(layerName)) if (name) found.add(name);
+  }
+  return found;
 }
 
 /** The disks that the instance's is on top of, the nearest first, as far as they can be told. */

@@ -47,6 +47,8 @@ export interface InstanceRecord {
   isForRun?: boolean;
   /** The units that a save froze in the guest and has not thawed yet. */
   frozen?: GuestState["frozen"];
+  /** It never was: a command is making it, or was killed before it had. Then all of it is a leftover, which others remove. */
+  isNew?: boolean;
   /** Whether the guest has run on this disk: then the disk is the user's, and only the user drops it. */
   isDiskKept: boolean;
   /** How it ended, and when, ISO 8601. */
@@ -126,6 +128,11 @@ export async function writeEnding(
 /** Tells a profile, with its environment variables filled in, from an earlier version of it. */
 export function profileDigest(profile: Profile): Promise<string> {
   return sha256(JSON.stringify(profile));
+}
+
+/** Whether it is the record of an instance that no command has finished making. */
+export function isUnfinished(record: InstanceRecord | DamagedRecord | undefined): record is InstanceRecord {
+  return record !== undefined && "isNew" in record && record.isNew === true && !record.isDiskKept;
 }
 
 /** Whether the instance's files are hotboot's. */

@@ -9,7 +9,8 @@ import { reap } from "../../lib/emulator/reap.ts";
 import { instancePath } from "../../lib/instance/channels.ts";
 import type { Emulator } from "../../lib/instance/emulator.ts";
 import { becomeOwner, giveToUser, isOrphan, takeOrphan } from "../../lib/instance/owners.ts";
-import { writeRecord } from "../../lib/instance/record.ts";
+import { lockInstance } from "../../lib/instance/locks.ts";
+import { type InstanceRecord, writeRecord } from "../../lib/instance/record.ts";
 import { play, testEmulator, testRecord } from "./emulators.ts";
 import { withDirectory } from "./temporary.ts";
 
@@ -80,6 +81,39 @@ Deno.test("owners: a machine that runs is ended, and a dry run ends none", () =>
     assertEquals([would.removed.map(({ path }) => path), quits, await isThere(emulator)], [[path], 0, true]);
     const { removed } = await pruneSnapshots(emulator);
     assertEquals([removed.map(({ path }) => path), quits, await isThere(emulator)], [[path], 1, false]);
+  }));
+
+Deno.test("owners: an instance that a killed command has not finished making is none, and any other stays", () =>
+  withDirectory(async (directory) => {
+    const begin = async (instance: string, changes: Partial<InstanceRecord>) => {
+      const emulator = await testEmulator(directory, { instance });
+      await Deno.mkdir(emulator.home.instance(instance), { recursive: true });
+      await writeRecord(emulator, testRecord({ phase: "starting", isDiskKept: false, ...changes }));
+      return emulator;
+    };
+    const begun = await begin("begun", { isNew: true });
+    const putBack = await begin("put-back", {}); // to where it was started from
+    const finished = await begin("finished", { isNew: true, isDiskKept: true });
+    const others = await begin("others", { isNew: true, profile: "other" });
+    const all = () => Promise.all([begun, putBack, finished, others].map(isThere));
+    {
+      using _lock = await lockInstance(begun); // a command makes it
+      await pruneSnapshots(begun);
+      await reap(begun);
+      assertEquals(await all(), [true, true, true, true]);
+    }
+    const { removed } = await pruneSnapshots(begun, { dryRun: true });
+    assertEquals(removed.map(({ path }) => path), [begun.home.instance("begun")]);
+    assertEquals(await all(), [true, true, true, true]);
+    await reap(begun);
+    assertEquals(await all(), [false, true, true, true]);
+
+    const runs = await testEmulator(directory, { instance: "runs" });
+    const { machine } = await play(runs, { phase: "starting", isDiskKept: false, isNew: true });
+    let quits = 0;
+    machine.onCommand = (command) => void (quits += Number(command === "quit"));
+    await pruneSnapshots(runs);
+    assertEquals([quits, await isThere(runs)], [1, false]);
   }));
 
 Deno.test("owners: a fresh instance is dropped whatever happens, and the user's is never one", () =>
