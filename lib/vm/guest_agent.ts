@@ -203,7 +203,8 @@ export class GuestAgent implements AsyncDisposable {
   async #setWithDate(seconds: string, options: WaitOptions): Promise<boolean> {
     const date = { path: "date", args: ["-u", "-s", `@${seconds}`] };
     try {
-      return (await this.exec(date, options)).exitCode === 0;
+      const { exitCode, stderr } = await this.exec(date, options);
+      return exitCode === 0 && stderr.length === 0; // if the kernel refuses the time, busybox says so and ends with 0
     } catch (error) {
       if (error instanceof GuestAgentError) return false; // there is no such program
       throw error;

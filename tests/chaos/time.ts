@@ -118,9 +118,9 @@ const VERBS: Record<string, Verb> = {
   },
 };
 
-/** Years of clocks that lost theirs, and those in which counters overflow: the clock passes the moment during the run. */
+/** Years of clocks that lost theirs (Linux takes no time before its own uptime), and those in which counters overflow: the clock passes the moment during the run. */
 const YEARS: Record<string, string> = {
-  "it is 1970": "1970-01-01T00:00:01Z",
+  "it is 1970": "1970-01-01T01:00:00Z",
   "it is 1979": "1979-12-31T23:59:50Z",
   "2^31 seconds pass (2038)": "2038-01-19T03:14:02Z",
   "2^32 seconds pass (2106)": "2106-02-07T06:28:10Z",
