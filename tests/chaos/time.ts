@@ -27,13 +27,13 @@ import { type Order, Skipped, type Subject } from "./subject.ts";
 const [KEPT, SAVED] = ["kept", "saved"];
 const DAY = 86_400;
 /** By how much the clock is stepped, in seconds. */
-const STEPS = [5, 3600, DAY, 365 * DAY];
+const STEPS = [20, 3600, DAY, 365 * DAY];
 /** A verb may take so long on a busy machine, in ms. Each step in time is far longer, or less than a limit of hotboot's. */
 const MOST_MS = 120_000;
 /** While a verb is at work, the clock is stepped within so many ms of its begin. */
 const LATEST_MS = 2500;
-/** How far a guest's clock may be off, in seconds: it is set when it is off by one. */
-const CLOSE = 2;
+/** How far a guest's clock may be off, in seconds: it is set when it is off by one, which takes a while on a busy machine. */
+const CLOSE = 5;
 const WAIT_SECONDS = 3;
 
 /** What all runs share. */

@@ -146,7 +146,7 @@ Deno.test("agent: a year that the guest agent refuses is set with date, in whole
     "guest-exec-status": () => ({ return: { exited: true, exitcode, "err-data": stderr } }),
   });
   const agent = await GuestAgent.open(peer);
-  await agent.setTime(Date.parse("2107-01-01T00:00:00.600Z"));
+  await agent.setTime(Date.parse("2107-01-01T00:00:00.520Z"));
   assertEquals(seen, ["date -u -s @4323283201"]);
   exitcode = 1;
   await assertRejects(() => agent.setTime(Date.parse("2107-01-01T00:00:00Z")), HotbootError, "Invalid time");
