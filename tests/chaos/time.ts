@@ -316,7 +316,7 @@ export const subject: Subject = {
     "The command does what it does otherwise, and no sooner or later gives up. Then the guest's clock is the host's; `list`, `status`, " +
     "`snapshot ls`, `doctor` and `timeline` tell the right ages, and none of the future; ids are unique; nothing is lost.",
   full: { runs: 95, seconds: 1500 },
-  ci: { runs: 3, seconds: 25 },
+  ci: { runs: 2, seconds: 25 },
   async run({ seed: first, runs, tally }: Order) {
     if (Deno.build.os !== "linux") throw new Skipped("the clock is stepped by a library for Linux");
     await using guest = await secretMicro(ROTATE, undefined, { captured: true });
