@@ -6,7 +6,7 @@ import { quiesce, thaw } from "../guest/quiesce.ts";
 import { cutOffExecs, requireNoExecs } from "../guest/exec_ports.ts";
 import { detachShare, giveShare } from "../guest/share.ts";
 import { wake } from "../guest/wake.ts";
-import { steadyNow } from "../base/steady_clock.ts";
+import { steadyNow } from "../base/steady.ts";
 import { Timeline } from "../base/timeline.ts";
 import { CREDENTIALS, requireNewName } from "../instance/checkpoints.ts";
 import { channelsOf, instancePath } from "../instance/channels.ts";

@@ -1,7 +1,7 @@
 /** Suspends a guest: saves its memory to a file and ends QEMU. If that fails, the guest runs on, unless QEMU has ended. */
 
 import { HotbootError, messageOf } from "../base/error.ts";
-import { steadyNow } from "../base/steady_clock.ts";
+import { steadyNow } from "../base/steady.ts";
 import type { Timeline } from "../base/timeline.ts";
 import { cutOffExecs } from "../guest/exec_ports.ts";
 import { quiesce, thaw } from "../guest/quiesce.ts";

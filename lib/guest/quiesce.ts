@@ -5,7 +5,7 @@ import type { FrozenUnit } from "../profile/profile.ts";
 import type { GuestState } from "../snapshot/manifest.ts";
 import type { GuestAgent } from "../vm/guest_agent.ts";
 import { shellCommand } from "../base/shell.ts";
-import { steadyNow } from "../base/steady_clock.ts";
+import { steadyNow } from "../base/steady.ts";
 import { connectAgent } from "./agent.ts";
 import type { Emulator } from "../instance/emulator.ts";
 import { clockOffset } from "./clock.ts";

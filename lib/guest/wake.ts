@@ -4,7 +4,7 @@ import { HotbootError, messageOf } from "../base/error.ts";
 import { redact, secretLines, type Secrets } from "../profile/secrets.ts";
 import type { GuestState } from "../snapshot/manifest.ts";
 import { shellCommand } from "../base/shell.ts";
-import { steppedBy } from "../base/steady_clock.ts";
+import { steppedBy } from "../base/steady.ts";
 import { connectAgent } from "./agent.ts";
 import { rightClockInPassing } from "./clock.ts";
 import type { Emulator } from "../instance/emulator.ts";

@@ -10,7 +10,7 @@ import { HotbootError } from "../base/error.ts";
 import type { QmpClient, QmpEvent } from "../vm/qmp.ts";
 import { sleep, type WaitOptions, within } from "../base/wait.ts";
 import { pieces, type Source, writeAll } from "../base/io.ts";
-import { steadyNow, steppedBy } from "../base/steady_clock.ts";
+import { steadyNow, steppedBy } from "../base/steady.ts";
 
 /**
  * What to move: `devices` leaves out memory in a shared file (the capability `x-ignore-shared`), for the `instant` engine,
