@@ -123,7 +123,9 @@ const user: Kind = (world, seed, tally) => {
   const next = random(seed);
   return tally.run("a second user: files, sockets, processes", seed, async () => {
     const guest = await world.guest("restricted");
-    return await whileBusy(guest, next, () => tryUser(guest, next));
+    const seen = await whileBusy(guest, next, () => tryUser(guest, next));
+    await startNext(guest);
+    return seen;
   });
 };
 
