@@ -177,7 +177,7 @@ const terminal: Kind = (world, seed, tally) => {
 
 /** By a seed's remainder. The first ones are CI's. */
 const KINDS: Kind[] = [
-  ...[terminal, inside, names, user, frames("restricted")],
+  ...[terminal, inside, frames("restricted"), user, names],
   ...[link, inside, planting, frames("open"), link, inside, pages, link, planting],
 ];
 

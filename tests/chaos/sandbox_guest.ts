@@ -123,7 +123,8 @@ export async function attackByFrames(
   const [pid] = await guest.qemuProcesses();
   services.reached.clear();
   const before = new Set(await connectionsOf(pid));
-  await send(guest, [...packets, ...sure].map((each) => frame(each, own)));
+  const canSend = guest.arch === "amd64";
+  if (canSend) await send(guest, [...packets, ...sure].map((each) => frame(each, own)));
   const tried = guest.exec("sh", "-c", byItself([services.port, ...others]));
   const seen = new Set<string>();
   for (let over = false, looks = 0; !over || looks < 3; looks++) {
@@ -134,7 +135,7 @@ export async function attackByFrames(
   await tried;
   assert((await guest.health()).uptime > 0);
   if (!restricted) {
-    for (const one of ["TCP", "UDP"]) {
+    for (const one of canSend ? ["TCP", "UDP"] : ["TCP"]) {
       assert(services.reached.has(one), `an open network: ${one}`);
     }
     return "it reaches the host's services, as the page says";
