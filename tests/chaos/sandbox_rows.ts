@@ -14,7 +14,7 @@ import { HOTBOOT } from "../e2e/program.ts";
 import type { Attempt, Outcome, Trial } from "./sandbox_worker.ts";
 
 /** How many attempts of each kind one run makes. */
-const EACH = 12;
+const EACH = 40;
 const SECRET = "HOTBOOT_CHAOS_SECRET";
 const WORKER = new URL("./sandbox_worker.ts", import.meta.url);
 

@@ -1,6 +1,8 @@
 /** The chaos tests' own tools: seeds mean the same again, and nothing is counted as survived that was not. */
 
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { concat } from "@std/bytes/concat";
+import { addressBytes, frame } from "../chaos/frames.ts";
 import { mutate, mutateJson } from "../chaos/mutate.ts";
 import { combine, type Results, table } from "../chaos/report.ts";
 import { lastMessage, Tally } from "../chaos/subject.ts";
@@ -57,4 +59,33 @@ Deno.test("chaos: what a user saw is the last message, without what differs from
     "…/y.json has N bytes instead of N MB in ID",
   );
   assertEquals(lastMessage(""), "");
+});
+
+/** The sum that is in a header, taken with it: nothing is left (RFC 1071). */
+function rest(...parts: Uint8Array[]): number {
+  const bytes = concat(parts);
+  let sum = 0;
+  for (let at = 0; at < bytes.length; at += 2) sum += bytes[at] << 8 | (bytes[at + 1] ?? 0);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+  return sum ^ 0xffff;
+}
+
+Deno.test("chaos: frames of any source are whole: their sums are right, so that nobody drops them for that", () => {
+  for (const kind of ["TCP", "UDP", "ICMP"] as const) {
+    const v4 = frame({ kind, to: "10.0.2.2", from: "192.0.2.1", port: 53 });
+    const length = v4[17] - 20;
+    assertEquals(rest(v4.subarray(14, 34)), 0);
+    const pseudo = kind === "ICMP"
+      ? new Uint8Array()
+      : concat([v4.subarray(26, 34), Uint8Array.of(0, v4[23], 0, length)]);
+    assertEquals(rest(pseudo, v4.subarray(34, 34 + length)), 0);
+    const v6 = frame({ kind, to: "fec0::2", from: "::ffff:127.0.0.1", port: 53 });
+    const { length: long } = v6.subarray(54, 54 + v6[19]);
+    assertEquals(rest(v6.subarray(22, 54), Uint8Array.of(0, long, 0, v6[20]), v6.subarray(54, 54 + long)), 0);
+  }
+  assertEquals(
+    [...addressBytes("fe80::2:1")].map((byte) => byte.toString(16)).join(" "),
+    "fe 80 0 0 0 0 0 0 0 0 0 0 0 2 0 1",
+  );
+  assertEquals([...addressBytes("::ffff:127.0.0.1")].slice(10), [255, 255, 127, 0, 0, 1]);
 });
