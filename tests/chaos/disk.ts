@@ -10,7 +10,7 @@ import { until } from "../e2e/pace.ts";
 import { tool } from "./tool.ts";
 import { random } from "../unit/random.ts";
 import { agreedStates, assertAllKnown, assertSnapshots, repaired, startNext } from "./invariants.ts";
-import { lastMessage, type Order, Skipped, type Subject } from "./subject.ts";
+import { lastMessage, type Order, plain, Skipped, type Subject } from "./subject.ts";
 
 const MIB = 2 ** 20;
 /** The disk's size: what the home has at its largest, and then some. */
@@ -204,6 +204,22 @@ async function guestFills(home: DiskHome, mark: string): Promise<string> {
   return `paused: ${why}`.replaceAll(/ for \S+/g, "");
 }
 
+/** The guest uses more memory, for which the file on the full disk (tmpfs) has no room: the kernel ends its QEMU (SIGBUS). */
+async function guestGrows(home: DiskHome, mark: string): Promise<string> {
+  const { guest } = home;
+  await home.prepare("running", mark);
+  await home.fill(0);
+  const run = await guest.run("exec", ["--", "sh", "-c", "dd if=/dev/zero of=/run/big bs=1M count=100 2>/dev/null"]);
+  const seen = assertClear(run);
+  const state = async () => (await guest.status()).state;
+  if (seen !== "it works") await until(async () => await state() === "crashed", "the end of its QEMU");
+  const { why } = await guest.status();
+  await Deno.remove(home.ballast);
+  if (await state() === "running") await guest.exec("rm", "-f", "/run/big");
+  await home.assertSound(mark);
+  return seen === "it works" ? seen : `${seen}; status: ${plain(String(why))}`;
+}
+
 export const subject: Subject = {
   survived:
     "The command works, or ends with one clear line. When the disk is well again, the next `start` works, what the guest has flushed is on its disk, and a suspended instance and a checkpoint are there.",
@@ -234,6 +250,8 @@ export const subject: Subject = {
               "the home is moved, and a link leads there",
               () => moved(now, seed % 24 < 12 ? "running" : "suspended", mark),
             ]
+            : seed % 24 < 12
+            ? ["the guest uses more memory while the disk is full", () => guestGrows(now, mark)]
             : ["the guest writes to a full disk", () => guestFills(now, mark)],
         ];
         const [what, work] = kinds[seed % kinds.length];
