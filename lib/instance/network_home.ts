@@ -86,14 +86,7 @@ export function sharedFault({ path, kind }: { path: string; kind: string }): Hos
 }
 
 /** The home's file system has no sockets: it is one of another system, or of another machine. No other start would work. */
-export class NoSockets extends HostError {
-  constructor({ instances }: Home, why: string) {
-    super(
-      `the file system of ${instances} has no sockets (${why}), as those of other systems and machines`,
-      "name a directory on this machine's own disk with HOTBOOT_HOME or --home",
-    );
-  }
-}
+export class NoSockets extends HostError {}
 
 /** What QEMU says if it cannot make a socket, and why. Source: QEMU's `util/qemu-sockets.c`. */
 const NOT_BOUND = /Failed to bind socket to [^:]*: ([^;]+)/;
@@ -101,7 +94,12 @@ const NOT_BOUND = /Failed to bind socket to [^:]*: ([^;]+)/;
 /** The same error, or a clearer one if QEMU could make no socket. */
 export function clearerFault(home: Home, error: unknown): unknown {
   const why = messageOf(error).match(NOT_BOUND)?.[1];
-  return why === undefined ? error : new NoSockets(home, why);
+  if (why === undefined) return error;
+  const { what, todo } = new HostError(
+    `the file system of ${home.instances} has no sockets (${why}), as those of other systems and machines`,
+    "name a directory on this machine's own disk with HOTBOOT_HOME or --home",
+  );
+  return new NoSockets(what, todo);
 }
 
 /** @throws {HostError} if other machines can reach the home. Needs sys permission for `statfs`. */

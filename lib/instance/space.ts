@@ -21,14 +21,24 @@ export async function warnOfLittleSpace({ home, report }: Pick<Emulator, "home" 
     const free = await freeSpace(home.instances);
     if (free >= LITTLE || said.has(home.instances)) return; // another call may have said it meanwhile
     said.add(home.instances);
+    const [left, place] = [formatBytes(free), home.instances];
     report.warn(
-      `only ${
-        formatBytes(free)
-      } are free for ${home.instances}, and a guest that writes more is paused: free some space`,
+      await isInMemory(home.instances)
+        ? `only ${left} are free for ${place}, and a guest that needs more, also of its own memory, is ended: free some space`
+        : `only ${left} are free for ${place}, and a guest that writes more is paused: free some space`,
     );
   } catch {
     // this program may not ask, or there is no such directory
   }
+}
+
+/**
+ * Whether it is on a tmpfs. There a page of a guest's memory that its snapshot has not needs room in the snapshot's file, too,
+ * and the kernel ends a QEMU for which there is none (SIGBUS). Source: statfs(2), "f_type"; Linux, mm/shmem.c.
+ */
+async function isInMemory(path: string): Promise<boolean> {
+  const { statfs } = await import("node:fs/promises");
+  return Deno.build.os === "linux" && (await statfs(path)).type === 0x01021994;
 }
 
 /** Watches what a running guest writes to the host's disk, now and every minute. */

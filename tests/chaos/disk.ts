@@ -1,6 +1,6 @@
 /** A disk that is full, read-only or taken away, while each verb is at work. */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { walk } from "@std/fs/walk";
 import type { GuestHome } from "../e2e/guest_home.ts";
 import type { Run } from "../e2e/program.ts";
@@ -204,6 +204,22 @@ async function guestFills(home: DiskHome, mark: string): Promise<string> {
   return `paused: ${why}`.replaceAll(/ for \S+/g, "");
 }
 
+/** The guest uses more memory, for which the file on the full disk (tmpfs) has no room: the kernel ends its QEMU (SIGBUS). */
+async function guestGrows(home: DiskHome, mark: string): Promise<string> {
+  const { guest } = home;
+  await home.prepare("running", mark);
+  await home.fill(0);
+  const run = await guest.run("exec", ["--", "dd", "if=/dev/zero", "of=/dev/null", "bs=120M", "count=1"]);
+  const seen = assertClear(run);
+  assertEquals((await guest.status()).state, seen === "it works" ? "running" : "crashed");
+  if (seen !== "it works") {
+    assertMatch(run.stderr, /a guest that needs more, also of its own memory, is ended: free some/);
+  }
+  await Deno.remove(home.ballast);
+  await home.assertSound(mark);
+  return seen;
+}
+
 export const subject: Subject = {
   survived:
     "The command works, or ends with one clear line. When the disk is well again, the next `start` works, what the guest has flushed is on its disk, and a suspended instance and a checkpoint are there.",
@@ -234,6 +250,8 @@ export const subject: Subject = {
               "the home is moved, and a link leads there",
               () => moved(now, seed % 24 < 12 ? "running" : "suspended", mark),
             ]
+            : seed % 24 < 12
+            ? ["the guest uses more memory while the disk is full", () => guestGrows(now, mark)]
             : ["the guest writes to a full disk", () => guestFills(now, mark)],
         ];
         const [what, work] = kinds[seed % kinds.length];

@@ -181,13 +181,16 @@ testUnless(LACK_OF_OTHER_USER, "a second user cannot reach sockets in a short di
       assertEquals((await asOther(["rm", short])).code, 0);
     });
 
-    await t.step("hotboot's own directory is closed", async () => {
+    await t.step("hotboot's own link leads into the home, which is closed, and goes with the instance", async () => {
       await micro.start();
-      const paths = [short, ...await below(short)];
-      assertEquals(paths.slice(1).map((path) => path.slice(short.length)).sort(), ["/agent.sock", "/monitor.sock"]);
-      assertEquals(await reachable(paths), []);
-      assertEquals(await openByMode(paths), []);
+      assertEquals(await Deno.readLink(short), micro.instance);
+      const sockets = ["/agent.sock", "/monitor.sock"];
+      for (const name of sockets) assert((await Deno.stat(short + name)).isSocket, name);
+      assertEquals(await reachable(sockets.map((name) => short + name)), []);
+      assertEquals(await openByMode([micro.instance, ...sockets.map((name) => micro.instance + name)]), []);
       await assertClosed(micro, ["ram", "credentials.json"]);
+      await micro.succeed("reset");
+      await assertRejects(() => Deno.lstat(short), Deno.errors.NotFound);
     });
   });
 });
