@@ -2,6 +2,8 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { walk } from "@std/fs/walk";
+import { exists } from "@std/fs/exists";
+import { Home } from "../../lib/instance/home.ts";
 import { disksUnder, layerName } from "../../lib/instance/layers.ts";
 import { GuestHome } from "../e2e/guest_home.ts";
 import { ROTATE, secretMicro } from "../e2e/secret_micro.ts";
@@ -22,6 +24,9 @@ const MOST_SLOWER = 1.5;
 const FEWEST_STARTS = 30;
 /** The layers below a running instance's disk: one that is its own, and one of its last save. */
 const MOST_LAYERS = 2;
+
+/** The instances that come and go. */
+const OTHERS = ["fresh", "forked"];
 
 /** What could pile up. */
 interface Heap {
@@ -63,9 +68,19 @@ async function heapOf(guest: GuestHome): Promise<Heap> {
     memory,
     diskBytes: ((await Deno.stat(disk)).blocks ?? 0) * 512,
     layers: (await disksUnder(disk))!.filter(layerName).length,
-    elsewhere: [...Deno.readDirSync("/tmp"), ...Deno.readDirSync("/dev/shm")]
-      .filter(({ name }) => /^hotboot-[0-9a-f]{16}$|^qemu|hotboot-ram/.test(name)).length,
+    elsewhere: await filesElsewhere(guest),
   };
+}
+
+/** The directories for sockets of this home's instances, where its path is too long for them; and shared memory. */
+async function filesElsewhere(guest: GuestHome): Promise<number> {
+  const home = new Home(guest.home);
+  const places = await Promise.all([guest.guest, ...OTHERS].map((name) => home.sockets(name)));
+  const short = await Promise.all(
+    places.filter((path) => path.startsWith("/tmp/hotboot-")).map((path) => exists(path)),
+  );
+  const shared = Array.from(Deno.readDirSync("/dev/shm")).filter(({ name }) => /qemu|hotboot/.test(name));
+  return short.filter(Boolean).length + shared.length;
 }
 
 /** All that runs for this home: QEMUs, and any hotboot that has not ended. */
