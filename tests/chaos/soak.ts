@@ -81,7 +81,7 @@ async function filesElsewhere(guest: GuestHome): Promise<number> {
   const short = await Promise.all(
     places.filter((path) => path.startsWith("/tmp/hotboot-")).map((path) => exists(path)),
   );
-  const shared = Array.from(Deno.readDirSync("/dev/shm")).filter(({ name }) => /qemu|hotboot/.test(name));
+  const shared = Array.from(Deno.readDirSync("/dev/shm")).filter(({ name }) => name.startsWith("qemu"));
   return short.filter(Boolean).length + shared.length;
 }
 
