@@ -3,6 +3,7 @@
 /** Forks: new instances that continue where another one is, beside it. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { toText } from "@std/streams/to-text";
 import { assertCode } from "./program.ts";
 import { rounds, until } from "./pace.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
@@ -51,28 +52,25 @@ Deno.test("forks: running and suspended instances can be forked, also many times
     assertEquals(checkpoints().length, 1);
   });
 
-  await t.step(
-    "a fork that is killed has made nothing: the same again works, and doctor removes what there is",
-    async () => {
-      for (const next of ["fork", "doctor"]) {
-        const child = micro.spawn("fork", "micro", "half");
-        const outputs = [child.stdout.cancel(), child.stderr.cancel()];
-        const count = (await micro.qemuProcesses()).length;
-        await until(async () => (await micro.qemuProcesses()).length > count, "the fork's QEMU");
-        child.kill("SIGKILL");
-        await Promise.all([child.status, ...outputs]);
-        assertEquals((await micro.states()).half, "abandoned");
-        if (next === "fork") await fork("half").then(() => micro.succeed("reset", ["--instance", "half"]));
-        else {
-          const { findings } = JSON.parse((await micro.run("doctor", ["--fix", "--json"])).stdout);
-          const named = findings.filter(({ id }: { id: string }) => id.endsWith("half"));
-          assertEquals(named.map(({ fixed }: { fixed?: boolean }) => fixed), [true]);
-        }
-        assertEquals((await micro.states()).half, undefined);
-        assertEquals([checkpoints().length, (await micro.qemuProcesses()).length], [1, count]);
+  await t.step("a fork that is killed has made nothing: it can be made again, or doctor removes it", async () => {
+    for (const next of ["fork", "doctor"]) {
+      const count = (await micro.qemuProcesses()).length;
+      const child = micro.spawn("fork", "micro", "half");
+      const outputs = [toText(child.stdout), toText(child.stderr)]; // it writes as long as it lives
+      await until(async () => (await micro.qemuProcesses()).length > count, "the fork's QEMU");
+      child.kill("SIGKILL");
+      await Promise.all([child.status, ...outputs]);
+      assertEquals((await micro.states()).half, "abandoned");
+      if (next === "fork") await fork("half").then(() => micro.succeed("reset", ["--instance", "half"]));
+      else {
+        const { findings } = JSON.parse((await micro.run("doctor", ["--fix", "--json"])).stdout);
+        const named = findings.filter(({ id }: { id: string }) => id.endsWith("half"));
+        assertEquals(named.map(({ fixed }: { fixed?: boolean }) => fixed), [true]);
       }
-    },
-  );
+      assertEquals((await micro.states()).half, undefined);
+      assertEquals([checkpoints().length, (await micro.qemuProcesses()).length], [1, count]);
+    }
+  });
 
   await t.step("a fork can be forked, and so can a suspended instance, which stays suspended", async () => {
     await micro.succeed("stop");

@@ -5,9 +5,12 @@ import { exists } from "@std/fs/exists";
 import { instancePath } from "../../lib/instance/channels.ts";
 import { withInstance } from "../../lib/instance/emulator.ts";
 import {
+  adoptLayers,
   disksUnderInstance,
+  dropMerged,
   layerAtRest,
   layerDisk,
+  ownLayers,
   pushLayer,
   removeDisks,
   removeUnusedLayers,
@@ -108,4 +111,53 @@ Deno.test("layers: layers below an instance's or a checkpoint's disk stay, howev
     await removeDisks(unknown);
     await removeUnusedLayers(emulator);
     assertEquals(await isThere(), [false, false]);
+  }));
+
+Deno.test("layers: an instance's own are those that nothing else is on top of, and none from elsewhere", () =>
+  withDirectory(async (directory) => {
+    const { emulator, image } = await withDisk(directory);
+    const { home } = emulator;
+    assertEquals(await ownLayers(emulator), []);
+    const names: string[] = [];
+    for (let count = 0; count < 4; count++) {
+      names.unshift((await pushLayer(emulator)).layer);
+      if (count === 0) assertEquals(await ownLayers(emulator), []); // there is nothing to merge
+    }
+    assertEquals(await ownLayers(emulator), names);
+
+    const checkpoint = `${home.checkpoints("demo-amd64")}/20260101T000000Z-0000`;
+    await Deno.mkdir(checkpoint, { recursive: true });
+    await createOverlay(`${checkpoint}/disk.qcow2`, layerDisk(home, names[2]), SIZE);
+    assertEquals(await ownLayers(emulator), names.slice(0, 2));
+    const other = await withInstance(emulator, "other");
+    await Deno.mkdir(home.instance("other"));
+    await createOverlay(instancePath(other, "disk"), `../.layer-${names[0]}/disk.qcow2`, SIZE);
+    assertEquals(await ownLayers(emulator), []);
+    await removeDisks(other);
+    await Deno.writeTextFile(instancePath(other, "disk"), "not a disk"); // it may be on top of any
+    assertEquals(await ownLayers(emulator), []);
+    await removeDisks(other);
+    await Deno.remove(checkpoint, { recursive: true });
+    assertEquals(await ownLayers(emulator), names);
+
+    const [path, disk] = [`${directory}/foreign.qcow2`, `${directory}/top.qcow2`];
+    for (const each of [path, disk]) await createOverlay(each, "x".repeat(900), SIZE);
+    const foreign = await adoptLayers(emulator, disk, [{ path, digest: "its content's" }], image);
+    await Deno.copyFile(disk, layerDisk(home, names[3])); // on top of it, of which another import makes use
+    assertEquals([await ownLayers(emulator), (await disksUnderInstance(emulator)).length], [names, 7]);
+    assertNotEquals(names[3], foreign);
+  }));
+
+Deno.test("layers: one that was merged into another goes with all its names, and the others stay", () =>
+  withDirectory(async (directory) => {
+    const { emulator } = await withDisk(directory);
+    const { home } = emulator;
+    const [first, second, third] = [await pushLayer(emulator), await pushLayer(emulator), await pushLayer(emulator)];
+    const files = () => Array.from(Deno.readDirSync(home.instance(emulator.instance)), ({ name }) => name).sort();
+    assertEquals(files(), ["disk.1.qcow2", "disk.2.qcow2", "disk.3.qcow2", "disk.qcow2"]);
+    await createOverlay(third.overlay, `../.layer-${first.layer}/disk.qcow2`, SIZE); // as QEMU leaves it
+    await dropMerged(emulator, [third.layer, second.layer]);
+    assertEquals(files(), ["disk.3.qcow2", "disk.qcow2"]);
+    const isThere = [first, second, third].map(({ layer }) => exists(layerDisk(home, layer)));
+    assertEquals(await Promise.all(isThere), [true, false, false]);
   }));

@@ -87,6 +87,7 @@ const BY_REASON: Record<string, string[]> = {
   ],
   "the work that waits or speaks with QEMU knows what it means; nobody can do more here": [
     "base/wait.ts: ${what} did not answer within ",
+    "vm/commit.ts: ", // the chain of disks stays as long as it is
     "vm/guest_agent.ts: ${command}", // a refusal, in the agent's words
     "vm/guest_agent.ts: QEMU closed the guest agent's channel",
     "vm/json_lines.ts: ",
