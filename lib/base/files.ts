@@ -3,6 +3,7 @@
 import { HotbootError, messageOf } from "./error.ts";
 import { writeAll } from "./io.ts";
 import { Turns } from "./turns.ts";
+import { sleep } from "./wait.ts";
 
 /** How to replace a file. */
 export interface ReplaceOptions {
@@ -37,11 +38,20 @@ export async function replacedPaths(path: string): Promise<string[]> {
 /** The paths that this program is writing now. */
 const growing = new Set<string>();
 
+/** FUSE and NFS hide a removed file that a program which is ending still has open, and so long its directory stays. */
+const HIDDEN_MS = 5000;
+
 /** Removes a file, or a directory with all that is in it, if there is one. @throws The system's error if it stays. */
 export async function removeIfThere(path: string): Promise<void> {
-  await Deno.remove(path, { recursive: true }).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
+  for (const end = Date.now() + HIDDEN_MS;; await sleep(50)) {
+    try {
+      return await Deno.remove(path, { recursive: true });
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return;
+      const isHidden = (error as { code?: string }).code === "ENOTEMPTY" && Date.now() < end;
+      if (!isHidden) throw error;
+    }
+  }
 }
 
 /**

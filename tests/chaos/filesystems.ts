@@ -4,6 +4,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { onPath } from "../../lib/base/on_path.ts";
 import type { GuestHome } from "../e2e/guest_home.ts";
 import { assertCode } from "../e2e/program.ts";
+import { CACHE } from "../e2e/qemu.ts";
 import { ROTATE, secretMicro } from "../e2e/secret_micro.ts";
 import { FILE_SYSTEMS, type FileSystem } from "./file_systems.ts";
 import { MOVES } from "./homes.ts";
@@ -66,6 +67,15 @@ async function diagnosed(guest: GuestHome): Promise<string> {
   return found ? plain(`; doctor: ${found.reason}`) : "";
 }
 
+/** Puts the image itself in the place of the links to it: sshfs lets none lead elsewhere. */
+async function copyImage({ home }: GuestHome): Promise<void> {
+  for await (const { name, isSymlink } of Deno.readDir(`${home}/images`)) {
+    if (!isSymlink) continue;
+    await Deno.remove(`${home}/images/${name}`);
+    await Deno.copyFile(`${CACHE}/images/${name}`, `${home}/images/${name}`);
+  }
+}
+
 async function onFileSystem({ mount, refusal }: FileSystem, mark: string): Promise<string> {
   // Short, so that the sockets are in the instances' own directories.
   const directory = await Deno.makeTempDir({ prefix: "hb-" });
@@ -75,6 +85,7 @@ async function onFileSystem({ mount, refusal }: FileSystem, mark: string): Promi
     await using _mounted = await mount(directory, path);
     await using guest = await secretMicro(ROTATE, undefined, { parent: path, captured: refusal === undefined });
     if (refusal === undefined) return await wholeRound(guest, mark);
+    await copyImage(guest);
     return await refused(guest, refusal) + await diagnosed(guest);
   } finally {
     await Deno.remove(directory, { recursive: true });
