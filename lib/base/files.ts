@@ -43,12 +43,12 @@ const HIDDEN_MS = 5000;
 
 /** Removes a file, or a directory with all that is in it, if there is one. @throws The system's error if it stays. */
 export async function removeIfThere(path: string): Promise<void> {
-  for (const end = Date.now() + HIDDEN_MS;; await sleep(50)) {
+  for (const end = performance.now() + HIDDEN_MS;; await sleep(50)) {
     try {
       return await Deno.remove(path, { recursive: true });
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) return;
-      const isHidden = (error as { code?: string }).code === "ENOTEMPTY" && Date.now() < end;
+      const isHidden = (error as { code?: string }).code === "ENOTEMPTY" && performance.now() < end;
       if (!isHidden) throw error;
     }
   }
