@@ -155,7 +155,7 @@ function prepared({ instance, ports, profile }: Emulator, name: string): number 
   const { host } = ports[name];
   if (host !== profile.ports[name].host) return host;
   throw new HotbootError(
-    `instance '${instance}' has no port '${name}' yet, and net permission for ${ANY_PORT} is missing, to find a free one: give it, or name a port`,
+    `instance '${instance}' has no port '${name}': if it was reset just now, try again; a program that may not listen on ${ANY_PORT}, to find a free one, names a port`,
   );
 }
 

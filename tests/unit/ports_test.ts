@@ -266,7 +266,7 @@ Deno.test({
       const error = await assertRejects(() => takePorts(one, { isFresh: true }), HotbootError);
       assertMatch(
         error.message,
-        /^instance 'b' has no port 'backend' yet, and net permission for 127\.0\.0\.1:0 is missing/,
+        /^instance 'b' has no port 'backend': if it was reset just now, try again; a program that may not listen on 127\.0\.0\.1:0/,
       );
       assertEquals(await rememberedIn(one), [backend.host]);
       const prepared = { ...one, ports: { backend: { ...backend, host: 26_899 } } };
