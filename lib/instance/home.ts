@@ -95,7 +95,9 @@ export class Home {
       if (!isBarred) return;
       await Deno.remove(short);
     }
-    await Deno.symlink(directory, short);
+    await Deno.symlink(directory, short).catch((error) => {
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw error; // whoever uses it looks whose it is
+    });
   }
 
   /** Makes a directory with the short name, unless that is there. @throws {HotbootError} if it is not the home's owner's then. */
