@@ -74,6 +74,14 @@ export function downloadPath(emulator: Emulator): string {
   return `${emulator.home.images}/.pull-${imageKey(emulator)}`;
 }
 
+/**
+ * Where a command that puts the image in place says so: until the description is there, the files may be a half of one, and are
+ * nobody's. A kill or a power cut can leave them so.
+ */
+export function placingPath(emulator: Emulator): string {
+  return `${emulator.home.images}/.placing-${imageKey(emulator)}`;
+}
+
 /** How closely to look at an image. */
 export interface ReadImageOptions {
   /** `only`: change nothing and hash nothing; this may miss changed content of the same size. */
@@ -139,7 +147,11 @@ export async function writeProvenance(
 
 /** Whether there is a disk in the image's place that hotboot did not put there. */
 export async function hasUnknownImage(emulator: Emulator): Promise<boolean> {
-  return !await readImageRecord(emulator) && await exists(imagePath(emulator, "disk"), { isFile: true });
+  return !await readImageRecord(emulator) && await hasUndescribedDisk(emulator);
+}
+
+async function hasUndescribedDisk(emulator: Emulator): Promise<boolean> {
+  return await exists(imagePath(emulator, "disk"), { isFile: true }) && !await exists(placingPath(emulator));
 }
 
 /**
@@ -148,7 +160,7 @@ export async function hasUnknownImage(emulator: Emulator): Promise<boolean> {
  * @throws {HotbootError} if its disk cannot be used.
  */
 async function adopt(emulator: Emulator, isOwner: boolean): Promise<ImageRecord | undefined> {
-  if (!await exists(imagePath(emulator, "disk"), { isFile: true })) return undefined;
+  if (!await hasUndescribedDisk(emulator)) return undefined;
   await requireOwnDisk(imagePath(emulator, "disk"), `put another image there, or remove it`);
   emulator.report.step(`adopt the image at ${imagePath(emulator, "disk")}`);
   const files: Partial<Record<ImagePart, ImageFile>> = {};

@@ -1,8 +1,9 @@
 /** Puts images in place: whole, or not at all. */
 
 import { ensureDir } from "@std/fs/ensure-dir";
+import { exists } from "@std/fs/exists";
 import { HotbootError, messageOf } from "../base/error.ts";
-import { syncFile, writeJson } from "../base/files.ts";
+import { removeIfThere, syncFile, writeJson, writeWhole } from "../base/files.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { privateDirectory } from "../instance/home.ts";
 import { lockImage } from "../instance/locks.ts";
@@ -18,6 +19,7 @@ import {
   imagePath,
   type ImageRecord,
   imageRecordPath,
+  placingPath,
   readImage,
   readImageRecord,
   sizeAndTimes,
@@ -66,9 +68,11 @@ export async function putInPlace(
 ): Promise<Image> {
   for (const { path } of Object.values(made)) await syncFile(path);
   const before = await readImageRecord(emulator).catch(() => undefined);
+  await writeWhole(placingPath(emulator), "", { sync: true });
   await Deno.remove(imageRecordPath(emulator)).catch(() => {});
   await requireUnused(emulator, before?.files.disk.sha256).catch(async (error) => {
     await writeJson(imageRecordPath(emulator), before, { flush: true });
+    await Deno.remove(placingPath(emulator));
     throw error;
   });
   await removeSpares(emulator).catch((error) =>
@@ -88,6 +92,7 @@ export async function putInPlace(
   const created = new Date().toISOString();
   const record = { origin, created, files, ...(provenance !== undefined && { provenance }) };
   await writeJson(imageRecordPath(emulator), record, { sync: true });
+  await Deno.remove(placingPath(emulator));
   return (await readImage(emulator, { isOwner: true }))!;
 }
 
@@ -103,6 +108,11 @@ async function removeLeftovers(emulator: Emulator): Promise<void> {
       await Deno.remove(`${emulator.home.images}/${name}`, { recursive: true });
     }
   }
+  if (!await exists(placingPath(emulator))) return;
+  if (!await exists(imageRecordPath(emulator))) {
+    for (const part of Object.keys(IMAGE_PARTS) as ImagePart[]) await removeIfThere(imagePath(emulator, part));
+  }
+  await Deno.remove(placingPath(emulator)); // last
 }
 
 function temporaryPrefix(emulator: Emulator): string {

@@ -114,7 +114,7 @@ const PROFILES: ((profile: any, name: string) => void)[] = [
   (profile, name) => profile.home = { instance: name },
   (profile, name) => profile.ports = { [name]: profile.ports.web },
   (profile, name) => profile.secrets[0].name = name,
-  (profile, name) => profile.share = { tag: name, path: "/", mount: ["true"] },
+  (profile, name) => profile.share = { tag: name.replace(/^\./, "/"), path: "/", mount: ["true"] }, // it may begin with a dot
 ];
 
 /** A command with such a name. */

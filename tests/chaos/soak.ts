@@ -34,8 +34,9 @@ const OTHERS = ["fresh", "forked"];
 interface Heap {
   files: number;
   bytes: number;
-  /** Of the instance's own disk. */
+  /** Of the instance's own disk, and of its memory. */
   diskBytes: number;
+  ramBytes: number;
   layers: number;
   processes: number;
   sockets: number;
@@ -68,10 +69,16 @@ async function heapOf(guest: GuestHome): Promise<Heap> {
     processes: processes.length,
     handles,
     memory,
-    diskBytes: ((await Deno.stat(disk)).blocks ?? 0) * 512,
+    diskBytes: await takenBy(disk),
+    ramBytes: await takenBy(`${guest.instance}/memory.ram`),
     layers: (await disksUnder(disk))!.filter(layerName).length,
     elsewhere: await filesElsewhere(guest),
   };
+}
+
+/** What a file takes on the disk, in bytes; 0 without it. */
+async function takenBy(path: string): Promise<number> {
+  return 512 * await Deno.stat(path).then(({ blocks }) => blocks ?? 0, () => 0);
 }
 
 /** The directories for sockets of this home's instances, where its path is too long for them; and shared memory. */
@@ -109,7 +116,7 @@ type TimedStart = (...args: string[]) => Promise<string | undefined>;
 interface Kind {
   /** Whether the instance runs before and after each round. */
   runs: boolean;
-  /** Whether the guest itself writes to its disk: its logs, and what its services write when they go on. */
+  /** Whether the guest itself writes to its disk, and to memory that it has not used before: logs, services that go on. */
   writes?: boolean;
   /** One round; the next one begins where it has begun. */
   round(guest: GuestHome, start: TimedStart): Promise<void>;
@@ -180,9 +187,9 @@ async function assertSame(guest: GuestHome, before: Heap, writes = false): Promi
   await assertAllKnown(guest);
   await agreedStates(guest);
   const grown = await heapOf(guest);
-  if (writes) {
-    grown.bytes -= grown.diskBytes - before.diskBytes; // the rest of the home grows as little as that of any other
-    grown.diskBytes = before.diskBytes;
+  for (const what of ["ramBytes", "diskBytes"] as const) {
+    if (writes) grown.bytes -= grown[what] - before[what]; // the rest of the home grows as little as that of any other
+    if (writes || what === "ramBytes") grown[what] = before[what];
   }
   const sizes = { bytes: MOST_GROWTH, diskBytes: MOST_DISK_GROWTH, memory: MOST_MEMORY_GROWTH, handles: MOST_HANDLES };
   for (const [what, most] of Object.entries(sizes) as [keyof typeof sizes, number][]) {

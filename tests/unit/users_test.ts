@@ -1,10 +1,11 @@
 /** Which instances use an image or a snapshot, and so keep it from being removed or replaced. */
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { exists } from "@std/fs/exists";
 import { HotbootError } from "../../lib/base/error.ts";
 import { sha256File } from "../../lib/base/hash.ts";
 import { findId } from "../../lib/emulator/snapshots.ts";
-import { imagePath, imageRecordPath, readImage } from "../../lib/image/image.ts";
+import { hasUnknownImage, imagePath, imageRecordPath, placingPath, readImage } from "../../lib/image/image.ts";
 import { openStore, putInPlace, temporaryPath } from "../../lib/image/store.ts";
 import { instancePath } from "../../lib/instance/channels.ts";
 import type { Emulator } from "../../lib/instance/emulator.ts";
@@ -34,6 +35,26 @@ async function writeInstance(emulator: Emulator, instance: string, ...changes: P
   await writeRecord(one, testRecord(...changes));
   return one;
 }
+
+Deno.test("image: what a command that was killed has put in place by halves is nobody's; a disk of the user's own is the user's", async () => {
+  await withDirectory(async (directory) => {
+    const emulator = await testEmulator(directory);
+    await putImage(emulator, 65_536);
+    assertEquals(await exists(placingPath(emulator)), false);
+    await Deno.remove(imageRecordPath(emulator)); // as a power cut would, before the new one is written
+    await Deno.writeTextFile(placingPath(emulator), "");
+    assertEquals([await hasUnknownImage(emulator), await readImage(emulator)], [false, undefined]);
+    (await openStore(emulator))[Symbol.dispose]();
+    const left = [imagePath(emulator, "disk"), placingPath(emulator)].map((path) => exists(path));
+    assertEquals(await Promise.all(left), [false, false]);
+    const digest = await putImage(emulator, 131_072);
+    await Deno.writeTextFile(placingPath(emulator), ""); // killed right after the description
+    (await openStore(emulator))[Symbol.dispose]();
+    assertEquals((await readImage(emulator))?.record.files.disk.sha256, digest);
+    await Deno.remove(imageRecordPath(emulator));
+    assertEquals(await hasUnknownImage(emulator), true);
+  });
+});
 
 Deno.test("users: running, suspended, shut-down and crashed instances use their snapshot and their image", async () => {
   await withDirectory(async (directory) => {
