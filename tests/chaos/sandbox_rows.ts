@@ -144,7 +144,14 @@ function kindsOf({ root, port, guest }: Outside, command: string, program: strin
     .concat(`${home}x`, `${user}/.config/hotboot/trusted`, "/proc/self/fd/0", "/dev/fd/1");
   const news = ["/etc", "/usr/bin", "/usr/local/bin", "/tmp", "/var/tmp", "/dev/shm", user, guest.directory, "/run"];
   const name = `hotboot-chaos-${Deno.pid}`;
-  const elsewhere = ["169.254.169.254:80", "10.0.2.2:80", "192.168.0.1:443", "192.0.2.1:443", "0.0.0.0:8022", "[::1]:81"];
+  const elsewhere = [
+    "169.254.169.254:80",
+    "10.0.2.2:80",
+    "192.168.0.1:443",
+    "192.0.2.1:443",
+    "0.0.0.0:8022",
+    "[::1]:81",
+  ];
   const real = (attempt: Attempt): Try => ({ ...attempt, isReal: true });
   const unreal = (attempt: Attempt): Try => ({ ...attempt, isReal: false });
   const kinds: Record<string, () => Try> = {
