@@ -130,7 +130,7 @@ export async function launch(emulator: Emulator, setup: Setup, run: Run): Promis
   let qemu: QemuProcess | undefined;
   try {
     await requireOwnDisks(emulator, run.disk, setup.image.paths.disk);
-    qemu = await QemuProcess.launch(setup.qemu.program, args, channels.monitor, { signal: emulator.signal });
+    qemu = await QemuProcess.launch(setup.qemu.program, args, channels, { signal: emulator.signal });
     await Promise.all([channels.monitor, channels.agent].map((path) => Deno.chmod(path, 0o600)));
     await requireUnchanged(emulator, setup, qemu);
     const { share } = emulator.profile; // a continued guest gets it later

@@ -134,7 +134,7 @@ async function setUp(
   report.detail(`${qemu.program} ${args.join(" ")}`);
   report.step(`boot the base image for cloud-init (${profile.machine.memory} MiB, ${qemu.accelerator})`);
   report.detail(`console: ${channels.serialLog}, progress: ${progressLog}`);
-  await using machine = await QemuProcess.launch(qemu.program, args, channels.monitor, { signal });
+  await using machine = await QemuProcess.launch(qemu.program, args, channels, { signal });
   const { qmp } = machine;
   await qmp.execute("set-action", { shutdown: "pause" }); // its disk is still needed then
   const off = qmp.waitForEvent(({ event }) => event === "SHUTDOWN", "QEMU");

@@ -56,6 +56,7 @@ export async function channelsOf(emulator: InstancePlace): Promise<InstanceChann
     directory,
     monitor: `${directory}/monitor.sock`,
     agent: `${directory}/agent.sock`,
+    launcher: `${directory}/launcher.sock`,
     migration: `${directory}/migration.sock`,
     serialLog: instancePath(emulator, "serial"),
   };

@@ -13,8 +13,8 @@ import { hasRecord, removeRecord, type SavedMemory } from "./record.ts";
 
 /** Tidies up after a run that has ended: removes its files, but for the console log, which explains the end. */
 export async function clearRun(emulator: Emulator): Promise<void> {
-  const { directory, monitor, agent, migration } = await channelsOf(emulator);
-  const sockets = [monitor, agent, migration, ...portSockets(directory)];
+  const { directory, monitor, agent, launcher, migration } = await channelsOf(emulator);
+  const sockets = [monitor, agent, launcher, migration, ...portSockets(directory)];
   for (const path of [...sockets, instancePath(emulator, "config")]) await Deno.remove(path).catch(() => {});
   const isShort = directory !== emulator.home.instance(emulator.instance);
   const short = isShort ? await Deno.lstat(directory).catch(() => undefined) : undefined;

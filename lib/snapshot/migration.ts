@@ -7,6 +7,7 @@
  */
 
 import { HotbootError } from "../base/error.ts";
+import { listenUnix } from "../vm/connect.ts";
 import type { QmpClient, QmpEvent } from "../vm/qmp.ts";
 import { sleep, type WaitOptions, within } from "../base/wait.ts";
 import { pieces, type Source, writeAll } from "../base/io.ts";
@@ -70,8 +71,7 @@ export async function saveState(
   if (what === "all") await qmp.execute("migrate-set-parameters", { "max-bandwidth": UNLIMITED }, limits);
   const ended = migrationEnd(qmp, "saving the machine's state", limits);
   const paused = beforeDevices && await pauseBeforeDevices(qmp, limits);
-  await Deno.remove(socketPath).catch(() => {});
-  using listener = Deno.listen({ transport: "unix", path: socketPath });
+  using listener = await listenUnix(socketPath);
   const received = listener.accept().then(async (connection) => {
     using _connection = connection;
     await receive(connection);

@@ -1,4 +1,4 @@
-/** Connecting to QEMU's unix sockets. */
+/** Unix sockets between hotboot and QEMU. */
 
 import { HotbootError } from "../base/error.ts";
 import { sleep, type WaitOptions } from "../base/wait.ts";
@@ -26,4 +26,10 @@ export async function connectUnix(path: string, options: WaitOptions = {}): Prom
     }
     await sleep(RETRY_INTERVAL_MS, signal);
   }
+}
+
+/** Listens on a unix socket, in place of the one that a killed program may have left there. */
+export async function listenUnix(path: string): Promise<Deno.UnixListener> {
+  await Deno.remove(path).catch(() => {});
+  return Deno.listen({ transport: "unix", path });
 }

@@ -26,6 +26,11 @@ export interface Channels {
   monitor: string;
   /** The guest agent's unix socket. */
   agent: string;
+  /**
+   * The unix socket on which the program that starts QEMU listens, until it has reached the monitor. If that program was killed
+   * meanwhile, nobody listens, and QEMU ends by itself: it would be one that nobody knows.
+   */
+  launcher: string;
   /** The serial console's output. */
   serialLog: string;
 }
@@ -147,6 +152,8 @@ export function qemuArguments(machine: Machine, launch: Launch): string[] {
     ...["-uuid", launch.uuid],
     ...baseArguments(machine),
     ...deviceArguments(machine),
+    // The first of the character devices, before QEMU takes the place of another one's sockets and opens a disk.
+    ...["-chardev", option("socket", { id: "launcher", path: channels.launcher })],
     ...["-object", memoryArgument(machine.memoryMiB, launch.memory)],
     ...(kernel ? ["-kernel", kernel.path, "-append", kernel.append] : []),
     ...(kernel?.initrd ? ["-initrd", kernel.initrd] : []),

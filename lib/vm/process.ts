@@ -2,6 +2,8 @@
 
 import { HostError, HotbootError } from "../base/error.ts";
 import { APART } from "./apart.ts";
+import { listenUnix } from "./connect.ts";
+import type { Channels } from "./machine.ts";
 import { QmpClient, QmpClosedError } from "./qmp.ts";
 import { sleep, type WaitOptions, within } from "../base/wait.ts";
 
@@ -37,17 +39,19 @@ export class QemuProcess implements AsyncDisposable {
    * Starts QEMU and connects to its monitor.
    *
    * @param program QEMU's absolute path.
-   * @param args Its arguments, among them a monitor that listens on `monitorPath`.
+   * @param args Its arguments, among them a monitor that listens on `sockets.monitor`, and what connects to `sockets.launcher`.
+   * @param sockets See {@linkcode Channels}.
    * @param options The limit, 30 s by default.
    * @throws {HotbootError} with QEMU's message if it ends instead of answering. No process is left behind.
    */
   static async launch(
     program: string,
     args: string[],
-    monitorPath: string,
+    sockets: Pick<Channels, "monitor" | "launcher">,
     options: WaitOptions = {},
   ): Promise<QemuProcess> {
     options.signal?.throwIfAborted();
+    using _launcher = await listenUnix(sockets.launcher);
     const child = spawnQemu(program, args);
     const stderr = new StderrTail(child.stderr);
     let ended = false;
@@ -63,7 +67,7 @@ export class QemuProcess implements AsyncDisposable {
       const connect = async () => {
         while (true) {
           try {
-            return await QmpClient.connect(monitorPath, options);
+            return await QmpClient.connect(sockets.monitor, options);
           } catch (error) {
             if (!GONE.some((kind) => error instanceof kind) || ended) {
               await Promise.race([failure, sleep(ENDING_MS)]); // it may be ending, and says why

@@ -32,7 +32,7 @@ for (const [title, findQemu] of [["the system's QEMU", () => QEMU[ARCH]], ["a ne
       const socket = `socket,id=monitor,server=on,wait=off,path=${monitor.replaceAll(",", ",,")}`;
       const args = [...machine, "-drive", drive, "-chardev", socket, "-mon", "chardev=monitor,mode=control"];
       {
-        await using qemu = await QemuProcess.launch(program, args, monitor);
+        await using qemu = await QemuProcess.launch(program, args, { monitor, launcher: `${directory}/launcher` });
         await copyCompressed(qemu.qmp, "disk", copy);
         await assertRejects(() => copyCompressed(qemu.qmp, "other", `${copy}.2`), HotbootError, "no disk 'other'");
         await qemu.quit();

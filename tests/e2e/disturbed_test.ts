@@ -117,6 +117,35 @@ Deno.test("an image that is rebuilt during a start is not mixed with the old one
   assertEquals(await micro.qemuProcesses(), []);
 });
 
+Deno.test("a QEMU that comes up after its hotboot was killed ends by itself, and disturbs no other", async () => {
+  await using micro = await GuestHome.make({ captured: true });
+  // QEMU's wrapper waits, as on a machine that is busy.
+  const [begins, goesOn, ended] = ["begins", "goes-on", "ended"].map((name) => `${micro.directory}/${name}`);
+  const env = await micro.wrappedQemu((qemu) =>
+    `case "$*" in *incoming*) if [ ! -e ${begins} ]; then
+      : >${begins}; until [ -e ${goesOn} ]; do sleep 0.05; done
+      ${qemu} "$@" 2>${ended}.tmp; mv ${ended}.tmp ${ended}; exit
+    fi;; esac
+    exec ${qemu} "$@"`
+  );
+  await Deno.writeTextFile(begins, "");
+  assertCode(await micro.run("start", ["--no-fallback"], { env }), 0); // now the wrapper has been probed
+  await micro.succeed("stop", ["--discard"]);
+
+  await Deno.remove(begins);
+  const child = micro.spawnWith({ env }, "start", "--no-fallback");
+  const outputs = [toText(child.stdout), toText(child.stderr)]; // it writes as long as it lives
+  await until(() => exists(begins), "QEMU's start");
+  child.kill("SIGKILL");
+  await Promise.all([child.status, ...outputs]);
+  assertEquals((await micro.status()).state, "stopped");
+  assertCode(await micro.run("start", ["--no-fallback"], { env }), 0);
+  await Deno.writeTextFile(goesOn, "");
+  await until(() => exists(ended), "the late QEMU's end");
+  assertMatch(await Deno.readTextFile(ended), /launcher.sock': (No such file or directory|Connection refused)/);
+  assertEquals([(await micro.status()).state, (await micro.qemuProcesses()).length], ["running", 1]);
+});
+
 async function firstName(directory: string, end: string): Promise<string> {
   for await (const { name } of Deno.readDir(directory)) if (name.endsWith(end)) return name;
   throw new Error(`nothing in ${directory} ends in ${end}`);

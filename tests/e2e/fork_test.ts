@@ -3,6 +3,7 @@
 /** Forks: new instances that continue where another one is, beside it. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { exists } from "@std/fs/exists";
 import { toText } from "@std/streams/to-text";
 import { assertCode } from "./program.ts";
 import { rounds, until } from "./pace.ts";
@@ -57,7 +58,7 @@ Deno.test("forks: running and suspended instances can be forked, also many times
       const count = (await micro.qemuProcesses()).length;
       const child = micro.spawn("fork", "micro", "half");
       const outputs = [toText(child.stdout), toText(child.stderr)]; // it writes as long as it lives
-      await until(async () => (await micro.qemuProcesses()).length > count, "the fork's QEMU");
+      await until(() => exists(`${micro.home}/instances/half/monitor.sock`), "the fork's QEMU");
       child.kill("SIGKILL");
       await Promise.all([child.status, ...outputs]);
       assertEquals((await micro.states()).half, "abandoned");

@@ -20,7 +20,12 @@ const LAUNCH: Launch = {
   uuid: "11111111-2222-3333-4444-555555555555",
   memory: { kind: "private", path: "/h/ram" },
   incoming: true,
-  channels: { monitor: "/s/monitor.sock", agent: "/s/agent.sock", serialLog: "/h/serial.log" },
+  channels: {
+    monitor: "/s/monitor.sock",
+    agent: "/s/agent.sock",
+    launcher: "/s/launcher.sock",
+    serialLog: "/h/serial.log",
+  },
 };
 
 /** The values of every `flag`. */
@@ -38,7 +43,7 @@ Deno.test("arguments: every path may contain commas", () => {
   const args = qemuArguments({ ...MACHINE, disk: `${path}/disk`, share: { path: `${path}/`, readOnly: true } }, {
     ...LAUNCH,
     memory: { kind: "shared", path: `${path}/ram` },
-    channels: { monitor: `${path}/m`, agent: `${path}/a`, serialLog: `${path}/s` },
+    channels: { monitor: `${path}/m`, agent: `${path}/a`, launcher: `${path}/l`, serialLog: `${path}/s` },
   });
   const withPath = args.filter((arg) => arg.includes("/home/"));
   assertEquals(withPath.length, 6);

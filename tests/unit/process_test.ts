@@ -17,11 +17,11 @@ Deno.test("QEMU: a mere warning about devices and memory of different moments is
     const emulator = await testEmulator(directory);
     const { machine } = await play(emulator);
     using _machine = machine;
-    const { monitor } = await channelsOf(emulator);
+    const channels = await channelsOf(emulator);
     const says = async (words: string) => {
       const said = `${directory}/${crypto.randomUUID()}`;
       const script = 'echo "$1" >&2; : >"$2"; exec sleep 600';
-      const qemu = await QemuProcess.launch("/bin/sh", ["-c", script, "sh", words, said], monitor);
+      const qemu = await QemuProcess.launch("/bin/sh", ["-c", script, "sh", words, said], channels);
       while (!await exists(said)) await qemu.qmp.execute("query-status");
       return qemu;
     };

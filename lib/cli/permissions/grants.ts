@@ -222,7 +222,7 @@ async function sockets(emulator: Emulator): Promise<string[]> {
   const isInHome = (path: string) => emulator.home.places.some((place) => path.startsWith(`${place}/`));
   const own = all.filter(({ directory }) => !isInHome(directory));
   return own.flatMap(({ directory }) => directory).concat(
-    all.flatMap(({ monitor, agent, migration }) => [monitor, agent, migration]),
+    all.flatMap(({ monitor, agent, launcher, migration }) => [monitor, agent, launcher, migration]),
   );
 }
 
