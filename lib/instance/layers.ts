@@ -12,7 +12,7 @@
 import { exists } from "@std/fs/exists";
 import { resolve } from "@std/path/resolve";
 import { entriesIn } from "../base/entries.ts";
-import { linkOrCopy, syncFile } from "../base/files.ts";
+import { linkOrCopy, syncFile, writeWhole } from "../base/files.ts";
 import { sha256 } from "../base/hash.ts";
 import { fingerprint, matches } from "../snapshot/fingerprint.ts";
 import { createOverlay, isEmptyOverlay, type Qcow2Header, readQcow2Header, setBackingFile } from "../vm/qcow2.ts";
@@ -25,6 +25,9 @@ import { lockLayers } from "./locks.ts";
 export function layerDisk(home: Home, name: string): string {
   return `${home.layer(name)}/disk.qcow2`;
 }
+
+/** A file beside the disk of a layer into which others were merged: its name no longer says what is in it. */
+const MERGED = "merged";
 
 /** The name of the layer that has the disk; `undefined` if none has. */
 export function layerName(disk: string): string | undefined {
@@ -132,7 +135,8 @@ async function adoptLayer(home: Home, path: string, digest: string, below: strin
   await setBackingFile(path, backing);
   const [, ...parts] = (await sha256(`${digest} on ${backing}`)).match(/^(.{8})(.{4})(.{3})(.{4})(.{12})/)!;
   let name = parts.toSpliced(2, 1, `8${parts[2]}`).join("-"); // a UUID of one's own making (RFC 9562, version 8)
-  if (await exists(layerDisk(home, name))) {
+  if (await exists(`${home.layer(name)}/${MERGED}`)) name = crypto.randomUUID(); // it has more in it by now
+  else if (await exists(layerDisk(home, name))) {
     const { size } = await Deno.stat(layerDisk(home, name));
     const wanted = await fingerprint(path);
     if (size === wanted.size && await matches(layerDisk(home, name), wanted)) return name;
@@ -159,24 +163,26 @@ export async function removeUnusedLayers(emulator: Emulator): Promise<void> {
 }
 
 /**
- * The names of the layers right below the instance's disk that nothing else is on top of, the nearest first, as far as another
- * disk may be written into them: not into one from elsewhere, which its name says the content of.
+ * The names of the layers right below the instance's disk that nothing else is on top of, the nearest first.
+ *
+ * @returns Also how many disks there are below the instance's.
  */
-export async function ownLayers(emulator: Emulator): Promise<string[]> {
+export async function ownLayers(emulator: Emulator): Promise<{ own: string[]; depth: number }> {
   const { home, instance } = emulator;
   const below = (await disksUnderInstance(emulator)).map(layerName);
-  if (!isOwn(below[0]) || !isOwn(below[1])) return []; // so there is nothing to merge
+  const none = { own: [], depth: below.length };
+  if (!below[0] || !below[1]) return none; // so there is nothing to merge
   using _lock = await lockLayers(emulator);
   const others = (await disksOnTop(home)).filter((path) => !path.startsWith(`${home.instance(instance)}/`));
   const shared = await layersUnder(others);
-  if (!shared) return [];
-  const end = below.findIndex((name) => !isOwn(name) || shared.has(name));
-  return below.slice(0, end === -1 ? undefined : end) as string[];
+  if (!shared) return none;
+  const end = below.findIndex((name) => name === undefined || shared.has(name));
+  return { ...none, own: below.slice(0, end === -1 ? undefined : end) as string[] };
 }
 
-/** Whether hotboot has made the layer of an instance's disk: its name is random, and no hash. */
-function isOwn(name: string | undefined): name is string {
-  return name !== undefined && /^.{14}4/.test(name);
+/** To be called before others are merged into the layer. */
+export async function markMerged(home: Home, name: string): Promise<void> {
+  await writeWhole(`${home.layer(name)}/${MERGED}`, "", { flush: true });
 }
 
 /**

@@ -95,11 +95,10 @@ const NOT_BOUND = /Failed to bind socket to [^:]*: ([^;]+)/;
 export function clearerFault(home: Home, error: unknown): unknown {
   const why = messageOf(error).match(NOT_BOUND)?.[1];
   if (why === undefined) return error;
-  const { what, todo } = new HostError(
+  return new NoSockets(
     `the file system of ${home.instances} has no sockets (${why}), as those of other systems and machines`,
     "name a directory on this machine's own disk with HOTBOOT_HOME or --home",
   );
-  return new NoSockets(what, todo);
 }
 
 /** @throws {HostError} if other machines can reach the home. Needs sys permission for `statfs`. */

@@ -51,6 +51,7 @@ export async function diskNodes(qmp: QmpClient, drive: string, options: WaitOpti
  * @param drive The drive's id.
  * @param nodes The names of both nodes, of which `top` is not the topmost.
  * @param header What the disk right above `top` is to have in its header for what is below it.
+ * @param isThere Looks whether the content is in the base's file, once QEMU has been asked to flush it.
  * @throws {HotbootError} if it fails, or the limit passes. All is as it was then.
  */
 export async function commitDisks(
@@ -58,6 +59,7 @@ export async function commitDisks(
   drive: string,
   nodes: { top: string; base: string },
   header: string,
+  isThere: () => Promise<boolean>,
   options: WaitOptions,
 ): Promise<void> {
   const wait = (events: string[]) => {
@@ -75,11 +77,10 @@ export async function commitDisks(
   }, options);
   try {
     requireNoError(await pending);
-    // QEMU would flush the base after the header is written, and a power cut between them would lose what it lacks.
-    const said = await qmp.execute<string>("human-monitor-command", {
-      "command-line": `qemu-io ${nodes.base} flush`,
-    }, options);
-    if (said.trim() !== "") throw new HotbootError(`QEMU could not flush a disk: ${said.trim()}`);
+    // QEMU would flush the base after the header is written, and a power cut between them would lose what it lacks. Nor does it
+    // say, here or there, that it failed.
+    await qmp.execute("human-monitor-command", { "command-line": `qemu-io ${nodes.base} flush` }, options);
+    if (!await isThere()) throw new HotbootError("QEMU could not flush a disk");
     const ended = wait(ENDS);
     await qmp.execute("job-finalize", { id: JOB }, options);
     requireNoError(await ended);

@@ -10,6 +10,7 @@ import * as fs from "node:fs";
 import * as net from "node:net";
 import * as os from "node:os";
 import process from "node:process";
+import { answerOf } from "../e2e/worker.ts";
 
 /** How to try something, and with what. */
 export interface Attempt {
@@ -180,19 +181,7 @@ export interface Trial {
 /** Tries all of it in a Worker. */
 async function tried({ permissions, attempts }: Trial): Promise<Outcome[]> {
   const options = { type: "module", deno: { permissions } } as WorkerOptions;
-  const worker = new Worker(import.meta.url, options);
-  try {
-    return await new Promise((resolve, reject) => {
-      worker.onmessage = ({ data }) => resolve(data);
-      worker.onerror = (event) => {
-        event.preventDefault();
-        reject(new Error(event.message));
-      };
-      worker.postMessage(attempts);
-    });
-  } finally {
-    worker.terminate();
-  }
+  return await answerOf(new Worker(import.meta.url, options), attempts);
 }
 
 if ("WorkerGlobalScope" in globalThis) {

@@ -2,13 +2,17 @@
 
 /** The layers below a running instance's disk: they become one again, and nothing that anybody has written is lost. */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { HotbootError } from "../../lib/base/error.ts";
 import { disksUnder, layerName } from "../../lib/instance/layers.ts";
-import { diskNodes } from "../../lib/vm/commit.ts";
+import { commitDisks, diskNodes } from "../../lib/vm/commit.ts";
+import { QemuProcess } from "../../lib/vm/process.ts";
+import { createOverlay } from "../../lib/vm/qcow2.ts";
+import { mapsAll } from "../../lib/vm/qcow2_tables.ts";
 import { QmpClient } from "../../lib/vm/qmp.ts";
 import type { GuestHome } from "./guest_home.ts";
 import { until } from "./pace.ts";
-import { newerQemu } from "./qemu.ts";
+import { ARCH, newerQemu, QEMU } from "./qemu.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
 
 /** The layers below an instance's disk, the nearest first. */
@@ -26,26 +30,21 @@ function allLayers(micro: GuestHome): string[] {
   return names.flatMap((name) => name.match(/^\.layer-(.*)/)?.[1] ?? []).sort();
 }
 
+const shell = (micro: GuestHome, instance: string, script: string) =>
+  micro.succeed("exec", ["--instance", instance, "--", "sh", "-c", script]);
+
 const write = (micro: GuestHome, instance: string, moment: number) =>
-  micro.succeed("exec", [
-    "--instance",
-    instance,
-    "--",
-    "sh",
-    "-c",
-    `echo ${moment} >/data/${moment}; echo ${moment} >/data/last; sync`,
-  ]);
+  shell(micro, instance, `echo ${moment} >/data/${moment}; echo ${moment} >/data/last; sync`);
 
 /** What is on the disk, not in the guest's memory. */
 const read = (micro: GuestHome, instance = "micro") =>
-  micro.succeed("exec", [
-    "--instance",
-    instance,
-    "--",
-    "sh",
-    "-c",
-    "echo 3 >/proc/sys/vm/drop_caches; cat /data/[0-9]* /data/last | tr '\\n' ' '",
-  ]);
+  shell(micro, instance, "echo 3 >/proc/sys/vm/drop_caches; cat /data/[0-9]* /data/last | tr '\\n' ' '");
+
+async function runTool(program: string, ...args: string[]): Promise<void> {
+  const { success, stdout, stderr } = await new Deno.Command(program, { args }).output();
+  const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+  assert(success && !/failed|error/i.test(said), said);
+}
 
 /** Begins to merge the layers below the instance's disk, as a command does that is killed before it has ended that. */
 async function beginMerge(micro: GuestHome, options: object): Promise<void> {
@@ -67,7 +66,57 @@ async function forkAndReset(micro: GuestHome): Promise<void> {
   await micro.succeed("reset", ["--instance", "passing"]);
 }
 
-for (const [name, qemu] of [["the system's QEMU", undefined], ["a newer QEMU", newerQemu]] as const) {
+const QEMUS = [["the system's QEMU", undefined], ["a newer QEMU", newerQemu]] as const;
+
+for (const [name, qemu] of QEMUS) {
+  Deno.test(`layers: where ${name} cannot flush the lower disk, nothing is merged`, async () => {
+    const directory = await Deno.makeTempDir({ prefix: "hotboot-test-" });
+    const path = (disk: string) => `${directory}/${disk}.qcow2`;
+    try {
+      for (const [disk, below] of [["base", "image"], ["top", "base"], ["active", "top"]]) {
+        await createOverlay(path(disk), path(below), 2 ** 26);
+      }
+      await runTool("qemu-img", "create", "-q", "-f", "qcow2", path("image"), "64M");
+      await runTool("qemu-io", "-f", "qcow2", "-c", "write -P 3 0 1M", path("top"));
+      const disk = (name: string, backing: string | undefined, fault: object = {}) => [
+        "-blockdev",
+        JSON.stringify({
+          ...{ driver: "qcow2", "node-name": name, "read-only": name !== "active", ...(backing && { backing }) },
+          file: { driver: "blkdebug", image: { driver: "file", filename: path(name) }, ...fault },
+        }),
+      ];
+      const sockets = { monitor: `${directory}/monitor`, launcher: `${directory}/launcher` };
+      const merged = async (fault: object) => {
+        await using process = await QemuProcess.launch(await qemu?.() ?? QEMU[ARCH], [
+          ...["-machine", "none", "-nodefaults", "-display", "none"],
+          ...disk("image", undefined),
+          ...disk("base", "image", fault),
+          ...disk("top", "base"),
+          ...disk("active", "top"),
+          ...["-chardev", `socket,id=monitor,server=on,wait=off,path=${sockets.monitor}`],
+          ...["-mon", "chardev=monitor,mode=control"],
+        ], sockets);
+        const isThere = () => mapsAll(path("base"), [path("top")]);
+        await commitDisks(process.qmp, "active", { top: "top", base: "base" }, path("base"), isThere, {});
+        await process.quit();
+      };
+      // The table is written when it is made, and again, with its entries, by the flush.
+      const fault = {
+        "set-state": [{ event: "l2_update", state: 1, new_state: 2 }],
+        "inject-error": [{ event: "l2_update", state: 2, errno: 28 }],
+      };
+      await assertRejects(() => merged(fault), HotbootError, "QEMU could not flush a disk");
+      assertEquals((await disksUnder(path("active")))?.[0], path("top"));
+      await merged({});
+      assertEquals((await disksUnder(path("active")))?.[0], path("base"));
+      await runTool("qemu-io", "-f", "qcow2", "-c", "read -P 3 0 1M", path("active"));
+    } finally {
+      await Deno.remove(directory, { recursive: true });
+    }
+  });
+}
+
+for (const [name, qemu] of QEMUS) {
   Deno.test(`layers: ${name} merges those of a running instance that only it has`, async (t) => {
     await using micro = await secretMicro(ROTATE, undefined, { captured: true, ...(qemu && { qemu: await qemu() }) });
     await micro.start("--no-fallback");

@@ -14,6 +14,7 @@ import { type Row, TABLE } from "../../lib/cli/permissions/table.ts";
 import { HOST_ARCH } from "../../lib/vm/arch.ts";
 import { freePort } from "./shared.ts";
 import type { Attempt, Outcome } from "./sandbox_probe.ts";
+import { answerOf } from "./worker.ts";
 
 const BOOT = [
   "write home",
@@ -391,18 +392,7 @@ async function prepare(world: World, scenario: string): Promise<{ name: string; 
 async function probe(grants: Grants, attempts: Attempt[]): Promise<Outcome[]> {
   const module = new URL("./sandbox_probe.ts", import.meta.url);
   const worker = new Worker(module, { type: "module", deno: { permissions: workerPermissions(grants, module) } });
-  try {
-    return await new Promise((resolve, reject) => {
-      worker.onmessage = ({ data }) => resolve(data);
-      worker.onerror = (event) => {
-        event.preventDefault();
-        reject(new Error(event.message));
-      };
-      worker.postMessage(attempts);
-    });
-  } finally {
-    worker.terminate();
-  }
+  return await answerOf(worker, attempts);
 }
 
 /** The attempts that were wrongly allowed or refused: none, if the sandbox is right. */

@@ -10,6 +10,7 @@ import {
   dropMerged,
   layerAtRest,
   layerDisk,
+  markMerged,
   ownLayers,
   pushLayer,
   removeDisks,
@@ -113,39 +114,48 @@ Deno.test("layers: layers below an instance's or a checkpoint's disk stay, howev
     assertEquals(await isThere(), [false, false]);
   }));
 
-Deno.test("layers: an instance's own are those that nothing else is on top of, and none from elsewhere", () =>
+Deno.test("layers: an instance's own are those that nothing else is on top of", () =>
   withDirectory(async (directory) => {
-    const { emulator, image } = await withDisk(directory);
+    const { emulator } = await withDisk(directory);
     const { home } = emulator;
-    assertEquals(await ownLayers(emulator), []);
+    assertEquals((await ownLayers(emulator)).own, []);
     const names: string[] = [];
     for (let count = 0; count < 4; count++) {
       names.unshift((await pushLayer(emulator)).layer);
-      if (count === 0) assertEquals(await ownLayers(emulator), []); // there is nothing to merge
+      if (count === 0) assertEquals((await ownLayers(emulator)).own, []); // there is nothing to merge
     }
-    assertEquals(await ownLayers(emulator), names);
+    assertEquals((await ownLayers(emulator)).own, names);
 
     const checkpoint = `${home.checkpoints("demo-amd64")}/20260101T000000Z-0000`;
     await Deno.mkdir(checkpoint, { recursive: true });
     await createOverlay(`${checkpoint}/disk.qcow2`, layerDisk(home, names[2]), SIZE);
-    assertEquals(await ownLayers(emulator), names.slice(0, 2));
+    assertEquals((await ownLayers(emulator)).own, names.slice(0, 2));
     const other = await withInstance(emulator, "other");
     await Deno.mkdir(home.instance("other"));
     await createOverlay(instancePath(other, "disk"), `../.layer-${names[0]}/disk.qcow2`, SIZE);
-    assertEquals(await ownLayers(emulator), []);
+    assertEquals((await ownLayers(emulator)).own, []);
     await removeDisks(other);
     await Deno.writeTextFile(instancePath(other, "disk"), "not a disk"); // it may be on top of any
-    assertEquals(await ownLayers(emulator), []);
+    assertEquals((await ownLayers(emulator)).own, []);
     await removeDisks(other);
     await Deno.remove(checkpoint, { recursive: true });
-    assertEquals(await ownLayers(emulator), names);
+    assertEquals((await ownLayers(emulator)).own, names);
 
-    const [path, disk] = [`${directory}/foreign.qcow2`, `${directory}/top.qcow2`];
-    for (const each of [path, disk]) await createOverlay(each, "x".repeat(900), SIZE);
-    const foreign = await adoptLayers(emulator, disk, [{ path, digest: "its content's" }], image);
-    await Deno.copyFile(disk, layerDisk(home, names[3])); // on top of it, of which another import makes use
-    assertEquals([await ownLayers(emulator), (await disksUnderInstance(emulator)).length], [names, 7]);
-    assertNotEquals(names[3], foreign);
+    assertEquals((await ownLayers(emulator)).depth, 6);
+  }));
+
+Deno.test("layers: one from elsewhere is there once, and made again when others were merged into it", () =>
+  withDirectory(async (directory) => {
+    const { emulator, image } = await withDisk(directory);
+    const adopt = async (name: string) => {
+      const [path, top] = ["path", "top"].map((each) => `${directory}/${name}-${each}.qcow2`);
+      for (const each of [path, top]) await createOverlay(each, "x".repeat(900), SIZE);
+      return await adoptLayers(emulator, top, [{ path, digest: "its content's" }], image);
+    };
+    const first = (await adopt("first"))!;
+    assertEquals(await adopt("second"), first);
+    await markMerged(emulator.home, first); // its size and samples may be the same
+    assertNotEquals(await adopt("third"), first);
   }));
 
 Deno.test("layers: one that was merged into another goes with all its names, and the others stay", () =>
