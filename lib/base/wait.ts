@@ -10,11 +10,14 @@ export interface WaitOptions {
   signal?: AbortSignal;
 }
 
+/** A limit has passed: QEMU, something in the guest or another program did not answer. */
+export class NoAnswerError extends HotbootError {}
+
 /**
  * The value of `promise`, unless the limit passes or the signal aborts first.
  *
  * @param what What is awaited, as the start of the error: `the guest agent`.
- * @throws {HotbootError} if the limit passes; the signal's reason if it aborts.
+ * @throws {NoAnswerError} if the limit passes; the signal's reason if it aborts.
  */
 export async function within<T>(promise: Promise<T>, what: string, options: WaitOptions): Promise<T> {
   const { timeoutMs, signal } = options;
@@ -23,7 +26,7 @@ export async function within<T>(promise: Promise<T>, what: string, options: Wait
   const ends = new Promise<never>((_, reject) => {
     if (timeoutMs !== undefined) {
       timer = setTimeout(
-        () => reject(new HotbootError(`${what} did not answer within ${timeoutMs / 1000} s`)),
+        () => reject(new NoAnswerError(`${what} did not answer within ${timeoutMs / 1000} s`)),
         timeoutMs,
       );
     }

@@ -1,6 +1,7 @@
 /** How a command ends: the error message and the exit code. */
 
 import { HostError, HotbootError, messageOf } from "../../base/error.ts";
+import { NoAnswerError } from "../../base/wait.ts";
 import { printError, printFailure } from "../ui/console.ts";
 import { UsageError } from "./command.ts";
 
@@ -29,8 +30,12 @@ export async function reportFailure(error: unknown, name: string | undefined, fa
     : isFull(error)
     ? `the disk is full (${messageOf(error)}): free some space, and try again`
     : messageOf(error);
-  const isExplained = error instanceof HostError && name !== "doctor";
-  await printFailure(`${text}${isExplained ? "; run 'hotboot doctor'" : ""}`, { exitCode, isJson });
+  const more = error instanceof HostError && name !== "doctor"
+    ? "; run 'hotboot doctor'"
+    : error instanceof NoAnswerError
+    ? ": try again; 'hotboot logs' shows what the guest prints"
+    : "";
+  await printFailure(text + more, { exitCode, isJson });
   if (isVerbose) await printError(String((error as Error)?.stack));
   return exitCode;
 }
