@@ -46,7 +46,7 @@ Deno.test("arguments: every path may contain commas", () => {
     channels: { monitor: `${path}/m`, agent: `${path}/a`, launcher: `${path}/l`, serialLog: `${path}/s` },
   });
   const withPath = args.filter((arg) => arg.includes("/home/"));
-  assertEquals(withPath.length, 6);
+  assertEquals(withPath.length, 7);
   for (const arg of withPath) assert(/=\/home\/a,,b\//.test(arg), arg);
 });
 
