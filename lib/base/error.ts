@@ -52,3 +52,12 @@ export function messageOf(error: unknown): string {
 export function isMissing(error: unknown): boolean {
   return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
 }
+
+/**
+ * Whether a disk is full, or the user's share of it: only the message says the latter.
+ *
+ * Source: errno(3), ENOSPC and EDQUOT, as the system and QEMU put them.
+ */
+export function isDiskFull(error: unknown): boolean {
+  return /no space left on|dis[ck] quota exceeded/i.test(messageOf(error));
+}

@@ -1,6 +1,6 @@
 /** Suspends a guest: saves its memory to a file and ends QEMU. If that fails, the guest runs on, unless QEMU has ended. */
 
-import { HotbootError, messageOf } from "../base/error.ts";
+import { HotbootError, isDiskFull, messageOf } from "../base/error.ts";
 import { steadyNow } from "../base/steady.ts";
 import type { Timeline } from "../base/timeline.ts";
 import { cutOffExecs } from "../guest/exec_ports.ts";
@@ -103,7 +103,7 @@ async function movedHome({ home }: Emulator, qmp: QmpClient): Promise<string> {
 
 function explained(error: unknown): string {
   const text = messageOf(error);
-  return /no space left|os error 28/i.test(text) ? `${text}: free some space on the disk of hotboot's home` : text;
+  return isDiskFull(error) ? `${text}: free some space on the disk of hotboot's home` : text;
 }
 
 /** Stops the guest, and returns what is needed to correct its clock later. */

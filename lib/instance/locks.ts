@@ -206,19 +206,21 @@ export async function requireLocks(path: string): Promise<void> {
 /** The file with its lock held. If another program holds the lock, closes the file and returns `undefined`. */
 async function holdNow(file: Deno.FsFile, isExclusive: boolean): Promise<Deno.FsFile | undefined> {
   try {
-    if (typeof file.tryLock === "function") {
-      if (await file.tryLock(isExclusive)) return file;
-      file.close();
-      return undefined;
-    }
+    if (typeof file.tryLock !== "function") return await holdSoon(file, isExclusive);
+    if (await file.tryLock(isExclusive)) return file;
+    file.close();
   } catch (error) {
     file.close();
     throw new HostError(
-      `the file system of hotboot's home does not support file locks (${error})`,
-      "name another directory with --home",
+      `the file system of hotboot's home does not support file locks (${messageOf(error)})`,
+      "name a directory on another disk with --home",
     );
   }
-  let isWanted = true; // Deno 2.6 can only wait
+}
+
+/** The same in Deno 2.6, which can only wait. */
+async function holdSoon(file: Deno.FsFile, isExclusive: boolean): Promise<Deno.FsFile | undefined> {
+  let isWanted = true;
   const locking = file.lock(isExclusive).then(() => {
     if (isWanted) return file;
     file.close();

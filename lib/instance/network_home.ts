@@ -6,7 +6,8 @@
  */
 
 import { statfs } from "node:fs/promises";
-import { HostError, messageOf } from "../base/error.ts";
+import { HostError } from "../base/error.ts";
+import { NoSocketError } from "../vm/connect.ts";
 import type { Home } from "./home.ts";
 
 const KINDS: Record<number, string> = {
@@ -88,15 +89,11 @@ export function sharedFault({ path, kind }: { path: string; kind: string }): Hos
 /** The home's file system has no sockets: it is one of another system, or of another machine. No other start would work. */
 export class NoSockets extends HostError {}
 
-/** What QEMU says if it cannot make a socket, and why. Source: QEMU's `util/qemu-sockets.c`. */
-const NOT_BOUND = /Failed to bind socket to [^:]*: ([^;]+)/;
-
-/** The same error, or a clearer one if QEMU could make no socket. */
+/** The same error, or a clearer one if no socket could be made. */
 export function clearerFault(home: Home, error: unknown): unknown {
-  const why = messageOf(error).match(NOT_BOUND)?.[1];
-  if (why === undefined) return error;
+  if (!(error instanceof NoSocketError)) return error;
   return new NoSockets(
-    `the file system of ${home.instances} has no sockets (${why}), as those of other systems and machines`,
+    `the file system of ${home.instances} has no sockets (${error.why}), as those of other systems and machines`,
     "name a directory on this machine's own disk with HOTBOOT_HOME or --home",
   );
 }

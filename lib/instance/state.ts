@@ -232,7 +232,7 @@ export function standsStill(emulator: Emulator, runState: string): HotbootError 
 /** Why a guest's CPUs stand still, by QEMU's run state ("QMP Reference Manual", RunState), and what to do. */
 export function whyPaused({ home }: Emulator, runState: string): string {
   if (runState === "io-error") {
-    return `its disk cannot be written: free some space for ${home.instances}, then 'hotboot start' continues it`;
+    return `its disk cannot be written: free some space for ${home.instances}, or raise your quota there, then 'hotboot start' continues it`;
   }
   return `its CPUs were stopped (${runState}): 'hotboot start' continues it`;
 }

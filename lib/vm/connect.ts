@@ -1,6 +1,6 @@
 /** Unix sockets between hotboot and QEMU. */
 
-import { HotbootError } from "../base/error.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
 import { sleep, type WaitOptions } from "../base/wait.ts";
 
 const RETRY_INTERVAL_MS = 20;
@@ -28,8 +28,28 @@ export async function connectUnix(path: string, options: WaitOptions = {}): Prom
   }
 }
 
-/** Listens on a unix socket, in place of the one that a killed program may have left there. */
+/** No unix socket can be made there. */
+export class NoSocketError extends HotbootError {
+  /** The system's reason. */
+  readonly why: string;
+
+  constructor(path: string, why: string) {
+    super(`no socket can be made at ${path} (${why})`);
+    this.why = why;
+  }
+}
+
+/**
+ * Listens on a unix socket, in place of the one that a killed program may have left there.
+ *
+ * @throws {NoSocketError} if the file system has none.
+ */
 export async function listenUnix(path: string): Promise<Deno.UnixListener> {
   await Deno.remove(path).catch(() => {});
-  return Deno.listen({ transport: "unix", path });
+  try {
+    return Deno.listen({ transport: "unix", path });
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    throw new NoSocketError(path, messageOf(error));
+  }
 }

@@ -159,8 +159,12 @@ export function qemuArguments(machine: Machine, launch: Launch): string[] {
     ...(kernel?.initrd ? ["-initrd", kernel.initrd] : []),
     // UEFI waits 5 s for a key by default, or as long as the menu is to be shown.
     ...(firmware ? ["-bios", firmware, "-boot", "menu=on,splash-time=0"] : []),
-    // discard: what the guest trims does not stay in the overlay, which a snapshot keeps.
-    ...["-drive", option("", { id: "disk", if: "none", format: "qcow2", discard: "unmap", file: machine.disk })],
+    // discard: what the guest trims does not stay in the overlay, which a snapshot keeps. werror: a guest whose disk cannot be
+    // written is paused. By default a full disk does so, and not a full quota: the guest's file system would give up.
+    ...[
+      "-drive",
+      option("", { id: "disk", if: "none", format: "qcow2", discard: "unmap", werror: "stop", file: machine.disk }),
+    ],
     ...(machine.configDisk ? ["-drive", readOnlyDrive("config", machine.configDisk)] : []),
     ...(provisioning?.disks ?? []).flatMap((disk, index) => ["-drive", readOnlyDrive(`extra${index}`, disk)]),
     ...(provisioning ? ["-chardev", option("file", { id: "progress", path: provisioning.progressLog })] : []),

@@ -2,6 +2,8 @@
 
 import { smallDisk } from "../e2e/needs.ts";
 import { until } from "../e2e/pace.ts";
+import { HOTBOOT } from "../e2e/program.ts";
+import { preload } from "./preload.ts";
 import { SshServer } from "./ssh_server.ts";
 import { tool } from "./tool.ts";
 
@@ -41,6 +43,14 @@ const served =
     return mounted(path);
   };
 
+const exfat = (...options: string[]) => async (directory: string, path: string): Promise<AsyncDisposable> => {
+  await tool("truncate", "-s", `${DISK_MIB}M`, `${directory}/disk`);
+  await tool("mkfs.exfat", `${directory}/disk`);
+  const loop = await tool("losetup", "--find", "--show", `${directory}/disk`);
+  await tool("mount.exfat-fuse", ...options, loop, path);
+  return mounted(path, () => tool("losetup", "--detach", loop));
+};
+
 export const FILE_SYSTEMS: FileSystem[] = [
   {
     name: "ext4 with blocks of 1 KiB",
@@ -61,25 +71,13 @@ export const FILE_SYSTEMS: FileSystem[] = [
     name: "exFAT, without sockets, links and modes",
     needs: "mount.exfat-fuse",
     refusal: /is open to other users, and its file system ignores that hotboot closes it/,
-    mount: async (directory, path) => {
-      await tool("truncate", "-s", `${DISK_MIB}M`, `${directory}/disk`);
-      await tool("mkfs.exfat", `${directory}/disk`);
-      const loop = await tool("losetup", "--find", "--show", `${directory}/disk`);
-      await tool("mount.exfat-fuse", loop, path);
-      return mounted(path, () => tool("losetup", "--detach", loop));
-    },
+    mount: exfat(),
   },
   {
     name: "exFAT closed by its mount, without sockets and links",
     needs: "mount.exfat-fuse",
     refusal: /the file system of \S+ has no sockets/,
-    mount: async (directory, path) => {
-      await tool("truncate", "-s", `${DISK_MIB}M`, `${directory}/disk`);
-      await tool("mkfs.exfat", `${directory}/disk`);
-      const loop = await tool("losetup", "--find", "--show", `${directory}/disk`);
-      await tool("mount.exfat-fuse", "-o", "umask=077", loop, path);
-      return mounted(path, () => tool("losetup", "--detach", loop));
-    },
+    mount: exfat("-o", "umask=077"),
   },
   {
     name: "NTFS, without modes (ntfs-3g)",
@@ -96,6 +94,16 @@ export const FILE_SYSTEMS: FileSystem[] = [
       await Deno.mkdir(`${directory}/remote`);
       await server.mount(`${directory}/remote`, path);
       return mounted(path, () => server[Symbol.asyncDispose]());
+    },
+  },
+  {
+    name: "a file system without locks (a library says so, as NFS without its lock manager does)",
+    needs: "cc",
+    refusal: /the file system of hotboot's home does not support file locks/,
+    async mount(directory, path) {
+      const prefix = [...await preload("no_locks.c", directory), `HOTBOOT_TEST_NO_LOCKS=${path}`];
+      HOTBOOT.unshift(...prefix);
+      return { [Symbol.asyncDispose]: () => Promise.resolve(void HOTBOOT.splice(0, prefix.length)) };
     },
   },
   {

@@ -1,11 +1,10 @@
 /** A clock of the host that can be stepped, for hotboot and its QEMU alone. See host_clock.c. */
 
-import { fromFileUrl } from "@std/path/from-file-url";
 import { shellCommand } from "../../lib/base/shell.ts";
 import type { GuestHome } from "../e2e/guest_home.ts";
 import { HOTBOOT } from "../e2e/program.ts";
+import { preload } from "./preload.ts";
 
-const SOURCE = fromFileUrl(new URL("./host_clock.c", import.meta.url));
 /** Of the numbers of `struct history`. */
 const BYTES = 8;
 const FIRST_STEP = 2;
@@ -26,16 +25,12 @@ export class HostClock implements AsyncDisposable {
 
   /** The host's clock, for this home, until it is stepped. */
   static async of(guest: GuestHome): Promise<HostClock> {
-    const [library, path] = [`${guest.directory}/host_clock.so`, `${guest.directory}/clock`];
-    const built = await new Deno.Command("cc", {
-      args: ["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-o", library, SOURCE, "-ldl"],
-    }).output();
-    if (!built.success) throw new Error(new TextDecoder().decode(built.stderr));
+    const path = `${guest.directory}/clock`;
+    const loaded = [...await preload("host_clock.c", guest.directory), `HOTBOOT_TEST_CLOCK=${path}`];
     const file = await Deno.open(path, { read: true, write: true, createNew: true });
     await file.truncate(SIZE);
-    const preload = ["env", `LD_PRELOAD=${library}`, `HOTBOOT_TEST_CLOCK=${path}`];
-    const env = await guest.wrappedQemu((qemu) => `exec ${shellCommand([...preload, qemu])} "$@"`);
-    return new HostClock(file, [...preload, ...Object.entries(env).map(([name, value]) => `${name}=${value}`)]);
+    const env = await guest.wrappedQemu((qemu) => `exec ${shellCommand([...loaded, qemu])} "$@"`);
+    return new HostClock(file, [...loaded, ...Object.entries(env).map(([name, value]) => `${name}=${value}`)]);
   }
 
   /** What the clock says, in milliseconds since 1970. */

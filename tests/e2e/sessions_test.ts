@@ -39,7 +39,8 @@ testUnless(await lackOfSmallDisks(), "sessions: a disk that is full pauses the g
     "(head -c 30000000 /dev/urandom >/data/large; sync; md5sum </data/large >/data/part; mv /data/part /data/sum) >/dev/null 2>&1 &",
   );
   await until(async () => (await micro.status()).state === "paused", "the full disk");
-  const advice = /its disk cannot be written: free some space for [^\n]*\/instances, then 'hotboot start' continues it/;
+  const advice =
+    /its disk cannot be written: free some space for [^\n]*\/instances, or raise your quota there, then 'hotboot start' continues it/;
   await t.step("status, exec and start name the disk, and what to do", async () => {
     assertMatch((await micro.status()).why!, advice);
     for (const args of [["exec", "-n", "--", "true"], ["start"]]) {

@@ -81,6 +81,7 @@ const BY_REASON: Record<string, string[]> = {
     "image/provisioning.ts: ", // provision.ts names the full output
     "snapshot/migration.ts: QEMU could not migrate: ",
     "vm/ask.ts: ", // probe.ts
+    "vm/connect.ts: ${path}", // network_home.ts
     "vm/process.ts: the devices' state and the memory are of two different moments",
     "vm/qcow2.ts: no disk at ",
     "vm/qcow2.ts: ${path} is not a qcow2 disk",

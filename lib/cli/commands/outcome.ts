@@ -1,6 +1,6 @@
 /** How a command ends: the error message and the exit code. */
 
-import { HostError, HotbootError, messageOf } from "../../base/error.ts";
+import { HostError, HotbootError, isDiskFull, messageOf } from "../../base/error.ts";
 import { NoAnswerError } from "../../base/wait.ts";
 import { printError, printFailure } from "../ui/console.ts";
 import { UsageError } from "./command.ts";
@@ -27,7 +27,7 @@ export async function reportFailure(error: unknown, name: string | undefined, fa
   const exitCode = error instanceof UsageError ? USAGE : FAILURE;
   const text = error instanceof Deno.errors.NotCapable
     ? refused(error, name)
-    : isFull(error)
+    : !(error instanceof HotbootError) && isDiskFull(error) // nothing that knows more has caught it
     ? `the disk is full (${messageOf(error)}): free some space, and try again`
     : messageOf(error);
   const more = error instanceof HostError && name !== "doctor"
@@ -38,11 +38,6 @@ export async function reportFailure(error: unknown, name: string | undefined, fa
   await printFailure(text + more, { exitCode, isJson });
   if (isVerbose) await printError(String((error as Error)?.stack));
   return exitCode;
-}
-
-/** The system's own error, which nothing that knows more has caught. */
-function isFull(error: unknown): boolean {
-  return !(error instanceof HotbootError) && Object(error).code === "ENOSPC";
 }
 
 /** Deno says: Requires read access to "/etc/shadow", run again with the --allow-read flag. */
