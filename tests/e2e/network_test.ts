@@ -129,7 +129,7 @@ testUnless(
     {
       await using qmp = await QmpClient.connect(micro.socket("monitor"));
       const channels = await qmp.execute<{ label: string }[]>("query-chardev");
-      assertEquals(channels.map(({ label }) => label).sort(), ["agent", "monitor", "serial"]);
+      assertEquals(channels.map(({ label }) => label).sort(), ["agent", "launcher", "monitor", "serial"]);
     }
     const hex = micro.port.toString(16).toUpperCase().padStart(4, "0");
     assertEquals(await listeners(pid), [`0100007F:${hex}`]);

@@ -209,7 +209,7 @@ Deno.test("spares: one that is not finished does not count, and is cleaned away"
     const [{ code }, , stderr] = await Promise.all([child.status, child.stdout.cancel(), toText(child.stderr)]);
     return { code, stderr };
   };
-  const isUp = async () => (await micro.qemuProcesses()).length > 0;
+  const isUp = () => exists(`${making}/monitor.sock`);
   /** Its memory is being written. */
   const isSaved = async () => {
     const [path] = await spares(micro);
@@ -248,7 +248,7 @@ Deno.test("spares: one that is not finished does not count, and is cleaned away"
     assertEquals((await count(micro))[1], 1);
     for (const [verb, ...args] of [["capture"], ["run", "--fresh", "--", "sh", "-c", "exit 7"]]) {
       const child = micro.spawn(verb, ...args);
-      await until(() => exists(`${making}/monitor.sock`), "the making of a spare");
+      await until(isUp, "the making of a spare");
       child.kill("SIGINT");
       const [{ code }, , stderr] = await Promise.all([
         child.status,
