@@ -36,36 +36,83 @@ const TAKEN: Record<string, { take: string[]; give: string[] }> = {
   "belongs to another user": { take: ["chown", "-h", "65534:65534"], give: ["chown", "-h", "0:0"] },
 };
 
-/** A file system like a user's, with room for so much. On a tmpfs, a guest's own memory would need room as well. */
-async function smallDisk(mount: string): Promise<AsyncDisposable> {
-  const file = `${mount}.ext4`;
-  await Deno.mkdir(mount);
-  await tool("truncate", "-s", `${DISK_MIB}M`, file);
-  await tool("mke2fs", "-q", "-t", "ext4", "-m", "0", file); // nothing is kept back for root
-  await tool("mount", "-o", "loop", file, mount);
-  return {
-    [Symbol.asyncDispose]: async () => {
-      await until(() => tool("umount", mount).then(() => true, () => false), `the end of what uses ${mount}`, 0.5);
-    },
-  };
+/** A small disk with a file system like a user's. On a tmpfs, a guest's own memory would need room as well. */
+class SmallDisk implements AsyncDisposable {
+  /** @param path Where it is mounted, or what of it the home is in. */
+  constructor(readonly mount: string, readonly path = mount) {}
+
+  static async ext4(mount: string): Promise<SmallDisk> {
+    // Nothing is kept back for root.
+    await SmallDisk.#mount(mount, "mke2fs", "-q", "-t", "ext4", "-m", "0");
+    return new SmallDisk(mount);
+  }
+
+  static async #mount(mount: string, make: string, ...options: string[]): Promise<void> {
+    const file = `${mount}.disk`;
+    await Deno.mkdir(mount);
+    await tool("truncate", "-s", `${DISK_MIB}M`, file);
+    await tool(make, ...options, file);
+    await tool("mount", "-o", "loop", file, mount);
+  }
+
+  /** One with a quota, which is more than is needed for now. */
+  static async btrfs(mount: string): Promise<SmallDisk> {
+    await SmallDisk.#mount(mount, "mkfs.btrfs", "-q");
+    await tool("btrfs", "quota", "enable", mount);
+    await tool("btrfs", "subvolume", "create", `${mount}/user`);
+    return new QuotaDisk(mount, `${mount}/user`);
+  }
+
+  get ballast(): string {
+    return `${this.path}/ballast`;
+  }
+
+  /** Leaves only so many bytes, and a few for the file system's own list of the blocks that are taken. */
+  async fill(free: number): Promise<void> {
+    const { bavail = 0, bsize = 0 } = await import("node:fs/promises").then(({ statfs }) => statfs(this.path));
+    const bytes = Math.max(0, bavail * bsize - free - 128 * 1024);
+    await tool("fallocate", "-l", String(Math.max(1, bytes)), this.ballast);
+  }
+
+  /** Gives the space back. */
+  async empty(): Promise<void> {
+    await Deno.remove(this.ballast);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const unmount = () => tool("umount", this.mount).then(() => true, () => false);
+    await until(unmount, `the end of what uses ${this.mount}`, 0.5);
+  }
+}
+
+/** Its home is in a subvolume, and there is always more space than the subvolume may have. */
+class QuotaDisk extends SmallDisk {
+  override async fill(free: number): Promise<void> {
+    await tool("sync", "-f", this.path);
+    const [, used] = (await tool("btrfs", "qgroup", "show", "--raw", "-f", this.path)).match(/^0\/\d+\s+(\d+)/m)!;
+    await tool("btrfs", "qgroup", "limit", String(Number(used) + free + 128 * 1024), this.path);
+  }
+
+  override async empty(): Promise<void> {
+    await tool("btrfs", "qgroup", "limit", "none", this.path);
+  }
 }
 
 /** A home on a small disk, with a suspended instance and a checkpoint. */
 class DiskHome implements AsyncDisposable {
-  private constructor(readonly guest: GuestHome, readonly mount: string, readonly disk: AsyncDisposable) {}
+  private constructor(readonly guest: GuestHome, readonly disk: SmallDisk) {}
 
-  static async make(): Promise<DiskHome> {
+  static async make(kind: "ext4" | "btrfs"): Promise<DiskHome> {
     // Short, so that the sockets are in the instances' own directories.
-    const mount = `${await Deno.makeTempDir({ prefix: "hb-" })}/disk`;
-    const disk = await smallDisk(mount);
-    const guest = await secretMicro(ROTATE, undefined, { captured: true, parent: mount });
+    const disk = await SmallDisk[kind](`${await Deno.makeTempDir({ prefix: "hb-" })}/disk`);
+    const guest = await secretMicro(ROTATE, undefined, { captured: true, parent: disk.path });
     await guest.start("--instance", KEPT);
     await guest.succeed("stop", ["--instance", KEPT]);
     await guest.start();
     for (const name of [SAVED, "archived"]) await guest.succeed("snapshot save", [name]);
     await guest.succeed("snapshot export", ["archived", `${guest.directory}/archived.hotboot`]);
     await guest.succeed("snapshot rm", ["archived"]);
-    return new DiskHome(guest, mount, disk);
+    return new DiskHome(guest, disk);
   }
 
   /** A command line with the names of this home's files. */
@@ -82,17 +129,6 @@ class DiskHome implements AsyncDisposable {
     if (from === "suspended") await guest.succeed("stop");
     if (from === "stopped") await guest.succeed("stop", ["--discard"]);
     await Deno.remove(`${guest.directory}/out.hotboot`).catch(() => {});
-  }
-
-  /** Leaves only so many bytes, and a few for the file system's own list of the blocks that are taken. */
-  async fill(free: number): Promise<void> {
-    const { bavail = 0, bsize = 0 } = await import("node:fs/promises").then(({ statfs }) => statfs(this.mount));
-    const bytes = Math.max(0, bavail * bsize - free - 128 * 1024);
-    await tool("fallocate", "-l", String(Math.max(1, bytes)), this.ballast);
-  }
-
-  get ballast(): string {
-    return `${this.mount}/ballast`;
   }
 
   /** What must hold once the fault is over. @param mark What the instance's disk and, if it ran on, its memory must have. */
@@ -118,7 +154,7 @@ class DiskHome implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.guest[Symbol.asyncDispose]();
     await this.disk[Symbol.asyncDispose]();
-    await Deno.remove(this.mount.replace(/\/disk$/, ""), { recursive: true });
+    await Deno.remove(this.disk.mount.replace(/\/disk$/, ""), { recursive: true });
   }
 }
 
@@ -135,11 +171,11 @@ function assertClear({ code, stderr }: Run): string {
 async function fullDisk(home: DiskHome, verb: string, part: number, mark: string): Promise<string> {
   const { from, line, needs } = WRITERS[verb];
   await home.prepare(from, mark);
-  await home.fill(Math.floor(needs * part));
+  await home.disk.fill(Math.floor(needs * part));
   const run = await home.guest.run(...home.line(line));
   const seen = assertClear(run);
   await agreedStates(home.guest); // as long as it is full, too
-  await Deno.remove(home.ballast);
+  await home.disk.empty();
   await home.assertSound(from === "stopped" ? undefined : mark);
   return seen;
 }
@@ -147,12 +183,12 @@ async function fullDisk(home: DiskHome, verb: string, part: number, mark: string
 async function readOnly(home: DiskHome, verb: string, mark: string): Promise<string> {
   const { line } = WRITERS[verb];
   await home.prepare("suspended", mark);
-  const isReadOnly = () => tool("mount", "-o", "remount,ro", home.mount).then(() => true, () => false);
+  const isReadOnly = () => tool("mount", "-o", "remount,ro", home.disk.mount).then(() => true, () => false);
   await until(isReadOnly, "the end of what writes to the disk"); // QEMU may still be ending
   try {
     return assertClear(await home.guest.run(...home.line(line)));
   } finally {
-    await tool("mount", "-o", "remount,rw", home.mount);
+    await tool("mount", "-o", "remount,rw", home.disk.mount);
     await home.assertSound(mark);
   }
 }
@@ -202,7 +238,7 @@ async function moved(home: DiskHome, from: "running" | "suspended", mark: string
 async function guestFills(home: DiskHome, mark: string): Promise<string> {
   const { guest } = home;
   await home.prepare("running", mark);
-  await home.fill(4 * MIB);
+  await home.disk.fill(4 * MIB);
   await guest.run("exec", [
     "--",
     "sh",
@@ -212,7 +248,7 @@ async function guestFills(home: DiskHome, mark: string): Promise<string> {
   for (let tries = 0; tries < 100 && (await guest.status()).state !== "paused"; tries++);
   const { state, why } = await guest.status();
   assertEquals(state, "paused", `${why}`);
-  await Deno.remove(home.ballast);
+  await home.disk.empty();
   await guest.start();
   await guest.exec("sh", "-c", "rm -f /data/big; sync");
   await home.assertSound(mark);
@@ -223,9 +259,9 @@ async function guestFills(home: DiskHome, mark: string): Promise<string> {
 async function guestGrows(home: DiskHome, mark: string): Promise<string> {
   const { guest } = home;
   await home.prepare("running", mark);
-  await home.fill(0);
+  await home.disk.fill(0);
   await guest.succeed("exec", ["--", "dd", "if=/dev/zero", "of=/dev/null", "bs=120M", "count=1"]);
-  await Deno.remove(home.ballast);
+  await home.disk.empty();
   return await home.assertSound(mark);
 }
 
@@ -238,19 +274,26 @@ export const subject: Subject = {
   async run({ seed: first, runs, tally }: Order) {
     const lack = await lackOfSmallDisks();
     if (lack) throw new Skipped(lack);
-    let home: DiskHome | undefined;
+    const homes = new Map<"ext4" | "btrfs", DiskHome>();
     const verbs = Object.keys(WRITERS);
     const faults = Object.keys(TAKEN);
     try {
       for (let seed = first; seed < first + runs; seed++) {
-        home ??= await DiskHome.make();
+        // In each second turn, for two of the kinds.
+        const isQuota = Math.floor(seed / 48) % 2 === 1 && (seed % 6 === 1 || seed % 24 === 23);
+        const disk = isQuota ? "btrfs" : "ext4";
+        const home = homes.get(disk) ?? await DiskHome.make(disk);
+        homes.set(disk, home);
         const next = random(seed);
         const [now, mark] = [home, `seed-${seed}`];
         const verb = verbs[Math.floor(seed / 6) % verbs.length];
         const fault = faults[Math.floor(seed / 6) % faults.length];
         const kinds: [string, () => Promise<string>][] = [
           [`${verb}: the disk becomes full`, () => fullDisk(now, verb, next(), mark)],
-          [`${verb}: the disk becomes full, near the end`, () => fullDisk(now, verb, 0.7 + 0.4 * next(), mark)],
+          [
+            `${verb}: the ${isQuota ? "quota" : "disk"} becomes full, near the end`,
+            () => fullDisk(now, verb, 0.7 + 0.4 * next(), mark),
+          ],
           [`a file or directory of the home ${fault}`, () => takenAway(now, fault, verb, next, mark)],
           [`a file or directory of the home ${fault}`, () => takenAway(now, fault, verb, next, mark)],
           ["the home cannot be written", () => readOnly(now, verb, mark)],
@@ -261,15 +304,15 @@ export const subject: Subject = {
             ]
             : seed % 24 < 12
             ? ["the guest uses more memory while the disk is full", () => guestGrows(now, mark)]
-            : ["the guest writes to a full disk", () => guestFills(now, mark)],
+            : [`the guest writes ${isQuota ? "more than its quota" : "to a full disk"}`, () => guestFills(now, mark)],
         ];
         const [what, work] = kinds[seed % kinds.length];
         if (await tally.run(what, seed, work)) continue;
+        homes.delete(disk);
         await home[Symbol.asyncDispose]().catch(() => {});
-        home = undefined;
       }
     } finally {
-      await home?.[Symbol.asyncDispose]();
+      for (const home of homes.values()) await home[Symbol.asyncDispose]();
     }
   },
 };
