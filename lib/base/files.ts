@@ -1,6 +1,6 @@
 /** Writes files whole, or not at all. */
 
-import { HotbootError, messageOf } from "./error.ts";
+import { HotbootError, isDiskFull, messageOf } from "./error.ts";
 import { writeAll } from "./io.ts";
 import { Turns } from "./turns.ts";
 import { sleep } from "./wait.ts";
@@ -145,7 +145,11 @@ export async function replaceFile(
     await Deno.remove(temporary).catch(() => {}); // left by a killed program with the same process id
     {
       using file = await Deno.open(temporary, { write: true, createNew: true, mode }).catch((error) => {
-        throw new failure(`${path} cannot be written (${messageOf(error)}): name another path`);
+        throw new failure(
+          `${path} cannot be written (${messageOf(error)}): ${
+            isDiskFull(error) ? "free some space" : "name another path"
+          }`,
+        );
       });
       await make(file, temporary);
       if (flush) await file.sync();

@@ -1,6 +1,6 @@
 /** Unix sockets between hotboot and QEMU. */
 
-import { HotbootError, messageOf } from "../base/error.ts";
+import { HotbootError, isDiskFull, messageOf } from "../base/error.ts";
 import { sleep, type WaitOptions } from "../base/wait.ts";
 
 const RETRY_INTERVAL_MS = 20;
@@ -42,14 +42,14 @@ export class NoSocketError extends HotbootError {
 /**
  * Listens on a unix socket, in place of the one that a killed program may have left there.
  *
- * @throws {NoSocketError} if the file system has none.
+ * @throws {NoSocketError} if the file system has none. The system's error if it is full.
  */
 export async function listenUnix(path: string): Promise<Deno.UnixListener> {
   await Deno.remove(path).catch(() => {});
   try {
     return Deno.listen({ transport: "unix", path });
   } catch (error) {
-    if (error instanceof Deno.errors.NotCapable) throw error;
+    if (error instanceof Deno.errors.NotCapable || isDiskFull(error)) throw error;
     throw new NoSocketError(path, messageOf(error));
   }
 }

@@ -1,11 +1,14 @@
 /** What hotboot does when others change its home, or when it gets many commands at once. */
 // needs: micro
 
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { ensureDir } from "@std/fs/ensure-dir";
 import { exists } from "@std/fs/exists";
 import { toText } from "@std/streams/to-text";
 import { importArguments, ROOT } from "../../dev/deno.ts";
+import { HotbootError } from "../../lib/base/error.ts";
+import { replaceFile } from "../../lib/base/files.ts";
+import { listenUnix, NoSocketError } from "../../lib/vm/connect.ts";
 import { GuestHome } from "./guest_home.ts";
 import { assertCode, hotboot } from "./program.ts";
 import { freePort } from "./shared.ts";
@@ -246,6 +249,30 @@ testUnless(await lackOfSmallDisks(), "the error says that the home's disk is ful
   assertCode(run, 1);
   assertMatch(run.stderr, /disk of hotboot's home is full|No space left/);
 });
+
+testUnless(
+  await lackOfSmallDisks(),
+  "nobody is told that a full disk has no sockets, or to name another path",
+  async () => {
+    const directory = await Deno.makeTempDir({ prefix: "hotboot-test-" });
+    const small = `${directory}/small`;
+    try {
+      await using _disk = await smallDisk(small, 1);
+      const shrink = new Deno.Command("mount", { args: ["-o", "remount,nr_inodes=2", small] });
+      assertEquals((await shrink.output()).code, 0);
+      await Deno.writeTextFile(`${small}/last`, "");
+      const unbound = await assertRejects(() => listenUnix(`${small}/s.sock`), Error, "No space left on device");
+      assert(!(unbound instanceof NoSocketError));
+      const unwritten = await assertRejects(
+        () => replaceFile(`${small}/record`, () => Promise.resolve()),
+        HotbootError,
+      );
+      assertMatch(unwritten.message, /record cannot be written \(No space left on device.*\): free some space$/);
+    } finally {
+      await Deno.remove(directory, { recursive: true });
+    }
+  },
+);
 
 Deno.test("the project's tasks work in a directory with spaces and letters of all kinds", async () => {
   const directory = await Deno.makeTempDir({ prefix: "hotböot test " });

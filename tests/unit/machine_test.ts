@@ -119,6 +119,11 @@ Deno.test("arguments: cold boot and resume have the same devices, and only a res
   assertEquals([cold, resumed, paused].map((args) => args.includes("-S")), [false, true, true]);
 });
 
+Deno.test("arguments: a guest whose disk cannot be written is paused, whatever the host's reason", () => {
+  const [disk] = values(qemuArguments(MACHINE, LAUNCH), "-drive");
+  assert(disk.startsWith("id=disk,") && disk.includes(",werror=stop,"), disk);
+});
+
 Deno.test("arguments: no defaults, no way to gain privileges, and only our monitor", () => {
   const args = qemuArguments(MACHINE, LAUNCH);
   assert(args.includes("-nodefaults") && args.includes("-no-user-config"));
