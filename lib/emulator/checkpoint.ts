@@ -18,7 +18,7 @@ import { mergeLayers } from "../instance/merge.ts";
 import { recorded } from "../instance/history.ts";
 import { lockCheckpoints, lockInstance } from "../instance/locks.ts";
 import { type InstanceRecord, writeRecord } from "../instance/record.ts";
-import { refusal, type Settled, settledState, type Up } from "../instance/state.ts";
+import { refusal, type Settled, settledState, type Up, whyPaused } from "../instance/state.ts";
 import { fingerprint } from "../snapshot/fingerprint.ts";
 import { saveLive } from "../snapshot/flat.ts";
 import { type Checkpoint, type GuestState, SNAPSHOT_FILES } from "../snapshot/manifest.ts";
@@ -201,7 +201,7 @@ async function saveRunning(
 ): Promise<Saved> {
   const { signal, report } = emulator;
   const { qmp, record } = up;
-  if (up.kind === "paused") throw new HotbootError("its CPUs stand still: 'hotboot start' continues it");
+  if (up.kind === "paused") throw new HotbootError(whyPaused(emulator, up.runState));
   await (running ? requireNoExecs : cutOffExecs)(emulator, qmp);
   let guest: GuestState | undefined;
   let [stopped, going]: [number, number] = [0, 0];

@@ -40,6 +40,7 @@ const BY_REASON: Record<string, string[]> = {
     "emulator/capture.ts: ${messageOf(error)}",
     "emulator/checkpoint.ts: instance '${emulator.instance}' is not saved: ",
     "emulator/checkpoint.ts: ${messageOf(error)}",
+    "emulator/checkpoint.ts: ${whyPaused(",
     "emulator/export.ts: snapshot ${manifest.id} was not exported: ",
     "emulator/export_checkpoint.ts: a checkpoint cannot be exported since '${since}': ",
     "emulator/import.ts: ${name} was not imported: ",
