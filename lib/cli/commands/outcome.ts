@@ -25,19 +25,23 @@ export async function reportFailure(error: unknown, name: string | undefined, fa
   }
   if (error instanceof Deno.errors.BrokenPipe) return OK; // the reader has seen enough: hotboot logs | head
   const exitCode = error instanceof UsageError ? USAGE : FAILURE;
-  const text = error instanceof Deno.errors.NotCapable
-    ? refused(error, name)
-    : !(error instanceof HotbootError) && isDiskFull(error) // nothing that knows more has caught it
-    ? `the disk is full (${messageOf(error)}): free some space, and try again`
-    : messageOf(error);
-  const more = error instanceof HostError && name !== "doctor"
-    ? "; run 'hotboot doctor'"
-    : error instanceof NoAnswerError
-    ? ": try again; 'hotboot logs' shows what the guest prints"
-    : "";
-  await printFailure(text + more, { exitCode, isJson });
+  await printFailure(failureText(error, name), { exitCode, isJson });
   if (isVerbose) await printError(String((error as Error)?.stack));
   return exitCode;
+}
+
+/** Why the command `name` failed, and what to do: also where nothing that knows more has caught the system's own error. */
+export function failureText(error: unknown, name?: string): string {
+  const text = messageOf(error);
+  if (error instanceof HostError && name !== "doctor") return `${text}; run 'hotboot doctor'`;
+  if (error instanceof NoAnswerError) return `${text}: try again; 'hotboot logs' shows what the guest prints`;
+  if (error instanceof HotbootError) return text;
+  if (error instanceof Deno.errors.NotCapable) return refused(error, name);
+  if (isDiskFull(error)) return `the disk is full (${text}): free some space, and try again`;
+  if (error instanceof Deno.errors.PermissionDenied) {
+    return `${text}: get access to it; if 'sudo hotboot' has made it, 'sudo chown -R "$USER"' gives you hotboot's home back`;
+  }
+  return text;
 }
 
 /** Deno says: Requires read access to "/etc/shadow", run again with the --allow-read flag. */
