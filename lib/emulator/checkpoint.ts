@@ -18,6 +18,7 @@ import { mergeLayers } from "../instance/merge.ts";
 import { recorded } from "../instance/history.ts";
 import { lockCheckpoints, lockInstance } from "../instance/locks.ts";
 import { type InstanceRecord, writeRecord } from "../instance/record.ts";
+import { withSpaceAdvice } from "../instance/space.ts";
 import { refusal, type Settled, settledState, type Up, whyPaused } from "../instance/state.ts";
 import { fingerprint } from "../snapshot/fingerprint.ts";
 import { saveLive } from "../snapshot/flat.ts";
@@ -164,7 +165,7 @@ async function saveAs(
   } catch (error) {
     await Deno.remove(prepared, { recursive: true }).catch(() => {});
     emulator.signal.throwIfAborted();
-    throw new HotbootError(`instance '${emulator.instance}' is not saved: ${messageOf(error)}`);
+    throw new HotbootError(`instance '${emulator.instance}' is not saved: ${withSpaceAdvice(error)}`);
   }
 }
 

@@ -1,6 +1,6 @@
 /** Suspends a guest: saves its memory to a file and ends QEMU. If that fails, the guest runs on, unless QEMU has ended. */
 
-import { HotbootError, isDiskFull, messageOf } from "../base/error.ts";
+import { HotbootError, messageOf } from "../base/error.ts";
 import { steadyNow } from "../base/steady.ts";
 import type { Timeline } from "../base/timeline.ts";
 import { cutOffExecs } from "../guest/exec_ports.ts";
@@ -11,6 +11,7 @@ import type { Emulator } from "../instance/emulator.ts";
 import { dropMemory, sealMemory } from "../instance/files.ts";
 import { mergeLayers } from "../instance/merge.ts";
 import { writeEnding, writeRecord } from "../instance/record.ts";
+import { withSpaceAdvice } from "../instance/space.ts";
 import { quit, type Up } from "../instance/state.ts";
 import type { GuestState } from "../snapshot/manifest.ts";
 import { ramSize, saveFlat } from "../snapshot/flat.ts";
@@ -49,7 +50,7 @@ export async function suspend(emulator: Emulator, up: Up, timeline: Timeline): P
       await dropMemory(emulator).catch(() => {});
       throw new HotbootError(`not suspended: ${error.message}; 'hotboot start' boots its disk, as after a power cut`);
     }
-    const why = explained(error) + await movedHome(emulator, qmp);
+    const why = withSpaceAdvice(error) + await movedHome(emulator, qmp);
     await runOn(emulator, up);
     signal.throwIfAborted();
     throw new HotbootError(
@@ -99,11 +100,6 @@ async function movedHome({ home }: Emulator, qmp: QmpClient): Promise<string> {
   const file = drives.find(({ device }) => device === "disk")?.inserted?.file;
   if (file === undefined || file.startsWith(`${home.instances}/`)) return "";
   return `; its disk was ${file} when it was started, and its home is ${home.root} now: move the home back, or put a link to it in its old place`;
-}
-
-function explained(error: unknown): string {
-  const text = messageOf(error);
-  return isDiskFull(error) ? `${text}: free some space on the disk of hotboot's home` : text;
 }
 
 /** Stops the guest, and returns what is needed to correct its clock later. */

@@ -1,5 +1,6 @@
 /** The space that is left for what a guest writes. */
 
+import { isDiskFull, messageOf } from "../base/error.ts";
 import { formatBytes } from "../base/format.ts";
 import type { Emulator } from "./emulator.ts";
 import { trimSerialLog } from "./serial_log.ts";
@@ -9,6 +10,11 @@ export const LITTLE = 2 ** 30;
 const LOOK_MS = 60_000;
 /** Where it has been said. */
 const said = new Set<string>();
+
+/** What an error says, with what to do if the home's disk is full. */
+export function withSpaceAdvice(error: unknown): string {
+  return messageOf(error) + (isDiskFull(error) ? ": free some space on the disk of hotboot's home" : "");
+}
 
 /**
  * Warns, once, if the disk of the instances is nearly full: QEMU pauses the guest when it is. Never throws. Loading what knows
