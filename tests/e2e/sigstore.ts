@@ -51,7 +51,10 @@ export class Sigstore {
     const ctlog = await mock.initializeCTLog(keys, certified);
     const ca = await mock.initializeCA(keys, isPrivate ? undefined : ctlog, certified);
     const tlog = await mock.initializeTLog(REKOR, keys);
-    return new Sigstore(ca, ctlog, tlog, await mock.initializeTSA(keyPair()), isPrivate);
+    const tsa = await mock.initializeTSA(keyPair());
+    // Whole seconds, as Sigstore's own gives. The readers take milliseconds of three digits only, and DER omits trailing zeros.
+    Object.assign(tsa, { getCurrentTime: () => new Date(Math.floor(Date.now() / 1000) * 1000) });
+    return new Sigstore(ca, ctlog, tlog, tsa, isPrivate);
   }
 
   /** What others need to trust it, as `image.attestation.trustedRoot` has it. */
