@@ -20,8 +20,8 @@ const learnPorts = (profile: Profile) => {
 };
 
 /** A captured guest, and what is asked of it. */
-async function sparing(): Promise<GuestHome> {
-  return await secretMicro(ROTATE, learnPorts, { captured: true });
+async function sparing(rotation = ROTATE): Promise<GuestHome> {
+  return await secretMicro(rotation, learnPorts, { captured: true });
 }
 
 async function names(micro: GuestHome, directory: string): Promise<string[]> {
@@ -195,32 +195,45 @@ Deno.test("spares: a damaged one is dropped, with a warning, and the snapshot re
 });
 
 Deno.test("spares: one that is not finished does not count, and is cleaned away", async (t) => {
-  await using micro = await sparing();
+  // Long enough to be met in it.
+  await using micro = await sparing(`echo rotating >/dev/console; sleep 1; ${ROTATE}`);
   const making = `${micro.home}/instances/.spare-micro-${micro.arch}`;
-  /** Ends the making of one as soon as `condition` holds. */
-  const endedWhen = async (
-    signal: Deno.Signal,
-    condition: () => Promise<boolean>,
-    what: string,
-  ): Promise<{ code: number; stderr: string }> => {
-    const child = micro.spawn("spare", "1");
-    await until(condition, what);
-    child.kill(signal);
-    const [{ code }, , stderr] = await Promise.all([child.status, child.stdout.cancel(), toText(child.stderr)]);
-    return { code, stderr };
-  };
-  const isUp = () => exists(`${making}/monitor.sock`);
+  /** Its guest has woken: QEMU stays when hotboot ends, which it does not while it loads. */
+  const isWoken = async () => (await Deno.readTextFile(`${making}/serial.log`).catch(() => "")).includes("rotating");
   /** Its memory is being written. */
   const isSaved = async () => {
     const [path] = await spares(micro);
     return path !== undefined && /\.tmp-[^/]+$/.test(path) && await exists(`${path}/ram`);
   };
+  const moments = { "its guest has woken": isWoken, "its memory is being written": isSaved };
+  /** Ends the making of one at such a moment, while QEMU runs. */
+  const endedWhen = async (
+    signal: Deno.Signal,
+    moment: keyof typeof moments,
+    verb = "spare",
+    args = ["1"],
+  ): Promise<{ code: number; stderr: string }> => {
+    const isThen = moments[moment];
+    const child = micro.spawn(verb, ...args);
+    const output = Promise.all([child.status, toText(child.stderr), toText(child.stdout)]);
+    await until(isThen, moment);
+    child.kill("SIGSTOP"); // if it has ended, the signal is sent to nobody
+    const isStill = await isThen() && (await micro.qemuProcesses()).length === 1;
+    if (isStill) child.kill(signal);
+    if (!isStill || signal !== "SIGKILL") child.kill("SIGCONT");
+    const [{ code }, stderr] = await output;
+    if (isStill) return { code, stderr };
+    // It was made in the meantime. A start uses it, and another one is to be made.
+    await micro.start();
+    await micro.succeed("stop", ["--discard"]);
+    return await endedWhen(signal, moment, verb, args);
+  };
 
   await t.step("killed: what is left goes when the next is made", async () => {
-    for (const [condition, what] of [[isUp, "QEMU"], [isSaved, "its memory"]] as const) {
-      await endedWhen("SIGKILL", condition, what);
-      assertEquals((await count(micro))[0], 0, what);
-      assertEquals((await micro.qemuProcesses()).length, 1, what);
+    for (const moment of ["its guest has woken", "its memory is being written"] as const) {
+      await endedWhen("SIGKILL", moment);
+      assertEquals((await count(micro))[0], 0, moment);
+      assertEquals((await micro.qemuProcesses()).length, 1, moment);
       assertEquals(await count(micro, "1"), [1, 1]);
       assertEquals([await micro.qemuProcesses(), await exists(making), (await spares(micro)).length], [[], false, 1]);
       await micro.succeed("spare", ["0"]);
@@ -228,7 +241,7 @@ Deno.test("spares: one that is not finished does not count, and is cleaned away"
   });
 
   await t.step("killed: pruning ends its QEMU", async () => {
-    await endedWhen("SIGKILL", isUp, "QEMU");
+    await endedWhen("SIGKILL", "its guest has woken");
     const would = JSON.parse(await micro.succeed("snapshot prune", ["--dry-run", "--json"]));
     assertEquals(would.removed.map(({ path }: { path: string }) => path), [making]);
     assertEquals((await micro.qemuProcesses()).length, 1);
@@ -237,24 +250,17 @@ Deno.test("spares: one that is not finished does not count, and is cleaned away"
   });
 
   await t.step("interrupted: nothing is left", async () => {
-    for (const [condition, what] of [[isUp, "QEMU"], [isSaved, "its memory"]] as const) {
-      const { code, stderr } = await endedWhen("SIGINT", condition, what);
-      assertEquals(code, 130, `${what}: ${stderr}`);
-      assertEquals([await micro.qemuProcesses(), await hidden(micro), await spares(micro)], [[], [], []], what);
+    for (const moment of ["its guest has woken", "its memory is being written"] as const) {
+      const { code, stderr } = await endedWhen("SIGINT", moment);
+      assertEquals(code, 130, `${moment}: ${stderr}`);
+      assertEquals([await micro.qemuProcesses(), await hidden(micro), await spares(micro)], [[], [], []], moment);
     }
   });
 
   await t.step("interrupted after a command's own work: a warning, and the command's exit code", async () => {
     assertEquals((await count(micro))[1], 1);
     for (const [verb, ...args] of [["capture"], ["run", "--fresh", "--", "sh", "-c", "exit 7"]]) {
-      const child = micro.spawn(verb, ...args);
-      await until(isUp, "the making of a spare");
-      child.kill("SIGINT");
-      const [{ code }, , stderr] = await Promise.all([
-        child.status,
-        child.stdout.cancel(),
-        toText(child.stderr),
-      ]);
+      const { code, stderr } = await endedWhen("SIGINT", "its guest has woken", verb, args);
       assertEquals(code, verb === "capture" ? 0 : 7, stderr);
       assertMatch(
         stderr,
