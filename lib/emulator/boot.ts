@@ -12,7 +12,7 @@ import { dropMemory } from "../instance/files.ts";
 import { IMAGE_DISK } from "../instance/identity.ts";
 import type { Setup } from "../instance/machine.ts";
 import type { InstanceRecord } from "../instance/record.ts";
-import { unlessStuck, whileAlive } from "../instance/watch.ts";
+import { type Booting, unlessStuck, whileAlive } from "../instance/watch.ts";
 import { difference, type Identity } from "../snapshot/manifest.ts";
 import { forgetMemory, freshDisk, launch, type Launched } from "./launch.ts";
 import { finish, type StartOptions, type StartResult } from "./start_result.ts";
@@ -86,7 +86,7 @@ export async function becomeHealthyFirst(
 ): Promise<void> {
   const { boot } = emulator.profile.timeouts;
   const { record, channels: { serialLog } } = launched;
-  const booting = { qemu, qmp: launched.qemu.qmp, logs: [serialLog], patienceMs: boot * 1000 };
+  const booting: Booting = { qemu, qmp: launched.qemu.qmp, logs: [serialLog], patienceMs: boot * 1000 };
   await unlessStuck(emulator, booting, (emulator) => becomeHealthy(emulator, record.ports, boot, timeline));
 }
 

@@ -23,7 +23,7 @@ import { lockInstance } from "../instance/locks.ts";
 import { describeMachine, firmwareFor } from "../instance/machine.ts";
 import { writeRecord } from "../instance/record.ts";
 import { settledState } from "../instance/state.ts";
-import { StuckGuest, unlessStuck, whileAlive } from "../instance/watch.ts";
+import { type Booting, PanickedGuest, StuckGuest, unlessStuck, whileAlive } from "../instance/watch.ts";
 import { watchProvisioning } from "./provisioning.ts";
 import { describeFiles, digestOfLines, isProgram, recipePath } from "./recipe.ts";
 import { REPORTER, SEED_LABEL, seedFiles } from "./seed_disk.ts";
@@ -145,7 +145,12 @@ async function setUp(
   const logs = { serial: channels.serialLog, progress: progressLog };
   // Emulated, a step may well say nothing for minutes; `silence` is its limit.
   const watched = { ...qemu, isPatient: qemu.accelerator === "tcg" };
-  const booting = { qemu: watched, qmp, logs: Object.values(logs), patienceMs: limits.silenceMs };
+  const booting: Booting = {
+    qemu: watched,
+    qmp,
+    logs: [logs.serial, logs.progress],
+    patienceMs: limits.silenceMs,
+  };
   await whileAlive(emulator, machine, async (emulator) => {
     await Promise.race([
       unlessStuck(emulator, booting, ({ signal }) => watchProvisioning(logs, limits, report, signal)),
@@ -154,7 +159,7 @@ async function setUp(
       ),
     ]).catch((error) => {
       emulator.signal.throwIfAborted();
-      if (error instanceof StuckGuest) throw error;
+      if (error instanceof StuckGuest || error instanceof PanickedGuest) throw error;
       throw new HotbootError(
         `cloud-init did not make the image of '${profile.name}': ${
           messageOf(error)

@@ -5,10 +5,12 @@ import type { Arch } from "../vm/arch.ts";
 import { type Choice, findQemu, passOverStuck, probeQemu, type QemuFacts, rememberedFacts } from "../vm/probe.ts";
 import type { Emulator } from "./emulator.ts";
 import { type Home, privateDirectory } from "./home.ts";
-import { CrashedQemu, StuckGuest } from "./watch.ts";
+import { CrashedQemu, PanickedGuest, StuckGuest } from "./watch.ts";
 
 /** The prefix of the files that cache what a QEMU can do. */
 const QEMU_CACHE = "qemu-";
+/** See {@linkcode bootWithin}. */
+const MOST_BOOTS = 3;
 
 /**
  * Facts about QEMU on this machine. Needs read permission for `PATH`'s directories, run permission for QEMU, and sys
@@ -59,10 +61,11 @@ function tellAcceleration({ report }: Emulator, { accelerator, passedOver, slowd
 
 /**
  * Boots with `boot`. If the guest makes no progress with hardware acceleration that the user did not ask for, boots again with
- * emulation. Also boots again, in the same way, after a bug of QEMU's own: with several emulated CPUs, 10.0 sometimes aborts
- * (`iotlb_to_section: Assertion`) and 7.2 sometimes crashes while a guest boots, but not the next time.
+ * emulation. Also boots again after what happens to few emulated boots, most often on a busy host, and not to the next one:
  *
- * So it does after a guest got stuck with emulation, which happens as rarely.
+ * - With several CPUs, QEMU itself ends: 10.0 aborts (`iotlb_to_section: Assertion`), 7.2 crashes.
+ * - The guest's kernel misses its timer's interrupts, and panics (`IO-APIC + timer doesn't work!`).
+ * - The guest gets stuck.
  *
  * @param allowed Whether it may boot with emulation instead.
  */
@@ -74,24 +77,27 @@ export async function bootWithin<T>(
 ): Promise<T> {
   if (qemu.passedOver?.reason === "refused") qemu = await qemuFacts(emulator, {}, { again: true });
   tellAcceleration(emulator, qemu);
-  try {
-    return await boot(qemu);
-  } catch (error) {
-    emulator.signal.throwIfAborted();
-    const { accelerator } = qemu;
-    if (error instanceof CrashedQemu) {
-      emulator.report.warn(`${error.message}; booting again`);
+  for (let boots = 1;; boots++) {
+    try {
       return await boot(qemu);
+    } catch (error) {
+      emulator.signal.throwIfAborted();
+      const isEmulated = qemu.accelerator === "tcg";
+      const isAgain = error instanceof CrashedQemu || isEmulated && error instanceof PanickedGuest;
+      const isStuck = error instanceof StuckGuest;
+      if (boots === MOST_BOOTS || !isAgain && !(isStuck && (isEmulated || allowed))) throw error;
+      const why = error instanceof PanickedGuest ? error.words : error.message;
+      emulator.report.warn(
+        isStuck && !isEmulated ? `${why}; booting again, with emulation` : `${why}; booting again`,
+      );
+      if (isStuck) qemu = isEmulated ? { ...qemu, isPatient: true } : await withEmulation(emulator, qemu, error);
     }
-    if (error instanceof StuckGuest && accelerator === "tcg") {
-      emulator.report.warn(`${error.message}; booting again`);
-      return await boot({ ...qemu, isPatient: true });
-    }
-    if (!(error instanceof StuckGuest) || !allowed) throw error;
-    emulator.report.warn(`${error.message}; booting again, with emulation`);
-    const { arch, home, signal } = emulator;
-    const cache = { facts: factsPath(home, arch, {}) };
-    const stuck = { accelerator: accelerator as Hardware, seconds: error.seconds };
-    return await boot(await passOverStuck(qemu.program, arch, cache, stuck, {}, { signal }));
   }
+}
+
+/** QEMU's emulation instead of the hardware that a guest got stuck with, from now on. */
+async function withEmulation(emulator: Emulator, qemu: QemuFacts, { seconds }: StuckGuest): Promise<QemuFacts> {
+  const { arch, home, signal } = emulator;
+  const stuck = { accelerator: qemu.accelerator as Hardware, seconds };
+  return await passOverStuck(qemu.program, arch, { facts: factsPath(home, arch, {}) }, stuck, {}, { signal });
 }

@@ -6,6 +6,8 @@ import type { QemuProcess } from "../vm/process.ts";
 import type { QemuFacts } from "../vm/probe.ts";
 import type { QmpClient } from "../vm/qmp.ts";
 import type { Emulator } from "./emulator.ts";
+import { lastPanic } from "./serial_log.ts";
+import { SignsOfLife } from "./signs_of_life.ts";
 
 /** How long QEMU may take to end after it closes its channels. */
 const NOTICE_MS = 200;
@@ -14,6 +16,8 @@ const STUCK_MS = 60_000;
 /** The same without hardware acceleration, where a guest can be slow: so long, whatever its limit. */
 const STUCK_EMULATED_MS = 150_000;
 const LOOK_MS = 1000;
+/** After a panic's last line. */
+const PANICKED_MS = 5000;
 
 /**
  * Runs `work` with the emulator while QEMU lives and can use its disk; otherwise fails with the reason. Returns, or throws,
@@ -74,31 +78,43 @@ export class StuckGuest extends HotbootError {
   }
 }
 
+/** A guest whose kernel gave up. */
+export class PanickedGuest extends HotbootError {
+  /** What it printed. */
+  readonly words: string;
+
+  constructor(words: string, log: string) {
+    super(`the guest's kernel gave up (${words}); see its output in ${log}`);
+    this.words = words;
+  }
+}
+
 /** A booting machine. */
 export interface Booting {
   /** The QEMU that runs it. */
   qemu: QemuFacts;
   /** Its monitor. */
   qmp: QmpClient;
-  /** The files that contain its output. */
-  logs: string[];
+  /** The files that contain its output, the console first. */
+  logs: [string, ...string[]];
   /** The limit for the whole boot, in milliseconds. */
   patienceMs: number;
 }
 
 /**
- * Runs `work` while the guest shows any sign of life: new output, or use of its disk. Watches nothing with an accelerator
- * that the user named.
+ * Runs `work` while the guest shows any sign of life: new output, or use of its disk. With an accelerator that the user named,
+ * only a panic ends it.
  *
  * @throws {StuckGuest} if there is no sign for a minute, or for half of the limit if that is less; with emulation, for two and a
- * half minutes; whatever `work` throws.
+ * half minutes.
+ * @throws {PanickedGuest} soon after its kernel panicked.
+ * @throws whatever `work` throws.
  */
 export async function unlessStuck(
   emulator: Emulator,
   booting: Booting,
   work: (emulator: Emulator) => Promise<unknown>,
 ): Promise<void> {
-  if (booting.qemu.isPatient || isAcceleratorNamed()) return void await work(emulator);
   const over = new AbortController();
   const watched = { ...emulator, signal: AbortSignal.any([emulator.signal, over.signal]) };
   const working = work(watched);
@@ -110,20 +126,27 @@ export async function unlessStuck(
   }
 }
 
-async function watchForStuck(signal: AbortSignal, { qemu, qmp, logs, patienceMs }: Booting): Promise<never> {
-  const limitMs = qemu.accelerator === "tcg" ? STUCK_EMULATED_MS : Math.min(STUCK_MS, patienceMs / 2);
-  let last = "";
+async function watchForStuck(signal: AbortSignal, booting: Booting): Promise<never> {
+  const { qemu, qmp, logs } = booting;
+  const limitMs = stuckAfterMs(booting);
+  const lookMs = Math.min(LOOK_MS, limitMs / 4);
+  const signs = new SignsOfLife(logs, qmp);
   let since = performance.now();
   while (true) {
-    const sizes = await Promise.all(logs.map(async (path) => (await Deno.stat(path)).size));
-    const disks = await qmp.execute<{ stats: Record<string, unknown> }[]>("query-blockstats", {}, { signal });
-    const operations = disks.map(({ stats }) => [stats.rd_operations, stats.wr_operations]);
-    const now = JSON.stringify([sizes, operations]);
-    if (now !== last) [last, since] = [now, performance.now()];
+    if (await signs.areNew({ signal, timeoutMs: lookMs })) since = performance.now();
     const quietMs = performance.now() - since;
+    if (quietMs > PANICKED_MS) {
+      const panic = await lastPanic(logs[0]);
+      if (panic?.isLast) throw new PanickedGuest(panic.words, logs[0]);
+    }
     if (quietMs > limitMs) throw new StuckGuest(Math.round(quietMs / 1000), qemu.accelerator);
-    await sleep(Math.min(LOOK_MS, limitMs / 4), signal);
+    await sleep(lookMs, signal);
   }
+}
+
+function stuckAfterMs({ qemu, patienceMs }: Booting): number {
+  if (qemu.isPatient || isAcceleratorNamed()) return Infinity;
+  return qemu.accelerator === "tcg" ? STUCK_EMULATED_MS : Math.min(STUCK_MS, patienceMs / 2);
 }
 
 /** Whether the user named the accelerator. */

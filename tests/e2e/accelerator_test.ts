@@ -172,6 +172,39 @@ Deno.test("a guest that gets stuck with hardware acceleration boots again under 
   assertEquals(JSON.parse(again.stdout).origin, "resume");
 });
 
+Deno.test("an emulated guest whose kernel panics boots again, and at most twice", async (t) => {
+  await using micro = await GuestHome.make();
+  /** A QEMU whose first guests have no program to begin with, and panic. */
+  const failing = (times: number) =>
+    micro.wrappedQemu((qemu) => `
+case "$*" in *console=*)
+  echo boot >>${micro.directory}/boots
+  [ "$(wc -l <${micro.directory}/boots)" -gt ${times} ] || for arg; do
+    shift
+    case $arg in *console=*) arg="$arg rdinit=/none root=/dev/none" ;; esac
+    set -- "$@" "$arg"
+  done
+esac
+exec ${qemu} "$@"`);
+  await t.step("twice", async () => {
+    const run = await micro.run("capture", [], { env: { HOTBOOT_ACCEL: "", ...await failing(2) } });
+    assertCode(run, 0);
+    assertEquals(
+      run.stderr.match(/^hotboot: warning: Kernel panic - not syncing: [^\n]*; booting again$/gm)?.length,
+      2,
+      run.stderr,
+    );
+  });
+  await t.step("each time", async () => {
+    const run = await micro.run("capture", ["--force"], { env: { HOTBOOT_ACCEL: "", ...await failing(99) } });
+    assertCode(run, 1);
+    const [, log] = run.stderr.match(
+      /\nhotboot: the guest's kernel gave up \(Kernel panic - [^\n]*\); see its output in (\S+)\n$/,
+    )!;
+    assertMatch(await Deno.readTextFile(log), /end Kernel panic/);
+  });
+});
+
 Deno.test("if the first start cannot capture, it boots", async () => {
   await using micro = await GuestHome.make();
   const env = await micro.wrappedQemu((qemu) =>

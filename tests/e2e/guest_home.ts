@@ -3,6 +3,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path/from-file-url";
 import { resolve } from "@std/path/resolve";
+import { entriesIn } from "../../lib/base/entries.ts";
 import { onPath } from "../../lib/base/on_path.ts";
 import type { InstanceInfo } from "../../lib/emulator/list.ts";
 import type { StartResult } from "../../lib/emulator/start.ts";
@@ -207,8 +208,18 @@ export class GuestHome implements AsyncDisposable {
   /** The same, for a run that must succeed; returns its output. */
   async succeed(verb: string, args: string[] = [], options: RunOptions = {}): Promise<string> {
     const run = await this.run(verb, args, options);
-    assertCode(run, 0);
+    assertCode(run, 0, run.code === 0 ? "" : await this.#consoles());
     return run.stdout;
+  }
+
+  /** The ends of the guests' consoles. */
+  async #consoles(): Promise<string> {
+    const ends: string[] = [];
+    for (const { name } of await entriesIn(`${this.home}/instances`)) {
+      const log = await Deno.readTextFile(`${this.home}/instances/${name}/serial.log`).catch(() => "");
+      if (log !== "") ends.push(`\nconsole of ${name}: ${log.slice(-2000)}`);
+    }
+    return ends.join("");
   }
 
   /** Starts it and returns the output of `--json`. */

@@ -73,13 +73,14 @@ function spawn([program, ...args]: string[], options: RunOptions): Deno.ChildPro
 }
 
 /**
- * Says that an emulated guest got stuck while it booted and was booted again (see `bootWithin`). That can happen on any machine
- * under load to any boot, so it is printed and no part of a test's output.
+ * Says that an emulated guest got stuck while it booted, or missed its timer, and was booted again (see `bootWithin`). That can
+ * happen on any machine under load to any boot, so it is printed and no part of a test's output.
  */
-const STUCK = /^hotboot: warning: with tcg, the guest has not printed anything[^\n]*; booting again\n/gm;
+const AGAIN =
+  /^hotboot: warning: (with tcg, the guest has not printed anything|Kernel panic - not syncing: IO-APIC)[^\n]*; booting again\n/gm;
 
-function withoutStuck(stderr: string): string {
-  return stderr.replace(STUCK, (line) => {
+function withoutAgain(stderr: string): string {
+  return stderr.replace(AGAIN, (line) => {
     console.error(line.trimEnd());
     return "";
   });
@@ -95,12 +96,12 @@ export async function hotboot(args: string[], options: RunOptions = {}): Promise
     toText(child.stderr),
     fed,
   ]);
-  return { code, stdout, stderr: withoutStuck(stderr) };
+  return { code, stdout, stderr: withoutAgain(stderr) };
 }
 
-/** Fails with all of hotboot's output if its exit code is not `code`. */
-export function assertCode(run: Run, code: number): void {
-  assertEquals(run.code, code, `stdout: ${run.stdout}\nstderr: ${run.stderr}`);
+/** Fails with all of hotboot's output, and what else may tell why, if its exit code is not `code`. */
+export function assertCode(run: Run, code: number, more = ""): void {
+  assertEquals(run.code, code, `stdout: ${run.stdout}\nstderr: ${run.stderr}${more}`);
 }
 
 /** Puts hotboot, as the tests run it, at a path. */

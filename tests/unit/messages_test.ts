@@ -73,7 +73,7 @@ const BY_REASON: Record<string, string[]> = {
     "emulator/start.ts: not resumed: ",
     "image/pull_index.ts: the whole image is downloaded, because ",
     "image/pull_index.ts: ${message}, so all of it is downloaded",
-    "instance/acceleration.ts: ${error.message}; booting again",
+    "instance/acceleration.ts: ${why}; booting again",
   ],
   "its callers add the advice": [
     "guest/http.ts: ", // the checks' failure, and the project's
