@@ -60,11 +60,8 @@ export function messagesIn(file: string, source: string): string[] {
     NewExpression: (node: Node) => {
       const { name = "" } = node.callee;
       if (name === "UnusableSnapshot") take(node, textsOf(node.arguments[1], source).map((todo) => `; ${todo}`));
-      else if (name === "HostError" || name === "NoSockets") {
-        take(
-          node,
-          textsOf(node.arguments[1], source).map((todo) => `: ${todo}`),
-        );
+      else if (["HostError", "NoSockets"].includes(name)) {
+        take(node, textsOf(node.arguments[1], source).map((todo) => `: ${todo}`));
       } else if (ERROR.test(name) && !Object.hasOwn(CAUGHT, name)) take(node);
     },
     CallExpression: (node: Node) => {

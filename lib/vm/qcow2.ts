@@ -7,7 +7,7 @@
 import { HotbootError } from "../base/error.ts";
 import { pieces, readAt, readFull, writeAll } from "../base/io.ts";
 
-const MAGIC = 0x514649fb; // "QFI" and 0xfb
+export const MAGIC = 0x514649fb; // "QFI" and 0xfb
 const CLUSTER_BITS = 16; // QEMU's default: 64 KiB
 const CLUSTER = 1 << CLUSTER_BITS;
 const HEADER_BYTES = 104;
@@ -111,19 +111,6 @@ export async function createOverlay(path: string, backingFile: string, virtualSi
 
   await Deno.remove(path).catch(() => {}); // a file that is there keeps its mode, so it goes first
   await Deno.writeFile(path, image, { mode: 0o600, createNew: true });
-}
-
-/** Whether a disk has no content of its own, so that all that it shows is below it. False if that cannot be told. */
-export async function isEmptyOverlay(path: string): Promise<boolean> {
-  using file = await Deno.open(path);
-  const head = new DataView(new ArrayBuffer(HEADER_BYTES));
-  const isWhole = await readAt(file, 0, new Uint8Array(head.buffer)) === HEADER_BYTES;
-  if (!isWhole || head.getUint32(0) !== MAGIC || head.getUint32(60) > 0) return false; // or it has snapshots inside
-  const [bytes, offset] = [head.getUint32(36) * 8, Number(head.getBigUint64(40))];
-  if (bytes === 0 || offset + bytes > (await file.stat()).size) return false;
-  const table = new Uint8Array(bytes); // the first level; what it does not map is not there
-  await readAt(file, offset, table);
-  return table.every((byte) => byte === 0);
 }
 
 /** What stands before the content of an overlay, as much of it as its header takes. */

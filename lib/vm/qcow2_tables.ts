@@ -5,6 +5,7 @@
  */
 
 import { readAt } from "../base/io.ts";
+import { MAGIC } from "./qcow2.ts";
 
 /** The bits of a first-level entry that are the offset of a second-level table. */
 const OFFSET = 0x00ff_ffff_ffff_fe00n;
@@ -29,27 +30,38 @@ export async function mapsAll(disk: string, others: string[]): Promise<boolean> 
   return true;
 }
 
+/** Whether a disk has no content of its own, so that all that it shows is below it. False if that cannot be told. */
+export async function isEmptyOverlay(path: string): Promise<boolean> {
+  using file = await Deno.open(path);
+  return (await Tables.read(file))?.isEmpty ?? false;
+}
+
 class Tables {
   #file: Deno.FsFile;
   #first: DataView;
   readonly clusterBits: number;
+  /** Whether there is nothing in it, and no snapshot of QEMU's own. */
+  readonly isEmpty: boolean;
 
-  private constructor(file: Deno.FsFile, first: DataView, clusterBits: number) {
+  private constructor(file: Deno.FsFile, first: DataView, head: DataView) {
     this.#file = file;
     this.#first = first;
-    this.clusterBits = clusterBits;
+    this.clusterBits = head.getUint32(20);
+    this.isEmpty = first.byteLength > 0 && head.getUint32(60) === 0 &&
+      new Uint8Array(first.buffer).every((byte) => byte === 0);
   }
 
   static async read(file: Deno.FsFile): Promise<Tables | undefined> {
     const head = new DataView(new ArrayBuffer(80));
     await readAt(file, 0, new Uint8Array(head.buffer));
+    if (head.getUint32(0) !== MAGIC) return;
     const clusterBits = head.getUint32(20);
     const hasExtended = head.getUint32(4) >= 3 && (head.getUint32(76) & EXTENDED_L2) !== 0;
     const [bytes, offset] = [head.getUint32(36) * 8, Number(head.getBigUint64(40))];
     if (clusterBits < 9 || clusterBits > 21 || hasExtended || offset + bytes > (await file.stat()).size) return;
     const first = new DataView(new ArrayBuffer(bytes));
     await readAt(file, offset, new Uint8Array(first.buffer));
-    return new Tables(file, first, clusterBits);
+    return new Tables(file, first, head);
   }
 
   /** How many second-level tables there may be. */

@@ -2,7 +2,7 @@
  * `deno task chaos [--ci | --report] [--seed N] [--runs N] [--from FILE]… [SUBJECT…]`: breaks hotboot on purpose, and shows
  * what it survives. Tables and failures go to standard error, the results as JSON to standard output.
  *
- * Each run has a seed, which failures name; `--seed N --runs 1 SUBJECT` repeats it. `--ci` does a small part, in about five minutes. `--report`
+ * Each run has a seed, which failures name; `--seed N --runs 1 SUBJECT` repeats it. `--ci` does a small part, in about ten minutes. `--report`
  * writes docs/chaos.md, from this run and from the saved outputs that `--from` names. HOTBOOT_TEST_BINARY names a compiled
  * hotboot to break in place of the source. Exit code 1: something did not survive.
  */

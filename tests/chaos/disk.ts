@@ -7,7 +7,8 @@ import type { Run } from "../e2e/program.ts";
 import { ROTATE, secretMicro } from "../e2e/secret_micro.ts";
 import { lackOfSmallDisks } from "../e2e/needs.ts";
 import { until } from "../e2e/pace.ts";
-import { tool } from "./tool.ts";
+import { tool } from "../e2e/tool.ts";
+import { mountDisk } from "./mounts.ts";
 import { random } from "../unit/random.ts";
 import { agreedStates, assertAllKnown, assertSnapshots, repaired, startNext } from "./invariants.ts";
 import { lastMessage, type Order, Skipped, type Subject } from "./subject.ts";
@@ -39,28 +40,24 @@ const TAKEN: Record<string, { take: string[]; give: string[] }> = {
 /** A small disk with a file system like a user's. On a tmpfs, a guest's own memory would need room as well. */
 class SmallDisk implements AsyncDisposable {
   /** @param path Where it is mounted, or what of it the home is in. */
-  constructor(readonly mount: string, readonly path = mount) {}
+  constructor(readonly mount: string, readonly mounted: AsyncDisposable, readonly path = mount) {}
 
-  static async ext4(mount: string): Promise<SmallDisk> {
+  static async ext4(path: string): Promise<SmallDisk> {
     // Nothing is kept back for root.
-    await SmallDisk.#mount(mount, "mke2fs", "-q", "-t", "ext4", "-m", "0");
-    return new SmallDisk(mount);
+    return new SmallDisk(path, await SmallDisk.#mount(path, "mke2fs", "-q", "-t", "ext4", "-m", "0"));
   }
 
-  static async #mount(mount: string, make: string, ...options: string[]): Promise<void> {
-    const file = `${mount}.disk`;
-    await Deno.mkdir(mount);
-    await tool("truncate", "-s", `${DISK_MIB}M`, file);
-    await tool(make, ...options, file);
-    await tool("mount", "-o", "loop", file, mount);
+  static async #mount(path: string, ...make: string[]): Promise<AsyncDisposable> {
+    await Deno.mkdir(path);
+    return await mountDisk(`${path}.disk`, path, { mebibytes: DISK_MIB, make });
   }
 
   /** One with a quota, which is more than is needed for now. */
-  static async btrfs(mount: string): Promise<SmallDisk> {
-    await SmallDisk.#mount(mount, "mkfs.btrfs", "-q");
-    await tool("btrfs", "quota", "enable", mount);
-    await tool("btrfs", "subvolume", "create", `${mount}/user`);
-    return new QuotaDisk(mount, `${mount}/user`);
+  static async btrfs(path: string): Promise<SmallDisk> {
+    const mounted = await SmallDisk.#mount(path, "mkfs.btrfs", "-q");
+    await tool("btrfs", "quota", "enable", path);
+    await tool("btrfs", "subvolume", "create", `${path}/user`);
+    return new QuotaDisk(path, mounted, `${path}/user`);
   }
 
   get ballast(): string {
@@ -80,8 +77,7 @@ class SmallDisk implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const unmount = () => tool("umount", this.mount).then(() => true, () => false);
-    await until(unmount, `the end of what uses ${this.mount}`, 0.5);
+    await this.mounted[Symbol.asyncDispose]();
   }
 }
 

@@ -1,11 +1,11 @@
 /** File systems to put a home on, each mounted from a small disk of its own. */
 
 import { smallDisk } from "../e2e/needs.ts";
-import { until } from "../e2e/pace.ts";
 import { HOTBOOT } from "../e2e/program.ts";
+import { tool } from "../e2e/tool.ts";
+import { makeDisk, mountDisk, mounted } from "./mounts.ts";
 import { preload } from "./preload.ts";
 import { SshServer } from "./ssh_server.ts";
-import { tool } from "./tool.ts";
 
 /** Of a disk, in MiB: enough for a home with a snapshot, a session and a fork. */
 const DISK_MIB = 1200;
@@ -22,30 +22,21 @@ export interface FileSystem {
   mount(directory: string, path: string): Promise<AsyncDisposable>;
 }
 
-const onDisk =
-  (make: string[], options: string, then = (_path: string): Promise<unknown> => Promise.resolve()) =>
-  async (directory: string, path: string): Promise<AsyncDisposable> => {
-    await tool("truncate", "-s", `${DISK_MIB}M`, `${directory}/disk`);
-    await tool(make[0], ...make.slice(1), `${directory}/disk`);
-    await tool("mount", "-o", `loop,${options}`, `${directory}/disk`, path);
-    await then(path);
-    return mounted(path);
-  };
+const onDisk = (make: string[], ...options: string[]) => (directory: string, path: string): Promise<AsyncDisposable> =>
+  mountDisk(`${directory}/disk`, path, { mebibytes: DISK_MIB, make, options });
 
-/** What a program serves (FUSE) from an image, or from a directory. */
+/** What a program serves (FUSE) from a disk. */
 const served =
   (make: string[], serve: (disk: string, path: string) => string[]) =>
   async (directory: string, path: string): Promise<AsyncDisposable> => {
-    await tool("truncate", "-s", `${DISK_MIB}M`, `${directory}/disk`);
-    if (make.length > 0) await tool(make[0], ...make.slice(1), `${directory}/disk`);
+    await makeDisk(`${directory}/disk`, { mebibytes: DISK_MIB, make });
     const [program, ...args] = serve(`${directory}/disk`, path);
     await tool(program, ...args);
     return mounted(path);
   };
 
 const exfat = (...options: string[]) => async (directory: string, path: string): Promise<AsyncDisposable> => {
-  await tool("truncate", "-s", `${DISK_MIB}M`, `${directory}/disk`);
-  await tool("mkfs.exfat", `${directory}/disk`);
+  await makeDisk(`${directory}/disk`, { mebibytes: DISK_MIB, make: ["mkfs.exfat"] });
   const loop = await tool("losetup", "--find", "--show", `${directory}/disk`);
   await tool("mount.exfat-fuse", ...options, loop, path);
   return mounted(path, () => tool("losetup", "--detach", loop));
@@ -60,7 +51,7 @@ export const FILE_SYSTEMS: FileSystem[] = [
   {
     name: "ext4 that runs no programs (noexec, nosuid, nodev)",
     needs: "mkfs.ext4",
-    mount: onDisk(["mkfs.ext4", "-q"], "noexec,nosuid,nodev"),
+    mount: onDisk(["mkfs.ext4", "-q"], "noexec", "nosuid", "nodev"),
   },
   {
     name: "ext4 by a program, which shows no holes (fuse2fs)",
@@ -138,13 +129,3 @@ export const FILE_SYSTEMS: FileSystem[] = [
     },
   },
 ];
-
-function mounted(path: string, then: () => Promise<unknown> = () => Promise.resolve()): AsyncDisposable {
-  return {
-    async [Symbol.asyncDispose]() {
-      const unmount = () => tool("umount", path).then(() => true, () => false);
-      await until(unmount, `the end of what uses ${path}`, 0.5); // QEMU may still be ending
-      await then();
-    },
-  };
-}

@@ -5,7 +5,7 @@ import type { GuestHome } from "../e2e/guest_home.ts";
 import { ROTATE, secretMicro } from "../e2e/secret_micro.ts";
 import { agreedStates } from "./invariants.ts";
 import { lastMessage } from "./subject.ts";
-import { tool } from "./tool.ts";
+import { tool } from "../e2e/tool.ts";
 
 const MARK = (mark: string) => `echo ${mark} >/run/mark; echo ${mark} >/data/mark; sync`;
 const READ = ["cat", "/run/mark", "/data/mark"];

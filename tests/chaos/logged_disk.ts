@@ -8,7 +8,7 @@
 import { assertEquals } from "@std/assert";
 import { readAt } from "../../lib/base/io.ts";
 import { until } from "../e2e/pace.ts";
-import { tool } from "./tool.ts";
+import { tool } from "../e2e/tool.ts";
 
 const SECTOR = 512;
 const MAGIC = 0x6a736677736872n;

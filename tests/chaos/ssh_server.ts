@@ -2,7 +2,7 @@
 
 import { freePort } from "../e2e/shared.ts";
 import { until } from "../e2e/pace.ts";
-import { tool } from "./tool.ts";
+import { tool } from "../e2e/tool.ts";
 
 export class SshServer implements AsyncDisposable {
   private constructor(readonly directory: string, readonly port: number, readonly process: Deno.ChildProcess) {}

@@ -5,6 +5,7 @@ import { sleep } from "../../lib/base/wait.ts";
 import { GuestHome } from "./guest_home.ts";
 import { assertCode } from "./program.ts";
 import { rounds, until } from "./pace.ts";
+import { tool } from "./tool.ts";
 
 Deno.test("demo: a database, a backend, a dashboard and a cron worker come back warm", async (t) => {
   await using demo = await GuestHome.make({ guest: "demo", captured: true });
@@ -167,13 +168,9 @@ Deno.test("demo: no committed row is lost over sessions, checkpoints and forks u
     assertEquals(stop.stderr, "hotboot: shut down; the next start boots its disk\n"); // by itself
     const raw = `${demo.directory}/disk.raw`;
     const disk = `${demo.instance}/disk.qcow2`;
-    const run = async (program: string, ...args: string[]) => {
-      const { code, stdout, stderr } = await new Deno.Command(program, { args }).output();
-      assertEquals(code, 0, new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr));
-    };
-    await run("qemu-img", "check", "-q", disk);
-    await run("qemu-img", "convert", "-O", "raw", disk, raw);
-    await run("/sbin/e2fsck", "-fn", raw);
+    await tool("qemu-img", "check", "-q", disk);
+    await tool("qemu-img", "convert", "-O", "raw", disk, raw);
+    await tool("/sbin/e2fsck", "-fn", raw);
     await Deno.remove(raw);
     const started = await demo.start();
     assertEquals(started.origin, "cold boot");

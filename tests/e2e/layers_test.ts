@@ -14,6 +14,7 @@ import type { GuestHome } from "./guest_home.ts";
 import { until } from "./pace.ts";
 import { ARCH, newerQemu, QEMU } from "./qemu.ts";
 import { ROTATE, secretMicro } from "./secret_micro.ts";
+import { tool } from "./tool.ts";
 
 /** The layers below an instance's disk, the nearest first. */
 async function layersOf(micro: GuestHome, instance = "micro"): Promise<string[]> {
@@ -39,12 +40,6 @@ const write = (micro: GuestHome, instance: string, moment: number) =>
 /** What is on the disk, not in the guest's memory. */
 const read = (micro: GuestHome, instance = "micro") =>
   shell(micro, instance, "echo 3 >/proc/sys/vm/drop_caches; cat /data/[0-9]* /data/last | tr '\\n' ' '");
-
-async function runTool(program: string, ...args: string[]): Promise<void> {
-  const { success, stdout, stderr } = await new Deno.Command(program, { args }).output();
-  const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
-  assert(success && !/failed|error/i.test(said), said);
-}
 
 /** Begins to merge the layers below the instance's disk, as a command does that is killed before it has ended that. */
 async function beginMerge(micro: GuestHome, options: object): Promise<void> {
@@ -76,8 +71,8 @@ for (const [name, qemu] of QEMUS) {
       for (const [disk, below] of [["base", "image"], ["top", "base"], ["active", "top"]]) {
         await createOverlay(path(disk), path(below), 2 ** 26);
       }
-      await runTool("qemu-img", "create", "-q", "-f", "qcow2", path("image"), "64M");
-      await runTool("qemu-io", "-f", "qcow2", "-c", "write -P 3 0 1M", path("top"));
+      await tool("qemu-img", "create", "-q", "-f", "qcow2", path("image"), "64M");
+      await tool("qemu-io", "-f", "qcow2", "-c", "write -P 3 0 1M", path("top"));
       const disk = (name: string, backing: string | undefined, fault: object = {}) => [
         "-blockdev",
         JSON.stringify({
@@ -109,7 +104,7 @@ for (const [name, qemu] of QEMUS) {
       assertEquals((await disksUnder(path("active")))?.[0], path("top"));
       await merged({});
       assertEquals((await disksUnder(path("active")))?.[0], path("base"));
-      await runTool("qemu-io", "-f", "qcow2", "-c", "read -P 3 0 1M", path("active"));
+      await tool("qemu-io", "-f", "qcow2", "-c", "read -P 3 0 1M", path("active"));
     } finally {
       await Deno.remove(directory, { recursive: true });
     }

@@ -1,6 +1,6 @@
 /** What some tests need and not every machine has. A skipped test prints a line and counts as ignored. */
 
-import { assertEquals } from "@std/assert";
+import { tool } from "./tool.ts";
 
 /** A test that is ignored if something is missing. `lack` completes the sentence "skipped, because …". */
 export function testUnless(lack: string | undefined, name: string, fn: Deno.TestDefinition["fn"]): void {
@@ -23,11 +23,6 @@ export async function lackOfSmallDisks(): Promise<string | undefined> {
 /** Mounts a file system with room for so many MiB in a new directory. */
 export async function smallDisk(path: string, mebibytes: number): Promise<AsyncDisposable> {
   await Deno.mkdir(path);
-  await run("mount", "-t", "tmpfs", "-o", `size=${mebibytes}m`, "none", path);
-  return { [Symbol.asyncDispose]: () => run("umount", path) };
-}
-
-async function run(program: string, ...args: string[]): Promise<void> {
-  const { code, stderr } = await new Deno.Command(program, { args }).output();
-  assertEquals(code, 0, new TextDecoder().decode(stderr));
+  await tool("mount", "-t", "tmpfs", "-o", `size=${mebibytes}m`, "none", path);
+  return { [Symbol.asyncDispose]: async () => void await tool("umount", path) };
 }

@@ -7,6 +7,7 @@ import { GuestHome, PROFILES } from "./guest_home.ts";
 import { assertCode, HOTBOOT, hotboot } from "./program.ts";
 import { lackOfSmallDisks, smallDisk, testUnless } from "./needs.ts";
 import { until } from "./pace.ts";
+import { tool } from "./tool.ts";
 
 Deno.test("sessions: while a stop takes long, other commands say so, and nobody takes QEMU for dead", async () => {
   await using micro = await GuestHome.started();
@@ -57,8 +58,7 @@ testUnless(await lackOfSmallDisks(), "sessions: a disk that is full pauses the g
     assertEquals((await micro.qemuProcesses()).length, 1);
   });
   await t.step("with room again, it continues", async () => {
-    const grow = new Deno.Command("mount", { args: ["-o", "remount,size=200m", instances] });
-    assertEquals((await grow.output()).code, 0);
+    await tool("mount", "-o", "remount,size=200m", instances);
     await micro.start();
     await until(async () => (await micro.exec("ls", "/data")).includes("sum"), "what the guest was writing");
     const [were, are] = (await micro.exec("sh", "-c", "cat /data/sum; md5sum </data/large")).trim().split("\n");
