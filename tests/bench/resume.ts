@@ -42,6 +42,7 @@ async function floorOf(micro: GuestHome): Promise<Floor & { disk: string }> {
   await output("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", `${snapshot}/disk.qcow2`, disk);
   const commandLine = (await Deno.readTextFile(`/proc/${pid}/cmdline`)).replaceAll(from, to);
   const [program, ...args] = commandLine.split("\0").slice(0, -1);
+  args.splice(args.findIndex((each) => each.startsWith("socket,id=launcher,")) - 1, 2); // nobody listens there
   return {
     program,
     args,
