@@ -46,12 +46,15 @@ export const bench: Bench<Scale & { warmMiB: number; memory: number; forks: numb
         samples: { afterwards },
       },
       ratio(`forks of a checkpoint: ${all} ÷ one`, { [all]: many.all, one: many.one }, [all, "one"], { atMost: 4 }),
-      ratio(
-        `their memory (PSS), with ${warmMiB} MiB warm: ${all} ÷ one`,
-        { [all]: many.pssAll, one: many.pssOne },
-        [all, "one"],
-        { atMost: 2.5 },
-      ),
+      {
+        ...ratio(
+          `their memory (PSS), with ${warmMiB} MiB warm: ${all} ÷ one`,
+          { [all]: many.pssAll, one: many.pssOne },
+          [all, "one"],
+          { atMost: 2.5 },
+        ),
+        of: "MiB",
+      },
     ];
   },
 };
