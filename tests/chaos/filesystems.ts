@@ -8,6 +8,7 @@ import { CACHE } from "../e2e/qemu.ts";
 import { ROTATE, secretMicro } from "../e2e/secret_micro.ts";
 import { FILE_SYSTEMS, type FileSystem } from "./file_systems.ts";
 import { MOVES } from "./homes.ts";
+import { REMOTE } from "./remote.ts";
 import { agreedStates, assertAllKnown, assertSnapshots, repaired } from "./invariants.ts";
 import { lastMessage, type Order, plain, Skipped, type Subject } from "./subject.ts";
 import { lackOfSmallDisks } from "../e2e/needs.ts";
@@ -94,20 +95,27 @@ async function onFileSystem({ mount, refusal }: FileSystem, mark: string): Promi
 
 export const subject: Subject = {
   survived:
-    "All commands work there, or the first one says in one line why not and what to do, and nothing is left of it. A home that was moved has its guests; of a home and its copy, each has its own, and its own session.",
-  about: "the home is on a file system that lacks something, or is moved or copied",
-  full: { runs: 34, seconds: 500 },
-  ci: { runs: 2, seconds: 25 },
+    "All commands work there, or the first one says in one line why not and what to do, and nothing is left of it. A home that was moved has its guests; of a home and its copy, each has its own, and its own session. A command ends when the server of a directory does.",
+  about:
+    "the home is on a file system that lacks something, or is moved or copied; another machine's directory goes away",
+  full: { runs: 51, seconds: 700 },
+  ci: { runs: 3, seconds: 35 },
   async run({ seed: first, runs, tally }: Order) {
     const lack = await lackOfSmallDisks();
     if (lack) throw new Skipped(lack);
-    const moves = Object.entries(MOVES);
+    const [moves, remote] = [MOVES, REMOTE].map((each) => Object.entries(each));
     for (let seed = first; seed < first + runs; seed++) {
       const mark = `seed-${seed}`;
-      const at = Math.floor(seed / 2);
-      if (seed % 2 === 0) {
+      const at = Math.floor(seed / 3);
+      if (seed % 3 === 0) {
         const [what, work] = moves[at % moves.length];
         await tally.run(what, seed, () => work(mark));
+        continue;
+      }
+      if (seed % 3 === 1) {
+        const [what, work] = remote[at % remote.length];
+        assert(await onPath("sshfs"), "sshfs is not installed");
+        await tally.run(what, seed, () => work(seed));
         continue;
       }
       const kind = FILE_SYSTEMS[at % FILE_SYSTEMS.length];
