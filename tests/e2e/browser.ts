@@ -161,6 +161,15 @@ export class Browser implements AsyncDisposable {
     return Object((nodes as Fields[])[0].name).value ?? "";
   }
 
+  /** Waits until the focus is on what has this name: what a screen reader says follows the page a little later. */
+  async untilFocused(name: string): Promise<void> {
+    const end = Date.now() + PATIENCE_MS;
+    for (let focused; (focused = await this.focused()) !== name;) {
+      assert(Date.now() < end, `the focus is on '${focused}', and never on '${name}'`);
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    }
+  }
+
   /** A picture of the whole page, as the user prefers colours. */
   async picture(scheme: "light" | "dark"): Promise<Uint8Array> {
     await this.send("Emulation.setEmulatedMedia", { features: [{ name: "prefers-color-scheme", value: scheme }] });

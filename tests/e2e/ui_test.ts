@@ -61,7 +61,7 @@ Deno.test("ui: a guest is started, forked, saved, suspended and reset on the pag
   await t.step("start: the state changes, and the focus stays", async () => {
     await press("Start micro");
     await browser.until(cardHas("micro", "web: healthy"));
-    assertEquals(await browser.focused(), "Suspend micro");
+    await browser.untilFocused("Suspend micro");
     await browser.until("document.querySelector('[role=status]').textContent !== ''");
     const said = await browser.evaluate<string>("document.querySelector('[role=status]').textContent");
     assertMatch(said, /micro is running\.|start micro: done\./);
@@ -78,7 +78,7 @@ Deno.test("ui: a guest is started, forked, saved, suspended and reset on the pag
     assert(!(await browser.evaluate<string>(shown)).includes(token));
     await press("Secrets micro");
     await browser.see(token);
-    assertEquals(await browser.focused(), "Hide secrets micro");
+    await browser.untilFocused("Hide secrets micro");
     await browser.type("Enter");
     await browser.until(`!${shown}.includes(${JSON.stringify(token)})`);
   });
@@ -94,13 +94,13 @@ Deno.test("ui: a guest is started, forked, saved, suspended and reset on the pag
 
   await t.step("fork: a question with the focus in it, which gives the focus back", async () => {
     await press("Fork… micro");
-    assertEquals(await browser.focused(), "Name of the new instance");
+    await browser.untilFocused("Name of the new instance");
     await browser.type("Escape");
     await browser.until("!document.querySelector('dialog')");
-    assertEquals(await browser.focused(), "Fork… micro");
+    await browser.untilFocused("Fork… micro");
     await browser.type("Enter", "second", "Enter");
     await browser.until(cardHas("second", "web: healthy"));
-    assertEquals(await browser.focused(), "Fork… micro");
+    await browser.untilFocused("Fork… micro");
   });
 
   await t.step("what fails says why, and what to do", async () => {
@@ -126,7 +126,7 @@ Deno.test("ui: a guest is started, forked, saved, suspended and reset on the pag
       assert(await browser.evaluate(cardHas("micro", "running")));
     }
     await browser.until(cardHas("micro", "suspended"));
-    assertEquals(await browser.focused(), "Start micro");
+    await browser.untilFocused("Start micro");
   });
 
   await t.step("reset: only when the name was typed", async () => {
@@ -136,7 +136,7 @@ Deno.test("ui: a guest is started, forked, saved, suspended and reset on the pag
     assert(await browser.evaluate(cardHas("second", "running")));
     await browser.type("Enter", "second", "Enter");
     await browser.until("!document.getElementById('instance-second')");
-    assertEquals(await browser.focused(), "Instances"); // what had it is gone
+    await browser.untilFocused("Instances"); // what had it is gone
   });
 
   await t.step("the page can be read by everybody, in light and dark", async () => {
