@@ -2,15 +2,15 @@
 
 import { HotbootError } from "../base/error.ts";
 import { printable } from "../base/printable.ts";
-import { readAt } from "../base/io.ts";
+import { GrowingFile } from "../base/growing_file.ts";
 import { sleep } from "../base/wait.ts";
 import type { Reporter } from "../instance/emulator.ts";
 
 /** How many of the guest's last lines to show if it fails. */
 const LAST_LINES = 20;
 const POLL_MS = 200;
-/** The most to read at once, and of one line: a guest may print without end. */
-const [MOST_BYTES, LONGEST_LINE] = [1 << 20, 1 << 16];
+/** The most of one line: a guest may print without end. */
+const LONGEST_LINE = 1 << 16;
 /** How often to report that it continues, if there is nothing else to report. */
 const HEARTBEAT_MS = 30_000;
 
@@ -24,36 +24,21 @@ export interface Limits {
 
 /** The lines of a growing file, as they come. */
 export class LineTail {
-  #path: string;
-  #position = 0;
+  #file: GrowingFile;
   #rest = "";
   #decoder = new TextDecoder();
 
   /** @param path The file; it may not exist yet. */
   constructor(path: string) {
-    this.#path = path;
+    this.#file = new GrowingFile(path);
   }
 
   /** The lines completed since the last call, made safe for a terminal. */
   async lines(): Promise<string[]> {
-    const bytes = await this.#newBytes();
+    const bytes = await this.#file.newBytes();
     const lines = (this.#rest + this.#decoder.decode(bytes, { stream: true })).split("\n");
     this.#rest = lines.pop()!.slice(-LONGEST_LINE);
     return lines.map(printable).filter((line) => line !== "");
-  }
-
-  async #newBytes(): Promise<Uint8Array> {
-    try {
-      using file = await Deno.open(this.#path);
-      const { size } = await file.stat();
-      const bytes = new Uint8Array(Math.min(Math.max(0, size - this.#position), MOST_BYTES));
-      const got = await readAt(file, this.#position, bytes);
-      this.#position += got;
-      return bytes.subarray(0, got);
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return new Uint8Array();
-      throw error;
-    }
   }
 }
 

@@ -1,6 +1,6 @@
 /** What a booting guest shows of itself: its output, and the use of its disk. */
 
-import { readAt } from "../base/io.ts";
+import { GrowingFile } from "../base/growing_file.ts";
 import type { WaitOptions } from "../base/wait.ts";
 import type { QmpClient } from "../vm/qmp.ts";
 
@@ -10,16 +10,21 @@ import type { QmpClient } from "../vm/qmp.ts";
  */
 const HANGS =
   /soft lockup|hard LOCKUP|detected (expedited )?stalls?|kthread (starved|timer wakeup)|blocked for more than/;
-const READ_BYTES = 64 * 1024;
+
+interface Log {
+  file: GrowingFile;
+  /** Whether what it shows now is a report. */
+  isReport: boolean;
+}
 
 /** Looks at a guest again and again. */
 export class SignsOfLife {
-  #logs: { path: string; size: number; isReport: boolean }[];
+  #logs: Log[];
   #qmp: QmpClient;
   #operations = "";
 
   constructor(logs: string[], qmp: QmpClient) {
-    this.#logs = logs.map((path) => ({ path, size: 0, isReport: false }));
+    this.#logs = logs.map((path) => ({ file: new GrowingFile(path), isReport: false }));
     this.#qmp = qmp;
   }
 
@@ -43,16 +48,8 @@ export class SignsOfLife {
 }
 
 /** Whether there is output that is no report. A report lasts until the guest prints nothing for one look. */
-async function hasPrinted(log: { path: string; size: number; isReport: boolean }): Promise<boolean> {
-  using file = await Deno.open(log.path);
-  const { size } = await file.stat();
-  const bytes = new Uint8Array(Math.min(READ_BYTES, Math.max(0, size - log.size)));
-  log.size = size;
-  if (bytes.length === 0) {
-    log.isReport = false;
-    return false;
-  }
-  const got = await readAt(file, size - bytes.length, bytes);
-  log.isReport ||= HANGS.test(new TextDecoder().decode(bytes.subarray(0, got)));
-  return !log.isReport;
+async function hasPrinted(log: Log): Promise<boolean> {
+  const bytes = await log.file.newBytes();
+  log.isReport = bytes.length > 0 && (log.isReport || HANGS.test(new TextDecoder().decode(bytes)));
+  return bytes.length > 0 && !log.isReport;
 }
