@@ -97,7 +97,7 @@ export async function importSnapshot(
 async function openArchive(path: string): Promise<ReadableStream<Uint8Array>> {
   try {
     const file = await Deno.open(path);
-    if (!(await file.stat()).isDirectory) return readableOf(file);
+    if (!(await file.stat()).isDirectory) return ReadableStream.from(bytesOf(file));
     file.close();
   } catch (error) {
     throw new HotbootError(
@@ -108,22 +108,14 @@ async function openArchive(path: string): Promise<ReadableStream<Uint8Array>> {
 }
 
 /** The file's bytes. The file system may be another machine's. */
-function readableOf(file: Deno.FsFile): ReadableStream<Uint8Array> {
-  const reader = file.readable.getReader();
-  return new ReadableStream({
-    async pull(controller) {
-      try {
-        const { value, done } = await reader.read();
-        if (done) controller.close();
-        else controller.enqueue(value);
-      } catch (error) {
-        throw new HotbootError(
-          `the rest of it cannot be read (${messageOf(error)}): try again, or copy it to this machine first`,
-        );
-      }
-    },
-    cancel: (reason) => reader.cancel(reason),
-  });
+async function* bytesOf(file: Deno.FsFile): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  try {
+    yield* file.readable;
+  } catch (error) {
+    throw new HotbootError(
+      `the rest of it cannot be read (${messageOf(error)}): try again, or copy it to this machine first`,
+    );
+  }
 }
 
 async function importFrom(emulator: Emulator, tar: TarReader, options: ImportOptions): Promise<ImportResult> {

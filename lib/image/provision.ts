@@ -145,12 +145,7 @@ async function setUp(
   const logs = { serial: channels.serialLog, progress: progressLog };
   // Emulated, a step may well say nothing for minutes; `silence` is its limit.
   const watched = { ...qemu, isPatient: qemu.accelerator === "tcg" };
-  const booting: Booting = {
-    qemu: watched,
-    qmp,
-    logs: [logs.serial, logs.progress],
-    patienceMs: limits.silenceMs,
-  };
+  const booting: Booting = { qemu: watched, qmp, logs: [logs.serial, logs.progress], patienceMs: limits.silenceMs };
   await whileAlive(emulator, machine, async (emulator) => {
     await Promise.race([
       unlessStuck(emulator, booting, ({ signal }) => watchProvisioning(logs, limits, report, signal)),

@@ -83,14 +83,15 @@ export async function bootWithin<T>(
     } catch (error) {
       emulator.signal.throwIfAborted();
       const isEmulated = qemu.accelerator === "tcg";
-      const isAgain = error instanceof CrashedQemu || isEmulated && error instanceof PanickedGuest;
       const isStuck = error instanceof StuckGuest;
-      if (boots === MOST_BOOTS || !isAgain && !(isStuck && (isEmulated || allowed))) throw error;
-      const why = error instanceof PanickedGuest ? error.words : error.message;
-      emulator.report.warn(
-        isStuck && !isEmulated ? `${why}; booting again, with emulation` : `${why}; booting again`,
-      );
-      if (isStuck) qemu = isEmulated ? { ...qemu, isPatient: true } : await withEmulation(emulator, qemu, error);
+      const isPanicked = error instanceof PanickedGuest;
+      const isChance = error instanceof CrashedQemu || isEmulated && (isStuck || isPanicked);
+      const isHardwares = isStuck && !isEmulated && allowed;
+      if (boots === MOST_BOOTS || !isChance && !isHardwares) throw error;
+      const why = isPanicked ? error.words : error.message;
+      emulator.report.warn(isHardwares ? `${why}; booting again, with emulation` : `${why}; booting again`);
+      if (isHardwares) qemu = await withEmulation(emulator, qemu, error);
+      else if (isStuck) qemu = { ...qemu, isPatient: true };
     }
   }
 }

@@ -39,16 +39,12 @@ export async function isEmptyOverlay(path: string): Promise<boolean> {
 class Tables {
   #file: Deno.FsFile;
   #first: DataView;
-  readonly clusterBits: number;
-  /** Whether there is nothing in it, and no snapshot of QEMU's own. */
-  readonly isEmpty: boolean;
+  #head: DataView;
 
   private constructor(file: Deno.FsFile, first: DataView, head: DataView) {
     this.#file = file;
     this.#first = first;
-    this.clusterBits = head.getUint32(20);
-    this.isEmpty = first.byteLength > 0 && head.getUint32(60) === 0 &&
-      new Uint8Array(first.buffer).every((byte) => byte === 0);
+    this.#head = head;
   }
 
   static async read(file: Deno.FsFile): Promise<Tables | undefined> {
@@ -62,6 +58,16 @@ class Tables {
     const first = new DataView(new ArrayBuffer(bytes));
     await readAt(file, offset, new Uint8Array(first.buffer));
     return new Tables(file, first, head);
+  }
+
+  get clusterBits(): number {
+    return this.#head.getUint32(20);
+  }
+
+  /** Whether there is nothing in it, and no snapshot of QEMU's own. */
+  get isEmpty(): boolean {
+    return this.length > 0 && this.#head.getUint32(60) === 0 &&
+      new Uint8Array(this.#first.buffer).every((byte) => byte === 0);
   }
 
   /** How many second-level tables there may be. */
