@@ -5,11 +5,14 @@ import { HotbootError } from "../base/error.ts";
 import { sha256File } from "../base/hash.ts";
 import { readQcow2Header } from "../vm/qcow2.ts";
 import { writeJson } from "../base/files.ts";
+import { sleep } from "../base/wait.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
-import { imageLock, tryLock } from "../instance/locks.ts";
+import { imageLock, isLocked, lockImage, tryLock } from "../instance/locks.ts";
 import type { ImagePart, ImagePaths } from "../instance/machine.ts";
 import { isPublished } from "../profile/profile.ts";
 import type { Provenance } from "../sigstore/provenance.ts";
+
+const LOOK_MS = 50;
 
 /** The endings of their names. */
 export const IMAGE_PARTS: Record<ImagePart, string> = { disk: ".qcow2", kernel: ".kernel", initrd: ".initrd" };
@@ -75,8 +78,8 @@ export function downloadPath(emulator: Emulator): string {
 }
 
 /**
- * Where a command that puts the image in place says so: until the description is there, the files may be a half of one, and are
- * nobody's. A kill or a power cut can leave them so.
+ * Where a command that puts the image in place says so, with the description of the earlier one: until the new description is
+ * there, the files may be a half of one, and are nobody's. A kill or a power cut can leave them so.
  */
 export function placingPath(emulator: Emulator): string {
   return `${emulator.home.images}/.placing-${imageKey(emulator)}`;
@@ -91,15 +94,35 @@ export interface ReadImageOptions {
 }
 
 /**
- * The emulator's image, or `undefined` if there is none.
+ * The emulator's image, or `undefined` if there is none. Waits while another command is putting one in place.
  *
  * Hashes a file again if its times have changed: it may have been copied with the home, or replaced.
  *
  * @throws {HotbootError} if a file is not what was put there.
  */
-export async function readImage(
+export async function readImage(emulator: Emulator, options: ReadImageOptions = {}): Promise<Image | undefined> {
+  if (options.isOwner) return await readImageNow(emulator, options);
+  let image: Image | undefined;
+  try {
+    image = await readImageNow(emulator, options);
+  } catch (error) {
+    if (!(error instanceof DamagedImage)) throw error;
+  }
+  if (image) return image;
+  await untilPlaced(emulator); // of one that was being replaced, some files were the old ones, or none
+  return await readImageNow(emulator, options);
+}
+
+async function untilPlaced(emulator: Emulator): Promise<void> {
+  const { home, signal } = emulator;
+  while (await exists(placingPath(emulator)) && await isLocked(home, imageLock(imageKey(emulator)))) {
+    await sleep(LOOK_MS, signal);
+  }
+}
+
+async function readImageNow(
   emulator: Emulator,
-  { look, isOwner = false }: ReadImageOptions = {},
+  { look, isOwner = false }: ReadImageOptions,
 ): Promise<Image | undefined> {
   const record = await readImageRecord(emulator) ?? (look === "only" ? undefined : await adopt(emulator, isOwner));
   if (!record) return undefined;
@@ -129,8 +152,9 @@ async function correctRecord(emulator: Emulator, record: ImageRecord, isOwner: b
   using lock = isOwner ? undefined : await tryLock(emulator.home, imageLock(imageKey(emulator)));
   if (!lock && !isOwner) return;
   const now = await readImageRecord(emulator).catch(() => undefined);
-  const isSame = now === undefined || now.files.disk.sha256 === record.files.disk.sha256;
-  if (isSame) await writeJson(imageRecordPath(emulator), record, { flush: true });
+  if (now?.files.disk.sha256 === record.files.disk.sha256) {
+    await writeJson(imageRecordPath(emulator), record, { flush: true });
+  }
 }
 
 /** Records who built an image that is in place. @param isOwner The caller holds the image's lock. */
@@ -161,6 +185,9 @@ async function hasUndescribedDisk(emulator: Emulator): Promise<boolean> {
  */
 async function adopt(emulator: Emulator, isOwner: boolean): Promise<ImageRecord | undefined> {
   if (!await hasUndescribedDisk(emulator)) return undefined;
+  using _lock = isOwner ? undefined : await lockImage(emulator);
+  const described = await readImageRecord(emulator); // by now
+  if (described || !await hasUndescribedDisk(emulator)) return described;
   await requireOwnDisk(imagePath(emulator, "disk"), `put another image there, or remove it`);
   emulator.report.step(`adopt the image at ${imagePath(emulator, "disk")}`);
   const files: Partial<Record<ImagePart, ImageFile>> = {};
@@ -170,7 +197,7 @@ async function adopt(emulator: Emulator, isOwner: boolean): Promise<ImageRecord 
     files[part] = { ...await sizeAndTimes(path), sha256: await sha256File(path, emulator.signal) };
   }
   const record = { origin: { kind: "adopted" }, created: new Date().toISOString(), files } as ImageRecord;
-  await correctRecord(emulator, record, isOwner);
+  await writeJson(imageRecordPath(emulator), record, { flush: true });
   return record;
 }
 
@@ -208,9 +235,11 @@ export async function sizeAndTimes(path: string): Promise<Omit<ImageFile, "sha25
   return { size, mtime: mtime?.getTime() ?? 0, ctime: ctime?.getTime() ?? 0 };
 }
 
-function damaged(emulator: Emulator, why: string): HotbootError {
+class DamagedImage extends HotbootError {}
+
+function damaged(emulator: Emulator, why: string): DamagedImage {
   const how = isPublished(emulator.profile) ? "pull" : "build";
-  return new HotbootError(
+  return new DamagedImage(
     `the image of '${emulator.profile.name}' is damaged: ${why}; 'hotboot ${how} --force' replaces it`,
   );
 }

@@ -3,7 +3,7 @@
 import { ensureDir } from "@std/fs/ensure-dir";
 import { exists } from "@std/fs/exists";
 import { HotbootError, messageOf } from "../base/error.ts";
-import { removeIfThere, syncFile, writeJson, writeWhole } from "../base/files.ts";
+import { removeIfThere, syncFile, writeJson } from "../base/files.ts";
 import { type Emulator, imageKey } from "../instance/emulator.ts";
 import { privateDirectory } from "../instance/home.ts";
 import { lockImage } from "../instance/locks.ts";
@@ -68,7 +68,7 @@ export async function putInPlace(
 ): Promise<Image> {
   for (const { path } of Object.values(made)) await syncFile(path);
   const before = await readImageRecord(emulator).catch(() => undefined);
-  await writeWhole(placingPath(emulator), "", { sync: true });
+  await writeJson(placingPath(emulator), before ?? null, { sync: true });
   await Deno.remove(imageRecordPath(emulator)).catch(() => {});
   await requireUnused(emulator, before?.files.disk.sha256).catch(async (error) => {
     await writeJson(imageRecordPath(emulator), before, { flush: true });
@@ -109,10 +109,29 @@ async function removeLeftovers(emulator: Emulator): Promise<void> {
     }
   }
   if (!await exists(placingPath(emulator))) return;
-  if (!await exists(imageRecordPath(emulator))) {
+  if (!await exists(imageRecordPath(emulator)) && !await restoreEarlier(emulator)) {
     for (const part of Object.keys(IMAGE_PARTS) as ImagePart[]) await removeIfThere(imagePath(emulator, part));
   }
   await Deno.remove(placingPath(emulator)); // last
+}
+
+/** Describes the earlier image again, if nothing of it has been replaced yet: an instance may use it. Gives whether it is so. */
+async function restoreEarlier(emulator: Emulator): Promise<boolean> {
+  let before: ImageRecord | null;
+  try {
+    before = JSON.parse(await Deno.readTextFile(placingPath(emulator)));
+  } catch {
+    return false; // earlier versions wrote nothing there
+  }
+  if (!before) return false;
+  for (const part of Object.keys(IMAGE_PARTS) as ImagePart[]) {
+    const now = await sizeAndTimes(imagePath(emulator, part)).catch(() => undefined);
+    const then = before.files[part];
+    const isSame = now?.size === then?.size && now?.mtime === then?.mtime && now?.ctime === then?.ctime;
+    if (!isSame) return false;
+  }
+  await writeJson(imageRecordPath(emulator), before, { sync: true });
+  return true;
 }
 
 function temporaryPrefix(emulator: Emulator): string {

@@ -4,8 +4,16 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { exists } from "@std/fs/exists";
 import { HotbootError } from "../../lib/base/error.ts";
 import { sha256File } from "../../lib/base/hash.ts";
+import { sleep } from "../../lib/base/wait.ts";
 import { findId } from "../../lib/emulator/snapshots.ts";
-import { hasUnknownImage, imagePath, imageRecordPath, placingPath, readImage } from "../../lib/image/image.ts";
+import {
+  hasUnknownImage,
+  type Image,
+  imagePath,
+  imageRecordPath,
+  placingPath,
+  readImage,
+} from "../../lib/image/image.ts";
 import { openStore, putInPlace, temporaryPath } from "../../lib/image/store.ts";
 import { instancePath } from "../../lib/instance/channels.ts";
 import type { Emulator } from "../../lib/instance/emulator.ts";
@@ -22,6 +30,11 @@ const SNAPSHOT = "20260101T000000Z-abcd";
 /** Puts an image with unique content in place, and returns the digest of its disk. */
 async function putImage(emulator: Emulator, size: number): Promise<string> {
   using _lock = await openStore(emulator);
+  return await place(emulator, size);
+}
+
+/** The same, for who holds the image's lock. */
+async function place(emulator: Emulator, size: number): Promise<string> {
   const path = temporaryPath(emulator);
   await createOverlay(path, "x", size);
   const origin = { kind: "build", recipe: String(size) } as const;
@@ -53,6 +66,40 @@ Deno.test("image: what a command that was killed has put in place by halves is n
     assertEquals((await readImage(emulator))?.record.files.disk.sha256, digest);
     await Deno.remove(imageRecordPath(emulator));
     assertEquals(await hasUnknownImage(emulator), true);
+  });
+});
+
+Deno.test("image: a command that is killed before it has replaced anything leaves the earlier one", async () => {
+  await withDirectory(async (directory) => {
+    const emulator = await testEmulator(directory);
+    const digest = await putImage(emulator, 65_536);
+    await Deno.rename(imageRecordPath(emulator), placingPath(emulator));
+    (await openStore(emulator))[Symbol.dispose]();
+    assertEquals((await readImage(emulator))?.record.files.disk.sha256, digest);
+    assertEquals(await exists(placingPath(emulator)), false);
+
+    await Deno.rename(imageRecordPath(emulator), placingPath(emulator));
+    await Deno.copyFile(imagePath(emulator, "disk"), imagePath(emulator, "kernel")); // of the new one
+    (await openStore(emulator))[Symbol.dispose]();
+    assertEquals([await readImage(emulator), await exists(imagePath(emulator, "disk"))], [undefined, false]);
+  });
+});
+
+Deno.test("image: whoever reads it while another command replaces it waits, and gets the new one", async () => {
+  await withDirectory(async (directory) => {
+    const emulator = await testEmulator(directory);
+    await putImage(emulator, 65_536);
+    const reading: Promise<Image | undefined>[] = [];
+    let fresh: string;
+    {
+      using _lock = await openStore(emulator);
+      await Deno.rename(imageRecordPath(emulator), placingPath(emulator)); // halfway
+      reading.push(readImage(emulator), readImage(emulator, { look: "only" }));
+      await sleep(100); // who does not wait has read it by now
+      fresh = await place(emulator, 131_072);
+    }
+    const digests = (await Promise.all(reading)).map((image) => image?.record.files.disk.sha256);
+    assertEquals(digests, [fresh, fresh]);
   });
 });
 
