@@ -11,16 +11,20 @@ const CAUGHT: Record<string, string> = {
   EndedStream: "not an error",
   Error: "caught, or a defect",
   NoPorts: "exec takes another way, or adds the advice",
+  NoRanges: "the whole file is downloaded",
   ProxyError: "its message has come with the advice",
   ReadableStream: "not an error",
   TooLate: "the memory is saved in another way",
+  TooMuch: "the whole image is downloaded",
   TransientError: "tried again; the error after the last attempt has the advice",
   UnknownStream: "the memory is saved in another way",
   Unproven: "the error about the image has its reason, and the advice",
 };
 
-const ERROR =
-  /Error$|^(?:UnusableSnapshot|OtherFormat|WrongContent|UnknownStream|TooLate|NoPorts|CrashedQemu|GuestFault|CutOff)$/;
+/** Classes whose errors' texts have two parts, and what stands between them. */
+const BY_PARTS: Record<string, string> = { UnusableSnapshot: "; ", HostError: ": ", NoSockets: ": " };
+
+const CLASS = /^(?:export )?class (\w+) extends (\w+) \{(\}|[^]*?^\})/gm;
 
 interface Node {
   type: string;
@@ -59,16 +63,43 @@ export function messagesIn(file: string, source: string): string[] {
   visit(file, source, {
     NewExpression: (node: Node) => {
       const { name = "" } = node.callee;
-      if (name === "UnusableSnapshot") take(node, textsOf(node.arguments[1], source).map((todo) => `; ${todo}`));
-      else if (["HostError", "NoSockets"].includes(name)) {
-        take(node, textsOf(node.arguments[1], source).map((todo) => `: ${todo}`));
-      } else if (ERROR.test(name) && !Object.hasOwn(CAUGHT, name)) take(node);
+      const between = BY_PARTS[name];
+      if (between) take(node, textsOf(node.arguments[1], source).map((todo) => between + todo));
+      else if (ERRORS.get(name)?.isTextGiven) take(node);
     },
     CallExpression: (node: Node) => {
       if (node.callee.property?.name === "warn") take(node);
+      if (node.callee.type === "Super" && node.arguments[0]?.type !== "Identifier") {
+        const name = classAround(node);
+        if (ERRORS.has(name) && !BY_PARTS[name]) take(node);
+      }
     },
   });
   return found;
+}
+
+function classAround({ parent }: Node): string {
+  return parent.type === "ClassDeclaration" ? parent.id.name : classAround(parent as Node);
+}
+
+/** The classes of lib/ whose errors users meet, and whether who makes one gives its text. */
+const ERRORS = await errorClasses();
+
+async function errorClasses(): Promise<Map<string, { isTextGiven: boolean }>> {
+  const declared = new Map<string, { parent: string; body: string }>();
+  for await (const { path } of walk(LIB, { includeDirs: false })) {
+    for (const [, name, parent, body] of (await Deno.readTextFile(path)).matchAll(CLASS)) {
+      declared.set(name, { parent, body });
+    }
+  }
+  const isError = (name = ""): boolean => name === "Error" || declared.has(name) && isError(declared.get(name)!.parent);
+  const isTextGiven = (name: string): boolean => {
+    const { parent, body } = declared.get(name) ?? {};
+    if (parent === undefined) return true;
+    return body!.includes("constructor(") ? !/\bsuper\([`"]/.test(body!) : isTextGiven(parent);
+  };
+  const names = declared.keys().filter((name) => isError(name) && !Object.hasOwn(CAUGHT, name));
+  return new Map(names.map((name) => [name, { isTextGiven: isTextGiven(name) }]));
 }
 
 /** What is said by parts: why an accelerator is passed over, as {@linkcode describePassedOver} says it, and what a start lacks. */

@@ -23,7 +23,7 @@ import { lockInstance } from "../instance/locks.ts";
 import { describeMachine, firmwareFor } from "../instance/machine.ts";
 import { writeRecord } from "../instance/record.ts";
 import { settledState } from "../instance/state.ts";
-import { type Booting, PanickedGuest, StuckGuest, unlessStuck, whileAlive } from "../instance/watch.ts";
+import { type Booting, FailedGuest, unlessStuck, whileAlive } from "../instance/watch.ts";
 import { watchProvisioning } from "./provisioning.ts";
 import { describeFiles, digestOfLines, isProgram, recipePath } from "./recipe.ts";
 import { REPORTER, SEED_LABEL, seedFiles } from "./seed_disk.ts";
@@ -154,7 +154,7 @@ async function setUp(
       ),
     ]).catch((error) => {
       emulator.signal.throwIfAborted();
-      if (error instanceof StuckGuest || error instanceof PanickedGuest) throw error;
+      if (error instanceof FailedGuest) throw error;
       throw new HotbootError(
         `cloud-init did not make the image of '${profile.name}': ${
           messageOf(error)

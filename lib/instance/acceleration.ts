@@ -5,7 +5,7 @@ import type { Arch } from "../vm/arch.ts";
 import { type Choice, findQemu, passOverStuck, probeQemu, type QemuFacts, rememberedFacts } from "../vm/probe.ts";
 import type { Emulator } from "./emulator.ts";
 import { type Home, privateDirectory } from "./home.ts";
-import { CrashedQemu, PanickedGuest, StuckGuest } from "./watch.ts";
+import { CrashedQemu, FailedGuest, PanickedGuest, StuckGuest } from "./watch.ts";
 
 /** The prefix of the files that cache what a QEMU can do. */
 const QEMU_CACHE = "qemu-";
@@ -88,7 +88,7 @@ export async function bootWithin<T>(
       const isChance = error instanceof CrashedQemu || isEmulated && (isStuck || isPanicked);
       const isHardwares = isStuck && !isEmulated && allowed;
       if (boots === MOST_BOOTS || !isChance && !isHardwares) throw error;
-      const why = isPanicked ? error.words : error.message;
+      const why = error instanceof FailedGuest ? error.words : error.message;
       emulator.report.warn(isHardwares ? `${why}; booting again, with emulation` : `${why}; booting again`);
       if (isHardwares) qemu = await withEmulation(emulator, qemu, error);
       else if (isStuck) qemu = { ...qemu, isPatient: true };

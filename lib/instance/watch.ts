@@ -67,27 +67,30 @@ const OWN_FAULTS: Deno.Signal[] = ["SIGABRT", "SIGSEGV", "SIGILL", "SIGFPE", "SI
 /** QEMU crashed: a bug of its own, and often a race. */
 export class CrashedQemu extends HotbootError {}
 
+/** A guest that does not come up. */
+export class FailedGuest extends HotbootError {
+  /** What it does, or prints. */
+  readonly words: string;
+
+  constructor(words: string, log: string) {
+    super(`the guest does not come up (${words}): see its output in ${log}`);
+    this.words = words;
+  }
+}
+
 /** A guest that makes no progress. */
-export class StuckGuest extends HotbootError {
+export class StuckGuest extends FailedGuest {
   /** For how long it has shown nothing. */
   readonly seconds: number;
 
-  constructor(seconds: number, accelerator: string) {
-    super(`with ${accelerator}, the guest has not printed anything or used its disk for ${seconds} s`);
+  constructor(seconds: number, accelerator: string, log: string) {
+    super(`with ${accelerator}, the guest has not printed anything or used its disk for ${seconds} s`, log);
     this.seconds = seconds;
   }
 }
 
 /** A guest whose kernel gave up. */
-export class PanickedGuest extends HotbootError {
-  /** What it printed. */
-  readonly words: string;
-
-  constructor(words: string, log: string) {
-    super(`the guest's kernel gave up (${words}); see its output in ${log}`);
-    this.words = words;
-  }
-}
+export class PanickedGuest extends FailedGuest {}
 
 /** A booting machine. */
 export interface Booting {
@@ -139,7 +142,7 @@ async function watchForStuck(signal: AbortSignal, booting: Booting): Promise<nev
       const panic = await lastPanic(logs[0]);
       if (panic?.isLast) throw new PanickedGuest(panic.words, logs[0]);
     }
-    if (quietMs > limitMs) throw new StuckGuest(Math.round(quietMs / 1000), qemu.accelerator);
+    if (quietMs > limitMs) throw new StuckGuest(Math.round(quietMs / 1000), qemu.accelerator, logs[0]);
     await sleep(lookMs, signal);
   }
 }

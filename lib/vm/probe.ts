@@ -71,8 +71,10 @@ const EMULATED_CPU: Record<Arch, string> = { amd64: "max,erms=off,fsrm=off", arm
 /** The oldest QEMU that guests are tested with. */
 const OLDEST = [7, 2] as const;
 const ASK_MS = 20_000;
-/** What was asked by the same command is not asked again. */
+/** What this program has just asked is not asked again by the next step of the same operation. */
 const JUST_NOW_MS = 5000;
+/** When this program has asked, by the path of the cache: milliseconds since 1970. */
+const asked = new Map<string, number>();
 const HOUR_MS = 3600 * 1000;
 /**
  * For how long it is remembered that hardware was passed over, as long as QEMU's file and the host's boot are the same. A
@@ -135,7 +137,7 @@ export async function probeQemu(
 ): Promise<QemuFacts> {
   const key = await keyOf(program, arch, choice);
   const known = await readMemory(cache.facts);
-  if (known?.key === key && isSameBoot(known.booted) && !isStale(known, options.again)) return known.facts;
+  if (known?.key === key && isSameBoot(known.booted) && !isStale(known, cache.facts, options)) return known.facts;
   const { hardware = hardwareFor(arch), signal } = options;
   const facts = await askQemu(program, arch, cache.guest, hardware, choice, { timeoutMs: ASK_MS, signal });
   if (!isAtLeast(facts.version, OLDEST)) {
@@ -173,10 +175,12 @@ export async function passOverStuck(
   return facts;
 }
 
-function isStale({ time, facts: { passedOver } }: Memory, again = false): boolean {
+function isStale({ time, facts: { passedOver } }: Memory, path: string, { again }: ProbeOptions): boolean {
   if (!passedOver) return false;
   const age = Date.now() - time;
-  return age < 0 || age > (again && passedOver.reason === "refused" ? JUST_NOW_MS : REMEMBERED_MS[passedOver.reason]);
+  if (age < 0 || age > REMEMBERED_MS[passedOver.reason]) return true;
+  const isAskedNow = asked.get(path) === time && age <= JUST_NOW_MS;
+  return again === true && passedOver.reason === "refused" && !isAskedNow;
 }
 
 async function keyOf(program: string, arch: Arch, choice: Choice): Promise<string> {
@@ -186,7 +190,9 @@ async function keyOf(program: string, arch: Arch, choice: Choice): Promise<strin
 }
 
 async function remember(path: string, key: string, facts: QemuFacts): Promise<void> {
-  await writeJson(path, { key, booted: bootTime(), time: Date.now(), facts } satisfies Memory);
+  const time = Date.now();
+  asked.set(path, time);
+  await writeJson(path, { key, booted: bootTime(), time, facts } satisfies Memory);
 }
 
 async function readMemory(path: string): Promise<Memory | undefined> {

@@ -199,7 +199,7 @@ exec ${qemu} "$@"`);
     const run = await micro.run("capture", ["--force"], { env: { HOTBOOT_ACCEL: "", ...await failing(99) } });
     assertCode(run, 1);
     const [, log] = run.stderr.match(
-      /\nhotboot: the guest's kernel gave up \(Kernel panic - [^\n]*\); see its output in (\S+)\n$/,
+      /\nhotboot: the guest does not come up \(Kernel panic - [^\n]*\): see its output in (\S+)\n$/,
     )!;
     assertMatch(await Deno.readTextFile(log), /end Kernel panic/);
   });

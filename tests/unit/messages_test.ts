@@ -79,10 +79,11 @@ const BY_REASON: Record<string, string[]> = {
     "guest/http.ts: ", // the checks' failure, and the project's
     "guest/proof.ts: ${failure}",
     "guest/proof.ts: its scripts have more than ",
+    "instance/watch.ts: with ${accelerator}, the guest", // FailedGuest
     "image/provisioning.ts: ", // provision.ts names the full output
     "snapshot/migration.ts: QEMU could not migrate: ",
     "vm/ask.ts: ", // probe.ts
-    "vm/connect.ts: ${path}", // network_home.ts
+    "vm/connect.ts: no socket can be made at ", // network_home.ts
     "vm/process.ts: the devices' state and the memory are of two different moments",
     "vm/qcow2.ts: no disk at ",
     "vm/qcow2.ts: ${path} is not a qcow2 disk",
@@ -90,13 +91,12 @@ const BY_REASON: Record<string, string[]> = {
   "the work that waits or speaks with QEMU knows what it means; nobody can do more here": [
     "base/wait.ts: ${what} did not answer within ",
     "vm/commit.ts: ", // the chain of disks stays as long as it is
-    "vm/guest_agent.ts: ${command}", // a refusal, in the agent's words
+    "vm/guest_agent.ts: the guest agent refused ", // in the agent's words
     "vm/guest_agent.ts: QEMU closed the guest agent's channel",
     "vm/json_lines.ts: ",
     "vm/process.ts: QEMU ended at its start: ", // in QEMU's words
-    "vm/qmp.ts: ${command}", // QEMU has ended
-    "vm/qmp.ts: ${pending.command}", // a refusal, in QEMU's words
-    "vm/qmp.ts: ${what}", // QEMU has ended
+    "vm/qmp.ts: QEMU refused ", // in QEMU's words
+    "vm/qmp.ts: QEMU closed its monitor during ", // it has ended
   ],
   "the user did it, or it is only a defect's": [
     "cli/commands/run.ts: interrupted by ",
