@@ -123,7 +123,7 @@ async function restoreEarlier(emulator: Emulator): Promise<boolean> {
   } catch {
     return false; // earlier versions wrote nothing there
   }
-  if (!before) return false;
+  if (!before?.files) return false;
   for (const part of Object.keys(IMAGE_PARTS) as ImagePart[]) {
     const now = await sizeAndTimes(imagePath(emulator, part)).catch(() => undefined);
     const then = before.files[part];
