@@ -55,7 +55,7 @@ async function refused(guest: GuestHome, refusal: RegExp): Promise<string> {
   assertEquals(lines.length, 1, run.stderr);
   assertMatch(lines[0], refusal);
   assertMatch(lines[0], /: name a directory on .*--home/);
-  assertEquals(await guest.qemuProcesses(), []);
+  assertEquals(await guest.qemusLeft(), []);
   const { state } = await guest.status();
   assertEquals(state, "stopped");
   return lastMessage(run.stderr);

@@ -162,7 +162,7 @@ async function runOne(guest: GuestHome, seed: number): Promise<string> {
   // Nothing that a guest does keeps its user from dropping it.
   for (const instance of states.keys()) if (instance !== KEPT) await guest.succeed("reset", ["--instance", instance]);
   await guest.run("snapshot rm", ["new"]);
-  assertEquals(await guest.qemuProcesses(), []);
+  assertEquals(await guest.qemusLeft(), []);
   const { result } = await startNext(guest);
   assertEquals(result.origin, "resume", "the next start");
   assertEquals(await guest.exec("echo", "well"), "well\n");

@@ -8,11 +8,8 @@ import type { StartResult } from "../../lib/emulator/start.ts";
 import type { Status } from "../../lib/emulator/status.ts";
 import type { SnapshotInfo } from "../../lib/emulator/snapshots.ts";
 import type { InstanceInfo } from "../../lib/emulator/list.ts";
-import type { GuestHome } from "../e2e/guest_home.ts";
+import { ENDING_MS, type GuestHome } from "../e2e/guest_home.ts";
 import { assertCode, type Run } from "../e2e/program.ts";
-
-/** From the end of the connection to QEMU, or from its kill, to the end of the process. */
-const ENDING_MS = 5000;
 
 /** A QEMU of a home. */
 interface Machine {

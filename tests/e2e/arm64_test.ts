@@ -34,7 +34,7 @@ async function checkLife(guest: GuestHome): Promise<void> {
   await guest.exec("sh", "-c", "echo kept >/run/kept");
 
   await guest.succeed("stop");
-  assertEquals(await guest.qemuProcesses(), []);
+  assertEquals(await guest.qemusLeft(), []);
   assertEquals(await startedFrom(guest), "continue");
   assertEquals(await guest.exec("cat", "/run/kept"), "kept\n");
   assert((await guest.health()).uptime > uptime);

@@ -43,7 +43,7 @@ async function homeWith(guest: "micro" | "stack-standin", recipe: (home: string)
 
 /** A failed build leaves the machine's logs, and nothing else. */
 async function assertNothingBuilt(home: GuestHome, logs = ["progress.log", "serial.log"]): Promise<void> {
-  assertEquals(await home.qemuProcesses(), []);
+  assertEquals(await home.qemusLeft(), []);
   const images = (await Array.fromAsync(Deno.readDir(`${home.home}/images`), ({ name }) => name)).sort();
   assertEquals(images.filter((name) => name.startsWith("other") || name.startsWith(".")), []);
   const left = await Array.fromAsync(Deno.readDir(`${home.home}/instances/build-other-${ARCH}`), ({ name }) => name);
@@ -106,7 +106,7 @@ Deno.test("cloud-init: limits apply, and bad requests are refused", async (t) =>
       const run = await home.run("build", ["--quiet"]);
       assertCode(run, 1);
       assertMatch(run.stderr, why);
-      assertEquals(await home.qemuProcesses(), []);
+      assertEquals(await home.qemusLeft(), []);
       if (!logs) await assertNothingBuilt(home);
     });
   }

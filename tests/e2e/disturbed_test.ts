@@ -69,7 +69,7 @@ Deno.test("a copied home ignores the original's machine, and a moved home keeps 
   assertEquals(JSON.parse((await hotboot(["status", "--json", ...args])).stdout).state, "running");
   assertEquals((await hotboot(["exec", ...args, "--", "echo", "here"])).stdout, "here\n");
   assertCode(await hotboot(["stop", "--discard", ...args]), 0);
-  assertEquals(await micro.qemuProcesses(), []);
+  assertEquals(await micro.qemusLeft(), []);
   // The snapshot has moved along, too.
   assertEquals(JSON.parse((await hotboot(["start", "--no-fallback", "--json", ...args])).stdout).origin, "resume");
   assertCode(await hotboot(["stop", "--discard", ...args]), 0);
@@ -117,7 +117,7 @@ Deno.test("an image that is rebuilt during a start is not mixed with the old one
   const run = await started;
   assertCode(run, 1);
   assertMatch(run.stderr, /the image of 'micro' was just replaced: try again/);
-  assertEquals(await micro.qemuProcesses(), []);
+  assertEquals(await micro.qemusLeft(), []);
 });
 
 Deno.test("a QEMU that comes up after its hotboot was killed ends by itself, and disturbs no other", async () => {

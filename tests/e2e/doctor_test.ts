@@ -161,7 +161,7 @@ Deno.test("doctor finds QEMUs that no command can reach, ends those of instances
     assertEquals(failures(mended), []);
     const fixed = mended.findings.filter(({ fixed }) => fixed).map(({ id }) => id).sort();
     assertEquals(fixed, [`leftover.${leftover}`, `process.${pid}`]);
-    assertEquals(await micro.qemuProcesses(), []);
+    assertEquals(await micro.qemusLeft(), []);
     assertEquals(about((await doctor(micro)).findings, "strays").reason, "none");
   });
 });

@@ -29,7 +29,7 @@ Deno.test("a changed snapshot is named, and never resumed", async (t) => {
     t.step(title, async () => {
       await damage();
       assertRefused(await micro.run("start", ["--no-fallback", "--quiet"]), 1, why);
-      assertEquals(await micro.qemuProcesses(), []);
+      assertEquals(await micro.qemusLeft(), []);
       await copy(aside, directory, { overwrite: true });
     });
   const damage = async (name: string) => {
@@ -149,7 +149,7 @@ Deno.test("bad input gives one line that says what, why and what to do", async (
   await t.step("a port that is taken is named before anything starts", async () => {
     using _taken = Deno.listen({ hostname: "127.0.0.1", port: micro.port });
     assertRefused(await micro.run("start"), 1, new RegExp(`port ${micro.port} \\('web'\\) is taken`));
-    assertEquals(await micro.qemuProcesses(), []);
+    assertEquals(await micro.qemusLeft(), []);
   });
 
   await t.step("a changed image is refused", async () => {
@@ -263,7 +263,7 @@ Deno.test("every command reports a hanging QEMU, and only reset ends it", async 
     assertMatch(stop.stderr, /does not answer: .*'hotboot reset'/);
     assertEquals(await micro.qemuProcesses(), [pid!]);
     assertMatch((await micro.run("reset")).stderr, /did not answer and was killed/);
-    assertEquals(await micro.qemuProcesses(), []);
+    assertEquals(await micro.qemusLeft(), []);
   } finally {
     try {
       Deno.kill(pid!, "SIGCONT");
@@ -355,7 +355,7 @@ Deno.test("an interrupt at any moment leaves no process, and no files that a lat
       assertEquals((await micro.start("--no-fallback")).origin ?? "resume", "resume");
       assertEquals((await micro.qemuProcesses()).length, 1);
       await micro.succeed("stop", ["--discard"]);
-      assertEquals(await micro.qemuProcesses(), []);
+      assertEquals(await micro.qemusLeft(), []);
     }
   });
 });

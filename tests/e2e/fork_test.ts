@@ -122,7 +122,7 @@ Deno.test("forks: running and suspended instances can be forked, also many times
     );
     assertEquals(runs.map(({ code }) => code), [3, 7]);
     assertEquals(names("instances"), before);
-    assertEquals(await micro.qemuProcesses(), []);
+    assertEquals(await micro.qemusLeft(), []);
     assertCode(await micro.run("run", ["--fresh", "--instance", "x", "--", "true"]), 2);
   });
 });

@@ -4,6 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path/from-file-url";
 import { resolve } from "@std/path/resolve";
 import { entriesIn } from "../../lib/base/entries.ts";
+import { sleep } from "../../lib/base/wait.ts";
 import { onPath } from "../../lib/base/on_path.ts";
 import type { InstanceInfo } from "../../lib/emulator/list.ts";
 import type { StartResult } from "../../lib/emulator/start.ts";
@@ -17,6 +18,9 @@ import { ARCH, CACHE, QEMU, qemuEnv } from "./qemu.ts";
 import { freePort, type Lease, leasePorts, shareCapture } from "./shared.ts";
 
 const ROOT = fromFileUrl(new URL("../../", import.meta.url));
+
+/** From the end of the connection to QEMU, or from its kill, to the end of the process. */
+export const ENDING_MS = 5000;
 
 const built = new Map<string, Promise<string>>();
 
@@ -302,14 +306,32 @@ export class GuestHome implements AsyncDisposable {
     return found;
   }
 
+  /** Those that do not end: a command that ends one returns when QEMU has closed its monitor, a moment before. */
+  async qemusLeft(but: number[] = []): Promise<number[]> {
+    let left: number[] = [];
+    for (const end = Date.now() + ENDING_MS; Date.now() < end; await sleep(50)) {
+      left = (await this.qemuProcesses()).filter((pid) => !but.includes(pid));
+      if (left.length === 0) break;
+    }
+    return left;
+  }
+
   /** Ends what runs and removes the home. Fails if a QEMU runs that nothing in the home knows about. */
   async [Symbol.asyncDispose](): Promise<void> {
     const instances = await Array.fromAsync(Deno.readDir(`${this.home}/instances`)).catch(() => []);
-    for (const { name } of instances) await this.run("reset", ["--instance", name]);
-    const left = await this.qemuProcesses();
-    for (const pid of left) Deno.kill(pid, "SIGKILL");
+    const said: string[] = [];
+    for (const { name } of instances) {
+      if (name.startsWith(".")) continue; // a shared disk
+      const { code, stderr } = await this.run("reset", ["--instance", name]);
+      if (code !== 0) said.push(stderr);
+    }
+    const left = await this.qemusLeft();
+    for (const pid of left) {
+      said.push(await Deno.readTextFile(`/proc/${pid}/cmdline`).catch(() => "a QEMU that was about to end"));
+      Deno.kill(pid, "SIGKILL");
+    }
     await Deno.remove(this.directory, { recursive: true });
     this.#lease?.[Symbol.dispose]();
-    assert(left.length === 0, "a QEMU was left running");
+    assert(left.length === 0, `a QEMU was left running: ${said.join("\n")}`);
   }
 }

@@ -128,7 +128,7 @@ Deno.test("instances: three run from one snapshot, each with its own ports, heal
       "micro",
     ]);
     assertEquals((await listed(micro)).map(({ state }) => state), ["suspended", "suspended", "suspended"]);
-    assertEquals(await micro.qemuProcesses(), []);
+    assertEquals(await micro.qemusLeft(), []);
     assertMatch((await micro.run("stop", ["--all"])).stderr, /no instance of profile 'micro' runs\n$/);
     assertCode(await micro.run("stop", ["--all", "--instance", "b"]), 2);
   });

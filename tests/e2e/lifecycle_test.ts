@@ -61,7 +61,7 @@ Deno.test("the first start captures, and later ones resume without later changes
     const stop = await micro.run("stop", ["--discard"]);
     assertEquals([stop.code, stop.stdout], [0, ""]);
     assertMatch(stop.stderr, /without later changes/);
-    assertEquals(await micro.qemuProcesses(), []);
+    assertEquals(await micro.qemusLeft(), []);
 
     const started = await micro.start();
     assertEquals([started.origin, started.snapshot], ["resume", snapshot]);
@@ -88,7 +88,7 @@ Deno.test("the first start captures, and later ones resume without later changes
   await t.step("reset ends it and removes its files, but no snapshot", async () => {
     await micro.succeed("reset");
     assertEquals(await Array.fromAsync(Deno.readDir(`${micro.home}/instances`)), []);
-    assertEquals(await micro.qemuProcesses(), []);
+    assertEquals(await micro.qemusLeft(), []);
     await micro.snapshot();
   });
 });

@@ -89,7 +89,7 @@ Deno.test("rotation: an error in the guest is reported without the secret, and n
       assertMatch(run.stderr, why);
       assertMatch(run.stderr, /^hotboot: not resumed: /m);
       assertNotMatch(run.stderr, /[0-9a-f]{64}/);
-      assertEquals(await micro.qemuProcesses(), []);
+      assertEquals(await micro.qemusLeft(), []);
       assertEquals((await micro.status()).state, "stopped");
     });
   }
@@ -100,7 +100,7 @@ Deno.test("rotation: an error in the guest is reported without the secret, and n
     const run = await micro.run("start", ["--quiet"]);
     assertCode(run, 1);
     assertMatch(run.stderr, /warning: not resumed: [^\n]*exit code 3[^\n]*\nhotboot: the rotation command failed/);
-    assertEquals(await micro.qemuProcesses(), []);
+    assertEquals(await micro.qemusLeft(), []);
   });
 });
 
@@ -184,6 +184,6 @@ Deno.test("hooks run around the capture, and a guest that cannot freeze gets a w
     assertCode(captured, 1);
     assertMatch(captured.stderr, /hook 'sh -c [^']*' failed before the capture \(exit code 4\): no room/);
     assertNotEquals(await micro.snapshot(), "");
-    assertEquals(await micro.qemuProcesses(), []);
+    assertEquals(await micro.qemusLeft(), []);
   });
 });

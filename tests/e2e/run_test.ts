@@ -50,7 +50,7 @@ Deno.test("run: a command gets a healthy emulator, and the next start continues 
     assertEquals([other.code, other.stdout], [126, ""]);
     assertMatch(other.stderr, /^hotboot: .*micro\.json is not executable: type chmod \+x \S+\n$/);
     assertCode(await micro.run("run"), 2);
-    assertEquals([await stateOf(micro), await micro.qemuProcesses()], ["stopped", []]);
+    assertEquals([await stateOf(micro), await micro.qemusLeft()], ["stopped", []]);
   });
 
   let token = "";
@@ -69,7 +69,7 @@ Deno.test("run: a command gets a healthy emulator, and the next start continues 
   });
 
   await t.step("the next run finds the same guest, however its command ends", async () => {
-    assertEquals([await stateOf(micro), await micro.qemuProcesses()], ["suspended", []]);
+    assertEquals([await stateOf(micro), await micro.qemusLeft()], ["suspended", []]);
     assertEquals(
       (await micro.run("run", ["--", "sh", "-c", `test "$API_TOKEN" = ${token} && kill -KILL $$`])).code,
       137,
@@ -107,7 +107,7 @@ Deno.test("run: the command decides how to handle signals", async (t) => {
     child.kill("SIGTERM");
     const { code, stderr } = await child.output();
     assertEquals(code, 130, new TextDecoder().decode(stderr));
-    assertEquals([await stateOf(micro), await micro.qemuProcesses()], ["stopped", []]);
+    assertEquals([await stateOf(micro), await micro.qemusLeft()], ["stopped", []]);
     assert(!await exists(marker));
   });
 
@@ -189,7 +189,7 @@ Deno.test("--config-file: start makes a project from it, and prints its keys", a
       run.stderr,
       /^hotboot: profile 'micro' cannot use a config file: it has no 'project'; leave out --config-file\n$/,
     );
-    assertEquals(await micro.qemuProcesses(), []);
+    assertEquals(await micro.qemusLeft(), []);
   });
 
   await t.step("start prints only the project, whether it resumes, runs or continues", async () => {

@@ -162,7 +162,7 @@ testUnless(LACK_OF_OTHER_USER, "a second user cannot reach sockets in a short di
         assertMatch(run.stderr, new RegExp(`^hotboot: ${short}, for sockets, was made by another user: [^\n]+\n$`));
       }
       await assertRejects(() => new Home(micro.home).shortDirectory(short), HotbootError, "another user");
-      assertEquals(await micro.qemuProcesses(), []);
+      assertEquals(await micro.qemusLeft(), []);
     };
 
     await t.step("a directory that the second user made first is refused", async () => {

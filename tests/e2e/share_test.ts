@@ -167,7 +167,7 @@ Deno.test("share: a guest that cannot mount it does not count as up", async (t) 
         "the command that mounts the host's files failed in the guest (exit code 3): no room for it; check share.mount in the profile";
       assert(run.stderr.includes(`hotboot: warning: not resumed: ${why}; booting instead\n`), run.stderr);
       assert(run.stderr.endsWith(`hotboot: ${why}\n`), run.stderr);
-      assertEquals(await micro.qemuProcesses(), []);
+      assertEquals(await micro.qemusLeft(), []);
     });
 
     await t.step("a guest that was suspended continues, with a warning", async () => {

@@ -93,7 +93,7 @@ exec ${prune} "${fleet.guest.directory}/$SLURMD_NODENAME" >${directory}/pruned 2
         if (name.startsWith(".")) files.push(`${node}/snapshots/${name}`);
       }
     }
-    return { files, qemus: (await this.guest.qemuProcesses()).length };
+    return { files, qemus: (await this.guest.qemusLeft()).length };
   }
 
   /** Starts a job on the first node whose program sleeps, and gives hotboot's process once it does. */

@@ -63,7 +63,7 @@ Deno.test("spares: each is for one start, with secrets, a disk, ports and a time
     assertEquals([ofSnapshot, usedBy], [2, []]);
     const listed: { instance: string }[] = JSON.parse(await micro.succeed("list", ["--json"]));
     assertEquals(listed.filter(({ instance }) => instance.startsWith(".")), []);
-    assertEquals(await micro.qemuProcesses(), []);
+    assertEquals(await micro.qemusLeft(), []);
     assertCode(await micro.run("spare", ["two"]), 2);
   });
 

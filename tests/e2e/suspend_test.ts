@@ -26,7 +26,7 @@ Deno.test("a suspended instance continues exactly where it was, any number of ti
       const stop = await micro.run("stop");
       assertCode(stop, 0);
       assertMatch(stop.stderr, /suspended; the next start continues where it was\n$/);
-      assertEquals(await micro.qemuProcesses(), []);
+      assertEquals(await micro.qemusLeft(), []);
       assertEquals(await files(micro), SUSPENDED);
       assertEquals(await stateOf(micro), "suspended");
       assertMatch((await micro.run("stop")).stderr, /does not run; it is suspended\n$/);
@@ -96,7 +96,7 @@ Deno.test("a suspended instance that cannot continue is kept, and the error says
       assertCode(run, 1);
       assertMatch(run.stderr, why);
       assertMatch(run.stderr, /^hotboot: [^\n]*\n$/);
-      assertEquals(await micro.qemuProcesses(), []);
+      assertEquals(await micro.qemusLeft(), []);
       assertEquals(await stateOf(micro), "suspended");
       await copy(aside, directory, { overwrite: true });
     });
@@ -257,7 +257,7 @@ Deno.test("devices and memory of different moments are refused, and neither is l
   const run = await micro.run("start", ["--quiet"]);
   assertCode(run, 1);
   assertMatch(run.stderr, /cannot continue, [^\n]*(inconsistent with Host index|VQ \d+ size 0x100 < last_avail_idx)/);
-  assertEquals([await stateOf(micro), await micro.qemuProcesses()], ["suspended", []]);
+  assertEquals([await stateOf(micro), await micro.qemusLeft()], ["suspended", []]);
 
   await Deno.writeFile(state, later[0]);
   await Deno.writeTextFile(record, later[1]);
